@@ -1,0 +1,3 @@
+//! Darkhorse Genesis: train, convert, study and run Mixture-of-Experts language models on burn.
+
+pub mod domain;
