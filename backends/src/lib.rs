@@ -1,1 +1,22 @@
-//! Backends.
+//! Where Darkhorse Genesis runs, and the few operations that burn lacks.
+//!
+//! - [`select`]: the backend that the cargo features chose, as one type alias.
+//! - [`Ops`]: one sub-trait of burn's `Backend`. Every method has a default written in burn's own
+//!   operations, so any backend joins with an empty `impl`; a backend overrides what it can do faster.
+//!
+//! Each operation is a folder: `reference.rs` is its definition, written for reading, and the oracle
+//! that `tests/parity.rs` holds every faster form against, forward and gradients.
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod experts;
+pub mod linear;
+pub mod norm;
+mod ops;
+pub mod rope;
+pub mod select;
+pub mod swiglu;
+pub mod top_k;
+
+pub use ops::Ops;

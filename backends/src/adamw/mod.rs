@@ -1,0 +1,34 @@
+//! Adam with decoupled weight decay (Loshchilov and Hutter, <https://arxiv.org/abs/1711.05101>).
+
+pub mod reference;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// Running means of a parameter's gradient and of its square, `[elements]` each.
+#[derive(Debug, Clone)]
+pub struct Moments<B: Backend> {
+    /// First moment, `m`.
+    pub first: Tensor<B, 1>,
+    /// Second moment, `v`.
+    pub second: Tensor<B, 1>,
+}
+
+/// The numbers of one update.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdamWStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Number of this update, from 1.
+    pub time: u64,
+    /// Factor on the gradient before anything else: the global-norm clip.
+    pub gradient_scale: f64,
+}

@@ -1,0 +1,46 @@
+//! The definition.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, DType, Tensor};
+
+use super::AttentionMask;
+
+/// See [`Ops::attention`](crate::Ops::attention). The softmax runs in f32.
+pub fn attention<B: Backend>(
+    query: Tensor<B, 4>,
+    key: Tensor<B, 4>,
+    value: Tensor<B, 4>,
+    mask: &AttentionMask<B>,
+    scale: f64,
+) -> Tensor<B, 4> {
+    let dtype = query.dtype();
+    let [_, seq, _, _] = query.dims();
+    let by_head = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
+
+    let scores = by_head(query)
+        .matmul(by_head(key).swap_dims(2, 3))
+        .cast(DType::F32)
+        .mul_scalar(scale);
+    let hidden = hidden_positions(mask, seq, &scores.device());
+    let attended = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
+    by_head(attended.cast(dtype).matmul(by_head(value)))
+}
+
+/// True where a query (dimension 2) must not see a key (dimension 3), `[batch or 1, 1, seq, seq]`.
+fn hidden_positions<B: Backend>(
+    mask: &AttentionMask<B>,
+    seq: usize,
+    device: &B::Device,
+) -> Tensor<B, 4, Bool> {
+    let future = Tensor::<B, 2, Bool>::tril_mask([seq, seq], 0, device).unsqueeze::<4>();
+    match mask {
+        AttentionMask::Causal => future,
+        AttentionMask::Documents(documents) => {
+            let [batch, seq] = documents.dims();
+            let queries = documents.clone().reshape([batch, 1, seq, 1]);
+            let keys = documents.clone().reshape([batch, 1, 1, seq]);
+            queries.equal(keys).bool_not().bool_or(future)
+        }
+    }
+}

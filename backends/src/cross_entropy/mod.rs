@@ -1,0 +1,3 @@
+//! Token losses from logits.
+
+pub mod reference;

@@ -1,0 +1,3 @@
+//! Product of token rows with a weight matrix.
+
+pub mod reference;

@@ -1,0 +1,9 @@
+//! The definition.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// See [`Ops::linear`](crate::Ops::linear).
+pub fn linear<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
+    input.matmul(weight)
+}

@@ -1,0 +1,3 @@
+//! Root-mean-square normalization (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>).
+
+pub mod reference;

@@ -1,0 +1,17 @@
+//! The definition.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+/// See [`Ops::rms_norm`](crate::Ops::rms_norm). The mean is taken in f32.
+pub fn rms_norm<B: Backend>(
+    input: Tensor<B, 2>,
+    weight: Tensor<B, 1>,
+    eps: f64,
+) -> Tensor<B, 2> {
+    let dtype = input.dtype();
+    let input = input.cast(DType::F32);
+    let mean_square = input.clone().square().mean_dim(1);
+    let normalized = input / (mean_square + eps).sqrt();
+    normalized.cast(dtype) * weight.unsqueeze()
+}

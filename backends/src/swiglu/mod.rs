@@ -1,0 +1,3 @@
+//! The gated activation of SwiGLU (Shazeer, <https://arxiv.org/abs/2002.05202>).
+
+pub mod reference;
