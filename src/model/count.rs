@@ -1,0 +1,1 @@
+//! Parameters, FLOPs and cache bytes from the configuration alone.
