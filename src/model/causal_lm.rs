@@ -147,6 +147,32 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
             .reshape([batch, seq, hidden])
     }
 
+    /// Replaces every router; layers that route are counted from 0, MTP modules last.
+    pub fn map_routers(mut self, mut f: impl FnMut(usize, R) -> R) -> Self {
+        let mut layer = 0;
+        let mut in_block = |mut block: Block<B, M, R>| {
+            block.feed_forward = match block.feed_forward {
+                FeedForward::Moe(mut moe) => {
+                    moe.router = f(layer, moe.router);
+                    layer += 1;
+                    FeedForward::Moe(moe)
+                }
+                dense => dense,
+            };
+            block
+        };
+        self.layers = self.layers.into_iter().map(&mut in_block).collect();
+        self.mtp = self
+            .mtp
+            .into_iter()
+            .map(|mut module| {
+                module.block = in_block(module.block);
+                module
+            })
+            .collect();
+        self
+    }
+
     fn context(&self, input: &Sequences<B>) -> Context<B> {
         Context {
             rotation: self.rope.at(input.positions.clone()),

@@ -2,7 +2,7 @@
 
 pub mod mla;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
@@ -14,7 +14,7 @@ use super::init::Initializers;
 use mla::{LatentCache, Mla, MlaConfig};
 
 /// A module that mixes positions. Implement it to put a mixer of your own into a model.
-pub trait TokenMixer<B: Ops>: Module<B> {
+pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
     /// What the mixer remembers of the past while decoding.
     type Cache: Clone + Send + std::fmt::Debug;
 

@@ -7,7 +7,7 @@ pub mod stats;
 
 pub use router::{Router, RouterConfig, ScoringFunc};
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Int, Tensor};
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
@@ -24,7 +24,7 @@ pub struct Routing<B: Backend> {
 }
 
 /// A module that chooses experts. Implement it to put a router of your own into a model.
-pub trait Route<B: Ops>: Module<B> {
+pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// Routes every token.
     ///
     /// # Shapes

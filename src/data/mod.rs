@@ -1,0 +1,3 @@
+//! Text to batches.
+mod packing;
+pub use packing::{PackedBatch, UNTAGGED};
