@@ -1,6 +1,8 @@
 //! Darkhorse Genesis: train, convert, study and run Mixture-of-Experts language models on burn.
 
+pub mod checkpoint;
 pub mod data;
 pub mod domain;
 pub mod model;
+pub mod telemetry;
 pub mod training;
