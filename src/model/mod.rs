@@ -8,6 +8,7 @@ pub mod cache;
 mod causal_lm;
 mod config;
 mod context;
+pub mod cost;
 pub mod count;
 mod error;
 pub mod feed_forward;
