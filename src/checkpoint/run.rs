@@ -53,6 +53,27 @@ impl Run {
         Ok(run)
     }
 
+    /// Checks that [`Run::create`] would succeed at `path`, and leaves nothing behind: to be asked before
+    /// long work whose result is to be a run.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Run::create`].
+    pub fn check_new(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            refuse_used_folder(path)?;
+        }
+        let existing = path.ancestors().find(|ancestor| ancestor.exists());
+        let existing = match existing {
+            Some(existing) if !existing.as_os_str().is_empty() => existing,
+            _ => Path::new("."),
+        };
+        let probe = existing.join(format!(".run-{}.tmp", std::process::id()));
+        fs::create_dir(&probe).map_err(io_error("create", path))?;
+        fs::remove_dir(&probe).map_err(io_error("remove", &probe))
+    }
+
     /// Opens the run at `path` and removes what killed saves left there.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Something that counts energy.
-pub trait EnergyMeter: Send {
+pub trait EnergyMeter: Send + std::fmt::Debug {
     /// What it measures, for the report: `CPU packages (RAPL)`.
     fn name(&self) -> &str;
 

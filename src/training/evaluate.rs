@@ -9,8 +9,10 @@ use crate::data::PackedBatch;
 use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
-use crate::model::routing::Route;
+use crate::model::routing::domain::DomainConfig;
 use crate::model::routing::stats::{self, LoadCounts};
+use crate::model::routing::{Route, balance};
+use crate::telemetry::{DomainRecord, EvalRecord, RoutingTable};
 
 /// Sums over the tokens of one domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -104,4 +106,71 @@ where
         domains,
         loads: loads.collect(),
     }
+}
+
+/// Adds a batch to a sum that may not have begun.
+pub fn merge(sum: &mut Option<BatchEvaluation>, batch: BatchEvaluation) {
+    match sum {
+        Some(sum) => sum.merge(&batch),
+        None => *sum = Some(batch),
+    }
+}
+
+/// What an evaluation found, for the run's metrics: with the documents' tags, and without if it was done too.
+pub fn record(
+    step: u64,
+    tagged: Option<&BatchEvaluation>,
+    untagged: Option<&BatchEvaluation>,
+    domains: &DomainConfig,
+) -> EvalRecord {
+    let Some(tagged) = tagged else {
+        return EvalRecord {
+            step,
+            ..Default::default()
+        };
+    };
+    let total = tagged.total();
+    let present = Domain::ALL.into_iter().zip(&tagged.domains);
+    let max_vio = tagged.loads.iter().map(|counts| {
+        balance::max_violation(&counts.total(), &balance::target_load(counts, domains))
+    });
+    EvalRecord {
+        step,
+        loss: total.loss(),
+        bits_per_byte: total.bits_per_byte(),
+        domains: present
+            .filter(|(_, sums)| sums.tokens > 0)
+            .map(|(domain, sums)| DomainRecord {
+                domain,
+                loss: sums.loss(),
+                bits_per_byte: sums.bits_per_byte(),
+                tokens: sums.tokens,
+            })
+            .collect(),
+        routing_tagged: routing_table(&tagged.loads, domains),
+        routing_untagged: untagged.and_then(|untagged| routing_table(&untagged.loads, domains)),
+        max_vio: max_vio.reduce(f64::max),
+    }
+}
+
+/// `P(expert's domain | token's domain)` over all layers; none without layers that route.
+fn routing_table(layers: &[LoadCounts], domains: &DomainConfig) -> Option<RoutingTable> {
+    let experts = layers.first()?.experts();
+    let mut share = vec![vec![0.0; Domain::COUNT]; Domain::COUNT];
+    for (domain, row) in share.iter_mut().enumerate() {
+        for counts in layers {
+            for (expert, &count) in counts.of_tag(domain).iter().enumerate() {
+                row[domains.domain_of(expert).index()] += count as f64;
+            }
+        }
+        let all: f64 = row.iter().sum();
+        if all > 0.0 {
+            row.iter_mut().for_each(|count| *count /= all);
+        }
+    }
+    let mut chance = vec![0.0; Domain::COUNT];
+    for expert in 0..experts {
+        chance[domains.domain_of(expert).index()] += 1.0 / experts as f64;
+    }
+    Some(RoutingTable { share, chance })
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::routing::stats::LoadCounts;
 
 /// A value that may still be on its way from the device.
@@ -38,7 +40,7 @@ impl<T> fmt::Debug for Deferred<T> {
 }
 
 /// What balancing saw and aimed at in one optimizer step, by routed layer.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BalanceReport {
     /// Choices of every expert.
     pub loads: Vec<Vec<u64>>,

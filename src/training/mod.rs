@@ -5,6 +5,14 @@
 //! step. [`strategy`] is the loop around it, [`job`] puts a whole run together.
 
 pub mod batch;
+pub mod error;
+pub mod feed;
+pub mod job;
+pub mod metrics;
+pub mod screen;
+pub mod state;
+pub mod strategy;
+pub mod window;
 pub mod config;
 pub mod evaluate;
 pub mod ledger;

@@ -1,3 +1,0 @@
-//! Text to batches.
-mod packing;
-pub use packing::{PackedBatch, UNTAGGED};
