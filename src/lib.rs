@@ -1,3 +1,4 @@
 //! Darkhorse Genesis: train, convert, study and run Mixture-of-Experts language models on burn.
 
 pub mod domain;
+pub mod tokenizer;
