@@ -4,6 +4,7 @@
 //! tokens among the ids, so neither a document nor a user can forge a turn. Knows no files of data
 //! and no model.
 
+mod byte_level;
 pub mod chat;
 mod error;
 mod files;
@@ -11,7 +12,6 @@ pub mod special;
 mod stream;
 mod train;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -21,6 +21,7 @@ use tokenizers::DecoderWrapper;
 
 use crate::domain::Domain;
 
+use byte_level::content_bytes;
 pub use error::{Cause, TokenizerError};
 use special::{Roles, domain_token_name};
 pub use stream::TextStream;
@@ -52,7 +53,8 @@ impl Tokenizer {
     #[allow(clippy::missing_panics_doc)]
     pub fn bytes() -> Self {
         #[allow(clippy::expect_used)]
-        Self::from_bytes(train::json(&[]).as_bytes()).expect("the byte tokenizer is valid JSON")
+        Self::from_bytes(byte_level::json(&[]).as_bytes())
+            .expect("the byte tokenizer is valid JSON")
     }
 
     /// Reads the JSON of a Hugging Face fast tokenizer.
@@ -268,14 +270,6 @@ impl fmt::Debug for Tokenizer {
             .field("byte_level", &self.shared.byte_level)
             .field("roles", &self.shared.roles)
             .finish_non_exhaustive()
-    }
-}
-
-/// Bytes of a byte-level token; one that is not written in the byte alphabet stands for itself.
-fn content_bytes(content: &str) -> Cow<'_, [u8]> {
-    match content.chars().map(train::char_to_byte).collect() {
-        Some(bytes) => Cow::Owned(bytes),
-        None => Cow::Borrowed(content.as_bytes()),
     }
 }
 
