@@ -147,7 +147,9 @@ fn a_failing_operation_anywhere_leaves_earlier_checkpoints_and_no_litter() {
 fn a_process_that_dies_anywhere_loses_the_running_save_only() {
     let folder = tempfile::tempdir().unwrap();
     let run = new_run(folder.path());
-    run.save(2, |writer| fill(writer, 2, 100)).unwrap();
+    for step in [1, 2] {
+        run.save(step, |writer| fill(writer, step, 100)).unwrap();
+    }
 
     // saving step 2 again takes the way that sets the old one aside
     for next in [3, 2] {
@@ -158,6 +160,8 @@ fn a_process_that_dies_anywhere_loses_the_running_save_only() {
             }
             let latest = reopened.latest().unwrap().unwrap();
             assert!([2, 3].contains(&latest.step()));
+            // something to delete, every time
+            reopened.save(1, |writer| fill(writer, 1, 100)).unwrap();
         });
         assert!(broken > 15, "only {broken} operations were broken");
         run.rewind(2).unwrap();

@@ -322,6 +322,11 @@ mod tests {
             let view = others.tensor(name).unwrap();
             assert_eq!(view.shape(), &data.shape[..]);
             assert_eq!(view.data(), &data.bytes[..]);
+            let offset = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+            assert!(
+                offset.is_multiple_of(data.dtype.size()),
+                "{name} at {offset}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The lines of `metrics.jsonl`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::Domain;
 
@@ -22,6 +22,7 @@ pub struct StepRecord {
     /// Tokens trained on since the run began.
     pub tokens: u64,
     /// Next-token loss, in nats per token.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// Loss of the multi-token prediction modules, unweighted, in nats per token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,8 +31,10 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aux_loss: Option<f64>,
     /// Learning rate.
+    #[serde(deserialize_with = "number")]
     pub lr: f64,
     /// Norm of the whole gradient before clipping.
+    #[serde(deserialize_with = "number")]
     pub grad_norm: f64,
     /// `max_e n_e / t_e - 1` of this step, of the worst layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,8 +43,10 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vio_global: Option<f64>,
     /// Tokens trained on per second.
+    #[serde(deserialize_with = "number")]
     pub tokens_per_s: f64,
     /// Wall time of the step, in seconds.
+    #[serde(deserialize_with = "number")]
     pub duration_s: f64,
     /// Energy of the step, in joules, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,8 +62,10 @@ pub struct EvalRecord {
     /// Optimizer steps done.
     pub step: u64,
     /// Loss, in nats per token.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// Loss, in bits per byte of text.
+    #[serde(deserialize_with = "number")]
     pub bits_per_byte: f64,
     /// The domains that the text has, in their order.
     #[serde(default)]
@@ -80,8 +87,10 @@ pub struct DomainRecord {
     /// The domain.
     pub domain: Domain,
     /// Loss, in nats per token.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// Loss, in bits per byte of text.
+    #[serde(deserialize_with = "number")]
     pub bits_per_byte: f64,
     /// Tokens counted.
     pub tokens: u64,
@@ -130,6 +139,11 @@ impl Record {
     }
 }
 
+/// JSON has no NaN and no infinity: serde writes `null`, and it is read back as NaN.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +159,19 @@ mod tests {
         assert!(line.starts_with(r#"{"step":{"step":3,"tokens":0,"loss":2.5,"#));
         assert!(!line.contains("energy"));
         assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_does_not_spoil_the_journal() {
+        let record = Record::Step(StepRecord {
+            loss: f64::INFINITY,
+            ..Default::default()
+        });
+        let line = serde_json::to_string(&record).unwrap();
+        let Record::Step(read) = serde_json::from_str(&line).unwrap() else {
+            panic!("{line}");
+        };
+        assert!(read.loss.is_nan());
     }
 
     #[test]
