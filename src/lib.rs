@@ -1,6 +1,7 @@
 //! Darkhorse Genesis: train, convert, study and run Mixture-of-Experts language models on burn.
 
 pub mod checkpoint;
+pub mod config;
 pub mod data;
 pub mod domain;
 pub mod model;
