@@ -34,6 +34,7 @@ pub enum RopeScaling {
 
 /// Parameters of YaRN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Yarn {
     /// By how much the context grows.
     pub factor: f64,
