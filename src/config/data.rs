@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::{DataError, Mix, SourceOptions};
 use crate::domain::Domain;
 
 /// The data of a run.
@@ -26,6 +27,26 @@ pub struct DataConfig {
     pub skip_bad_lines: bool,
     /// The domain of documents with an unknown tag; absent: such a tag ends the run.
     pub unknown_domain: Option<Domain>,
+}
+
+impl DataConfig {
+    /// What to do with documents that are not as they should be.
+    pub fn source_options(&self) -> SourceOptions {
+        SourceOptions {
+            skip_bad_lines: self.skip_bad_lines,
+            unknown_domain: self.unknown_domain,
+        }
+    }
+
+    /// Shares of the domains.
+    ///
+    /// # Errors
+    ///
+    /// Weights that are no shares.
+    pub fn mix(&self) -> Result<Mix, DataError> {
+        let weights: Vec<_> = self.mix.iter().map(|(&domain, &weight)| (domain, weight)).collect();
+        Mix::new(&weights)
+    }
 }
 
 impl Default for DataConfig {

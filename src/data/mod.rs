@@ -7,6 +7,7 @@
 mod cache;
 mod corpus;
 mod documents;
+mod embedded;
 mod error;
 mod lines;
 mod mix;
@@ -26,6 +27,7 @@ mod zstd;
 pub use cache::Progress;
 pub use corpus::{Corpus, DocumentTokens};
 pub use documents::{Document, Documents, Origin, Skipped};
+pub use embedded::EmbeddedCorpus;
 pub use error::DataError;
 pub use mix::Mix;
 pub use packing::{PADDING, PackedBatch, Tags, UNTAGGED};

@@ -30,14 +30,6 @@ pub enum TrainingError {
         /// Rows of the embedding table.
         model: usize,
     },
-    /// A row longer than the model's context.
-    #[error("`training.seq_len` is {seq_len}, expected at most `model.max_position_embeddings` = {context}")]
-    Context {
-        /// Tokens of a row.
-        seq_len: usize,
-        /// The model's context.
-        context: usize,
-    },
     /// A loss that is no number.
     #[error(
         "the loss is not finite at step {step}: next token {next_token}, multi-token prediction {mtp}; documents of the step: {}; the last checkpoint is intact: lower `training.learning_rate` or look at these documents, then resume",

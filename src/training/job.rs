@@ -20,8 +20,8 @@ use super::strategy::{Session, Stepwise};
 use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
 use super::{AdamW, Schedule};
 use crate::checkpoint::{Checkpoint, Keep, Run};
-use crate::config::Experiment;
-use crate::data::{Corpus, Progress, Source, Stream, StreamConfig, Tags};
+use crate::config::{Experiment, TokenizerConfig};
+use crate::data::{Corpus, EmbeddedCorpus, Progress, Source, Stream, StreamConfig, Tags};
 use crate::model::CausalLm;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
@@ -75,9 +75,10 @@ impl Job {
         progress: Progress,
     ) -> Result<Self, TrainingError> {
         Run::check_new(folder)?;
-        let tokenizer = open_tokenizer(&experiment)?;
-        let (train, valid) = open_corpora(&experiment, &tokenizer, cache, progress)?;
+        let texts = Texts::open(&experiment, cache)?;
+        let tokenizer = texts.tokenizer(&experiment)?;
         check(&experiment, &tokenizer)?;
+        let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
         let run = Run::create(folder, &experiment, Some(tokenizer.json().as_bytes()))?;
         Ok(Self {
             experiment,
@@ -106,8 +107,9 @@ impl Job {
             });
         };
         let tokenizer = Tokenizer::from_bytes(&run.tokenizer()?)?;
-        let (train, valid) = open_corpora(&experiment, &tokenizer, cache, progress)?;
         check(&experiment, &tokenizer)?;
+        let texts = Texts::open(&experiment, cache)?;
+        let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
         Ok(Self {
             experiment,
             run,
@@ -171,7 +173,11 @@ impl Job {
             journal.append(&Record::Eval(record))?;
         }
 
-        let stream = Stream::new(self.train.clone(), self.stream_config(), state.position.clone())?;
+        let stream = Stream::new(
+            self.train.clone(),
+            self.stream_config()?,
+            state.position.clone(),
+        )?;
         let depths = self.experiment.model.num_nextn_predict_layers;
         let train = TrainFeed::new(stream, config.accumulation, depths, config.steps, state.step);
         let domains = self.experiment.model.domains.clone();
@@ -236,16 +242,16 @@ impl Job {
         }
     }
 
-    fn stream_config(&self) -> StreamConfig {
+    fn stream_config(&self) -> Result<StreamConfig, TrainingError> {
         let (data, training) = (&self.experiment.data, &self.experiment.training);
-        StreamConfig {
+        Ok(StreamConfig {
             seq_len: training.seq_len,
             rows: training.batch_size,
-            mix: data.mix.clone(),
+            mix: data.mix()?,
             domain_dropout: data.domain_dropout,
             domain_token: data.domain_token,
             seed: training.seed,
-        }
+        })
     }
 }
 
@@ -281,37 +287,58 @@ fn keep_newest(checkpoints: usize) -> Keep {
     NonZeroUsize::new(checkpoints).map_or(Keep::All, Keep::Newest)
 }
 
-fn open_tokenizer(experiment: &Experiment) -> Result<Tokenizer, TrainingError> {
-    match &experiment.tokenizer.file {
-        Some(file) => Ok(Tokenizer::from_file(file)?),
-        None => {
-            let source = Source::open(&experiment.data.train, experiment.data.source_options())?;
-            let mut failed = None;
-            let texts = source.texts(&mut failed);
-            let tokenizer = Tokenizer::train(texts, experiment.tokenizer.vocab_size)?;
-            match failed {
-                Some(error) => Err(error.into()),
-                None => Ok(tokenizer),
-            }
-        }
-    }
+/// The files that an experiment names, or the embedded corpus.
+#[derive(Debug)]
+struct Texts {
+    train: Source,
+    valid: Option<Source>,
 }
 
-fn open_corpora(
-    experiment: &Experiment,
-    tokenizer: &Tokenizer,
-    cache: &Path,
-    progress: Progress,
-) -> Result<(Arc<Corpus>, Option<Arc<Corpus>>), TrainingError> {
-    let open = |paths: &[std::path::PathBuf]| -> Result<Arc<Corpus>, TrainingError> {
-        let source = Source::open(paths, experiment.data.source_options())?;
-        Ok(Arc::new(Corpus::open(&source, tokenizer, cache, progress)?))
-    };
-    let valid = match experiment.data.valid.is_empty() {
-        true => None,
-        false => Some(open(&experiment.data.valid)?),
-    };
-    Ok((open(&experiment.data.train)?, valid))
+impl Texts {
+    fn open(experiment: &Experiment, cache: &Path) -> Result<Self, TrainingError> {
+        let data = &experiment.data;
+        let options = data.source_options();
+        if data.train.is_empty() {
+            let embedded = EmbeddedCorpus::unpack(cache)?;
+            return Ok(Self {
+                train: Source::open(&[embedded.train], options)?,
+                valid: Some(Source::open(&[embedded.valid], options)?),
+            });
+        }
+        let valid = match data.valid.is_empty() {
+            true => None,
+            false => Some(Source::open(&data.valid, options)?),
+        };
+        Ok(Self {
+            train: Source::open(&data.train, options)?,
+            valid,
+        })
+    }
+
+    fn tokenizer(&self, experiment: &Experiment) -> Result<Tokenizer, TrainingError> {
+        let vocab_size = match &experiment.tokenizer {
+            TokenizerConfig::File(file) => return Ok(Tokenizer::from_file(file)?),
+            TokenizerConfig::Train { vocab_size } => vocab_size,
+        };
+        let vocab_size = vocab_size.unwrap_or(experiment.model.vocab_size);
+        let mut failed = None;
+        let tokenizer = Tokenizer::train(self.train.texts(&mut failed), vocab_size);
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(tokenizer?),
+        }
+    }
+
+    fn corpora(
+        &self,
+        tokenizer: &Tokenizer,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<(Arc<Corpus>, Option<Arc<Corpus>>), TrainingError> {
+        let open = |source| Corpus::open(source, tokenizer, cache, progress).map(Arc::new);
+        let valid = self.valid.as_ref().map(open).transpose()?;
+        Ok((open(&self.train)?, valid))
+    }
 }
 
 fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingError> {
@@ -320,13 +347,6 @@ fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingE
         return Err(TrainingError::Vocabulary {
             tokenizer: tokenizer.vocab_size(),
             model: model.vocab_size,
-        });
-    }
-    let seq_len = experiment.training.seq_len;
-    if seq_len > model.max_position_embeddings {
-        return Err(TrainingError::Context {
-            seq_len,
-            context: model.max_position_embeddings,
         });
     }
     Ok(())

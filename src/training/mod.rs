@@ -4,6 +4,7 @@
 //! tokens were routed, `optimize` applies [`AdamW`] and then moves the balance bias, once per optimizer
 //! step. [`strategy`] is the loop around it, [`job`] puts a whole run together.
 
+pub mod baseline;
 pub mod batch;
 pub mod error;
 pub mod feed;

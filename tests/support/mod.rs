@@ -1,7 +1,15 @@
-//! A model small enough to run in every test, with every part that the large ones have.
+//! Models and text small enough to train in every test, with every part that the large ones have.
 
+// each test file uses what it needs
+#![allow(dead_code)]
+
+use std::sync::Arc;
+
+use darkhorse_genesis::data::{Corpus, Document, Origin, PackedBatch, Position, Stream, StreamConfig};
+use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::ModelConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::tokenizer::Tokenizer;
 
 /// Three layers, the first dense, twenty experts, one MTP module.
 pub(crate) fn small_config(mode: DomainMode) -> ModelConfig {
@@ -31,4 +39,55 @@ pub(crate) fn small_config(mode: DomainMode) -> ModelConfig {
     config.domains.mode = mode;
     config.validate().expect("the configuration is valid");
     config
+}
+
+/// The same for byte tokens.
+pub(crate) fn byte_config(mode: DomainMode) -> ModelConfig {
+    ModelConfig {
+        vocab_size: Tokenizer::bytes().vocab_size(),
+        initializer_range: 0.05,
+        ..small_config(mode)
+    }
+}
+
+/// Documents of every domain, of unequal lengths, a few hundred tokens in all.
+pub(crate) fn corpus() -> Arc<Corpus> {
+    let document = |number: usize| {
+        let domain = Domain::ALL[number % Domain::COUNT];
+        let words = ["sum", "loop", "force", "market", "clause", "council", "cell", "proof", "moon"];
+        let text: Vec<&str> = (0..5 + number * 7 % 23)
+            .map(|word| words[(number * 5 + word * word) % words.len()])
+            .collect();
+        Ok(Document {
+            text: format!("{domain} {}", text.join(" ")),
+            domain: Some(domain),
+            origin: Origin {
+                file: Arc::from(std::path::Path::new("documents.jsonl")),
+                line: number as u64 + 1,
+            },
+        })
+    };
+    let corpus = Corpus::in_memory((0..80).map(document), &Tokenizer::bytes());
+    Arc::new(corpus.expect("the documents are sound"))
+}
+
+/// A stream over [`corpus`].
+pub(crate) fn stream(rows: usize, seq_len: usize, seed: u64) -> Stream {
+    let config = StreamConfig {
+        seq_len,
+        rows,
+        mix: Default::default(),
+        domain_dropout: 0.3,
+        domain_token: true,
+        seed,
+    };
+    Stream::new(corpus(), config, Position::default()).expect("the corpus fills a row")
+}
+
+/// One batch after the other.
+pub(crate) fn batches(rows: usize, seq_len: usize, count: usize) -> Vec<PackedBatch> {
+    let mut stream = stream(rows, seq_len, 11);
+    (0..count)
+        .map(|_| stream.next_batch().expect("the corpus is in memory"))
+        .collect()
 }
