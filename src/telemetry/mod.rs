@@ -6,6 +6,7 @@
 mod energy;
 mod journal;
 mod record;
+pub mod report;
 
 pub use energy::{EnergyMeter, Rapl, energy_meter};
 pub use journal::{Journal, JournalError, read_journal};

@@ -1,0 +1,14 @@
+//! `report.html`: what a run was, did and cost, on one page that needs no network and no script.
+
+mod figures;
+mod format;
+mod heat;
+mod line;
+mod maps;
+mod page;
+mod tiles;
+
+#[cfg(test)]
+mod sample;
+
+pub use page::{About, render};
