@@ -4,7 +4,9 @@ mod figures;
 mod format;
 mod heat;
 mod line;
+mod maps;
 mod page;
+mod tiles;
 
 #[cfg(test)]
 mod sample;
