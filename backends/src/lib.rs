@@ -9,8 +9,10 @@
 
 pub mod adamw;
 pub mod attention;
+mod autodiff;
 pub mod cross_entropy;
 pub mod experts;
+mod joined;
 pub mod linear;
 pub mod norm;
 mod ops;

@@ -1,3 +1,4 @@
 //! Token losses from logits.
 
+pub mod backward;
 pub mod reference;

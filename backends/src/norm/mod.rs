@@ -1,3 +1,4 @@
 //! Root-mean-square normalization (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>).
 
+pub mod backward;
 pub mod reference;

@@ -1,3 +1,4 @@
 //! The gated activation of SwiGLU (Shazeer, <https://arxiv.org/abs/2002.05202>).
 
+pub mod backward;
 pub mod reference;
