@@ -1,7 +1,7 @@
 //! The backends of burn 0.21 that compute with the defaults. Those with forms of their own join where
 //! these stand.
 
-#[cfg(any(feature = "flex", feature = "ndarray", feature = "tch", feature = "cubecl"))]
+#[cfg(any(feature = "ndarray", feature = "tch", feature = "cubecl"))]
 use crate::Ops;
 
 #[cfg(feature = "ndarray")]
@@ -30,6 +30,3 @@ where
 
 #[cfg(feature = "cubecl")]
 impl<B: burn_fusion::FusionBackend> Ops for burn_fusion::Fusion<B> {}
-
-#[cfg(feature = "flex")]
-impl Ops for burn_flex::Flex {}

@@ -12,6 +12,8 @@ pub mod attention;
 mod autodiff;
 pub mod cross_entropy;
 pub mod experts;
+#[cfg(feature = "flex")]
+mod flex;
 mod joined;
 pub mod linear;
 pub mod norm;

@@ -1,7 +1,11 @@
 //! Scaled dot-product attention that sees only the past of its own document.
 
 pub mod backward;
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
 pub mod reference;
+#[cfg(feature = "flex")]
+mod visible;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};

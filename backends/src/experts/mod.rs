@@ -1,6 +1,10 @@
 //! Routed SwiGLU experts with stacked weights (DeepSeekMoE, <https://arxiv.org/abs/2401.06066>).
 
 mod dispatch;
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
+#[cfg(feature = "flex")]
+pub(crate) mod flex_backward;
 pub mod grouped;
 pub mod reference;
 
