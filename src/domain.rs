@@ -148,6 +148,8 @@ mod tests {
     #[test]
     fn an_unknown_tag_lists_the_valid_ones() {
         let error = "astrology".parse::<Domain>().unwrap_err().to_string();
-        assert!(error.starts_with("unknown domain `astrology`, expected one of: mathematics, code"));
+        assert!(
+            error.starts_with("unknown domain `astrology`, expected one of: mathematics, code")
+        );
     }
 }

@@ -16,7 +16,7 @@ pub trait Ops: Backend {
     /// # Shapes
     ///
     /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
-    fn linear(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         linear::reference::linear(input, weight)
     }
 
@@ -85,7 +85,7 @@ pub trait Ops: Backend {
     ///
     /// - query, key: `[batch, seq, heads, dim]`, value: `[batch, seq, heads, value_dim]`
     /// - output: `[batch, seq, heads, value_dim]`
-    fn attention(
+    fn causal_attention(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,

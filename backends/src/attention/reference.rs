@@ -6,7 +6,7 @@ use burn::tensor::{Bool, DType, Tensor};
 
 use super::AttentionMask;
 
-/// See [`Ops::attention`](crate::Ops::attention). The softmax runs in f32.
+/// See [`Ops::causal_attention`](crate::Ops::causal_attention). The softmax runs in f32.
 pub fn attention<B: Backend>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// See [`Ops::linear`](crate::Ops::linear).
+/// See [`Ops::project`](crate::Ops::project).
 pub fn linear<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
     input.matmul(weight)
 }

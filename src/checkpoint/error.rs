@@ -1,0 +1,230 @@
+//! What can go wrong with a run on disk, each with the place and a remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+use burn::tensor::DType;
+use safetensors::SafeTensorError;
+
+/// An error of this module. Every message is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: `create`, `write`, …
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A checkpoint could not be written. Earlier checkpoints are as they were.
+    #[error(
+        "checkpoint of step {step} was not saved, earlier ones are intact; \
+         make room or choose another folder: {source}"
+    )]
+    NotSaved {
+        /// Step of the checkpoint.
+        step: u64,
+        /// The first failure.
+        source: Box<CheckpointError>,
+    },
+    /// The folder holds a run already.
+    #[error("{} holds a run already; resume it or choose another folder", path.display())]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds other files.
+    #[error(
+        "{} is not empty and holds no run (found `{found}`); choose another folder",
+        path.display()
+    )]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// One thing that is in it.
+        found: String,
+    },
+    /// The folder is no run.
+    #[error(
+        "{} is not a run: `{missing}` is missing; give a folder that training wrote",
+        path.display()
+    )]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// The entry that a run would have.
+        missing: &'static str,
+    },
+    /// A file of a checkpoint is not what was saved.
+    #[error(
+        "{} is damaged: {damage}; restore it, or delete that step's folder to go on from an earlier one",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it differs.
+        damage: Damage,
+    },
+    /// A JSON file cannot be written or read.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: serde_json::Error,
+    },
+    /// The checkpoint has no such file.
+    #[error("{} has no file `{file}`, it has: {}", checkpoint.display(), present.join(", "))]
+    NoSuchFile {
+        /// Folder of the checkpoint.
+        checkpoint: PathBuf,
+        /// The file asked for.
+        file: String,
+        /// The files it has.
+        present: Vec<String>,
+    },
+    /// A name that cannot be, or is already, a file of this checkpoint.
+    #[error("`{name}` cannot name a file of a checkpoint: {reason}")]
+    FileName {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Not a safetensors file.
+    #[error("{} is no safetensors file: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        source: SafeTensorError,
+    },
+    /// Tensors that the module has and the file has not.
+    #[error(
+        "{} lacks {} of the module's tensors: {}; was it saved with another config?",
+        path.display(), names.len(), shortened(names)
+    )]
+    MissingTensors {
+        /// The file.
+        path: PathBuf,
+        /// All of them, sorted.
+        names: Vec<String>,
+    },
+    /// Tensors that the file has and the module has not.
+    #[error(
+        "{} has {} tensors that the module lacks: {}; was it saved with another config?",
+        path.display(), names.len(), shortened(names)
+    )]
+    UnexpectedTensors {
+        /// The file.
+        path: PathBuf,
+        /// All of them, sorted.
+        names: Vec<String>,
+    },
+    /// A tensor of another shape than the module's.
+    #[error("tensor `{name}` in {} has shape {found:?}, expected {expected:?}", path.display())]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// Path of the tensor in the module.
+        name: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape in the module.
+        expected: Vec<usize>,
+    },
+    /// A tensor that cannot become the module's element type without loss of meaning.
+    #[error("tensor `{name}` in {} has type {found}, expected {expected}", path.display())]
+    TensorDtype {
+        /// The file.
+        path: PathBuf,
+        /// Path of the tensor in the module.
+        name: String,
+        /// Type in the file.
+        found: String,
+        /// What the module takes.
+        expected: String,
+    },
+    /// A tensor with NaN or infinite values.
+    #[error(
+        "tensor `{name}` in {} has {count} values that are NaN or infinite; load an earlier checkpoint",
+        path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// Path of the tensor in the module.
+        name: String,
+        /// How many values.
+        count: usize,
+    },
+    /// Two tensors of one name.
+    #[error("two tensors are named `{name}`, expected unique names")]
+    DuplicateTensor {
+        /// The name.
+        name: String,
+    },
+    /// An element type that safetensors cannot hold.
+    #[error("tensor `{name}` has type {dtype:?}, which a safetensors file cannot hold")]
+    UnsupportedDtype {
+        /// Path of the tensor in the module.
+        name: String,
+        /// Its type.
+        dtype: DType,
+    },
+}
+
+/// How a file differs from what was saved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// It is gone.
+    #[error("the file is missing, expected {expected} bytes")]
+    Missing {
+        /// Size in the manifest.
+        expected: u64,
+    },
+    /// It is shorter or longer.
+    #[error("found {found} bytes, expected {expected}")]
+    Size {
+        /// Size on disk.
+        found: u64,
+        /// Size in the manifest.
+        expected: u64,
+    },
+    /// Its bytes differ.
+    #[error("found digest {found}, expected {expected}")]
+    Digest {
+        /// BLAKE3 of the file on disk, in hex.
+        found: String,
+        /// BLAKE3 in the manifest, in hex.
+        expected: String,
+    },
+    /// The manifest itself cannot be understood.
+    #[error("unreadable manifest ({reason})")]
+    Manifest {
+        /// The parser's reason.
+        reason: String,
+    },
+    /// The manifest is that of another step.
+    #[error("found step {found}, expected {expected} from the folder's name")]
+    Step {
+        /// Step in the manifest.
+        found: u64,
+        /// Step in the folder's name.
+        expected: u64,
+    },
+}
+
+/// The first few names.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{shown} and {more} more"),
+        _ => shown,
+    }
+}

@@ -1,0 +1,307 @@
+//! The checkpoints of a run: saving the next one, finding the last good one.
+
+use std::fs;
+use std::num::NonZeroUsize;
+
+use super::disk::io_error;
+use super::error::CheckpointError;
+use super::run::Run;
+use super::save::{self, Writer, folder_name, step_of};
+use super::saved::Checkpoint;
+
+/// How many checkpoints stay on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Every one.
+    #[default]
+    All,
+    /// The newest ones; older ones are deleted once a new one is complete.
+    Newest(NonZeroUsize),
+}
+
+/// The newest checkpoint whose every file is as it was saved. See [`Run::latest_intact`].
+#[derive(Debug)]
+pub struct Intact {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Why newer ones were passed over, newest first.
+    pub passed_over: Vec<CheckpointError>,
+}
+
+impl Run {
+    /// Saves the checkpoint of `step`; `fill` writes its files. It is there completely or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::NotSaved`] with the first failure; earlier checkpoints are as they were.
+    pub fn save(
+        &self,
+        step: u64,
+        fill: impl FnOnce(&mut Writer<'_>) -> Result<(), CheckpointError>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let folder = self.checkpoints_path();
+        let manifest = self
+            .config_digest()
+            .and_then(|digest| save::save(&self.disk, &folder, step, digest, fill))
+            .map_err(|source| CheckpointError::NotSaved {
+                step,
+                source: Box::new(source),
+            })?;
+        let checkpoint = Checkpoint::new(folder.join(folder_name(step)), manifest);
+        self.delete_old(step);
+        Ok(checkpoint)
+    }
+
+    /// Applies [`Keep`] after a save. What cannot be deleted now is tried again after the next.
+    fn delete_old(&self, saved: u64) {
+        let Keep::Newest(count) = self.keep else {
+            return;
+        };
+        let steps = self.steps().unwrap_or_default();
+        let old = steps.iter().rev().filter(|&&step| step != saved);
+        for &step in old.skip(count.get() - 1) {
+            if let Err(error) = save::delete(&self.disk, &self.checkpoints_path(), step) {
+                tracing::warn!("{error}; an old checkpoint stays");
+            }
+        }
+    }
+
+    /// Deletes the checkpoints after `step`: training goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Io`] if one cannot be deleted.
+    pub fn rewind(&self, step: u64) -> Result<(), CheckpointError> {
+        for later in self.steps()?.into_iter().filter(|&it| it > step) {
+            save::delete(&self.disk, &self.checkpoints_path(), later)?;
+        }
+        Ok(())
+    }
+
+    /// Steps of all folders of checkpoints, oldest first.
+    fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
+        let path = self.checkpoints_path();
+        let mut steps: Vec<u64> = fs::read_dir(&path)
+            .map_err(io_error("read", &path))?
+            .flatten()
+            .filter_map(|entry| step_of(entry.file_name().to_str()?))
+            .collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// The checkpoint of `step`, if it is complete. Its files are not read.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Damaged`] if its manifest is.
+    pub fn checkpoint(&self, step: u64) -> Result<Option<Checkpoint>, CheckpointError> {
+        let path = self.checkpoints_path().join(folder_name(step));
+        Checkpoint::open(path, step)
+    }
+
+    /// All complete checkpoints, oldest first. Their files are not read.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Damaged`] if a manifest is.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, CheckpointError> {
+        let steps = self.steps()?.into_iter();
+        steps
+            .filter_map(|step| self.checkpoint(step).transpose())
+            .collect()
+    }
+
+    /// The newest complete checkpoint. Its files are not read: for the hurried, who call
+    /// [`Checkpoint::verify_file`] on the one that they need.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Damaged`] if its manifest is.
+    pub fn newest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
+        let mut steps = self.steps()?.into_iter().rev();
+        steps
+            .find_map(|step| self.checkpoint(step).transpose())
+            .transpose()
+    }
+
+    /// The newest complete checkpoint, with the digest of every file verified. None was saved: `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Damaged`] if it is not what was saved; see [`Run::latest_intact`].
+    pub fn latest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
+        let newest = self.newest()?;
+        if let Some(checkpoint) = &newest {
+            checkpoint.verify()?;
+        }
+        Ok(newest)
+    }
+
+    /// The newest checkpoint that is not damaged, and what was wrong with newer ones.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Io`] if the folder cannot be read; the first [`CheckpointError::Damaged`] if
+    /// there are checkpoints and all are damaged.
+    pub fn latest_intact(&self) -> Result<Option<Intact>, CheckpointError> {
+        let mut passed_over = Vec::new();
+        for step in self.steps()?.into_iter().rev() {
+            let verified = self
+                .checkpoint(step)
+                .and_then(|found| found.map_or(Ok(None), |it| it.verify().map(|()| Some(it))));
+            match verified {
+                Ok(Some(checkpoint)) => {
+                    return Ok(Some(Intact {
+                        checkpoint,
+                        passed_over,
+                    }));
+                }
+                Ok(None) => {}
+                Err(error) => passed_over.push(error),
+            }
+        }
+        match passed_over.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::checkpoint::Damage;
+
+    fn new_run(path: &Path) -> Run {
+        Run::create(path, &serde_json::json!({"seed": 7}), None).unwrap()
+    }
+
+    fn save(run: &Run, step: u64) {
+        run.save(step, |writer| writer.json("state.json", &step))
+            .unwrap();
+    }
+
+    fn steps(run: &Run) -> Vec<u64> {
+        let checkpoints = run.checkpoints().unwrap();
+        checkpoints.iter().map(Checkpoint::step).collect()
+    }
+
+    #[test]
+    fn only_the_newest_checkpoints_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = new_run(&folder.path().join("run"));
+        for step in [1, 2, 3] {
+            save(&run, step);
+        }
+        assert_eq!(steps(&run), [1, 2, 3]);
+
+        let run = run.with_keep(Keep::Newest(2.try_into().unwrap()));
+        save(&run, 4);
+        assert_eq!(steps(&run), [3, 4]);
+        // what was saved last stays, even where later steps exist
+        save(&run, 2);
+        assert_eq!(steps(&run), [2, 4]);
+    }
+
+    #[test]
+    fn training_that_goes_on_from_a_step_forgets_the_later_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = new_run(&folder.path().join("run"));
+        for step in [1, 2, 3] {
+            save(&run, step);
+        }
+        run.rewind(1).unwrap();
+        assert_eq!(steps(&run), [1]);
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_named_and_an_earlier_one_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = new_run(&folder.path().join("run"));
+        save(&run, 7);
+        type Harm = fn(&Path);
+        let harms: [(Harm, &str); 6] = [
+            (
+                |it| fs::write(it.join("state.json"), "9\n").unwrap(),
+                "found digest 75d2",
+            ),
+            (
+                |it| fs::write(it.join("state.json"), "").unwrap(),
+                "found 0 bytes, expected 2",
+            ),
+            (
+                |it| fs::remove_file(it.join("state.json")).unwrap(),
+                "missing, expected 2 bytes",
+            ),
+            (
+                |it| fs::write(it.join("manifest.json"), "{").unwrap(),
+                "unreadable manifest (EOF",
+            ),
+            (
+                |it| {
+                    let manifest = it.join("manifest.json");
+                    let text = fs::read_to_string(&manifest).unwrap();
+                    let other = text.replace("\"format\": 1", "\"format\": 2");
+                    fs::write(manifest, other).unwrap();
+                },
+                "layout version 2, expected 1",
+            ),
+            (
+                |it| {
+                    let other = it.with_file_name("step-0000007/manifest.json");
+                    fs::copy(other, it.join("manifest.json")).unwrap();
+                },
+                "found step 7, expected 8",
+            ),
+        ];
+        for (harm, reason) in harms {
+            save(&run, 8);
+            harm(&run.checkpoints_path().join("step-0000008"));
+
+            let message = run.latest().unwrap_err().to_string();
+            assert!(message.contains(reason), "{message}");
+            assert!(message.contains("/step-0000008/"), "{message}");
+            let intact = run.latest_intact().unwrap().unwrap();
+            assert_eq!(intact.checkpoint.step(), 7);
+            assert_eq!(intact.passed_over.len(), 1);
+        }
+        run.rewind(7).unwrap();
+        fs::write(run.checkpoints_path().join("step-0000007/state.json"), "0").unwrap();
+        assert!(matches!(
+            run.latest_intact(),
+            Err(CheckpointError::Damaged {
+                damage: Damage::Size { .. },
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_folder_without_manifest_is_no_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = new_run(&folder.path().join("run"));
+        assert_eq!(run.latest().unwrap(), None);
+        save(&run, 1);
+        save(&run, 2);
+        fs::remove_file(run.checkpoints_path().join("step-0000002/manifest.json")).unwrap();
+        assert_eq!(run.latest().unwrap().unwrap().step(), 1);
+        save(&run, 2);
+        assert_eq!(run.latest().unwrap().unwrap().step(), 2);
+    }
+
+    #[test]
+    fn a_file_that_a_checkpoint_lacks_is_named_with_those_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = new_run(&folder.path().join("run"));
+        save(&run, 1);
+        let checkpoint = run.latest().unwrap().unwrap();
+        let message = checkpoint.bytes("model.bin").unwrap_err().to_string();
+        assert!(
+            message.ends_with("has no file `model.bin`, it has: state.json"),
+            "{message}"
+        );
+    }
+}

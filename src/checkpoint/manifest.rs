@@ -1,0 +1,122 @@
+//! `manifest.json`: what a checkpoint consists of. Written last, so that a folder with it is complete.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::io_error;
+use super::error::{CheckpointError, Damage};
+
+/// Name of the file.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// Version of the layout that this crate writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// Description of a complete checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the layout.
+    pub format: u32,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// When it was saved, in milliseconds since 1970.
+    pub saved_at_ms: u64,
+    /// Version of the crate that wrote it.
+    pub crate_version: String,
+    /// BLAKE3 of the run's `config.json` at that time, in hex.
+    pub config_digest: String,
+    /// Every other file.
+    pub files: Vec<FileEntry>,
+}
+
+/// One file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Name in the checkpoint's folder.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// BLAKE3 digest, in hex.
+    pub blake3: String,
+}
+
+impl Manifest {
+    /// Reads the manifest of the checkpoint at `folder`; none means that the checkpoint is not complete.
+    pub(super) fn read(folder: &Path, step: u64) -> Result<Option<Self>, CheckpointError> {
+        let path = folder.join(MANIFEST);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        let damaged = |damage| CheckpointError::Damaged {
+            path: path.clone(),
+            damage,
+        };
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| {
+            damaged(Damage::Manifest {
+                reason: error.to_string(),
+            })
+        })?;
+        if manifest.format != FORMAT {
+            let reason = format!("layout version {}, expected {FORMAT}", manifest.format);
+            return Err(damaged(Damage::Manifest { reason }));
+        }
+        if manifest.step != step {
+            return Err(damaged(Damage::Step {
+                found: manifest.step,
+                expected: step,
+            }));
+        }
+        Ok(Some(manifest))
+    }
+}
+
+impl FileEntry {
+    /// Compares the file in `folder` with this entry, by size and then by digest.
+    pub(super) fn verify(&self, folder: &Path) -> Result<(), CheckpointError> {
+        let path = folder.join(&self.name);
+        let damaged = |damage| CheckpointError::Damaged {
+            path: path.clone(),
+            damage,
+        };
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(damaged(Damage::Missing {
+                    expected: self.bytes,
+                }));
+            }
+            Err(error) => return Err(io_error("open", &path)(error)),
+        };
+        let found = file.metadata().map_err(io_error("read", &path))?.len();
+        if found != self.bytes {
+            return Err(damaged(Damage::Size {
+                found,
+                expected: self.bytes,
+            }));
+        }
+        let found = digest(&mut file).map_err(io_error("read", &path))?;
+        if found != self.blake3 {
+            return Err(damaged(Damage::Digest {
+                found,
+                expected: self.blake3.clone(),
+            }));
+        }
+        Ok(())
+    }
+}
+
+fn digest(file: &mut File) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().to_hex().to_string()),
+            read => hasher.update(&buffer[..read]),
+        };
+    }
+}

@@ -1,0 +1,36 @@
+//! A run on disk: its folder, its checkpoints, and tensors in safetensors files.
+//!
+//! ```text
+//! runs/first/
+//!   config.json  tokenizer.json  metrics.jsonl  report.html
+//!   checkpoints/step-0000400/{model.safetensors, optimizer.safetensors, state.json, manifest.json}
+//! ```
+//!
+//! Saving is atomic: whoever kills the process, or fills the disk, loses the save that was running and
+//! nothing else. A manifest with a digest of every file tells a complete checkpoint from a damaged one.
+//! It does *not* know models, optimizers or configs: a model is any burn `Module`, a config is anything
+//! serde can write.
+
+mod apply;
+mod disk;
+mod error;
+mod history;
+mod manifest;
+mod run;
+mod save;
+mod saved;
+mod tensor_file;
+mod tensors;
+
+#[cfg(test)]
+mod crash;
+
+pub use apply::apply;
+pub use error::{CheckpointError, Damage};
+pub use history::{Intact, Keep};
+pub use manifest::{FileEntry, Manifest};
+pub use run::Run;
+pub use save::Writer;
+pub use saved::Checkpoint;
+pub use tensor_file::TensorFile;
+pub use tensors::{NamedTensor, collect, param_names};

@@ -1,0 +1,173 @@
+//! The tensors of a module under their names.
+//!
+//! A name is the path of fields and indices, joined by dots: `layers.0.mixer.q_a_proj.weight`. The variant
+//! of an enum is no part of it, so that names are those of the parts and other tools can read them.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::prelude::*;
+use burn::tensor::{BasicOps, DType, TensorKind};
+
+#[cfg(target_endian = "big")]
+compile_error!("safetensors files are little-endian; tensors are written as they lie in memory");
+
+/// A tensor with its name. Its values are fetched from the device when it is written, not before.
+pub struct NamedTensor<'a> {
+    /// Path in the module.
+    pub name: String,
+    /// Size of each dimension.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: DType,
+    pub(super) read: Box<dyn FnOnce() -> TensorData + 'a>,
+}
+
+impl NamedTensor<'_> {
+    /// Names a tensor. Cheap: the tensor's memory is shared until it is written.
+    pub fn new<B: Backend, const D: usize, K>(
+        name: impl Into<String>,
+        tensor: Tensor<B, D, K>,
+    ) -> Self
+    where
+        K: TensorKind<B> + BasicOps<B> + 'static,
+    {
+        Self {
+            name: name.into(),
+            shape: tensor.dims().to_vec(),
+            dtype: tensor.dtype(),
+            read: Box::new(|| tensor.into_data()),
+        }
+    }
+}
+
+impl From<(String, TensorData)> for NamedTensor<'_> {
+    fn from((name, data): (String, TensorData)) -> Self {
+        Self {
+            name,
+            shape: data.shape.to_vec(),
+            dtype: data.dtype,
+            read: Box::new(|| data),
+        }
+    }
+}
+
+impl fmt::Debug for NamedTensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?} {:?}", self.name, self.dtype, self.shape)
+    }
+}
+
+/// All parameters of `module`, in the order of its fields. Copies nothing.
+pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Vec<NamedTensor<'static>> {
+    let mut collector = Collector::default();
+    module.visit(&mut collector);
+    collector.tensors
+}
+
+/// The name of every parameter of `module`: optimizer states go by [`ParamId`], which no file survives.
+///
+/// A parameter that the module holds twice (tied weights) has the name of its first place.
+pub fn param_names<B: Backend, M: Module<B>>(module: &M) -> HashMap<ParamId, String> {
+    let mut namer = Namer::default();
+    module.visit(&mut namer);
+    namer.names
+}
+
+/// Where a visitor or mapper is in a module.
+#[derive(Debug, Default)]
+pub(super) struct Path(Vec<String>);
+
+impl Path {
+    /// `container_type` is burn's: `Struct:Mla`, `Enum:Mixer`, `Vec`, …; for an enum `name` is a variant.
+    pub(super) fn enter(&mut self, name: &str, container_type: &str) {
+        if !container_type.starts_with("Enum:") {
+            self.0.push(name.into());
+        }
+    }
+
+    pub(super) fn exit(&mut self, container_type: &str) {
+        if !container_type.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+#[derive(Debug, Default)]
+struct Collector {
+    path: Path,
+    tensors: Vec<NamedTensor<'static>>,
+}
+
+// `transform_for_save` is what burn's own recorders write; for most parameters it is the value itself
+impl<B: Backend> ModuleVisitor<B> for Collector {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let value = param.transform_for_save().val();
+        self.tensors.push(NamedTensor::new(self.path.name(), value));
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<B, D, Int>>) {
+        let value = param.transform_for_save().val();
+        self.tensors.push(NamedTensor::new(self.path.name(), value));
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<B, D, Bool>>) {
+        let value = param.transform_for_save().val();
+        self.tensors.push(NamedTensor::new(self.path.name(), value));
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Namer {
+    path: Path,
+    names: HashMap<ParamId, String>,
+}
+
+impl Namer {
+    fn note(&mut self, id: ParamId) {
+        let path = &self.path;
+        self.names.entry(id).or_insert_with(|| path.name());
+    }
+}
+
+impl<B: Backend> ModuleVisitor<B> for Namer {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.note(param.id);
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<B, D, Int>>) {
+        self.note(param.id);
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<B, D, Bool>>) {
+        self.note(param.id);
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+}
+
+/// The first name that stands twice.
+pub(super) fn duplicate(tensors: &[NamedTensor<'_>]) -> Option<String> {
+    let mut seen = HashSet::new();
+    let mut names = tensors.iter().map(|tensor| &tensor.name);
+    names.find(|name| !seen.insert(*name)).cloned()
+}

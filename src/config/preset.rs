@@ -1,0 +1,28 @@
+//! The files in `configs/`, by name.
+
+use super::error::ConfigError;
+
+/// Names of the presets, smallest first.
+pub const PRESETS: [&str; 8] = ["tiny", "default", "1b", "3b", "5b", "30b", "100b", "500b"];
+
+const FILES: [&str; PRESETS.len()] = [
+    include_str!("../../configs/tiny.json"),
+    include_str!("../../configs/default.json"),
+    include_str!("../../configs/1b.json"),
+    include_str!("../../configs/3b.json"),
+    include_str!("../../configs/5b.json"),
+    include_str!("../../configs/30b.json"),
+    include_str!("../../configs/100b.json"),
+    include_str!("../../configs/500b.json"),
+];
+
+/// The file of a preset, whatever the case of its name.
+pub(super) fn json(name: &str) -> Result<&'static str, ConfigError> {
+    let position = PRESETS
+        .iter()
+        .position(|preset| preset.eq_ignore_ascii_case(name));
+    match position {
+        Some(position) => Ok(FILES[position]),
+        None => Err(ConfigError::UnknownPreset { name: name.into() }),
+    }
+}

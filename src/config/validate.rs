@@ -1,0 +1,302 @@
+//! The relations between the sections of an experiment.
+
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use super::error::ConfigError;
+use super::{DataConfig, Experiment, TokenizerConfig};
+use crate::model::ModelConfig;
+use crate::training::TrainingConfig;
+use crate::training::schedule::ScheduleConfig;
+
+/// Larger than any size of any model; keeps sums of sizes from overflowing.
+const LARGEST_SIZE: u64 = u32::MAX as u64;
+
+/// Deeper than any model: a plan has one entry per layer.
+const MOST_LAYERS: usize = 10_000;
+
+pub(super) fn experiment(experiment: &Experiment) -> Result<(), ConfigError> {
+    let Experiment {
+        model,
+        tokenizer,
+        data: documents,
+        training: run,
+    } = experiment;
+    sizes(model)?;
+    model
+        .validate()
+        .map_err(|error| ConfigError::Model(error.within("model")))?;
+    training(run)?;
+    data(documents)?;
+    check(
+        run.seq_len <= model.max_position_embeddings,
+        "training.seq_len",
+        run.seq_len,
+        format!(
+            "at most `model.max_position_embeddings` = {}",
+            model.max_position_embeddings
+        ),
+    )?;
+    let shortest = model.num_nextn_predict_layers + 2;
+    check(
+        run.seq_len >= shortest,
+        "training.seq_len",
+        run.seq_len,
+        format!("at least {shortest}: a token, the next one, and one per MTP module"),
+    )?;
+    match tokenizer {
+        TokenizerConfig::Train {
+            vocab_size: Some(size),
+        } => check(
+            *size <= model.vocab_size,
+            "tokenizer.train.vocab_size",
+            size,
+            format!("at most `model.vocab_size` = {}", model.vocab_size),
+        ),
+        TokenizerConfig::Train { vocab_size: None } | TokenizerConfig::File(_) => Ok(()),
+    }
+}
+
+/// Bounds every integer of the model, so that arithmetic on validated ones is safe.
+fn sizes(model: &ModelConfig) -> Result<(), ConfigError> {
+    fn walk(value: &Value, path: &str) -> Result<(), ConfigError> {
+        match value {
+            Value::Number(number) => {
+                let fits = number.as_u64().is_none_or(|size| size <= LARGEST_SIZE);
+                check(fits, path, number, format!("at most {LARGEST_SIZE}"))
+            }
+            Value::Object(section) => section
+                .iter()
+                .try_for_each(|(key, value)| walk(value, &format!("{path}.{key}"))),
+            _ => Ok(()),
+        }
+    }
+    let layers = model.num_hidden_layers;
+    let expected = format!("at most {MOST_LAYERS}");
+    check(
+        layers <= MOST_LAYERS,
+        "model.num_hidden_layers",
+        layers,
+        expected,
+    )?;
+    walk(
+        &serde_json::to_value(model).map_err(ConfigError::Write)?,
+        "model",
+    )
+}
+
+fn training(training: &TrainingConfig) -> Result<(), ConfigError> {
+    let counts = [
+        ("steps", training.steps),
+        ("batch_size", training.batch_size as u64),
+        ("seq_len", training.seq_len as u64),
+        ("accumulation", training.accumulation as u64),
+        ("keep_checkpoints", training.keep_checkpoints as u64),
+        ("log_every", training.log_every),
+    ];
+    for (field, value) in counts {
+        let holds = (1..=LARGEST_SIZE).contains(&value);
+        let path = format!("training.{field}");
+        check(holds, &path, value, format!("1 to {LARGEST_SIZE}"))?;
+    }
+    let positive = [
+        ("learning_rate", training.learning_rate),
+        ("eps", training.eps),
+        ("clip", training.clip),
+    ];
+    for (field, value) in positive {
+        let holds = value > 0.0 && value.is_finite();
+        check(
+            holds,
+            &format!("training.{field}"),
+            value,
+            "a positive number",
+        )?;
+    }
+    let not_negative = [
+        ("weight_decay", training.weight_decay),
+        ("bias_update_speed", training.bias_update_speed),
+        ("seq_aux_alpha", training.seq_aux_alpha),
+        ("mtp_loss_weight", training.mtp_loss_weight),
+        ("mtp_loss_weight_final", training.mtp_loss_weight_final),
+    ];
+    for (field, value) in not_negative {
+        let holds = value >= 0.0 && value.is_finite();
+        check(
+            holds,
+            &format!("training.{field}"),
+            value,
+            "0 or a positive number",
+        )?;
+    }
+    for (index, beta) in training.betas.into_iter().enumerate() {
+        let holds = (0.0..1.0).contains(&beta);
+        check(
+            holds,
+            &format!("training.betas[{index}]"),
+            beta,
+            "at least 0 and below 1",
+        )?;
+    }
+    fraction("training.bias_freeze", training.bias_freeze)?;
+    match training.schedule {
+        ScheduleConfig::Wsd { warmup, decay } => {
+            fraction("training.schedule.warmup", warmup)?;
+            fraction("training.schedule.decay", decay)?;
+            let expected = format!("at most what `warmup` = {warmup} leaves of 1");
+            check(
+                warmup + decay <= 1.0,
+                "training.schedule.decay",
+                decay,
+                expected,
+            )
+        }
+        ScheduleConfig::Cosine { warmup, min_ratio } => {
+            fraction("training.schedule.warmup", warmup)?;
+            fraction("training.schedule.min_ratio", min_ratio)
+        }
+    }
+}
+
+fn data(data: &DataConfig) -> Result<(), ConfigError> {
+    fraction("data.domain_dropout", data.domain_dropout)?;
+    for (domain, &share) in &data.mix {
+        fraction(&format!("data.mix.{domain}"), share)?;
+    }
+    let sum: f64 = data.mix.values().sum();
+    let expected = "shares that sum to 1 at most";
+    check(
+        sum <= 1.0 + 1e-6,
+        "data.mix",
+        format!("{sum} in sum"),
+        expected,
+    )
+}
+
+fn fraction(path: &str, value: f64) -> Result<(), ConfigError> {
+    check((0.0..=1.0).contains(&value), path, value, "0 to 1")
+}
+
+fn check(
+    holds: bool,
+    path: &str,
+    value: impl Display,
+    expected: impl Into<String>,
+) -> Result<(), ConfigError> {
+    match holds {
+        true => Ok(()),
+        false => Err(ConfigError::OutOfRange {
+            path: path.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Domain;
+
+    fn message(change: impl FnOnce(&mut Experiment)) -> String {
+        let mut experiment = Experiment::preset("tiny").unwrap();
+        change(&mut experiment);
+        experiment.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_model_is_checked_by_its_full_path() {
+        assert_eq!(
+            message(|e| e.model.moe.as_mut().unwrap().num_experts_per_tok = 21),
+            "`model.moe.num_experts_per_tok` is 21, expected 1 to 20"
+        );
+    }
+
+    #[test]
+    fn a_row_must_fit_the_positions_and_feed_every_mtp_module() {
+        assert_eq!(
+            message(|e| e.training.seq_len = 1025),
+            "`training.seq_len` is 1025, expected at most `model.max_position_embeddings` = 1024"
+        );
+        assert_eq!(
+            message(|e| e.training.seq_len = 2),
+            "`training.seq_len` is 2, expected at least 3: a token, the next one, and one per MTP module"
+        );
+    }
+
+    #[test]
+    fn a_trained_tokenizer_must_fit_the_embedding() {
+        assert_eq!(
+            message(|e| e.tokenizer = TokenizerConfig::Train {
+                vocab_size: Some(2049)
+            }),
+            "`tokenizer.train.vocab_size` is 2049, expected at most `model.vocab_size` = 2048"
+        );
+    }
+
+    #[test]
+    fn numbers_that_are_not_numbers_are_refused() {
+        assert_eq!(
+            message(|e| e.training.learning_rate = f64::NAN),
+            "`training.learning_rate` is NaN, expected a positive number"
+        );
+        assert_eq!(
+            message(|e| e.training.betas[1] = 1.0),
+            "`training.betas[1]` is 1, expected at least 0 and below 1"
+        );
+        assert_eq!(
+            message(|e| e.training.seq_aux_alpha = -1.0),
+            "`training.seq_aux_alpha` is -1, expected 0 or a positive number"
+        );
+        assert_eq!(
+            message(|e| e.training.accumulation = 0),
+            "`training.accumulation` is 0, expected 1 to 4294967295"
+        );
+    }
+
+    #[test]
+    fn warm_up_and_decay_share_the_steps() {
+        let schedule = ScheduleConfig::Wsd {
+            warmup: 0.75,
+            decay: 0.5,
+        };
+        assert_eq!(
+            message(|e| e.training.schedule = schedule),
+            "`training.schedule.decay` is 0.5, expected at most what `warmup` = 0.75 leaves of 1"
+        );
+    }
+
+    #[test]
+    fn the_mix_cannot_give_more_than_all() {
+        assert_eq!(
+            message(|e| e
+                .data
+                .mix
+                .extend([(Domain::Code, 0.75), (Domain::Legal, 0.5)])),
+            "`data.mix` is 1.25 in sum, expected shares that sum to 1 at most"
+        );
+        assert_eq!(
+            message(|e| e.data.mix.extend([(Domain::Code, -0.5)])),
+            "`data.mix.code` is -0.5, expected 0 to 1"
+        );
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused_before_anything_is_computed_with_them() {
+        assert_eq!(
+            message(|e| e.model.num_hidden_layers = usize::MAX),
+            format!(
+                "`model.num_hidden_layers` is {}, expected at most 10000",
+                usize::MAX
+            )
+        );
+        assert_eq!(
+            message(|e| e.model.mixer.mla.as_mut().unwrap().qk_nope_head_dim = usize::MAX),
+            format!(
+                "`model.mixer.mla.qk_nope_head_dim` is {}, expected at most 4294967295",
+                usize::MAX
+            )
+        );
+    }
+}

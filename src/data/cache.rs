@@ -1,0 +1,392 @@
+//! Tokenizes every source file once, into a shard in a cache folder.
+//!
+//! A shard whose identity (tokenizer, file, size, time of change, options) is not that of now is
+//! built again. Shards appear whole or not at all, one by one, so that an interrupted tokenization
+//! goes on with the file at which it stopped; processes that share a folder wait for each other.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rayon::prelude::*;
+
+use super::documents::{Document, Documents, Origin};
+use super::error::DataError;
+use super::reader::{Shard, Storage, cache_error};
+use super::shards::{Identity, ShardWriter};
+use super::source::{Source, SourceFile};
+use crate::tokenizer::Tokenizer;
+
+/// Text tokenized at a time by all threads together.
+const BATCH_BYTES: usize = 2 << 20;
+/// Shards kept open; a process may often open no more than 1024 files.
+const MAX_OPEN: usize = 256;
+
+/// Whether long work is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// A bar on the standard error output, if that is a terminal.
+    Shown,
+    /// Nothing.
+    #[default]
+    Hidden,
+}
+
+/// Opens the shards of all files of `source`, building those that are missing or stale.
+pub(super) fn open_or_build(
+    source: &Source,
+    tokenizer: &Tokenizer,
+    folder: &Path,
+    progress: Progress,
+) -> Result<Vec<Shard>, DataError> {
+    let digest = tokenizer.digest();
+    let wanted: Vec<_> = source
+        .files()
+        .iter()
+        .map(|file| {
+            let identity = identity(file, source, &digest);
+            (file, shard_path(folder, &identity), identity)
+        })
+        .collect();
+    let is_stale = |path: &Path, identity: &Identity| {
+        let shard = Shard::open(Storage::Closed(path.into()));
+        shard.map_or(true, |shard| shard.header.identity != *identity)
+    };
+    if wanted
+        .iter()
+        .any(|(_, path, identity)| is_stale(path, identity))
+    {
+        fs::create_dir_all(folder).map_err(cache_error(folder))?;
+        let _lock = lock(folder)?;
+        let bar = progress_bar(source.size_bytes(), progress);
+        let mut done_bytes = 0;
+        for (file, path, identity) in &wanted {
+            // another process may have built it meanwhile
+            if is_stale(path, identity) {
+                let documents = Documents::new(vec![(*file).clone()], source.options());
+                build(documents, tokenizer, path, identity, |read| {
+                    bar.set_position(done_bytes + read);
+                })?;
+            }
+            done_bytes += file.size;
+            bar.set_position(done_bytes);
+        }
+        bar.finish_and_clear();
+    }
+
+    let keep_open = wanted.len() <= MAX_OPEN;
+    wanted
+        .iter()
+        .map(|(_, path, _)| {
+            Shard::open(if keep_open {
+                Storage::Open(File::open(path).map_err(cache_error(path))?, path.clone())
+            } else {
+                Storage::Closed(path.clone())
+            })
+        })
+        .collect()
+}
+
+fn identity(file: &SourceFile, source: &Source, digest: &str) -> Identity {
+    Identity {
+        tokenizer: digest.into(),
+        path: file.path.to_string_lossy().into_owned(),
+        size: file.size,
+        modified_ns: file.modified_ns,
+        options: source.options(),
+    }
+}
+
+/// One place for every file, tokenizer and set of options, whatever the content of the file.
+fn shard_path(folder: &Path, identity: &Identity) -> PathBuf {
+    let Identity {
+        tokenizer,
+        path,
+        options,
+        ..
+    } = identity;
+    let hash = blake3::hash(format!("{tokenizer}\n{path}\n{options:?}").as_bytes()).to_hex();
+    let name = Path::new(path).file_name().unwrap_or_default();
+    let name = name.to_string_lossy();
+    folder.join(format!("{name}-{}.shard", &hash[..16]))
+}
+
+/// Held until the file is dropped; the system releases it if the process dies.
+fn lock(folder: &Path) -> Result<File, DataError> {
+    let path = folder.join(".lock");
+    let mut options = OpenOptions::new();
+    let file = options.create(true).append(true).open(&path);
+    let file = file.map_err(cache_error(&path))?;
+    match file.lock() {
+        // some network file systems have no locks: then two processes may do the same work
+        Err(error) if error.kind() != std::io::ErrorKind::Unsupported => {
+            Err(cache_error(&path)(error))
+        }
+        _ => Ok(file),
+    }
+}
+
+fn progress_bar(bytes: u64, progress: Progress) -> ProgressBar {
+    let target = match progress {
+        Progress::Shown => ProgressDrawTarget::stderr(),
+        Progress::Hidden => ProgressDrawTarget::hidden(),
+    };
+    let template = "tokenizing {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::with_draw_target(Some(bytes), target)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn build(
+    documents: Documents,
+    tokenizer: &Tokenizer,
+    path: &Path,
+    identity: &Identity,
+    on_read: impl FnMut(u64),
+) -> Result<(), DataError> {
+    let (part, spool) = (path.with_extension("part"), path.with_extension("spool"));
+    let result = write(documents, tokenizer, [&part, &spool], identity, on_read)
+        .and_then(|()| fs::rename(&part, path).map_err(cache_error(path)));
+    // nothing half-written stays; the first error is the one to report
+    let _ = fs::remove_file(&spool);
+    if result.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    result
+}
+
+fn write(
+    mut documents: Documents,
+    tokenizer: &Tokenizer,
+    [part, spool]: [&PathBuf; 2],
+    identity: &Identity,
+    mut on_read: impl FnMut(u64),
+) -> Result<(), DataError> {
+    let create = |path: &PathBuf| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        options.open(path).map_err(cache_error(path))
+    };
+    let out = BufWriter::new(create(part)?);
+    let mut writer = ShardWriter::new(
+        out,
+        create(spool)?,
+        identity.clone(),
+        tokenizer.vocab_size(),
+    )
+    .map_err(cache_error(part))?;
+    let counter = documents.counter();
+    tokenize(&mut documents, tokenizer, &mut writer, part, || {
+        on_read(counter.load(Ordering::Relaxed));
+    })?;
+    let out = writer.finish(documents.skipped().clone());
+    let file = out.and_then(|out| {
+        out.into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+    });
+    file.and_then(|file| file.sync_all())
+        .map_err(cache_error(part))
+}
+
+/// Tokenizes documents in parallel and writes them in order.
+pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
+    documents: &mut dyn Iterator<Item = Result<Document, DataError>>,
+    tokenizer: &Tokenizer,
+    writer: &mut ShardWriter<W, S>,
+    path: &Path,
+    mut on_batch: impl FnMut(),
+) -> Result<(), DataError> {
+    let mut batch: Vec<Document> = Vec::new();
+    loop {
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES
+            && let Some(document) = documents.next().transpose()?
+        {
+            bytes += document.text.len();
+            batch.push(document);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let tokens: Vec<_> = batch
+            .par_iter()
+            .map(|document| tokenizer.encode(&document.text))
+            .collect();
+        for (document, tokens) in batch.drain(..).zip(tokens) {
+            let Origin { file, line } = document.origin;
+            let tokens = tokens.map_err(|source| DataError::Tokenize {
+                path: file.to_path_buf(),
+                line,
+                source,
+            })?;
+            if writer.documents() == u64::from(u32::MAX) {
+                return Err(DataError::TooManyDocuments {
+                    path: file.to_path_buf(),
+                    limit: u32::MAX.into(),
+                });
+            }
+            writer
+                .push(&tokens, document.text.len() as u32, line, document.domain)
+                .map_err(cache_error(path))?;
+        }
+        on_batch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::file;
+    use super::super::{Corpus, SourceOptions};
+    use super::*;
+
+    const LINES: &str = "{\"text\":\"one\"}\n{\"text\":\"two\",\"domain\":\"code\"}\n";
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("data")).unwrap();
+            Self(folder)
+        }
+
+        fn write(&self, name: &str, content: &str) {
+            file(&self.0.path().join("data"), name, content);
+        }
+
+        fn open(&self, tokenizer: &Tokenizer, options: SourceOptions) -> Result<Corpus, DataError> {
+            let source = Source::open(&[self.0.path().join("data")], options)?;
+            Corpus::open(
+                &source,
+                tokenizer,
+                &self.0.path().join("cache"),
+                Progress::Hidden,
+            )
+        }
+
+        /// Names of the files in the cache, and when they were written.
+        fn cached(&self) -> Vec<(String, std::time::SystemTime)> {
+            let mut files: Vec<_> = fs::read_dir(self.0.path().join("cache"))
+                .unwrap()
+                .map(|entry| {
+                    let entry = entry.unwrap();
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    (name, entry.metadata().unwrap().modified().unwrap())
+                })
+                .collect();
+            files.retain(|(name, _)| name != ".lock");
+            files.sort();
+            files
+        }
+    }
+
+    #[test]
+    fn a_second_opening_takes_the_shards_that_are_there() {
+        let folder = Folder::new();
+        folder.write("a.jsonl", LINES);
+        let tokenizer = Tokenizer::bytes();
+        let first = folder.open(&tokenizer, SourceOptions::default()).unwrap();
+        let before = folder.cached();
+        let second = folder.open(&tokenizer, SourceOptions::default()).unwrap();
+        assert_eq!(folder.cached(), before);
+        assert_eq!(before.len(), 1);
+        assert_eq!(first.digest(), second.digest());
+    }
+
+    #[test]
+    fn a_changed_file_tokenizer_or_option_is_tokenized_again() {
+        let folder = Folder::new();
+        folder.write("a.jsonl", LINES);
+        let tokenizer = Tokenizer::bytes();
+        let options = SourceOptions::default();
+        assert_eq!(folder.open(&tokenizer, options).unwrap().len(), 2);
+
+        folder.write("a.jsonl", &LINES.repeat(2));
+        assert_eq!(folder.open(&tokenizer, options).unwrap().len(), 4);
+        assert_eq!(folder.cached().len(), 1);
+
+        let texts = || std::iter::repeat_n("one two one two".to_owned(), 9);
+        let trained = Tokenizer::train(texts(), 280).unwrap();
+        let corpus = folder.open(&trained, options).unwrap();
+        assert_eq!(trained.decode(&corpus.document(1).unwrap().tokens), "two");
+
+        folder.write(
+            "a.jsonl",
+            &(LINES.to_owned() + "{\"text\":\"x\",\"domain\":\"x\"}"),
+        );
+        assert!(folder.open(&tokenizer, options).is_err());
+        let lenient = SourceOptions {
+            unknown_domain: Some(crate::domain::Domain::General),
+            ..options
+        };
+        assert_eq!(folder.open(&tokenizer, lenient).unwrap().len(), 3);
+        assert!(folder.open(&tokenizer, options).is_err());
+    }
+
+    #[test]
+    fn a_damaged_shard_is_built_again() {
+        let folder = Folder::new();
+        folder.write("a.jsonl", LINES);
+        let tokenizer = Tokenizer::bytes();
+        folder.open(&tokenizer, SourceOptions::default()).unwrap();
+        let shard = folder.0.path().join("cache").join(&folder.cached()[0].0);
+        fs::write(&shard, "cut").unwrap();
+        let corpus = folder.open(&tokenizer, SourceOptions::default()).unwrap();
+        assert_eq!(corpus.len(), 2);
+    }
+
+    #[test]
+    fn an_error_leaves_what_is_done_and_nothing_half_written() {
+        let folder = Folder::new();
+        folder.write("a.jsonl", LINES);
+        folder.write("b.jsonl", &(LINES.to_owned() + "{\"text\":\n"));
+        let tokenizer = Tokenizer::bytes();
+        let error = folder
+            .open(&tokenizer, SourceOptions::default())
+            .unwrap_err();
+        assert!(error.to_string().contains("b.jsonl` line 3"), "{error}");
+        let done = folder.cached();
+        assert_eq!(done.len(), 1);
+        assert!(done[0].0.starts_with("a.jsonl-") && done[0].0.ends_with(".shard"));
+
+        folder.write("b.jsonl", LINES);
+        assert_eq!(
+            folder
+                .open(&tokenizer, SourceOptions::default())
+                .unwrap()
+                .len(),
+            4
+        );
+        assert_eq!(folder.cached()[0], done[0]);
+    }
+
+    #[test]
+    fn skipped_lines_are_reported_from_the_cache_too() {
+        let folder = Folder::new();
+        folder.write("a.jsonl", &(LINES.to_owned() + "{}\n"));
+        let options = SourceOptions {
+            skip_bad_lines: true,
+            ..SourceOptions::default()
+        };
+        for _ in 0..2 {
+            let skipped = folder.open(&Tokenizer::bytes(), options).unwrap().skipped();
+            assert_eq!(skipped.count, 1);
+            assert!(skipped.examples[0].contains("line 3"));
+        }
+    }
+
+    #[test]
+    fn files_without_documents_are_an_error() {
+        let folder = Folder::new();
+        folder.write("a.jsonl", "\n");
+        let error = folder
+            .open(&Tokenizer::bytes(), SourceOptions::default())
+            .unwrap_err();
+        assert!(
+            error.to_string().starts_with("no documents in 1 file"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,360 @@
+//! All documents of a source as tokens, found by number.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cache::{self, Progress};
+use super::documents::{Document, Origin, Skipped};
+use super::error::DataError;
+use super::reader::{Shard, Storage, cache_error};
+use super::shards::{Entry, Identity, ShardWriter, Totals};
+use super::source::{Source, SourceOptions};
+use crate::domain::Domain;
+use crate::tokenizer::Tokenizer;
+
+/// Tokenized documents. Their tokens stay on disk, so memory does not grow with their number.
+#[derive(Debug)]
+pub struct Corpus {
+    shards: Vec<Shard>,
+    /// Number of the first document of every shard, then of the end.
+    starts: Vec<u64>,
+    /// The same, counting only the documents of one domain.
+    domain_starts: [Vec<u64>; Domain::COUNT],
+    domains: [Totals; Domain::COUNT],
+    digest: String,
+    special: Special,
+    token_bytes: Vec<u16>,
+}
+
+/// What packing needs of the tokenizer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Special {
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
+    pub(super) pad: u32,
+    pub(super) domains: [Option<u32>; Domain::COUNT],
+}
+
+/// The tokens of one document, without special tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentTokens {
+    /// Ids, all below the size of the vocabulary.
+    pub tokens: Vec<u32>,
+    /// UTF-8 bytes that each token stands for; they add up to `bytes`.
+    pub token_bytes: Vec<u16>,
+    /// Its domain, general without a tag.
+    pub domain: Domain,
+    /// Whether the domain was stated.
+    pub tagged: bool,
+    /// UTF-8 bytes of the text.
+    pub bytes: u32,
+}
+
+impl Corpus {
+    /// Tokenizes `source` into the folder `cache`, or takes what is there from the last time if
+    /// neither tokenizer nor files have changed. The folder may be deleted at any time between runs.
+    ///
+    /// # Errors
+    ///
+    /// The first bad document with its file and line, unless
+    /// [`SourceOptions::skip_bad_lines`]; files that cannot be read or written;
+    /// [`DataError::NoDocuments`].
+    pub fn open(
+        source: &Source,
+        tokenizer: &Tokenizer,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, DataError> {
+        let shards = cache::open_or_build(source, tokenizer, cache, progress)?;
+        let corpus = Self::new(shards, tokenizer);
+        if corpus.is_empty() {
+            let first = source.paths().next().unwrap_or(Path::new(""));
+            return Err(DataError::NoDocuments {
+                files: source.paths().count(),
+                first: first.into(),
+            });
+        }
+        Ok(corpus)
+    }
+
+    /// Tokenizes documents into memory; for small data. Their origins are those of the source,
+    /// with the file of the first.
+    ///
+    /// # Errors
+    ///
+    /// The first error among `documents`, or of the tokenizer.
+    pub fn in_memory(
+        documents: impl IntoIterator<Item = Result<Document, DataError>>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, DataError> {
+        let mut documents = documents.into_iter().peekable();
+        let file = match documents.peek() {
+            Some(Ok(first)) => first.origin.file.to_string_lossy().into_owned(),
+            _ => String::new(),
+        };
+        let identity = Identity {
+            tokenizer: tokenizer.digest(),
+            path: file,
+            size: 0,
+            modified_ns: 0,
+            options: SourceOptions::default(),
+        };
+        let place = Path::new("in memory");
+        let spool = Cursor::new(Vec::new());
+        let mut writer = ShardWriter::new(Vec::new(), spool, identity, tokenizer.vocab_size())
+            .map_err(cache_error(place))?;
+        cache::tokenize(&mut documents, tokenizer, &mut writer, place, || {})?;
+        let bytes = writer
+            .finish(Skipped::default())
+            .map_err(cache_error(place))?;
+        Ok(Self::new(
+            vec![Shard::open(Storage::Memory(bytes))?],
+            tokenizer,
+        ))
+    }
+
+    fn new(shards: Vec<Shard>, tokenizer: &Tokenizer) -> Self {
+        let mut domains = [Totals::default(); Domain::COUNT];
+        let mut starts = vec![0];
+        let mut domain_starts: [Vec<u64>; Domain::COUNT] = std::array::from_fn(|_| vec![0]);
+        let mut hash = blake3::Hasher::new();
+        for shard in &shards {
+            for (domain, part) in shard.header.domains.iter().enumerate() {
+                domains[domain].add(part);
+                domain_starts[domain].push(domains[domain].documents);
+            }
+            starts.push(domains.iter().map(|total| total.documents).sum());
+            hash.update(shard.header.content.as_bytes());
+        }
+        Self {
+            shards,
+            starts,
+            domain_starts,
+            domains,
+            digest: hash.finalize().to_hex().to_string(),
+            special: Special {
+                bos: tokenizer.bos_id(),
+                eos: tokenizer.eos_id(),
+                pad: tokenizer.pad_id().unwrap_or(0),
+                domains: Domain::ALL.map(|domain| tokenizer.domain_token(domain)),
+            },
+            token_bytes: tokenizer.token_bytes(),
+        }
+    }
+
+    /// Number of documents.
+    pub fn len(&self) -> usize {
+        self.total().documents as usize
+    }
+
+    /// Whether there is no document.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Counts of all documents.
+    pub fn total(&self) -> Totals {
+        let mut total = Totals::default();
+        self.domains.iter().for_each(|domain| total.add(domain));
+        total
+    }
+
+    /// Counts of the documents of a domain; those without a tag are general.
+    pub fn by_domain(&self, domain: Domain) -> Totals {
+        self.domains[domain.index()]
+    }
+
+    /// The domains that have documents.
+    pub fn domains(&self) -> impl Iterator<Item = Domain> {
+        let has_documents = |domain: &Domain| self.by_domain(*domain).documents > 0;
+        Domain::ALL.into_iter().filter(has_documents)
+    }
+
+    /// Documents left out while tokenizing, by request.
+    pub fn skipped(&self) -> Skipped {
+        let mut all = Skipped::default();
+        for shard in &self.shards {
+            all.add(&shard.header.skipped);
+        }
+        all
+    }
+
+    /// Hash of all tokens and tags: equal for equal data wherever its files lie.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Size of the vocabulary of the tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.token_bytes.len()
+    }
+
+    /// The tokens of document `number`.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Cache`] or [`DataError::DamagedShard`] if the disk does not give them.
+    ///
+    /// # Panics
+    ///
+    /// If `number` is not below [`Self::len`].
+    pub fn document(&self, number: usize) -> Result<DocumentTokens, DataError> {
+        let (shard, entry) = self.entry(number)?;
+        let tokens = shard.tokens(&entry, self.vocab_size())?;
+        let mut token_bytes: Vec<u16> = tokens
+            .iter()
+            .map(|&token| self.token_bytes[token as usize])
+            .collect();
+        correct(&mut token_bytes, entry.bytes);
+        Ok(DocumentTokens {
+            tokens,
+            token_bytes,
+            domain: entry.domain,
+            tagged: entry.tagged,
+            bytes: entry.bytes,
+        })
+    }
+
+    /// Where document `number` comes from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::document`].
+    ///
+    /// # Panics
+    ///
+    /// If `number` is not below [`Self::len`].
+    pub fn origin(&self, number: usize) -> Result<Origin, DataError> {
+        let (shard, entry) = self.entry(number)?;
+        Ok(Origin {
+            file: Arc::from(Path::new(&shard.header.identity.path)),
+            line: entry.line,
+        })
+    }
+
+    /// The number of the `k`-th document of a domain, `k` below its count.
+    pub(super) fn nth_of_domain(&self, domain: Domain, k: u64) -> Result<usize, DataError> {
+        let (index, k) = locate(&self.domain_starts[domain.index()], k);
+        let number = self.shards[index].nth_of_domain(domain, k)?;
+        Ok((self.starts[index] + number) as usize)
+    }
+
+    /// Tokens that documents take in rows, with `bos` and `eos` but without control tokens.
+    pub(super) fn packed_tokens(&self, totals: &Totals) -> u64 {
+        let Special { bos, eos, .. } = self.special;
+        totals.tokens + totals.documents * bos.iter().chain(&eos).count() as u64
+    }
+
+    pub(super) fn special(&self) -> &Special {
+        &self.special
+    }
+
+    fn entry(&self, number: usize) -> Result<(&Shard, Entry), DataError> {
+        assert!(number < self.len(), "document {number} of {}", self.len());
+        let (index, number) = locate(&self.starts, number as u64);
+        let shard = &self.shards[index];
+        Ok((shard, shard.entry(number)?))
+    }
+}
+
+/// The last shard that starts at or before `number`, and the number within it.
+fn locate(starts: &[u64], number: u64) -> (usize, u64) {
+    let index = starts.partition_point(|&start| start <= number) - 1;
+    (index, number - starts[index])
+}
+
+/// Makes the bytes of the tokens add up, from the last one on: a tokenizer that is not byte-level may
+/// add or drop a space, or change letters.
+fn correct(token_bytes: &mut [u16], bytes: u32) {
+    let sum: i64 = token_bytes.iter().map(|&bytes| i64::from(bytes)).sum();
+    let mut missing = i64::from(bytes) - sum;
+    for slot in token_bytes.iter_mut().rev() {
+        if missing == 0 {
+            break;
+        }
+        let corrected = (i64::from(*slot) + missing).clamp(0, u16::MAX.into());
+        missing -= corrected - i64::from(*slot);
+        *slot = corrected as u16;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{corpus, file};
+    use super::*;
+
+    #[test]
+    fn documents_are_found_by_number_with_tokens_domain_and_bytes() {
+        let corpus = corpus(&[("code", "fn x"), ("", "été"), ("code", "y")]);
+        let tokenizer = Tokenizer::bytes();
+
+        let second = corpus.document(1).unwrap();
+
+        assert_eq!(tokenizer.decode(&second.tokens), "été");
+        assert_eq!(
+            (second.domain, second.tagged, second.bytes),
+            (Domain::General, false, 5)
+        );
+        assert_eq!(second.token_bytes, [1; 5]);
+        assert_eq!(corpus.origin(2).unwrap().line, 3);
+        assert_eq!(corpus.nth_of_domain(Domain::Code, 1).unwrap(), 2);
+        assert_eq!(corpus.by_domain(Domain::Code).tokens, 5);
+        assert_eq!(
+            corpus.total(),
+            Totals {
+                documents: 3,
+                tokens: 10,
+                bytes: 10
+            }
+        );
+        assert!(corpus.domains().eq([Domain::Code, Domain::General]));
+    }
+
+    #[test]
+    fn several_files_are_numbered_through() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, texts) in [("a.jsonl", 0..3usize), ("b.jsonl", 3..3), ("c.jsonl", 3..8)] {
+            let line = |i| {
+                format!(
+                    "{{\"text\":\"{i}\",\"domain\":\"{}\"}}\n",
+                    ["law", "code"][i % 2]
+                )
+            };
+            file(folder.path(), name, texts.map(line).collect::<String>());
+        }
+        let tokenizer = Tokenizer::bytes();
+        let source = Source::open(&[folder.path()], SourceOptions::default()).unwrap();
+        let cache = folder.path().join("cache");
+        let corpus = Corpus::open(&source, &tokenizer, &cache, Progress::Hidden).unwrap();
+
+        for number in 0..8 {
+            let document = corpus.document(number).unwrap();
+            assert_eq!(tokenizer.decode(&document.tokens), number.to_string());
+        }
+        for (domain, first) in [(Domain::Legal, 0), (Domain::Code, 1)] {
+            for k in 0..4 {
+                let number = corpus.nth_of_domain(domain, k).unwrap();
+                assert_eq!(number as u64, first + 2 * k);
+            }
+        }
+        let origin = corpus.origin(4).unwrap();
+        assert!(origin.to_string().ends_with("c.jsonl:2"), "{origin}");
+    }
+
+    #[test]
+    fn bytes_of_tokens_are_corrected_to_add_up() {
+        let mut token_bytes = [3, 1, 2];
+        correct(&mut token_bytes, 9);
+        assert_eq!(token_bytes, [3, 1, 5]);
+        correct(&mut token_bytes, 2);
+        assert_eq!(token_bytes, [2, 0, 0]);
+        correct(&mut [], 5);
+    }
+
+    #[test]
+    #[should_panic(expected = "document 1 of 1")]
+    fn a_number_too_large_is_a_mistake_of_the_caller() {
+        let _ = corpus(&[("", "a")]).document(1);
+    }
+}

@@ -1,0 +1,284 @@
+//! The documents of a [`Source`](super::Source), one at a time.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+use super::lines::Lines;
+use super::rows::Rows;
+use super::source::{Format, SourceFile, SourceOptions};
+use crate::domain::Domain;
+
+/// How many skipped lines are told in full.
+const MAX_EXAMPLES: usize = 5;
+
+/// Where a document comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Line (of JSON) or row (of parquet), from 1.
+    pub line: u64,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// A text with its domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Never empty.
+    pub text: String,
+    /// The tag; without one a document is general, and its domain unknown to the router.
+    pub domain: Option<Domain>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Documents left out, by request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// How many.
+    pub count: u64,
+    /// The first few error messages.
+    pub examples: Vec<String>,
+}
+
+impl Skipped {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        let room = MAX_EXAMPLES.saturating_sub(self.examples.len());
+        self.examples
+            .extend(other.examples.iter().take(room).cloned());
+    }
+}
+
+/// What a file holds, before it is checked.
+pub(super) struct Record {
+    pub(super) text: String,
+    pub(super) tag: Option<String>,
+}
+
+/// Iterator over documents, made by [`Source::documents`](super::Source::documents). Ends after an error.
+pub struct Documents {
+    files: std::vec::IntoIter<SourceFile>,
+    current: Option<(Arc<Path>, Reader)>,
+    options: SourceOptions,
+    skipped: Skipped,
+    bytes_read: Arc<AtomicU64>,
+    failed: bool,
+}
+
+enum Reader {
+    Lines(Lines),
+    Rows(Box<Rows>),
+}
+
+impl Documents {
+    pub(super) fn new(files: Vec<SourceFile>, options: SourceOptions) -> Self {
+        Self {
+            files: files.into_iter(),
+            current: None,
+            options,
+            skipped: Skipped::default(),
+            bytes_read: Arc::default(),
+            failed: false,
+        }
+    }
+
+    /// Documents left out so far.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    /// Bytes read from the disk so far, for a progress bar.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn counter(&self) -> Arc<AtomicU64> {
+        self.bytes_read.clone()
+    }
+
+    fn open_next(&mut self) -> Option<Result<(), DataError>> {
+        let file = self.files.next()?;
+        let reader = match file.format {
+            Format::Lines(compression) => {
+                Lines::open(&file.path, compression, self.bytes_read.clone()).map(Reader::Lines)
+            }
+            Format::Parquet => Rows::open(&file.path, self.bytes_read.clone())
+                .map(|rows| Reader::Rows(Box::new(rows))),
+        };
+        Some(reader.map(|reader| self.current = Some((file.path, reader))))
+    }
+
+    fn next_document(&mut self) -> Option<Result<Document, DataError>> {
+        loop {
+            let Some((path, reader)) = &mut self.current else {
+                match self.open_next()? {
+                    Ok(()) => continue,
+                    Err(error) => return Some(Err(error)),
+                }
+            };
+            let record = match reader {
+                Reader::Lines(lines) => lines.next(),
+                Reader::Rows(rows) => rows.next(),
+            };
+            match record {
+                None => self.current = None,
+                Some(Err(error)) => return Some(Err(error)),
+                Some(Ok((line, record))) => {
+                    let origin = Origin {
+                        file: path.clone(),
+                        line,
+                    };
+                    return Some(check(record, origin, self.options.unknown_domain));
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        loop {
+            match self.next_document()? {
+                Err(error) if self.options.skip_bad_lines && error.concerns_one_document() => {
+                    self.skipped.add(&Skipped {
+                        count: 1,
+                        examples: vec![error.to_string()],
+                    });
+                }
+                result => {
+                    self.failed = result.is_err();
+                    return Some(result);
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("file", &self.current.as_ref().map(|(path, _)| path))
+            .field("skipped", &self.skipped)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check(
+    record: Record,
+    origin: Origin,
+    unknown_domain: Option<Domain>,
+) -> Result<Document, DataError> {
+    if record.text.trim().is_empty() {
+        return Err(DataError::EmptyText {
+            path: origin.file.to_path_buf(),
+            line: origin.line,
+        });
+    }
+    let domain = match record.tag.as_deref().map(str::parse::<Domain>) {
+        None => None,
+        Some(Ok(domain)) => Some(domain),
+        Some(Err(tag)) => Some(unknown_domain.ok_or_else(|| DataError::UnknownDomain {
+            path: origin.file.to_path_buf(),
+            line: origin.line,
+            tag,
+        })?),
+    };
+    Ok(Document {
+        text: record.text,
+        domain,
+        origin,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Source;
+    use super::super::testing::file;
+    use super::*;
+
+    /// Reads a file of these lines.
+    fn read(content: &str, options: SourceOptions) -> (Vec<Document>, Skipped, Option<DataError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), "a.jsonl", content);
+        let mut documents = Source::open(&[path], options).unwrap().documents();
+        let (mut good, mut error) = (Vec::new(), None);
+        for document in documents.by_ref() {
+            match document {
+                Ok(document) => good.push(document),
+                Err(found) => error = Some(found),
+            }
+        }
+        (good, documents.skipped().clone(), error)
+    }
+
+    #[test]
+    fn a_tag_is_a_domain_or_an_alias_or_absent() {
+        let lines = r#"{"text": "a", "domain": "math", "other": [1]}
+            {"domain": null, "text": "b"}
+            {"text": "c"}"#;
+        let (documents, ..) = read(lines, SourceOptions::default());
+        let domains: Vec<_> = documents.iter().map(|document| document.domain).collect();
+        assert_eq!(domains, [Some(Domain::Mathematics), None, None]);
+        assert_eq!(documents[2].origin.line, 3);
+        assert!(documents[2].origin.to_string().ends_with("a.jsonl:3"));
+    }
+
+    #[test]
+    fn a_bad_document_stops_with_its_place_and_the_remedy() {
+        for (line, parts) in [
+            (r#"{"text": " "}"#, ["line 2", "is empty"]),
+            (r#"{"domain": "code"}"#, ["line 2", "no field `text`"]),
+            (
+                r#"{"text": "a", "domain": "astrology"}"#,
+                ["mathematics, code", "--unknown-domain"],
+            ),
+        ] {
+            let content = format!("{{\"text\": \"a\"}}\n{line}\n{{\"text\": \"b\"}}");
+            let (good, _, error) = read(&content, SourceOptions::default());
+            let message = error.unwrap().to_string();
+            assert_eq!(good.len(), 1);
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+            assert!(!message.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn bad_documents_are_skipped_counted_and_told_on_request() {
+        let options = SourceOptions {
+            skip_bad_lines: true,
+            unknown_domain: None,
+        };
+        let bad = "{\"text\": 5}\n{\"text\": \"a\", \"domain\": \"x\"}\n".repeat(4);
+        let (good, skipped, error) = read(&(bad + "{\"text\": \"last\"}"), options);
+        assert!(error.is_none());
+        assert_eq!(good.len(), 1);
+        assert_eq!(skipped.count, 8);
+        assert_eq!(skipped.examples.len(), MAX_EXAMPLES);
+        assert!(skipped.examples[0].contains("line 1"));
+    }
+
+    #[test]
+    fn unknown_domains_become_the_given_one() {
+        let options = SourceOptions {
+            skip_bad_lines: false,
+            unknown_domain: Some(Domain::General),
+        };
+        let (good, ..) = read(r#"{"text": "a", "domain": "astrology"}"#, options);
+        assert_eq!(good[0].domain, Some(Domain::General));
+    }
+}

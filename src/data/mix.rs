@@ -1,0 +1,272 @@
+//! How much of each domain a training stream holds.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::corpus::Corpus;
+use super::error::DataError;
+use crate::domain::Domain;
+
+/// Slack for sums of decimal weights.
+const TOLERANCE: f64 = 1e-6;
+
+/// Shares of domains, in tokens.
+///
+/// Without weights, every document comes once per epoch: natural proportions. With weights such as
+/// `code=0.3,math=0.2`, the named domains get these shares, and the others together what is left,
+/// in natural proportion among themselves. A domain runs through all its documents before one comes
+/// again; a small domain with a large weight repeats. A weight of 0 leaves a domain out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mix {
+    /// In the order of the domains, each once.
+    weights: Vec<(Domain, f64)>,
+}
+
+/// Documents drawn from together: one weighted domain, or all that are not named.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pool {
+    pub(super) domains: Vec<Domain>,
+    /// Share of the tokens of the stream; the shares of all pools sum to 1.
+    pub(super) weight: f64,
+    pub(super) documents: u64,
+    /// With the special tokens around every document.
+    pub(super) tokens: u64,
+}
+
+impl Mix {
+    /// Every document once per epoch.
+    pub fn natural() -> Self {
+        Self::default()
+    }
+
+    /// Weights between 0 and 1 for some domains.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mix`] for a weight out of range, a domain named twice, or a sum above 1.
+    pub fn new(weights: &[(Domain, f64)]) -> Result<Self, DataError> {
+        let mut mix = Self {
+            weights: weights.to_vec(),
+        };
+        mix.weights.sort_by_key(|&(domain, _)| domain);
+        let wrong = |reason: String| DataError::Mix {
+            mix: mix.to_string(),
+            reason,
+        };
+        for &(domain, weight) in &mix.weights {
+            if !(0.0..=1.0).contains(&weight) {
+                return Err(wrong(format!(
+                    "the weight of `{domain}` is {weight}, expected 0 to 1"
+                )));
+            }
+        }
+        if let Some(pair) = mix.weights.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(wrong(format!("`{}` is named twice", pair[0].0)));
+        }
+        let sum = mix.sum();
+        if sum > 1.0 + TOLERANCE {
+            return Err(wrong(format!(
+                "the weights sum to {sum}, expected at most 1"
+            )));
+        }
+        Ok(mix)
+    }
+
+    /// The weight of a domain, if it is named.
+    pub fn weight(&self, domain: Domain) -> Option<f64> {
+        let found = self.weights.iter().find(|(named, _)| *named == domain);
+        found.map(|&(_, weight)| weight)
+    }
+
+    fn sum(&self) -> f64 {
+        self.weights.iter().map(|(_, weight)| weight).sum()
+    }
+
+    /// The pools of a corpus with a positive weight.
+    pub(super) fn pools(&self, corpus: &Corpus) -> Result<Vec<Pool>, DataError> {
+        let pool = |domains: Vec<Domain>, weight| {
+            let totals = || domains.iter().map(|&domain| corpus.by_domain(domain));
+            Pool {
+                weight,
+                documents: totals().map(|total| total.documents).sum(),
+                tokens: totals().map(|total| corpus.packed_tokens(&total)).sum(),
+                domains,
+            }
+        };
+        let present: Vec<Domain> = corpus.domains().collect();
+        let mut pools = Vec::new();
+        for &(domain, weight) in self.weights.iter().filter(|&&(_, weight)| weight > 0.0) {
+            if !present.contains(&domain) {
+                return Err(DataError::AbsentDomain { domain, present });
+            }
+            pools.push(pool(vec![domain], weight));
+        }
+        let rest = 1.0 - self.sum();
+        if rest > TOLERANCE {
+            let is_other = |domain: &Domain| self.weight(*domain).is_none();
+            let others: Vec<_> = present.into_iter().filter(is_other).collect();
+            if others.is_empty() {
+                return Err(DataError::MixTooSmall { sum: self.sum() });
+            }
+            pools.push(pool(others, rest));
+        }
+        Ok(pools)
+    }
+}
+
+impl Pool {
+    /// The number in the corpus of the `k`-th document, `k` below `documents`.
+    pub(super) fn document(&self, corpus: &Corpus, k: u64) -> Result<usize, DataError> {
+        if self.documents == corpus.len() as u64 {
+            return Ok(k as usize);
+        }
+        let mut k = k;
+        for &domain in &self.domains {
+            let count = corpus.by_domain(domain).documents;
+            if k < count {
+                return corpus.nth_of_domain(domain, k);
+            }
+            k -= count;
+        }
+        unreachable!("a pool holds the documents of its domains")
+    }
+}
+
+impl FromStr for Mix {
+    type Err = DataError;
+
+    /// Parses `code=0.3,math=0.2`; the empty string and `natural` are natural proportions.
+    fn from_str(mix: &str) -> Result<Self, DataError> {
+        if matches!(mix.trim(), "" | "natural") {
+            return Ok(Self::natural());
+        }
+        let wrong = |reason: String| DataError::Mix {
+            mix: mix.into(),
+            reason,
+        };
+        let mut weights = Vec::new();
+        for part in mix.split(',') {
+            let (domain, weight) = part
+                .split_once('=')
+                .ok_or_else(|| wrong(format!("`{part}` has no `=`")))?;
+            let domain = domain
+                .parse::<Domain>()
+                .map_err(|error| wrong(error.to_string()))?;
+            let weight = weight
+                .trim()
+                .parse::<f64>()
+                .map_err(|_| wrong(format!("`{}` is no number", weight.trim())))?;
+            weights.push((domain, weight));
+        }
+        Self::new(&weights)
+    }
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.weights.is_empty() {
+            return f.write_str("natural");
+        }
+        for (index, (domain, weight)) in self.weights.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{domain}={weight}")?;
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<String> for Mix {
+    type Error = DataError;
+
+    fn try_from(mix: String) -> Result<Self, DataError> {
+        mix.parse()
+    }
+}
+
+impl From<Mix> for String {
+    fn from(mix: Mix) -> Self {
+        mix.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::corpus;
+    use super::*;
+
+    fn message(mix: &str) -> String {
+        mix.parse::<Mix>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_mix_is_written_as_it_is_read() {
+        let mix: Mix = "math = 0.2, code=0.3".parse().unwrap();
+        assert_eq!(mix.weight(Domain::Code), Some(0.3));
+        assert_eq!(mix.to_string(), "mathematics=0.2,code=0.3");
+        let json = serde_json::to_string(&mix).unwrap();
+        assert_eq!(serde_json::from_str::<Mix>(&json).unwrap(), mix);
+        assert_eq!("natural".parse::<Mix>().unwrap(), Mix::natural());
+        assert_eq!("".parse::<Mix>().unwrap(), Mix::natural());
+    }
+
+    #[test]
+    fn a_wrong_mix_says_what_is_wrong() {
+        assert!(message("code").contains("`code` has no `=`"));
+        assert!(message("code=x").contains("`x` is no number"));
+        assert!(message("cod=1").contains("unknown domain `cod`"));
+        assert!(message("code=-1").contains("is -1, expected 0 to 1"));
+        assert!(message("code=NaN").contains("is NaN, expected 0 to 1"));
+        assert!(message("code=0.6,math=0.6").contains("sum to 1.2"));
+        assert!(message("math=0.1,maths=0.1").contains("`mathematics` is named twice"));
+    }
+
+    #[test]
+    fn domains_not_named_share_the_rest_and_zero_leaves_out() {
+        let corpus = corpus(&[("code", "a"), ("law", "bb"), ("", "ccc"), ("math", "d")]);
+        let pools = |mix: &str| mix.parse::<Mix>().unwrap().pools(&corpus).unwrap();
+
+        let natural = pools("natural");
+        assert_eq!(
+            (natural.len(), natural[0].documents, natural[0].tokens),
+            (1, 4, 7 + 4 * 2)
+        );
+
+        let [code, rest] = &pools("code=0.25,math=0")[..] else {
+            panic!("two pools")
+        };
+        assert_eq!((code.weight, code.documents), (0.25, 1));
+        assert_eq!((rest.weight, rest.documents), (0.75, 2));
+        assert_eq!(rest.domains, [Domain::Legal, Domain::General]);
+        assert_eq!(rest.document(&corpus, 0).unwrap(), 1);
+        assert_eq!(rest.document(&corpus, 1).unwrap(), 2);
+
+        assert_eq!(pools("code=0.7,math=0.3").len(), 2);
+    }
+
+    #[test]
+    fn a_mix_that_the_data_cannot_give_is_an_error() {
+        let corpus = corpus(&[("code", "a"), ("law", "b")]);
+        let error = |mix: &str| {
+            mix.parse::<Mix>()
+                .unwrap()
+                .pools(&corpus)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error("physics=0.5"),
+            "the mix names the domain `physics`, but the data has only: code, legal"
+        );
+        assert!(error("code=0.5,law=0.2").contains("sum to 0.7"));
+        assert!(
+            "physics=0,code=0.5"
+                .parse::<Mix>()
+                .unwrap()
+                .pools(&corpus)
+                .is_ok()
+        );
+    }
+}

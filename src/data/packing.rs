@@ -1,0 +1,280 @@
+//! Documents -> rows of fixed length, with the boundaries kept.
+//!
+//! Rows are filled one after the other. A document that does not fit is cut and goes on in the next
+//! row as a new segment, which begins with the last token of the cut one: so every token of a
+//! document except its first is predicted exactly once.
+
+use super::corpus::Corpus;
+use super::error::DataError;
+use crate::domain::Domain;
+
+/// In [`PackedBatch::tags`]: no domain was given.
+pub const UNTAGGED: u8 = Domain::COUNT as u8;
+
+/// In [`PackedBatch::segments`]: no document.
+pub const PADDING: i32 = -1;
+
+/// Rows of packed documents. All vectors except `documents` are `[rows, seq_len]`, row after row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedBatch {
+    /// Number of rows.
+    pub rows: usize,
+    /// Tokens in a row.
+    pub seq_len: usize,
+    /// Token ids. The label of a place at depth `k` is the id `k + 1` places on, if that is of the
+    /// same segment.
+    pub ids: Vec<i32>,
+    /// Number of the document within the row, from 0; [`PADDING`] behind the last one.
+    /// Attention and state never cross from one to another.
+    pub segments: Vec<i32>,
+    /// Position within the segment, from 0.
+    pub positions: Vec<i32>,
+    /// [`Domain::index`] that the router is told, or [`UNTAGGED`].
+    pub tags: Vec<u8>,
+    /// [`Domain::index`] of the document, told or not; for measuring. General in padding.
+    pub domains: Vec<u8>,
+    /// Whether the loss counts the prediction made *at* this place: the next place exists and is
+    /// of the same segment.
+    pub counted: Vec<bool>,
+    /// UTF-8 bytes of the token at this place; 0 for special tokens. The bytes predicted at a
+    /// counted place are those of the next.
+    pub bytes: Vec<u16>,
+    /// For every row, the corpus's number of the document of each segment.
+    pub documents: Vec<Vec<usize>>,
+}
+
+impl PackedBatch {
+    /// Number of predictions that the loss counts.
+    pub fn counted_tokens(&self) -> usize {
+        self.counted.iter().filter(|&&counted| counted).count()
+    }
+
+    /// UTF-8 bytes that these predictions are of.
+    pub fn counted_bytes(&self) -> u64 {
+        let next = self.bytes.iter().skip(1);
+        let counted = self
+            .counted
+            .iter()
+            .zip(next)
+            .filter(|&(&counted, _)| counted);
+        counted.map(|(_, &bytes)| u64::from(bytes)).sum()
+    }
+}
+
+/// Whether the model is told the domain of a document. One without a domain has none to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tags {
+    /// To the router only.
+    Given,
+    /// To the router, and as a control token where the tokenizer has one.
+    GivenWithToken,
+    /// Not at all.
+    Dropped,
+}
+
+/// A document with its control tokens, as it goes into rows.
+#[derive(Debug, Clone)]
+pub(super) struct Sequence {
+    document: usize,
+    ids: Vec<u32>,
+    bytes: Vec<u16>,
+    tag: u8,
+    domain: u8,
+}
+
+impl Sequence {
+    /// `[<|bos|>] [<|domain:x|>] text <|eos|>`.
+    pub(super) fn load(corpus: &Corpus, document: usize, tags: Tags) -> Result<Self, DataError> {
+        let text = corpus.document(document)?;
+        let special = corpus.special();
+        let domain = text.domain.index();
+        let tags = if text.tagged { tags } else { Tags::Dropped };
+        let control = match tags {
+            Tags::GivenWithToken => special.domains[domain],
+            Tags::Given | Tags::Dropped => None,
+        };
+
+        let mut ids: Vec<u32> = special.bos.into_iter().chain(control).collect();
+        let mut bytes = vec![0; ids.len()];
+        ids.reserve_exact(text.tokens.len() + 1);
+        bytes.reserve_exact(text.tokens.len() + 1);
+        ids.extend(text.tokens);
+        bytes.extend(text.token_bytes);
+        ids.extend(special.eos);
+        bytes.resize(ids.len(), 0);
+        Ok(Self {
+            document,
+            ids,
+            bytes,
+            tag: if tags == Tags::Dropped {
+                UNTAGGED
+            } else {
+                domain as u8
+            },
+            domain: domain as u8,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// [`Domain::index`] of the document.
+    pub(super) fn domain(&self) -> usize {
+        self.domain.into()
+    }
+}
+
+/// Fills a batch.
+#[derive(Debug)]
+pub(super) struct Packer {
+    batch: PackedBatch,
+}
+
+impl Packer {
+    pub(super) fn new(rows: usize, seq_len: usize) -> Self {
+        let size = rows * seq_len;
+        Self {
+            batch: PackedBatch {
+                rows,
+                seq_len,
+                ids: Vec::with_capacity(size),
+                segments: Vec::with_capacity(size),
+                positions: Vec::with_capacity(size),
+                tags: Vec::with_capacity(size),
+                domains: Vec::with_capacity(size),
+                counted: Vec::with_capacity(size),
+                bytes: Vec::with_capacity(size),
+                documents: vec![Vec::new(); rows],
+            },
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.ids.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.ids.len() == self.batch.rows * self.batch.seq_len
+    }
+
+    /// Writes `sequence` from `offset` on into the row being filled, of a batch that is not full.
+    /// Returns the offset at which to go on in the next row, or nothing if the sequence is done.
+    pub(super) fn push(&mut self, sequence: &Sequence, offset: usize) -> Option<usize> {
+        let batch = &mut self.batch;
+        let filled = batch.ids.len();
+        let (row, column) = (filled / batch.seq_len, filled % batch.seq_len);
+        let count = (sequence.len() - offset).min(batch.seq_len - column);
+        if count == 0 {
+            return None;
+        }
+        let end = offset + count;
+        let segment = batch.documents[row].len() as i32;
+        batch.documents[row].push(sequence.document);
+
+        let ids = &sequence.ids[offset..end];
+        batch.ids.extend(ids.iter().map(|&id| id as i32));
+        batch.bytes.extend_from_slice(&sequence.bytes[offset..end]);
+        batch.positions.extend(0..count as i32);
+        let size = filled + count;
+        batch.segments.resize(size, segment);
+        batch.tags.resize(size, sequence.tag);
+        batch.domains.resize(size, sequence.domain);
+        batch.counted.resize(size - 1, true);
+        batch.counted.push(false);
+        (end < sequence.len()).then_some(end - 1)
+    }
+
+    /// The batch; what is not filled becomes padding.
+    pub(super) fn finish(self, pad: u32) -> PackedBatch {
+        let mut batch = self.batch;
+        let size = batch.rows * batch.seq_len;
+        batch.ids.resize(size, pad as i32);
+        batch.segments.resize(size, PADDING);
+        batch.positions.resize(size, 0);
+        batch.tags.resize(size, UNTAGGED);
+        batch.domains.resize(size, Domain::General.index() as u8);
+        batch.counted.resize(size, false);
+        batch.bytes.resize(size, 0);
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::corpus;
+    use super::*;
+
+    fn pack(documents: &[(&str, &str)], tags: Tags, rows: usize, seq_len: usize) -> PackedBatch {
+        let corpus = corpus(documents);
+        let mut packer = Packer::new(rows, seq_len);
+        for number in 0..corpus.len() {
+            let sequence = Sequence::load(&corpus, number, tags).unwrap();
+            let mut next = Some(0);
+            while let Some(offset) = next {
+                next = packer.push(&sequence, offset);
+            }
+        }
+        packer.finish(0)
+    }
+
+    const BOS: i32 = 1;
+    const EOS: i32 = 2;
+    const CODE: i32 = 8;
+
+    fn id(byte: u8) -> i32 {
+        let text = char::from(byte).to_string();
+        crate::tokenizer::Tokenizer::bytes().encode(&text).unwrap()[0] as i32
+    }
+
+    #[test]
+    fn documents_lie_side_by_side_and_the_rest_is_padding() {
+        let (a, b, c) = (id(b'a'), id(b'b'), id(b'c'));
+
+        let batch = pack(&[("code", "ab"), ("", "c")], Tags::GivenWithToken, 1, 10);
+
+        assert_eq!(batch.ids, [BOS, CODE, a, b, EOS, BOS, c, EOS, 0, 0]);
+        assert_eq!(batch.segments, [0, 0, 0, 0, 0, 1, 1, 1, -1, -1]);
+        assert_eq!(batch.positions, [0, 1, 2, 3, 4, 0, 1, 2, 0, 0]);
+        assert_eq!(batch.tags, [1, 1, 1, 1, 1, 10, 10, 10, 10, 10]);
+        assert_eq!(batch.domains, [1, 1, 1, 1, 1, 9, 9, 9, 9, 9]);
+        assert_eq!(batch.bytes, [0, 0, 1, 1, 0, 0, 1, 0, 0, 0]);
+        let counted = [
+            true, true, true, true, false, true, true, false, false, false,
+        ];
+        assert_eq!(batch.counted, counted);
+        assert_eq!(batch.documents, [vec![0, 1]]);
+        assert_eq!((batch.counted_tokens(), batch.counted_bytes()), (6, 3));
+    }
+
+    #[test]
+    fn a_dropped_tag_is_gone_from_router_and_text_but_not_from_measuring() {
+        let batch = pack(&[("code", "ab")], Tags::Dropped, 1, 4);
+        assert_eq!(batch.ids, [BOS, id(b'a'), id(b'b'), EOS]);
+        assert_eq!(batch.tags, [UNTAGGED; 4]);
+        assert_eq!(batch.domains, [1; 4]);
+
+        let batch = pack(&[("code", "ab")], Tags::Given, 1, 4);
+        assert_eq!(batch.ids, [BOS, id(b'a'), id(b'b'), EOS]);
+        assert_eq!(batch.tags, [1; 4]);
+    }
+
+    #[test]
+    fn a_cut_document_goes_on_with_the_token_at_which_it_was_cut() {
+        let batch = pack(&[("", "abcd")], Tags::Given, 3, 3);
+        let [a, b, c, d] = [b'a', b'b', b'c', b'd'].map(id);
+        assert_eq!(batch.ids, [BOS, a, b, b, c, d, d, EOS, 0]);
+        assert_eq!(batch.positions, [0, 1, 2, 0, 1, 2, 0, 1, 0]);
+        assert_eq!(batch.documents, [vec![0], vec![0], vec![0]]);
+        assert_eq!((batch.counted_tokens(), batch.counted_bytes()), (5, 4));
+    }
+
+    #[test]
+    fn a_single_free_place_holds_a_token_that_predicts_nothing() {
+        let batch = pack(&[("", "a"), ("", "b")], Tags::Given, 2, 4);
+        let (a, b) = (id(b'a'), id(b'b'));
+        assert_eq!(batch.ids, [BOS, a, EOS, BOS, BOS, b, EOS, 0]);
+        assert_eq!(batch.segments, [0, 0, 0, 1, 0, 0, 0, -1]);
+        assert_eq!(batch.counted_tokens(), 4);
+    }
+}

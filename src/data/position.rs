@@ -1,0 +1,105 @@
+//! Where a training stream stands, small enough for every checkpoint.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+use crate::domain::Domain;
+
+/// A place in a [`Stream`](super::Stream); the default is the beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Batches given so far.
+    pub(super) batches: u64,
+    /// Which stream this is a place of; nothing at the beginning.
+    stream: Option<String>,
+    pub(super) pools: Vec<PoolPosition>,
+    /// Tokens of the documents begun, by domain.
+    pub(super) domain_tokens: [u64; Domain::COUNT],
+    pub(super) open: Option<OpenDocument>,
+}
+
+/// Progress in one pool of the mix.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PoolPosition {
+    /// Documents begun.
+    pub(super) documents: u64,
+    /// Their tokens.
+    pub(super) tokens: u64,
+}
+
+/// A document of which a part is yet to come: the last one begun in its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OpenDocument {
+    pub(super) pool: usize,
+    pub(super) offset: u64,
+}
+
+impl Position {
+    /// Batches given so far.
+    pub fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    /// Checks that this is a place of the stream `fingerprint` with so many pools.
+    pub(super) fn resume(mut self, fingerprint: &str, pools: usize) -> Result<Self, DataError> {
+        let mismatch = |reason: &str| DataError::Position {
+            reason: reason.into(),
+        };
+        match &self.stream {
+            None if self == Self::default() => self.pools = vec![PoolPosition::default(); pools],
+            Some(stream) if stream == fingerprint => {}
+            _ => return Err(mismatch("data, mix, domain settings or seed have changed")),
+        }
+        let is_open = |open: &OpenDocument| {
+            let pool = self.pools.get(open.pool);
+            pool.is_some_and(|pool| pool.documents > 0)
+        };
+        if self.pools.len() != pools || self.open.as_ref().is_some_and(|open| !is_open(open)) {
+            return Err(mismatch("its numbers contradict each other"));
+        }
+        self.stream = Some(fingerprint.into());
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(json: &str) -> Result<Position, DataError> {
+        serde_json::from_str::<Position>(json)
+            .unwrap()
+            .resume("here", 1)
+    }
+
+    #[test]
+    fn a_place_of_another_stream_or_a_contradiction_is_refused() {
+        let json = |stream: &str, pools: &str, open: &str| {
+            format!(
+                r#"{{"batches":1,"stream":{stream},"pools":{pools},"domain_tokens":[0,0,0,0,0,0,0,0,0,0],"open":{open}}}"#
+            )
+        };
+        let pool = r#"[{"documents":1,"tokens":5}]"#;
+        let open = r#"{"pool":0,"offset":3}"#;
+        assert!(place(&json("\"here\"", pool, open)).is_ok());
+
+        let changed = place(&json("\"there\"", pool, open))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            changed.contains("have changed; go on with the same data"),
+            "{changed}"
+        );
+        for (stream, pools, open) in [
+            ("null", pool, open),
+            ("\"here\"", "[]", "null"),
+            ("\"here\"", pool, r#"{"pool":7,"offset":0}"#),
+            ("\"here\"", r#"[{"documents":0,"tokens":0}]"#, open),
+        ] {
+            assert!(
+                place(&json(stream, pools, open)).is_err(),
+                "{stream} {pools} {open}"
+            );
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Shards, open for reading at random.
+//!
+//! With positioned reads and not through a memory map: mapped pages count as the process's own
+//! memory once touched, and a file that shrinks under a map kills the process instead of giving an
+//! error. The operating system caches either way.
+
+use std::fs::File;
+use std::io;
+#[cfg(not(unix))]
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::error::DataError;
+use super::shards::{ENTRY, Entry, Header, MAGIC, Totals};
+use crate::domain::Domain;
+
+/// Length of the header, and the magic number.
+const TRAILER: u64 = 16;
+const MAX_HEADER: u64 = 1 << 20;
+
+/// A shard, open for reading.
+#[derive(Debug)]
+pub(super) struct Shard {
+    storage: Storage,
+    pub(super) header: Header,
+    documents: u64,
+    entries_at: u64,
+    numbers_at: u64,
+}
+
+/// Where the bytes of a shard are.
+#[derive(Debug)]
+pub(super) enum Storage {
+    Memory(Vec<u8>),
+    Open(File, PathBuf),
+    /// Opened for every read, when a corpus has more shards than a process may hold open.
+    Closed(PathBuf),
+}
+
+impl Storage {
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<(), DataError> {
+        match self {
+            Self::Memory(bytes) => {
+                let found = usize::try_from(at)
+                    .ok()
+                    .and_then(|at| bytes.get(at..)?.get(..buffer.len()));
+                buffer.copy_from_slice(found.ok_or_else(|| self.damaged("it is too short"))?);
+                Ok(())
+            }
+            Self::Open(file, path) => read_at(file, at, buffer).map_err(cache_error(path)),
+            Self::Closed(path) => File::open(path)
+                .and_then(|file| read_at(&file, at, buffer))
+                .map_err(cache_error(path)),
+        }
+    }
+
+    fn length(&self) -> Result<u64, DataError> {
+        Ok(match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Open(_, path) | Self::Closed(path) => {
+                path.metadata().map_err(cache_error(path))?.len()
+            }
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Memory(_) => Path::new("in memory"),
+            Self::Open(_, path) | Self::Closed(path) => path,
+        }
+    }
+
+    fn damaged(&self, reason: &'static str) -> DataError {
+        DataError::DamagedShard {
+            path: self.path().into(),
+            reason,
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn open(storage: Storage) -> Result<Self, DataError> {
+        let damaged = |reason| storage.damaged(reason);
+        let length = storage.length()?;
+        let trailer_at = length
+            .checked_sub(TRAILER)
+            .ok_or_else(|| damaged("it is too short"))?;
+        let mut magic = [0; 8];
+        storage.read(trailer_at + 8, &mut magic)?;
+        if magic != MAGIC {
+            return Err(damaged("its end is missing"));
+        }
+        let mut size = [0; 8];
+        storage.read(trailer_at, &mut size)?;
+        let size = u64::from_le_bytes(size);
+        let header_at = trailer_at
+            .checked_sub(size)
+            .filter(|_| size <= MAX_HEADER)
+            .ok_or_else(|| damaged("its header has no place"))?;
+        let mut header = vec![0; size as usize];
+        storage.read(header_at, &mut header)?;
+        let header: Header =
+            serde_json::from_slice(&header).map_err(|_| damaged("its header is broken"))?;
+
+        let Totals {
+            documents, tokens, ..
+        } = header.total();
+        let entries_at = MAGIC.len() as u64 + tokens.saturating_mul(header.width);
+        let numbers_at = entries_at.saturating_add(documents.saturating_mul(ENTRY as u64));
+        let fits = numbers_at.saturating_add(documents.saturating_mul(4)) == header_at;
+        if !fits || !matches!(header.width, 2 | 4) {
+            return Err(damaged("its size is wrong"));
+        }
+        Ok(Self {
+            storage,
+            header,
+            documents,
+            entries_at,
+            numbers_at,
+        })
+    }
+
+    /// The document with a number below that of all documents.
+    pub(super) fn entry(&self, number: u64) -> Result<Entry, DataError> {
+        let mut bytes = [0; ENTRY];
+        let at = self.entries_at + number * ENTRY as u64;
+        self.storage.read(at, &mut bytes)?;
+        Entry::from_bytes(&bytes)
+            .filter(|entry| {
+                let end = entry.first.saturating_add(entry.tokens.into());
+                end.saturating_mul(self.header.width) <= self.entries_at - MAGIC.len() as u64
+            })
+            .ok_or_else(|| self.storage.damaged("an entry is broken"))
+    }
+
+    /// The tokens of a document, all below `vocab_size`.
+    pub(super) fn tokens(&self, entry: &Entry, vocab_size: usize) -> Result<Vec<u32>, DataError> {
+        let width = self.header.width;
+        let mut bytes = vec![0; entry.tokens as usize * width as usize];
+        self.storage
+            .read(MAGIC.len() as u64 + entry.first * width, &mut bytes)?;
+        let tokens: Vec<u32> = if width == 2 {
+            let (pairs, _) = bytes.as_chunks();
+            pairs
+                .iter()
+                .map(|&pair| u16::from_le_bytes(pair).into())
+                .collect()
+        } else {
+            let (quads, _) = bytes.as_chunks();
+            quads.iter().map(|&quad| u32::from_le_bytes(quad)).collect()
+        };
+        if tokens.iter().any(|&token| token as usize >= vocab_size) {
+            return Err(self.storage.damaged("a token is outside of the vocabulary"));
+        }
+        Ok(tokens)
+    }
+
+    /// The number of the `k`-th document of a domain.
+    pub(super) fn nth_of_domain(&self, domain: Domain, k: u64) -> Result<u64, DataError> {
+        let before: u64 = self.header.domains[..domain.index()]
+            .iter()
+            .map(|totals| totals.documents)
+            .sum();
+        let mut bytes = [0; 4];
+        self.storage
+            .read(self.numbers_at + (before + k) * 4, &mut bytes)?;
+        let number = u64::from(u32::from_le_bytes(bytes));
+        if number >= self.documents {
+            return Err(self.storage.damaged("a document number is too large"));
+        }
+        Ok(number)
+    }
+}
+
+pub(super) fn cache_error(path: &Path) -> impl Fn(io::Error) -> DataError {
+    move |source| DataError::Cache {
+        path: path.into(),
+        source,
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    // the position is shared between threads
+    static SEEKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = SEEKING.lock();
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::super::documents::Skipped;
+    use super::super::shards::{Identity, ShardWriter};
+    use super::super::source::SourceOptions;
+    use super::*;
+
+    fn shard_bytes(vocab_size: usize) -> Vec<u8> {
+        let identity = Identity {
+            tokenizer: "t".into(),
+            path: "p".into(),
+            size: 1,
+            modified_ns: 2,
+            options: SourceOptions::default(),
+        };
+        let spool = Cursor::new(Vec::new());
+        let mut writer = ShardWriter::new(Vec::new(), spool, identity, vocab_size).unwrap();
+        writer.push(&[1, 2, 3], 9, 1, Some(Domain::Code)).unwrap();
+        writer.push(&[], 1, 3, None).unwrap();
+        let last = vocab_size as u32 - 1;
+        writer.push(&[last], 4, 4, Some(Domain::Code)).unwrap();
+        writer.finish(Skipped::default()).unwrap()
+    }
+
+    fn read_all(bytes: Vec<u8>, vocab_size: usize) -> Result<Vec<Vec<u32>>, DataError> {
+        let shard = Shard::open(Storage::Memory(bytes))?;
+        for domain in Domain::ALL {
+            for k in 0..shard.header.domains[domain.index()].documents {
+                shard.nth_of_domain(domain, k)?;
+            }
+        }
+        (0..shard.header.total().documents)
+            .map(|number| shard.tokens(&shard.entry(number)?, vocab_size))
+            .collect()
+    }
+
+    #[test]
+    fn tokens_and_tags_come_back_in_both_widths() {
+        for vocab_size in [100, 1 << 16, (1 << 16) + 1] {
+            let bytes = shard_bytes(vocab_size);
+            let last = vocab_size as u32 - 1;
+            assert_eq!(
+                read_all(bytes.clone(), vocab_size).unwrap(),
+                [vec![1, 2, 3], vec![], vec![last]]
+            );
+
+            let shard = Shard::open(Storage::Memory(bytes)).unwrap();
+            assert_eq!(shard.nth_of_domain(Domain::Code, 1).unwrap(), 2);
+            assert_eq!(shard.nth_of_domain(Domain::General, 0).unwrap(), 1);
+            let entry = shard.entry(1).unwrap();
+            assert_eq!((entry.line, entry.bytes, entry.tagged), (3, 1, false));
+            assert_eq!(shard.header.total().bytes, 14);
+        }
+    }
+
+    #[test]
+    fn a_cut_shard_is_an_error() {
+        let bytes = shard_bytes(100);
+        for length in 0..bytes.len() {
+            assert!(
+                Shard::open(Storage::Memory(bytes[..length].to_vec())).is_err(),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_never_panics() {
+        let bytes = shard_bytes(100);
+        for at in 0..bytes.len() {
+            for change in [0x01, 0x80, 0xFF] {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= change;
+                if let Ok(documents) = read_all(bytes, 100) {
+                    assert!(documents.concat().iter().all(|&token| token < 100));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A shard: the tokens of one source file on disk, written once and read at random.
+//!
+//! ```text
+//! magic | tokens (u16 or u32) | entry per document (32 bytes) | document numbers by domain (u32)
+//!       | header (JSON) | length of the header (u64) | magic
+//! ```
+//! All numbers are little-endian. Reading is in `reader`.
+
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::documents::Skipped;
+use super::source::SourceOptions;
+use crate::domain::Domain;
+
+pub(super) const MAGIC: [u8; 8] = *b"DHSHARD1";
+pub(super) const ENTRY: usize = 32;
+
+/// What the tokens of a shard were made from; a shard with another identity is stale.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// [`Tokenizer::digest`](crate::tokenizer::Tokenizer::digest).
+    pub(super) tokenizer: String,
+    pub(super) path: String,
+    pub(super) size: u64,
+    pub(super) modified_ns: u64,
+    pub(super) options: SourceOptions,
+}
+
+/// Counts of some documents.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Number of documents.
+    pub documents: u64,
+    /// Their tokens, without the special ones.
+    pub tokens: u64,
+    /// UTF-8 bytes of their texts.
+    pub bytes: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.documents += other.documents;
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) identity: Identity,
+    /// Bytes per token on disk.
+    pub(super) width: u64,
+    pub(super) domains: [Totals; Domain::COUNT],
+    pub(super) skipped: Skipped,
+    /// BLAKE3 of tokens and entries: equal for equal data wherever it lies.
+    pub(super) content: String,
+}
+
+impl Header {
+    pub(super) fn total(&self) -> Totals {
+        let mut total = Totals::default();
+        self.domains.iter().for_each(|domain| total.add(domain));
+        total
+    }
+}
+
+/// Where the tokens of a document are, and what is known about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) first: u64,
+    pub(super) line: u64,
+    pub(super) tokens: u32,
+    pub(super) bytes: u32,
+    pub(super) domain: Domain,
+    pub(super) tagged: bool,
+}
+
+impl Entry {
+    fn to_bytes(self) -> [u8; ENTRY] {
+        let mut bytes = [0; ENTRY];
+        bytes[0..8].copy_from_slice(&self.first.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.line.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.tokens.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.bytes.to_le_bytes());
+        bytes[24] = self.domain.index() as u8;
+        bytes[25] = self.tagged.into();
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; ENTRY]) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = *bytes;
+        let [i, j, k, l, m, n, o, p, rest @ ..] = rest;
+        let [q, r, s, t, u, v, w, x, domain, tagged, ..] = rest;
+        Some(Self {
+            first: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            line: u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+            tokens: u32::from_le_bytes([q, r, s, t]),
+            bytes: u32::from_le_bytes([u, v, w, x]),
+            domain: Domain::from_index(domain.into())?,
+            tagged: tagged != 0,
+        })
+    }
+}
+
+/// Writes a shard to `out`, with a `spool` for the entries, so that memory stays bounded.
+pub(super) struct ShardWriter<W: Write, S: Write> {
+    out: W,
+    spool: BufWriter<S>,
+    identity: Identity,
+    width: u64,
+    domains: [Totals; Domain::COUNT],
+    hash: blake3::Hasher,
+    tokens: u64,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
+    pub(super) fn new(
+        mut out: W,
+        spool: S,
+        identity: Identity,
+        vocab_size: usize,
+    ) -> io::Result<Self> {
+        out.write_all(&MAGIC)?;
+        Ok(Self {
+            out,
+            spool: BufWriter::new(spool),
+            identity,
+            width: if vocab_size <= 1 << 16 { 2 } else { 4 },
+            domains: Default::default(),
+            hash: blake3::Hasher::new(),
+            tokens: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    pub(super) fn documents(&self) -> u64 {
+        self.domains.iter().map(|totals| totals.documents).sum()
+    }
+
+    pub(super) fn push(
+        &mut self,
+        tokens: &[u32],
+        bytes: u32,
+        line: u64,
+        tag: Option<Domain>,
+    ) -> io::Result<()> {
+        let entry = Entry {
+            first: self.tokens,
+            line,
+            tokens: tokens.len() as u32,
+            bytes,
+            domain: tag.unwrap_or(Domain::General),
+            tagged: tag.is_some(),
+        };
+        self.buffer.clear();
+        for token in tokens {
+            let width = self.width as usize;
+            self.buffer.extend_from_slice(&token.to_le_bytes()[..width]);
+        }
+        self.out.write_all(&self.buffer)?;
+        self.spool.write_all(&entry.to_bytes())?;
+        self.hash.update(&self.buffer);
+        self.hash.update(&entry.to_bytes());
+
+        self.tokens += u64::from(entry.tokens);
+        self.domains[entry.domain.index()].add(&Totals {
+            documents: 1,
+            tokens: entry.tokens.into(),
+            bytes: bytes.into(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, skipped: Skipped) -> io::Result<W> {
+        let documents = self.documents() as u32;
+        let mut spool = self
+            .spool
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        spool.seek(SeekFrom::Start(0))?;
+        io::copy(&mut spool, &mut self.out)?;
+
+        // the numbers of the documents of each domain in turn
+        for (domain, totals) in self.domains.iter().enumerate() {
+            if totals.documents == 0 {
+                continue;
+            }
+            spool.seek(SeekFrom::Start(0))?;
+            let mut entries = BufReader::with_capacity(ENTRY * 4096, &mut spool);
+            for number in 0..documents {
+                let mut entry = [0; ENTRY];
+                entries.read_exact(&mut entry)?;
+                if usize::from(entry[24]) == domain {
+                    self.out.write_all(&number.to_le_bytes())?;
+                }
+            }
+        }
+
+        let header = Header {
+            identity: self.identity,
+            width: self.width,
+            domains: self.domains,
+            skipped,
+            content: self.hash.finalize().to_hex().to_string(),
+        };
+        let header = serde_json::to_vec(&header)?;
+        self.out.write_all(&header)?;
+        self.out.write_all(&(header.len() as u64).to_le_bytes())?;
+        self.out.write_all(&MAGIC)?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}

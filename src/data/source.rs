@@ -1,0 +1,255 @@
+//! Files and folders -> a stream of documents, in bounded memory.
+//!
+//! A document is a line of JSON, `{"domain": "code", "text": "..."}`, or a row of a parquet file.
+//! Knows neither tokens nor batches.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use super::documents::Documents;
+use super::error::DataError;
+use super::lines::Compression;
+use crate::domain::Domain;
+
+/// What to do with documents that are not as they should be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceOptions {
+    /// Skip documents that are broken, count and report them, instead of stopping at the first.
+    pub skip_bad_lines: bool,
+    /// Take documents of an unknown domain as of this one.
+    pub unknown_domain: Option<Domain>,
+}
+
+/// A set of files of documents.
+#[derive(Debug, Clone)]
+pub struct Source {
+    files: Vec<SourceFile>,
+    options: SourceOptions,
+}
+
+/// One file, as it was found.
+#[derive(Debug, Clone)]
+pub(super) struct SourceFile {
+    pub(super) path: Arc<Path>,
+    pub(super) size: u64,
+    /// Nanoseconds since 1970, 0 where the file system does not tell.
+    pub(super) modified_ns: u64,
+    pub(super) format: Format,
+}
+
+/// How a file holds its documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Lines(Compression),
+    Parquet,
+}
+
+impl Format {
+    fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        if name.ends_with(".parquet") {
+            return Some(Self::Parquet);
+        }
+        let (stem, compression) = match name.rsplit_once('.')? {
+            (stem, "gz") => (stem, Compression::Gzip),
+            (stem, "zst") => (stem, Compression::Zstd),
+            _ => (&*name, Compression::None),
+        };
+        let is_lines = [".jsonl", ".ndjson", ".json"]
+            .iter()
+            .any(|end| stem.ends_with(end));
+        is_lines.then_some(Self::Lines(compression))
+    }
+}
+
+impl Source {
+    /// Finds the files. A folder stands for all its files of a known format (`.jsonl`,
+    /// `.jsonl.gz`, `.jsonl.zst`, `.parquet`), also in folders below, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Open`], [`DataError::NoFiles`] or [`DataError::UnknownFormat`] with the path.
+    pub fn open(paths: &[impl AsRef<Path>], options: SourceOptions) -> Result<Self, DataError> {
+        let mut files = Vec::new();
+        for path in paths {
+            let path = path.as_ref();
+            let metadata = open(path, fs::metadata(path))?;
+            if metadata.is_dir() {
+                let before = files.len();
+                add_folder(path, &mut files)?;
+                if files.len() == before {
+                    return Err(DataError::NoFiles { path: path.into() });
+                }
+            } else {
+                let format = Format::of(path)
+                    .ok_or_else(|| DataError::UnknownFormat { path: path.into() })?;
+                files.push(SourceFile::new(path, format)?);
+            }
+        }
+        // a folder and a file in it give the file once
+        let mut seen = HashSet::new();
+        files.retain(|file: &SourceFile| seen.insert(file.path.clone()));
+        Ok(Self { files, options })
+    }
+
+    /// The files in the order in which they are read.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| &*file.path)
+    }
+
+    /// Sum of the sizes of the files on disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Reads all documents once.
+    pub fn documents(&self) -> Documents {
+        Documents::new(self.files.clone(), self.options)
+    }
+
+    /// The texts of [`Self::documents`] up to the first error, which goes to `error`; for
+    /// [`Tokenizer::train`](crate::tokenizer::Tokenizer::train).
+    pub fn texts<'a>(
+        &self,
+        error: &'a mut Option<DataError>,
+    ) -> impl Iterator<Item = String> + Send + use<'a> {
+        self.documents().map_while(move |document| match document {
+            Ok(document) => Some(document.text),
+            Err(found) => {
+                *error = Some(found);
+                None
+            }
+        })
+    }
+
+    pub(super) fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    pub(super) fn options(&self) -> SourceOptions {
+        self.options
+    }
+}
+
+impl SourceFile {
+    fn new(path: &Path, format: Format) -> Result<Self, DataError> {
+        let path = open(path, path.canonicalize())?;
+        let metadata = open(&path, fs::metadata(&path))?;
+        let modified = metadata.modified().ok();
+        let since_epoch = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(Self {
+            path: path.into(),
+            size: metadata.len(),
+            modified_ns: since_epoch.map_or(0, |time| time.as_nanos() as u64),
+            format,
+        })
+    }
+}
+
+fn open<T>(path: &Path, result: std::io::Result<T>) -> Result<T, DataError> {
+    result.map_err(|source| DataError::Open {
+        path: path.into(),
+        source,
+    })
+}
+
+fn add_folder(folder: &Path, files: &mut Vec<SourceFile>) -> Result<(), DataError> {
+    let mut paths = Vec::new();
+    for entry in open(folder, fs::read_dir(folder))? {
+        paths.push(open(folder, entry)?.path());
+    }
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') {
+            continue;
+        }
+        // a lone `.json` in a folder is more often a description than data
+        let described = name.to_ascii_lowercase().ends_with(".json");
+        if path.is_dir() {
+            add_folder(&path, files)?;
+        } else if let Some(format) = Format::of(&path).filter(|_| !described) {
+            files.push(SourceFile::new(&path, format)?);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::testing::file;
+    use super::*;
+
+    fn names(source: &Source) -> Vec<String> {
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        source.paths().map(name).collect()
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_files_by_name_and_a_file_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("deeper")).unwrap();
+        for name in [
+            "b.jsonl.gz",
+            "a.parquet",
+            "deeper/c.JSONL",
+            "info.json",
+            "x.txt",
+            ".d.jsonl",
+        ] {
+            file(root, name, "");
+        }
+        let options = SourceOptions::default();
+
+        let source = Source::open(&[root, &root.join("b.jsonl.gz")], options).unwrap();
+
+        assert_eq!(names(&source), ["a.parquet", "b.jsonl.gz", "c.JSONL"]);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_an_error_with_its_path_and_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let open = |path: PathBuf| {
+            let error = Source::open(&[path], SourceOptions::default()).unwrap_err();
+            error.to_string()
+        };
+        assert!(open(root.join("none.jsonl")).contains("none.jsonl"));
+        let message = open(root.into());
+        assert!(message.contains("no data in the folder") && message.contains(".jsonl.zst"));
+        let message = open(file(root, "x.txt", "hello"));
+        assert!(
+            message.contains("x.txt` has an unknown format, expected"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn json_named_outright_is_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), "c4.json", "{\"text\":\"a\"}\n");
+        let source = Source::open(&[path], SourceOptions::default()).unwrap();
+        assert_eq!(source.documents().count(), 1);
+    }
+
+    #[test]
+    fn texts_keep_the_error_that_ended_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), "a.jsonl", "{\"text\":\"a\"}\n{}\n");
+        let source = Source::open(&[path], SourceOptions::default()).unwrap();
+        let mut error = None;
+        assert_eq!(source.texts(&mut error).count(), 1);
+        assert!(matches!(
+            error,
+            Some(DataError::MissingText { line: 2, .. })
+        ));
+    }
+}

@@ -1,0 +1,281 @@
+//! The language model: embed, blocks, norm, head.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+use darkhorse_backends::Ops;
+use darkhorse_backends::attention::AttentionMask;
+
+use super::block::Block;
+use super::cache::Cache;
+use super::config::{LayerPlan, ModelConfig};
+use super::context::Context;
+use super::feed_forward::FeedForward;
+use super::init::Initializers;
+use super::linear::Linear;
+use super::mixer::{Mixer, TokenMixer};
+use super::mtp::MtpModule;
+use super::norm::RmsNorm;
+use super::rope::Rope;
+use super::routing::domain::DomainPrior;
+use super::routing::{Route, Router, Routing};
+
+/// A decoder-only language model over a plan of layers.
+///
+/// `M` and `R` are the mixer and the router of its layers; a crate that brings its own names them here
+/// and builds the model with [`CausalLm::init_with`].
+#[derive(Module, Debug)]
+pub struct CausalLm<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
+    /// One row per token id, `[vocab_size, hidden_size]`.
+    pub embed_tokens: Param<Tensor<B, 2>>,
+    /// The decoder layers.
+    pub layers: Vec<Block<B, M, R>>,
+    /// Normalizes the residual stream before the head.
+    pub norm: RmsNorm<B>,
+    /// `[hidden_size, vocab_size]`; absent where the head is the transposed embedding.
+    pub lm_head: Option<Linear<B>>,
+    /// Multi-token prediction modules, depth 1 first.
+    pub mtp: Vec<MtpModule<B, M, R>>,
+    /// How a domain assists the router; absent where domains are off.
+    pub domain_prior: Option<DomainPrior<B>>,
+    #[module(skip)]
+    rope: Rope,
+}
+
+/// A batch of token rows.
+#[derive(Debug, Clone)]
+pub struct Sequences<B: Backend> {
+    /// Token ids, `[batch, seq]`.
+    pub ids: Tensor<B, 2, Int>,
+    /// Position of each token in its document, `[batch, seq]`.
+    pub positions: Tensor<B, 2, Int>,
+    /// What a position may attend to.
+    pub mask: AttentionMask<B>,
+    /// Row of the domain prior for each token, `[batch * seq]`; absent: untagged.
+    pub tags: Option<Tensor<B, 1, Int>>,
+}
+
+/// What the layers made of a batch.
+#[derive(Debug, Clone)]
+pub struct Hidden<B: Backend> {
+    /// The residual stream after the final norm, `[batch, seq, hidden_size]`.
+    pub states: Tensor<B, 3>,
+    /// One per layer that routes, first layer first.
+    pub routings: Vec<Routing<B>>,
+}
+
+impl<B: Backend> Sequences<B> {
+    /// Rows of one untagged document each, from position 0.
+    pub fn plain(ids: Tensor<B, 2, Int>) -> Self {
+        let [batch, seq] = ids.dims();
+        let positions = Tensor::arange(0..seq as i64, &ids.device())
+            .unsqueeze::<2>()
+            .expand([batch, seq]);
+        Self {
+            ids,
+            positions,
+            mask: AttentionMask::Causal,
+            tags: None,
+        }
+    }
+}
+
+impl<B: Backend> CausalLm<B> {
+    /// Builds the model that `config` describes, with weights drawn from `seed`.
+    ///
+    /// # Panics
+    ///
+    /// If `config` was not [validated](ModelConfig::validate).
+    pub fn init(config: &ModelConfig, seed: u64, device: &B::Device) -> Self {
+        Self::init_with(
+            config,
+            seed,
+            device,
+            |plan, init| Mixer::init(plan.mixer, init, device),
+            |init| Router::init(init, device),
+        )
+    }
+}
+
+impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
+    /// Builds a model with mixers and routers of the caller's choice.
+    ///
+    /// `mixer` is asked once per layer of the plan and per MTP module, `router` once per layer that routes.
+    ///
+    /// # Panics
+    ///
+    /// If `config` was not [validated](ModelConfig::validate).
+    pub fn init_with(
+        config: &ModelConfig,
+        seed: u64,
+        device: &B::Device,
+        mut mixer: impl FnMut(LayerPlan<'_>, &Initializers<'_>) -> M,
+        mut router: impl FnMut(&Initializers<'_>) -> R,
+    ) -> Self {
+        let init = Initializers::new(config, seed);
+        let mut block = |plan: LayerPlan<'_>| Block {
+            input_layernorm: init.norm(config.hidden_size, device),
+            mixer: mixer(plan, &init),
+            post_attention_layernorm: init.norm(config.hidden_size, device),
+            feed_forward: FeedForward::init(plan.feed_forward, &init, &mut router, device),
+        };
+        let deviation = config.initializer_range;
+        Self {
+            embed_tokens: init.normal([config.vocab_size, config.hidden_size], deviation, device),
+            layers: config.plan().into_iter().map(&mut block).collect(),
+            norm: init.norm(config.hidden_size, device),
+            lm_head: (!config.tie_word_embeddings)
+                .then(|| init.linear(config.hidden_size, config.vocab_size, device)),
+            mtp: (0..config.num_nextn_predict_layers)
+                .map(|_| MtpModule::init(block(config.mtp_plan()), &init, device))
+                .collect(),
+            domain_prior: config
+                .moe
+                .as_ref()
+                .and_then(|moe| DomainPrior::init(&config.domains, moe, device)),
+            rope: Rope::new(&config.rope, config.rope_dim()),
+        }
+    }
+
+    /// Rows of the embedding table, `[batch, seq, hidden_size]`.
+    pub fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let [batch, seq] = ids.dims();
+        let [_, hidden] = self.embed_tokens.dims();
+        self.embed_tokens
+            .val()
+            .select(0, ids.reshape([batch * seq]))
+            .reshape([batch, seq, hidden])
+    }
+
+    /// Replaces every router; layers that route are counted from 0, MTP modules last.
+    pub fn map_routers(mut self, mut f: impl FnMut(usize, R) -> R) -> Self {
+        let mut layer = 0;
+        let mut in_block = |mut block: Block<B, M, R>| {
+            block.feed_forward = match block.feed_forward {
+                FeedForward::Moe(mut moe) => {
+                    moe.router = f(layer, moe.router);
+                    layer += 1;
+                    FeedForward::Moe(moe)
+                }
+                dense => dense,
+            };
+            block
+        };
+        self.layers = self.layers.into_iter().map(&mut in_block).collect();
+        self.mtp = self
+            .mtp
+            .into_iter()
+            .map(|mut module| {
+                module.block = in_block(module.block);
+                module
+            })
+            .collect();
+        self
+    }
+
+    fn context(&self, input: &Sequences<B>) -> Context<B> {
+        Context {
+            rotation: self.rope.at(input.positions.clone()),
+            mask: input.mask.clone(),
+            prior: match (&self.domain_prior, &input.tags) {
+                (Some(prior), Some(tags)) => Some(prior.of(tags.clone())),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
+    /// Logits of the next token at every position, `[batch, seq, vocab_size]`.
+    pub fn forward(&self, input: &Sequences<B>) -> Tensor<B, 3> {
+        self.logits(self.hidden(input).states)
+    }
+
+    /// Runs the decoder layers on whole sequences.
+    pub fn hidden(&self, input: &Sequences<B>) -> Hidden<B> {
+        let context = self.context(input);
+        let mut states = self.embed(input.ids.clone());
+        let mut routings = Vec::new();
+        for layer in &self.layers {
+            let output = layer.forward(states, &context);
+            states = output.hidden;
+            routings.extend(output.routing);
+        }
+        Hidden {
+            states: self.norm.forward(states),
+            routings,
+        }
+    }
+
+    /// Runs the decoder layers on the next positions, with the past in `cache`.
+    ///
+    /// `input.mask` is not consulted: a cache holds one document per row.
+    pub fn extend(&self, input: &Sequences<B>, cache: &mut Cache<B, M>) -> Hidden<B> {
+        let [_, new] = input.ids.dims();
+        let context = self.context(input);
+        let mut states = self.embed(input.ids.clone());
+        let mut routings = Vec::new();
+        for (layer, past) in self.layers.iter().zip(&mut cache.layers) {
+            let output = layer.extend(states, &context, past);
+            states = output.hidden;
+            routings.extend(output.routing);
+        }
+        cache.len += new;
+        Hidden {
+            states: self.norm.forward(states),
+            routings,
+        }
+    }
+
+    /// What MTP module `depth` (from 0) makes of the states of the module before it, or of the main
+    /// model's: at position `i`, a state that predicts token `i + depth + 2`.
+    pub fn predict_further(
+        &self,
+        depth: usize,
+        states: Tensor<B, 3>,
+        input: &Sequences<B>,
+    ) -> Hidden<B> {
+        let context = self.context(input);
+        let ahead = shift_left(input.ids.clone(), depth + 1);
+        self.mtp[depth].forward(self.embed(ahead), states, &context)
+    }
+
+    /// Reads logits off normalized states.
+    ///
+    /// # Shapes
+    ///
+    /// - states: `[batch, seq, hidden_size]`, output: `[batch, seq, vocab_size]`
+    pub fn logits(&self, states: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &self.lm_head {
+            Some(head) => head.forward(states),
+            None => {
+                let [batch, seq, hidden] = states.dims();
+                let table = self.embed_tokens.val();
+                let [vocab, _] = table.dims();
+                B::project(states.reshape([batch * seq, hidden]), table.transpose())
+                    .reshape([batch, seq, vocab])
+            }
+        }
+    }
+
+    /// The cache before the first token.
+    pub fn empty_cache(&self) -> Cache<B, M> {
+        Cache {
+            layers: self.layers.iter().map(|l| l.mixer.empty_cache()).collect(),
+            len: 0,
+        }
+    }
+}
+
+/// Every row `by` tokens later; the last `by` ids stay what they were and predict nothing that counts.
+fn shift_left<B: Backend>(ids: Tensor<B, 2, Int>, by: usize) -> Tensor<B, 2, Int> {
+    let [_, seq] = ids.dims();
+    let by = by.min(seq);
+    Tensor::cat(
+        vec![ids.clone().narrow(1, by, seq - by), ids.narrow(1, seq - by, by)]
+            .into_iter()
+            .filter(|part| part.dims()[1] > 0)
+            .collect(),
+        1,
+    )
+}

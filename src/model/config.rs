@@ -1,0 +1,170 @@
+//! What a model is, before any tensor exists.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ModelConfigError;
+use super::feed_forward::moe::MoeConfig;
+use super::mixer::{MixerConfig, MixerKind};
+use super::rope::RopeConfig;
+use super::routing::domain::DomainConfig;
+
+/// Configuration of a [`CausalLm`](super::CausalLm). Field names are those of Hugging Face's
+/// DeepSeek-V3; the parts of a layer have a section of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of decoder layers, MTP modules not counted.
+    pub num_hidden_layers: usize,
+    /// Width of the dense feed-forward layers.
+    pub intermediate_size: usize,
+    /// Number of leading layers with a dense feed-forward; the others route to experts.
+    #[serde(default)]
+    pub first_k_dense_replace: usize,
+    /// Sequence mixer of each layer, repeated until every layer has one.
+    #[serde(default = "defaults::layer_types")]
+    pub layer_types: Vec<MixerKind>,
+    /// The sequence mixers that `layer_types` names.
+    pub mixer: MixerConfig,
+    /// Rotary positions.
+    pub rope: RopeConfig,
+    /// Routed and shared experts; absent in a dense model.
+    #[serde(default)]
+    pub moe: Option<MoeConfig>,
+    /// How a document's domain assists the router.
+    #[serde(default)]
+    pub domains: DomainConfig,
+    /// Number of multi-token prediction modules.
+    #[serde(default)]
+    pub num_nextn_predict_layers: usize,
+    /// Longest context in tokens.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in every RMSNorm.
+    #[serde(default = "defaults::rms_norm_eps")]
+    pub rms_norm_eps: f64,
+    /// Whether the head is the transposed embedding table.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+    /// Standard deviation of the initial weights.
+    #[serde(default = "defaults::initializer_range")]
+    pub initializer_range: f64,
+}
+
+mod defaults {
+    use super::MixerKind;
+
+    pub(super) fn layer_types() -> Vec<MixerKind> {
+        vec![MixerKind::Mla]
+    }
+
+    pub(super) fn rms_norm_eps() -> f64 {
+        1e-6
+    }
+
+    pub(super) fn initializer_range() -> f64 {
+        0.02
+    }
+}
+
+/// The feed-forward of one layer of the plan.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FeedForwardPlan<'a> {
+    /// A dense SwiGLU of the given width.
+    Dense(usize),
+    /// Routed and shared experts.
+    Moe(&'a MoeConfig),
+}
+
+/// One layer of the plan: which mixer, which feed-forward.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerPlan<'a> {
+    /// The sequence mixer.
+    pub mixer: MixerKind,
+    /// The feed-forward.
+    pub feed_forward: FeedForwardPlan<'a>,
+}
+
+impl ModelConfig {
+    /// The plan of the decoder layers, first layer first.
+    pub fn plan(&self) -> Vec<LayerPlan<'_>> {
+        (0..self.num_hidden_layers)
+            .map(|layer| LayerPlan {
+                mixer: self.layer_types[layer % self.layer_types.len()],
+                feed_forward: match &self.moe {
+                    Some(moe) if layer >= self.first_k_dense_replace => FeedForwardPlan::Moe(moe),
+                    _ => FeedForwardPlan::Dense(self.intermediate_size),
+                },
+            })
+            .collect()
+    }
+
+    /// The plan of an MTP module's block: like the last layer, in its MoE form.
+    pub fn mtp_plan(&self) -> LayerPlan<'_> {
+        LayerPlan {
+            mixer: self.layer_types[(self.num_hidden_layers - 1) % self.layer_types.len()],
+            feed_forward: match &self.moe {
+                Some(moe) => FeedForwardPlan::Moe(moe),
+                None => FeedForwardPlan::Dense(self.intermediate_size),
+            },
+        }
+    }
+
+    /// Number of dimensions that rotary positions turn.
+    ///
+    /// # Panics
+    ///
+    /// If the configuration was not validated.
+    pub fn rope_dim(&self) -> usize {
+        let mla = self.mixer.mla().expect("the configuration was validated");
+        mla.qk_rope_head_dim
+    }
+
+    /// Checks the relations between fields, this level and below.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is out of range or does not fit another, by its full path.
+    pub fn validate(&self) -> Result<(), ModelConfigError> {
+        let positive = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        for (field, value) in positive {
+            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+        }
+        ModelConfigError::in_range(
+            "first_k_dense_replace",
+            self.first_k_dense_replace,
+            0,
+            self.num_hidden_layers,
+        )?;
+        ModelConfigError::in_range("layer_types.len()", self.layer_types.len(), 1, usize::MAX)?;
+        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps.is_finite()) {
+            return Err(ModelConfigError::NotPositive {
+                field: "rms_norm_eps".into(),
+                value: self.rms_norm_eps,
+            });
+        }
+        if !(self.initializer_range > 0.0 && self.initializer_range.is_finite()) {
+            return Err(ModelConfigError::NotPositive {
+                field: "initializer_range".into(),
+                value: self.initializer_range,
+            });
+        }
+        self.mixer.validate(&self.layer_types)?;
+        self.rope.validate()?;
+        if let Some(moe) = &self.moe {
+            moe.validate().map_err(|error| error.within("moe"))?;
+            self.domains
+                .validate(moe)
+                .map_err(|error| error.within("domains"))?;
+        }
+        Ok(())
+    }
+}

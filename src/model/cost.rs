@@ -1,0 +1,236 @@
+//! What running a model costs, from the configuration alone: FLOPs per token and bytes.
+
+use serde::Serialize;
+
+use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
+use super::count::{product, sum};
+use super::mixer::MixerKind;
+use super::mixer::mla::MlaConfig;
+
+/// Number format of stored values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 4 bytes.
+    F32,
+    /// 2 bytes.
+    Bf16,
+    /// 8 bits, and 2 bytes of scale for each 32 values (GGUF's `Q8_0`).
+    Q8,
+    /// 4 bits, and 2 bytes of scale for each 32 values (GGUF's `Q4_0`).
+    Q4,
+}
+
+impl Dtype {
+    /// All formats, largest first.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Q8, Self::Q4];
+
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        }
+    }
+
+    /// Bytes that `values` numbers take.
+    pub fn bytes(self, values: u64) -> u64 {
+        let block_bytes = match self {
+            Self::F32 => 128,
+            Self::Bf16 => 64,
+            Self::Q8 => 34,
+            Self::Q4 => 18,
+        };
+        let blocks = (values / 32).saturating_mul(block_bytes);
+        blocks.saturating_add((values % 32 * block_bytes).div_ceil(32))
+    }
+}
+
+/// All methods expect a [validated](ModelConfig::validate) configuration, and panic where a section
+/// that the layer plan names is missing.
+impl ModelConfig {
+    /// FLOPs of the forward pass over a whole sequence of `seq` tokens, per token: two per active weight
+    /// of a projection, and causal attention in MLA's expanded form. MTP modules are not run.
+    pub fn flops_per_token(&self, seq: usize) -> u64 {
+        let layers = self.plan().into_iter().map(|layer| match layer.mixer {
+            MixerKind::Mla => expanded_attention_flops(self.expect_mla(), seq),
+        });
+        sum([self.projection_flops(), sum(layers)])
+    }
+
+    /// FLOPs of a training step per token: forward, and twice that backward; MTP modules included.
+    pub fn training_flops_per_token(&self, seq: usize) -> u64 {
+        let plan = self.mtp_plan();
+        let block = self.visited(self.layer_parameters(plan));
+        let joining = product([2, self.hidden_size, self.hidden_size]);
+        let head = product([self.vocab_size, self.hidden_size]);
+        let weights = sum([block.total() - block.norms, joining, head]);
+        let attention = match plan.mixer {
+            MixerKind::Mla => expanded_attention_flops(self.expect_mla(), seq),
+        };
+        let modules = sum([weights.saturating_mul(2), attention])
+            .saturating_mul(self.num_nextn_predict_layers as u64);
+        sum([self.flops_per_token(seq), modules]).saturating_mul(3)
+    }
+
+    /// FLOPs of decoding one token that sees `context` positions, itself included, in MLA's absorbed form.
+    pub fn decoding_flops_per_token(&self, context: usize) -> u64 {
+        let layers = self.plan().into_iter().map(|layer| match layer.mixer {
+            MixerKind::Mla => {
+                let mla = self.expect_mla();
+                let width = 2 * mla.kv_lora_rank + mla.qk_rope_head_dim;
+                product([2, mla.num_attention_heads, width, context])
+            }
+        });
+        sum([self.projection_flops(), sum(layers)])
+    }
+
+    /// Numbers that decoding keeps of every token.
+    pub fn cache_values_per_token(&self) -> u64 {
+        sum(self.plan().into_iter().map(|layer| match layer.mixer {
+            MixerKind::Mla => {
+                let mla = self.expect_mla();
+                (mla.kv_lora_rank + mla.qk_rope_head_dim) as u64
+            }
+        }))
+    }
+
+    /// Bytes that decoding keeps of every token: with MLA throughout,
+    /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` numbers.
+    pub fn cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
+        dtype.bytes(self.cache_values_per_token())
+    }
+
+    /// Bytes of all weights, MTP modules included.
+    pub fn weight_bytes(&self, dtype: Dtype) -> u64 {
+        dtype.bytes(self.num_trained_params())
+    }
+
+    /// Bytes of AdamW's two f32 moments, and of the f32 master weights beside weights of another format;
+    /// MTP modules included.
+    pub fn optimizer_bytes(&self, dtype: Dtype) -> u64 {
+        let numbers = if dtype == Dtype::F32 { 2 } else { 3 };
+        Dtype::F32.bytes(self.num_trained_params().saturating_mul(numbers))
+    }
+
+    /// Estimate of the numbers that the backward pass keeps of every token: what enters and leaves
+    /// projections, normalizations and activations. Attention scores are not counted.
+    pub fn activation_values_per_token(&self) -> u64 {
+        let depths = self.num_nextn_predict_layers;
+        let layers = self
+            .plan()
+            .into_iter()
+            .map(|layer| self.layer_activations(layer));
+        let module = self.layer_activations(self.mtp_plan());
+        let logits = product([3, self.vocab_size, 1 + depths]);
+        sum([sum(layers), module.saturating_mul(depths as u64), logits])
+    }
+
+    fn layer_activations(&self, plan: LayerPlan<'_>) -> u64 {
+        let residual = product([6, self.hidden_size]);
+        let mixer = match plan.mixer {
+            MixerKind::Mla => {
+                let mla = self.expect_mla();
+                let heads = mla.num_attention_heads;
+                // queries and keys, each projected, rotated and joined; values and outputs
+                let query_key = product([6, heads, mla.qk_head_dim()]);
+                let value = product([3, heads, mla.v_head_dim]);
+                let latents = product([2, mla.q_lora_rank.unwrap_or(0) + mla.kv_lora_rank]);
+                sum([query_key, value, latents])
+            }
+        };
+        let feed_forward = match plan.feed_forward {
+            FeedForwardPlan::Dense(width) => product([4, width]),
+            FeedForwardPlan::Moe(moe) => {
+                let visited = moe.num_experts_per_tok + moe.n_shared_experts;
+                let sent = product([2, moe.num_experts_per_tok, self.hidden_size]);
+                let inner = product([4, visited, moe.moe_intermediate_size]);
+                sum([sent, inner, product([3, moe.n_routed_experts])])
+            }
+        };
+        sum([residual, mixer, feed_forward])
+    }
+
+    fn projection_flops(&self) -> u64 {
+        let active = self.active_parameters();
+        (active.total() - active.norms).saturating_mul(2)
+    }
+}
+
+/// Scores and sums of values of a token, over the `(seq + 1) / 2` positions that it sees on average.
+fn expanded_attention_flops(mla: &MlaConfig, seq: usize) -> u64 {
+    let width = mla.qk_head_dim() + mla.v_head_dim;
+    product([mla.num_attention_heads, width, seq.saturating_add(1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dense() -> ModelConfig {
+        let json = r#"{
+            "vocab_size": 10, "hidden_size": 4, "num_hidden_layers": 2, "intermediate_size": 6,
+            "max_position_embeddings": 64,
+            "mixer": {"mla": {
+                "num_attention_heads": 2, "kv_lora_rank": 3,
+                "qk_nope_head_dim": 5, "qk_rope_head_dim": 2, "v_head_dim": 5
+            }},
+            "rope": {}
+        }"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// `q_proj`, `kv_a_proj_with_mqa`, `kv_b_proj`, `o_proj` and the feed-forward of a layer.
+    const LAYER: u64 = 4 * 14 + 4 * 5 + 3 * 20 + 10 * 4 + 3 * 4 * 6;
+
+    #[test]
+    fn a_forward_pass_is_two_flops_per_weight_and_attention_over_half_the_sequence() {
+        let attention = 2 * (7 + 5) * 2 * (1 + 2 + 3 + 4) / 4;
+        let expected = 2 * (2 * LAYER + 40) + 2 * attention;
+        assert_eq!(dense().flops_per_token(4), expected);
+    }
+
+    #[test]
+    fn training_is_three_forward_passes_with_the_mtp_modules_in_them() {
+        let mut config = dense();
+        assert_eq!(
+            config.training_flops_per_token(4),
+            3 * config.flops_per_token(4)
+        );
+        config.num_nextn_predict_layers = 2;
+        let module = 2 * (LAYER + 40 + 2 * 16) + 2 * (7 + 5) * 5;
+        assert_eq!(
+            config.training_flops_per_token(4),
+            3 * (config.flops_per_token(4) + 2 * module)
+        );
+    }
+
+    #[test]
+    fn decoding_attends_to_latents() {
+        let expected = 2 * (2 * LAYER + 40) + 2 * (2 * 2 * (3 + 3 + 2) * 9);
+        assert_eq!(dense().decoding_flops_per_token(9), expected);
+    }
+
+    #[test]
+    fn the_cache_holds_latent_and_rotary_key_of_every_layer() {
+        assert_eq!(dense().cache_bytes_per_token(Dtype::Bf16), 2 * (3 + 2) * 2);
+    }
+
+    #[test]
+    fn blocks_of_32_carry_their_scale() {
+        let bytes = Dtype::ALL.map(|dtype| dtype.bytes(64));
+        assert_eq!(bytes, [256, 128, 68, 36]);
+        assert_eq!(Dtype::F32.bytes(3), 12);
+        assert_eq!(Dtype::F32.bytes(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn master_weights_exist_only_beside_narrower_ones() {
+        let config = dense();
+        let weights = config.weight_bytes(Dtype::F32);
+        assert_eq!(config.optimizer_bytes(Dtype::F32), 2 * weights);
+        assert_eq!(config.optimizer_bytes(Dtype::Bf16), 3 * weights);
+    }
+}

@@ -1,0 +1,269 @@
+//! Parameters from the configuration alone, before anything is allocated.
+//!
+//! Only weights count. `e_score_correction_bias` and the domain prior are parameters of the built
+//! module, so that they are saved with it, but no gradient moves them and no token is multiplied with
+//! them: they are left out here. Arithmetic saturates, so that an absurd configuration is answered
+//! with an absurd number.
+
+use serde::Serialize;
+
+use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
+use super::mixer::MixerKind;
+use super::mixer::mla::MlaConfig;
+
+/// Weights by what they are part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ParameterCount {
+    /// The embedding table.
+    pub embedding: u64,
+    /// Projections of the sequence mixers.
+    pub mixers: u64,
+    /// Dense feed-forward layers.
+    pub dense: u64,
+    /// Routed experts.
+    pub routed_experts: u64,
+    /// Shared experts.
+    pub shared_experts: u64,
+    /// Expert centroids.
+    pub routers: u64,
+    /// Normalization weights.
+    pub norms: u64,
+    /// The head; zero where it is the transposed embedding table.
+    pub head: u64,
+}
+
+impl ParameterCount {
+    /// Every part by name, in the order of the forward pass.
+    pub fn parts(&self) -> [(&'static str, u64); 8] {
+        [
+            ("embedding", self.embedding),
+            ("mixers", self.mixers),
+            ("dense", self.dense),
+            ("routed experts", self.routed_experts),
+            ("shared experts", self.shared_experts),
+            ("routers", self.routers),
+            ("norms", self.norms),
+            ("head", self.head),
+        ]
+    }
+
+    /// All parts together.
+    pub fn total(&self) -> u64 {
+        sum(self.parts().map(|(_, count)| count))
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            embedding: self.embedding.saturating_add(other.embedding),
+            mixers: self.mixers.saturating_add(other.mixers),
+            dense: self.dense.saturating_add(other.dense),
+            routed_experts: self.routed_experts.saturating_add(other.routed_experts),
+            shared_experts: self.shared_experts.saturating_add(other.shared_experts),
+            routers: self.routers.saturating_add(other.routers),
+            norms: self.norms.saturating_add(other.norms),
+            head: self.head.saturating_add(other.head),
+        }
+    }
+}
+
+/// All methods expect a [validated](ModelConfig::validate) configuration, and panic where a section
+/// that the layer plan names is missing.
+impl ModelConfig {
+    /// Weights of the model by part, MTP modules not counted.
+    pub fn parameters(&self) -> ParameterCount {
+        let table = product([self.vocab_size, self.hidden_size]);
+        let ends = ParameterCount {
+            embedding: table,
+            norms: self.hidden_size as u64,
+            head: if self.tie_word_embeddings { 0 } else { table },
+            ..Default::default()
+        };
+        self.plan()
+            .into_iter()
+            .map(|layer| self.layer_parameters(layer))
+            .fold(ends, ParameterCount::plus)
+    }
+
+    /// Weights that a token multiplies with, by part: the head but not the embedding table, and of the
+    /// routed experts those that it visits. MTP modules are not counted.
+    pub fn active_parameters(&self) -> ParameterCount {
+        ParameterCount {
+            embedding: 0,
+            head: product([self.vocab_size, self.hidden_size]),
+            ..self.visited(self.parameters())
+        }
+    }
+
+    /// Number of weights, MTP modules not counted.
+    pub fn num_params(&self) -> u64 {
+        self.parameters().total()
+    }
+
+    /// Number of weights that a token multiplies with, MTP modules not counted.
+    pub fn num_active_params(&self) -> u64 {
+        self.active_parameters().total()
+    }
+
+    /// Number of weights of the MTP modules. Embedding and head are the main model's.
+    pub fn num_mtp_params(&self) -> u64 {
+        let block = self.layer_parameters(self.mtp_plan()).total();
+        let joining = product([2, self.hidden_size, self.hidden_size]);
+        let norms = product([3, self.hidden_size]);
+        sum([block, joining, norms]).saturating_mul(self.num_nextn_predict_layers as u64)
+    }
+
+    /// Number of weights that training moves, MTP modules included.
+    pub fn num_trained_params(&self) -> u64 {
+        sum([self.num_params(), self.num_mtp_params()])
+    }
+
+    /// Weights of one layer.
+    pub(super) fn layer_parameters(&self, plan: LayerPlan<'_>) -> ParameterCount {
+        let hidden = self.hidden_size;
+        let mut count = match plan.mixer {
+            MixerKind::Mla => mla_parameters(self.expect_mla(), hidden),
+        };
+        count.norms = sum([count.norms, product([2, hidden])]);
+        match plan.feed_forward {
+            FeedForwardPlan::Dense(width) => count.dense = product([3, hidden, width]),
+            FeedForwardPlan::Moe(moe) => {
+                let expert = product([3, hidden, moe.moe_intermediate_size]);
+                count.routed_experts = expert.saturating_mul(moe.n_routed_experts as u64);
+                count.shared_experts = expert.saturating_mul(moe.n_shared_experts as u64);
+                count.routers = product([hidden, moe.n_routed_experts]);
+            }
+        }
+        count
+    }
+
+    /// Of these weights, without the routed experts that a token does not visit.
+    pub(super) fn visited(&self, count: ParameterCount) -> ParameterCount {
+        let routed_experts = match &self.moe {
+            Some(moe) => (count.routed_experts / moe.n_routed_experts as u64)
+                .saturating_mul(moe.num_experts_per_tok as u64),
+            None => 0,
+        };
+        ParameterCount {
+            routed_experts,
+            ..count
+        }
+    }
+
+    pub(super) fn expect_mla(&self) -> &MlaConfig {
+        self.mixer.mla().expect("the configuration was validated")
+    }
+}
+
+fn mla_parameters(mla: &MlaConfig, hidden: usize) -> ParameterCount {
+    let heads = mla.num_attention_heads;
+    let (rank, rope) = (mla.kv_lora_rank, mla.qk_rope_head_dim);
+    let query = |input: usize| product([input, heads, mla.qk_head_dim()]);
+    let queries = match mla.q_lora_rank {
+        Some(latent) => sum([product([hidden, latent]), query(latent)]),
+        None => query(hidden),
+    };
+    let down = product([hidden, rank + rope]);
+    let up = product([rank, heads, mla.qk_nope_head_dim + mla.v_head_dim]);
+    let output = product([heads, mla.v_head_dim, hidden]);
+    ParameterCount {
+        mixers: sum([queries, down, up, output]),
+        norms: (mla.q_lora_rank.unwrap_or(0) + rank) as u64,
+        ..Default::default()
+    }
+}
+
+/// The product, or the largest number there is.
+pub(super) fn product<const N: usize>(factors: [usize; N]) -> u64 {
+    factors
+        .into_iter()
+        .fold(1, |product, factor| product.saturating_mul(factor as u64))
+}
+
+/// The sum, or the largest number there is.
+pub(super) fn sum(terms: impl IntoIterator<Item = u64>) -> u64 {
+    terms.into_iter().fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CausalLm;
+    use crate::model::feed_forward::moe::MoeConfig;
+    use crate::model::routing::domain::{DomainMode, TAGS};
+    use burn::module::Module;
+    use darkhorse_backends::select::Selected;
+
+    fn odd() -> ModelConfig {
+        let json = r#"{
+            "vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 3, "intermediate_size": 17,
+            "first_k_dense_replace": 1, "max_position_embeddings": 64, "num_nextn_predict_layers": 2,
+            "mixer": {"mla": {
+                "num_attention_heads": 3, "q_lora_rank": 5, "kv_lora_rank": 7,
+                "qk_nope_head_dim": 4, "qk_rope_head_dim": 2, "v_head_dim": 3
+            }},
+            "rope": {},
+            "moe": {
+                "n_routed_experts": 11, "num_experts_per_tok": 3,
+                "moe_intermediate_size": 5, "n_shared_experts": 2
+            }
+        }"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn moe(config: &mut ModelConfig) -> &mut MoeConfig {
+        config.moe.as_mut().unwrap()
+    }
+
+    /// What the built module holds beside weights.
+    fn kept_beside(config: &ModelConfig) -> u64 {
+        let Some(moe) = &config.moe else { return 0 };
+        let layers = config.num_hidden_layers - config.first_k_dense_replace;
+        let routers = layers + config.num_nextn_predict_layers;
+        let prior = usize::from(config.domains.mode != DomainMode::Off) * TAGS;
+        ((routers + prior) * moe.n_routed_experts) as u64
+    }
+
+    fn assert_counts_what_is_built(config: &ModelConfig) {
+        config.validate().unwrap();
+        let model = CausalLm::<Selected>::init(config, 0, &Default::default());
+        let counted = config.num_params() + config.num_mtp_params() + kept_beside(config);
+        assert_eq!(counted, model.num_params() as u64, "{config:#?}");
+    }
+
+    #[test]
+    fn counts_are_those_of_the_built_module() {
+        assert_counts_what_is_built(&odd());
+    }
+
+    #[test]
+    fn counts_hold_without_query_latent_shared_experts_domains_and_mtp() {
+        let mut config = odd();
+        config.mixer.mla.as_mut().unwrap().q_lora_rank = None;
+        moe(&mut config).n_shared_experts = 0;
+        config.domains.mode = DomainMode::Off;
+        config.num_nextn_predict_layers = 0;
+        config.first_k_dense_replace = 0;
+        assert_counts_what_is_built(&config);
+    }
+
+    #[test]
+    fn counts_hold_for_a_dense_model_with_a_tied_head() {
+        let mut config = odd();
+        config.moe = None;
+        config.first_k_dense_replace = 3;
+        config.tie_word_embeddings = true;
+        assert_counts_what_is_built(&config);
+        assert_eq!(config.num_active_params(), config.num_params());
+    }
+
+    #[test]
+    fn active_parameters_are_all_but_the_table_and_the_experts_not_visited() {
+        let config = odd();
+        let idle = 2 * (11 - 3) * 3 * 12 * 5;
+        let table = 37 * 12;
+        assert_eq!(
+            config.num_params() - config.num_active_params(),
+            idle + table
+        );
+    }
+}

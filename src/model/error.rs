@@ -1,0 +1,104 @@
+//! What can be wrong with a model's configuration.
+
+/// A value that does not fit, by its path in the configuration.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ModelConfigError {
+    /// An integer outside its range.
+    #[error("`{field}` is {value}, expected {}", range(*min, *max))]
+    OutOfRange {
+        /// Path of the field.
+        field: String,
+        /// What it is.
+        value: usize,
+        /// Smallest value allowed.
+        min: usize,
+        /// Largest value allowed.
+        max: usize,
+    },
+    /// A number that must be positive and finite.
+    #[error("`{field}` is {value}, expected a positive number")]
+    NotPositive {
+        /// Path of the field.
+        field: String,
+        /// What it is.
+        value: f64,
+    },
+    /// A number that must lie between 0 and 1.
+    #[error("`{field}` is {value}, expected 0 to 1")]
+    NotAFraction {
+        /// Path of the field.
+        field: String,
+        /// What it is.
+        value: f64,
+    },
+    /// An integer that must be a multiple of another.
+    #[error("`{field}` is {value}, expected a multiple of {of}")]
+    NotAMultiple {
+        /// Path of the field.
+        field: String,
+        /// What it is.
+        value: usize,
+        /// What it must be a multiple of.
+        of: usize,
+    },
+    /// A section that another field calls for.
+    #[error("`{field}` is missing, expected it because {because}")]
+    Missing {
+        /// Path of the field.
+        field: String,
+        /// What calls for it.
+        because: String,
+    },
+    /// A domain whose experts are too few for hard isolation.
+    #[error(
+        "`{field}` is `hard`, but domain `{domain}` may use {pool} experts, expected at least `num_experts_per_tok` = {needed}"
+    )]
+    PoolTooSmall {
+        /// Path of the field.
+        field: String,
+        /// The domain.
+        domain: crate::domain::Domain,
+        /// How many experts it may use.
+        pool: usize,
+        /// How many each token visits.
+        needed: usize,
+    },
+}
+
+fn range(min: usize, max: usize) -> String {
+    match max {
+        usize::MAX => format!("at least {min}"),
+        _ => format!("{min} to {max}"),
+    }
+}
+
+impl ModelConfigError {
+    /// Checks that `value` lies within `min..=max`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelConfigError::OutOfRange`] otherwise.
+    pub fn in_range(field: &str, value: usize, min: usize, max: usize) -> Result<(), Self> {
+        if (min..=max).contains(&value) {
+            return Ok(());
+        }
+        Err(Self::OutOfRange {
+            field: field.into(),
+            value,
+            min,
+            max,
+        })
+    }
+
+    /// The same error, its field seen from the section around it.
+    pub fn within(mut self, section: &str) -> Self {
+        let (Self::OutOfRange { field, .. }
+        | Self::NotPositive { field, .. }
+        | Self::NotAFraction { field, .. }
+        | Self::NotAMultiple { field, .. }
+        | Self::Missing { field, .. }
+        | Self::PoolTooSmall { field, .. }) = &mut self;
+        *field = format!("{section}.{field}");
+        self
+    }
+}

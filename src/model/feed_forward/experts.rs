@@ -1,0 +1,56 @@
+//! The routed experts, stacked: one parameter per projection.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use darkhorse_backends::Ops;
+use darkhorse_backends::experts::Projections;
+
+use super::moe::MoeConfig;
+use crate::model::init::Initializers;
+use crate::model::routing::Routing;
+
+/// SwiGLU experts, the first dimension of every weight counting them.
+#[derive(Module, Debug)]
+pub struct Experts<B: Backend> {
+    /// `[experts, hidden_size, moe_intermediate_size]`.
+    pub gate_proj: Param<Tensor<B, 3>>,
+    /// `[experts, hidden_size, moe_intermediate_size]`.
+    pub up_proj: Param<Tensor<B, 3>>,
+    /// `[experts, moe_intermediate_size, hidden_size]`.
+    pub down_proj: Param<Tensor<B, 3>>,
+}
+
+impl<B: Backend> Experts<B> {
+    pub(super) fn init(config: &MoeConfig, init: &Initializers<'_>, device: &B::Device) -> Self {
+        let (experts, width) = (config.n_routed_experts, config.moe_intermediate_size);
+        let hidden = init.config().hidden_size;
+        let deviation = init.config().initializer_range;
+        Self {
+            gate_proj: init.normal([experts, hidden, width], deviation, device),
+            up_proj: init.normal([experts, hidden, width], deviation, device),
+            down_proj: init.normal([experts, width, hidden], init.residual_range(), device),
+        }
+    }
+}
+
+impl<B: Ops> Experts<B> {
+    /// Sends every token through its experts and sums their outputs by gate.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden, output: `[tokens, hidden_size]`
+    pub fn forward(&self, hidden: Tensor<B, 2>, routing: &Routing<B>) -> Tensor<B, 2> {
+        let projections = Projections {
+            gate: self.gate_proj.val(),
+            up: self.up_proj.val(),
+            down: self.down_proj.val(),
+        };
+        B::experts(
+            hidden,
+            projections,
+            routing.indices.clone(),
+            routing.weights.clone(),
+        )
+    }
+}

@@ -1,0 +1,63 @@
+//! What happens to each position on its own.
+
+pub mod experts;
+pub mod moe;
+pub mod swiglu;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use darkhorse_backends::Ops;
+
+use super::config::FeedForwardPlan;
+use super::context::Context;
+use super::init::Initializers;
+use super::routing::{Route, Router, Routing};
+use moe::Moe;
+use swiglu::SwiGlu;
+
+/// The feed-forward of a layer.
+#[derive(Module, Debug)]
+pub enum FeedForward<B: Backend, R: Module<B> = Router<B>> {
+    /// One SwiGLU for every token.
+    Dense(SwiGlu<B>),
+    /// Routed and shared experts.
+    Moe(Moe<B, R>),
+}
+
+impl<B: Backend, R: Module<B>> FeedForward<B, R> {
+    pub(super) fn init(
+        plan: FeedForwardPlan<'_>,
+        init: &Initializers<'_>,
+        router: impl FnOnce(&Initializers<'_>) -> R,
+        device: &B::Device,
+    ) -> Self {
+        match plan {
+            FeedForwardPlan::Dense(width) => Self::Dense(SwiGlu::init(width, init, device)),
+            FeedForwardPlan::Moe(config) => {
+                Self::Moe(Moe::init(config, init, router(init), device))
+            }
+        }
+    }
+}
+
+impl<B: Ops, R: Route<B>> FeedForward<B, R> {
+    /// Transforms every position, and says where it was routed.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden, output: `[batch, seq, hidden_size]`
+    pub fn forward(
+        &self,
+        hidden: Tensor<B, 3>,
+        context: &Context<B>,
+    ) -> (Tensor<B, 3>, Option<Routing<B>>) {
+        match self {
+            Self::Dense(swiglu) => (swiglu.forward(hidden), None),
+            Self::Moe(moe) => {
+                let (output, routing) = moe.forward(hidden, context);
+                (output, Some(routing))
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Mixture of experts: a router, many small routed experts, and shared ones that see every token.
+//!
+//! DeepSeekMoE (<https://arxiv.org/abs/2401.06066>), section 3.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use darkhorse_backends::Ops;
+use serde::{Deserialize, Serialize};
+
+use super::experts::Experts;
+use super::swiglu::SwiGlu;
+use crate::model::context::Context;
+use crate::model::error::ModelConfigError;
+use crate::model::init::Initializers;
+use crate::model::routing::{Route, Router, RouterConfig, Routing};
+
+/// Configuration of [`Moe`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoeConfig {
+    /// Number of routed experts.
+    pub n_routed_experts: usize,
+    /// Number of routed experts that each token visits.
+    pub num_experts_per_tok: usize,
+    /// Width of one expert.
+    pub moe_intermediate_size: usize,
+    /// Number of experts that every token visits, computed as one of their summed width.
+    #[serde(default)]
+    pub n_shared_experts: usize,
+    /// How scores become a choice.
+    #[serde(default)]
+    pub router: RouterConfig,
+}
+
+impl MoeConfig {
+    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
+        ModelConfigError::in_range("n_routed_experts", self.n_routed_experts, 1, usize::MAX)?;
+        ModelConfigError::in_range(
+            "num_experts_per_tok",
+            self.num_experts_per_tok,
+            1,
+            self.n_routed_experts,
+        )?;
+        ModelConfigError::in_range(
+            "moe_intermediate_size",
+            self.moe_intermediate_size,
+            1,
+            usize::MAX,
+        )?;
+        self.router
+            .validate(self)
+            .map_err(|error| error.within("router"))
+    }
+}
+
+/// Routed experts beside shared ones.
+#[derive(Module, Debug)]
+pub struct Moe<B: Backend, R: Module<B> = Router<B>> {
+    /// Chooses the experts of every token.
+    pub router: R,
+    /// The routed experts.
+    pub experts: Experts<B>,
+    /// The shared experts, if there are any.
+    pub shared_experts: Option<SwiGlu<B>>,
+}
+
+impl<B: Backend, R: Module<B>> Moe<B, R> {
+    pub(super) fn init(
+        config: &MoeConfig,
+        init: &Initializers<'_>,
+        router: R,
+        device: &B::Device,
+    ) -> Self {
+        let shared = config.n_shared_experts * config.moe_intermediate_size;
+        Self {
+            router,
+            experts: Experts::init(config, init, device),
+            shared_experts: (shared > 0).then(|| SwiGlu::init(shared, init, device)),
+        }
+    }
+}
+
+impl<B: Ops, R: Route<B>> Moe<B, R> {
+    /// `sum_k w_k expert_k(x) + shared(x)`.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden, output: `[batch, seq, hidden_size]`
+    pub fn forward(
+        &self,
+        hidden: Tensor<B, 3>,
+        context: &Context<B>,
+    ) -> (Tensor<B, 3>, Routing<B>) {
+        let dims = hidden.dims();
+        let [batch, seq, width] = dims;
+        let tokens = hidden.reshape([batch * seq, width]);
+        let routing = self.router.route(tokens.clone(), context.prior.clone());
+        let routed = self.experts.forward(tokens.clone(), &routing);
+        let output = match &self.shared_experts {
+            Some(shared) => routed + shared.forward(tokens),
+            None => routed,
+        };
+        (output.reshape(dims), routing)
+    }
+}

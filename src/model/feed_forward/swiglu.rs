@@ -1,0 +1,49 @@
+//! The dense feed-forward, `down(silu(gate(x)) * up(x))` (<https://arxiv.org/abs/2002.05202>).
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use darkhorse_backends::Ops;
+
+use crate::model::init::Initializers;
+use crate::model::linear::Linear;
+
+/// A gated feed-forward. Also the shared experts of a MoE, as one of their summed width.
+#[derive(Module, Debug)]
+pub struct SwiGlu<B: Backend> {
+    /// `[hidden_size, width]`.
+    pub gate_proj: Linear<B>,
+    /// `[hidden_size, width]`.
+    pub up_proj: Linear<B>,
+    /// `[width, hidden_size]`.
+    pub down_proj: Linear<B>,
+}
+
+impl<B: Backend> SwiGlu<B> {
+    pub(super) fn init(width: usize, init: &Initializers<'_>, device: &B::Device) -> Self {
+        let hidden = init.config().hidden_size;
+        Self {
+            gate_proj: init.linear(hidden, width, device),
+            up_proj: init.linear(hidden, width, device),
+            down_proj: init.residual_linear(width, hidden, device),
+        }
+    }
+}
+
+impl<B: Ops> SwiGlu<B> {
+    /// Transforms every row.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[.., hidden_size]`
+    pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
+        let dims = input.dims();
+        let rows = dims[..D - 1].iter().product::<usize>();
+        let input = input.reshape([rows, dims[D - 1]]);
+        let gate = self.gate_proj.forward(input.clone());
+        let up = self.up_proj.forward(input);
+        self.down_proj
+            .forward(B::swiglu(gate, up))
+            .reshape(dims)
+    }
+}

@@ -1,0 +1,320 @@
+//! Multi-head latent attention: keys and values come from one small latent per token.
+//!
+//! DeepSeek-V2 (<https://arxiv.org/abs/2405.04434>), section 2.1. Whole sequences use the expanded form;
+//! decoding the absorbed one, which folds `kv_b_proj` into the query and the output and so caches only
+//! the latent and one rotary key per token.
+
+use burn::module::Module;
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, DType, Tensor};
+use darkhorse_backends::Ops;
+use serde::{Deserialize, Serialize};
+
+use super::TokenMixer;
+use crate::model::context::Context;
+use crate::model::error::ModelConfigError;
+use crate::model::init::Initializers;
+use crate::model::linear::Linear;
+use crate::model::norm::RmsNorm;
+
+/// Configuration of [`Mla`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MlaConfig {
+    /// Number of heads.
+    pub num_attention_heads: usize,
+    /// Width of the query latent; absent: queries come straight from the residual stream.
+    #[serde(default)]
+    pub q_lora_rank: Option<usize>,
+    /// Width of the key-value latent, the larger part of the cache.
+    pub kv_lora_rank: usize,
+    /// Head width without position.
+    pub qk_nope_head_dim: usize,
+    /// Head width with rotary position, shared by all heads on the key's side.
+    pub qk_rope_head_dim: usize,
+    /// Width of a head's value.
+    pub v_head_dim: usize,
+}
+
+impl MlaConfig {
+    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
+        let widths = [
+            ("num_attention_heads", self.num_attention_heads),
+            ("q_lora_rank", self.q_lora_rank.unwrap_or(1)),
+            ("kv_lora_rank", self.kv_lora_rank),
+            ("qk_nope_head_dim", self.qk_nope_head_dim),
+            ("qk_rope_head_dim", self.qk_rope_head_dim),
+            ("v_head_dim", self.v_head_dim),
+        ];
+        for (field, value) in widths {
+            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+        }
+        if self.qk_rope_head_dim % 2 != 0 {
+            return Err(ModelConfigError::NotAMultiple {
+                field: "qk_rope_head_dim".into(),
+                value: self.qk_rope_head_dim,
+                of: 2,
+            });
+        }
+        Ok(())
+    }
+
+    /// Width of a head's query and key.
+    pub fn qk_head_dim(&self) -> usize {
+        self.qk_nope_head_dim + self.qk_rope_head_dim
+    }
+}
+
+/// How queries leave the residual stream.
+#[derive(Module, Debug)]
+pub enum Queries<B: Backend> {
+    /// Straight, `q_proj`: `[hidden_size, heads * qk_head_dim]`.
+    Direct(Linear<B>),
+    /// Through a latent of width `q_lora_rank`.
+    Latent(LatentQueries<B>),
+}
+
+/// Queries through a latent.
+#[derive(Module, Debug)]
+pub struct LatentQueries<B: Backend> {
+    /// Down to the latent, `[hidden_size, q_lora_rank]`.
+    pub q_a_proj: Linear<B>,
+    /// Normalizes the latent.
+    pub q_a_layernorm: RmsNorm<B>,
+    /// Up to the heads, `[q_lora_rank, heads * qk_head_dim]`.
+    pub q_b_proj: Linear<B>,
+}
+
+/// Multi-head latent attention.
+#[derive(Module, Debug)]
+pub struct Mla<B: Backend> {
+    /// Projection to the queries.
+    pub queries: Queries<B>,
+    /// To the latent and the rotary key, `[hidden_size, kv_lora_rank + qk_rope_head_dim]`.
+    pub kv_a_proj_with_mqa: Linear<B>,
+    /// Normalizes the latent.
+    pub kv_a_layernorm: RmsNorm<B>,
+    /// From the latent to keys and values, `[kv_lora_rank, heads * (qk_nope_head_dim + v_head_dim)]`.
+    pub kv_b_proj: Linear<B>,
+    /// Back to the residual stream, `[heads * v_head_dim, hidden_size]`.
+    pub o_proj: Linear<B>,
+    num_attention_heads: usize,
+    kv_lora_rank: usize,
+    qk_nope_head_dim: usize,
+    qk_rope_head_dim: usize,
+    v_head_dim: usize,
+    softmax_scale: f64,
+}
+
+/// The past of one [`Mla`] layer: `kv_lora_rank + qk_rope_head_dim` numbers per token.
+#[derive(Debug, Clone, Default)]
+pub struct LatentCache<B: Backend> {
+    past: Option<Latents<B>>,
+}
+
+/// What positions leave behind for later ones.
+#[derive(Debug, Clone)]
+struct Latents<B: Backend> {
+    /// Normalized latent, `[batch, seq, kv_lora_rank]`.
+    latent: Tensor<B, 3>,
+    /// Rotated key, `[batch, seq, qk_rope_head_dim]`.
+    rope_key: Tensor<B, 3>,
+}
+
+/// Queries in their two parts, rotated.
+struct HeadQueries<B: Backend> {
+    /// `[batch, seq, heads, qk_nope_head_dim]`.
+    nope: Tensor<B, 4>,
+    /// `[batch, seq, heads, qk_rope_head_dim]`.
+    rope: Tensor<B, 4>,
+}
+
+impl<B: Backend> Mla<B> {
+    pub(crate) fn init(init: &Initializers<'_>, device: &B::Device) -> Self {
+        let model = init.config();
+        let config = model.mixer.mla().expect("the configuration was validated");
+        let (hidden, heads) = (model.hidden_size, config.num_attention_heads);
+        let query = heads * config.qk_head_dim();
+        Self {
+            queries: match config.q_lora_rank {
+                None => Queries::Direct(init.linear(hidden, query, device)),
+                Some(rank) => Queries::Latent(LatentQueries {
+                    q_a_proj: init.linear(hidden, rank, device),
+                    q_a_layernorm: init.norm(rank, device),
+                    q_b_proj: init.linear(rank, query, device),
+                }),
+            },
+            kv_a_proj_with_mqa: init.linear(
+                hidden,
+                config.kv_lora_rank + config.qk_rope_head_dim,
+                device,
+            ),
+            kv_a_layernorm: init.norm(config.kv_lora_rank, device),
+            kv_b_proj: init.linear(
+                config.kv_lora_rank,
+                heads * (config.qk_nope_head_dim + config.v_head_dim),
+                device,
+            ),
+            o_proj: init.residual_linear(heads * config.v_head_dim, hidden, device),
+            num_attention_heads: heads,
+            kv_lora_rank: config.kv_lora_rank,
+            qk_nope_head_dim: config.qk_nope_head_dim,
+            qk_rope_head_dim: config.qk_rope_head_dim,
+            v_head_dim: config.v_head_dim,
+            softmax_scale: (config.qk_head_dim() as f64).powf(-0.5) * model.rope.softmax_factor(),
+        }
+    }
+}
+
+impl<B: Ops> Mla<B> {
+    fn queries(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> HeadQueries<B> {
+        let [batch, seq, _] = hidden.dims();
+        let (nope, rope) = (self.qk_nope_head_dim, self.qk_rope_head_dim);
+        let query = match &self.queries {
+            Queries::Direct(q_proj) => q_proj.forward(hidden),
+            Queries::Latent(latent) => latent.q_b_proj.forward(
+                latent
+                    .q_a_layernorm
+                    .forward(latent.q_a_proj.forward(hidden)),
+            ),
+        }
+        .reshape([batch, seq, self.num_attention_heads, nope + rope]);
+        HeadQueries {
+            nope: query.clone().narrow(3, 0, nope),
+            rope: context.rotation.apply(query.narrow(3, nope, rope)),
+        }
+    }
+
+    fn latents(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Latents<B> {
+        let [batch, seq, _] = hidden.dims();
+        let (rank, rope) = (self.kv_lora_rank, self.qk_rope_head_dim);
+        let compressed = self.kv_a_proj_with_mqa.forward(hidden);
+        let rope_key = compressed
+            .clone()
+            .narrow(2, rank, rope)
+            .reshape([batch, seq, 1, rope]);
+        Latents {
+            latent: self.kv_a_layernorm.forward(compressed.narrow(2, 0, rank)),
+            rope_key: context
+                .rotation
+                .apply(rope_key)
+                .reshape([batch, seq, rope]),
+        }
+    }
+
+    /// Attention with keys and values expanded to every head: the cheaper form for whole sequences.
+    fn expanded(
+        &self,
+        queries: HeadQueries<B>,
+        latents: Latents<B>,
+        context: &Context<B>,
+    ) -> Tensor<B, 3> {
+        let (heads, nope, value) = (
+            self.num_attention_heads,
+            self.qk_nope_head_dim,
+            self.v_head_dim,
+        );
+        let [batch, seq, rope] = latents.rope_key.dims();
+        let expanded = self.kv_b_proj.forward(latents.latent).reshape([
+            batch,
+            seq,
+            heads,
+            nope + value,
+        ]);
+        let rope_key = latents
+            .rope_key
+            .reshape([batch, seq, 1, rope])
+            .expand([batch, seq, heads, rope]);
+        let query = Tensor::cat(vec![queries.nope, queries.rope], 3);
+        let key = Tensor::cat(vec![expanded.clone().narrow(3, 0, nope), rope_key], 3);
+        let value_states = expanded.narrow(3, nope, value);
+
+        let output = B::causal_attention(query, key, value_states, &context.mask, self.softmax_scale);
+        self.o_proj
+            .forward(output.reshape([batch, seq, heads * value]))
+    }
+
+    /// Attention on the latents themselves: `kv_b_proj` moves over to the query and the output.
+    fn absorbed(&self, queries: HeadQueries<B>, latents: &Latents<B>) -> Tensor<B, 3> {
+        let (heads, nope, value, rank) = (
+            self.num_attention_heads,
+            self.qk_nope_head_dim,
+            self.v_head_dim,
+            self.kv_lora_rank,
+        );
+        let [batch, new, _, _] = queries.nope.dims();
+        let [_, total, rope] = latents.rope_key.dims();
+        let dtype = queries.nope.dtype();
+        // [1, heads, rank, nope + value]
+        let folded = self
+            .kv_b_proj
+            .weight
+            .val()
+            .reshape([rank, heads, nope + value])
+            .swap_dims(0, 1)
+            .unsqueeze::<4>();
+        let to_keys = folded.clone().narrow(3, 0, nope);
+        let to_values = folded.narrow(3, nope, value);
+
+        let latent_query = queries
+            .nope
+            .swap_dims(1, 2)
+            .matmul(to_keys.swap_dims(2, 3));
+        let latent = latents.latent.clone().reshape([batch, 1, total, rank]);
+        let rope_key = latents.rope_key.clone().reshape([batch, 1, total, rope]);
+        let scores = latent_query.matmul(latent.clone().swap_dims(2, 3))
+            + queries.rope.swap_dims(1, 2).matmul(rope_key.swap_dims(2, 3));
+        let future =
+            Tensor::<B, 2, Bool>::tril_mask([new, total], (total - new) as i64, &scores.device())
+                .unsqueeze::<4>()
+                .expand([batch, heads, new, total]);
+        let scores = scores
+            .cast(DType::F32)
+            .mul_scalar(self.softmax_scale)
+            .mask_fill(future, f32::NEG_INFINITY);
+        let seen = softmax(scores, 3).cast(dtype).matmul(latent);
+        let output = seen.matmul(to_values).swap_dims(1, 2);
+        self.o_proj
+            .forward(output.reshape([batch, new, heads * value]))
+    }
+}
+
+impl<B: Ops> TokenMixer<B> for Mla<B> {
+    type Cache = LatentCache<B>;
+
+    fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
+        let queries = self.queries(hidden.clone(), context);
+        let latents = self.latents(hidden, context);
+        self.expanded(queries, latents, context)
+    }
+
+    fn extend(
+        &self,
+        hidden: Tensor<B, 3>,
+        context: &Context<B>,
+        cache: &mut LatentCache<B>,
+    ) -> Tensor<B, 3> {
+        let queries = self.queries(hidden.clone(), context);
+        let new = self.latents(hidden, context);
+        match cache.past.take() {
+            None => {
+                cache.past = Some(new.clone());
+                self.expanded(queries, new, context)
+            }
+            Some(past) => {
+                let all = Latents {
+                    latent: Tensor::cat(vec![past.latent, new.latent], 1),
+                    rope_key: Tensor::cat(vec![past.rope_key, new.rope_key], 1),
+                };
+                let output = self.absorbed(queries, &all);
+                cache.past = Some(all);
+                output
+            }
+        }
+    }
+
+    fn empty_cache(&self) -> LatentCache<B> {
+        LatentCache { past: None }
+    }
+}

@@ -1,0 +1,27 @@
+//! Token ids to logits. Knows no files, no text and no loop.
+//!
+//! [`CausalLm`] embeds ids, runs a plan of [`Block`]s, each a [`mixer`] and a [`feed_forward`], and
+//! reads logits off the residual stream; [`mtp`] predicts the tokens after the next one.
+
+mod block;
+pub mod cache;
+mod causal_lm;
+mod config;
+mod context;
+pub mod cost;
+pub mod count;
+mod error;
+pub mod feed_forward;
+pub mod init;
+pub mod linear;
+pub mod mixer;
+pub mod mtp;
+pub mod norm;
+pub mod rope;
+pub mod routing;
+
+pub use block::Block;
+pub use causal_lm::{CausalLm, Hidden, Sequences};
+pub use config::{FeedForwardPlan, LayerPlan, ModelConfig};
+pub use context::Context;
+pub use error::ModelConfigError;

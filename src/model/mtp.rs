@@ -1,0 +1,73 @@
+//! Multi-token prediction: modules that continue the main model by one token each.
+//!
+//! DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), section 2.2.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use darkhorse_backends::Ops;
+
+use super::block::Block;
+use super::causal_lm::Hidden;
+use super::context::Context;
+use super::init::Initializers;
+use super::linear::Linear;
+use super::mixer::{Mixer, TokenMixer};
+use super::norm::RmsNorm;
+use super::routing::{Route, Router};
+
+/// `Block(eh_proj([enorm(emb); hnorm(h)]))`, then its own norm before the shared head.
+#[derive(Module, Debug)]
+pub struct MtpModule<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
+    /// Normalizes the embedding of the token ahead.
+    pub enorm: RmsNorm<B>,
+    /// Normalizes the states of the module before.
+    pub hnorm: RmsNorm<B>,
+    /// Joins both, embedding first, `[2 * hidden_size, hidden_size]`.
+    pub eh_proj: Linear<B>,
+    /// A whole decoder layer.
+    pub block: Block<B, M, R>,
+    /// Normalizes the states before the shared head.
+    pub norm: RmsNorm<B>,
+}
+
+impl<B: Backend, M: Module<B>, R: Module<B>> MtpModule<B, M, R> {
+    pub(super) fn init(
+        block: Block<B, M, R>,
+        init: &Initializers<'_>,
+        device: &B::Device,
+    ) -> Self {
+        let hidden = init.config().hidden_size;
+        Self {
+            enorm: init.norm(hidden, device),
+            hnorm: init.norm(hidden, device),
+            eh_proj: init.linear(2 * hidden, hidden, device),
+            block,
+            norm: init.norm(hidden, device),
+        }
+    }
+}
+
+impl<B: Ops, M: TokenMixer<B>, R: Route<B>> MtpModule<B, M, R> {
+    /// Continues `states` by the tokens whose embeddings are `ahead`.
+    ///
+    /// # Shapes
+    ///
+    /// - ahead, states: `[batch, seq, hidden_size]`; states are taken after their norm
+    pub fn forward(
+        &self,
+        ahead: Tensor<B, 3>,
+        states: Tensor<B, 3>,
+        context: &Context<B>,
+    ) -> Hidden<B> {
+        let joined = Tensor::cat(
+            vec![self.enorm.forward(ahead), self.hnorm.forward(states)],
+            2,
+        );
+        let output = self.block.forward(self.eh_proj.forward(joined), context);
+        Hidden {
+            states: self.norm.forward(output.hidden),
+            routings: output.routing.into_iter().collect(),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What a run cost and did: measured lines, energy, and the report drawn from them.
+//!
+//! A leaf: it knows the ten domains and nothing else of the crate. Training fills in records, whoever asks
+//! reads them back.
+
+mod energy;
+mod journal;
+mod record;
+pub mod report;
+
+pub use energy::{EnergyMeter, Rapl, energy_meter};
+pub use journal::{Journal, JournalError, read_journal};
+pub use record::{DomainRecord, EvalRecord, Record, RoutingTable, StepRecord};

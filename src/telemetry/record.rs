@@ -1,0 +1,198 @@
+//! The lines of `metrics.jsonl`.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::domain::Domain;
+
+/// One line: `{"step": {…}}` or `{"eval": {…}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// An optimizer step.
+    Step(StepRecord),
+    /// An evaluation on held-out text.
+    Eval(EvalRecord),
+}
+
+/// What an optimizer step did and cost.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Optimizer steps done, this one included.
+    pub step: u64,
+    /// Tokens trained on since the run began.
+    pub tokens: u64,
+    /// Next-token loss, in nats per token.
+    #[serde(deserialize_with = "number")]
+    pub loss: f64,
+    /// Loss of the multi-token prediction modules, unweighted, in nats per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtp_loss: Option<f64>,
+    /// Auxiliary losses (balance), as they enter the total.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aux_loss: Option<f64>,
+    /// Learning rate.
+    #[serde(deserialize_with = "number")]
+    pub lr: f64,
+    /// Norm of the whole gradient before clipping.
+    #[serde(deserialize_with = "number")]
+    pub grad_norm: f64,
+    /// `max_e n_e / t_e - 1` of this step, of the worst layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_vio_batch: Option<f64>,
+    /// The same over a window of steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_vio_global: Option<f64>,
+    /// Tokens trained on per second.
+    #[serde(deserialize_with = "number")]
+    pub tokens_per_s: f64,
+    /// Wall time of the step, in seconds.
+    #[serde(deserialize_with = "number")]
+    pub duration_s: f64,
+    /// Energy of the step, in joules, if it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_j: Option<f64>,
+    /// Tokens that visited each expert, `[layer][expert]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expert_loads: Vec<Vec<u64>>,
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct EvalRecord {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Loss, in nats per token.
+    #[serde(deserialize_with = "number")]
+    pub loss: f64,
+    /// Loss, in bits per byte of text.
+    #[serde(deserialize_with = "number")]
+    pub bits_per_byte: f64,
+    /// The domains that the text has, in their order.
+    #[serde(default)]
+    pub domains: Vec<DomainRecord>,
+    /// `P(expert's domain | token's domain)` with the documents' tags shown to the router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing_tagged: Option<RoutingTable>,
+    /// The same with every tag dropped: the router finds the domain by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing_untagged: Option<RoutingTable>,
+    /// `max_e n_e / t_e - 1` of the evaluation, of the worst layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_vio: Option<f64>,
+}
+
+/// Loss on the text of one domain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DomainRecord {
+    /// The domain.
+    pub domain: Domain,
+    /// Loss, in nats per token.
+    #[serde(deserialize_with = "number")]
+    pub loss: f64,
+    /// Loss, in bits per byte of text.
+    #[serde(deserialize_with = "number")]
+    pub bits_per_byte: f64,
+    /// Tokens counted.
+    pub tokens: u64,
+}
+
+/// Where the tokens of each domain go.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RoutingTable {
+    /// `P(expert's domain | token's domain)`, `[token's domain][expert's domain]`. A row of zeros: no
+    /// token of that domain.
+    pub share: Vec<Vec<f64>>,
+    /// What a uniform choice of experts would give: the share of the experts in each domain.
+    pub chance: Vec<f64>,
+}
+
+impl RoutingTable {
+    /// `P(own domain | domain) / chance`: 1 is a router that does not tell this domain from others. None
+    /// without a token or an expert of that domain.
+    pub fn lift(&self, domain: Domain) -> Option<f64> {
+        let row = self.share.get(domain.index())?;
+        let own = *row.get(domain.index())?;
+        let chance = *self.chance.get(domain.index())?;
+        (chance > 0.0 && row.iter().any(|&share| share > 0.0)).then(|| own / chance)
+    }
+
+    /// `P(own domain or general | domain)`, averaged over the domains that have tokens. Documents tagged
+    /// `general` are left out: everything is their own.
+    pub fn share_own_or_general(&self) -> Option<f64> {
+        let general = Domain::General.index();
+        let rows = self.share.iter().enumerate();
+        let shares: Vec<f64> = rows
+            .filter(|(index, row)| *index != general && row.iter().any(|&share| share > 0.0))
+            .filter_map(|(index, row)| Some(row.get(index)? + row.get(general)?))
+            .collect();
+        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+    }
+}
+
+impl Record {
+    /// Optimizer steps done.
+    pub fn step(&self) -> u64 {
+        match self {
+            Self::Step(record) => record.step,
+            Self::Eval(record) => record.step,
+        }
+    }
+}
+
+/// JSON has no NaN and no infinity: serde writes `null`, and it is read back as NaN.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_its_kind_and_leaves_out_what_was_not_measured() {
+        let record = Record::Step(StepRecord {
+            step: 3,
+            loss: 2.5,
+            ..Default::default()
+        });
+        let line = serde_json::to_string(&record).unwrap();
+        assert!(line.starts_with(r#"{"step":{"step":3,"tokens":0,"loss":2.5,"#));
+        assert!(!line.contains("energy"));
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_does_not_spoil_the_journal() {
+        let record = Record::Step(StepRecord {
+            loss: f64::INFINITY,
+            ..Default::default()
+        });
+        let line = serde_json::to_string(&record).unwrap();
+        let Record::Step(read) = serde_json::from_str(&line).unwrap() else {
+            panic!("{line}");
+        };
+        assert!(read.loss.is_nan());
+    }
+
+    #[test]
+    fn lift_and_share_are_those_of_the_table() {
+        let mut table = RoutingTable {
+            share: vec![vec![0.0; Domain::COUNT]; Domain::COUNT],
+            chance: vec![0.1; Domain::COUNT],
+        };
+        let (code, legal) = (Domain::Code.index(), Domain::Legal.index());
+        let general = Domain::General.index();
+        table.share[code][code] = 0.4;
+        table.share[code][general] = 0.2;
+        table.share[code][legal] = 0.4;
+        table.share[legal][general] = 1.0;
+        table.share[general][legal] = 1.0;
+
+        assert_eq!(table.lift(Domain::Code), Some(4.0));
+        assert_eq!(table.lift(Domain::Legal), Some(0.0));
+        assert_eq!(table.lift(Domain::Physics), None);
+        let share = table.share_own_or_general().unwrap();
+        assert!((share - 0.8).abs() < 1e-12, "{share}");
+        assert_eq!(RoutingTable::default().share_own_or_general(), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Heat maps in SVG.
+
+use std::fmt::Write;
+
+use super::format::escape;
+
+/// A table drawn in colors.
+#[derive(Debug)]
+pub(super) struct HeatMap<'a> {
+    pub(super) title: &'a str,
+    pub(super) caption: &'a str,
+    pub(super) row_axis: &'a str,
+    pub(super) column_axis: &'a str,
+    pub(super) rows: Vec<Row>,
+    pub(super) columns: Vec<String>,
+    pub(super) cell: CellSize,
+    /// What the ends and the middle of the color scale mean.
+    pub(super) scale: Scale<'a>,
+}
+
+/// One row.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) name: String,
+    /// A figure at the right of the row.
+    pub(super) figure: Option<String>,
+    pub(super) cells: Vec<Cell>,
+}
+
+/// One cell.
+#[derive(Debug)]
+pub(super) struct Cell {
+    /// -1 (all of the cold color) to 1 (all of the hot one).
+    pub(super) heat: f64,
+    /// Written into the cell, if it is large enough for text.
+    pub(super) text: String,
+    /// Shown when the pointer rests on it.
+    pub(super) hover: String,
+}
+
+/// How large cells are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CellSize {
+    /// With text in it.
+    Text,
+    /// As fits the width.
+    Fit,
+}
+
+/// Labels of the color scale, coldest first.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Scale<'a> {
+    /// From nothing to the hot color.
+    Rising([&'a str; 2]),
+    /// From the cold color over nothing to the hot one.
+    Diverging([&'a str; 3]),
+}
+
+impl HeatMap<'_> {
+    /// The map as a `<figure>`; nothing without a cell.
+    pub(super) fn html(&self) -> String {
+        let columns = self.columns.len();
+        if columns == 0 || self.rows.is_empty() {
+            return String::new();
+        }
+        let longest = self.rows.iter().map(|row| row.name.len()).max();
+        let left = 34.0 + 7.0 * longest.unwrap_or(0) as f64;
+        let has_figures = self.rows.iter().any(|row| row.figure.is_some());
+        let right = if has_figures { 52.0 } else { 10.0 };
+        let (cell_width, cell_height, bottom) = match self.cell {
+            CellSize::Text => (36.0, 27.0, 92.0),
+            CellSize::Fit => {
+                let width = ((760.0 - left - right) / columns as f64).clamp(3.0, 34.0);
+                (width, width.clamp(12.0, 26.0), 44.0)
+            }
+        };
+        let width = left + right + cell_width * columns as f64;
+        let below = 6.0 + cell_height * self.rows.len() as f64;
+        let height = below + bottom;
+
+        let mut svg = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            let y = 6.0 + index as f64 * cell_height;
+            self.row(&mut svg, row, (left, y), (cell_width, cell_height));
+        }
+        let every = (26.0 / cell_width).ceil() as usize;
+        for (index, name) in self.columns.iter().enumerate().step_by(every.max(1)) {
+            let x = left + (index as f64 + 0.5) * cell_width;
+            let _ = match self.cell {
+                CellSize::Text => write!(
+                    svg,
+                    r#"<text class="tick end" transform="translate({:.1} {:.1}) rotate(-42)">{}</text>"#,
+                    x + 5.0,
+                    below + 14.0,
+                    escape(name)
+                ),
+                CellSize::Fit => write!(
+                    svg,
+                    r#"<text class="tick mid" x="{x:.1}" y="{:.1}">{}</text>"#,
+                    below + 16.0,
+                    escape(name)
+                ),
+            };
+        }
+        let (middle, half) = (left + cell_width * columns as f64 / 2.0, below / 2.0);
+        let _ = write!(
+            svg,
+            r#"<text class="label mid" x="{middle:.1}" y="{:.1}">{}</text><text class="label mid" transform="translate(13 {half:.1}) rotate(-90)">{}</text>"#,
+            height - 6.0,
+            escape(self.column_axis),
+            escape(self.row_axis),
+        );
+        let class = match self.cell {
+            CellSize::Text => "half",
+            CellSize::Fit => "wide",
+        };
+        let (title, caption) = (escape(self.title), escape(self.caption));
+        format!(
+            r#"<figure class="{class} heatmap"><figcaption><h3>{title}</h3>{}</figcaption>
+<div class="scroll"><svg viewBox="0 0 {width:.0} {height:.0}" style="max-width:{:.0}px" role="img" aria-label="{title}. {caption}">{svg}</svg></div>
+<p class="note">{caption}</p></figure>
+"#,
+            self.scale.html(),
+            width * 1.15,
+        )
+    }
+
+    fn row(&self, svg: &mut String, row: &Row, at: (f64, f64), size: (f64, f64)) {
+        let (left, y) = at;
+        let (cell_width, cell_height) = size;
+        let baseline = y + cell_height / 2.0 + 4.0;
+        let _ = write!(
+            svg,
+            r#"<text class="tick end" x="{:.1}" y="{baseline:.1}">{}</text>"#,
+            left - 7.0,
+            escape(&row.name),
+        );
+        let gap = if cell_width > 8.0 { 1.5 } else { 0.0 };
+        for (index, cell) in row.cells.iter().enumerate() {
+            let x = left + index as f64 * cell_width;
+            let class = if cell.heat < 0.0 { "cold" } else { "hot" };
+            let strength = cell.heat.abs().min(1.0);
+            let _ = write!(
+                svg,
+                r#"<g><title>{}</title><rect class="cell" x="{x:.1}" y="{y:.1}" width="{w:.1}" height="{h:.1}" rx="2"/><rect class="{class}" fill-opacity="{strength:.3}" x="{x:.1}" y="{y:.1}" width="{w:.1}" height="{h:.1}" rx="2"/>"#,
+                escape(&cell.hover),
+                w = cell_width - gap,
+                h = cell_height - gap,
+            );
+            if self.cell == CellSize::Text {
+                let tone = if strength > 0.55 { "on" } else { "off" };
+                let _ = write!(
+                    svg,
+                    r#"<text class="value mid {tone}" x="{:.1}" y="{baseline:.1}">{}</text>"#,
+                    x + (cell_width - gap) / 2.0,
+                    escape(&cell.text),
+                );
+            }
+            svg.push_str("</g>");
+        }
+        if let Some(figure) = &row.figure {
+            let x = left + row.cells.len() as f64 * cell_width + 8.0;
+            let _ = write!(
+                svg,
+                r#"<text class="figure" x="{x:.1}" y="{baseline:.1}">{}</text>"#,
+                escape(figure)
+            );
+        }
+    }
+}
+
+impl Scale<'_> {
+    fn html(self) -> String {
+        let (class, labels) = match self {
+            Self::Rising([low, high]) => ("rising", vec![low, high]),
+            Self::Diverging([low, middle, high]) => ("diverging", vec![low, middle, high]),
+        };
+        let labels: String = labels
+            .into_iter()
+            .map(|label| format!("<span>{}</span>", escape(label)))
+            .collect();
+        format!(r#"<div class="scale {class}"><i></i><div>{labels}</div></div>"#)
+    }
+}

@@ -1,0 +1,209 @@
+//! A made-up run for tests of the report, and for looking at it.
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::domain::Domain;
+use crate::telemetry::record::{DomainRecord, EvalRecord, Record, RoutingTable, StepRecord};
+
+use super::page::{About, render};
+
+const STEPS: u64 = 600;
+const EXPERTS: usize = 20;
+const LAYERS: usize = 5;
+
+fn about() -> About {
+    About {
+        run: "tiny-2026-01-14".into(),
+        model: "Darkhorse tiny, a Mixture of Experts with latent attention".into(),
+        num_params: 3_412_480,
+        num_active_params: 1_107_200,
+        num_steps: STEPS,
+        backend: "flex on 2 CPU cores".into(),
+        energy_source: Some("CPU packages (RAPL)".into()),
+        config: "{\n  \"hidden_size\": 128,\n  \"text\": \"<b>\"\n}".into(),
+    }
+}
+
+fn step(step: u64, rng: &mut SmallRng) -> StepRecord {
+    let t = step as f64 / STEPS as f64;
+    let noise = |rng: &mut SmallRng| rng.random_range(-1.0..1.0) + rng.random_range(-1.0..1.0);
+    let loss = 2.05 + 5.2 * (-t * 14.0).exp() + 1.1 * (-t * 2.2).exp() + 0.07 * noise(rng);
+    let warm = (t / 0.05).min(1.0) * ((1.0 - t) / 0.1).min(1.0);
+    let vio = 0.22 + 1.9 * (-t * 9.0).exp();
+    let tokens_per_s = 9_400.0 + 330.0 * noise(rng) - if step == 1 { 5_000.0 } else { 0.0 };
+    StepRecord {
+        step,
+        tokens: step * 2048,
+        loss,
+        mtp_loss: Some(loss + 0.6 - 0.2 * t),
+        aux_loss: Some(1e-4),
+        lr: 1.5e-3 * warm,
+        grad_norm: 0.5 + 3.0 * (-t * 20.0).exp() + 0.12 * noise(rng).abs(),
+        max_vio_batch: Some(vio * (1.0 + 0.2 * noise(rng)) + 0.2),
+        max_vio_global: Some(vio),
+        tokens_per_s,
+        duration_s: 2048.0 / tokens_per_s,
+        energy_j: Some(2048.0 * 4.1e-3 * (1.0 + 0.05 * noise(rng))),
+        expert_loads: (0..LAYERS)
+            .map(|layer| {
+                let load = |expert| 205.0 * (1.0 + 0.3 * ((expert * 7 + layer * 3) as f64).sin());
+                (0..EXPERTS)
+                    .map(|expert| (load(expert) + 20.0 * noise(rng)) as u64)
+                    .collect()
+            })
+            .collect(),
+    }
+}
+
+fn routing(own: f64, rng: &mut SmallRng) -> RoutingTable {
+    let general = Domain::General.index();
+    let share = (0..Domain::COUNT).map(|row| {
+        let mut shares: Vec<f64> = (0..Domain::COUNT)
+            .map(|column| match column {
+                _ if column == row => own,
+                _ if column == general => 0.14,
+                _ => 0.05,
+            } * rng.random_range(0.6..1.4))
+            .collect();
+        let sum: f64 = shares.iter().sum();
+        shares.iter_mut().for_each(|share| *share /= sum);
+        shares
+    });
+    RoutingTable {
+        share: share.collect(),
+        chance: vec![0.1; Domain::COUNT],
+    }
+}
+
+fn eval(step: u64, rng: &mut SmallRng) -> EvalRecord {
+    let t = step as f64 / STEPS as f64;
+    let loss = 2.2 + 5.0 * (-t * 14.0).exp() + 1.05 * (-t * 2.2).exp();
+    let domains = Domain::ALL.map(|domain| {
+        let loss = loss + 0.5 * ((domain.index() * 5) as f64).sin() * (0.2 + t);
+        DomainRecord {
+            domain,
+            loss,
+            bits_per_byte: loss * 0.42,
+            tokens: 4_000 + 700 * domain.index() as u64,
+        }
+    });
+    EvalRecord {
+        step,
+        loss,
+        bits_per_byte: loss * 0.42,
+        domains: domains.to_vec(),
+        routing_tagged: Some(routing(0.45, rng)),
+        routing_untagged: Some(routing(0.1 + 0.2 * t, rng)),
+        max_vio: Some(0.3),
+    }
+}
+
+fn records() -> Vec<Record> {
+    let rng = &mut SmallRng::seed_from_u64(7);
+    let mut records = vec![Record::Eval(eval(0, rng))];
+    for number in 1..=STEPS {
+        records.push(Record::Step(step(number, rng)));
+        if number.is_multiple_of(50) {
+            records.push(Record::Eval(eval(number, rng)));
+        }
+    }
+    records
+}
+
+/// Opening and closing tags match.
+fn assert_well_formed(html: &str) {
+    const VOID: [&str; 3] = ["meta", "!doctype", "br"];
+    let mut open = Vec::new();
+    for piece in html.split('<').skip(1) {
+        let tag = piece.split('>').next().unwrap();
+        let name = tag
+            .trim_start_matches('/')
+            .split([' ', '\n', '/'])
+            .next()
+            .unwrap();
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "</{name}>");
+        } else if !tag.ends_with('/') && !VOID.contains(&name) {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, [""; 0]);
+}
+
+#[test]
+fn the_report_of_a_whole_run_is_one_file_with_every_picture() {
+    let html = render(&about(), &records());
+    // to look at it: DARKHORSE_SAMPLE_REPORT=report.html cargo test the_report_of_a_whole_run
+    if let Ok(path) = std::env::var("DARKHORSE_SAMPLE_REPORT") {
+        std::fs::write(path, &html).unwrap();
+    }
+    assert_well_formed(&html);
+    for text in [
+        "<dt>Parameters</dt><dd>3.41\u{202f}M<small>1.11\u{202f}M active per token",
+        "trained for 600 steps on 1.23\u{202f}M tokens with flex on 2 CPU cores",
+        "<dt>Energy per token</dt><dd>4.1",
+        " mJ<small>CPU packages (RAPL)<",
+        "<h3>Loss</h3>",
+        "<h3>Load of every expert</h3>",
+        "<h3>Load violation</h3>",
+        "<h3>Speed</h3>",
+        "<h3>Learning rate</h3>",
+        "<h3>Without the document&#39;s tag</h3>",
+        "<td>biomedical</td>",
+        "&quot;&lt;b&gt;&quot;",
+    ] {
+        let text = text.replace("&#39;", "'");
+        assert!(html.contains(&text), "{text}");
+    }
+    for foreign in ["http", "<script", "@import", "url("] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+    assert!(html.len() < 1 << 20, "{} bytes", html.len());
+}
+
+#[test]
+fn energy_that_was_not_measured_has_no_figure() {
+    let records = records().into_iter().map(|mut record| {
+        if let Record::Step(step) = &mut record {
+            step.energy_j = None;
+        }
+        record
+    });
+    let html = render(&about(), &records.collect::<Vec<_>>());
+    assert!(
+        html.contains(r#"<dt>Energy per token</dt><dd><span class="none">not measured</span>"#)
+    );
+    assert!(!html.contains("<h3>Energy</h3>"));
+}
+
+#[test]
+fn a_report_of_little_or_nothing_is_a_page_all_the_same() {
+    let rng = &mut SmallRng::seed_from_u64(7);
+    let broken = StepRecord {
+        loss: f64::NAN,
+        grad_norm: f64::INFINITY,
+        ..step(1, rng)
+    };
+    let dense = StepRecord {
+        expert_loads: Vec::new(),
+        ..step(1, rng)
+    };
+    for records in [
+        vec![],
+        vec![Record::Step(broken)],
+        vec![Record::Step(dense)],
+        vec![
+            Record::Step(step(1, rng)),
+            Record::Eval(EvalRecord::default()),
+        ],
+        vec![Record::Eval(eval(0, rng))],
+    ] {
+        let html = render(&About::default(), &records);
+        assert_well_formed(&html);
+        assert!(
+            !html.contains("NaN") && !html.contains("inf\""),
+            "{records:?}"
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! What can go wrong between text and ids.
+
+use std::path::PathBuf;
+
+/// Error of the `tokenizers` crate.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A tokenizer that cannot be read, trained, saved or applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// The file is missing or unreadable.
+    #[error("cannot read the tokenizer `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The content is no tokenizer.
+    #[error("{origin} is no Hugging Face `tokenizer.json`")]
+    Invalid {
+        /// File, or "the given JSON".
+        origin: String,
+        /// What the parser said.
+        #[source]
+        source: Cause,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the tokenizer `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A vocabulary that cannot hold the bytes and the special tokens.
+    #[error(
+        "a vocabulary of {vocab_size} is too small, expected at least {min} (256 bytes and the special tokens)"
+    )]
+    VocabularyTooSmall {
+        /// As asked for.
+        vocab_size: usize,
+        /// Smallest possible.
+        min: usize,
+    },
+    /// There was no text to train on.
+    #[error("no text to train a tokenizer on")]
+    NoText,
+    /// The tokenizer refused a text (for example an unknown symbol without an unknown token).
+    #[error("the tokenizer cannot encode this text")]
+    Encode {
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
+}

@@ -1,0 +1,398 @@
+//! Text <-> ids: any Hugging Face `tokenizer.json`, or a byte-level BPE trained here.
+//!
+//! Special tokens written inside a text are text: only [`chat`] and the data pipeline put control
+//! tokens among the ids, so neither a document nor a user can forge a turn. Knows no files of data
+//! and no model.
+
+mod byte_level;
+pub mod chat;
+mod error;
+mod files;
+pub mod special;
+mod stream;
+mod train;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Map, Value};
+use tokenizers::DecoderWrapper;
+
+use crate::domain::Domain;
+
+use byte_level::content_bytes;
+pub use error::{Cause, TokenizerError};
+use special::{Roles, domain_token_name};
+pub use stream::TextStream;
+
+/// Texts longer than this are encoded in pieces: the `tokenizers` crate spends about a hundred bytes
+/// per token while it works.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Converts text to ids and back. A clone is cheap and shares everything.
+#[derive(Clone)]
+pub struct Tokenizer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inner: tokenizers::Tokenizer,
+    /// The same tokenizer, except that it sees special tokens in texts.
+    markup: OnceLock<tokenizers::Tokenizer>,
+    json: String,
+    /// Content of the `tokenizer_config.json` that lay beside the file.
+    config: Map<String, Value>,
+    roles: Roles,
+    byte_level: bool,
+    vocab_size: usize,
+}
+
+impl Tokenizer {
+    /// One token per byte, and the special tokens; for tests and for data without words.
+    #[allow(clippy::missing_panics_doc)]
+    pub fn bytes() -> Self {
+        #[allow(clippy::expect_used)]
+        Self::from_bytes(byte_level::json(&[]).as_bytes())
+            .expect("the byte tokenizer is valid JSON")
+    }
+
+    /// Reads the JSON of a Hugging Face fast tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Invalid`] if it is something else.
+    pub fn from_bytes(json: &[u8]) -> Result<Self, TokenizerError> {
+        Self::parse(json, Map::new(), "the given JSON")
+    }
+
+    /// Trains a byte-level BPE with GPT-2's pre-tokenizer: the same texts give the same tokenizer.
+    ///
+    /// Reads all `texts` but learns from an even sample of at most 64 MB of them. The vocabulary is
+    /// smaller than asked for where the texts repeat too little to fill it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::VocabularyTooSmall`] below 256 and the special tokens,
+    /// [`TokenizerError::NoText`] if all texts are empty.
+    pub fn train(
+        texts: impl Iterator<Item = String> + Send,
+        vocab_size: usize,
+    ) -> Result<Self, TokenizerError> {
+        Self::from_bytes(train::train(texts, vocab_size)?.as_bytes())
+    }
+
+    fn parse(
+        json: &[u8],
+        config: Map<String, Value>,
+        origin: &str,
+    ) -> Result<Self, TokenizerError> {
+        let invalid = |source: Cause| TokenizerError::Invalid {
+            origin: origin.into(),
+            source,
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(invalid)?;
+        // many published files cut or pad every text to 512 tokens
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(invalid)?;
+        let json = inner.to_string(false).map_err(invalid)?;
+        inner.set_encode_special_tokens(true);
+
+        let last_id = inner.get_vocab(true).into_values().max();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                roles: Roles::find(&config, |name| inner.token_to_id(name)),
+                byte_level: matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))),
+                // ids may have gaps: the table must hold the last one
+                vocab_size: last_id.map_or(0, |id| id as usize + 1),
+                markup: OnceLock::new(),
+                inner,
+                json,
+                config,
+            }),
+        })
+    }
+
+    /// The same tokenizer with more special tokens; those it has keep their ids.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Invalid`] if the tokenizer cannot be built again with them.
+    pub fn with_special_tokens(&self, names: &[&str]) -> Result<Self, TokenizerError> {
+        let tokens: Vec<_> = names
+            .iter()
+            .map(|&name| tokenizers::AddedToken::from(name, true))
+            .collect();
+        let mut inner = self.shared.inner.clone();
+        inner.add_special_tokens(&tokens);
+        let origin = "the extended tokenizer";
+        let json = inner
+            .to_string(false)
+            .map_err(|source| TokenizerError::Invalid {
+                origin: origin.into(),
+                source,
+            })?;
+        Self::parse(json.as_bytes(), self.shared.config.clone(), origin)
+    }
+
+    /// Ids of a text. Adds no special token, and takes those written in the text for plain text.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Encode`] if the tokenizer knows neither a symbol nor an unknown token.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        encode_with(&self.shared.inner, text, self.shared.byte_level)
+    }
+
+    /// Ids of a text in which special tokens count, such as a conversation that another template
+    /// has rendered. Not for text of users.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::encode`].
+    pub fn encode_markup(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let markup = self.shared.markup.get_or_init(|| {
+            let mut markup = self.shared.inner.clone();
+            markup.set_encode_special_tokens(false);
+            markup
+        });
+        encode_with(markup, text, self.shared.byte_level)
+    }
+
+    /// Text of ids. Special tokens and unknown ids are skipped, invalid UTF-8 becomes U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.shared.inner.decode(ids, true).unwrap_or_default()
+    }
+
+    /// Converts ids to text one at a time.
+    pub fn stream(&self) -> TextStream {
+        TextStream::new(self.clone())
+    }
+
+    /// Rows that an embedding table needs: one more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.shared.vocab_size
+    }
+
+    /// Token at the beginning of every document.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.shared.roles.bos
+    }
+
+    /// Token at the end of every document.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.shared.roles.eos
+    }
+
+    /// Token that fills unused places.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.shared.roles.pad
+    }
+
+    /// The token `<|domain:code|>` of a domain, if the tokenizer has it.
+    pub fn domain_token(&self, domain: Domain) -> Option<u32> {
+        self.token_id(&domain_token_name(domain))
+    }
+
+    /// Id of a token by its content.
+    pub fn token_id(&self, content: &str) -> Option<u32> {
+        self.shared.inner.token_to_id(content)
+    }
+
+    /// Content of a token by its id, as written in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.shared.inner.id_to_token(id)
+    }
+
+    /// The `tokenizer.json`.
+    pub fn json(&self) -> &str {
+        &self.shared.json
+    }
+
+    /// BLAKE3 of [`Self::json`] in hexadecimal: equal for tokenizers that give equal ids.
+    pub fn digest(&self) -> String {
+        blake3::hash(self.shared.json.as_bytes())
+            .to_hex()
+            .to_string()
+    }
+
+    /// UTF-8 bytes of every token's text, by id; 0 for special tokens and gaps. Exact for byte-level
+    /// tokenizers; for others the place of a space may make single tokens differ.
+    pub fn token_bytes(&self) -> Vec<u16> {
+        let mut lengths = vec![0; self.vocab_size()];
+        let special = self.special_ids();
+        for (content, id) in self.shared.inner.get_vocab(true) {
+            if special.contains_key(&id) {
+                continue;
+            }
+            let length = if self.shared.byte_level {
+                content_bytes(&content).len()
+            } else if content.starts_with("<0x") && content.len() == 6 {
+                1
+            } else {
+                content.replace('▁', " ").len()
+            };
+            if let Some(slot) = lengths.get_mut(id as usize) {
+                *slot = length.try_into().unwrap_or(u16::MAX);
+            }
+        }
+        lengths
+    }
+
+    fn special_ids(&self) -> HashMap<u32, String> {
+        let added = self.shared.inner.get_added_tokens_decoder();
+        added
+            .into_iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, token)| (id, token.content))
+            .collect()
+    }
+
+    fn is_byte_level(&self) -> bool {
+        self.shared.byte_level
+    }
+
+    /// Appends what [`Self::decode`] of a byte-level tokenizer makes of one id.
+    fn append_bytes(&self, id: u32, bytes: &mut Vec<u8>) {
+        let inner = &self.shared.inner;
+        if let Some(content) = inner.id_to_token(id)
+            && !inner.get_added_vocabulary().is_special_token(&content)
+        {
+            bytes.extend_from_slice(&content_bytes(&content));
+        }
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.shared.vocab_size)
+            .field("byte_level", &self.shared.byte_level)
+            .field("roles", &self.shared.roles)
+            .finish_non_exhaustive()
+    }
+}
+
+fn encode_with(
+    inner: &tokenizers::Tokenizer,
+    text: &str,
+    byte_level: bool,
+) -> Result<Vec<u32>, TokenizerError> {
+    let encode = |piece: &str| {
+        inner
+            .encode_fast(piece, false)
+            .map_err(|source| TokenizerError::Encode { source })
+    };
+    if !byte_level || text.len() <= PIECE_BYTES {
+        return Ok(encode(text)?.get_ids().to_vec());
+    }
+    let mut ids = Vec::with_capacity(text.len() / 3);
+    for piece in pieces(text, PIECE_BYTES) {
+        ids.extend_from_slice(encode(piece)?.get_ids());
+    }
+    Ok(ids)
+}
+
+/// Cuts a text before a space between two ASCII letters, at least `size` bytes apart. Every
+/// byte-level pre-tokenizer in use cuts there too, so the ids stay the same.
+fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let cut = rest
+            .as_bytes()
+            .windows(3)
+            .skip(size.saturating_sub(1))
+            .position(|w| w[0].is_ascii_alphabetic() && w[1] == b' ' && w[2].is_ascii_alphabetic())
+            .map_or(rest.len(), |at| at + size.saturating_sub(1) + 1);
+        let (piece, tail) = rest.split_at(cut);
+        rest = tail;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_tokens_in_a_text_are_text_unless_it_is_markup() {
+        let tokenizer = Tokenizer::bytes();
+        let end = tokenizer.token_id("<|end|>").unwrap();
+
+        assert!(!tokenizer.encode("a<|end|>").unwrap().contains(&end));
+        assert_eq!(tokenizer.encode_markup("<|end|>").unwrap(), [end]);
+        let ids = tokenizer.encode("a<|end|>").unwrap();
+        assert_eq!(tokenizer.decode(&ids), "a<|end|>");
+    }
+
+    #[test]
+    fn our_special_tokens_are_there() {
+        let tokenizer = Tokenizer::bytes();
+        assert_eq!(tokenizer.pad_id(), Some(0));
+        assert_eq!(tokenizer.bos_id(), Some(1));
+        assert_eq!(tokenizer.eos_id(), Some(2));
+        for domain in Domain::ALL {
+            assert_eq!(
+                tokenizer.domain_token(domain),
+                Some(7 + domain.index() as u32)
+            );
+        }
+        assert_eq!(tokenizer.decode(&[1, 7, 2]), "");
+    }
+
+    #[test]
+    fn byte_lengths_of_tokens_add_up_to_the_text() {
+        let texts = || (0..50).map(|i| format!("one two three été {i}"));
+        let tokenizer = Tokenizer::train(texts(), 300).unwrap();
+        let lengths = tokenizer.token_bytes();
+
+        let text = "two été 😀\n three";
+        let ids = tokenizer.encode(text).unwrap();
+
+        let sum: usize = ids.iter().map(|&id| lengths[id as usize] as usize).sum();
+        assert_eq!(sum, text.len());
+        assert_eq!(lengths[1], 0);
+    }
+
+    #[test]
+    fn a_long_text_has_the_ids_of_its_whole() {
+        let texts = || (0..50).map(|i| format!("one two, three été {i}\n  if x"));
+        let tokenizer = Tokenizer::train(texts(), 320).unwrap();
+        let text: String = texts().collect();
+
+        let whole = tokenizer.encode(&text).unwrap();
+        for size in [1, 7, 100] {
+            let cut: Vec<&str> = pieces(&text, size).collect();
+            assert!(cut.len() > 3);
+            assert_eq!(cut.concat(), text);
+            let ids: Vec<u32> = cut
+                .iter()
+                .flat_map(|piece| tokenizer.encode(piece).unwrap())
+                .collect();
+            assert_eq!(ids, whole);
+        }
+    }
+
+    #[test]
+    fn cutting_and_padding_of_a_published_file_are_switched_off() {
+        let mut json: Value = serde_json::from_str(Tokenizer::bytes().json()).unwrap();
+        json["truncation"] = serde_json::json!({"direction": "Right", "max_length": 2,
+            "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = serde_json::json!({"strategy": {"Fixed": 64}, "direction": "Right",
+            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<|pad|>"});
+        let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+        assert_eq!(tokenizer.encode("hello").unwrap().len(), 5);
+    }
+
+    #[test]
+    fn more_special_tokens_leave_the_old_ids_alone() {
+        let old = Tokenizer::bytes();
+        let new = old
+            .with_special_tokens(&["<|im_start|>", "<|im_end|>"])
+            .unwrap();
+        assert_eq!(new.vocab_size(), old.vocab_size() + 2);
+        assert_eq!(new.token_id("<|im_start|>"), Some(old.vocab_size() as u32));
+        assert_eq!(new.encode("abc").unwrap(), old.encode("abc").unwrap());
+        assert_ne!(new.digest(), old.digest());
+    }
+}

@@ -1,0 +1,131 @@
+//! How a model is trained.
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::ScheduleConfig;
+
+/// Configuration of a training run. A step is an optimizer step: `accumulation` micro-batches of
+/// `batch_size` rows of `seq_len` tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingConfig {
+    /// Number of optimizer steps.
+    pub steps: u64,
+    /// Rows of a micro-batch.
+    pub batch_size: usize,
+    /// Tokens of a row.
+    pub seq_len: usize,
+    /// Micro-batches of an optimizer step.
+    pub accumulation: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// How the learning rate rises and falls.
+    pub schedule: ScheduleConfig,
+    /// Decay of AdamW's first and second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of AdamW's second moment.
+    pub eps: f64,
+    /// Decoupled weight decay, on matrices only.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradients.
+    pub clip: f64,
+    /// By how much balancing moves the bias of an expert each step, `u`.
+    pub bias_update_speed: f64,
+    /// Last share of the steps during which the bias rests.
+    pub bias_freeze: f64,
+    /// Factor of the sequence-wise balance loss.
+    pub seq_aux_alpha: f64,
+    /// Factor of the multi-token prediction loss.
+    pub mtp_loss_weight: f64,
+    /// The same for the last third of the steps.
+    pub mtp_loss_weight_final: f64,
+    /// Origin of every random draw.
+    pub seed: u64,
+    /// Steps between evaluations on the validation text; 0: only at the end.
+    pub eval_every: u64,
+    /// Validation batches of an evaluation during training; 0: all.
+    pub eval_batches: usize,
+    /// Steps between checkpoints; 0: only at the end.
+    pub checkpoint_every: u64,
+    /// Checkpoints to keep.
+    pub keep_checkpoints: usize,
+    /// Steps between lines on the screen.
+    pub log_every: u64,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch_size: 8,
+            seq_len: 256,
+            accumulation: 1,
+            learning_rate: 3e-4,
+            schedule: ScheduleConfig::default(),
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            bias_update_speed: 1e-3,
+            bias_freeze: 0.03,
+            seq_aux_alpha: 1e-4,
+            mtp_loss_weight: 0.3,
+            mtp_loss_weight_final: 0.1,
+            seed: 0,
+            eval_every: 200,
+            eval_batches: 0,
+            checkpoint_every: 200,
+            keep_checkpoints: 2,
+            log_every: 10,
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// Tokens of an optimizer step.
+    pub fn tokens_per_step(&self) -> u64 {
+        (self.accumulation * self.batch_size * self.seq_len) as u64
+    }
+
+    /// Factor of the multi-token prediction loss at a step, from 1.
+    pub fn mtp_weight_at(&self, step: u64) -> f64 {
+        match step * 3 > self.steps * 2 {
+            true => self.mtp_loss_weight_final,
+            false => self.mtp_loss_weight,
+        }
+    }
+
+    /// By how much balancing moves the bias at a step, from 1.
+    pub fn bias_speed_at(&self, step: u64) -> f64 {
+        let resting = (self.steps as f64 * self.bias_freeze).floor() as u64;
+        match step + resting > self.steps {
+            true => 0.0,
+            false => self.bias_update_speed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bias_rests_for_the_last_share_of_the_steps() {
+        let config = TrainingConfig {
+            steps: 100,
+            ..Default::default()
+        };
+        assert_eq!(config.bias_speed_at(97), 1e-3);
+        assert_eq!(config.bias_speed_at(98), 0.0);
+    }
+
+    #[test]
+    fn the_mtp_loss_weighs_less_in_the_last_third() {
+        let config = TrainingConfig {
+            steps: 300,
+            ..Default::default()
+        };
+        assert_eq!(config.mtp_weight_at(200), 0.3);
+        assert_eq!(config.mtp_weight_at(201), 0.1);
+    }
+}

@@ -1,0 +1,176 @@
+//! Loss by domain and routing by domain on held-out text.
+
+use darkhorse_backends::Ops;
+use serde::{Deserialize, Serialize};
+
+use super::batch;
+use super::loss::token_losses;
+use crate::data::PackedBatch;
+use crate::domain::Domain;
+use crate::model::CausalLm;
+use crate::model::mixer::TokenMixer;
+use crate::model::routing::domain::DomainConfig;
+use crate::model::routing::stats::{self, LoadCounts};
+use crate::model::routing::{Route, balance};
+use crate::telemetry::{DomainRecord, EvalRecord, RoutingTable};
+
+/// Sums over the tokens of one domain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DomainSums {
+    /// Negative log-likelihood, in nats.
+    pub nats: f64,
+    /// Predicted tokens.
+    pub tokens: u64,
+    /// UTF-8 bytes of the predicted tokens.
+    pub bytes: u64,
+}
+
+impl DomainSums {
+    /// Mean loss in nats per token.
+    pub fn loss(&self) -> f64 {
+        self.nats / self.tokens as f64
+    }
+
+    /// Mean loss in bits per UTF-8 byte.
+    pub fn bits_per_byte(&self) -> f64 {
+        self.nats / std::f64::consts::LN_2 / self.bytes as f64
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.nats += other.nats;
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What was measured on some batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchEvaluation {
+    /// By the documents' domain, in [`Domain::ALL`]'s order.
+    pub domains: [DomainSums; Domain::COUNT],
+    /// Choices of experts by the documents' domain (not by the tag given), main model's layers only.
+    pub loads: Vec<LoadCounts>,
+}
+
+impl BatchEvaluation {
+    /// Sum with other batches.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.domains.iter_mut().zip(&other.domains) {
+            sum.add(more);
+        }
+        for (sum, more) in self.loads.iter_mut().zip(&other.loads) {
+            sum.merge(more);
+        }
+    }
+
+    /// Sums over all domains.
+    pub fn total(&self) -> DomainSums {
+        let mut total = DomainSums::default();
+        for domain in &self.domains {
+            total.add(domain);
+        }
+        total
+    }
+}
+
+/// Evaluates one batch, with the tags that it carries.
+pub fn evaluate_batch<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> BatchEvaluation
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let device = model.embed_tokens.device();
+    let hidden = model.hidden(&batch::sequences(rows, &device));
+    let targets = batch::targets(rows, 0);
+    let losses = token_losses(model, &hidden, &targets).into_data();
+
+    let mut domains = [DomainSums::default(); Domain::COUNT];
+    for (index, nats) in losses.iter::<f64>().enumerate() {
+        if targets.counted[index] {
+            let sums = &mut domains[usize::from(rows.domains[index])];
+            sums.nats += nats;
+            sums.tokens += 1;
+            sums.bytes += u64::from(rows.bytes[index + 1]);
+        }
+    }
+
+    let present = batch::present(rows, 0);
+    let loads = hidden.routings.iter().map(|routing| {
+        let [_, experts] = routing.scores.dims();
+        let tags = batch::counting_tags::<B>(&rows.domains, &present, &device);
+        let counts = stats::count(routing.indices.clone(), tags, experts).into_data();
+        LoadCounts::from_values(&counts.iter::<f32>().collect::<Vec<_>>(), experts)
+    });
+    BatchEvaluation {
+        domains,
+        loads: loads.collect(),
+    }
+}
+
+/// Adds a batch to a sum that may not have begun.
+pub fn merge(sum: &mut Option<BatchEvaluation>, batch: BatchEvaluation) {
+    match sum {
+        Some(sum) => sum.merge(&batch),
+        None => *sum = Some(batch),
+    }
+}
+
+/// What an evaluation found, for the run's metrics: with the documents' tags, and without if it was done too.
+pub fn record(
+    step: u64,
+    tagged: Option<&BatchEvaluation>,
+    untagged: Option<&BatchEvaluation>,
+    domains: &DomainConfig,
+) -> EvalRecord {
+    let Some(tagged) = tagged else {
+        return EvalRecord {
+            step,
+            ..Default::default()
+        };
+    };
+    let total = tagged.total();
+    let present = Domain::ALL.into_iter().zip(&tagged.domains);
+    let max_vio = tagged.loads.iter().map(|counts| {
+        balance::max_violation(&counts.total(), &balance::target_load(counts, domains))
+    });
+    EvalRecord {
+        step,
+        loss: total.loss(),
+        bits_per_byte: total.bits_per_byte(),
+        domains: present
+            .filter(|(_, sums)| sums.tokens > 0)
+            .map(|(domain, sums)| DomainRecord {
+                domain,
+                loss: sums.loss(),
+                bits_per_byte: sums.bits_per_byte(),
+                tokens: sums.tokens,
+            })
+            .collect(),
+        routing_tagged: routing_table(&tagged.loads, domains),
+        routing_untagged: untagged.and_then(|untagged| routing_table(&untagged.loads, domains)),
+        max_vio: max_vio.reduce(f64::max),
+    }
+}
+
+/// `P(expert's domain | token's domain)` over all layers; none without layers that route.
+fn routing_table(layers: &[LoadCounts], domains: &DomainConfig) -> Option<RoutingTable> {
+    let experts = layers.first()?.experts();
+    let mut share = vec![vec![0.0; Domain::COUNT]; Domain::COUNT];
+    for (domain, row) in share.iter_mut().enumerate() {
+        for counts in layers {
+            for (expert, &count) in counts.of_tag(domain).iter().enumerate() {
+                row[domains.domain_of(expert).index()] += count as f64;
+            }
+        }
+        let all: f64 = row.iter().sum();
+        if all > 0.0 {
+            row.iter_mut().for_each(|count| *count /= all);
+        }
+    }
+    let mut chance = vec![0.0; Domain::COUNT];
+    for expert in 0..experts {
+        chance[domains.domain_of(expert).index()] += 1.0 / experts as f64;
+    }
+    Some(RoutingTable { share, chance })
+}

@@ -1,0 +1,180 @@
+//! The data as burn-train's loaders.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::tensor::backend::Backend;
+
+use super::batch::MicroBatch;
+use crate::data::{Corpus, DataError, PackedBatch, Pass, Position, Stream, Tags};
+
+/// Endless micro-batches from a stream, optimizer step by optimizer step.
+#[derive(Debug, Clone)]
+pub struct TrainFeed {
+    state: Arc<Mutex<FeedState>>,
+    accumulation: usize,
+    depths: usize,
+    steps: u64,
+}
+
+#[derive(Debug)]
+struct FeedState {
+    stream: Stream,
+    step: u64,
+    waiting: VecDeque<MicroBatch>,
+    error: Option<DataError>,
+}
+
+impl TrainFeed {
+    /// Feeds a run of `steps` steps of which `done` are over; `stream` stands where they left it.
+    pub fn new(stream: Stream, accumulation: usize, depths: usize, steps: u64, done: u64) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(FeedState {
+                stream,
+                step: done,
+                waiting: VecDeque::new(),
+                error: None,
+            })),
+            accumulation,
+            depths,
+            steps,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, FeedState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the stream stands after the last step that was fed.
+    pub fn position(&self) -> Position {
+        self.state().stream.position()
+    }
+
+    /// Why the feed ended early, if it did.
+    pub fn take_error(&self) -> Option<DataError> {
+        self.state().error.take()
+    }
+
+    fn next_micro_batch(&self) -> Option<MicroBatch> {
+        let mut state = self.state();
+        if state.waiting.is_empty() {
+            if state.step == self.steps {
+                return None;
+            }
+            let rows: Result<Vec<PackedBatch>, DataError> = (0..self.accumulation)
+                .map(|_| state.stream.next_batch())
+                .collect();
+            match rows {
+                Ok(rows) => {
+                    state.step += 1;
+                    state.waiting = MicroBatch::of_step(state.step, rows, self.depths).into();
+                }
+                Err(error) => {
+                    state.error = Some(error);
+                    return None;
+                }
+            }
+        }
+        state.waiting.pop_front()
+    }
+}
+
+struct TrainFeedIterator<'a>(&'a TrainFeed);
+
+impl Iterator for TrainFeedIterator<'_> {
+    type Item = MicroBatch;
+
+    fn next(&mut self) -> Option<MicroBatch> {
+        self.0.next_micro_batch()
+    }
+}
+
+impl DataLoaderIterator<MicroBatch> for TrainFeedIterator<'_> {
+    fn progress(&self) -> Progress {
+        Progress::new(self.0.state().step as usize, self.0.steps as usize)
+    }
+}
+
+impl<B: Backend> DataLoader<B, MicroBatch> for TrainFeed {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<MicroBatch> + 'a> {
+        Box::new(TrainFeedIterator(self))
+    }
+
+    fn num_items(&self) -> usize {
+        self.steps as usize * self.accumulation
+    }
+
+    fn to_device(&self, _device: &B::Device) -> Arc<dyn DataLoader<B, MicroBatch>> {
+        // micro-batches become tensors on the model's device
+        Arc::new(self.clone())
+    }
+
+    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<B, MicroBatch>> {
+        Arc::new(self.clone())
+    }
+}
+
+/// The validation text, once per iteration.
+#[derive(Debug, Clone)]
+pub struct ValidFeed {
+    /// The text; without it there is nothing to iterate over.
+    pub corpus: Option<Arc<Corpus>>,
+    /// Rows of a batch.
+    pub rows: usize,
+    /// Tokens of a row.
+    pub seq_len: usize,
+    /// Most batches to give; 0: all.
+    pub batches: usize,
+}
+
+impl ValidFeed {
+    /// One pass with the documents' tags, or without.
+    pub fn pass(&self, tags: Tags) -> Box<dyn Iterator<Item = Result<PackedBatch, DataError>>> {
+        let limit = match self.batches {
+            0 => usize::MAX,
+            batches => batches,
+        };
+        let Some(corpus) = &self.corpus else {
+            return Box::new(std::iter::empty());
+        };
+        match Pass::new(corpus.clone(), self.rows, self.seq_len, tags) {
+            Ok(pass) => Box::new(pass.take(limit)),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+}
+
+struct ValidFeedIterator(Box<dyn Iterator<Item = Result<PackedBatch, DataError>>>);
+
+impl Iterator for ValidFeedIterator {
+    type Item = PackedBatch;
+
+    fn next(&mut self) -> Option<PackedBatch> {
+        self.0.next()?.ok()
+    }
+}
+
+impl DataLoaderIterator<PackedBatch> for ValidFeedIterator {
+    fn progress(&self) -> Progress {
+        Progress::new(0, 1)
+    }
+}
+
+impl<B: Backend> DataLoader<B, PackedBatch> for ValidFeed {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<PackedBatch> + 'a> {
+        Box::new(ValidFeedIterator(self.pass(Tags::Given)))
+    }
+
+    fn num_items(&self) -> usize {
+        self.corpus.as_ref().map_or(0, |corpus| corpus.len())
+    }
+
+    fn to_device(&self, _device: &B::Device) -> Arc<dyn DataLoader<B, PackedBatch>> {
+        Arc::new(self.clone())
+    }
+
+    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<B, PackedBatch>> {
+        Arc::new(self.clone())
+    }
+}

@@ -1,0 +1,105 @@
+//! What the learner's dashboard shows.
+
+use std::sync::Arc;
+
+use burn_train::metric::{
+    Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
+    NumericEntry, SerializedEntry,
+};
+
+use super::evaluate::BatchEvaluation;
+use super::trainee::StepReport;
+
+/// One number of a [`StepReport`].
+#[derive(Debug, Clone)]
+pub struct StepMetric {
+    name: MetricName,
+    pick: fn(&StepReport) -> f64,
+    higher_is_better: bool,
+    current: f64,
+}
+
+impl StepMetric {
+    fn new(name: &str, higher_is_better: bool, pick: fn(&StepReport) -> f64) -> Self {
+        Self {
+            name: Arc::new(name.into()),
+            pick,
+            higher_is_better,
+            current: 0.0,
+        }
+    }
+
+    /// Next-token loss, in nats per token.
+    pub fn loss() -> Self {
+        Self::new("Loss", false, |report| report.losses.next_token)
+    }
+
+    /// Loss of the MTP modules, in nats per token.
+    pub fn mtp_loss() -> Self {
+        Self::new("MTP loss", false, |report| report.losses.mtp)
+    }
+
+    /// Worst overload of an expert.
+    pub fn max_violation() -> Self {
+        Self::new("MaxVio", false, |report| report.max_violation)
+    }
+
+    /// Global norm of the gradients.
+    pub fn gradient_norm() -> Self {
+        Self::new("Gradient norm", false, |report| report.gradient_norm)
+    }
+
+    /// Trained tokens per second.
+    pub fn speed() -> Self {
+        Self::new("Tokens per second", true, |report| report.tokens_per_s)
+    }
+}
+
+impl Metric for StepMetric {
+    type Input = StepReport;
+
+    fn name(&self) -> MetricName {
+        self.name.clone()
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        MetricAttributes::Numeric(NumericAttributes {
+            unit: None,
+            higher_is_better: self.higher_is_better,
+        })
+    }
+
+    fn update(&mut self, report: &StepReport, _metadata: &MetricMetadata) -> SerializedEntry {
+        self.current = (self.pick)(report);
+        SerializedEntry::new(
+            format!("{}: {:.4}", self.name, self.current),
+            self.current.to_string(),
+        )
+    }
+
+    fn clear(&mut self) {}
+}
+
+impl Numeric for StepMetric {
+    fn value(&self) -> NumericEntry {
+        NumericEntry::Value(self.current)
+    }
+
+    fn running_value(&self) -> NumericEntry {
+        self.value()
+    }
+}
+
+impl Adaptor<StepReport> for StepReport {
+    fn adapt(&self) -> StepReport {
+        *self
+    }
+}
+
+impl Adaptor<StepReport> for BatchEvaluation {
+    fn adapt(&self) -> StepReport {
+        let mut report = StepReport::default();
+        report.losses.next_token = self.total().loss();
+        report
+    }
+}

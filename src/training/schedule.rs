@@ -1,0 +1,141 @@
+//! Learning rate over the steps of a run.
+
+use std::f64::consts::PI;
+
+use burn::lr_scheduler::LrScheduler;
+use burn::optim::LearningRate;
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+
+/// Shape of the learning rate over a run; shares are of all steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum ScheduleConfig {
+    /// Warm-up, stable, linear decay to zero (MiniCPM, <https://arxiv.org/abs/2404.06395>).
+    Wsd {
+        /// Share of rising steps.
+        warmup: f64,
+        /// Share of falling steps.
+        decay: f64,
+    },
+    /// Warm-up, then half a cosine.
+    Cosine {
+        /// Share of rising steps.
+        warmup: f64,
+        /// Lowest rate over highest.
+        min_ratio: f64,
+    },
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self::Wsd {
+            warmup: 0.05,
+            decay: 0.10,
+        }
+    }
+}
+
+impl ScheduleConfig {
+    /// Factor on the highest learning rate at a step, from 1, of `total`.
+    pub fn factor(&self, step: u64, total: u64) -> f64 {
+        let (step, total) = (step as f64, total as f64);
+        let rise = |warmup: f64| match (warmup * total).ceil() {
+            rising if rising > 0.0 => (step / rising).min(1.0),
+            _ => 1.0,
+        };
+        match *self {
+            Self::Wsd { warmup, decay } => {
+                let falling = (decay * total).ceil();
+                // the last step still learns
+                let fall = match falling > 0.0 {
+                    true => ((total - step + 1.0) / (falling + 1.0)).min(1.0),
+                    false => 1.0,
+                };
+                rise(warmup) * fall
+            }
+            Self::Cosine { warmup, min_ratio } => {
+                let rising = (warmup * total).ceil();
+                let progress = ((step - rising) / (total - rising).max(1.0)).clamp(0.0, 1.0);
+                let fall = min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + (PI * progress).cos());
+                rise(warmup) * fall
+            }
+        }
+    }
+}
+
+/// burn's scheduler over a [`ScheduleConfig`]: one call is one optimizer step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    config: ScheduleConfig,
+    highest: f64,
+    total: u64,
+    step: u64,
+}
+
+impl Schedule {
+    /// A schedule of `total` steps of which `done` are over.
+    pub fn new(config: ScheduleConfig, highest: f64, total: u64, done: u64) -> Self {
+        Self {
+            config,
+            highest,
+            total,
+            step: done,
+        }
+    }
+}
+
+impl LrScheduler for Schedule {
+    type Record<B: Backend> = usize;
+
+    fn step(&mut self) -> LearningRate {
+        self.step += 1;
+        self.highest * self.config.factor(self.step, self.total)
+    }
+
+    fn to_record<B: Backend>(&self) -> usize {
+        self.step as usize
+    }
+
+    fn load_record<B: Backend>(mut self, record: usize) -> Self {
+        self.step = record as u64;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wsd_rises_stays_and_falls_but_not_to_zero() {
+        let wsd = ScheduleConfig::default();
+        let factors: Vec<f64> = (1..=100).map(|step| wsd.factor(step, 100)).collect();
+        assert_eq!(factors[0], 0.2);
+        assert_eq!(factors[4], 1.0);
+        assert_eq!(factors[89], 1.0);
+        assert!(factors[90] < 1.0 && factors[99] > 0.0);
+        assert!(factors[90..].windows(2).all(|pair| pair[0] > pair[1]));
+    }
+
+    #[test]
+    fn cosine_ends_at_its_lowest_ratio() {
+        let cosine = ScheduleConfig::Cosine {
+            warmup: 0.1,
+            min_ratio: 0.1,
+        };
+        assert_eq!(cosine.factor(10, 100), 1.0);
+        assert!((cosine.factor(55, 100) - 0.55).abs() < 1e-9);
+        assert!((cosine.factor(100, 100) - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_schedule_resumes_where_it_was() {
+        let mut whole = Schedule::new(ScheduleConfig::default(), 1e-3, 50, 0);
+        for _ in 0..20 {
+            whole.step();
+        }
+        let mut resumed = Schedule::new(ScheduleConfig::default(), 1e-3, 50, 20);
+        assert_eq!(whole.step(), resumed.step());
+    }
+}

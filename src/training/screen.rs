@@ -1,0 +1,96 @@
+//! Plain lines for a screen that is no terminal: one line every few steps, over a progress bar where there
+//! is one.
+
+use burn_train::metric::{MetricDefinition, MetricId};
+use burn_train::renderer::{
+    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining, ProgressType, TrainingProgress,
+};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// burn-train's renderer that prints lines.
+#[derive(Debug)]
+pub struct Lines {
+    every: usize,
+    names: HashMap<MetricId, String>,
+    latest: Vec<(String, f64)>,
+    begin: Instant,
+    first: Option<usize>,
+}
+
+impl Lines {
+    /// Prints a line every `every` steps.
+    pub fn new(every: u64) -> Self {
+        Self {
+            every: every.max(1) as usize,
+            names: HashMap::new(),
+            latest: Vec::new(),
+            begin: Instant::now(),
+            first: None,
+        }
+    }
+
+    fn keep(&mut self, state: MetricState) {
+        let MetricState::Numeric(entry, value) = state else {
+            return;
+        };
+        let Some(name) = self.names.get(&entry.metric_id) else {
+            return;
+        };
+        match self.latest.iter_mut().find(|(known, _)| known == name) {
+            Some((_, latest)) => *latest = value.current(),
+            None => self.latest.push((name.clone(), value.current())),
+        }
+    }
+
+    fn line(&self) -> String {
+        let part = |(name, value): &(String, f64)| match value.abs() >= 100.0 {
+            true => format!("{} {value:.0}", name.to_lowercase()),
+            false => format!("{} {value:.3}", name.to_lowercase()),
+        };
+        self.latest.iter().map(part).collect::<Vec<_>>().join("  ")
+    }
+}
+
+impl MetricsRendererTraining for Lines {
+    fn update_train(&mut self, state: MetricState) {
+        self.keep(state);
+    }
+
+    fn update_valid(&mut self, _state: MetricState) {}
+
+    fn render_train(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
+        let (step, total) = (
+            item.global_progress.items_processed,
+            item.global_progress.items_total,
+        );
+        let first = *self.first.get_or_insert(step);
+        if step % self.every != 0 && step != total && step != first {
+            return;
+        }
+        let per_step_s = self.begin.elapsed().as_secs_f64() / (step - first + 1) as f64;
+        let left_s = per_step_s * (total - step) as f64;
+        println!(
+            "step {step:>6}/{total}  {}  {} left",
+            self.line(),
+            indicatif::HumanDuration(std::time::Duration::from_secs_f64(left_s)),
+        );
+    }
+
+    fn render_valid(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {}
+}
+
+impl MetricsRendererEvaluation for Lines {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+
+    fn render_test(&mut self, _item: EvaluationProgress, _indicators: Vec<ProgressType>) {}
+}
+
+impl MetricsRenderer for Lines {
+    fn manual_close(&mut self) {}
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        self.names.insert(definition.metric_id, definition.name);
+    }
+}

@@ -1,0 +1,97 @@
+//! Everything that going on exactly takes, to a checkpoint and back.
+
+use std::collections::HashMap;
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
+use burn::tensor::backend::Backend;
+use darkhorse_backends::adamw::Moments;
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::AdamWState;
+use super::window::LoadWindow;
+use crate::checkpoint::{self, Checkpoint, CheckpointError, NamedTensor, Run};
+use crate::data::Position;
+
+/// File of the weights in a checkpoint.
+pub const MODEL_FILE: &str = "model.safetensors";
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const STATE_FILE: &str = "state.json";
+
+/// What a run knows beside its tensors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Updates that the optimizer did.
+    pub optimizer_time: u64,
+    /// Where the data stream stands.
+    pub position: Position,
+    /// Expert loads of the last steps.
+    pub window: LoadWindow,
+}
+
+/// Writes a checkpoint: weights, optimizer moments under the names of their parameters, and `state`.
+///
+/// # Errors
+///
+/// What the disk says; earlier checkpoints stay intact.
+pub fn save<B: Backend, M: Module<B>, I: Backend>(
+    run: &Run,
+    model: &M,
+    optimizer: &AdamWState<I>,
+    state: &RunState,
+) -> Result<Checkpoint, CheckpointError> {
+    let names = checkpoint::param_names(model);
+    let mut moments: Vec<NamedTensor<'static>> = Vec::new();
+    for (id, pair) in &optimizer.moments {
+        let name = &names[id];
+        moments.push(NamedTensor::new(format!("{name}.exp_avg"), pair.first.clone()));
+        moments.push(NamedTensor::new(format!("{name}.exp_avg_sq"), pair.second.clone()));
+    }
+    moments.sort_by(|left, right| left.name.cmp(&right.name));
+    run.save(state.step, |writer| {
+        writer.tensors(MODEL_FILE, checkpoint::collect(model))?;
+        writer.tensors(OPTIMIZER_FILE, moments)?;
+        writer.json(STATE_FILE, state)
+    })
+}
+
+/// Reads what [`save`] wrote; `model` says which parameters there are.
+///
+/// # Errors
+///
+/// A damaged file, or one of another model.
+pub fn restore<B: Backend, M: Module<B>, I: Backend>(
+    checkpoint: &Checkpoint,
+    model: M,
+    device: &I::Device,
+) -> Result<(M, AdamWState<I>, RunState), CheckpointError> {
+    checkpoint.verify()?;
+    let state: RunState = checkpoint.json(STATE_FILE)?;
+    let model = checkpoint::apply(model, &checkpoint.tensors(MODEL_FILE)?)?;
+    let file = checkpoint.tensors(OPTIMIZER_FILE)?;
+    let read = |name: String| -> Result<Option<Tensor<I, 1>>, CheckpointError> {
+        if file.shape(&name).is_none() {
+            return Ok(None);
+        }
+        let data: TensorData = file.data(&name)?;
+        Ok(Some(Tensor::from_data(data, device)))
+    };
+    let mut moments = HashMap::new();
+    for (id, name) in checkpoint::param_names(&model) {
+        let first = read(format!("{name}.exp_avg"))?;
+        let second = read(format!("{name}.exp_avg_sq"))?;
+        if let (Some(first), Some(second)) = (first, second) {
+            moments.insert(id, Moments { first, second });
+        }
+    }
+    let optimizer = AdamWState {
+        time: state.optimizer_time,
+        moments,
+        gradient_norm: 0.0,
+    };
+    Ok((model, optimizer, state))
+}

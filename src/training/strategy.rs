@@ -1,0 +1,298 @@
+//! The loop around the learner: step by step, with checkpoints that resume exactly.
+//!
+//! burn-train's own loop counts epochs, drops left-over micro-batches and keeps no data position; this
+//! one counts optimizer steps.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use burn::data::dataloader::{DataLoaderIterator, Progress};
+use burn::module::AutodiffModule;
+use burn::optim::GradientsAccumulator;
+use burn_train::{
+    EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
+    TrainingItem, ValidLoader,
+};
+
+use super::batch::MicroBatch;
+use super::error::TrainingError;
+use super::evaluate::{self, BatchEvaluation};
+use super::feed::{TrainFeed, ValidFeed};
+use super::ledger::Deferred;
+use super::state::{self, RunState};
+use super::trainee::{StepLosses, StepReport, Trainee, TrainableMixer, TrainableRouter, TrainingBackend};
+use super::{AdamW, Schedule, TrainingConfig};
+use crate::checkpoint::Run;
+use crate::data::{Corpus, Tags};
+use crate::model::routing::domain::DomainConfig;
+use crate::telemetry::{EnergyMeter, EvalRecord, Journal, Record, StepRecord};
+
+/// burn-train's components for our model, optimizer and schedule.
+pub type Components<B, M, R> = LearningComponentsMarker<B, Schedule, Trainee<B, M, R>, AdamW<B>>;
+
+/// What the loop needs beside the learner.
+#[derive(Debug)]
+pub struct Session<B: TrainingBackend> {
+    /// How to train.
+    pub config: TrainingConfig,
+    /// How domains assist the router.
+    pub domains: DomainConfig,
+    /// The run's folder.
+    pub run: Run,
+    /// Its metrics.
+    pub journal: Journal,
+    /// The learner's optimizer.
+    pub optimizer: AdamW<B>,
+    /// The learner's training data.
+    pub train: TrainFeed,
+    /// The training text, to name documents.
+    pub corpus: Arc<Corpus>,
+    /// The validation data.
+    pub valid: ValidFeed,
+    /// How far the run is.
+    pub state: RunState,
+    /// Energy drawn, where it can be read.
+    pub meter: Option<Box<dyn EnergyMeter>>,
+}
+
+/// The loop, as burn-train's strategy.
+#[derive(Debug)]
+pub struct Stepwise<B: TrainingBackend> {
+    session: Mutex<Session<B>>,
+    outcome: Mutex<Result<(), TrainingError>>,
+}
+
+impl<B: TrainingBackend> Stepwise<B> {
+    /// Wraps a session.
+    pub fn new(session: Session<B>) -> Self {
+        Self {
+            session: Mutex::new(session),
+            outcome: Mutex::new(Ok(())),
+        }
+    }
+
+    /// How the loop ended, asked once.
+    ///
+    /// # Errors
+    ///
+    /// What ended it early.
+    pub fn outcome(&self) -> Result<(), TrainingError> {
+        std::mem::replace(&mut lock(&self.outcome), Ok(()))
+    }
+
+    /// The session, after or before the loop.
+    pub fn session(&self) -> MutexGuard<'_, Session<B>> {
+        lock(&self.session)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B, M, R> SupervisedLearningStrategy<Components<B, M, R>> for Stepwise<B>
+where
+    B: TrainingBackend,
+    M: TrainableMixer<B>,
+    R: TrainableRouter<B>,
+{
+    fn fit(
+        &self,
+        components: TrainingComponents<Components<B, M, R>>,
+        mut learner: Learner<Components<B, M, R>>,
+        train: TrainLoader<Components<B, M, R>>,
+        _valid: ValidLoader<Components<B, M, R>>,
+        _starting_epoch: usize,
+    ) -> (
+        Trainee<B, M, R>,
+        SupervisedTrainingEventProcessor<Components<B, M, R>>,
+    ) {
+        let mut processor = components.event_processor;
+        let mut session = self.session();
+        let mut batches = train.iter();
+        let outcome = loop {
+            if session.state.step == session.config.steps {
+                break Ok(());
+            }
+            if components.interrupter.should_stop() {
+                break session.save(&learner);
+            }
+            if let Err(error) = session.advance(&mut learner, &mut *batches, &mut processor) {
+                break Err(error);
+            }
+        };
+        *lock(&self.outcome) = outcome;
+        (learner.model(), processor)
+    }
+}
+
+impl<B: TrainingBackend> Session<B> {
+    /// One optimizer step, and what is due after it.
+    fn advance<M, R>(
+        &mut self,
+        learner: &mut Learner<Components<B, M, R>>,
+        batches: &mut dyn DataLoaderIterator<MicroBatch>,
+        processor: &mut SupervisedTrainingEventProcessor<Components<B, M, R>>,
+    ) -> Result<(), TrainingError>
+    where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        let record = self.train_step(learner, batches)?;
+        let step = record.step;
+        self.report::<M, R>(&record, learner.lr_current(), processor);
+        self.journal.append(&Record::Step(record))?;
+
+        let last = step == self.config.steps;
+        let due = |every: u64| every > 0 && step.is_multiple_of(every);
+        if due(self.config.eval_every) && !last {
+            let evaluation = self.evaluate(learner, processor)?;
+            self.journal.append(&Record::Eval(evaluation))?;
+        }
+        if due(self.config.checkpoint_every) || last {
+            self.save(learner)?;
+        }
+        Ok(())
+    }
+
+    fn train_step<M, R>(
+        &mut self,
+        learner: &mut Learner<Components<B, M, R>>,
+        batches: &mut dyn DataLoaderIterator<MicroBatch>,
+    ) -> Result<StepRecord, TrainingError>
+    where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        let begin = Instant::now();
+        let mut accumulator = GradientsAccumulator::new();
+        let mut pending = Vec::new();
+        let mut documents = Vec::new();
+        for _ in 0..self.config.accumulation {
+            let Some(batch) = batches.next() else {
+                return Err(match self.train.take_error() {
+                    Some(error) => error.into(),
+                    None => self.not_finite(StepLosses::default(), &[]),
+                });
+            };
+            documents.extend(batch.rows.documents.iter().flatten().copied());
+            let output = learner.train_step(batch);
+            accumulator.accumulate(&learner.model(), output.grads);
+            pending.push(output.item);
+        }
+        let mut losses = StepLosses::default();
+        for report in pending {
+            losses.add(report.get().losses);
+        }
+        if !losses.is_finite() {
+            return Err(self.not_finite(losses, &documents));
+        }
+        learner.lr_step();
+        learner.optimizer_step(accumulator.grads());
+
+        let balance = learner.model().ledger().report();
+        let max_vio_batch = balance.max_violation();
+        let expert_loads = balance.loads.clone();
+        self.state.window.push(balance);
+        self.state.step += 1;
+        self.state.tokens += self.config.tokens_per_step();
+        let duration_s = begin.elapsed().as_secs_f64();
+        Ok(StepRecord {
+            step: self.state.step,
+            tokens: self.state.tokens,
+            loss: losses.next_token,
+            mtp_loss: (!learner.model().model.mtp.is_empty()).then_some(losses.mtp),
+            aux_loss: (self.config.seq_aux_alpha > 0.0)
+                .then_some(losses.balance * self.config.seq_aux_alpha),
+            lr: learner.lr_current(),
+            grad_norm: self.optimizer.state().gradient_norm,
+            max_vio_batch,
+            max_vio_global: self.state.window.max_violation(),
+            tokens_per_s: self.config.tokens_per_step() as f64 / duration_s,
+            duration_s,
+            energy_j: self.meter.as_mut().and_then(|meter| meter.lap_j()),
+            expert_loads,
+        })
+    }
+
+    fn not_finite(&self, losses: StepLosses, documents: &[usize]) -> TrainingError {
+        let origins = documents.iter().filter_map(|&number| self.corpus.origin(number).ok());
+        TrainingError::NotFinite {
+            step: self.state.step + 1,
+            next_token: losses.next_token,
+            mtp: losses.mtp,
+            documents: origins.collect(),
+        }
+    }
+
+    fn report<M, R>(
+        &self,
+        record: &StepRecord,
+        lr: f64,
+        processor: &mut SupervisedTrainingEventProcessor<Components<B, M, R>>,
+    ) where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        let report = StepReport {
+            losses: StepLosses {
+                next_token: record.loss,
+                mtp: record.mtp_loss.unwrap_or(0.0),
+                balance: record.aux_loss.unwrap_or(0.0),
+            },
+            gradient_norm: record.grad_norm,
+            max_violation: record.max_vio_global.unwrap_or(0.0),
+            tokens_per_s: record.tokens_per_s,
+        };
+        let progress = Progress::new(record.step as usize, self.config.steps as usize);
+        processor.process_train(LearnerEvent::ProcessedItem(TrainingItem::new(
+            Deferred::Ready(report),
+            progress.clone(),
+            progress,
+            Some(record.step as usize),
+            Some(lr),
+        )));
+    }
+
+    fn evaluate<M, R>(
+        &self,
+        learner: &Learner<Components<B, M, R>>,
+        processor: &mut SupervisedTrainingEventProcessor<Components<B, M, R>>,
+    ) -> Result<EvalRecord, TrainingError>
+    where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        let model = learner.model().valid().model;
+        let mut sum: Option<BatchEvaluation> = None;
+        for rows in self.valid.pass(Tags::Given) {
+            evaluate::merge(&mut sum, evaluate::evaluate_batch(&model, &rows?));
+        }
+        let step = self.state.step;
+        if let Some(sum) = &sum {
+            let progress = Progress::new(step as usize, self.config.steps as usize);
+            processor.process_valid(LearnerEvent::ProcessedItem(TrainingItem::new(
+                sum.clone(),
+                progress.clone(),
+                progress,
+                Some(step as usize),
+                None,
+            )));
+        }
+        Ok(evaluate::record(step, sum.as_ref(), None, &self.domains))
+    }
+
+    /// Writes a checkpoint of this moment.
+    fn save<M, R>(&mut self, learner: &Learner<Components<B, M, R>>) -> Result<(), TrainingError>
+    where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        let optimizer = self.optimizer.state();
+        self.state.optimizer_time = optimizer.time;
+        self.state.position = self.train.position();
+        state::save(&self.run, &learner.model().model, &optimizer, &self.state)?;
+        Ok(())
+    }
+}

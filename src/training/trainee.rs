@@ -1,0 +1,259 @@
+//! The learner's model: a language model that knows how it is trained.
+
+use burn::module::{AutodiffModule, Module};
+use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use darkhorse_backends::Ops;
+
+use super::TrainingConfig;
+use super::batch::MicroBatch;
+use super::evaluate::{BatchEvaluation, evaluate_batch};
+use super::ledger::{BalanceReport, Deferred, Ledger};
+use super::loss::{self, Losses, Weights};
+use crate::data::PackedBatch;
+use crate::model::CausalLm;
+use crate::model::mixer::{Mixer, TokenMixer};
+use crate::model::routing::domain::DomainConfig;
+use crate::model::routing::stats::{self, LoadCounts};
+use crate::model::routing::{Route, Router, balance};
+
+/// A backend that trains: with gradients, and our operations on both sides of them.
+pub trait TrainingBackend: AutodiffBackend<InnerBackend: Ops> + Ops {}
+
+impl<B: AutodiffBackend<InnerBackend: Ops> + Ops> TrainingBackend for B {}
+
+/// A mixer that trains: with gradients, and a form without them for evaluation.
+pub trait TrainableMixer<B: TrainingBackend>:
+    TokenMixer<B> + AutodiffModule<B, InnerModule: TokenMixer<B::InnerBackend>> + 'static
+{
+}
+
+impl<B, M> TrainableMixer<B> for M
+where
+    B: TrainingBackend,
+    M: TokenMixer<B> + AutodiffModule<B, InnerModule: TokenMixer<B::InnerBackend>> + 'static,
+{
+}
+
+/// A router that trains: with gradients, and a form without them for evaluation.
+pub trait TrainableRouter<B: TrainingBackend>:
+    Route<B> + AutodiffModule<B, InnerModule: Route<B::InnerBackend>> + 'static
+{
+}
+
+impl<B, R> TrainableRouter<B> for R
+where
+    B: TrainingBackend,
+    R: Route<B> + AutodiffModule<B, InnerModule: Route<B::InnerBackend>> + 'static,
+{
+}
+
+/// A [`CausalLm`] in burn-train's learner.
+#[derive(Module, Debug)]
+pub struct Trainee<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
+    /// The model.
+    pub model: CausalLm<B, M, R>,
+    #[module(skip)]
+    config: TrainingConfig,
+    #[module(skip)]
+    domains: DomainConfig,
+    #[module(skip)]
+    ledger: Ledger,
+}
+
+impl<B: Backend, M: Module<B>, R: Module<B>> Trainee<B, M, R> {
+    /// Prepares a model for training.
+    pub fn new(model: CausalLm<B, M, R>, config: TrainingConfig, domains: DomainConfig) -> Self {
+        Self {
+            model,
+            config,
+            domains,
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// Where counts wait for the optimizer step; shared with every clone.
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.clone()
+    }
+}
+
+/// Losses of a micro-batch, each divided by its total over the optimizer step: their sums over the
+/// micro-batches are means per token.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StepLosses {
+    /// Next token, in nats.
+    pub next_token: f64,
+    /// Multi-token prediction, in nats.
+    pub mtp: f64,
+    /// Sequence-wise balance.
+    pub balance: f64,
+}
+
+impl StepLosses {
+    /// Sum with another micro-batch of the same step.
+    pub fn add(&mut self, other: Self) {
+        self.next_token += other.next_token;
+        self.mtp += other.mtp;
+        self.balance += other.balance;
+    }
+
+    /// Whether every part is a number.
+    pub fn is_finite(&self) -> bool {
+        self.next_token.is_finite() && self.mtp.is_finite() && self.balance.is_finite()
+    }
+}
+
+impl ItemLazy for Deferred<StepReport> {
+    type ItemSync = StepReport;
+
+    fn sync(self) -> StepReport {
+        self.get()
+    }
+}
+
+/// What a training step tells the learner's metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StepReport {
+    /// The parts of the loss.
+    pub losses: StepLosses,
+    /// Global norm of the gradients before the clip.
+    pub gradient_norm: f64,
+    /// Worst overload of an expert over all layers.
+    pub max_violation: f64,
+    /// Trained tokens per second.
+    pub tokens_per_s: f64,
+}
+
+fn read_losses<B: Ops>(losses: &Losses<B>) -> Deferred<StepReport> {
+    let parts = vec![
+        losses.next_token.clone(),
+        losses.mtp.clone(),
+        losses.balance.clone(),
+    ];
+    let parts = Tensor::cat(parts, 0).detach();
+    Deferred::new(move || {
+        let parts: Vec<f64> = parts.into_data().iter::<f64>().collect();
+        StepReport {
+            losses: StepLosses {
+                next_token: parts[0],
+                mtp: parts[1],
+                balance: parts[2],
+            },
+            ..Default::default()
+        }
+    })
+}
+
+impl<B, M, R> Trainee<B, M, R>
+where
+    B: TrainingBackend,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    fn record_loads(&self, batch: &MicroBatch, losses: &Losses<B>) {
+        let device = self.model.embed_tokens.device();
+        let counts = losses.routings.iter().map(|(depth, routing)| {
+            let [_, experts] = routing.scores.dims();
+            let tags = loss::count_tags::<B>(batch, *depth, &device);
+            let counts = stats::count(routing.indices.clone(), tags, experts).inner();
+            Deferred::new(move || {
+                let values: Vec<f32> = counts.into_data().iter::<f32>().collect();
+                LoadCounts::from_values(&values, experts)
+            })
+        });
+        self.ledger.record(batch.step, counts.collect());
+    }
+
+    /// Moves the balance bias of every router by what the whole step counted.
+    fn rebalance(mut self) -> Self {
+        let (step, counts) = self.ledger.take();
+        let speed = self.config.bias_speed_at(step);
+        let mut report = BalanceReport::default();
+        let domains = &self.domains;
+        self.model = self.model.map_routers(|layer, router| {
+            let counts = &counts[layer];
+            let load = counts.total();
+            let target = balance::target_load(counts, domains);
+            let moved = match router.balance_bias() {
+                Some(bias) if speed > 0.0 => {
+                    let device = bias.device();
+                    let mut values: Vec<f32> = bias.into_data().iter::<f32>().collect();
+                    balance::rebalance(&mut values, &load, &target, speed);
+                    let len = values.len();
+                    let data = TensorData::new(values, [len]);
+                    router.with_balance_bias(Tensor::from_data(data, &device))
+                }
+                _ => router,
+            };
+            report.loads.push(load);
+            report.targets.push(target);
+            moved
+        });
+        self.ledger.publish(report);
+        self
+    }
+}
+
+impl<B, M, R> TrainStep for Trainee<B, M, R>
+where
+    B: TrainingBackend,
+    M: TrainableMixer<B>,
+    R: TrainableRouter<B>,
+{
+    type Input = MicroBatch;
+    type Output = Deferred<StepReport>;
+
+    fn step(&self, batch: MicroBatch) -> TrainOutput<Deferred<StepReport>> {
+        let weights = Weights {
+            mtp: self.config.mtp_weight_at(batch.step),
+            balance: self.config.seq_aux_alpha,
+        };
+        let losses = loss::loss(&self.model, &batch, weights);
+        self.record_loads(&batch, &losses);
+        let report = read_losses(&losses);
+        TrainOutput::new(self, losses.total.backward(), report)
+    }
+
+    fn optimize<B2, O>(self, optim: &mut O, lr: f64, grads: GradientsParams) -> Self
+    where
+        B2: AutodiffBackend,
+        O: Optimizer<Self, B2>,
+        Self: AutodiffModule<B2>,
+    {
+        optim.step(lr, self, grads).rebalance()
+    }
+
+    fn optimize_multi<B2, O>(self, optim: &mut O, lr: f64, grads: MultiGradientsParams) -> Self
+    where
+        B2: AutodiffBackend,
+        O: Optimizer<Self, B2>,
+        Self: AutodiffModule<B2>,
+    {
+        optim.step_multi(lr, self, grads).rebalance()
+    }
+}
+
+impl ItemLazy for BatchEvaluation {
+    type ItemSync = Self;
+
+    fn sync(self) -> Self {
+        self
+    }
+}
+
+impl<B, M, R> InferenceStep for Trainee<B, M, R>
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    type Input = PackedBatch;
+    type Output = BatchEvaluation;
+
+    fn step(&self, rows: PackedBatch) -> BatchEvaluation {
+        evaluate_batch(&self.model, &rows)
+    }
+}

@@ -1,0 +1,135 @@
+//! A position sees the past of its own document and nothing else, however it is computed.
+
+mod support;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use darkhorse_backends::attention::AttentionMask;
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::model::{CausalLm, Sequences};
+use support::small_config;
+
+type B = Selected;
+
+const MODES: [DomainMode; 3] = [DomainMode::Off, DomainMode::Soft, DomainMode::Hard];
+
+fn matrix(rows: &[&[i32]]) -> Tensor<B, 2, Int> {
+    let shape = [rows.len(), rows[0].len()];
+    Tensor::from_data(TensorData::new(rows.concat(), shape), &Default::default())
+}
+
+fn tagged(ids: &[i32], domain: Domain) -> Sequences<B> {
+    let tags = vec![domain.index() as i32; ids.len()];
+    Sequences {
+        tags: Some(Tensor::from_data(
+            TensorData::new(tags, [ids.len()]),
+            &Default::default(),
+        )),
+        ..Sequences::plain(matrix(&[ids]))
+    }
+}
+
+fn values(tensor: Tensor<B, 3>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    left.iter().zip(right).map(|(l, r)| (l - r).abs()).fold(0.0, f32::max)
+}
+
+fn ids(len: usize) -> Vec<i32> {
+    (0..len as i32).map(|i| (i * 31 + 7) % 97).collect()
+}
+
+#[test]
+fn changing_a_token_leaves_the_logits_before_it_unchanged() {
+    for mode in MODES {
+        let model = CausalLm::<B>::init(&small_config(mode), 1, &Default::default());
+        let original = ids(20);
+        let mut changed = original.clone();
+        changed[11] = 3;
+
+        let before = values(model.forward(&tagged(&original, Domain::Code)));
+        let after = values(model.forward(&tagged(&changed, Domain::Code)));
+
+        assert_eq!(before[..11 * 97], after[..11 * 97], "{mode:?}");
+        assert!(largest_difference(&before[11 * 97..], &after[11 * 97..]) > 0.1);
+    }
+}
+
+#[test]
+fn prefill_and_decode_equal_the_full_forward() {
+    for mode in MODES {
+        let model = CausalLm::<B>::init(&small_config(mode), 2, &Default::default());
+        let ids = ids(40);
+        let full = values(model.forward(&tagged(&ids, Domain::Legal)));
+
+        let mut cache = model.empty_cache();
+        let mut stepwise = Vec::new();
+        // a prefill, a chunk, then token by token
+        for range in [0..17, 17..25].into_iter().chain((25..40).map(|i| i..i + 1)) {
+            let mut input = tagged(&ids[range.clone()], Domain::Legal);
+            input.positions = input.positions + range.start as i64;
+            let hidden = model.extend(&input, &mut cache);
+            stepwise.extend(values(model.logits(hidden.states)));
+        }
+
+        assert_eq!(cache.len(), 40);
+        let difference = largest_difference(&full, &stepwise);
+        assert!(difference < 1e-4, "{mode:?}: {difference}");
+    }
+}
+
+#[test]
+fn packed_documents_give_the_logits_of_the_same_documents_alone() {
+    for mode in MODES {
+        let model = CausalLm::<B>::init(&small_config(mode), 3, &Default::default());
+        let (first, second) = (ids(13), ids(24)[5..].to_vec());
+        let packed = [first.clone(), second.clone()].concat();
+        let count = |len: usize| (0..len as i32).collect::<Vec<_>>();
+        let segments = [vec![0; first.len()], vec![1; second.len()]].concat();
+        let positions = [count(first.len()), count(second.len())].concat();
+        let mut input = tagged(&packed, Domain::Physics);
+        input.mask = AttentionMask::Documents(matrix(&[&segments]));
+        input.positions = matrix(&[&positions]);
+
+        let together = values(model.forward(&input));
+        let alone = [
+            values(model.forward(&tagged(&first, Domain::Physics))),
+            values(model.forward(&tagged(&second, Domain::Physics))),
+        ]
+        .concat();
+
+        let difference = largest_difference(&together, &alone);
+        assert!(difference < 1e-4, "{mode:?}: {difference}");
+    }
+}
+
+#[test]
+fn a_tag_changes_the_choice_of_experts_in_every_mode_but_off() {
+    for mode in MODES {
+        let model = CausalLm::<B>::init(&small_config(mode), 4, &Default::default());
+        let as_code = values(model.forward(&tagged(&ids(20), Domain::Code)));
+        let as_law = values(model.forward(&tagged(&ids(20), Domain::Legal)));
+        assert_eq!(as_code == as_law, mode == DomainMode::Off, "{mode:?}");
+    }
+}
+
+#[test]
+fn mtp_states_do_not_look_past_the_token_they_are_given() {
+    let model = CausalLm::<B>::init(&small_config(DomainMode::Off), 5, &Default::default());
+    let further = |ids: &[i32]| {
+        let input = tagged(ids, Domain::Code);
+        let hidden = model.hidden(&input);
+        values(model.predict_further(0, hidden.states, &input).states)
+    };
+    let original = ids(20);
+    let mut changed = original.clone();
+    changed[11] = 3;
+    let (before, after) = (further(&original), further(&changed));
+    // position 10 is given token 11, position 9 is not
+    assert_eq!(before[..10 * 32], after[..10 * 32]);
+    assert!(largest_difference(&before[10 * 32..11 * 32], &after[10 * 32..11 * 32]) > 1e-3);
+}
