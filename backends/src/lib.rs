@@ -9,8 +9,12 @@
 
 pub mod adamw;
 pub mod attention;
+mod autodiff;
 pub mod cross_entropy;
 pub mod experts;
+#[cfg(feature = "flex")]
+mod flex;
+mod joined;
 pub mod linear;
 pub mod norm;
 mod ops;

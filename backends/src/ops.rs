@@ -20,6 +20,16 @@ pub trait Ops: Backend {
         linear::reference::linear(input, weight)
     }
 
+    /// Gradients of [`linear`](Self::linear): `dX = dY W^T` and `dW = X^T dY`, of those needed.
+    fn linear_backward(
+        input: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+        needed: [bool; 2],
+    ) -> [Option<Tensor<Self, 2>>; 2] {
+        linear::backward::linear_backward(input, weight, grad, needed)
+    }
+
     /// Root-mean-square normalization over the last dimension, `x / sqrt(mean(x^2) + eps) * weight`.
     ///
     /// # Shapes
@@ -27,6 +37,16 @@ pub trait Ops: Backend {
     /// - input, output: `[tokens, width]`, weight: `[width]`
     fn rms_norm(input: Tensor<Self, 2>, weight: Tensor<Self, 1>, eps: f64) -> Tensor<Self, 2> {
         norm::reference::rms_norm(input, weight, eps)
+    }
+
+    /// Gradients of [`rms_norm`](Self::rms_norm): of the input and of the weight.
+    fn rms_norm_backward(
+        input: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        eps: f64,
+        grad: Tensor<Self, 2>,
+    ) -> (Tensor<Self, 2>, Tensor<Self, 1>) {
+        norm::backward::rms_norm_backward(input, weight, eps, grad)
     }
 
     /// Gated activation, `silu(gate) * up`.
@@ -38,7 +58,18 @@ pub trait Ops: Backend {
         swiglu::reference::swiglu(gate, up)
     }
 
+    /// Gradients of [`swiglu`](Self::swiglu): of the gate and of the other.
+    fn swiglu_backward(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+    ) -> [Tensor<Self, 2>; 2] {
+        swiglu::backward::swiglu_backward(gate, up, grad)
+    }
+
     /// Rotary position embedding on interleaved pairs `(0, 1), (2, 3), ...` of the last dimension.
+    ///
+    /// The angles are constants: no gradient reaches `cos` and `sin`.
     ///
     /// # Shapes
     ///
@@ -62,6 +93,25 @@ pub trait Ops: Backend {
         scale: f64,
     ) -> Tensor<Self, 4> {
         attention::reference::attention(query, key, value, mask, scale)
+    }
+
+    /// [`attention`](Self::attention), with what its gradients need.
+    fn attention_saving(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> attention::Saved<Self> {
+        attention::backward::attention_saving(query, key, value, mask, scale)
+    }
+
+    /// Gradients of [`attention`](Self::attention): of query, key and value.
+    fn attention_backward(
+        saved: attention::Saved<Self>,
+        grad: Tensor<Self, 4>,
+    ) -> [Tensor<Self, 4>; 3] {
+        attention::backward::attention_backward(saved, grad)
     }
 
     /// Indices of the `k` largest entries of every row, largest first; of equals, the lowest index.
@@ -89,6 +139,25 @@ pub trait Ops: Backend {
         experts::grouped::experts(input, projections, indices, weights)
     }
 
+    /// [`experts`](Self::experts), with what its gradients need.
+    fn experts_saving(
+        input: Tensor<Self, 2>,
+        projections: experts::Projections<Self>,
+        indices: Tensor<Self, 2, Int>,
+        weights: Tensor<Self, 2>,
+    ) -> (Tensor<Self, 2>, experts::Saved<Self>) {
+        experts::grouped::experts_saving(input, projections, indices, weights)
+    }
+
+    /// Gradients of [`experts`](Self::experts), of those needed.
+    fn experts_backward(
+        saved: experts::Saved<Self>,
+        grad: Tensor<Self, 2>,
+        needed: experts::Needed,
+    ) -> experts::Gradients<Self> {
+        experts::grouped::experts_backward(saved, grad, needed)
+    }
+
     /// Negative log-likelihood of every target, `logsumexp(logits_t) - logits_t[target_t]`, in f32.
     ///
     /// # Shapes
@@ -96,6 +165,24 @@ pub trait Ops: Backend {
     /// - logits: `[tokens, vocab]`, targets: `[tokens]`, output: `[tokens]`
     fn cross_entropy(logits: Tensor<Self, 2>, targets: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
         cross_entropy::reference::cross_entropy(logits, targets)
+    }
+
+    /// [`cross_entropy`](Self::cross_entropy), and `logsumexp` of every row in f32, `[tokens]`.
+    fn cross_entropy_saving(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+    ) -> (Tensor<Self, 1>, Tensor<Self, 1>) {
+        cross_entropy::backward::cross_entropy_saving(logits, targets)
+    }
+
+    /// Gradient of [`cross_entropy`](Self::cross_entropy): `dy_t (softmax(logits_t) - onehot(target_t))`.
+    fn cross_entropy_backward(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+        log_sum_exp: Tensor<Self, 1>,
+        grad: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2> {
+        cross_entropy::backward::cross_entropy_backward(logits, targets, log_sum_exp, grad)
     }
 
     /// One AdamW update of a flattened parameter. Not differentiable.
@@ -111,17 +198,4 @@ pub trait Ops: Backend {
     ) -> (Tensor<Self, 1>, Moments<Self>) {
         adamw::reference::adamw(parameter, gradient, moments, step)
     }
-}
-
-mod backends {
-    //! Every backend of burn 0.21 joins.
-
-    use super::Ops;
-    use burn::backend::Autodiff;
-    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-
-    impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {}
-
-    #[cfg(feature = "flex")]
-    impl Ops for burn_flex::Flex {}
 }

@@ -1,17 +1,36 @@
-//! The backend that the cargo features chose. All `#[cfg(feature)]` of the choice stands here.
+//! The backend that the cargo features chose, and its devices. All `#[cfg(feature)]` of the choice stands here.
 //!
 //! With more than one feature the most specific wins: `cuda`, `metal`, `vulkan`, `wgpu`, `tch`, `flex`.
 //! With none there is no [`Selected`], and only the binary and the examples miss it.
+
+use std::fmt;
 
 #[cfg(feature = "cuda")]
 mod chosen {
     pub(super) type Backend = burn_cuda::Cuda;
     pub(super) const NAME: &str = "cuda";
+    pub(super) const DEVICES: &str = "`cuda` and `cuda:<index>`";
+
+    pub(super) fn device(kind: &str, index: Option<usize>) -> Option<burn_cuda::CudaDevice> {
+        matches!(kind, "cuda" | "gpu").then(|| burn_cuda::CudaDevice::new(index.unwrap_or(0)))
+    }
+
+    pub(super) fn is_host(_: &burn_cuda::CudaDevice) -> bool {
+        false
+    }
 }
 
 #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
 mod chosen {
+    use burn_wgpu::WgpuDevice;
+
+    #[cfg(feature = "metal")]
+    pub(super) type Backend = burn_wgpu::Metal;
+    #[cfg(all(feature = "vulkan", not(feature = "metal")))]
+    pub(super) type Backend = burn_wgpu::Vulkan;
+    #[cfg(not(any(feature = "vulkan", feature = "metal")))]
     pub(super) type Backend = burn_wgpu::Wgpu;
+
     pub(super) const NAME: &str = if cfg!(feature = "metal") {
         "metal"
     } else if cfg!(feature = "vulkan") {
@@ -19,26 +38,274 @@ mod chosen {
     } else {
         "wgpu"
     };
+    pub(super) const DEVICES: &str = "`gpu`, `gpu:<index>` (discrete), `integrated:<index>`, \
+        `virtual:<index>`, `cpu`, and the name of the backend for the best of them";
+
+    pub(super) fn device(kind: &str, index: Option<usize>) -> Option<WgpuDevice> {
+        match (kind, index) {
+            ("gpu", None) => Some(WgpuDevice::DefaultDevice),
+            ("gpu", Some(index)) => Some(WgpuDevice::DiscreteGpu(index)),
+            ("integrated", index) => Some(WgpuDevice::IntegratedGpu(index.unwrap_or(0))),
+            ("virtual", index) => Some(WgpuDevice::VirtualGpu(index.unwrap_or(0))),
+            ("cpu", None) => Some(WgpuDevice::Cpu),
+            (kind, None | Some(0)) if kind == NAME => Some(WgpuDevice::DefaultDevice),
+            (kind, Some(index)) if kind == NAME => Some(WgpuDevice::DiscreteGpu(index)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_host(device: &WgpuDevice) -> bool {
+        *device == WgpuDevice::Cpu
+    }
 }
 
 #[cfg(all(feature = "tch", not(any(feature = "cuda", feature = "wgpu"))))]
 mod chosen {
+    use burn_tch::LibTorchDevice;
+
     pub(super) type Backend = burn_tch::LibTorch;
     pub(super) const NAME: &str = "tch";
+    pub(super) const DEVICES: &str = "`cpu`, `cuda`, `cuda:<index>` and `mps`";
+
+    pub(super) fn device(kind: &str, index: Option<usize>) -> Option<LibTorchDevice> {
+        match (kind, index) {
+            ("cpu" | "tch", None) => Some(LibTorchDevice::Cpu),
+            ("cuda" | "gpu", index) => Some(LibTorchDevice::Cuda(index.unwrap_or(0))),
+            ("mps", None) => Some(LibTorchDevice::Mps),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_host(device: &LibTorchDevice) -> bool {
+        *device == LibTorchDevice::Cpu
+    }
 }
 
-#[cfg(all(feature = "flex", not(any(feature = "cuda", feature = "wgpu", feature = "tch"))))]
+#[cfg(all(
+    feature = "flex",
+    not(any(feature = "cuda", feature = "wgpu", feature = "tch"))
+))]
 mod chosen {
+    use burn_flex::FlexDevice;
+
     pub(super) type Backend = burn_flex::Flex;
     pub(super) const NAME: &str = "flex";
+    pub(super) const DEVICES: &str = "`cpu`";
+
+    pub(super) fn device(kind: &str, index: Option<usize>) -> Option<FlexDevice> {
+        (matches!(kind, "cpu" | "flex") && index.is_none()).then_some(FlexDevice)
+    }
+
+    pub(super) fn is_host(_: &FlexDevice) -> bool {
+        true
+    }
 }
 
-/// The selected backend.
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "tch"))]
-pub type Selected = chosen::Backend;
+/// A device that the compiled backend does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownDevice {
+    /// What was asked for.
+    pub asked: String,
+    /// Name of the backend.
+    pub backend: &'static str,
+    /// What it offers.
+    pub offered: &'static str,
+}
 
-/// Name of the feature that [`Selected`] comes from.
+impl fmt::Display for UnknownDevice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            asked,
+            backend,
+            offered,
+        } = self;
+        write!(
+            out,
+            "`{asked}` is no device of the compiled backend `{backend}`, expected {offered}"
+        )
+    }
+}
+
+impl std::error::Error for UnknownDevice {}
+
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "tch"))]
-pub fn name() -> &'static str {
-    chosen::NAME
+pub use selected::{
+    Device, Selected, default_device, default_dtype, device, device_memory_bytes, devices, name,
+    notice,
+};
+
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "tch"))]
+mod selected {
+    use burn::tensor::backend::BackendTypes;
+    use burn::tensor::{DType, Element};
+
+    use super::{UnknownDevice, chosen};
+
+    /// The selected backend.
+    pub type Selected = chosen::Backend;
+
+    /// A device of the selected backend.
+    pub type Device = <Selected as BackendTypes>::Device;
+
+    /// Name of the feature that [`Selected`] comes from.
+    pub fn name() -> &'static str {
+        chosen::NAME
+    }
+
+    /// Type of the numbers of a new tensor.
+    pub fn default_dtype() -> DType {
+        <Selected as BackendTypes>::FloatElem::dtype()
+    }
+
+    /// The device that is taken when none is named: the best GPU of a GPU backend, else the CPU.
+    pub fn default_device() -> Device {
+        Device::default()
+    }
+
+    /// The device that a name such as `cpu`, `cuda:1`, `mps`, `gpu:0` or `vulkan` stands for. It is
+    /// opened with the first tensor on it, not here.
+    ///
+    /// # Errors
+    ///
+    /// When the compiled backend has no such device.
+    pub fn device(spec: &str) -> Result<Device, UnknownDevice> {
+        let unknown = || UnknownDevice {
+            asked: spec.to_owned(),
+            backend: chosen::NAME,
+            offered: chosen::DEVICES,
+        };
+        let (kind, index) = match spec.split_once(':') {
+            Some((kind, index)) => (kind, Some(index.parse().map_err(|_| unknown())?)),
+            None => (spec, None),
+        };
+        chosen::device(kind, index).ok_or_else(unknown)
+    }
+
+    /// The devices of a list with commas between its names.
+    ///
+    /// # Errors
+    ///
+    /// When the compiled backend lacks one of them.
+    pub fn devices(specs: &str) -> Result<Vec<Device>, UnknownDevice> {
+        specs.split(',').map(|spec| device(spec.trim())).collect()
+    }
+
+    /// One line for the start of a program: the backend, its device, the threads of the host, and which
+    /// feature won when there are several.
+    pub fn notice(device: &Device) -> String {
+        let mut on = Vec::new();
+        for (feature, is_on) in [
+            ("cuda", cfg!(feature = "cuda")),
+            ("metal", cfg!(feature = "metal")),
+            ("vulkan", cfg!(feature = "vulkan")),
+            // The two above bring it along.
+            (
+                "wgpu",
+                cfg!(all(
+                    feature = "wgpu",
+                    not(any(feature = "metal", feature = "vulkan"))
+                )),
+            ),
+            ("tch", cfg!(feature = "tch")),
+            ("flex", cfg!(feature = "flex")),
+        ] {
+            if is_on {
+                on.push(feature);
+            }
+        }
+        let others = match &on[..] {
+            [_, others @ ..] if !others.is_empty() => {
+                format!(" (`{}` wins over `{}`)", chosen::NAME, others.join("`, `"))
+            }
+            _ => String::new(),
+        };
+        let plural = if threads() == 1 { "" } else { "s" };
+        format!(
+            "backend {}{others}, device {device:?}, {} thread{plural}",
+            chosen::NAME,
+            threads()
+        )
+    }
+
+    /// Memory that is free for tensors on a device: on the CPU what the system says is available, `None`
+    /// where it cannot be known.
+    pub fn device_memory_bytes(device: &Device) -> Option<u64> {
+        if !chosen::is_host(device) {
+            return None;
+        }
+        let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+        super::available_bytes(&meminfo)
+    }
+
+    /// Threads that compute on the host.
+    fn threads() -> usize {
+        #[cfg(feature = "flex")]
+        return rayon::current_num_threads();
+        #[cfg(not(feature = "flex"))]
+        return std::thread::available_parallelism().map_or(1, usize::from);
+    }
+}
+
+/// `MemAvailable` of Linux's `/proc/meminfo`, or `MemTotal` where that is missing.
+#[cfg_attr(
+    not(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "tch")),
+    allow(
+        dead_code,
+        reason = "without a backend there is no device to ask about"
+    )
+)]
+fn available_bytes(meminfo: &str) -> Option<u64> {
+    let kibibytes = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
+    };
+    Some(kibibytes("MemAvailable").or_else(|| kibibytes("MemTotal"))? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::available_bytes;
+
+    #[test]
+    fn available_memory_is_read_in_kibibytes() {
+        let old = "MemTotal:       16384 kB\nMemFree: 100 kB\n";
+        assert_eq!(available_bytes(old), Some(16384 * 1024));
+        let new = format!("{old}MemAvailable:    8192 kB\n");
+        assert_eq!(available_bytes(&new), Some(8192 * 1024));
+        assert_eq!(available_bytes("nothing"), None);
+    }
+
+    #[cfg(all(
+        feature = "flex",
+        not(any(feature = "cuda", feature = "wgpu", feature = "tch"))
+    ))]
+    mod flex {
+        use crate::select::{device, devices, name, notice};
+
+        #[test]
+        fn the_cpu_is_the_only_device_of_flex() {
+            assert_eq!(name(), "flex");
+            assert!(device("cpu").is_ok());
+            assert_eq!(devices("cpu, cpu").map(|devices| devices.len()), Ok(2));
+            for spec in ["cuda:1", "cpu:0", "cpu:x", "mps", ""] {
+                let error = device(spec).expect_err("flex has only the CPU");
+                assert_eq!(
+                    error.to_string(),
+                    format!("`{spec}` is no device of the compiled backend `flex`, expected `cpu`")
+                );
+            }
+        }
+
+        #[test]
+        fn the_notice_names_backend_device_and_threads() {
+            let threads = rayon::current_num_threads();
+            let notice = notice(&device("cpu").expect("flex has the CPU"));
+            assert!(notice.starts_with("backend flex, device Cpu, "), "{notice}");
+            assert!(notice.contains(&threads.to_string()));
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Adam with decoupled weight decay (Loshchilov and Hutter, <https://arxiv.org/abs/1711.05101>).
 
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
 pub mod reference;
 
 use burn::tensor::Tensor;

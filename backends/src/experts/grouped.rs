@@ -1,11 +1,13 @@
 //! Each expert sees its own tokens only: assignments are sorted by expert on the host, one matrix
 //! product per expert and projection runs on the device. For any backend.
 
-use burn::tensor::activation::silu;
+use std::sync::Arc;
+
+use burn::tensor::activation::{sigmoid, silu};
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
-use super::Projections;
+use super::{Dispatch, Gradients, Needed, Projections, Saved};
 
 /// See [`Ops::experts`](crate::Ops::experts).
 pub fn experts<B: Backend>(
@@ -14,51 +16,196 @@ pub fn experts<B: Backend>(
     indices: Tensor<B, 2, Int>,
     weights: Tensor<B, 2>,
 ) -> Tensor<B, 2> {
-    let device = input.device();
-    let [tokens, hidden] = input.dims();
-    let [_, k] = indices.dims();
-    let [experts, _, width] = projections.gate.dims();
-    let flat_weights = weights.reshape([tokens * k, 1]);
+    let dispatch = sorted(indices, &projections);
+    forward(input, &projections, &dispatch, weights, |_, _| ())
+}
 
-    let mut sources = Vec::new();
-    let mut outputs = Vec::new();
-    for (expert, slots) in slots_by_expert(indices, experts).into_iter().enumerate() {
-        if slots.is_empty() {
+/// See [`Ops::experts_saving`](crate::Ops::experts_saving).
+pub fn experts_saving<B: Backend>(
+    input: Tensor<B, 2>,
+    projections: Projections<B>,
+    indices: Tensor<B, 2, Int>,
+    weights: Tensor<B, 2>,
+) -> (Tensor<B, 2>, Saved<B>) {
+    let dispatch = sorted(indices, &projections);
+    let (mut gate_products, mut up_products) = (Vec::new(), Vec::new());
+    let output = forward(
+        input.clone(),
+        &projections,
+        &dispatch,
+        weights.clone(),
+        |gate, up| {
+            gate_products.push(gate);
+            up_products.push(up);
+        },
+    );
+    let [_, _, width] = projections.gate.dims();
+    let all = |products: Vec<Tensor<B, 2>>| match products.is_empty() {
+        true => Tensor::zeros([0, width], &input.device()),
+        false => Tensor::cat(products, 0),
+    };
+    let saved = Saved {
+        gate_product: all(gate_products),
+        up_product: all(up_products),
+        dispatch: Arc::new(dispatch),
+        input,
+        projections,
+        weights,
+    };
+    (output, saved)
+}
+
+/// See [`Ops::experts_backward`](crate::Ops::experts_backward).
+pub fn experts_backward<B: Backend>(
+    saved: Saved<B>,
+    grad: Tensor<B, 2>,
+    needed: Needed,
+) -> Gradients<B> {
+    let Saved {
+        input,
+        projections,
+        weights,
+        dispatch,
+        gate_product,
+        up_product,
+    } = saved;
+    let [tokens, k] = weights.dims();
+    let flat_weights = weights.clone().reshape([tokens * k, 1]);
+
+    let mut rows = Vec::new();
+    let mut slots = Vec::new();
+    let (mut input_grads, mut weight_grads) = (Vec::new(), Vec::new());
+    let (mut gates, mut ups, mut downs) = (Vec::new(), Vec::new(), Vec::new());
+    for expert in 0..dispatch.experts() {
+        let positions = dispatch.positions(expert);
+        if positions.is_empty() {
+            gates.push(expert_of(&projections.gate, expert).zeros_like());
+            ups.push(expert_of(&projections.up, expert).zeros_like());
+            downs.push(expert_of(&projections.down, expert).zeros_like());
             continue;
         }
-        let rows: Vec<i64> = slots.iter().map(|slot| slot / k as i64).collect();
-        let count = slots.len();
-        let slots = Tensor::<B, 1, Int>::from_data(TensorData::new(slots, [count]), &device);
-        let rows = Tensor::<B, 1, Int>::from_data(TensorData::new(rows, [count]), &device);
-        let of = |stack: &Tensor<B, 3>, shape: [usize; 2]| {
-            stack.clone().narrow(0, expert, 1).reshape(shape)
-        };
+        let own_rows = positions_on(&input, dispatch.tokens(expert));
+        let own_slots = positions_on(&input, dispatch.slots(expert).iter().copied());
+        let weight = flat_weights.clone().select(0, own_slots.clone());
+        let grad = grad.clone().select(0, own_rows.clone());
+        let gate = gate_product
+            .clone()
+            .narrow(0, positions.start, positions.len());
+        let up = up_product
+            .clone()
+            .narrow(0, positions.start, positions.len());
 
-        let chosen = input.clone().select(0, rows.clone());
-        let inner = silu(chosen.clone().matmul(of(&projections.gate, [hidden, width])))
-            * chosen.matmul(of(&projections.up, [hidden, width]));
-        let output = inner.matmul(of(&projections.down, [width, hidden]));
-        outputs.push(output * flat_weights.clone().select(0, slots));
-        sources.push(rows);
+        // dy D^T, before the gate weight.
+        let unweighted = grad
+            .clone()
+            .matmul(expert_of(&projections.down, expert).transpose());
+        let open = sigmoid(gate.clone());
+        let silu = gate * open.clone();
+        let inner = silu.clone() * up.clone();
+        let inner_grad = unweighted.clone() * weight.clone();
+        let up_grad = inner_grad.clone() * silu.clone();
+        let gate_grad = inner_grad * up * (open.clone() + silu * open.neg().add_scalar(1.0));
+
+        if needed.weights {
+            weight_grads.push((unweighted * inner.clone()).sum_dim(1));
+        }
+        if needed.projections {
+            let chosen = input.clone().select(0, own_rows.clone()).transpose();
+            gates.push(chosen.clone().matmul(gate_grad.clone()));
+            ups.push(chosen.matmul(up_grad.clone()));
+            downs.push((inner * weight).transpose().matmul(grad));
+        }
+        if needed.input {
+            input_grads.push(
+                gate_grad.matmul(expert_of(&projections.gate, expert).transpose())
+                    + up_grad.matmul(expert_of(&projections.up, expert).transpose()),
+            );
+        }
+        rows.push(own_rows);
+        slots.push(own_slots);
     }
 
-    let zeros = Tensor::<B, 2>::zeros([tokens, hidden], &device).cast(input.dtype());
-    if outputs.is_empty() {
+    Gradients {
+        input: needed
+            .input
+            .then(|| add_rows(input.zeros_like(), rows, input_grads)),
+        projections: needed.projections.then(|| Projections {
+            gate: Tensor::stack(gates, 0),
+            up: Tensor::stack(ups, 0),
+            down: Tensor::stack(downs, 0),
+        }),
+        weights: needed
+            .weights
+            .then(|| add_rows(flat_weights.zeros_like(), slots, weight_grads).reshape([tokens, k])),
+    }
+}
+
+/// Output of all experts; `keep` gets the two products of each that has tokens.
+fn forward<B: Backend>(
+    input: Tensor<B, 2>,
+    projections: &Projections<B>,
+    dispatch: &Dispatch,
+    weights: Tensor<B, 2>,
+    mut keep: impl FnMut(Tensor<B, 2>, Tensor<B, 2>),
+) -> Tensor<B, 2> {
+    let [tokens, k] = weights.dims();
+    let flat_weights = weights.reshape([tokens * k, 1]);
+    let (mut rows, mut outputs) = (Vec::new(), Vec::new());
+    for expert in (0..dispatch.experts()).filter(|expert| !dispatch.slots(*expert).is_empty()) {
+        let own_rows = positions_on(&input, dispatch.tokens(expert));
+        let slots = positions_on(&input, dispatch.slots(expert).iter().copied());
+        let chosen = input.clone().select(0, own_rows.clone());
+        let gate = chosen.clone().matmul(expert_of(&projections.gate, expert));
+        let up = chosen.matmul(expert_of(&projections.up, expert));
+        keep(gate.clone(), up.clone());
+        let output = (silu(gate) * up).matmul(expert_of(&projections.down, expert));
+        outputs.push(output * flat_weights.clone().select(0, slots));
+        rows.push(own_rows);
+    }
+    add_rows(input.zeros_like(), rows, outputs)
+}
+
+/// The counting sort of the choice.
+fn sorted<B: Backend>(indices: Tensor<B, 2, Int>, projections: &Projections<B>) -> Dispatch {
+    let [_, k] = indices.dims();
+    let [experts, _, _] = projections.gate.dims();
+    let chosen: Vec<usize> = indices
+        .into_data()
+        .iter::<i64>()
+        .map(|expert| expert as usize)
+        .collect();
+    Dispatch::new(&chosen, experts, k)
+}
+
+/// One expert's matrix.
+fn expert_of<B: Backend>(stack: &Tensor<B, 3>, expert: usize) -> Tensor<B, 2> {
+    let [_, rows, cols] = stack.dims();
+    stack.clone().narrow(0, expert, 1).reshape([rows, cols])
+}
+
+/// Positions as a tensor where `like` is.
+fn positions_on<B: Backend>(
+    like: &Tensor<B, 2>,
+    positions: impl ExactSizeIterator<Item = usize>,
+) -> Tensor<B, 1, Int> {
+    let count = positions.len();
+    let positions: Vec<i64> = positions.map(|position| position as i64).collect();
+    Tensor::from_data(TensorData::new(positions, [count]), &like.device())
+}
+
+/// Adds every row to the one it belongs to.
+fn add_rows<B: Backend>(
+    zeros: Tensor<B, 2>,
+    rows: Vec<Tensor<B, 1, Int>>,
+    values: Vec<Tensor<B, 2>>,
+) -> Tensor<B, 2> {
+    if values.is_empty() {
         return zeros;
     }
     zeros.select_assign(
         0,
-        Tensor::cat(sources, 0),
-        Tensor::cat(outputs, 0),
+        Tensor::cat(rows, 0),
+        Tensor::cat(values, 0),
         IndexingUpdateOp::Add,
     )
-}
-
-/// Positions in the flattened `[tokens * k]` assignments that chose each expert, in token order.
-fn slots_by_expert<B: Backend>(indices: Tensor<B, 2, Int>, experts: usize) -> Vec<Vec<i64>> {
-    let mut slots = vec![Vec::new(); experts];
-    for (slot, expert) in indices.into_data().iter::<i64>().enumerate() {
-        slots[expert as usize].push(slot as i64);
-    }
-    slots
 }

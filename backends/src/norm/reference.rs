@@ -4,11 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
 /// See [`Ops::rms_norm`](crate::Ops::rms_norm). The mean is taken in f32.
-pub fn rms_norm<B: Backend>(
-    input: Tensor<B, 2>,
-    weight: Tensor<B, 1>,
-    eps: f64,
-) -> Tensor<B, 2> {
+pub fn rms_norm<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 1>, eps: f64) -> Tensor<B, 2> {
     let dtype = input.dtype();
     let input = input.cast(DType::F32);
     let mean_square = input.clone().square().mean_dim(1);

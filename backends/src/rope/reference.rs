@@ -4,11 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 /// See [`Ops::rope`](crate::Ops::rope).
-pub fn rope<B: Backend>(
-    input: Tensor<B, 4>,
-    cos: Tensor<B, 3>,
-    sin: Tensor<B, 3>,
-) -> Tensor<B, 4> {
+pub fn rope<B: Backend>(input: Tensor<B, 4>, cos: Tensor<B, 3>, sin: Tensor<B, 3>) -> Tensor<B, 4> {
     let [batch, seq, heads, dim] = input.dims();
     let pairs = input.reshape([batch, seq, heads, dim / 2, 2]);
     let even = pairs.clone().narrow(4, 0, 1);

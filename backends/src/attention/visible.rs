@@ -1,0 +1,69 @@
+//! Which keys a query sees, as ranges.
+
+use burn_flex::Flex;
+
+use super::AttentionMask;
+use crate::flex::rows::indices;
+
+/// The first key that every query of every sequence sees; the last is the query itself.
+#[derive(Debug)]
+pub(super) struct Visible {
+    seq: usize,
+    /// `[batch, seq]`; empty when it is always the first.
+    first: Vec<usize>,
+    /// Document numbers, `[batch, seq]`; empty when all keys from the first on are seen.
+    documents: Vec<usize>,
+}
+
+impl Visible {
+    pub(super) fn new(mask: &AttentionMask<Flex>, seq: usize) -> Self {
+        let AttentionMask::Documents(documents) = mask else {
+            return Self {
+                seq,
+                first: Vec::new(),
+                documents: Vec::new(),
+            };
+        };
+        let mut numbers = indices(documents.clone());
+        let mut first = Vec::with_capacity(numbers.len());
+        let mut in_one_piece = true;
+        for sequence in numbers.chunks_exact(seq.max(1)) {
+            let mut starts = std::collections::HashMap::new();
+            for (position, document) in sequence.iter().enumerate() {
+                let start = *starts.entry(document).or_insert(position);
+                first.push(start);
+                in_one_piece &= position == start || sequence[position - 1] == *document;
+            }
+        }
+        if in_one_piece {
+            numbers.clear();
+        }
+        Self {
+            seq,
+            first,
+            documents: numbers,
+        }
+    }
+
+    /// The first key that a query sees.
+    pub(super) fn first(&self, item: usize, query: usize) -> usize {
+        self.first
+            .get(item * self.seq + query)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// Sets the scores of a query with keys from `from` on to minus infinity where these belong to
+    /// another document.
+    pub(super) fn hide(&self, item: usize, query: usize, from: usize, scores: &mut [f32]) {
+        if self.documents.is_empty() {
+            return;
+        }
+        let documents = &self.documents[item * self.seq..][..self.seq];
+        for (score, document) in scores.iter_mut().zip(&documents[from..]) {
+            if *document != documents[query] {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+}

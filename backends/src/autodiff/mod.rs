@@ -1,0 +1,260 @@
+//! Differentiation: an operation is one node of the graph, with the backward pass of the backend below,
+//! instead of a node for every burn operation that its definition is made of.
+
+mod node;
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Int, Tensor};
+
+use crate::adamw::{AdamWStep, Moments};
+use crate::attention::{self, AttentionMask};
+use crate::experts::{self, Needed, Projections};
+use crate::ops::Ops;
+use node::{Derivative, below, integers, primitive, record, wrap};
+
+impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
+    fn linear(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        let (input, weight) = (primitive(input), primitive(weight));
+        let [x, w] = [&input, &weight].map(below);
+        record::<B, C, _, 2, 2>([&input, &weight], |keep| {
+            let output = <B as Ops>::linear(x.clone(), w.clone());
+            (
+                output,
+                keep.then_some(Linear {
+                    input: x,
+                    weight: w,
+                }),
+            )
+        })
+    }
+
+    fn rms_norm(input: Tensor<Self, 2>, weight: Tensor<Self, 1>, eps: f64) -> Tensor<Self, 2> {
+        let (input, weight) = (primitive(input), primitive(weight));
+        let (x, w) = (below(&input), below(&weight));
+        record::<B, C, _, 2, 2>([&input, &weight], |keep| {
+            let output = B::rms_norm(x.clone(), w.clone(), eps);
+            (
+                output,
+                keep.then_some(RmsNorm {
+                    input: x,
+                    weight: w,
+                    eps,
+                }),
+            )
+        })
+    }
+
+    fn swiglu(gate: Tensor<Self, 2>, up: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        let (gate, up) = (primitive(gate), primitive(up));
+        let [g, u] = [&gate, &up].map(below);
+        record::<B, C, _, 2, 2>([&gate, &up], |keep| {
+            let output = B::swiglu(g.clone(), u.clone());
+            (output, keep.then_some(SwiGlu { gate: g, up: u }))
+        })
+    }
+
+    fn rope(input: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>) -> Tensor<Self, 4> {
+        let input = primitive(input);
+        let (x, cos, sin) = (
+            below(&input),
+            below(&primitive(cos)),
+            below(&primitive(sin)),
+        );
+        record::<B, C, _, 1, 4>([&input], |keep| {
+            let output = B::rope(x, cos.clone(), sin.clone());
+            (output, keep.then_some(Rope { cos, sin }))
+        })
+    }
+
+    fn attention(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        let parents = [query, key, value].map(primitive);
+        let [q, k, v] = parents.each_ref().map(below);
+        let mask = match mask {
+            AttentionMask::Causal => AttentionMask::Causal,
+            AttentionMask::Documents(documents) => {
+                AttentionMask::Documents(integers(documents.clone()))
+            }
+        };
+        record::<B, C, _, 3, 4>(parents.each_ref(), |keep| {
+            if !keep {
+                return (<B as Ops>::attention(q, k, v, &mask, scale), None);
+            }
+            let saved = B::attention_saving(q, k, v, &mask, scale);
+            (saved.output.clone(), Some(saved))
+        })
+    }
+
+    fn top_k(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2, Int> {
+        Tensor::from_primitive(B::top_k(below(&primitive(scores)), k).into_primitive())
+    }
+
+    fn experts(
+        input: Tensor<Self, 2>,
+        projections: Projections<Self>,
+        indices: Tensor<Self, 2, Int>,
+        weights: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        let Projections { gate, up, down } = projections;
+        let (input, weights) = (primitive(input), primitive(weights));
+        let stacks = [gate, up, down].map(primitive);
+        let [x, w] = [&input, &weights].map(below);
+        let [gate, up, down] = stacks.each_ref().map(below);
+        let (projections, indices) = (Projections { gate, up, down }, integers(indices));
+
+        let [gate, up, down] = &stacks;
+        record::<B, C, _, 5, 2>([&input, gate, up, down, &weights], |keep| {
+            if !keep {
+                return (B::experts(x, projections, indices, w), None);
+            }
+            let (output, saved) = B::experts_saving(x, projections, indices, w);
+            (output, Some(saved))
+        })
+    }
+
+    fn cross_entropy(logits: Tensor<Self, 2>, targets: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
+        let logits = primitive(logits);
+        let (values, targets) = (below(&logits), integers(targets));
+        record::<B, C, _, 1, 1>([&logits], |keep| {
+            if !keep {
+                return (B::cross_entropy(values, targets), None);
+            }
+            let (losses, log_sum_exp) = B::cross_entropy_saving(values.clone(), targets.clone());
+            (
+                losses,
+                Some(CrossEntropy {
+                    logits: values,
+                    targets,
+                    log_sum_exp,
+                }),
+            )
+        })
+    }
+
+    fn adamw(
+        parameter: Tensor<Self, 1>,
+        gradient: Tensor<Self, 1>,
+        moments: Moments<Self>,
+        step: &AdamWStep,
+    ) -> (Tensor<Self, 1>, Moments<Self>) {
+        let Moments { first, second } = moments;
+        // Without the graph's handles on them, so that they can be overwritten.
+        let [parameter, gradient, first, second] =
+            [parameter, gradient, first, second].map(Tensor::inner);
+        let (parameter, moments) = B::adamw(parameter, gradient, Moments { first, second }, step);
+        let [first, second] = [moments.first, moments.second].map(Tensor::from_inner);
+        (Tensor::from_inner(parameter), Moments { first, second })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Linear<B: Backend> {
+    input: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+}
+
+impl<B: Ops> Derivative<B, 2> for Linear<B> {
+    fn gradients(self, grad: FloatTensor<B>, needed: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
+        B::linear_backward(self.input, self.weight, wrap(grad), needed)
+            .map(|grad| grad.map(primitive))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct RmsNorm<B: Backend> {
+    input: Tensor<B, 2>,
+    weight: Tensor<B, 1>,
+    eps: f64,
+}
+
+impl<B: Ops> Derivative<B, 2> for RmsNorm<B> {
+    fn gradients(self, grad: FloatTensor<B>, _: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
+        let (input, weight) = B::rms_norm_backward(self.input, self.weight, self.eps, wrap(grad));
+        [Some(primitive(input)), Some(primitive(weight))]
+    }
+}
+
+#[derive(Debug, Clone)]
+struct SwiGlu<B: Backend> {
+    gate: Tensor<B, 2>,
+    up: Tensor<B, 2>,
+}
+
+impl<B: Ops> Derivative<B, 2> for SwiGlu<B> {
+    fn gradients(self, grad: FloatTensor<B>, _: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
+        B::swiglu_backward(self.gate, self.up, wrap(grad)).map(|grad| Some(primitive(grad)))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Rope<B: Backend> {
+    cos: Tensor<B, 3>,
+    sin: Tensor<B, 3>,
+}
+
+impl<B: Ops> Derivative<B, 1> for Rope<B> {
+    /// A rotation's transpose turns the other way.
+    fn gradients(self, grad: FloatTensor<B>, _: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
+        [Some(primitive(B::rope(
+            wrap(grad),
+            self.cos,
+            self.sin.neg(),
+        )))]
+    }
+}
+
+impl<B: Ops> Derivative<B, 3> for attention::Saved<B> {
+    fn gradients(self, grad: FloatTensor<B>, _: [bool; 3]) -> [Option<FloatTensor<B>>; 3] {
+        B::attention_backward(self, wrap(grad)).map(|grad| Some(primitive(grad)))
+    }
+}
+
+impl<B: Ops> Derivative<B, 5> for experts::Saved<B> {
+    fn gradients(self, grad: FloatTensor<B>, needed: [bool; 5]) -> [Option<FloatTensor<B>>; 5] {
+        let [input, gate, up, down, weights] = needed;
+        let needed = Needed {
+            input,
+            projections: gate || up || down,
+            weights,
+        };
+        let experts::Gradients {
+            input,
+            projections,
+            weights,
+        } = B::experts_backward(self, wrap(grad), needed);
+        let [gate, up, down] = match projections {
+            Some(Projections { gate, up, down }) => {
+                [gate, up, down].map(|grad| Some(primitive(grad)))
+            }
+            None => [const { None }; 3],
+        };
+        [input.map(primitive), gate, up, down, weights.map(primitive)]
+    }
+}
+
+#[derive(Debug, Clone)]
+struct CrossEntropy<B: Backend> {
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+    log_sum_exp: Tensor<B, 1>,
+}
+
+impl<B: Ops> Derivative<B, 1> for CrossEntropy<B> {
+    fn gradients(self, grad: FloatTensor<B>, _: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
+        let Self {
+            logits,
+            targets,
+            log_sum_exp,
+        } = self;
+        let grad = B::cross_entropy_backward(logits, targets, log_sum_exp, wrap(grad));
+        [Some(primitive(grad))]
+    }
+}

@@ -1,0 +1,214 @@
+//! Strided views of matrices in memory, and their product through the `gemm` crate.
+#![allow(
+    unsafe_code,
+    reason = "`gemm` takes raw pointers, and panels of columns of one buffer are written in parallel"
+)]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use gemm::Parallelism;
+
+/// How many threads a product may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// The calling one.
+    One,
+    /// All of the current rayon pool.
+    All,
+}
+
+/// What happens to the previous content of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// It is overwritten.
+    Set,
+    /// It is added to.
+    Add,
+}
+
+/// A matrix to read, `element(i, j) = data[i * row_stride + j * col_stride]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MatRef<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> MatRef<'a> {
+    /// # Panics
+    ///
+    /// When the last element lies outside of `data`.
+    pub(crate) fn strided(data: &'a [f32], shape: [usize; 2], strides: [usize; 2]) -> Self {
+        let [rows, cols] = shape;
+        let [row_stride, col_stride] = strides;
+        if rows > 0 && cols > 0 {
+            assert!((rows - 1) * row_stride + (cols - 1) * col_stride < data.len());
+        }
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+            col_stride,
+        }
+    }
+
+    pub(crate) fn new(data: &'a [f32], shape: [usize; 2]) -> Self {
+        Self::strided(data, shape, [shape[1], 1])
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows);
+        let start = (range.start * self.row_stride).min(self.data.len());
+        Self {
+            data: &self.data[start..],
+            rows: range.len(),
+            ..self
+        }
+    }
+
+    /// One row of a matrix whose columns are adjacent.
+    #[inline(always)]
+    pub(crate) fn row(self, index: usize) -> &'a [f32] {
+        debug_assert_eq!(self.col_stride, 1);
+        let start = index * self.row_stride;
+        &self.data[start..start + self.cols]
+    }
+}
+
+/// A matrix to write. The elements of a row are adjacent.
+#[derive(Debug)]
+pub(crate) struct MatMut<'a> {
+    data: *mut f32,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `MatMut` is an exclusive borrow of its elements, as `&mut [f32]` is.
+unsafe impl Send for MatMut<'_> {}
+
+impl<'a> MatMut<'a> {
+    /// # Panics
+    ///
+    /// When `data` is shorter than the shape.
+    pub(crate) fn new(data: &'a mut [f32], [rows, cols]: [usize; 2]) -> Self {
+        assert!(rows * cols <= data.len());
+        Self {
+            data: data.as_mut_ptr(),
+            rows,
+            cols,
+            row_stride: cols,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// Disjoint panels of `width` columns, from the left.
+    pub(crate) fn split_columns(self, width: usize) -> impl Iterator<Item = MatMut<'a>> {
+        let count = self.cols.checked_div(width).unwrap_or(0);
+        (0..count).map(move |panel| MatMut {
+            // In bounds, or never dereferenced when there are no rows; the columns of two panels never overlap.
+            data: self.data.wrapping_add(panel * width),
+            cols: width,
+            ..self
+        })
+    }
+
+    pub(crate) fn rows(&mut self, range: Range<usize>) -> MatMut<'_> {
+        assert!(range.start <= range.end && range.end <= self.rows);
+        MatMut {
+            data: self.data.wrapping_add(range.start * self.row_stride),
+            rows: range.len(),
+            ..*self
+        }
+    }
+}
+
+/// `dst = scale * lhs rhs`, or `dst += ...`. For one shape the order of summation is the same on any number of threads.
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub(crate) fn gemm(
+    dst: &mut MatMut<'_>,
+    update: Update,
+    scale: f32,
+    lhs: MatRef<'_>,
+    rhs: MatRef<'_>,
+    threads: Threads,
+) {
+    assert_eq!([dst.rows, dst.cols], [lhs.rows, rhs.cols]);
+    assert_eq!(lhs.cols, rhs.rows);
+    if dst.rows == 0 || dst.cols == 0 {
+        return;
+    }
+    if lhs.cols == 0 {
+        if update == Update::Set {
+            for row in 0..dst.rows {
+                // SAFETY: a row of `dst` is in bounds and exclusively borrowed.
+                unsafe { dst.data.add(row * dst.row_stride).write_bytes(0, dst.cols) };
+            }
+        }
+        return;
+    }
+    let parallelism = match threads {
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(0),
+    };
+    // SAFETY: constructors and slicing keep every element of the three views in bounds, `dst` is
+    // exclusively borrowed, and with `read_dst` false it is written before it is read.
+    unsafe {
+        gemm::gemm(
+            dst.rows,
+            dst.cols,
+            lhs.cols,
+            dst.data,
+            1,
+            dst.row_stride as isize,
+            update == Update::Add,
+            lhs.data.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// `lhs rhs` in a new buffer.
+pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>, threads: Threads) -> Vec<f32> {
+    let [rows, cols] = [lhs.rows, rhs.cols];
+    let mut values = Vec::with_capacity(rows * cols);
+    let mut dst = MatMut {
+        data: values.as_mut_ptr(),
+        rows,
+        cols,
+        row_stride: cols,
+        lifetime: PhantomData,
+    };
+    gemm(&mut dst, Update::Set, 1.0, lhs, rhs, threads);
+    // SAFETY: the capacity holds them, and `gemm` wrote every element.
+    unsafe { values.set_len(rows * cols) };
+    values
+}

@@ -1,0 +1,225 @@
+//! What the forms for burn-flex share, and the list of them.
+//!
+//! burn-flex computes elementwise passes and reductions on one thread, and a matrix product into a
+//! buffer that it first clears. The forms here fuse the passes of an operation into one, run it on all
+//! threads of the rayon pool, and are the same to the bit from run to run: work is cut by size alone,
+//! and every sum has one owner.
+
+pub(crate) mod matrix;
+pub(crate) mod rows;
+pub(crate) mod simd;
+
+use burn::tensor::{Int, Tensor};
+use burn_flex::Flex;
+
+use crate::adamw::{self, AdamWStep, Moments};
+use crate::attention::{self, AttentionMask};
+use crate::experts::{self, Projections};
+use crate::{Ops, cross_entropy, linear, norm, rope, swiglu, top_k};
+use rows::all_f32;
+
+/// Every method takes the fast form on f32 and the default on any other type.
+impl Ops for Flex {
+    fn linear(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype(), weight.dtype()]) {
+            true => linear::flex::linear(input, weight),
+            false => linear::reference::linear(input, weight),
+        }
+    }
+
+    fn linear_backward(
+        input: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+        needed: [bool; 2],
+    ) -> [Option<Tensor<Self, 2>>; 2] {
+        match all_f32(&[input.dtype(), weight.dtype(), grad.dtype()]) {
+            true => linear::flex::linear_backward(input, weight, grad, needed),
+            false => linear::backward::linear_backward(input, weight, grad, needed),
+        }
+    }
+
+    fn rms_norm(input: Tensor<Self, 2>, weight: Tensor<Self, 1>, eps: f64) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype(), weight.dtype()]) {
+            true => norm::flex::rms_norm(input, weight, eps),
+            false => norm::reference::rms_norm(input, weight, eps),
+        }
+    }
+
+    fn rms_norm_backward(
+        input: Tensor<Self, 2>,
+        weight: Tensor<Self, 1>,
+        eps: f64,
+        grad: Tensor<Self, 2>,
+    ) -> (Tensor<Self, 2>, Tensor<Self, 1>) {
+        match all_f32(&[input.dtype(), weight.dtype(), grad.dtype()]) {
+            true => norm::flex::rms_norm_backward(input, weight, eps, grad),
+            false => norm::backward::rms_norm_backward(input, weight, eps, grad),
+        }
+    }
+
+    fn swiglu(gate: Tensor<Self, 2>, up: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        match all_f32(&[gate.dtype(), up.dtype()]) {
+            true => swiglu::flex::swiglu(gate, up),
+            false => swiglu::reference::swiglu(gate, up),
+        }
+    }
+
+    fn swiglu_backward(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        grad: Tensor<Self, 2>,
+    ) -> [Tensor<Self, 2>; 2] {
+        match all_f32(&[gate.dtype(), up.dtype(), grad.dtype()]) {
+            true => swiglu::flex::swiglu_backward(gate, up, grad),
+            false => swiglu::backward::swiglu_backward(gate, up, grad),
+        }
+    }
+
+    fn rope(input: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>) -> Tensor<Self, 4> {
+        match all_f32(&[input.dtype(), cos.dtype(), sin.dtype()]) {
+            true => rope::flex::rope(input, cos, sin),
+            false => rope::reference::rope(input, cos, sin),
+        }
+    }
+
+    fn attention(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        match all_f32(&[query.dtype(), key.dtype(), value.dtype()]) {
+            true => attention::flex::attention_saving(query, key, value, mask, scale).output,
+            false => attention::reference::attention(query, key, value, mask, scale),
+        }
+    }
+
+    fn attention_saving(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> attention::Saved<Self> {
+        match all_f32(&[query.dtype(), key.dtype(), value.dtype()]) {
+            true => attention::flex::attention_saving(query, key, value, mask, scale),
+            false => attention::backward::attention_saving(query, key, value, mask, scale),
+        }
+    }
+
+    fn attention_backward(
+        saved: attention::Saved<Self>,
+        grad: Tensor<Self, 4>,
+    ) -> [Tensor<Self, 4>; 3] {
+        let (query, key, value) = (&saved.query, &saved.key, &saved.value);
+        match all_f32(&[query.dtype(), key.dtype(), value.dtype(), grad.dtype()]) {
+            true => attention::flex::attention_backward(saved, grad),
+            false => attention::backward::attention_backward(saved, grad),
+        }
+    }
+
+    fn top_k(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2, Int> {
+        match all_f32(&[scores.dtype()]) {
+            true => top_k::flex::top_k(scores, k),
+            false => top_k::reference::top_k(scores, k),
+        }
+    }
+
+    fn experts(
+        input: Tensor<Self, 2>,
+        projections: Projections<Self>,
+        indices: Tensor<Self, 2, Int>,
+        weights: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        match all_f32(&types(&input, &projections, &weights)) {
+            true => experts::flex::experts_saving(input, projections, indices, weights).0,
+            false => experts::grouped::experts(input, projections, indices, weights),
+        }
+    }
+
+    fn experts_saving(
+        input: Tensor<Self, 2>,
+        projections: Projections<Self>,
+        indices: Tensor<Self, 2, Int>,
+        weights: Tensor<Self, 2>,
+    ) -> (Tensor<Self, 2>, experts::Saved<Self>) {
+        match all_f32(&types(&input, &projections, &weights)) {
+            true => experts::flex::experts_saving(input, projections, indices, weights),
+            false => experts::grouped::experts_saving(input, projections, indices, weights),
+        }
+    }
+
+    fn experts_backward(
+        saved: experts::Saved<Self>,
+        grad: Tensor<Self, 2>,
+        needed: experts::Needed,
+    ) -> experts::Gradients<Self> {
+        let types = types(&saved.input, &saved.projections, &saved.weights);
+        match all_f32(&types) && all_f32(&[grad.dtype()]) {
+            true => experts::flex_backward::experts_backward(saved, grad, needed),
+            false => experts::grouped::experts_backward(saved, grad, needed),
+        }
+    }
+
+    fn cross_entropy(logits: Tensor<Self, 2>, targets: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
+        match all_f32(&[logits.dtype()]) {
+            true => cross_entropy::flex::cross_entropy_saving(logits, targets).0,
+            false => cross_entropy::reference::cross_entropy(logits, targets),
+        }
+    }
+
+    fn cross_entropy_saving(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+    ) -> (Tensor<Self, 1>, Tensor<Self, 1>) {
+        match all_f32(&[logits.dtype()]) {
+            true => cross_entropy::flex::cross_entropy_saving(logits, targets),
+            false => cross_entropy::backward::cross_entropy_saving(logits, targets),
+        }
+    }
+
+    fn cross_entropy_backward(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+        log_sum_exp: Tensor<Self, 1>,
+        grad: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2> {
+        match all_f32(&[logits.dtype(), log_sum_exp.dtype(), grad.dtype()]) {
+            true => cross_entropy::flex::cross_entropy_backward(logits, targets, log_sum_exp, grad),
+            false => {
+                cross_entropy::backward::cross_entropy_backward(logits, targets, log_sum_exp, grad)
+            }
+        }
+    }
+
+    fn adamw(
+        parameter: Tensor<Self, 1>,
+        gradient: Tensor<Self, 1>,
+        moments: Moments<Self>,
+        step: &AdamWStep,
+    ) -> (Tensor<Self, 1>, Moments<Self>) {
+        let moment_types = [moments.first.dtype(), moments.second.dtype()];
+        match all_f32(&[parameter.dtype(), gradient.dtype()]) && all_f32(&moment_types) {
+            true => adamw::flex::adamw(parameter, gradient, moments, step),
+            false => adamw::reference::adamw(parameter, gradient, moments, step),
+        }
+    }
+}
+
+/// Types of what an expert layer multiplies.
+fn types(
+    input: &Tensor<Flex, 2>,
+    projections: &Projections<Flex>,
+    weights: &Tensor<Flex, 2>,
+) -> [burn::tensor::DType; 5] {
+    let Projections { gate, up, down } = projections;
+    [
+        input.dtype(),
+        gate.dtype(),
+        up.dtype(),
+        down.dtype(),
+        weights.dtype(),
+    ]
+}

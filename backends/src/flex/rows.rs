@@ -1,0 +1,135 @@
+//! Tensors of burn-flex as rows in memory, and work on them in parallel.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bytes, DType, Int, Shape, Tensor, TensorPrimitive};
+use burn_flex::{Flex, FlexTensor, Layout};
+use rayon::prelude::*;
+
+use super::matrix::{MatRef, Threads};
+
+/// Elements that one parallel task works on at least, about ten microseconds of it.
+const TASK_ELEMENTS: usize = 16 * 1024;
+
+/// The tensor's memory.
+pub(crate) fn memory<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
+    tensor.into_primitive().tensor()
+}
+
+/// A tensor on top of `values`, in row-major order.
+pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
+    let layout = Layout::contiguous(Shape::from(shape));
+    let memory = FlexTensor::new(Bytes::from_elems(values), layout, DType::F32);
+    Tensor::from_primitive(TensorPrimitive::Float(memory))
+}
+
+/// True when all are f32, the type that the fast forms are written for.
+pub(crate) fn all_f32(types: &[DType]) -> bool {
+    types.iter().all(|dtype| *dtype == DType::F32)
+}
+
+/// Whole numbers of a tensor of any integer type, in row-major order.
+///
+/// # Panics
+///
+/// When one is negative.
+pub(crate) fn indices<B: Backend, const D: usize>(tensor: Tensor<B, D, Int>) -> Vec<usize> {
+    let index = |value: i64| usize::try_from(value).expect("an index is not negative");
+    tensor.into_data().iter::<i64>().map(index).collect()
+}
+
+/// A tensor whose elements are read in place, whatever its strides.
+#[derive(Debug)]
+pub(crate) struct View<const D: usize> {
+    memory: FlexTensor,
+    shape: [usize; D],
+    strides: [usize; D],
+}
+
+impl<const D: usize> View<D> {
+    /// Copies only what runs backwards in memory.
+    pub(crate) fn strided(tensor: Tensor<Flex, D>) -> Self {
+        let shape = tensor.dims();
+        let mut memory = memory(tensor);
+        if memory.layout().strides().iter().any(|stride| *stride < 0) {
+            memory = memory.to_contiguous();
+        }
+        let mut strides = [0; D];
+        for (to, from) in strides.iter_mut().zip(memory.layout().strides()) {
+            *to = from.unsigned_abs();
+        }
+        Self {
+            memory,
+            shape,
+            strides,
+        }
+    }
+
+    /// With adjacent elements in the last dimension: copies a tensor that has them apart.
+    pub(crate) fn rows(tensor: Tensor<Flex, D>) -> Self {
+        let view = Self::strided(tensor);
+        if view.strides[D - 1] == 1 || view.shape[D - 1] == 1 {
+            return view;
+        }
+        let memory = view.memory.to_contiguous();
+        let mut strides = [1; D];
+        for dim in (1..D).rev() {
+            strides[dim - 1] = strides[dim] * view.shape[dim];
+        }
+        Self {
+            memory,
+            strides,
+            ..view
+        }
+    }
+
+    pub(crate) fn shape(&self) -> [usize; D] {
+        self.shape
+    }
+
+    pub(crate) fn stride(&self, dim: usize) -> usize {
+        self.strides[dim]
+    }
+
+    /// Memory from the first element on.
+    pub(crate) fn data(&self) -> &[f32] {
+        let start = self.memory.layout().start_offset();
+        let all = self.memory.storage::<f32>();
+        &all[start.min(all.len())..]
+    }
+}
+
+impl View<1> {
+    /// Its elements.
+    pub(crate) fn slice(&self) -> &[f32] {
+        &self.data()[..self.shape[0]]
+    }
+}
+
+impl View<2> {
+    /// As a matrix.
+    pub(crate) fn matrix(&self) -> MatRef<'_> {
+        MatRef::strided(self.data(), self.shape, self.strides)
+    }
+}
+
+/// Number of rows of `width` elements that make a task; depends on nothing else, so that sums over
+/// tasks are the same on any number of threads.
+pub(crate) fn rows_per_task(width: usize) -> usize {
+    (TASK_ELEMENTS / width.max(1)).max(1)
+}
+
+/// Calls `work(first row, rows)` on pieces of `out`, in parallel when `threads` says so.
+pub(crate) fn for_each_rows(
+    threads: Threads,
+    out: &mut [f32],
+    width: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let rows = rows_per_task(width);
+    if out.len() <= rows * width || threads == Threads::One {
+        return work(0, out);
+    }
+    out.par_chunks_mut(rows * width)
+        .enumerate()
+        .for_each(|(task, piece)| work(task * rows, piece));
+}

@@ -1,0 +1,17 @@
+//! The derivative, in burn's operations.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// See [`Ops::linear_backward`](crate::Ops::linear_backward).
+pub fn linear_backward<B: Backend>(
+    input: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    grad: Tensor<B, 2>,
+    needed: [bool; 2],
+) -> [Option<Tensor<B, 2>>; 2] {
+    [
+        needed[0].then(|| grad.clone().matmul(weight.transpose())),
+        needed[1].then(|| input.transpose().matmul(grad)),
+    ]
+}

@@ -1,0 +1,94 @@
+//! One pass over every row, rows in parallel.
+
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+use rayon::prelude::*;
+
+use crate::flex::matrix::{MatRef, Threads};
+use crate::flex::rows::{View, for_each_rows, rows_per_task, tensor};
+use crate::flex::simd::{dot, kernel};
+
+/// See [`Ops::rms_norm`](crate::Ops::rms_norm).
+pub(crate) fn rms_norm(
+    input: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 1>,
+    eps: f64,
+) -> Tensor<Flex, 2> {
+    let [tokens, width] = input.dims();
+    let (input, weight) = (View::rows(input), View::rows(weight));
+    let (x, w) = (input.matrix(), weight.slice());
+    let mut out = vec![0.0; tokens * width];
+    for_each_rows(Threads::All, &mut out, width, |first, out| {
+        normalize(out, x, first, w, eps as f32);
+    });
+    tensor(out, [tokens, width])
+}
+
+/// See [`Ops::rms_norm_backward`](crate::Ops::rms_norm_backward).
+pub(crate) fn rms_norm_backward(
+    input: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 1>,
+    eps: f64,
+    grad: Tensor<Flex, 2>,
+) -> (Tensor<Flex, 2>, Tensor<Flex, 1>) {
+    let [tokens, width] = input.dims();
+    let (input, weight, grad) = (View::rows(input), View::rows(weight), View::rows(grad));
+    let (x, w, dy) = (input.matrix(), weight.slice(), grad.matrix());
+
+    let rows = rows_per_task(width);
+    let mut dx = vec![0.0; tokens * width];
+    // A sum of its own for every task, then added up in order.
+    let mut partial = vec![0.0; tokens.div_ceil(rows) * width];
+    if width > 0 {
+        dx.par_chunks_mut(rows * width)
+            .zip(partial.par_chunks_mut(width))
+            .enumerate()
+            .for_each(|(task, (dx, dw))| {
+                normalize_backward(dx, dw, x, dy, task * rows, w, eps as f32);
+            });
+    }
+    let mut dw = vec![0.0; width];
+    for partial in partial.chunks_exact(width.max(1)) {
+        for (sum, term) in dw.iter_mut().zip(partial) {
+            *sum += term;
+        }
+    }
+    (tensor(dx, [tokens, width]), tensor(dw, [width]))
+}
+
+kernel! {
+    fn normalize<'a>(out: &'a mut [f32], x: MatRef<'a>, first: usize, w: &'a [f32], eps: f32) {
+        for (row, out) in out.chunks_exact_mut(w.len()).enumerate() {
+            let x = x.row(first + row);
+            let scale = 1.0 / (dot(x, x) / w.len() as f32 + eps).sqrt();
+            for ((out, x), w) in out.iter_mut().zip(x).zip(w) {
+                *out = x * scale * w;
+            }
+        }
+    }
+}
+
+kernel! {
+    fn normalize_backward<'a>(
+        dx: &'a mut [f32],
+        dw: &'a mut [f32],
+        x: MatRef<'a>,
+        dy: MatRef<'a>,
+        first: usize,
+        w: &'a [f32],
+        eps: f32,
+    ) {
+        for (row, dx) in dx.chunks_exact_mut(w.len()).enumerate() {
+            let (x, dy) = (x.row(first + row), dy.row(first + row));
+            let scale = 1.0 / (dot(x, x) / w.len() as f32 + eps).sqrt();
+            for ((dx, dy), w) in dx.iter_mut().zip(dy).zip(w) {
+                *dx = dy * w;
+            }
+            let along = dot(dx, x) * scale * scale / w.len() as f32;
+            for (((dx, dw), x), dy) in dx.iter_mut().zip(dw.iter_mut()).zip(x).zip(dy) {
+                *dx = (*dx - x * along) * scale;
+                *dw += dy * x * scale;
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! attention.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use darkhorse_backends::Ops;
+use darkhorse_backends::attention::{AttentionMask, reference};
+
+use crate::support::{
+    Differentiated, Flex, NdArray, Outcome, ROUGHLY, assert_close, integers, leaf, noise,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Documents {
+    One,
+    /// Several in a row, of uneven lengths.
+    InARow,
+    /// Every position is a document of its own.
+    Singles,
+    /// Two documents that alternate.
+    Interleaved,
+}
+
+fn mask<B: AutodiffBackend>(documents: Documents, batch: usize, seq: usize) -> AttentionMask<B> {
+    let number = |item: usize, position: usize| match documents {
+        Documents::One => 0,
+        Documents::InARow => (position + item) / (seq / 3 + 1) + 5,
+        Documents::Singles => position,
+        Documents::Interleaved => (position + item) % 2,
+    };
+    if documents == Documents::One {
+        return AttentionMask::Causal;
+    }
+    let numbers: Vec<i64> = (0..batch)
+        .flat_map(|item| (0..seq).map(move |position| number(item, position) as i64))
+        .collect();
+    AttentionMask::Documents(integers(&numbers, [batch, seq]))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    batch: usize,
+    seq: usize,
+    heads: usize,
+    dim: usize,
+    value_dim: usize,
+    documents: Documents,
+    heads_first: bool,
+}
+
+type Attend<B> =
+    fn(Tensor<B, 4>, Tensor<B, 4>, Tensor<B, 4>, &AttentionMask<B>, f64) -> Tensor<B, 4>;
+
+fn attended<B: AutodiffBackend>(op: Attend<B>, case: Case) -> Outcome {
+    let Case {
+        batch,
+        seq,
+        heads,
+        dim,
+        value_dim,
+        documents,
+        heads_first,
+    } = case;
+    let leaf = |seed, dim| -> Tensor<B, 4> {
+        match heads_first {
+            true => leaf(&noise(seed, [batch, heads, seq, dim])),
+            false => leaf(&noise(seed, [batch, seq, heads, dim])),
+        }
+    };
+    let leaves = [leaf(1, dim), leaf(2, dim), leaf(3, value_dim)];
+    let [q, k, v] = leaves.clone().map(|leaf| match heads_first {
+        true => leaf.swap_dims(1, 2),
+        false => leaf,
+    });
+    let output = op(q.mul_scalar(3.0), k, v, &mask(documents, batch, seq), 0.7);
+    let output = if heads_first {
+        output.swap_dims(1, 2)
+    } else {
+        output
+    };
+    let [q, k, v] = &leaves;
+    Differentiated::new(output)
+        .gradient("gradient of the query", q)
+        .gradient("gradient of the key", k)
+        .gradient("gradient of the value", v)
+        .outcome()
+}
+
+fn hold(case: Case) {
+    let name = format!("{case:?}");
+    let expected = attended::<Flex>(reference::attention, case);
+    assert_close(
+        &name,
+        &attended::<Flex>(<Flex as Ops>::attention, case),
+        &expected,
+        2e-5,
+    );
+    assert_close(
+        &name,
+        &attended::<NdArray>(<NdArray as Ops>::attention, case),
+        &expected,
+        ROUGHLY,
+    );
+}
+
+const SMALL: Case = Case {
+    batch: 2,
+    seq: 65,
+    heads: 3,
+    dim: 20,
+    value_dim: 20,
+    documents: Documents::One,
+    heads_first: false,
+};
+
+#[test]
+fn every_length_is_causal() {
+    for seq in [1, 2, 63, 64, 65, 130, 200] {
+        hold(Case { seq, ..SMALL });
+    }
+}
+
+#[test]
+fn every_width_works_and_values_may_have_their_own() {
+    for (dim, value_dim) in [(1, 1), (8, 40), (33, 16), (96, 64)] {
+        hold(Case {
+            dim,
+            value_dim,
+            ..SMALL
+        });
+    }
+}
+
+#[test]
+fn documents_do_not_see_each_other() {
+    for documents in [
+        Documents::InARow,
+        Documents::Singles,
+        Documents::Interleaved,
+    ] {
+        for seq in [1, 63, 65, 200] {
+            hold(Case {
+                documents,
+                seq,
+                ..SMALL
+            });
+        }
+    }
+}
+
+#[test]
+fn heads_may_come_before_positions_in_memory() {
+    for documents in [Documents::One, Documents::InARow] {
+        hold(Case {
+            heads_first: true,
+            documents,
+            ..SMALL
+        });
+    }
+}
+
+#[test]
+fn a_key_head_may_serve_several_query_heads_in_place() {
+    fn outcome<B: AutodiffBackend>(op: Attend<B>) -> Outcome {
+        let query: Tensor<B, 4> = leaf(&noise(1, [2, 65, 6, 16]));
+        let [key, value]: [Tensor<B, 4>; 2] = [2, 3].map(|seed| leaf(&noise(seed, [2, 65, 2, 16])));
+        let [k, v] = [key.clone(), value.clone()].map(|tensor| {
+            tensor
+                .unsqueeze_dim::<5>(3)
+                .expand([2, 65, 2, 3, 16])
+                .reshape([2, 65, 6, 16])
+        });
+        let output = op(query.clone(), k, v, &AttentionMask::Causal, 0.25);
+        Differentiated::new(output)
+            .gradient("query", &query)
+            .gradient("key", &key)
+            .gradient("value", &value)
+            .outcome()
+    }
+    let expected = outcome::<Flex>(reference::attention);
+    assert_close(
+        "shared heads",
+        &outcome::<Flex>(<Flex as Ops>::attention),
+        &expected,
+        2e-5,
+    );
+}
+
+#[test]
+fn later_tokens_change_nothing_before_them() {
+    let output = |last: f32| {
+        let mut data = noise(1, [1, 100, 2, 16]);
+        data.as_mut_slice::<f32>().expect("f32")[99 * 32..].fill(last);
+        let tensor = || leaf::<Flex, 4>(&data);
+        let output =
+            <Flex as Ops>::attention(tensor(), tensor(), tensor(), &AttentionMask::Causal, 1.0);
+        output.narrow(1, 0, 99).into_data()
+    };
+    assert_eq!(output(0.0), output(1e3));
+}

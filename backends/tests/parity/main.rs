@@ -1,0 +1,12 @@
+//! Every form of an operation against its definition: the output and every gradient.
+//!
+//! The definition runs on burn-flex under burn's own automatic differentiation. Held against it are the
+//! forms for burn-flex and, on ndarray, the defaults, both with their hand-written backward passes.
+
+mod attention;
+mod cross_entropy;
+mod determinism;
+mod experts;
+mod rows;
+mod support;
+mod updates;
