@@ -16,11 +16,11 @@ use crate::ops::Ops;
 use node::{Derivative, below, integers, primitive, record, wrap};
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
-    fn linear(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let (input, weight) = (primitive(input), primitive(weight));
         let [x, w] = [&input, &weight].map(below);
         record::<B, C, _, 2, 2>([&input, &weight], |keep| {
-            let output = <B as Ops>::linear(x.clone(), w.clone());
+            let output = <B as Ops>::project(x.clone(), w.clone());
             (
                 output,
                 keep.then_some(Linear {
@@ -69,7 +69,7 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         })
     }
 
-    fn attention(
+    fn causal_attention(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
@@ -86,7 +86,7 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         };
         record::<B, C, _, 3, 4>(parents.each_ref(), |keep| {
             if !keep {
-                return (<B as Ops>::attention(q, k, v, &mask, scale), None);
+                return (<B as Ops>::causal_attention(q, k, v, &mask, scale), None);
             }
             let saved = B::attention_saving(q, k, v, &mask, scale);
             (saved.output.clone(), Some(saved))

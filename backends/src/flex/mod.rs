@@ -20,7 +20,7 @@ use rows::all_f32;
 
 /// Every method takes the fast form on f32 and the default on any other type.
 impl Ops for Flex {
-    fn linear(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         match all_f32(&[input.dtype(), weight.dtype()]) {
             true => linear::flex::linear(input, weight),
             false => linear::reference::linear(input, weight),
@@ -83,7 +83,7 @@ impl Ops for Flex {
         }
     }
 
-    fn attention(
+    fn causal_attention(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
