@@ -21,13 +21,13 @@ pub trait Ops: Backend {
     }
 
     /// Gradients of [`linear`](Self::linear): `dX = dY W^T` and `dW = X^T dY`, of those needed.
-    fn linear_backward(
+    fn project_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         grad: Tensor<Self, 2>,
         needed: [bool; 2],
     ) -> [Option<Tensor<Self, 2>>; 2] {
-        linear::backward::linear_backward(input, weight, grad, needed)
+        linear::backward::project_backward(input, weight, grad, needed)
     }
 
     /// Root-mean-square normalization over the last dimension, `x / sqrt(mean(x^2) + eps) * weight`.

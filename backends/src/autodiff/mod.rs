@@ -163,7 +163,7 @@ struct Linear<B: Backend> {
 
 impl<B: Ops> Derivative<B, 2> for Linear<B> {
     fn gradients(self, grad: FloatTensor<B>, needed: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
-        B::linear_backward(self.input, self.weight, wrap(grad), needed)
+        B::project_backward(self.input, self.weight, wrap(grad), needed)
             .map(|grad| grad.map(primitive))
     }
 }

@@ -27,15 +27,15 @@ impl Ops for Flex {
         }
     }
 
-    fn linear_backward(
+    fn project_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         grad: Tensor<Self, 2>,
         needed: [bool; 2],
     ) -> [Option<Tensor<Self, 2>>; 2] {
         match all_f32(&[input.dtype(), weight.dtype(), grad.dtype()]) {
-            true => linear::flex::linear_backward(input, weight, grad, needed),
-            false => linear::backward::linear_backward(input, weight, grad, needed),
+            true => linear::flex::project_backward(input, weight, grad, needed),
+            false => linear::backward::project_backward(input, weight, grad, needed),
         }
     }
 

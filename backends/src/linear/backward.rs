@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// See [`Ops::linear_backward`](crate::Ops::linear_backward).
-pub fn linear_backward<B: Backend>(
+/// See [`Ops::project_backward`](crate::Ops::project_backward).
+pub fn project_backward<B: Backend>(
     input: Tensor<B, 2>,
     weight: Tensor<B, 2>,
     grad: Tensor<B, 2>,
