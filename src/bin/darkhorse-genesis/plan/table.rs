@@ -250,6 +250,7 @@ mod tests {
         assert_eq!(metric(2_350_000_000), "2.35 G");
         assert_eq!(short(999), "999");
         assert_eq!(grouped(131_072), "131,072");
+        assert_eq!(grouped(1234), "1,234");
         assert_eq!(grouped(12), "12");
     }
 }
