@@ -17,7 +17,10 @@ const MAY_IMPORT: [(&str, &str); 13] = [
     ("checkpoint", "error model"),
     ("interop", "error model"),
     ("inference", "error model"),
-    ("training", "checkpoint config data error model telemetry"),
+    (
+        "training",
+        "checkpoint config data error model telemetry tokenizer",
+    ),
     (
         "surgery",
         "checkpoint config data error model telemetry training",

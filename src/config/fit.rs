@@ -1,48 +1,9 @@
 //! Whether a model fits a device's memory, answered before anything is allocated.
 
-use std::fmt;
-
-use serde::Serialize;
-
+use super::memory::{Bytes, MemoryNeeds, Purpose};
 use super::{Experiment, PRESETS};
 use crate::model::ModelConfig;
 use crate::model::cost::Dtype;
-
-/// What a model is to be held in memory for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Generating text.
-    Inference {
-        /// Format of the weights.
-        weights: Dtype,
-        /// Format of the cache.
-        cache: Dtype,
-        /// Tokens in the cache.
-        context: usize,
-    },
-    /// Training with AdamW.
-    Training {
-        /// Format of weights, gradients and activations.
-        dtype: Dtype,
-        /// Tokens of a micro-batch.
-        tokens: usize,
-    },
-}
-
-/// Bytes by what they hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct MemoryNeeds {
-    /// Weights, MTP modules included.
-    pub weights_bytes: u64,
-    /// The past of the context.
-    pub cache_bytes: u64,
-    /// Gradients.
-    pub gradients_bytes: u64,
-    /// Moments and master weights.
-    pub optimizer_bytes: u64,
-    /// What the backward pass needs of a micro-batch; an estimate.
-    pub activations_bytes: u64,
-}
 
 /// The refusal of what cannot fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +13,7 @@ pub struct MemoryNeeds {
     Bytes(needs.total()),
     needs.listed(),
     Bytes(*available_bytes),
-    alternative(*largest_preset)
+    self.alternatives()
 )]
 pub struct DoesNotFit {
     /// What was asked for.
@@ -65,92 +26,24 @@ pub struct DoesNotFit {
     pub largest_preset: Option<&'static str>,
 }
 
-/// Bytes in the unit that suits them, `9.71 GiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-        let mut amount = self.0 as f64;
-        let mut unit = "B";
-        for larger in units {
-            if amount < 1024.0 {
-                break;
+impl DoesNotFit {
+    fn alternatives(&self) -> String {
+        let preset = match self.largest_preset {
+            Some(name) => format!("the largest preset that fits is `{name}`"),
+            None => "no preset fits".into(),
+        };
+        let beside_activations = self.needs.total() - self.needs.activations_bytes;
+        match self.purpose {
+            Purpose::Inference { context, .. }
+                if context > 1 && self.needs.weights_bytes < self.available_bytes =>
+            {
+                format!("{preset}, a shorter context may fit")
             }
-            amount /= 1024.0;
-            unit = larger;
-        }
-        match unit {
-            "B" => f.pad(&format!("{} B", self.0)),
-            unit => f.pad(&format!("{amount:.2} {unit}")),
-        }
-    }
-}
-
-impl Purpose {
-    fn name(&self) -> String {
-        match self {
-            Self::Inference {
-                weights, context, ..
-            } => format!("inference in {} over {context} tokens", weights.name()),
-            Self::Training { dtype, tokens } => {
-                format!("training in {} on {tokens} tokens at a time", dtype.name())
+            Purpose::Training { .. } if beside_activations < self.available_bytes => {
+                format!("{preset}, a smaller `batch_size` or `seq_len` may fit")
             }
+            _ => preset,
         }
-    }
-}
-
-impl MemoryNeeds {
-    /// What `purpose` takes. Runtime, kernels' workspace and the prompt's activations are not counted.
-    pub fn of(model: &ModelConfig, purpose: Purpose) -> Self {
-        match purpose {
-            Purpose::Inference {
-                weights,
-                cache,
-                context,
-            } => Self {
-                weights_bytes: model.weight_bytes(weights),
-                cache_bytes: model
-                    .cache_bytes_per_token(cache)
-                    .saturating_mul(context as u64),
-                ..Default::default()
-            },
-            Purpose::Training { dtype, tokens } => Self {
-                weights_bytes: model.weight_bytes(dtype),
-                gradients_bytes: model.weight_bytes(dtype),
-                optimizer_bytes: model.optimizer_bytes(dtype),
-                activations_bytes: dtype.bytes(
-                    model
-                        .activation_values_per_token()
-                        .saturating_mul(tokens as u64),
-                ),
-                ..Default::default()
-            },
-        }
-    }
-
-    /// All together.
-    pub fn total(&self) -> u64 {
-        self.parts()
-            .into_iter()
-            .fold(0, |total, (_, bytes)| total.saturating_add(bytes))
-    }
-
-    fn parts(&self) -> [(&'static str, u64); 5] {
-        [
-            ("weights", self.weights_bytes),
-            ("cache", self.cache_bytes),
-            ("gradients", self.gradients_bytes),
-            ("optimizer", self.optimizer_bytes),
-            ("activations", self.activations_bytes),
-        ]
-    }
-
-    fn listed(&self) -> String {
-        let needed = self.parts().into_iter().filter(|&(_, bytes)| bytes > 0);
-        let listed = needed.map(|(name, bytes)| format!("{name} {}", Bytes(bytes)));
-        listed.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -201,13 +94,6 @@ pub fn largest_context(
     }
 }
 
-fn alternative(preset: Option<&str>) -> String {
-    match preset {
-        Some(name) => format!("the largest preset that fits is `{name}`"),
-        None => "no preset fits".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,19 +128,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "inference in bf16 over 131072 tokens takes 12.53 GiB of memory (weights 9.71 GiB, cache 2.81 GiB), \
-             but there are 12.00 GiB; the largest preset that fits is `3b`"
+             but there are 12.00 GiB; the largest preset that fits is `3b`, a shorter context may fit"
         );
-    }
-
-    #[test]
-    fn training_takes_gradients_moments_and_activations_too() {
-        let model = flagship();
-        let needs = MemoryNeeds::of(&model, learning(1024));
-        assert_eq!(needs.gradients_bytes, needs.weights_bytes);
-        assert_eq!(needs.optimizer_bytes, 2 * needs.weights_bytes);
-        assert!(needs.activations_bytes > 0 && needs.cache_bytes == 0);
-        let double = MemoryNeeds::of(&model, learning(2048));
-        assert_eq!(double.activations_bytes, 2 * needs.activations_bytes);
     }
 
     #[test]
@@ -262,6 +137,19 @@ mod tests {
         let error = fits(&flagship(), learning(2048), 1 << 20).unwrap_err();
         assert_eq!(error.largest_preset, None);
         assert!(error.to_string().ends_with("; no preset fits"));
+    }
+
+    #[test]
+    fn where_only_the_micro_batch_is_too_large_the_refusal_says_so() {
+        let state = 4 * flagship().weight_bytes(Dtype::F32);
+        let error = fits(&flagship(), learning(2048), state + 1).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with(", a smaller `batch_size` or `seq_len` may fit")
+        );
+        let error = fits(&flagship(), learning(2048), state).unwrap_err();
+        assert!(error.to_string().ends_with("`3b`"), "{error}");
     }
 
     #[test]
@@ -280,14 +168,5 @@ mod tests {
         assert_eq!(context(weights - 1), None);
         assert_eq!(context(weights + 23_040 * 7 + 1), Some(7));
         assert_eq!(context(weights * 9), Some(131_072));
-    }
-
-    #[test]
-    fn bytes_are_told_in_the_unit_that_suits_them() {
-        let told = [0, 1023, 1024, 3 << 29, u64::MAX].map(|bytes| Bytes(bytes).to_string());
-        assert_eq!(
-            told,
-            ["0 B", "1023 B", "1.00 KiB", "1.50 GiB", "16384.00 PiB"]
-        );
     }
 }

@@ -8,6 +8,7 @@ mod data;
 mod error;
 pub mod fit;
 mod load;
+pub mod memory;
 mod old_keys;
 mod preset;
 mod tokenizer;

@@ -46,6 +46,12 @@ impl Dtype {
         let blocks = (values / 32).saturating_mul(block_bytes);
         blocks.saturating_add((values % 32 * block_bytes).div_ceil(32))
     }
+
+    /// Bytes of AdamW's two f32 moments of `weights`, and of their f32 master copy where they are not f32.
+    pub fn optimizer_bytes(self, weights: u64) -> u64 {
+        let numbers = if self == Self::F32 { 2 } else { 3 };
+        Self::F32.bytes(weights.saturating_mul(numbers))
+    }
 }
 
 /// All methods expect a [validated](ModelConfig::validate) configuration, and panic where a section
@@ -108,11 +114,9 @@ impl ModelConfig {
         dtype.bytes(self.num_trained_params())
     }
 
-    /// Bytes of AdamW's two f32 moments, and of the f32 master weights beside weights of another format;
-    /// MTP modules included.
+    /// Bytes of what AdamW keeps of all weights, MTP modules included.
     pub fn optimizer_bytes(&self, dtype: Dtype) -> u64 {
-        let numbers = if dtype == Dtype::F32 { 2 } else { 3 };
-        Dtype::F32.bytes(self.num_trained_params().saturating_mul(numbers))
+        dtype.optimizer_bytes(self.num_trained_params())
     }
 
     /// Estimate of the numbers that the backward pass keeps of every token: what enters and leaves

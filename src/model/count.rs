@@ -117,6 +117,13 @@ impl ModelConfig {
         sum([self.num_params(), self.num_mtp_params()])
     }
 
+    /// Number of weights in routed experts, those of MTP modules included: what expert parallelism divides.
+    pub fn num_routed_params(&self) -> u64 {
+        let module = self.layer_parameters(self.mtp_plan()).routed_experts;
+        let modules = module.saturating_mul(self.num_nextn_predict_layers as u64);
+        sum([self.parameters().routed_experts, modules])
+    }
+
     /// Weights of one layer.
     pub(super) fn layer_parameters(&self, plan: LayerPlan<'_>) -> ParameterCount {
         let hidden = self.hidden_size;
@@ -254,6 +261,11 @@ mod tests {
         config.tie_word_embeddings = true;
         assert_counts_what_is_built(&config);
         assert_eq!(config.num_active_params(), config.num_params());
+    }
+
+    #[test]
+    fn routed_parameters_are_those_of_every_layer_that_routes() {
+        assert_eq!(odd().num_routed_params(), (2 + 2) * 11 * 3 * 12 * 5);
     }
 
     #[test]

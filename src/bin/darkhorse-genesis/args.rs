@@ -1,0 +1,202 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+use darkhorse_genesis::config::{Experiment, PRESETS};
+use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::inference::SamplingConfig;
+use darkhorse_genesis::model::routing::domain::DomainMode;
+
+use crate::failure::{Failure, OrInput};
+
+/// Which experiment.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ExperimentArgs {
+    /// Preset by its size; without it and --config: default
+    #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new(PRESETS), ignore_case = true)]
+    pub(crate) params: Option<String>,
+    /// Experiment of your own, a JSON file as in configs/
+    #[arg(long, value_name = "FILE", conflicts_with = "params")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl ExperimentArgs {
+    /// How the experiment is called.
+    pub(crate) fn name(&self) -> String {
+        match (&self.config, &self.params) {
+            (Some(file), _) => file.display().to_string(),
+            (None, Some(preset)) => preset.to_lowercase(),
+            (None, None) => "default".into(),
+        }
+    }
+
+    /// Reads the experiment.
+    pub(crate) fn load(&self) -> Result<Experiment, Failure> {
+        match &self.config {
+            Some(file) => Experiment::load(file).or_input(),
+            None => Experiment::preset(&self.name()).or_input(),
+        }
+    }
+}
+
+/// Where it runs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeviceArgs {
+    /// Device of the compiled backend: cpu, cuda:1, mps, vulkan:0
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<DeviceName>,
+}
+
+/// A device as it is written, `kind` or `kind:index`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceName {
+    /// What it is, lower case.
+    pub(crate) kind: String,
+    /// Which one, from 0.
+    pub(crate) index: Option<usize>,
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let (kind, index) = match name.split_once(':') {
+            Some((kind, index)) => (kind, Some(index.parse().ok())),
+            None => (name, None),
+        };
+        let is_word = !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphanumeric());
+        match (is_word, index) {
+            (true, None | Some(Some(_))) => Ok(Self {
+                kind: kind.to_ascii_lowercase(),
+                index: index.flatten(),
+            }),
+            _ => Err("expected a kind and maybe an index, as in cpu or cuda:1".into()),
+        }
+    }
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// Most tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_tokens: usize,
+    /// Divides the logits; 0: always the likeliest token
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f64>,
+    /// Choose among the K likeliest tokens; 0: all
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together reach P
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f64>,
+    /// Drop tokens less likely than P times the likeliest
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f64>,
+    /// Make tokens of the past less likely; 1: no effect
+    #[arg(long, value_name = "R")]
+    pub(crate) repetition_penalty: Option<f64>,
+    /// Seed of the draws
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// The defaults with what was given.
+    pub(crate) fn config(&self) -> Result<SamplingConfig, Failure> {
+        let default = SamplingConfig::default();
+        let config = SamplingConfig {
+            temperature: self.temperature.unwrap_or(default.temperature),
+            top_k: self.top_k.unwrap_or(default.top_k),
+            top_p: self.top_p.unwrap_or(default.top_p),
+            min_p: self.min_p.unwrap_or(default.min_p),
+            repetition_penalty: self
+                .repetition_penalty
+                .unwrap_or(default.repetition_penalty),
+            seed: self.seed.unwrap_or(default.seed),
+        };
+        config.validate().or_input()?;
+        Ok(config)
+    }
+}
+
+/// What the model is told of the text's domain.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DomainArgs {
+    /// Domain of the text, as code or law; without it the router finds out by itself
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) domain: Option<Domain>,
+}
+
+/// How strongly a document's domain binds the router.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Domains {
+    /// No effect
+    Off,
+    /// Experts of the domain are preferred
+    Soft,
+    /// Experts of other domains are out of reach
+    Hard,
+}
+
+impl From<Domains> for DomainMode {
+    fn from(domains: Domains) -> Self {
+        match domains {
+            Domains::Off => Self::Off,
+            Domains::Soft => Self::Soft,
+            Domains::Hard => Self::Hard,
+        }
+    }
+}
+
+/// Parses an amount of memory such as `12GB` or `80GiB`.
+pub(crate) fn memory_bytes(amount: &str) -> Result<u64, String> {
+    let amount = amount.trim();
+    let end = amount.find(|c: char| c != '.' && !c.is_ascii_digit());
+    let (number, unit) = amount.split_at(end.unwrap_or(amount.len()));
+    let unit_bytes = match unit.trim().to_ascii_lowercase().as_str() {
+        "mb" | "m" => 1e6,
+        "gb" | "g" => 1e9,
+        "tb" | "t" => 1e12,
+        "mib" => f64::powi(2.0, 20),
+        "gib" => f64::powi(2.0, 30),
+        "tib" => f64::powi(2.0, 40),
+        _ => {
+            return Err(
+                "expected a number and a unit (MB, GB, TB, MiB, GiB, TiB), as in 12GB".into(),
+            );
+        }
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number > 0.0 => Ok((number * unit_bytes) as u64),
+        _ => Err("expected a positive number before the unit, as in 12GB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_a_unit() {
+        assert_eq!(memory_bytes("12GB"), Ok(12_000_000_000));
+        assert_eq!(memory_bytes("1.5 gib"), Ok(3 << 29));
+        for wrong in ["12", "GB", "-1GB", "0GB", "12XB", ""] {
+            assert!(memory_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn devices_have_a_kind_and_maybe_an_index() {
+        let device = "CUDA:1".parse::<DeviceName>().unwrap();
+        assert_eq!((device.kind.as_str(), device.index), ("cuda", Some(1)));
+        assert_eq!("cpu".parse::<DeviceName>().unwrap().index, None);
+        for wrong in ["", ":1", "cuda:", "cuda:x", "a b"] {
+            assert!(wrong.parse::<DeviceName>().is_err(), "{wrong}");
+        }
+    }
+}

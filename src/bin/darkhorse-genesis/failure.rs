@@ -1,0 +1,142 @@
+//! How the program fails: one line on the standard error output, and an exit code.
+
+use std::fmt::Display;
+use std::io;
+use std::panic;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The arguments or what they name: exit code 2.
+    Input(anyhow::Error),
+    /// Anything else: exit code 1.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// A complaint about the arguments.
+    pub(crate) fn input(message: impl Display) -> Self {
+        Self::Input(anyhow::anyhow!("{message}"))
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Other(_) => 1,
+        }
+    }
+
+    /// What happened and its causes, in one line.
+    fn line(&self) -> String {
+        let (Self::Input(error) | Self::Other(error)) = self;
+        one_line(&format!("{error:#}"))
+    }
+
+    /// Whether the reader of the output has gone, which is nobody's fault: `plan | head`.
+    fn is_closed_pipe(&self) -> bool {
+        let (Self::Input(error) | Self::Other(error)) = self;
+        let io = error.downcast_ref::<io::Error>();
+        io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Marks an error as one of the arguments, or of what they name.
+pub(crate) trait OrInput<T> {
+    /// The same result, with exit code 2.
+    fn or_input(self) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrInput<T> for Result<T, E> {
+    fn or_input(self) -> Result<T, Failure> {
+        self.map_err(|error| Failure::Input(error.into()))
+    }
+}
+
+/// Runs the program, and tells how it ended. A panic is a failure like any other, without backtrace.
+pub(crate) fn catch(run: fn() -> Result<(), Failure>) -> ExitCode {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        eprintln!("error: {} (a bug, at {place})", one_line(message));
+    }));
+    match panic::catch_unwind(run) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Ok(Err(failure)) => {
+            eprintln!("error: {}", failure.line());
+            ExitCode::from(failure.code())
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Reads the arguments; none if help or version was asked for and has been shown.
+pub(crate) fn parse<C: Parser>() -> Result<Option<C>, Failure> {
+    let error = match C::try_parse() {
+        Ok(arguments) => return Ok(Some(arguments)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            error.print()?;
+            Ok(None)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::input(
+            "nothing to do: give a command or `--prompt TEXT`, see `darkhorse-genesis --help`",
+        )),
+        _ => Err(Failure::input(complaint(&error.to_string()))),
+    }
+}
+
+/// clap's message and tip in one line, without the usage that follows.
+fn complaint(message: &str) -> String {
+    let (said, _) = message.split_once("Usage:").unwrap_or((message, ""));
+    let said = said.split("For more information").next().unwrap_or(said);
+    let said = said.trim().trim_start_matches("error: ");
+    format!("{}; see `--help`", one_line(&said.replace("\n\n", "; ")))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_stand_in_one_line() {
+        let cause = io::Error::other("disk\n  full");
+        let failure = Failure::from(anyhow::Error::new(cause).context("cannot save `x`"));
+        assert_eq!(failure.line(), "cannot save `x`: disk full");
+        assert_eq!(failure.code(), 1);
+    }
+
+    #[test]
+    fn a_complaint_keeps_the_tip_and_drops_the_usage() {
+        let message = "error: unexpected argument '--stps' found\n\n  tip: a similar argument exists: '--steps'\n\nUsage: x\n";
+        assert_eq!(
+            complaint(message),
+            "unexpected argument '--stps' found; tip: a similar argument exists: '--steps'; see `--help`"
+        );
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(Failure::from(closed).is_closed_pipe());
+    }
+}

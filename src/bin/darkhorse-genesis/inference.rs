@@ -1,0 +1,102 @@
+//! `inference`: a prompt to its continuation.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use darkhorse_genesis::config::Experiment;
+use darkhorse_genesis::config::memory::Purpose;
+use darkhorse_genesis::inference::SamplingConfig;
+use darkhorse_genesis::model::cost::Dtype;
+
+use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs};
+use crate::device;
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  darkhorse-genesis --prompt \"Explain the laws of thermodynamics.\"
+  darkhorse-genesis inference --params 1b --prompt \"Write a Rust function.\" --domain code
+  darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 1
+  darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --speculative --stats
+  darkhorse-genesis inference --params 5b --random-weights --prompt \"Once\" --max-tokens 32 --stats";
+
+/// Continue a prompt
+///
+/// Without --checkpoint the newest run is taken, with --params the newest one of that preset.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct InferenceArgs {
+    /// Text to continue
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    /// Run to take the model from
+    #[arg(long, visible_alias = "model", value_name = "RUN")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Run an untrained model, for measuring
+    #[arg(long, conflicts_with = "checkpoint")]
+    pub(crate) random_weights: bool,
+    #[command(flatten)]
+    pub(crate) domain: DomainArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Let the MTP modules draft tokens for the model to verify
+    #[arg(long)]
+    pub(crate) speculative: bool,
+    /// Tell tokens per second, and with --speculative how many drafts were accepted
+    #[arg(long)]
+    pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+}
+
+/// Where the weights come from.
+#[derive(Debug)]
+#[expect(dead_code, reason = "read once the command is wired")]
+pub(crate) enum Weights {
+    /// A run.
+    Checkpoint(PathBuf),
+    /// The newest run, of that name if there is one.
+    Newest(Option<String>),
+    /// Random ones for this experiment.
+    Random(Box<Experiment>),
+}
+
+impl InferenceArgs {
+    /// Where the weights are to come from.
+    pub(crate) fn weights(&self) -> Result<Weights, Failure> {
+        if let Some(run) = &self.checkpoint {
+            return Ok(Weights::Checkpoint(run.clone()));
+        }
+        if self.random_weights {
+            return Ok(Weights::Random(Box::new(self.experiment.load()?)));
+        }
+        let named = self.experiment.params.is_some() || self.experiment.config.is_some();
+        Ok(Weights::Newest(named.then(|| self.experiment.name())))
+    }
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
+    let sampling = args.sampling.config()?;
+    let weights = args.weights()?;
+    if let Weights::Random(experiment) = &weights {
+        let purpose = Purpose::Inference {
+            weights: Dtype::F32,
+            cache: Dtype::F32,
+            context: args.sampling.max_tokens,
+        };
+        device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
+    }
+    infer(args, weights, sampling)
+}
+
+/// Continues the prompt with what was resolved.
+fn infer(
+    _args: &InferenceArgs,
+    _weights: Weights,
+    _sampling: SamplingConfig,
+) -> Result<(), Failure> {
+    Err(anyhow::anyhow!("`inference` is not wired yet").into())
+}
