@@ -102,13 +102,22 @@ impl Run {
     ///
     /// [`CheckpointError::Io`] if `root` exists and cannot be read.
     pub fn newest_under(root: impl AsRef<Path>) -> Result<Option<Self>, CheckpointError> {
+        Ok(Self::all_under(root)?.into_iter().next())
+    }
+
+    /// The runs directly under `root` that have a checkpoint, the one saved last first.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Io`] if `root` exists and cannot be read.
+    pub fn all_under(root: impl AsRef<Path>) -> Result<Vec<Self>, CheckpointError> {
         let root = root.as_ref();
         let entries = match fs::read_dir(root) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io_error("read", root)(error)),
         };
-        let newest = entries
+        let mut runs: Vec<_> = entries
             .flatten()
             .filter_map(|entry| {
                 let run = Self::at(entry.path());
@@ -117,8 +126,9 @@ impl Run {
                     .is_file()
                     .then(|| (newest.manifest().saved_at_ms, run.path))
             })
-            .max();
-        newest.map(|(_, path)| Self::open(path)).transpose()
+            .collect();
+        runs.sort_by(|left, right| right.cmp(left));
+        runs.into_iter().map(|(_, path)| Self::open(path)).collect()
     }
 
     fn at(path: PathBuf) -> Self {

@@ -9,7 +9,7 @@ use crate::domain::Domain;
 use crate::model::cache::Cache;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
-use crate::model::{CausalLm, Sequences};
+use crate::model::{CausalLm, ModelConfig, Sequences};
 use burn::module::Module;
 
 /// Prompts are read in pieces of at most this many tokens, so that memory stays bounded.
@@ -22,6 +22,16 @@ pub struct Limits {
     pub context: usize,
     /// Number of token ids.
     pub vocab_size: usize,
+}
+
+impl Limits {
+    /// Those of a model.
+    pub fn of(config: &ModelConfig) -> Self {
+        Self {
+            context: config.max_position_embeddings,
+            vocab_size: config.vocab_size,
+        }
+    }
 }
 
 /// A prompt that cannot be read.

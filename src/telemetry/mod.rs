@@ -7,7 +7,9 @@ mod energy;
 mod journal;
 mod record;
 pub mod report;
+mod table;
 
 pub use energy::{EnergyMeter, Rapl, energy_meter};
 pub use journal::{Journal, JournalError, read_journal};
 pub use record::{DomainRecord, EvalRecord, Record, RoutingTable, StepRecord};
+pub use table::EvaluationTable;

@@ -116,17 +116,33 @@ impl RoutingTable {
         (chance > 0.0 && row.iter().any(|&share| share > 0.0)).then(|| own / chance)
     }
 
-    /// `P(own domain or general | domain)`, averaged over the domains that have tokens. Documents tagged
-    /// `general` are left out: everything is their own.
+    /// `P(own domain or general | domain)`, averaged over the domains that have tokens.
     pub fn share_own_or_general(&self) -> Option<f64> {
-        let general = Domain::General.index();
         let rows = self.share.iter().enumerate();
-        let shares: Vec<f64> = rows
-            .filter(|(index, row)| *index != general && row.iter().any(|&share| share > 0.0))
-            .filter_map(|(index, row)| Some(row.get(index)? + row.get(general)?))
-            .collect();
-        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+        let present = rows.filter(|(_, row)| row.iter().any(|&share| share > 0.0));
+        mean(present.map(|(domain, row)| own_or_general(domain, row)))
     }
+
+    /// What [`share_own_or_general`](Self::share_own_or_general) would be if experts were chosen by chance.
+    pub fn chance_own_or_general(&self) -> Option<f64> {
+        let rows = self.share.iter().enumerate();
+        let present = rows.filter(|(_, row)| row.iter().any(|&share| share > 0.0));
+        mean(present.map(|(domain, _)| own_or_general(domain, &self.chance)))
+    }
+}
+
+fn own_or_general(domain: usize, by_expert_domain: &[f64]) -> f64 {
+    let general = Domain::General.index();
+    let of = |domain: usize| by_expert_domain.get(domain).copied().unwrap_or(0.0);
+    match domain == general {
+        true => of(general),
+        false => of(domain) + of(general),
+    }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 impl Record {

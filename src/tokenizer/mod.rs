@@ -204,6 +204,13 @@ impl Tokenizer {
         self.shared.inner.id_to_token(id)
     }
 
+    /// What stands before the text of a document: the beginning token and the domain's, as far as the
+    /// tokenizer has them.
+    pub fn opening(&self, domain: Option<Domain>) -> Vec<u32> {
+        let domain = domain.and_then(|domain| self.domain_token(domain));
+        self.bos_id().into_iter().chain(domain).collect()
+    }
+
     /// The `tokenizer.json`.
     pub fn json(&self) -> &str {
         &self.shared.json

@@ -1,6 +1,7 @@
 //! What can end a training run.
 
 use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
 use crate::data::{DataError, Origin};
 use crate::telemetry::JournalError;
 use crate::tokenizer::TokenizerError;
@@ -17,6 +18,9 @@ pub enum TrainingError {
     /// The run's folder.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The run's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The run's metrics.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -25,7 +25,8 @@ use crate::data::{Corpus, EmbeddedCorpus, Progress, Source, Stream, StreamConfig
 use crate::model::CausalLm;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
-use crate::telemetry::{EvalRecord, Journal, Record, energy_meter};
+use crate::telemetry::report::{self, About};
+use crate::telemetry::{EnergyMeter, EvalRecord, Journal, Record, energy_meter, read_journal};
 use crate::tokenizer::Tokenizer;
 
 /// Where a run shows what it does.
@@ -229,10 +230,34 @@ impl Job {
         let whole = ValidFeed { batches: 0, ..valid };
         let evaluation = evaluate(&model, &whole, &self.experiment, session.state.step)?;
         session.journal.append(&Record::Eval(evaluation.clone()))?;
+        self.write_report(B::name(device), session.meter.as_deref())?;
         Ok(Trained { model, evaluation })
     }
 
-    fn valid_feed(&self) -> ValidFeed {
+    fn write_report(
+        &self,
+        backend: String,
+        meter: Option<&dyn EnergyMeter>,
+    ) -> Result<(), TrainingError> {
+        let model = &self.experiment.model;
+        let name = self.run.path().file_name();
+        let about = About {
+            run: name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            model: format!("Darkhorse, {} layers of width {}", model.num_hidden_layers, model.hidden_size),
+            num_params: model.num_params(),
+            num_active_params: model.num_active_params(),
+            num_steps: self.experiment.training.steps,
+            backend,
+            energy_source: meter.map(|meter| meter.name().to_owned()),
+            config: self.experiment.to_json_pretty()?,
+        };
+        let records = read_journal(self.run.metrics_path())?;
+        self.run.write_report(&report::render(&about, &records))?;
+        Ok(())
+    }
+
+    /// The validation text in batches, as far as an evaluation during training goes.
+    pub fn valid_feed(&self) -> ValidFeed {
         let config = &self.experiment.training;
         ValidFeed {
             corpus: self.valid.clone(),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
+use darkhorse_backends::select::{self, Device};
 use darkhorse_genesis::config::{Experiment, PRESETS};
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::SamplingConfig;
@@ -48,6 +49,20 @@ pub(crate) struct DeviceArgs {
     /// Device of the compiled backend: cpu, cuda:1, mps, vulkan:0
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<DeviceName>,
+}
+
+impl DeviceArgs {
+    /// The device, or the backend's default one.
+    pub(crate) fn open(&self) -> Result<Device, Failure> {
+        match &self.device {
+            None => Ok(select::default_device()),
+            Some(DeviceName { kind, index: None }) => select::device(kind).or_input(),
+            Some(DeviceName {
+                kind,
+                index: Some(index),
+            }) => select::device(&format!("{kind}:{index}")).or_input(),
+        }
+    }
 }
 
 /// A device as it is written, `kind` or `kind:index`.

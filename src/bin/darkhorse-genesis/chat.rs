@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use darkhorse_genesis::inference::SamplingConfig;
+use darkhorse_genesis::inference::{Sampler, SamplingConfig};
+use darkhorse_genesis::tokenizer::chat::{Message, Role, Template};
 
 use crate::args::{DeviceArgs, DomainArgs, SamplingArgs};
-use crate::failure::Failure;
+use crate::failure::{Failure, OrInput};
+use crate::generate::Reply;
+use crate::inference::Weights;
+use crate::model::Loaded;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +49,63 @@ pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
 }
 
 /// Talks with what was resolved.
-fn chat(_args: &ChatArgs, _sampling: SamplingConfig) -> Result<(), Failure> {
-    Err(anyhow::anyhow!("`chat` is not wired yet").into())
+fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
+    if args.speculative {
+        return Err(Failure::input("`--speculative` is not available yet: leave it out"));
+    }
+    let weights = match &args.model {
+        Some(path) => Weights::Checkpoint(path.clone()),
+        None => Weights::Newest(None),
+    };
+    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let template = Template::of(&loaded.tokenizer);
+    let mut sampler = Sampler::new(sampling).or_input()?;
+    let mut generation = loaded.begin(args.domain.domain);
+    let mut messages = opening(args);
+    eprintln!("/clear begins anew, /exit or the end of input ends");
+    let mut lines = std::io::stdin().lines();
+    loop {
+        eprint!("> ");
+        let Some(line) = lines.next().transpose()? else {
+            return Ok(());
+        };
+        match line.trim() {
+            "" => continue,
+            "/exit" => return Ok(()),
+            "/clear" => {
+                messages = opening(args);
+                generation = loaded.begin(args.domain.domain);
+                continue;
+            }
+            said => messages.push(Message::new(Role::User, said)),
+        }
+        let ids = template
+            .prompt(&loaded.tokenizer, &messages, args.domain.domain)
+            .or_input()?;
+        // what was read before is not read again
+        let unread = match ids.strip_prefix(generation.past()) {
+            Some(unread) if !unread.is_empty() => unread,
+            _ => {
+                generation = loaded.begin(args.domain.domain);
+                &ids
+            }
+        };
+        let reply = Reply {
+            tokenizer: &loaded.tokenizer,
+            stop_ids: template.stop_ids(&loaded.tokenizer),
+            stop_text: template.stop_text(),
+            max_tokens: args.sampling.max_tokens,
+        };
+        let stats = reply.stream(&mut generation, unread, &mut sampler)?;
+        println!();
+        if args.stats {
+            eprintln!("{stats}");
+        }
+        messages.push(Message::new(Role::Assistant, stats.text));
+    }
+}
+
+fn opening(args: &ChatArgs) -> Vec<Message> {
+    let system = args.system.iter();
+    system.map(|text| Message::new(Role::System, text.as_str())).collect()
 }

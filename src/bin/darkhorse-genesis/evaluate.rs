@@ -1,12 +1,19 @@
 //! `evaluate`: a model's loss on documents, by domain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use darkhorse_genesis::data::{Corpus, Progress, Source, SourceOptions};
 use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::telemetry::EvaluationTable;
+use darkhorse_genesis::training::feed::ValidFeed;
+use darkhorse_genesis::training::job;
 
 use crate::args::DeviceArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, OrInput};
+use crate::inference::Weights;
+use crate::model::{Loaded, RUNS};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +52,30 @@ pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
 }
 
 /// Evaluates what was resolved.
-fn evaluate(_args: &EvaluateArgs) -> Result<(), Failure> {
-    Err(anyhow::anyhow!("`evaluate` is not wired yet").into())
+fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
+    let options = SourceOptions {
+        skip_bad_lines: args.skip_bad_lines,
+        unknown_domain: args.unknown_domain,
+    };
+    let source = Source::open(&args.data, options).or_input()?;
+    let weights = match &args.checkpoint {
+        Some(path) => Weights::Checkpoint(path.clone()),
+        None => Weights::Newest(None),
+    };
+    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let cache = Path::new(RUNS).join(".cache");
+    let corpus = Corpus::open(&source, &loaded.tokenizer, &cache, Progress::Shown).or_input()?;
+    let training = &loaded.experiment.training;
+    let valid = ValidFeed {
+        corpus: Some(Arc::new(corpus)),
+        rows: args.batch_size.unwrap_or(training.batch_size),
+        seq_len: training.seq_len,
+        batches: 0,
+    };
+    let record = job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step)?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&record)?),
+        false => print!("{}", EvaluationTable(&record)),
+    }
+    Ok(())
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::config::memory::Purpose;
-use darkhorse_genesis::inference::SamplingConfig;
+use darkhorse_genesis::inference::{Sampler, SamplingConfig};
 use darkhorse_genesis::model::cost::Dtype;
 
 use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs};
 use crate::device;
-use crate::failure::Failure;
+use crate::failure::{Failure, OrInput};
+use crate::generate::Reply;
+use crate::model::Loaded;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,7 +55,6 @@ pub(crate) struct InferenceArgs {
 
 /// Where the weights come from.
 #[derive(Debug)]
-#[expect(dead_code, reason = "read once the command is wired")]
 pub(crate) enum Weights {
     /// A run.
     Checkpoint(PathBuf),
@@ -94,9 +95,30 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
 
 /// Continues the prompt with what was resolved.
 fn infer(
-    _args: &InferenceArgs,
-    _weights: Weights,
-    _sampling: SamplingConfig,
+    args: &InferenceArgs,
+    weights: Weights,
+    sampling: SamplingConfig,
 ) -> Result<(), Failure> {
-    Err(anyhow::anyhow!("`inference` is not wired yet").into())
+    if args.speculative {
+        return Err(Failure::input("`--speculative` is not available yet: leave it out"));
+    }
+    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let mut ids = loaded.tokenizer.opening(args.domain.domain);
+    ids.extend(loaded.tokenizer.encode(&args.prompt).or_input()?);
+    let mut generation = loaded.begin(args.domain.domain);
+    let mut sampler = Sampler::new(sampling).or_input()?;
+
+    print!("{}", args.prompt);
+    let reply = Reply {
+        tokenizer: &loaded.tokenizer,
+        stop_ids: loaded.tokenizer.eos_id().into_iter().collect(),
+        stop_text: None,
+        max_tokens: args.sampling.max_tokens,
+    };
+    let stats = reply.stream(&mut generation, &ids, &mut sampler)?;
+    println!();
+    if args.stats {
+        eprintln!("{stats}");
+    }
+    Ok(())
 }

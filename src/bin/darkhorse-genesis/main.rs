@@ -5,7 +5,9 @@ mod chat;
 mod device;
 mod evaluate;
 mod failure;
+mod generate;
 mod inference;
+mod model;
 mod plan;
 mod train;
 

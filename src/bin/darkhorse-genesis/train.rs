@@ -1,18 +1,25 @@
 //! `train`: text to a trained model.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
+use burn::backend::Autodiff;
 use clap::{Args, ValueEnum};
+use darkhorse_backends::select::{self, Device, Selected};
+use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::config::{Experiment, TokenizerConfig};
-use darkhorse_genesis::data::Mix;
+use darkhorse_genesis::data::{Mix, Progress};
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::cost::Dtype;
+use darkhorse_genesis::telemetry::EvaluationTable;
+use darkhorse_genesis::training::job::{Job, Screen};
 use darkhorse_genesis::training::schedule::ScheduleConfig;
 
 use crate::args::{DeviceArgs, Domains, ExperimentArgs};
 use crate::device;
 use crate::failure::{Failure, OrInput};
+use crate::model::{RUNS, new_run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -138,9 +145,30 @@ impl From<Schedule> for ScheduleConfig {
 }
 
 impl TrainArgs {
-    /// The preset or file with what the arguments change, validated.
-    pub(crate) fn experiment(&self) -> Result<Experiment, Failure> {
-        let mut experiment = self.experiment.load()?;
+    /// The run to go on with, if one is asked for.
+    fn resumed_run(&self) -> Result<Option<Run>, Failure> {
+        match (&self.out, self.resume) {
+            (_, false) => Ok(None),
+            (Some(folder), true) => Ok(Some(Run::open(folder).or_input()?)),
+            (None, true) => match Run::newest_under(RUNS).or_input()? {
+                Some(run) => Ok(Some(run)),
+                None => Err(Failure::input(format!(
+                    "no run in `{RUNS}/` to go on with: name one with `--out RUN`"
+                ))),
+            },
+        }
+    }
+
+    /// Folder of a new run.
+    fn folder(&self) -> PathBuf {
+        match &self.out {
+            Some(folder) => folder.clone(),
+            None => new_run(&self.experiment.name()),
+        }
+    }
+
+    /// An experiment with what the arguments change, validated.
+    fn changed(&self, mut experiment: Experiment) -> Result<Experiment, Failure> {
         self.data.apply(&mut experiment);
         self.training.apply(&mut experiment);
         experiment.validate().or_input()?;
@@ -203,16 +231,42 @@ fn set<T>(value: &mut T, given: Option<T>) {
 
 /// Runs the command.
 pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
-    let experiment = args.experiment()?;
+    let run = args.resumed_run()?;
+    let experiment = match &run {
+        Some(run) => args.changed(run.config().or_input()?)?,
+        None => args.changed(args.experiment.load()?)?,
+    };
     let purpose = Purpose::Training {
         dtype: Dtype::F32,
         tokens: experiment.training.batch_size * experiment.training.seq_len,
     };
     device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
-    train(args, experiment)
+    let device = args.device.open()?;
+    let cache = Path::new(RUNS).join(".cache");
+    let job = match run {
+        Some(run) => Job::resume(experiment, run, &cache, Progress::Shown),
+        None => Job::create(experiment, &args.folder(), &cache, Progress::Shown),
+    };
+    let job = job.or_input().inspect_err(|_| {
+        // folders that the attempt made and nothing filled
+        let _ = std::fs::remove_dir(&cache);
+        let _ = std::fs::remove_dir(RUNS);
+    })?;
+    train(job, &device)
 }
 
 /// Trains what was resolved.
-fn train(_args: &TrainArgs, _experiment: Experiment) -> Result<(), Failure> {
-    Err(anyhow::anyhow!("`train` is not wired yet").into())
+fn train(job: Job, device: &Device) -> Result<(), Failure> {
+    let run = job.run.path().display().to_string();
+    let screen = match std::io::stdout().is_terminal() {
+        true => Screen::Dashboard,
+        false => Screen::Lines,
+    };
+    eprintln!("{}", select::notice(device));
+    eprintln!("run {run}, {} training tokens", job.train.total().tokens);
+    let report = job.run.report_path();
+    let trained = job.train::<Autodiff<Selected>>(device, screen)?;
+    print!("{}", EvaluationTable(&trained.evaluation));
+    println!("report: {}", report.display());
+    Ok(())
 }

@@ -1,0 +1,106 @@
+//! Streams a continuation to the standard output.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::inference::{Generation, Sampler};
+use darkhorse_genesis::tokenizer::Tokenizer;
+
+use crate::failure::{Failure, OrInput};
+
+/// How a continuation ends.
+pub(crate) struct Reply<'a> {
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) stop_ids: Vec<u32>,
+    pub(crate) stop_text: Option<&'static str>,
+    pub(crate) max_tokens: usize,
+}
+
+/// What was generated, and how fast.
+pub(crate) struct Stats {
+    pub(crate) text: String,
+    read: usize,
+    generated: usize,
+    prefill: Duration,
+    decode: Duration,
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+        write!(
+            f,
+            "prefill {} tokens at {:.0} tokens/s, decode {} tokens at {:.1} tokens/s",
+            self.read,
+            rate(self.read, self.prefill),
+            self.generated,
+            rate(self.generated, self.decode)
+        )
+    }
+}
+
+impl Reply<'_> {
+    /// Reads `ids`, then writes text as it is generated, never half a character.
+    pub(crate) fn stream(
+        &self,
+        generation: &mut Generation<'_, Selected>,
+        ids: &[u32],
+        sampler: &mut Sampler,
+    ) -> Result<Stats, Failure> {
+        let mut out = io::stdout().lock();
+        out.flush()?;
+        let begin = Instant::now();
+        generation.read(ids).or_input()?;
+        let prefill = begin.elapsed();
+
+        let mut stream = self.tokenizer.stream();
+        let mut text = String::new();
+        let mut shown = 0;
+        let mut generated = 0;
+        let begin = Instant::now();
+        while generated < self.max_tokens {
+            let Some(id) = generation.next_token(sampler) else {
+                eprintln!("\nthe context is full");
+                break;
+            };
+            if self.stop_ids.contains(&id) {
+                break;
+            }
+            generated += 1;
+            text.push_str(&stream.push(id).unwrap_or_default());
+            if let Some(stop) = self.stop_text.and_then(|stop| text.find(stop)) {
+                text.truncate(stop);
+                break;
+            }
+            let safe = self.safe_to_show(&text).max(shown);
+            out.write_all(&text.as_bytes()[shown..safe])?;
+            out.flush()?;
+            shown = safe;
+        }
+        let decode = begin.elapsed();
+        if self.stop_text.is_none_or(|stop| !text.contains(stop)) {
+            text.push_str(&stream.finish());
+        }
+        out.write_all(&text.as_bytes()[shown.min(text.len())..])?;
+        out.flush()?;
+        Ok(Stats {
+            text,
+            read: ids.len(),
+            generated,
+            prefill,
+            decode,
+        })
+    }
+
+    /// Length of the text that cannot be the beginning of the stop text.
+    fn safe_to_show(&self, text: &str) -> usize {
+        let Some(stop) = self.stop_text else {
+            return text.len();
+        };
+        let begins = |&cut: &usize| text.is_char_boundary(cut) && stop.starts_with(&text[cut..]);
+        let earliest = text.len().saturating_sub(stop.len());
+        (earliest..text.len()).find(begins).unwrap_or(text.len())
+    }
+}
