@@ -81,7 +81,10 @@ fn flat(trainee: &Trainee<B>, grads: &GradientsParams) -> Vec<f32> {
 }
 
 fn norm(values: impl Iterator<Item = f32>) -> f64 {
-    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+    values
+        .map(|value| f64::from(value).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }
 
 #[test]
@@ -129,7 +132,9 @@ fn the_bias_moves_once_per_optimizer_step_and_by_the_same_counts() {
     // two decoder layers route, and the MTP module
     assert_eq!(whole_biases.len(), 3);
     for bias in whole_biases {
-        let largest = bias.iter().fold(0.0f32, |largest, bias| largest.max(bias.abs()));
+        let largest = bias
+            .iter()
+            .fold(0.0f32, |largest, bias| largest.max(bias.abs()));
         assert!((0.5e-3..=2e-3).contains(&largest), "{largest}");
         assert!(bias.iter().sum::<f32>().abs() < 1e-6);
     }

@@ -57,17 +57,18 @@ fn violations(bias_update_speed: f64) -> (f64, f64) {
 fn skewed(weight: Param<Tensor<B, 2>>) -> Param<Tensor<B, 2>> {
     weight.map(|weight| {
         let [_, experts] = weight.dims();
-        let loudness = Tensor::<B, 1, burn::tensor::Int>::arange(0..experts as i64, &weight.device())
-            .float()
-            .mul_scalar(8.0 / experts as f64)
-            .unsqueeze();
+        let loudness =
+            Tensor::<B, 1, burn::tensor::Int>::arange(0..experts as i64, &weight.device())
+                .float()
+                .mul_scalar(4.0 / experts as f64)
+                .unsqueeze();
         (weight * loudness).detach().require_grad()
     })
 }
 
 #[test]
 fn a_skewed_router_is_balanced_by_the_bias_and_stays_skewed_without() {
-    let (first, with) = violations(1e-3);
+    let (first, with) = violations(5e-3);
     let (_, without) = violations(0.0);
     assert!(first > 0.9, "MaxVio begins at {first}");
     assert!(with < 0.15, "MaxVio ends at {with} with balancing");

@@ -36,7 +36,10 @@ fn values(tensor: Tensor<B, 3>) -> Vec<f32> {
 
 fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
     assert_eq!(left.len(), right.len());
-    left.iter().zip(right).map(|(l, r)| (l - r).abs()).fold(0.0, f32::max)
+    left.iter()
+        .zip(right)
+        .map(|(l, r)| (l - r).abs())
+        .fold(0.0, f32::max)
 }
 
 fn ids(len: usize) -> Vec<i32> {
@@ -69,7 +72,10 @@ fn prefill_and_decode_equal_the_full_forward() {
         let mut cache = model.empty_cache();
         let mut stepwise = Vec::new();
         // a prefill, a chunk, then token by token
-        for range in [0..17, 17..25].into_iter().chain((25..40).map(|i| i..i + 1)) {
+        for range in [0..17, 17..25]
+            .into_iter()
+            .chain((25..40).map(|i| i..i + 1))
+        {
             let mut input = tagged(&ids[range.clone()], Domain::Legal);
             input.positions = input.positions + range.start as i64;
             let hidden = model.extend(&input, &mut cache);

@@ -53,7 +53,9 @@ pub enum GenerationError {
     #[error("the prompt is empty: give at least one token")]
     Empty,
     /// An id that the model does not have.
-    #[error("token id {id} is out of range, expected below {vocab_size}: the tokenizer is of another model")]
+    #[error(
+        "token id {id} is out of range, expected below {vocab_size}: the tokenizer is of another model"
+    )]
     UnknownId {
         /// The id.
         id: u32,

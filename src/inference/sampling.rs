@@ -68,9 +68,24 @@ impl SamplingConfig {
     /// The first that is out of range.
     pub fn validate(&self) -> Result<(), SamplingError> {
         let checks = [
-            ("temperature", self.temperature, self.temperature >= 0.0, "0 or more"),
-            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0, at most 1"),
-            ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "0 to 1"),
+            (
+                "temperature",
+                self.temperature,
+                self.temperature >= 0.0,
+                "0 or more",
+            ),
+            (
+                "top_p",
+                self.top_p,
+                self.top_p > 0.0 && self.top_p <= 1.0,
+                "above 0, at most 1",
+            ),
+            (
+                "min_p",
+                self.min_p,
+                (0.0..=1.0).contains(&self.min_p),
+                "0 to 1",
+            ),
             (
                 "repetition_penalty",
                 self.repetition_penalty,
@@ -128,7 +143,10 @@ impl Sampler {
         let mut candidates: Vec<Candidate> = logits
             .into_iter()
             .enumerate()
-            .map(|(id, logit)| Candidate { id: id as u32, logit })
+            .map(|(id, logit)| Candidate {
+                id: id as u32,
+                logit,
+            })
             .collect();
         if self.config.temperature == 0.0 {
             let better = |best: Candidate, next: Candidate| match next.logit > best.logit {
@@ -181,7 +199,10 @@ impl Sampler {
         if let Some(last) = nucleus {
             weights.truncate(last + 1);
         }
-        let likely = weights.iter().take_while(|&&weight| weight >= self.config.min_p).count();
+        let likely = weights
+            .iter()
+            .take_while(|&&weight| weight >= self.config.min_p)
+            .count();
         weights.truncate(likely.max(1));
         weights
     }
@@ -250,9 +271,27 @@ mod tests {
         };
         only(SamplingConfig { top_k: 2, ..open() }, &[1, 3]);
         // the likeliest has 0.64, the next 0.24
-        only(SamplingConfig { top_p: 0.6, ..open() }, &[1]);
-        only(SamplingConfig { top_p: 0.7, ..open() }, &[1, 3]);
-        only(SamplingConfig { min_p: 0.3, ..open() }, &[1, 3]);
+        only(
+            SamplingConfig {
+                top_p: 0.6,
+                ..open()
+            },
+            &[1],
+        );
+        only(
+            SamplingConfig {
+                top_p: 0.7,
+                ..open()
+            },
+            &[1, 3],
+        );
+        only(
+            SamplingConfig {
+                min_p: 0.3,
+                ..open()
+            },
+            &[1, 3],
+        );
     }
 
     #[test]
@@ -277,7 +316,10 @@ mod tests {
 
     #[test]
     fn a_setting_out_of_range_is_named() {
-        let config = SamplingConfig { top_p: 0.0, ..open() };
+        let config = SamplingConfig {
+            top_p: 0.0,
+            ..open()
+        };
         assert_eq!(
             config.validate().unwrap_err().to_string(),
             "`top_p` is 0, expected above 0, at most 1"

@@ -64,9 +64,10 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
     }
 
     fn transform(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> BlockOutput<B> {
-        let (transformed, routing) = self
-            .feed_forward
-            .forward(self.post_attention_layernorm.forward(hidden.clone()), context);
+        let (transformed, routing) = self.feed_forward.forward(
+            self.post_attention_layernorm.forward(hidden.clone()),
+            context,
+        );
         BlockOutput {
             hidden: hidden + transformed,
             routing,

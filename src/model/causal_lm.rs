@@ -272,10 +272,13 @@ fn shift_left<B: Backend>(ids: Tensor<B, 2, Int>, by: usize) -> Tensor<B, 2, Int
     let [_, seq] = ids.dims();
     let by = by.min(seq);
     Tensor::cat(
-        vec![ids.clone().narrow(1, by, seq - by), ids.narrow(1, seq - by, by)]
-            .into_iter()
-            .filter(|part| part.dims()[1] > 0)
-            .collect(),
+        vec![
+            ids.clone().narrow(1, by, seq - by),
+            ids.narrow(1, seq - by, by),
+        ]
+        .into_iter()
+        .filter(|part| part.dims()[1] > 0)
+        .collect(),
         1,
     )
 }

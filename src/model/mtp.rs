@@ -32,11 +32,7 @@ pub struct MtpModule<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<
 }
 
 impl<B: Backend, M: Module<B>, R: Module<B>> MtpModule<B, M, R> {
-    pub(super) fn init(
-        block: Block<B, M, R>,
-        init: &Initializers<'_>,
-        device: &B::Device,
-    ) -> Self {
+    pub(super) fn init(block: Block<B, M, R>, init: &Initializers<'_>, device: &B::Device) -> Self {
         let hidden = init.config().hidden_size;
         Self {
             enorm: init.norm(hidden, device),

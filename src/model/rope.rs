@@ -153,7 +153,10 @@ impl Rope {
             .collect::<Vec<_>>();
         match &config.rope_scaling {
             None => Self {
-                frequencies: plain.into_iter().map(|frequency| frequency as f32).collect(),
+                frequencies: plain
+                    .into_iter()
+                    .map(|frequency| frequency as f32)
+                    .collect(),
                 magnitude: 1.0,
             },
             Some(RopeScaling::Yarn(yarn)) => Self {

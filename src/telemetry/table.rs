@@ -41,7 +41,8 @@ impl fmt::Display for EvaluationTable<'_> {
             "all", record.loss, record.bits_per_byte
         )?;
         if let Some(table) = &record.routing_tagged
-            && let (Some(share), Some(chance)) = (table.share_own_or_general(), table.chance_own_or_general())
+            && let (Some(share), Some(chance)) =
+                (table.share_own_or_general(), table.chance_own_or_general())
         {
             writeln!(
                 f,

@@ -96,10 +96,12 @@ pub fn sequences<B: Backend>(rows: &PackedBatch, device: &B::Device) -> Sequence
         let data = TensorData::new(values.to_vec(), [rows.rows, rows.seq_len]);
         Tensor::<B, 2, Int>::from_data(data, device)
     };
+    // padding is a document of its own, and numbers are not negative
+    let documents: Vec<i32> = rows.segments.iter().map(|segment| segment + 1).collect();
     Sequences {
         ids: matrix(&rows.ids),
         positions: matrix(&rows.positions),
-        mask: AttentionMask::Documents(matrix(&rows.segments)),
+        mask: AttentionMask::Documents(matrix(&documents)),
         tags: Some(vector(rows.tags.iter().map(|&tag| i32::from(tag)), device)),
     }
 }

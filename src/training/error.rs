@@ -59,7 +59,11 @@ pub enum TrainingError {
 
 fn list(documents: &[Origin]) -> String {
     const SHOWN: usize = 8;
-    let shown: Vec<String> = documents.iter().take(SHOWN).map(Origin::to_string).collect();
+    let shown: Vec<String> = documents
+        .iter()
+        .take(SHOWN)
+        .map(Origin::to_string)
+        .collect();
     match documents.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::AutodiffModule;
+use burn_train::logger::MetricLogger;
 use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn_train::metric::{MetricDefinition, NumericEntry};
-use burn_train::logger::MetricLogger;
 use burn_train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::error::TrainingError;
@@ -180,7 +180,13 @@ impl Job {
             state.position.clone(),
         )?;
         let depths = self.experiment.model.num_nextn_predict_layers;
-        let train = TrainFeed::new(stream, config.accumulation, depths, config.steps, state.step);
+        let train = TrainFeed::new(
+            stream,
+            config.accumulation,
+            depths,
+            config.steps,
+            state.step,
+        );
         let domains = self.experiment.model.domains.clone();
         let schedule = Schedule::new(
             config.schedule.clone(),
@@ -227,7 +233,10 @@ impl Job {
 
         let model = result.model.model;
         let mut session = strategy.session();
-        let whole = ValidFeed { batches: 0, ..valid };
+        let whole = ValidFeed {
+            batches: 0,
+            ..valid
+        };
         let evaluation = evaluate(&model, &whole, &self.experiment, session.state.step)?;
         session.journal.append(&Record::Eval(evaluation.clone()))?;
         self.write_report(B::name(device), session.meter.as_deref())?;
@@ -243,7 +252,10 @@ impl Job {
         let name = self.run.path().file_name();
         let about = About {
             run: name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            model: format!("Darkhorse, {} layers of width {}", model.num_hidden_layers, model.hidden_size),
+            model: format!(
+                "Darkhorse, {} layers of width {}",
+                model.num_hidden_layers, model.hidden_size
+            ),
             num_params: model.num_params(),
             num_active_params: model.num_active_params(),
             num_steps: self.experiment.training.steps,
@@ -305,7 +317,12 @@ where
     };
     let (tagged, untagged) = (pass(Tags::Given)?, pass(Tags::Dropped)?);
     let domains = &experiment.model.domains;
-    Ok(evaluate::record(step, tagged.as_ref(), untagged.as_ref(), domains))
+    Ok(evaluate::record(
+        step,
+        tagged.as_ref(),
+        untagged.as_ref(),
+        domains,
+    ))
 }
 
 fn keep_newest(checkpoints: usize) -> Keep {

@@ -81,10 +81,13 @@ impl Ledger {
             (entries.step, std::mem::take(&mut entries.counts))
         };
         let sum = |parts: Vec<Deferred<LoadCounts>>| {
-            parts.into_iter().map(Deferred::get).reduce(|mut sum, part| {
-                sum.merge(&part);
-                sum
-            })
+            parts
+                .into_iter()
+                .map(Deferred::get)
+                .reduce(|mut sum, part| {
+                    sum.merge(&part);
+                    sum
+                })
         };
         (step, layers.into_iter().filter_map(sum).collect())
     }

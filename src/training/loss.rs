@@ -75,7 +75,10 @@ where
 }
 
 fn with_depth<B: Ops>(depth: usize, routings: Vec<Routing<B>>) -> Vec<(usize, Routing<B>)> {
-    routings.into_iter().map(|routing| (depth, routing)).collect()
+    routings
+        .into_iter()
+        .map(|routing| (depth, routing))
+        .collect()
 }
 
 /// Negative log-likelihood of every target at `depth`, zero where none counts, `[tokens]`.

@@ -6,21 +6,21 @@
 
 pub mod baseline;
 pub mod batch;
+pub mod config;
 pub mod error;
+pub mod evaluate;
 pub mod feed;
 pub mod job;
+pub mod ledger;
+pub mod loss;
 pub mod metrics;
+pub mod optimizer;
+pub mod schedule;
 pub mod screen;
 pub mod state;
 pub mod strategy;
-pub mod window;
-pub mod config;
-pub mod evaluate;
-pub mod ledger;
-pub mod loss;
-pub mod optimizer;
-pub mod schedule;
 mod trainee;
+pub mod window;
 
 pub use config::TrainingConfig;
 pub use optimizer::AdamW;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::adamw::Moments;
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,14 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
     let mut moments: Vec<NamedTensor<'static>> = Vec::new();
     for (id, pair) in &optimizer.moments {
         let name = &names[id];
-        moments.push(NamedTensor::new(format!("{name}.exp_avg"), pair.first.clone()));
-        moments.push(NamedTensor::new(format!("{name}.exp_avg_sq"), pair.second.clone()));
+        moments.push(NamedTensor::new(
+            format!("{name}.exp_avg"),
+            pair.first.clone(),
+        ));
+        moments.push(NamedTensor::new(
+            format!("{name}.exp_avg_sq"),
+            pair.second.clone(),
+        ));
     }
     moments.sort_by(|left, right| left.name.cmp(&right.name));
     run.save(state.step, |writer| {

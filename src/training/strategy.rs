@@ -21,7 +21,9 @@ use super::evaluate::{self, BatchEvaluation};
 use super::feed::{TrainFeed, ValidFeed};
 use super::ledger::Deferred;
 use super::state::{self, RunState};
-use super::trainee::{StepLosses, StepReport, Trainee, TrainableMixer, TrainableRouter, TrainingBackend};
+use super::trainee::{
+    StepLosses, StepReport, TrainableMixer, TrainableRouter, Trainee, TrainingBackend,
+};
 use super::{AdamW, Schedule, TrainingConfig};
 use crate::checkpoint::Run;
 use crate::data::{Corpus, Tags};
@@ -217,7 +219,9 @@ impl<B: TrainingBackend> Session<B> {
     }
 
     fn not_finite(&self, losses: StepLosses, documents: &[usize]) -> TrainingError {
-        let origins = documents.iter().filter_map(|&number| self.corpus.origin(number).ok());
+        let origins = documents
+            .iter()
+            .filter_map(|&number| self.corpus.origin(number).ok());
         TrainingError::NotFinite {
             step: self.state.step + 1,
             next_token: losses.next_token,

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use darkhorse_genesis::data::{Corpus, Document, Origin, PackedBatch, Position, Stream, StreamConfig};
+use darkhorse_genesis::data::{
+    Corpus, Document, Origin, PackedBatch, Position, Stream, StreamConfig,
+};
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::ModelConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
@@ -54,7 +56,9 @@ pub(crate) fn byte_config(mode: DomainMode) -> ModelConfig {
 pub(crate) fn corpus() -> Arc<Corpus> {
     let document = |number: usize| {
         let domain = Domain::ALL[number % Domain::COUNT];
-        let words = ["sum", "loop", "force", "market", "clause", "council", "cell", "proof", "moon"];
+        let words = [
+            "sum", "loop", "force", "market", "clause", "council", "cell", "proof", "moon",
+        ];
         let text: Vec<&str> = (0..5 + number * 7 % 23)
             .map(|word| words[(number * 5 + word * word) % words.len()])
             .collect();

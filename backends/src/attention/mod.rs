@@ -15,7 +15,7 @@ use burn::tensor::{Int, Tensor};
 pub enum AttentionMask<B: Backend> {
     /// Every earlier position.
     Causal,
-    /// Earlier positions of the same document: those with an equal number, `[batch, seq]`.
+    /// Earlier positions of the same document: those with an equal number, `[batch, seq]`, none negative.
     Documents(Tensor<B, 2, Int>),
 }
 

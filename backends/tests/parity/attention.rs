@@ -191,8 +191,13 @@ fn later_tokens_change_nothing_before_them() {
         let mut data = noise(1, [1, 100, 2, 16]);
         data.as_mut_slice::<f32>().expect("f32")[99 * 32..].fill(last);
         let tensor = || leaf::<Flex, 4>(&data);
-        let output =
-            <Flex as Ops>::causal_attention(tensor(), tensor(), tensor(), &AttentionMask::Causal, 1.0);
+        let output = <Flex as Ops>::causal_attention(
+            tensor(),
+            tensor(),
+            tensor(),
+            &AttentionMask::Causal,
+            1.0,
+        );
         output.narrow(1, 0, 99).into_data()
     };
     assert_eq!(output(0.0), output(1e3));

@@ -51,7 +51,9 @@ pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
 /// Talks with what was resolved.
 fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
     if args.speculative {
-        return Err(Failure::input("`--speculative` is not available yet: leave it out"));
+        return Err(Failure::input(
+            "`--speculative` is not available yet: leave it out",
+        ));
     }
     let weights = match &args.model {
         Some(path) => Weights::Checkpoint(path.clone()),
@@ -107,5 +109,7 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
 
 fn opening(args: &ChatArgs) -> Vec<Message> {
     let system = args.system.iter();
-    system.map(|text| Message::new(Role::System, text.as_str())).collect()
+    system
+        .map(|text| Message::new(Role::System, text.as_str()))
+        .collect()
 }

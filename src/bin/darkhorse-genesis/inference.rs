@@ -94,13 +94,11 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
 }
 
 /// Continues the prompt with what was resolved.
-fn infer(
-    args: &InferenceArgs,
-    weights: Weights,
-    sampling: SamplingConfig,
-) -> Result<(), Failure> {
+fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Result<(), Failure> {
     if args.speculative {
-        return Err(Failure::input("`--speculative` is not available yet: leave it out"));
+        return Err(Failure::input(
+            "`--speculative` is not available yet: leave it out",
+        ));
     }
     let loaded = Loaded::open(weights, &args.device.open()?)?;
     let mut ids = loaded.tokenizer.opening(args.domain.domain);

@@ -21,7 +21,9 @@ pub(crate) const RUNS: &str = "runs";
 /// Folder of a new run of an experiment: its name and the time.
 pub(crate) fn new_run(experiment: &str) -> PathBuf {
     let stem = Path::new(experiment).file_stem().unwrap_or_default();
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let seconds = since_1970.as_secs();
     Path::new(RUNS).join(format!("{}-{seconds}", stem.to_string_lossy()))
 }

@@ -42,8 +42,6 @@ impl<B: Ops> SwiGlu<B> {
         let input = input.reshape([rows, dims[D - 1]]);
         let gate = self.gate_proj.forward(input.clone());
         let up = self.up_proj.forward(input);
-        self.down_proj
-            .forward(B::swiglu(gate, up))
-            .reshape(dims)
+        self.down_proj.forward(B::swiglu(gate, up)).reshape(dims)
     }
 }

@@ -196,10 +196,7 @@ impl<B: Ops> Mla<B> {
             .reshape([batch, seq, 1, rope]);
         Latents {
             latent: self.kv_a_layernorm.forward(compressed.narrow(2, 0, rank)),
-            rope_key: context
-                .rotation
-                .apply(rope_key)
-                .reshape([batch, seq, rope]),
+            rope_key: context.rotation.apply(rope_key).reshape([batch, seq, rope]),
         }
     }
 
@@ -216,12 +213,10 @@ impl<B: Ops> Mla<B> {
             self.v_head_dim,
         );
         let [batch, seq, rope] = latents.rope_key.dims();
-        let expanded = self.kv_b_proj.forward(latents.latent).reshape([
-            batch,
-            seq,
-            heads,
-            nope + value,
-        ]);
+        let expanded =
+            self.kv_b_proj
+                .forward(latents.latent)
+                .reshape([batch, seq, heads, nope + value]);
         let rope_key = latents
             .rope_key
             .reshape([batch, seq, 1, rope])
@@ -230,7 +225,8 @@ impl<B: Ops> Mla<B> {
         let key = Tensor::cat(vec![expanded.clone().narrow(3, 0, nope), rope_key], 3);
         let value_states = expanded.narrow(3, nope, value);
 
-        let output = B::causal_attention(query, key, value_states, &context.mask, self.softmax_scale);
+        let output =
+            B::causal_attention(query, key, value_states, &context.mask, self.softmax_scale);
         self.o_proj
             .forward(output.reshape([batch, seq, heads * value]))
     }
@@ -257,14 +253,14 @@ impl<B: Ops> Mla<B> {
         let to_keys = folded.clone().narrow(3, 0, nope);
         let to_values = folded.narrow(3, nope, value);
 
-        let latent_query = queries
-            .nope
-            .swap_dims(1, 2)
-            .matmul(to_keys.swap_dims(2, 3));
+        let latent_query = queries.nope.swap_dims(1, 2).matmul(to_keys.swap_dims(2, 3));
         let latent = latents.latent.clone().reshape([batch, 1, total, rank]);
         let rope_key = latents.rope_key.clone().reshape([batch, 1, total, rope]);
         let scores = latent_query.matmul(latent.clone().swap_dims(2, 3))
-            + queries.rope.swap_dims(1, 2).matmul(rope_key.swap_dims(2, 3));
+            + queries
+                .rope
+                .swap_dims(1, 2)
+                .matmul(rope_key.swap_dims(2, 3));
         let future =
             Tensor::<B, 2, Bool>::tril_mask([new, total], (total - new) as i64, &scores.device())
                 .unsqueeze::<4>()

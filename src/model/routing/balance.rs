@@ -34,11 +34,19 @@ pub fn target_load(counts: &LoadCounts, domains: &DomainConfig) -> Vec<f64> {
 /// If the lengths differ.
 pub fn rebalance(bias: &mut [f32], load: &[u64], target: &[f64], speed: f64) {
     assert_eq!((bias.len(), bias.len()), (load.len(), target.len()));
-    let moved = bias.iter().zip(load).zip(target).map(|((&bias, &load), &target)| {
-        let missing = target - load as f64;
-        let direction = if missing == 0.0 { 0.0 } else { missing.signum() };
-        f64::from(bias) + speed * direction
-    });
+    let moved = bias
+        .iter()
+        .zip(load)
+        .zip(target)
+        .map(|((&bias, &load), &target)| {
+            let missing = target - load as f64;
+            let direction = if missing == 0.0 {
+                0.0
+            } else {
+                missing.signum()
+            };
+            f64::from(bias) + speed * direction
+        });
     let moved: Vec<f64> = moved.collect();
     let mean = moved.iter().sum::<f64>() / moved.len() as f64;
     for (bias, moved) in bias.iter_mut().zip(moved) {

@@ -133,7 +133,13 @@ impl DomainConfig {
         let uniform = |open: &dyn Fn(usize) -> bool| {
             let count = (0..experts).filter(|&expert| open(expert)).count().max(1);
             (0..experts)
-                .map(|expert| if open(expert) { 1.0 / count as f64 } else { 0.0 })
+                .map(|expert| {
+                    if open(expert) {
+                        1.0 / count as f64
+                    } else {
+                        0.0
+                    }
+                })
                 .collect::<Vec<_>>()
         };
         match self.mode {
@@ -157,11 +163,7 @@ pub struct DomainPrior<B: Backend> {
 
 impl<B: Backend> DomainPrior<B> {
     /// The prior that `config` asks for; none where domains are off.
-    pub(crate) fn init(
-        config: &DomainConfig,
-        moe: &MoeConfig,
-        device: &B::Device,
-    ) -> Option<Self> {
+    pub(crate) fn init(config: &DomainConfig, moe: &MoeConfig, device: &B::Device) -> Option<Self> {
         let experts = moe.n_routed_experts;
         (config.mode != DomainMode::Off).then(|| Self {
             table: Param::from_tensor(Tensor::from_data(

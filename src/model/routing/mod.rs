@@ -8,8 +8,8 @@ pub mod stats;
 pub use router::{Router, RouterConfig, ScoringFunc};
 
 use burn::module::{Module, ModuleDisplay};
-use burn::tensor::{Int, Tensor};
 use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
 
 /// The experts chosen for a batch of tokens.
