@@ -44,7 +44,11 @@ impl DataConfig {
     ///
     /// Weights that are no shares.
     pub fn mix(&self) -> Result<Mix, DataError> {
-        let weights: Vec<_> = self.mix.iter().map(|(&domain, &weight)| (domain, weight)).collect();
+        let weights: Vec<_> = self
+            .mix
+            .iter()
+            .map(|(&domain, &weight)| (domain, weight))
+            .collect();
         Mix::new(&weights)
     }
 }
