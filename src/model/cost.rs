@@ -120,7 +120,8 @@ impl ModelConfig {
     }
 
     /// Estimate of the numbers that the backward pass keeps of every token: what enters and leaves
-    /// projections, normalizations and activations. Attention scores are not counted.
+    /// projections, normalizations and activations. Attention scores and temporaries are not counted:
+    /// training `tiny` on the CPU takes 1.3 times as much.
     pub fn activation_values_per_token(&self) -> u64 {
         let depths = self.num_nextn_predict_layers;
         let layers = self
