@@ -13,7 +13,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use darkhorse_genesis::data::{Corpus, Position, Progress, Source, SourceOptions, Stream, StreamConfig};
+use darkhorse_genesis::data::{
+    Corpus, Position, Progress, Source, SourceOptions, Stream, StreamConfig,
+};
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::tokenizer::Tokenizer;
 
@@ -52,7 +54,10 @@ fn measure(arguments: &[String]) -> Outcome {
 }
 
 fn source(folder: &Path) -> Outcome<Source> {
-    Ok(Source::open(&[folder.join("data.jsonl")], SourceOptions::default())?)
+    Ok(Source::open(
+        &[folder.join("data.jsonl")],
+        SourceOptions::default(),
+    )?)
 }
 
 fn train(folder: &Path) -> Outcome {
@@ -110,17 +115,24 @@ fn peak_memory_bytes() -> Outcome<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(number.ok_or("no VmHWM in /proc/self/status")?.parse::<u64>()? << 10)
+    Ok(number
+        .ok_or("no VmHWM in /proc/self/status")?
+        .parse::<u64>()?
+        << 10)
 }
 
 /// Documents of about a kilobyte whose words follow Zipf's law, of all domains in turn.
 fn write_documents(path: &Path, size_bytes: u64) -> Outcome {
     let mut state = 1u64;
     let mut random = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (state >> 33) as u32
     };
-    let syllables = ["ka", "ro", "the", "in", "mul", "ta", "es", "qu", "ör", "on", "st", "ve"];
+    let syllables = [
+        "ka", "ro", "the", "in", "mul", "ta", "es", "qu", "ör", "on", "st", "ve",
+    ];
     let mut out = BufWriter::new(File::create(path)?);
     let mut written = 0;
     for domain in Domain::ALL.into_iter().cycle() {

@@ -154,7 +154,7 @@ mod tests {
             domains: vec![0; 6],
             counted: vec![true, true, false, true, false, false],
             bytes: vec![1; 6],
-            documents: vec![7, 8],
+            documents: vec![vec![7, 8]],
         }
     }
 
