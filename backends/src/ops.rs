@@ -20,8 +20,8 @@ pub trait Ops: Backend {
         linear::reference::linear(input, weight)
     }
 
-    /// Gradients of [`linear`](Self::linear): `dX = dY W^T` and `dW = X^T dY`, of those needed.
-    fn linear_backward(
+    /// Gradients of [`project`](Self::project): `dX = dY W^T` and `dW = X^T dY`, of those needed.
+    fn project_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         grad: Tensor<Self, 2>,
@@ -95,8 +95,8 @@ pub trait Ops: Backend {
         attention::reference::attention(query, key, value, mask, scale)
     }
 
-    /// [`attention`](Self::attention), with what its gradients need.
-    fn attention_saving(
+    /// [`causal_attention`](Self::causal_attention), with what its gradients need.
+    fn causal_attention_saving(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
@@ -106,8 +106,8 @@ pub trait Ops: Backend {
         attention::backward::attention_saving(query, key, value, mask, scale)
     }
 
-    /// Gradients of [`attention`](Self::attention): of query, key and value.
-    fn attention_backward(
+    /// Gradients of [`causal_attention`](Self::causal_attention): of query, key and value.
+    fn causal_attention_backward(
         saved: attention::Saved<Self>,
         grad: Tensor<Self, 4>,
     ) -> [Tensor<Self, 4>; 3] {

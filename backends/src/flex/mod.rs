@@ -20,14 +20,14 @@ use rows::all_f32;
 
 /// Every method takes the fast form on f32 and the default on any other type.
 impl Ops for Flex {
-    fn linear(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         match all_f32(&[input.dtype(), weight.dtype()]) {
             true => linear::flex::linear(input, weight),
             false => linear::reference::linear(input, weight),
         }
     }
 
-    fn linear_backward(
+    fn project_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         grad: Tensor<Self, 2>,
@@ -83,7 +83,7 @@ impl Ops for Flex {
         }
     }
 
-    fn attention(
+    fn causal_attention(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
@@ -96,7 +96,7 @@ impl Ops for Flex {
         }
     }
 
-    fn attention_saving(
+    fn causal_attention_saving(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
@@ -109,7 +109,7 @@ impl Ops for Flex {
         }
     }
 
-    fn attention_backward(
+    fn causal_attention_backward(
         saved: attention::Saved<Self>,
         grad: Tensor<Self, 4>,
     ) -> [Tensor<Self, 4>; 3] {

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// See [`Ops::linear_backward`](crate::Ops::linear_backward).
+/// See [`Ops::project_backward`](crate::Ops::project_backward).
 pub fn linear_backward<B: Backend>(
     input: Tensor<B, 2>,
     weight: Tensor<B, 2>,

@@ -6,7 +6,7 @@ use burn_flex::Flex;
 use crate::flex::matrix::{Threads, product};
 use crate::flex::rows::{View, tensor};
 
-/// See [`Ops::linear`](crate::Ops::linear).
+/// See [`Ops::project`](crate::Ops::project).
 pub(crate) fn linear(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = [input.dims()[0], weight.dims()[1]];
     let (input, weight) = (View::strided(input), View::strided(weight));
@@ -16,7 +16,7 @@ pub(crate) fn linear(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<
     )
 }
 
-/// See [`Ops::linear_backward`](crate::Ops::linear_backward).
+/// See [`Ops::project_backward`](crate::Ops::project_backward).
 pub(crate) fn linear_backward(
     input: Tensor<Flex, 2>,
     weight: Tensor<Flex, 2>,
