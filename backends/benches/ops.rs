@@ -132,7 +132,7 @@ fn products() {
             &format!("linear {tokens} x {input} x {output}"),
             Work::Flop(2.0 * (tokens * input * output) as f64),
             &[random([tokens, input]), random([input, output])],
-            |leaves| <B as Ops>::project(leaves[0].clone(), leaves[1].clone()),
+            |leaves| B::project(leaves[0].clone(), leaves[1].clone()),
             |leaves| linear::reference::linear(leaves[0].clone(), leaves[1].clone()),
         );
     }
@@ -196,7 +196,7 @@ fn attentions() {
             &[random(shape), random(shape), random(shape)],
             |leaves| {
                 let [q, k, v] = [0, 1, 2].map(|i| leaves[i].clone());
-                <B as Ops>::causal_attention(q, k, v, &mask, scale)
+                B::causal_attention(q, k, v, &mask, scale)
             },
             |leaves| {
                 let [q, k, v] = [0, 1, 2].map(|i| leaves[i].clone());

@@ -20,14 +20,14 @@ pub trait Ops: Backend {
         linear::reference::linear(input, weight)
     }
 
-    /// Gradients of [`linear`](Self::linear): `dX = dY W^T` and `dW = X^T dY`, of those needed.
+    /// Gradients of [`project`](Self::project): `dX = dY W^T` and `dW = X^T dY`, of those needed.
     fn project_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         grad: Tensor<Self, 2>,
         needed: [bool; 2],
     ) -> [Option<Tensor<Self, 2>>; 2] {
-        linear::backward::project_backward(input, weight, grad, needed)
+        linear::backward::linear_backward(input, weight, grad, needed)
     }
 
     /// Root-mean-square normalization over the last dimension, `x / sqrt(mean(x^2) + eps) * weight`.
@@ -95,8 +95,8 @@ pub trait Ops: Backend {
         attention::reference::attention(query, key, value, mask, scale)
     }
 
-    /// [`attention`](Self::attention), with what its gradients need.
-    fn attention_saving(
+    /// [`causal_attention`](Self::causal_attention), with what its gradients need.
+    fn causal_attention_saving(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
@@ -106,8 +106,8 @@ pub trait Ops: Backend {
         attention::backward::attention_saving(query, key, value, mask, scale)
     }
 
-    /// Gradients of [`attention`](Self::attention): of query, key and value.
-    fn attention_backward(
+    /// Gradients of [`causal_attention`](Self::causal_attention): of query, key and value.
+    fn causal_attention_backward(
         saved: attention::Saved<Self>,
         grad: Tensor<Self, 4>,
     ) -> [Tensor<Self, 4>; 3] {

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 use super::reference::hidden_positions;
 use super::{AttentionMask, Saved};
 
-/// See [`Ops::attention_saving`](crate::Ops::attention_saving).
+/// See [`Ops::causal_attention_saving`](crate::Ops::causal_attention_saving).
 pub fn attention_saving<B: Backend>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
@@ -32,7 +32,7 @@ pub fn attention_saving<B: Backend>(
     }
 }
 
-/// See [`Ops::attention_backward`](crate::Ops::attention_backward).
+/// See [`Ops::causal_attention_backward`](crate::Ops::causal_attention_backward).
 pub fn attention_backward<B: Backend>(saved: Saved<B>, grad: Tensor<B, 4>) -> [Tensor<B, 4>; 3] {
     let Saved {
         query,

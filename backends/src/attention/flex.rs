@@ -18,7 +18,7 @@ const QUERIES: usize = 64;
 /// Scores of a block at most, a megabyte of them; long sequences take fewer queries.
 const SCORES: usize = 256 * 1024;
 
-/// See [`Ops::attention_saving`](crate::Ops::attention_saving).
+/// See [`Ops::causal_attention_saving`](crate::Ops::causal_attention_saving).
 pub(crate) fn attention_saving(
     query: Tensor<Flex, 4>,
     key: Tensor<Flex, 4>,
@@ -83,7 +83,7 @@ pub(crate) fn attention_saving(
     }
 }
 
-/// See [`Ops::attention_backward`](crate::Ops::attention_backward).
+/// See [`Ops::causal_attention_backward`](crate::Ops::causal_attention_backward).
 pub(crate) fn attention_backward(
     saved: Saved<Flex>,
     grad: Tensor<Flex, 4>,

@@ -20,7 +20,7 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         let (input, weight) = (primitive(input), primitive(weight));
         let [x, w] = [&input, &weight].map(below);
         record::<B, C, _, 2, 2>([&input, &weight], |keep| {
-            let output = <B as Ops>::project(x.clone(), w.clone());
+            let output = B::project(x.clone(), w.clone());
             (
                 output,
                 keep.then_some(Linear {
@@ -86,9 +86,9 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         };
         record::<B, C, _, 3, 4>(parents.each_ref(), |keep| {
             if !keep {
-                return (<B as Ops>::causal_attention(q, k, v, &mask, scale), None);
+                return (B::causal_attention(q, k, v, &mask, scale), None);
             }
-            let saved = B::attention_saving(q, k, v, &mask, scale);
+            let saved = B::causal_attention_saving(q, k, v, &mask, scale);
             (saved.output.clone(), Some(saved))
         })
     }
@@ -213,7 +213,7 @@ impl<B: Ops> Derivative<B, 1> for Rope<B> {
 
 impl<B: Ops> Derivative<B, 3> for attention::Saved<B> {
     fn gradients(self, grad: FloatTensor<B>, _: [bool; 3]) -> [Option<FloatTensor<B>>; 3] {
-        B::attention_backward(self, wrap(grad)).map(|grad| Some(primitive(grad)))
+        B::causal_attention_backward(self, wrap(grad)).map(|grad| Some(primitive(grad)))
     }
 }
 

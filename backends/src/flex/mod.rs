@@ -96,7 +96,7 @@ impl Ops for Flex {
         }
     }
 
-    fn attention_saving(
+    fn causal_attention_saving(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
@@ -109,7 +109,7 @@ impl Ops for Flex {
         }
     }
 
-    fn attention_backward(
+    fn causal_attention_backward(
         saved: attention::Saved<Self>,
         grad: Tensor<Self, 4>,
     ) -> [Tensor<Self, 4>; 3] {

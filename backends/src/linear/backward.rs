@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 /// See [`Ops::project_backward`](crate::Ops::project_backward).
-pub fn project_backward<B: Backend>(
+pub fn linear_backward<B: Backend>(
     input: Tensor<B, 2>,
     weight: Tensor<B, 2>,
     grad: Tensor<B, 2>,

@@ -17,7 +17,7 @@ pub(crate) fn linear(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<
 }
 
 /// See [`Ops::project_backward`](crate::Ops::project_backward).
-pub(crate) fn project_backward(
+pub(crate) fn linear_backward(
     input: Tensor<Flex, 2>,
     weight: Tensor<Flex, 2>,
     grad: Tensor<Flex, 2>,

@@ -90,13 +90,13 @@ fn hold(case: Case) {
     let expected = attended::<Flex>(reference::attention, case);
     assert_close(
         &name,
-        &attended::<Flex>(<Flex as Ops>::causal_attention, case),
+        &attended::<Flex>(Flex::causal_attention, case),
         &expected,
         2e-5,
     );
     assert_close(
         &name,
-        &attended::<NdArray>(<NdArray as Ops>::causal_attention, case),
+        &attended::<NdArray>(NdArray::causal_attention, case),
         &expected,
         ROUGHLY,
     );
@@ -179,7 +179,7 @@ fn a_key_head_may_serve_several_query_heads_in_place() {
     let expected = outcome::<Flex>(reference::attention);
     assert_close(
         "shared heads",
-        &outcome::<Flex>(<Flex as Ops>::causal_attention),
+        &outcome::<Flex>(Flex::causal_attention),
         &expected,
         2e-5,
     );
@@ -191,13 +191,8 @@ fn later_tokens_change_nothing_before_them() {
         let mut data = noise(1, [1, 100, 2, 16]);
         data.as_mut_slice::<f32>().expect("f32")[99 * 32..].fill(last);
         let tensor = || leaf::<Flex, 4>(&data);
-        let output = <Flex as Ops>::causal_attention(
-            tensor(),
-            tensor(),
-            tensor(),
-            &AttentionMask::Causal,
-            1.0,
-        );
+        let output =
+            Flex::causal_attention(tensor(), tensor(), tensor(), &AttentionMask::Causal, 1.0);
         output.narrow(1, 0, 99).into_data()
     };
     assert_eq!(output(0.0), output(1e3));

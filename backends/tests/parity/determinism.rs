@@ -22,9 +22,9 @@ fn step() -> Vec<(&'static str, TensorData)> {
     let head = matrix(8, [hidden, 300]);
 
     let normalized = Flex::rms_norm(x.clone(), scale.clone(), 1e-6);
-    let query = <Flex as Ops>::project(normalized.clone(), projection.clone());
+    let query = Flex::project(normalized.clone(), projection.clone());
     let by_head = |tensor: Tensor<Flex, 2>| tensor.reshape([batch, seq, heads, hidden / heads]);
-    let mixed = <Flex as Ops>::causal_attention(
+    let mixed = Flex::causal_attention(
         by_head(query.clone()),
         by_head(normalized),
         by_head(query),
@@ -44,7 +44,7 @@ fn step() -> Vec<(&'static str, TensorData)> {
         indices,
         weights.clone(),
     );
-    let logits = <Flex as Ops>::project(fed, head.clone());
+    let logits = Flex::project(fed, head.clone());
     let losses = Flex::cross_entropy(logits, integers(&draws(10, tokens, 300), [tokens]));
     Differentiated::new(losses)
         .gradient("x", &x)

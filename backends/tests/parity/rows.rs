@@ -71,9 +71,9 @@ fn linear_is_a_matrix_product() {
             for (a, b) in LAYOUTS.into_iter().flat_map(|a| LAYOUTS.map(|b| (a, b))) {
                 let case = format!("{tokens} x {input} ({a:?}) x {output} ({b:?})");
                 let expected = binary::<Flex>(linear::reference::linear, shapes, [a, b]);
-                let flex = binary::<Flex>(<Flex as Ops>::project, shapes, [a, b]);
+                let flex = binary::<Flex>(Flex::project, shapes, [a, b]);
                 assert_close(&case, &flex, &expected, 1e-4);
-                let default = binary::<NdArray>(<NdArray as Ops>::project, shapes, [a, b]);
+                let default = binary::<NdArray>(NdArray::project, shapes, [a, b]);
                 assert_close(&case, &default, &expected, ROUGHLY);
             }
         }
@@ -182,7 +182,7 @@ fn other_types_than_f32_take_the_definition() {
             (leaf(&noise(1, [65, 8])), leaf(&noise(2, [8, 8])));
         let scale: Tensor<B, 1> = leaf(&noise(3, [8]));
         let [a, b] = [x.clone(), w.clone()].map(|tensor| tensor.cast(DType::F64));
-        let y = <B as Ops>::project(a, b);
+        let y = B::project(a, b);
         let y = B::rms_norm(y, scale.clone().cast(DType::F64), 1e-3);
         let y = B::swiglu(y.clone(), y);
         assert_eq!(y.dtype(), DType::F64);
