@@ -1,5 +1,8 @@
 //! The command line as a user meets it: help, `plan`, one line per error, exit codes.
 
+// helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 use serde_json::Value;

@@ -1,5 +1,8 @@
 //! What the names of the presets promise, and that every file in `configs/` builds and runs.
 
+// helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Int, Tensor};

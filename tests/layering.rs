@@ -1,5 +1,8 @@
 //! Holds the table of who may import whom over every `crate::` path in `src/`. The binary may import all.
 
+// helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -54,6 +54,9 @@ pub struct Job {
     from: Option<Checkpoint>,
 }
 
+/// A model without the gradients that it was trained with.
+pub type EvaluationModel<B, M, R> = <CausalLm<B, M, R> as AutodiffModule<B>>::InnerModule;
+
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Trained<M> {
@@ -151,7 +154,7 @@ impl Job {
         model: CausalLm<B, M, R>,
         device: &B::Device,
         screen: Screen,
-    ) -> Result<Trained<CausalLm<B::InnerBackend, M::InnerModule, R::InnerModule>>, TrainingError>
+    ) -> Result<Trained<EvaluationModel<B, M, R>>, TrainingError>
     where
         B: TrainingBackend,
         M: TrainableMixer<B>,

@@ -25,4 +25,4 @@ pub mod window;
 pub use config::TrainingConfig;
 pub use optimizer::AdamW;
 pub use schedule::Schedule;
-pub use trainee::Trainee;
+pub use trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};

@@ -34,8 +34,8 @@ impl Ops for Flex {
         needed: [bool; 2],
     ) -> [Option<Tensor<Self, 2>>; 2] {
         match all_f32(&[input.dtype(), weight.dtype(), grad.dtype()]) {
-            true => linear::flex::project_backward(input, weight, grad, needed),
-            false => linear::backward::project_backward(input, weight, grad, needed),
+            true => linear::flex::linear_backward(input, weight, grad, needed),
+            false => linear::backward::linear_backward(input, weight, grad, needed),
         }
     }
 

@@ -3,6 +3,9 @@
 //! The definition runs on burn-flex under burn's own automatic differentiation. Held against it are the
 //! forms for burn-flex and, on ndarray, the defaults, both with their hand-written backward passes.
 
+// helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)]
+
 mod attention;
 mod cross_entropy;
 mod determinism;

@@ -50,7 +50,7 @@ impl MlaConfig {
         for (field, value) in widths {
             ModelConfigError::in_range(field, value, 1, usize::MAX)?;
         }
-        if self.qk_rope_head_dim % 2 != 0 {
+        if !self.qk_rope_head_dim.is_multiple_of(2) {
             return Err(ModelConfigError::NotAMultiple {
                 field: "qk_rope_head_dim".into(),
                 value: self.qk_rope_head_dim,

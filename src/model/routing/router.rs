@@ -71,7 +71,7 @@ impl RouterConfig {
         if self.n_group == 1 {
             return Ok(());
         }
-        if experts % self.n_group != 0 {
+        if !experts.is_multiple_of(self.n_group) {
             return Err(ModelConfigError::NotAMultiple {
                 field: "n_routed_experts".into(),
                 value: experts,

@@ -1,0 +1,107 @@
+//! The selected backend computes what the definitions compute: forward, gradients, and twenty training steps.
+//!
+//! Runs on any backend: `cargo test --no-default-features --features vulkan --test backends`. The oracle
+//! is the NdArray backend, for which this project has no kernels.
+
+mod support;
+
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use burn_ndarray::NdArray;
+use burn_train::TrainStep;
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::model::CausalLm;
+use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::training::batch::{self, MicroBatch};
+use darkhorse_genesis::training::{AdamW, Trainee, TrainingBackend, TrainingConfig};
+use support::{batches, byte_config};
+
+/// What a backend made of the same model and text.
+struct Outcome {
+    logits: Vec<f32>,
+    gradients: Vec<f32>,
+    losses: Vec<f64>,
+}
+
+struct Flatten<'a> {
+    grads: &'a GradientsParams,
+    values: Vec<f32>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Flatten<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) {
+            self.values.extend(grad.into_data().iter::<f32>());
+        }
+    }
+}
+
+fn outcome<B: TrainingBackend>() -> Outcome {
+    let device = B::Device::default();
+    let config = TrainingConfig {
+        steps: 20,
+        seq_aux_alpha: 1e-2,
+        ..Default::default()
+    };
+    let model_config = byte_config(DomainMode::Soft);
+    let model = CausalLm::<B>::init(&model_config, 13, &device);
+    let rows = batches(2, 24, 1).remove(0);
+    let logits = model.valid().forward(&batch::sequences(&rows, &device));
+
+    let mut trainee = Trainee::<B>::new(model, config.clone(), model_config.domains);
+    let mut optimizer = AdamW::<B>::new(&config);
+    let (mut gradients, mut losses) = (Vec::new(), Vec::new());
+    for step in 1..=config.steps {
+        // the same rows, so that a backend with expensive shapes compiles them once
+        for batch in MicroBatch::of_step(step, vec![rows.clone()], 1) {
+            let output = trainee.step(batch);
+            if step == 1 {
+                let mut flatten = Flatten {
+                    grads: &output.grads,
+                    values: Vec::new(),
+                };
+                trainee.visit(&mut flatten);
+                gradients = flatten.values;
+            }
+            losses.push(output.item.get().losses.next_token);
+            trainee = trainee.optimize(&mut optimizer, 1e-3, output.grads);
+        }
+    }
+    Outcome {
+        logits: logits.into_data().iter::<f32>().collect(),
+        gradients,
+        losses,
+    }
+}
+
+fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    let differences = left.iter().zip(right).map(|(l, r)| (l - r).abs());
+    differences.fold(0.0, f32::max)
+}
+
+#[test]
+fn the_selected_backend_equals_the_oracle() {
+    let oracle = outcome::<Autodiff<NdArray>>();
+    let selected = outcome::<Autodiff<Selected>>();
+
+    let logits = largest_difference(&oracle.logits, &selected.logits);
+    assert!(logits < 1e-3, "logits differ by {logits}");
+
+    let scale = oracle.gradients.iter().fold(0.0f32, |m, g| m.max(g.abs()));
+    let gradients = largest_difference(&oracle.gradients, &selected.gradients) / scale;
+    assert!(
+        gradients < 1e-3,
+        "gradients differ by {gradients} of the largest"
+    );
+
+    for (step, (left, right)) in oracle.losses.iter().zip(&selected.losses).enumerate() {
+        let relative = (left - right).abs() / left;
+        assert!(relative < 1e-3, "step {}: {left} and {right}", step + 1);
+    }
+    let (first, last) = (oracle.losses[0], oracle.losses[19]);
+    assert!(last < first - 0.1, "the model learns: {first} to {last}");
+}
