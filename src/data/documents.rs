@@ -41,6 +41,20 @@ pub struct Document {
     pub origin: Origin,
 }
 
+impl From<&str> for Document {
+    /// An untagged document that comes from no file.
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            domain: None,
+            origin: Origin {
+                file: Arc::from(Path::new("memory")),
+                line: 1,
+            },
+        }
+    }
+}
+
 /// Documents left out, by request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {

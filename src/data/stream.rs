@@ -37,6 +37,20 @@ pub struct StreamConfig {
     pub seed: u64,
 }
 
+impl StreamConfig {
+    /// Every document once per epoch, every domain told.
+    pub fn new(rows: usize, seq_len: usize, seed: u64) -> Self {
+        Self {
+            seq_len,
+            rows,
+            mix: Mix::natural(),
+            domain_dropout: 0.0,
+            domain_token: true,
+            seed,
+        }
+    }
+}
+
 /// How much of the stream a domain has had so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Share {
