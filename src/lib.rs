@@ -1,4 +1,12 @@
 //! Darkhorse Genesis: train, convert, study and run Mixture-of-Experts language models on burn.
+//!
+//! The way of a document, in order: [`config`] says what a run is, [`data`] reads text with its
+//! [`domain`]s and packs it, [`tokenizer`] turns it into ids, [`model`] ids into logits, [`training`] logits
+//! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost, and
+//! [`inference`] continues a prompt.
+//!
+//! Every component is generic over burn's `Backend`, with [`darkhorse_backends::Ops`] for the few
+//! operations that burn lacks.
 
 pub mod checkpoint;
 pub mod config;

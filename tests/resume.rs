@@ -57,6 +57,7 @@ fn experiment(folder: &Path) -> Experiment {
             eval_every: 0,
             eval_batches: 1,
             checkpoint_every: 3,
+            keep_checkpoints: 8,
             ..Default::default()
         },
     }

@@ -25,4 +25,6 @@ pub mod window;
 pub use config::TrainingConfig;
 pub use optimizer::AdamW;
 pub use schedule::Schedule;
-pub use trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
+pub use trainee::{
+    StepLosses, StepReport, TrainableMixer, TrainableRouter, Trainee, TrainingBackend,
+};
