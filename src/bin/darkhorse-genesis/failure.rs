@@ -1,5 +1,6 @@
 //! How the program fails: one line on the standard error output, and an exit code.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
 use std::panic;
@@ -84,8 +85,8 @@ pub(crate) fn catch(run: fn() -> Result<(), Failure>) -> ExitCode {
 }
 
 /// Reads the arguments; none if help or version was asked for and has been shown.
-pub(crate) fn parse<C: Parser>() -> Result<Option<C>, Failure> {
-    let error = match C::try_parse() {
+pub(crate) fn parse<C: Parser>(arguments: Vec<OsString>) -> Result<Option<C>, Failure> {
+    let error = match C::try_parse_from(arguments) {
         Ok(arguments) => return Ok(Some(arguments)),
         Err(error) => error,
     };

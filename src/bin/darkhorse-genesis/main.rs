@@ -11,11 +11,10 @@ mod model;
 mod plan;
 mod train;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use failure::Failure;
 
 #[cfg(not(any(
     feature = "flex",
@@ -44,15 +43,11 @@ Examples:
 #[command(
     version,
     after_help = EXAMPLES,
-    arg_required_else_help = true,
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
+    arg_required_else_help = true
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    inference: Option<inference::InferenceArgs>,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,21 +59,33 @@ enum Command {
     Plan(plan::PlanArgs),
 }
 
+/// Whether there is a prompt and no command: then inference is meant.
+fn is_bare_prompt(arguments: &[OsString]) -> bool {
+    let is_prompt = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        argument == "--prompt" || argument.starts_with("--prompt=")
+    };
+    let begins_with_option = arguments
+        .get(1)
+        .is_some_and(|first| first.to_string_lossy().starts_with('-'));
+    begins_with_option && arguments.iter().any(is_prompt)
+}
+
 fn main() -> ExitCode {
     failure::catch(|| {
-        let Some(cli) = failure::parse::<Cli>()? else {
+        let mut arguments: Vec<_> = std::env::args_os().collect();
+        if is_bare_prompt(&arguments) {
+            arguments.insert(1, "inference".into());
+        }
+        let Some(cli) = failure::parse::<Cli>(arguments)? else {
             return Ok(());
         };
         match cli.command {
-            Some(Command::Train(args)) => train::execute(&args),
-            Some(Command::Inference(args)) => inference::execute(&args),
-            Some(Command::Chat(args)) => chat::execute(&args),
-            Some(Command::Evaluate(args)) => evaluate::execute(&args),
-            Some(Command::Plan(args)) => plan::execute(&args),
-            None => match cli.inference {
-                Some(args) => inference::execute(&args),
-                None => Err(Failure::input("no command, see `darkhorse-genesis --help`")),
-            },
+            Command::Train(args) => train::execute(&args),
+            Command::Inference(args) => inference::execute(&args),
+            Command::Chat(args) => chat::execute(&args),
+            Command::Evaluate(args) => evaluate::execute(&args),
+            Command::Plan(args) => plan::execute(&args),
         }
     })
 }
