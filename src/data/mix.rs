@@ -14,10 +14,11 @@ const TOLERANCE: f64 = 1e-6;
 
 /// Shares of domains, in tokens.
 ///
-/// Without weights, every document comes once per epoch: natural proportions. With weights such as
-/// `code=0.3,math=0.2`, the named domains get these shares, and the others together what is left,
+/// Without weights, domains have the shares that their tokens have: natural proportions. With weights
+/// such as `code=0.3,math=0.2`, the named domains get these shares, and the others together what is left,
 /// in natural proportion among themselves. A domain runs through all its documents before one comes
-/// again; a small domain with a large weight repeats. A weight of 0 leaves a domain out.
+/// again; a small domain with a large weight repeats. A weight of 0 leaves a domain out. Every stretch of
+/// the stream keeps to the shares, as far as whole documents allow.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mix {
@@ -25,10 +26,10 @@ pub struct Mix {
     weights: Vec<(Domain, f64)>,
 }
 
-/// Documents drawn from together: one weighted domain, or all that are not named.
+/// The documents of a domain and their share of the stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pool {
-    pub(super) domains: Vec<Domain>,
+    pub(super) domain: Domain,
     /// Share of the tokens of the stream; the shares of all pools sum to 1.
     pub(super) weight: f64,
     pub(super) documents: u64,
@@ -87,51 +88,34 @@ impl Mix {
 
     /// The pools of a corpus with a positive weight.
     pub(super) fn pools(&self, corpus: &Corpus) -> Result<Vec<Pool>, DataError> {
-        let pool = |domains: Vec<Domain>, weight| {
-            let totals = || domains.iter().map(|&domain| corpus.by_domain(domain));
-            Pool {
-                weight,
-                documents: totals().map(|total| total.documents).sum(),
-                tokens: totals().map(|total| corpus.packed_tokens(&total)).sum(),
-                domains,
-            }
-        };
         let present: Vec<Domain> = corpus.domains().collect();
-        let mut pools = Vec::new();
-        for &(domain, weight) in self.weights.iter().filter(|&&(_, weight)| weight > 0.0) {
-            if !present.contains(&domain) {
-                return Err(DataError::AbsentDomain { domain, present });
-            }
-            pools.push(pool(vec![domain], weight));
+        if let Some(&(domain, _)) = self
+            .weights
+            .iter()
+            .find(|(domain, weight)| *weight > 0.0 && !present.contains(domain))
+        {
+            return Err(DataError::AbsentDomain { domain, present });
         }
+        let tokens = |domain: Domain| corpus.packed_tokens(&corpus.by_domain(domain));
+        let others = present
+            .iter()
+            .filter(|domain| self.weight(**domain).is_none());
+        let others: u64 = others.map(|&domain| tokens(domain)).sum();
         let rest = 1.0 - self.sum();
-        if rest > TOLERANCE {
-            let is_other = |domain: &Domain| self.weight(*domain).is_none();
-            let others: Vec<_> = present.into_iter().filter(is_other).collect();
-            if others.is_empty() {
-                return Err(DataError::MixTooSmall { sum: self.sum() });
-            }
-            pools.push(pool(others, rest));
+        if rest > TOLERANCE && others == 0 {
+            return Err(DataError::MixTooSmall { sum: self.sum() });
         }
-        Ok(pools)
-    }
-}
-
-impl Pool {
-    /// The number in the corpus of the `k`-th document, `k` below `documents`.
-    pub(super) fn document(&self, corpus: &Corpus, k: u64) -> Result<usize, DataError> {
-        if self.documents == corpus.len() as u64 {
-            return Ok(k as usize);
-        }
-        let mut k = k;
-        for &domain in &self.domains {
-            let count = corpus.by_domain(domain).documents;
-            if k < count {
-                return corpus.nth_of_domain(domain, k);
-            }
-            k -= count;
-        }
-        unreachable!("a pool holds the documents of its domains")
+        let pools = present.into_iter().map(|domain| Pool {
+            domain,
+            weight: match self.weight(domain) {
+                Some(weight) => weight,
+                None if rest > TOLERANCE => rest * tokens(domain) as f64 / others as f64,
+                None => 0.0,
+            },
+            documents: corpus.by_domain(domain).documents,
+            tokens: tokens(domain),
+        });
+        Ok(pools.filter(|pool| pool.weight > 0.0).collect())
     }
 }
 
@@ -228,21 +212,29 @@ mod tests {
         let corpus = corpus(&[("code", "a"), ("law", "bb"), ("", "ccc"), ("math", "d")]);
         let pools = |mix: &str| mix.parse::<Mix>().unwrap().pools(&corpus).unwrap();
 
-        let natural = pools("natural");
-        assert_eq!(
-            (natural.len(), natural[0].documents, natural[0].tokens),
-            (1, 4, 7 + 4 * 2)
-        );
-
-        let [code, rest] = &pools("code=0.25,math=0")[..] else {
-            panic!("two pools")
+        let weights = |mix: &str| -> Vec<_> {
+            let pools = pools(mix).into_iter();
+            pools.map(|pool| (pool.domain, pool.weight)).collect()
         };
-        assert_eq!((code.weight, code.documents), (0.25, 1));
-        assert_eq!((rest.weight, rest.documents), (0.75, 2));
-        assert_eq!(rest.domains, [Domain::Legal, Domain::General]);
-        assert_eq!(rest.document(&corpus, 0).unwrap(), 1);
-        assert_eq!(rest.document(&corpus, 1).unwrap(), 2);
 
+        // with `bos` and `eos` the documents have 3, 3, 4 and 5 tokens
+        assert_eq!(
+            weights("natural"),
+            [
+                (Domain::Mathematics, 3.0 / 15.0),
+                (Domain::Code, 3.0 / 15.0),
+                (Domain::Legal, 4.0 / 15.0),
+                (Domain::General, 5.0 / 15.0),
+            ]
+        );
+        assert_eq!(
+            weights("code=0.25,math=0"),
+            [
+                (Domain::Code, 0.25),
+                (Domain::Legal, 0.75 * 4.0 / 9.0),
+                (Domain::General, 0.75 * 5.0 / 9.0),
+            ]
+        );
         assert_eq!(pools("code=0.7,math=0.3").len(), 2);
     }
 

@@ -1,8 +1,9 @@
 //! The endless stream of training batches: a function of corpus, configuration and position.
 //!
-//! Of the pools of the [`Mix`], the one furthest behind its share gives the next document, the next
-//! in the random order of its epoch. Whether the tag is dropped is drawn from the number of the
-//! document in the stream. So a [`Position`] of a few numbers is all that going on exactly takes.
+//! Of the domains in the [`Mix`], the one furthest behind its share gives the next document, the next
+//! in the random order of its epoch: every stretch of the stream holds all domains in their shares.
+//! Whether the tag is dropped is drawn from the number of the document in its domain. So a
+//! [`Position`] of a few numbers is all that going on exactly takes.
 
 use std::sync::Arc;
 
@@ -141,21 +142,16 @@ impl Stream {
     /// What every domain was to have and has had, without those that have no documents.
     pub fn shares(&self) -> Vec<Share> {
         let begun: u64 = self.position.domain_tokens.iter().sum();
-        let mut shares = Vec::new();
-        for (pool, at) in self.pools.iter().zip(&self.position.pools) {
-            for &domain in &pool.domains {
-                let own = self.corpus.packed_tokens(&self.corpus.by_domain(domain));
-                let tokens = self.position.domain_tokens[domain.index()];
-                shares.push(Share {
-                    domain,
-                    wanted: pool.weight * own as f64 / pool.tokens as f64,
-                    realized: tokens as f64 / begun.max(1) as f64,
-                    epochs: at.documents as f64 / pool.documents as f64,
-                });
-            }
-        }
-        shares.sort_by_key(|share| share.domain);
+        let shares = self.pools.iter().zip(&self.position.pools);
         shares
+            .map(|(pool, at)| Share {
+                domain: pool.domain,
+                wanted: pool.weight,
+                realized: self.position.domain_tokens[pool.domain.index()] as f64
+                    / begun.max(1) as f64,
+                epochs: at.documents as f64 / pool.documents as f64,
+            })
+            .collect()
     }
 
     fn pack(&mut self) -> Result<PackedBatch, DataError> {
@@ -218,7 +214,7 @@ impl Stream {
         let number = self.position.pools[index].documents.saturating_sub(1);
         let (epoch, place) = (number / pool.documents, number % pool.documents);
         let order = Permutation::new(pool.documents, seed, ORDER + index as u64, epoch);
-        let document = pool.document(&self.corpus, order.at(place))?;
+        let document = self.corpus.nth_of_domain(pool.domain, order.at(place))?;
 
         let is_dropped = draw_unit(seed, [DROPOUT, index as u64, number]) < domain_dropout;
         let tags = match (is_dropped, domain_token) {

@@ -70,7 +70,7 @@ pub fn experts_backward<B: Backend>(
         up_product,
     } = saved;
     let [tokens, k] = weights.dims();
-    let flat_weights = weights.clone().reshape([tokens * k, 1]);
+    let flat_weights = weights.clone().reshape([tokens * k]);
 
     let mut rows = Vec::new();
     let mut slots = Vec::new();
@@ -86,7 +86,7 @@ pub fn experts_backward<B: Backend>(
         }
         let own_rows = positions_on(&input, dispatch.tokens(expert));
         let own_slots = positions_on(&input, dispatch.slots(expert).iter().copied());
-        let weight = flat_weights.clone().select(0, own_slots.clone());
+        let weight = gates_of(&flat_weights, own_slots.clone());
         let grad = grad.clone().select(0, own_rows.clone());
         let gate = gate_product
             .clone()
@@ -107,7 +107,7 @@ pub fn experts_backward<B: Backend>(
         let gate_grad = inner_grad * up * (open.clone() + silu * open.neg().add_scalar(1.0));
 
         if needed.weights {
-            weight_grads.push((unweighted * inner.clone()).sum_dim(1));
+            weight_grads.push((unweighted * inner.clone()).sum_dim(1).squeeze_dim(1));
         }
         if needed.projections {
             let chosen = input.clone().select(0, own_rows.clone()).transpose();
@@ -149,7 +149,7 @@ fn forward<B: Backend>(
     mut keep: impl FnMut(Tensor<B, 2>, Tensor<B, 2>),
 ) -> Tensor<B, 2> {
     let [tokens, k] = weights.dims();
-    let flat_weights = weights.reshape([tokens * k, 1]);
+    let flat_weights = weights.reshape([tokens * k]);
     let (mut rows, mut outputs) = (Vec::new(), Vec::new());
     for expert in (0..dispatch.experts()).filter(|expert| !dispatch.slots(*expert).is_empty()) {
         let own_rows = positions_on(&input, dispatch.tokens(expert));
@@ -159,7 +159,7 @@ fn forward<B: Backend>(
         let up = chosen.matmul(expert_of(&projections.up, expert));
         keep(gate.clone(), up.clone());
         let output = (silu(gate) * up).matmul(expert_of(&projections.down, expert));
-        outputs.push(output * flat_weights.clone().select(0, slots));
+        outputs.push(output * gates_of(&flat_weights, slots));
         rows.push(own_rows);
     }
     add_rows(input.zeros_like(), rows, outputs)
@@ -183,6 +183,13 @@ fn expert_of<B: Backend>(stack: &Tensor<B, 3>, expert: usize) -> Tensor<B, 2> {
     stack.clone().narrow(0, expert, 1).reshape([rows, cols])
 }
 
+/// The gates at some slots as a column.
+///
+/// Selected flat: on burn-fusion 0.21 a column that was gathered from a column spreads over its row wrongly.
+fn gates_of<B: Backend>(flat_weights: &Tensor<B, 1>, slots: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+    flat_weights.clone().select(0, slots).unsqueeze_dim(1)
+}
+
 /// Positions as a tensor where `like` is.
 fn positions_on<B: Backend>(
     like: &Tensor<B, 2>,
@@ -194,11 +201,11 @@ fn positions_on<B: Backend>(
 }
 
 /// Adds every row to the one it belongs to.
-fn add_rows<B: Backend>(
-    zeros: Tensor<B, 2>,
+fn add_rows<B: Backend, const D: usize>(
+    zeros: Tensor<B, D>,
     rows: Vec<Tensor<B, 1, Int>>,
-    values: Vec<Tensor<B, 2>>,
-) -> Tensor<B, 2> {
+    values: Vec<Tensor<B, D>>,
+) -> Tensor<B, D> {
     if values.is_empty() {
         return zeros;
     }

@@ -1,0 +1,152 @@
+//! The selected backend computes every operation as the NdArray backend does, forward and backward.
+//!
+//! Runs on any backend: `cargo test -p darkhorse-backends --no-default-features --features vulkan,ndarray
+//! --test selected`. Sizes are awkward on purpose: an expert without a token, another with one.
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_ndarray::NdArray;
+use darkhorse_backends::Ops;
+use darkhorse_backends::attention::AttentionMask;
+use darkhorse_backends::experts::Projections;
+use darkhorse_backends::select::Selected;
+
+/// A backend with gradients whose operations are under test.
+trait Trained: AutodiffBackend<InnerBackend: Ops> + Ops {}
+
+impl<B: AutodiffBackend<InnerBackend: Ops> + Ops> Trained for B {}
+
+/// Numbers between -1 and 1 that follow from `seed`.
+fn floats<B: Trained, const D: usize>(shape: [usize; D], seed: u32) -> Tensor<B, D> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+    let values: Vec<f32> = (0..shape.iter().product::<usize>())
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), &Default::default()).require_grad()
+}
+
+fn integers<B: Trained, const D: usize>(values: Vec<i64>, shape: [usize; D]) -> Tensor<B, D, Int> {
+    Tensor::from_data(TensorData::new(values, shape), &Default::default())
+}
+
+fn values<B: burn::tensor::backend::Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// The output and the gradients of `inputs`, when the output is weighed by numbers of its own.
+fn passes<B: Trained, const D: usize>(
+    output: Tensor<B, D>,
+    gradients: impl FnOnce(&B::Gradients) -> Vec<Vec<f32>>,
+) -> Vec<Vec<f32>> {
+    let weights = floats::<B, D>(output.dims(), 99);
+    let mut all = vec![values(output.clone())];
+    all.extend(gradients(&(output * weights.detach()).sum().backward()));
+    all
+}
+
+macro_rules! gradients {
+    ($($input:ident),*) => {
+        |grads| vec![$(values($input.grad(grads).expect("it takes part"))),*]
+    };
+}
+
+fn assert_equal(name: &str, oracle: Vec<Vec<f32>>, selected: Vec<Vec<f32>>) {
+    assert_eq!(oracle.len(), selected.len(), "{name}");
+    for (part, (oracle, selected)) in oracle.iter().zip(&selected).enumerate() {
+        assert_eq!(oracle.len(), selected.len(), "{name}, part {part}");
+        let scale = oracle
+            .iter()
+            .fold(1.0f32, |max, value| max.max(value.abs()));
+        let differences = oracle.iter().zip(selected).map(|(l, r)| (l - r).abs());
+        let worst = differences.fold(0.0f32, f32::max) / scale;
+        assert!(worst < 1e-4, "{name}, part {part}: differs by {worst}");
+    }
+}
+
+macro_rules! equal {
+    ($name:ident) => {
+        assert_equal(
+            stringify!($name),
+            $name::<Autodiff<NdArray>>(),
+            $name::<Autodiff<Selected>>(),
+        )
+    };
+}
+
+fn experts<B: Trained>() -> Vec<Vec<f32>> {
+    let (tokens, count) = (17, 6);
+    // expert 4 gets nothing, expert 5 one token
+    let chosen = (0..tokens).flat_map(|token| match token {
+        8 => [5, 0],
+        _ => [token % 4, (token + 1 + token / 4) % 4],
+    });
+    let indices = integers(chosen.collect(), [tokens as usize, 2]);
+    let input = floats::<B, 2>([tokens as usize, 12], 1);
+    let projections = Projections {
+        gate: floats([count, 12, 10], 2),
+        up: floats([count, 12, 10], 3),
+        down: floats([count, 10, 12], 4),
+    };
+    let weights = floats::<B, 2>([tokens as usize, 2], 5);
+    let Projections { gate, up, down } = projections.clone();
+    let output = B::experts(input.clone(), projections, indices, weights.clone());
+    passes(output, gradients!(input, gate, up, down, weights))
+}
+
+fn attention<B: Trained>() -> Vec<Vec<f32>> {
+    let (query, key) = (
+        floats::<B, 4>([2, 13, 3, 8], 1),
+        floats::<B, 4>([2, 13, 3, 8], 2),
+    );
+    let value = floats::<B, 4>([2, 13, 3, 6], 3);
+    let documents = (0..26).map(|at| 1 + (at % 13) / 5).collect();
+    let mask = AttentionMask::Documents(integers(documents, [2, 13]));
+    let output = B::causal_attention(query.clone(), key.clone(), value.clone(), mask, 0.3);
+    passes(output, gradients!(query, key, value))
+}
+
+fn rows<B: Trained>() -> Vec<Vec<f32>> {
+    let (input, weight) = (floats::<B, 2>([9, 12], 1), floats::<B, 1>([12], 2));
+    let matrix = floats::<B, 2>([12, 14], 3);
+    let normalized = B::rms_norm(input.clone(), weight.clone(), 1e-6);
+    let product = B::project(normalized, matrix.clone());
+    let output = B::swiglu(product.clone().narrow(1, 0, 7), product.narrow(1, 7, 7));
+    passes(output, gradients!(input, weight, matrix))
+}
+
+fn rope<B: Trained>() -> Vec<Vec<f32>> {
+    let input = floats::<B, 4>([2, 5, 3, 8], 1);
+    let (cos, sin) = (floats::<B, 3>([2, 5, 4], 2), floats::<B, 3>([2, 5, 4], 3));
+    let output = B::rope(input.clone(), cos.detach(), sin.detach());
+    passes(output, gradients!(input))
+}
+
+fn cross_entropy<B: Trained>() -> Vec<Vec<f32>> {
+    let logits = floats::<B, 2>([11, 23], 1);
+    let targets = integers((0..11).map(|row| row * 7 % 23).collect(), [11]);
+    passes(
+        B::cross_entropy(logits.clone(), targets),
+        gradients!(logits),
+    )
+}
+
+fn top_k<B: Trained>() -> Vec<Vec<f32>> {
+    let chosen = B::top_k(floats::<B, 2>([19, 20], 1), 3);
+    vec![chosen.into_data().iter::<f32>().collect()]
+}
+
+#[test]
+fn every_operation_equals_the_oracle() {
+    equal!(rows);
+    equal!(rope);
+    equal!(attention);
+    equal!(cross_entropy);
+    equal!(top_k);
+    equal!(experts);
+}
