@@ -7,12 +7,19 @@ use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::routing::domain::DomainMode;
-use darkhorse_genesis::model::{CausalLm, Sequences};
-use support::small_config;
+use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
+use support::{hybrid_config, small_config};
 
 type B = Selected;
 
 const MODES: [DomainMode; 3] = [DomainMode::Off, DomainMode::Soft, DomainMode::Hard];
+
+/// Every mode, without and with grouped-query attention.
+fn every_kind() -> impl Iterator<Item = (DomainMode, ModelConfig)> {
+    MODES
+        .into_iter()
+        .flat_map(|mode| [small_config, hybrid_config].map(|config| (mode, config(mode))))
+}
 
 fn matrix(rows: &[&[i32]]) -> Tensor<B, 2, Int> {
     let shape = [rows.len(), rows[0].len()];
@@ -48,8 +55,8 @@ fn ids(len: usize) -> Vec<i32> {
 
 #[test]
 fn changing_a_token_leaves_the_logits_before_it_unchanged() {
-    for mode in MODES {
-        let model = CausalLm::<B>::init(&small_config(mode), 1, &Default::default());
+    for (mode, config) in every_kind() {
+        let model = CausalLm::<B>::init(&config, 1, &Default::default());
         let original = ids(20);
         let mut changed = original.clone();
         changed[11] = 3;
@@ -64,8 +71,8 @@ fn changing_a_token_leaves_the_logits_before_it_unchanged() {
 
 #[test]
 fn prefill_and_decode_equal_the_full_forward() {
-    for mode in MODES {
-        let model = CausalLm::<B>::init(&small_config(mode), 2, &Default::default());
+    for (mode, config) in every_kind() {
+        let model = CausalLm::<B>::init(&config, 2, &Default::default());
         let ids = ids(40);
         let full = values(model.forward(&tagged(&ids, Domain::Legal)));
 
@@ -90,8 +97,8 @@ fn prefill_and_decode_equal_the_full_forward() {
 
 #[test]
 fn packed_documents_give_the_logits_of_the_same_documents_alone() {
-    for mode in MODES {
-        let model = CausalLm::<B>::init(&small_config(mode), 3, &Default::default());
+    for (mode, config) in every_kind() {
+        let model = CausalLm::<B>::init(&config, 3, &Default::default());
         let (first, second) = (ids(13), ids(24)[5..].to_vec());
         let packed = [first.clone(), second.clone()].concat();
         let count = |len: usize| (0..len as i32).collect::<Vec<_>>();

@@ -10,7 +10,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Int, Shape, Tensor, TensorData};
 use burn_flex::Flex;
 use darkhorse_backends::adamw::{AdamWStep, Moments};
-use darkhorse_backends::attention::AttentionMask;
+use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::experts::Projections;
 use darkhorse_backends::{
     Ops, adamw, attention, cross_entropy, experts, linear, norm, rope, swiglu, top_k,
@@ -186,7 +186,7 @@ fn attentions() {
         [4, 512, 6, 96],
     ] {
         let shape = [batch, seq, heads, dim];
-        let scale = 1.0 / (dim as f64).sqrt();
+        let options = AttentionOptions::scaled(1.0 / (dim as f64).sqrt());
         let mask = AttentionMask::Causal;
         // Half of the scores are hidden.
         let flop = 2.0 * (batch * heads * seq * seq * dim) as f64;
@@ -196,11 +196,11 @@ fn attentions() {
             &[random(shape), random(shape), random(shape)],
             |leaves| {
                 let [q, k, v] = [0, 1, 2].map(|i| leaves[i].clone());
-                B::causal_attention(q, k, v, &mask, scale)
+                B::causal_attention(q, k, v, &mask, options)
             },
             |leaves| {
                 let [q, k, v] = [0, 1, 2].map(|i| leaves[i].clone());
-                attention::reference::attention(q, k, v, &mask, scale)
+                attention::reference::attention(q, k, v, &mask, options)
             },
         );
     }

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use crate::adamw::{self, AdamWStep, Moments};
-use crate::attention::{self, AttentionMask};
+use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::{cross_entropy, experts, linear, norm, rope, swiglu, top_k};
 
 /// A backend that can run the models of Darkhorse Genesis.
@@ -79,7 +79,9 @@ pub trait Ops: Backend {
         rope::reference::rope(input, cos, sin)
     }
 
-    /// Scaled dot-product attention, causal and within documents.
+    /// Scaled dot-product attention, causal, within documents and within the window of `options`.
+    ///
+    /// A window must hold one position at least: the query's own.
     ///
     /// # Shapes
     ///
@@ -90,9 +92,9 @@ pub trait Ops: Backend {
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
         mask: &AttentionMask<Self>,
-        scale: f64,
+        options: AttentionOptions,
     ) -> Tensor<Self, 4> {
-        attention::reference::attention(query, key, value, mask, scale)
+        attention::reference::attention(query, key, value, mask, options)
     }
 
     /// [`causal_attention`](Self::causal_attention), with what its gradients need.
@@ -101,9 +103,9 @@ pub trait Ops: Backend {
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
         mask: &AttentionMask<Self>,
-        scale: f64,
+        options: AttentionOptions,
     ) -> attention::Saved<Self> {
-        attention::backward::attention_saving(query, key, value, mask, scale)
+        attention::backward::attention_saving(query, key, value, mask, options)
     }
 
     /// Gradients of [`causal_attention`](Self::causal_attention): of query, key and value.

@@ -21,6 +21,9 @@ pub struct ModelConfig {
     pub num_hidden_layers: usize,
     /// Width of the dense feed-forward layers.
     pub intermediate_size: usize,
+    /// Whether the projections of the dense feed-forward layers have a bias.
+    #[serde(default)]
+    pub mlp_bias: bool,
     /// Number of leading layers with a dense feed-forward; the others route to experts.
     #[serde(default)]
     pub first_k_dense_replace: usize,
@@ -112,14 +115,15 @@ impl ModelConfig {
         }
     }
 
-    /// Number of dimensions that rotary positions turn.
+    /// Number of dimensions that rotary positions turn, the same in all layers.
     ///
     /// # Panics
     ///
     /// If the configuration was not validated.
     pub fn rope_dim(&self) -> usize {
-        let mla = self.mixer.mla().expect("the configuration was validated");
-        mla.qk_rope_head_dim
+        self.mixer
+            .rope_dim(self.layer_types[0])
+            .expect("the configuration was validated")
     }
 
     /// Checks the relations between fields, this level and below.

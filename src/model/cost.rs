@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
 use super::count::{product, sum};
 use super::mixer::MixerKind;
+use super::mixer::gqa::GqaConfig;
 use super::mixer::mla::MlaConfig;
 
 /// Number format of stored values.
@@ -60,9 +61,8 @@ impl ModelConfig {
     /// FLOPs of the forward pass over a whole sequence of `seq` tokens, per token: two per active weight
     /// of a projection, and causal attention in MLA's expanded form. MTP modules are not run.
     pub fn flops_per_token(&self, seq: usize) -> u64 {
-        let layers = self.plan().into_iter().map(|layer| match layer.mixer {
-            MixerKind::Mla => expanded_attention_flops(self.expect_mla(), seq),
-        });
+        let layers = self.plan().into_iter();
+        let layers = layers.map(|layer| self.attention_flops(layer.mixer, seq));
         sum([self.projection_flops(), sum(layers)])
     }
 
@@ -73,9 +73,7 @@ impl ModelConfig {
         let joining = product([2, self.hidden_size, self.hidden_size]);
         let head = product([self.vocab_size, self.hidden_size]);
         let weights = sum([block.total() - block.norms, joining, head]);
-        let attention = match plan.mixer {
-            MixerKind::Mla => expanded_attention_flops(self.expect_mla(), seq),
-        };
+        let attention = self.attention_flops(plan.mixer, seq);
         let modules = sum([weights.saturating_mul(2), attention])
             .saturating_mul(self.num_nextn_predict_layers as u64);
         sum([self.flops_per_token(seq), modules]).saturating_mul(3)
@@ -89,22 +87,32 @@ impl ModelConfig {
                 let width = 2 * mla.kv_lora_rank + mla.qk_rope_head_dim;
                 product([2, mla.num_attention_heads, width, context])
             }
+            MixerKind::Gqa => {
+                let gqa = self.expect_gqa();
+                let seen = gqa.sliding_window.unwrap_or(context).min(context);
+                product([4, gqa.num_attention_heads, gqa.head_dim, seen])
+            }
         });
         sum([self.projection_flops(), sum(layers)])
     }
 
-    /// Numbers that decoding keeps of every token.
+    /// Numbers that decoding keeps of every token, at most: a sliding window forgets those before it.
     pub fn cache_values_per_token(&self) -> u64 {
         sum(self.plan().into_iter().map(|layer| match layer.mixer {
             MixerKind::Mla => {
                 let mla = self.expect_mla();
                 (mla.kv_lora_rank + mla.qk_rope_head_dim) as u64
             }
+            MixerKind::Gqa => {
+                let gqa = self.expect_gqa();
+                product([2, gqa.num_key_value_heads, gqa.head_dim])
+            }
         }))
     }
 
     /// Bytes that decoding keeps of every token: with MLA throughout,
-    /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` numbers.
+    /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` numbers, with GQA
+    /// `num_hidden_layers * 2 * num_key_value_heads * head_dim`.
     pub fn cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
         dtype.bytes(self.cache_values_per_token())
     }
@@ -145,6 +153,15 @@ impl ModelConfig {
                 let latents = product([2, mla.q_lora_rank.unwrap_or(0) + mla.kv_lora_rank]);
                 sum([query_key, value, latents])
             }
+            MixerKind::Gqa => {
+                let gqa = self.expect_gqa();
+                // queries and keys projected and rotated, values projected
+                let query = product([2, gqa.num_attention_heads, gqa.head_dim]);
+                let key_value = product([3, gqa.num_key_value_heads, gqa.head_dim]);
+                // keys and values repeated, and outputs
+                let repeated = product([3, gqa.num_attention_heads, gqa.head_dim]);
+                sum([query, key_value, repeated])
+            }
         };
         let feed_forward = match plan.feed_forward {
             FeedForwardPlan::Dense(width) => product([4, width]),
@@ -158,6 +175,14 @@ impl ModelConfig {
         sum([residual, mixer, feed_forward])
     }
 
+    /// Attention of a whole sequence, per token.
+    fn attention_flops(&self, mixer: MixerKind, seq: usize) -> u64 {
+        match mixer {
+            MixerKind::Mla => expanded_attention_flops(self.expect_mla(), seq),
+            MixerKind::Gqa => grouped_attention_flops(self.expect_gqa(), seq),
+        }
+    }
+
     fn projection_flops(&self) -> u64 {
         let active = self.active_parameters();
         (active.total() - active.norms).saturating_mul(2)
@@ -168,6 +193,14 @@ impl ModelConfig {
 fn expanded_attention_flops(mla: &MlaConfig, seq: usize) -> u64 {
     let width = mla.qk_head_dim() + mla.v_head_dim;
     product([mla.num_attention_heads, width, seq.saturating_add(1)])
+}
+
+/// The same, over the positions of the window: `seen` of them once there are as many, fewer before.
+fn grouped_attention_flops(gqa: &GqaConfig, seq: usize) -> u64 {
+    let seen = gqa.sliding_window.unwrap_or(seq).min(seq);
+    let all = product([2, gqa.num_attention_heads, gqa.head_dim, seen])
+        .saturating_mul((seq - seen).saturating_add(seq).saturating_add(1) as u64);
+    all / seq.max(1) as u64
 }
 
 #[cfg(test)]
@@ -221,6 +254,47 @@ mod tests {
     #[test]
     fn the_cache_holds_latent_and_rotary_key_of_every_layer() {
         assert_eq!(dense().cache_bytes_per_token(Dtype::Bf16), 2 * (3 + 2) * 2);
+    }
+
+    fn grouped(sliding_window: Option<usize>) -> ModelConfig {
+        let mut config = dense();
+        config.layer_types = vec![MixerKind::Gqa];
+        config.mixer.gqa = Some(GqaConfig {
+            num_attention_heads: 6,
+            num_key_value_heads: 2,
+            head_dim: 4,
+            attention_bias: false,
+            sliding_window,
+        });
+        config
+    }
+
+    #[test]
+    fn grouped_queries_keep_keys_and_values_of_the_few_heads() {
+        let config = grouped(None);
+        assert_eq!(config.cache_values_per_token(), 2 * 2 * 2 * 4);
+        assert_eq!(config.cache_bytes_per_token(Dtype::F32), 4 * 32);
+        assert!(config.activation_values_per_token() > 0);
+    }
+
+    #[test]
+    fn a_window_limits_what_attention_costs() {
+        let layer = 4 * (2 * 6 + 2 * 2) * 4 + 3 * 4 * 6;
+        let projections = 2 * (2 * layer + 40);
+        let attention = |pairs: u64| 2 * pairs * 4 * 6 * 4;
+        // five queries see 1 to 5 positions, or three at most
+        let per_token = |window| grouped(window).flops_per_token(5);
+        assert_eq!(per_token(None), projections + attention(15) / 5);
+        assert_eq!(per_token(Some(5)), per_token(None));
+        let seen = 1 + 2 + 3 + 3 + 3;
+        // two layers, each rounded down
+        assert_eq!(
+            per_token(Some(3)),
+            projections + 2 * (attention(seen) / 2 / 5)
+        );
+        let decoding = |window| grouped(window).decoding_flops_per_token(9);
+        assert_eq!(decoding(None), projections + attention(9));
+        assert_eq!(decoding(Some(3)), projections + attention(3));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Parameters from the configuration alone, before anything is allocated.
 //!
-//! Only weights count. `e_score_correction_bias` and the domain prior are parameters of the built
+//! Only weights and their biases count. `e_score_correction_bias` and the domain prior are parameters of the built
 //! module, so that they are saved with it, but no gradient moves them and no token is multiplied with
 //! them: they are left out here. Arithmetic saturates, so that an absurd configuration is answered
 //! with an absurd number.
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
 use super::mixer::MixerKind;
+use super::mixer::gqa::GqaConfig;
 use super::mixer::mla::MlaConfig;
 
 /// Weights by what they are part of.
@@ -129,10 +130,17 @@ impl ModelConfig {
         let hidden = self.hidden_size;
         let mut count = match plan.mixer {
             MixerKind::Mla => mla_parameters(self.expect_mla(), hidden),
+            MixerKind::Gqa => gqa_parameters(self.expect_gqa(), hidden),
         };
         count.norms = sum([count.norms, product([2, hidden])]);
         match plan.feed_forward {
-            FeedForwardPlan::Dense(width) => count.dense = product([3, hidden, width]),
+            FeedForwardPlan::Dense(width) => {
+                let biases = match self.mlp_bias {
+                    true => sum([width, width, hidden].map(|bias| bias as u64)),
+                    false => 0,
+                };
+                count.dense = sum([product([3, hidden, width]), biases]);
+            }
             FeedForwardPlan::Moe(moe) => {
                 let expert = product([3, hidden, moe.moe_intermediate_size]);
                 count.routed_experts = expert.saturating_mul(moe.n_routed_experts as u64);
@@ -156,6 +164,10 @@ impl ModelConfig {
         }
     }
 
+    pub(super) fn expect_gqa(&self) -> &GqaConfig {
+        self.mixer.gqa().expect("the configuration was validated")
+    }
+
     pub(super) fn expect_mla(&self) -> &MlaConfig {
         self.mixer.mla().expect("the configuration was validated")
     }
@@ -175,6 +187,20 @@ fn mla_parameters(mla: &MlaConfig, hidden: usize) -> ParameterCount {
     ParameterCount {
         mixers: sum([queries, down, up, output]),
         norms: (mla.q_lora_rank.unwrap_or(0) + rank) as u64,
+        ..Default::default()
+    }
+}
+
+fn gqa_parameters(gqa: &GqaConfig, hidden: usize) -> ParameterCount {
+    let query = product([gqa.num_attention_heads, gqa.head_dim]);
+    let key = product([gqa.num_key_value_heads, gqa.head_dim]);
+    let inner = sum([query, query, key, key]);
+    let biases = match gqa.attention_bias {
+        true => sum([query, key, key, hidden as u64]),
+        false => 0,
+    };
+    ParameterCount {
+        mixers: sum([inner.saturating_mul(hidden as u64), biases]),
         ..Default::default()
     }
 }
@@ -261,6 +287,23 @@ mod tests {
         config.tie_word_embeddings = true;
         assert_counts_what_is_built(&config);
         assert_eq!(config.num_active_params(), config.num_params());
+    }
+
+    #[test]
+    fn counts_hold_for_grouped_queries_with_and_without_biases() {
+        let mut config = odd();
+        config.layer_types = vec![MixerKind::Gqa];
+        config.mixer.gqa = Some(GqaConfig {
+            num_attention_heads: 6,
+            num_key_value_heads: 2,
+            head_dim: 4,
+            attention_bias: false,
+            sliding_window: None,
+        });
+        assert_counts_what_is_built(&config);
+        config.mlp_bias = true;
+        config.mixer.gqa.as_mut().unwrap().attention_bias = true;
+        assert_counts_what_is_built(&config);
     }
 
     #[test]

@@ -41,6 +41,32 @@ pub enum ModelConfigError {
         /// What it must be a multiple of.
         of: usize,
     },
+    /// A number that must be larger than another field.
+    #[error("`{field}` is {value}, expected more than `{other}` = {floor}")]
+    NotAbove {
+        /// Path of the field.
+        field: String,
+        /// What it is.
+        value: f64,
+        /// The field that it must exceed.
+        other: &'static str,
+        /// What that is.
+        floor: f64,
+    },
+    /// An integer that must equal another field.
+    #[error("`{field}` is {value}, expected `{other}` = {expected}: {because}")]
+    NotEqual {
+        /// Path of the field.
+        field: String,
+        /// What it is.
+        value: usize,
+        /// The field that it must equal.
+        other: &'static str,
+        /// What that is.
+        expected: usize,
+        /// What ties them together.
+        because: &'static str,
+    },
     /// A section that another field calls for.
     #[error("`{field}` is missing, expected it because {because}")]
     Missing {
@@ -96,6 +122,8 @@ impl ModelConfigError {
         | Self::NotPositive { field, .. }
         | Self::NotAFraction { field, .. }
         | Self::NotAMultiple { field, .. }
+        | Self::NotAbove { field, .. }
+        | Self::NotEqual { field, .. }
         | Self::Missing { field, .. }
         | Self::PoolTooSmall { field, .. }) = &mut self;
         *field = format!("{section}.{field}");

@@ -1,8 +1,11 @@
 //! Initial weights, drawn on the host: the same seed gives the same model on every backend.
+//!
+//! A weight is drawn when it is first looked at, from a stream of its own: one that is loaded before is
+//! never drawn, and none depends on which others were.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
@@ -13,19 +16,22 @@ use super::linear::Linear;
 use super::norm::RmsNorm;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Draws the parameters of a model, one after the other.
+/// Declares the parameters of a model, one after the other; each is drawn when it is first used.
 #[derive(Debug)]
 pub struct Initializers<'a> {
     config: &'a ModelConfig,
-    rng: RefCell<ChaCha8Rng>,
+    seed: u64,
+    /// Number of parameters that have a stream.
+    streams: Cell<u64>,
 }
 
 impl<'a> Initializers<'a> {
-    /// Starts the draws of the model that `config` describes.
+    /// Starts with the first parameter of the model that `config` describes.
     pub fn new(config: &'a ModelConfig, seed: u64) -> Self {
         Self {
             config,
-            rng: RefCell::new(ChaCha8Rng::seed_from_u64(seed)),
+            seed,
+            streams: Cell::new(0),
         }
     }
 
@@ -36,9 +42,7 @@ impl<'a> Initializers<'a> {
 
     /// A weight matrix, normal with standard deviation `initializer_range`.
     pub fn linear<B: Backend>(&self, inner: usize, outer: usize, device: &B::Device) -> Linear<B> {
-        Linear {
-            weight: self.normal([inner, outer], self.config.initializer_range, device),
-        }
+        Linear::new(self.normal([inner, outer], self.config.initializer_range, device))
     }
 
     /// A weight matrix whose output is added to the residual stream: its deviation shrinks with
@@ -49,9 +53,7 @@ impl<'a> Initializers<'a> {
         outer: usize,
         device: &B::Device,
     ) -> Linear<B> {
-        Linear {
-            weight: self.normal([inner, outer], self.residual_range(), device),
-        }
+        Linear::new(self.normal([inner, outer], self.residual_range(), device))
     }
 
     /// Standard deviation of projections into the residual stream.
@@ -62,10 +64,8 @@ impl<'a> Initializers<'a> {
 
     /// A normalization with unit weight.
     pub fn norm<B: Backend>(&self, width: usize, device: &B::Device) -> RmsNorm<B> {
-        RmsNorm::new(
-            Param::from_tensor(Tensor::ones([width], device)),
-            self.config.rms_norm_eps,
-        )
+        let weight = lazy([width], device, move |device| Tensor::ones([width], device));
+        RmsNorm::new(weight, self.config.rms_norm_eps)
     }
 
     /// A parameter drawn from a normal distribution around zero.
@@ -75,13 +75,120 @@ impl<'a> Initializers<'a> {
         deviation: f64,
         device: &B::Device,
     ) -> Param<Tensor<B, D>> {
-        let mut rng = self.rng.borrow_mut();
-        let values: Vec<f32> = (0..shape.iter().product::<usize>())
-            .map(|_| {
-                let unit: f32 = StandardNormal.sample(&mut *rng);
-                unit * deviation as f32
-            })
-            .collect();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
+        let (seed, stream) = (self.seed, self.streams.get());
+        self.streams.set(stream + 1);
+        lazy(shape, device, move |device| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(stream);
+            let values: Vec<f32> = (0..shape.iter().product::<usize>())
+                .map(|_| {
+                    let unit: f32 = StandardNormal.sample(&mut rng);
+                    unit * deviation as f32
+                })
+                .collect();
+            Tensor::from_data(TensorData::new(values, shape), device)
+        })
+    }
+}
+
+/// A trainable parameter whose value is asked for when it is first used.
+pub(super) fn lazy<B: Backend, const D: usize>(
+    shape: [usize; D],
+    device: &B::Device,
+    value: impl Fn(&B::Device) -> Tensor<B, D> + Send + Sync + 'static,
+) -> Param<Tensor<B, D>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, require_grad| value(device).set_require_grad(require_grad),
+        device.clone(),
+        true,
+        shape.into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CausalLm;
+    use crate::model::routing::domain::TAGS;
+    use burn::backend::Autodiff;
+    use burn::module::{Module, ModuleVisitor};
+    use darkhorse_backends::select::Selected;
+
+    type B = Autodiff<Selected>;
+
+    #[derive(Default)]
+    struct Seen {
+        drawn: usize,
+        lazy: Vec<Vec<usize>>,
+    }
+
+    impl ModuleVisitor<B> for Seen {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            match param.is_initialized() {
+                true => self.drawn += param.lazy_shape().num_elements(),
+                false => self.lazy.push(param.lazy_shape().to_vec()),
+            }
+        }
+    }
+
+    /// A terabyte and a half.
+    fn huge() -> ModelConfig {
+        let json = r#"{
+            "vocab_size": 200000, "hidden_size": 8192, "num_hidden_layers": 64,
+            "intermediate_size": 28672, "first_k_dense_replace": 1, "max_position_embeddings": 64,
+            "mixer": {"gqa": {
+                "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
+                "attention_bias": true
+            }},
+            "layer_types": ["gqa"], "mlp_bias": true, "rope": {},
+            "moe": {
+                "n_routed_experts": 64, "num_experts_per_tok": 2, "moe_intermediate_size": 4096
+            }
+        }"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn building_draws_no_weight() {
+        let config = huge();
+        config.validate().unwrap();
+        let model = CausalLm::<B>::init(&config, 0, &Default::default());
+        let mut seen = Seen::default();
+        model.visit(&mut seen);
+        // the domain prior is no weight
+        assert_eq!(seen.drawn, TAGS * 64);
+        assert!(seen.lazy.contains(&vec![200_000, 8192]));
+        let biases = seen.lazy.iter().filter(|shape| **shape == [28_672]);
+        assert_eq!(biases.count(), 2);
+    }
+
+    #[test]
+    fn a_weight_does_not_depend_on_which_others_were_drawn() {
+        let config = huge();
+        let device = Default::default();
+        let [first, second] = [(); 2].map(|()| {
+            let init = Initializers::new(&config, 7);
+            [1, 2, 3].map(|_| init.normal::<B, 2>([4, 5], 0.02, &device))
+        });
+        let values = |param: &Param<Tensor<B, 2>>| param.val().into_data();
+        let forth = first.each_ref().map(values);
+        assert_eq!(values(&second[2]), forth[2]);
+        assert_ne!(forth[0], forth[1]);
+        let other = Initializers::new(&config, 8).normal::<B, 2>([4, 5], 0.02, &device);
+        assert_ne!(values(&other), forth[0]);
+    }
+
+    #[test]
+    fn a_drawn_weight_requires_a_gradient_unless_told_otherwise() {
+        let config = huge();
+        let init = Initializers::new(&config, 0);
+        let device = Default::default();
+        assert!(init.normal::<B, 1>([3], 1.0, &device).is_require_grad());
+        assert!(init.norm::<B>(3, &device).weight.is_require_grad());
+        let frozen = init
+            .normal::<B, 1>([3], 1.0, &device)
+            .set_require_grad(false);
+        assert!(!frozen.is_require_grad());
     }
 }

@@ -1,19 +1,63 @@
-//! A weight matrix without bias, through the backend's [`Ops::project`].
+//! A weight matrix and, where a model has them, a bias, through the backend's [`Ops::project`].
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 
-/// `x W`. Built by [`Initializers`](super::init::Initializers).
+use super::init::lazy;
+
+/// Whether a projection adds a bias to what it multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bias {
+    /// `x W`.
+    Absent,
+    /// `x W + b`, with `b` zero at first.
+    Zero,
+}
+
+impl Bias {
+    /// A bias where the configuration has one.
+    pub fn when(configured: bool) -> Self {
+        match configured {
+            true => Self::Zero,
+            false => Self::Absent,
+        }
+    }
+}
+
+/// `x W`, or `x W + b`. Built by [`Initializers`](super::init::Initializers).
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     /// `[in, out]`.
     pub weight: Param<Tensor<B, 2>>,
+    /// `[out]`; absent in most models.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+}
+
+impl<B: Backend> Linear<B> {
+    pub(super) fn new(weight: Param<Tensor<B, 2>>) -> Self {
+        Self { weight, bias: None }
+    }
+
+    /// The same projection with a bias of its width.
+    pub fn with(self, bias: Bias) -> Self {
+        let bias = match bias {
+            Bias::Absent => None,
+            Bias::Zero => {
+                let outer = self.weight.lazy_shape()[1];
+                let device = self.weight.lazy_device();
+                Some(lazy([outer], &device, move |device| {
+                    Tensor::zeros([outer], device)
+                }))
+            }
+        };
+        Self { bias, ..self }
+    }
 }
 
 impl<B: Ops> Linear<B> {
-    /// Multiplies every row.
+    /// Multiplies every row, and adds the bias if there is one.
     ///
     /// # Shapes
     ///
@@ -22,7 +66,11 @@ impl<B: Ops> Linear<B> {
         let mut dims = input.dims();
         let [inner, outer] = self.weight.dims();
         let rows = dims.iter().product::<usize>() / inner;
-        let output = B::project(input.reshape([rows, inner]), self.weight.val());
+        let product = B::project(input.reshape([rows, inner]), self.weight.val());
+        let output = match &self.bias {
+            Some(bias) => product + bias.val().unsqueeze(),
+            None => product,
+        };
         dims[D - 1] = outer;
         output.reshape(dims)
     }

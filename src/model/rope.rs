@@ -1,9 +1,8 @@
-//! Rotary positions and their extension to long contexts by YaRN.
+//! Rotary positions and their extension to long contexts.
 //!
-//! RoPE: <https://arxiv.org/abs/2104.09864>; YaRN: <https://arxiv.org/abs/2309.00071>, section 3.4, with
-//! DeepSeek-V3's `mscale` rule for the softmax scale.
+//! <https://arxiv.org/abs/2104.09864>
 
-use std::f64::consts::PI;
+mod scaling;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -11,6 +10,7 @@ use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
 use super::error::ModelConfigError;
+pub use scaling::{Linear, Llama3, RopeScaling, Yarn};
 
 /// Configuration of [`Rope`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,115 +24,30 @@ pub struct RopeConfig {
     pub rope_scaling: Option<RopeScaling>,
 }
 
-/// An extension of the trained context.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-pub enum RopeScaling {
-    /// YaRN.
-    Yarn(Yarn),
-}
-
-/// Parameters of YaRN.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Yarn {
-    /// By how much the context grows.
-    pub factor: f64,
-    /// Context of the unextended model, in tokens.
-    pub original_max_position_embeddings: usize,
-    /// Rotations within the original context above which a frequency is kept.
-    #[serde(default = "Yarn::default_beta_fast")]
-    pub beta_fast: f64,
-    /// Rotations below which a frequency is interpolated entirely.
-    #[serde(default = "Yarn::default_beta_slow")]
-    pub beta_slow: f64,
-    /// Temperature on cosine and sine.
-    #[serde(default)]
-    pub mscale: Option<f64>,
-    /// Temperature on the softmax.
-    #[serde(default)]
-    pub mscale_all_dim: Option<f64>,
-}
-
-impl Yarn {
-    fn default_beta_fast() -> f64 {
-        32.0
-    }
-
-    fn default_beta_slow() -> f64 {
-        1.0
-    }
-
-    /// `0.1 * mscale * ln(factor) + 1`.
-    fn temperature(&self, mscale: f64) -> f64 {
-        match self.factor {
-            factor if factor <= 1.0 => 1.0,
-            factor => 0.1 * mscale * factor.ln() + 1.0,
-        }
-    }
-
-    /// Factor on cosine and sine.
-    fn magnitude(&self) -> f64 {
-        match (self.mscale, self.mscale_all_dim) {
-            (Some(mscale), Some(all)) if mscale != 0.0 && all != 0.0 => {
-                self.temperature(mscale) / self.temperature(all)
-            }
-            _ => self.temperature(1.0),
-        }
-    }
-
-    /// How far each frequency is kept, from 0 (interpolated) to 1 (kept).
-    fn kept(&self, theta: f64, dim: usize) -> Vec<f64> {
-        let correction = |rotations: f64| {
-            let original = self.original_max_position_embeddings as f64;
-            dim as f64 * (original / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln())
-        };
-        let low = correction(self.beta_fast).floor().max(0.0);
-        let high = correction(self.beta_slow).ceil().min(dim as f64 - 1.0);
-        let width = if high == low { 0.001 } else { high - low };
-        (0..dim / 2)
-            .map(|pair| 1.0 - ((pair as f64 - low) / width).clamp(0.0, 1.0))
-            .collect()
-    }
-}
-
 impl RopeConfig {
     fn default_theta() -> f64 {
         10_000.0
     }
 
     pub(super) fn validate(&self) -> Result<(), ModelConfigError> {
-        let mut positive = vec![("rope.rope_theta", self.rope_theta)];
-        if let Some(RopeScaling::Yarn(yarn)) = &self.rope_scaling {
-            positive.extend([
-                ("rope.rope_scaling.factor", yarn.factor),
-                ("rope.rope_scaling.beta_fast", yarn.beta_fast),
-                ("rope.rope_scaling.beta_slow", yarn.beta_slow),
-                (
-                    "rope.rope_scaling.original_max_position_embeddings",
-                    yarn.original_max_position_embeddings as f64,
-                ),
-            ]);
+        scaling::positive("rope.rope_theta", self.rope_theta)?;
+        match &self.rope_scaling {
+            Some(scaling) => scaling
+                .validate()
+                .map_err(|error| error.within("rope.rope_scaling")),
+            None => Ok(()),
         }
-        for (field, value) in positive {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(ModelConfigError::NotPositive {
-                    field: field.into(),
-                    value,
-                });
-            }
-        }
-        Ok(())
     }
 
-    /// Factor on the softmax scale: the square of YaRN's temperature, if `mscale_all_dim` asks for it.
+    /// Factor on the softmax scale of [`Mla`](super::mixer::mla::Mla): the square of YaRN's temperature, if
+    /// `mscale_all_dim` asks for it. Other mixers have none.
     pub fn softmax_factor(&self) -> f64 {
         match &self.rope_scaling {
             Some(RopeScaling::Yarn(yarn)) => match yarn.mscale_all_dim {
                 Some(all) if all != 0.0 => yarn.temperature(all).powi(2),
                 _ => 1.0,
             },
-            None => 1.0,
+            Some(RopeScaling::Llama3(_) | RopeScaling::Linear(_)) | None => 1.0,
         }
     }
 }
@@ -151,22 +66,30 @@ impl Rope {
         let plain = (0..dim / 2)
             .map(|pair| config.rope_theta.powf(-2.0 * pair as f64 / dim as f64))
             .collect::<Vec<_>>();
-        match &config.rope_scaling {
-            None => Self {
-                frequencies: plain
-                    .into_iter()
-                    .map(|frequency| frequency as f32)
-                    .collect(),
-                magnitude: 1.0,
-            },
-            Some(RopeScaling::Yarn(yarn)) => Self {
-                frequencies: plain
-                    .into_iter()
-                    .zip(yarn.kept(config.rope_theta, dim))
-                    .map(|(kept, share)| kept * share + kept / yarn.factor * (1.0 - share))
-                    .map(|frequency| frequency as f32)
-                    .collect(),
-                magnitude: yarn.magnitude(),
+        let interpolated = |factor: f64, kept: Vec<f64>| -> Vec<f64> {
+            let mixed = plain.iter().zip(kept);
+            mixed
+                .map(|(plain, kept)| plain * kept + plain / factor * (1.0 - kept))
+                .collect()
+        };
+        let frequencies = match &config.rope_scaling {
+            None => plain,
+            Some(RopeScaling::Yarn(yarn)) => {
+                interpolated(yarn.factor, yarn.kept(config.rope_theta, dim))
+            }
+            Some(RopeScaling::Llama3(llama)) => {
+                let kept = plain.iter().map(|&frequency| llama.kept(frequency));
+                interpolated(llama.factor, kept.collect())
+            }
+            Some(RopeScaling::Linear(linear)) => {
+                interpolated(linear.factor, vec![0.0; plain.len()])
+            }
+        };
+        Self {
+            frequencies: frequencies.into_iter().map(|f| f as f32).collect(),
+            magnitude: match &config.rope_scaling {
+                Some(RopeScaling::Yarn(yarn)) => yarn.magnitude(),
+                Some(RopeScaling::Llama3(_) | RopeScaling::Linear(_)) | None => 1.0,
             },
         }
     }
@@ -206,5 +129,76 @@ impl<B: Ops> Rotation<B> {
     /// - input, output: `[batch, seq, heads, dim]`
     pub fn apply(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
         B::rope(input, self.cos.clone(), self.sin.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(scaling: &str) -> RopeConfig {
+        let json = format!(r#"{{"rope_theta": 500000.0, "rope_scaling": {scaling}}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn assert_frequencies(config: &RopeConfig, expected: &[f32]) {
+        let rope = Rope::new(config, 16);
+        assert_eq!(rope.magnitude, 1.0);
+        assert_eq!(rope.frequencies.len(), expected.len());
+        for (got, expected) in rope.frequencies.iter().zip(expected) {
+            assert!(
+                (got / expected - 1.0).abs() < 1e-6,
+                "{got}, expected {expected}"
+            );
+        }
+    }
+
+    const LLAMA3: &str = r#"{
+        "type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 256
+    }"#;
+
+    /// Computed by the three branches of the published code: two frequencies above 4 rotations in 256
+    /// positions, one between, five below 1.
+    #[test]
+    fn llama3_keeps_short_waves_stretches_long_ones_and_blends_between() {
+        let expected = [
+            1.0,
+            1.939_227_5e-1,
+            1.053_823_3e-2,
+            9.115_831e-4,
+            1.767_767e-4,
+            3.428_102_2e-5,
+            6.647_87e-6,
+            1.289_173_2e-6,
+        ];
+        assert_frequencies(&config(LLAMA3), &expected);
+    }
+
+    #[test]
+    fn linear_divides_every_frequency() {
+        let plain = Rope::new(&config("null"), 16).frequencies;
+        let expected: Vec<f32> = plain.iter().map(|frequency| frequency / 4.0).collect();
+        assert_frequencies(&config(r#"{"type": "linear", "factor": 4.0}"#), &expected);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused_by_path() {
+        let message = |change: fn(&mut Llama3)| {
+            let mut config = config(LLAMA3);
+            let Some(RopeScaling::Llama3(llama)) = &mut config.rope_scaling else {
+                unreachable!("it was just read");
+            };
+            change(llama);
+            config.validate().unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(|llama| llama.high_freq_factor = 1.0),
+            "`rope.rope_scaling.high_freq_factor` is 1, expected more than `low_freq_factor` = 1"
+        );
+        assert_eq!(
+            message(|llama| llama.factor = 0.0),
+            "`rope.rope_scaling.factor` is 0, expected a positive number"
+        );
     }
 }

@@ -10,6 +10,8 @@ use darkhorse_genesis::data::{
 };
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::ModelConfig;
+use darkhorse_genesis::model::mixer::MixerKind;
+use darkhorse_genesis::model::mixer::gqa::GqaConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::tokenizer::Tokenizer;
 
@@ -39,6 +41,22 @@ pub(crate) fn small_config(mode: DomainMode) -> ModelConfig {
     }))
     .expect("the configuration is complete");
     config.domains.mode = mode;
+    config.validate().expect("the configuration is valid");
+    config
+}
+
+/// The same with grouped-query attention in every other layer, over a short window.
+pub(crate) fn hybrid_config(mode: DomainMode) -> ModelConfig {
+    let mut config = small_config(mode);
+    config.layer_types = vec![MixerKind::Gqa, MixerKind::Mla];
+    config.mixer.gqa = Some(GqaConfig {
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 8,
+        attention_bias: true,
+        sliding_window: Some(6),
+    });
+    config.mlp_bias = true;
     config.validate().expect("the configuration is valid");
     config
 }

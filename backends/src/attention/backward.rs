@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
 use super::reference::hidden_positions;
-use super::{AttentionMask, Saved};
+use super::{AttentionMask, AttentionOptions, Saved};
 
 /// See [`Ops::causal_attention_saving`](crate::Ops::causal_attention_saving).
 pub fn attention_saving<B: Backend>(
@@ -12,11 +12,11 @@ pub fn attention_saving<B: Backend>(
     key: Tensor<B, 4>,
     value: Tensor<B, 4>,
     mask: &AttentionMask<B>,
-    scale: f64,
+    options: AttentionOptions,
 ) -> Saved<B> {
     let dtype = query.dtype();
     let [batch, seq, heads, _] = query.dims();
-    let scores = scores(&query, &key, mask, scale);
+    let scores = scores(&query, &key, mask, options);
     let largest = scores.clone().max_dim(3);
     let exponentials = (scores - largest.clone()).exp();
     let sum = exponentials.clone().sum_dim(3);
@@ -28,7 +28,7 @@ pub fn attention_saving<B: Backend>(
         query,
         key,
         value,
-        scale,
+        options,
     }
 }
 
@@ -39,7 +39,7 @@ pub fn attention_backward<B: Backend>(saved: Saved<B>, grad: Tensor<B, 4>) -> [T
         key,
         value,
         mask,
-        scale,
+        options,
         output,
         log_sum_exp,
     } = saved;
@@ -47,7 +47,7 @@ pub fn attention_backward<B: Backend>(saved: Saved<B>, grad: Tensor<B, 4>) -> [T
     let [batch, heads, seq] = log_sum_exp.dims();
 
     let log_sum_exp = log_sum_exp.reshape([batch, heads, seq, 1]);
-    let attended = (scores(&query, &key, &mask, scale) - log_sum_exp).exp();
+    let attended = (scores(&query, &key, &mask, options) - log_sum_exp).exp();
     let along = (grad.clone().cast(DType::F32) * output.cast(DType::F32)).sum_dim(3);
     let grad = by_head(grad);
 
@@ -58,7 +58,7 @@ pub fn attention_backward<B: Backend>(saved: Saved<B>, grad: Tensor<B, 4>) -> [T
         .matmul(grad.clone());
     let attended_grad = grad.matmul(by_head(value).swap_dims(2, 3)).cast(DType::F32);
     let score_grad = (attended * (attended_grad - by_head(along)))
-        .mul_scalar(scale)
+        .mul_scalar(options.scale)
         .cast(dtype);
     let query_grad = score_grad.clone().matmul(by_head(key));
     let key_grad = score_grad.swap_dims(2, 3).matmul(by_head(query));
@@ -70,14 +70,14 @@ fn scores<B: Backend>(
     query: &Tensor<B, 4>,
     key: &Tensor<B, 4>,
     mask: &AttentionMask<B>,
-    scale: f64,
+    options: AttentionOptions,
 ) -> Tensor<B, 4> {
     let [_, seq, _, _] = query.dims();
     let scores = by_head(query.clone())
         .matmul(by_head(key.clone()).swap_dims(2, 3))
         .cast(DType::F32)
-        .mul_scalar(scale);
-    let hidden = hidden_positions(mask, seq, &scores.device());
+        .mul_scalar(options.scale);
+    let hidden = hidden_positions(mask, options.window, seq, &scores.device());
     scores.mask_fill(hidden, f32::NEG_INFINITY)
 }
 

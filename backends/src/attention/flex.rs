@@ -8,14 +8,14 @@ use burn_flex::Flex;
 use rayon::prelude::*;
 
 use super::visible::Visible;
-use super::{AttentionMask, Saved};
+use super::{AttentionMask, AttentionOptions, Saved};
 use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
 use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{dot, exp, kernel, max, sum};
 
 /// Queries of a block.
 const QUERIES: usize = 64;
-/// Scores of a block at most, a megabyte of them; long sequences take fewer queries.
+/// Scores of a block at most, a megabyte of them; queries with a long past are fewer.
 const SCORES: usize = 256 * 1024;
 
 /// See [`Ops::causal_attention_saving`](crate::Ops::causal_attention_saving).
@@ -24,11 +24,11 @@ pub(crate) fn attention_saving(
     key: Tensor<Flex, 4>,
     value: Tensor<Flex, 4>,
     mask: &AttentionMask<Flex>,
-    scale: f64,
+    options: AttentionOptions,
 ) -> Saved<Flex> {
     let [batch, seq, heads, _] = query.dims();
     let [_, _, _, value_dim] = value.dims();
-    let visible = Visible::new(mask, seq);
+    let visible = Visible::new(mask, options.window, seq);
     let [q, k, v] = [&query, &key, &value].map(|tensor| View::strided(tensor.clone()));
 
     let mut output = vec![0.0; batch * seq * heads * value_dim];
@@ -51,7 +51,7 @@ pub(crate) fn attention_saving(
                 gemm(
                     &mut product,
                     Update::Set,
-                    scale as f32,
+                    options.scale as f32,
                     own_q,
                     own_k,
                     Threads::One,
@@ -79,7 +79,7 @@ pub(crate) fn attention_saving(
         query,
         key,
         value,
-        scale,
+        options,
     }
 }
 
@@ -90,8 +90,8 @@ pub(crate) fn attention_backward(
 ) -> [Tensor<Flex, 4>; 3] {
     let shape @ [batch, seq, heads, dim] = saved.query.dims();
     let value_shape @ [_, _, _, value_dim] = saved.value.dims();
-    let visible = Visible::new(&saved.mask, seq);
-    let scale = saved.scale as f32;
+    let visible = Visible::new(&saved.mask, saved.options.window, seq);
+    let scale = saved.options.scale as f32;
     let [q, k, v] = [saved.query, saved.key, saved.value].map(View::strided);
     let [output, grad] = [saved.output, grad].map(View::rows);
     let log_sum_exp = View::rows(saved.log_sum_exp.reshape([batch * heads * seq]));
@@ -188,7 +188,8 @@ fn blocks(
     item: usize,
     visible: &Visible,
 ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let size = (SCORES / seq.max(1)).clamp(8, QUERIES);
+    let keys = visible.most().saturating_add(QUERIES).min(seq);
+    let size = (SCORES / keys.max(1)).clamp(8, QUERIES);
     (0..seq).step_by(size).map(move |start| {
         let queries = start..(start + size).min(seq);
         let first = queries

@@ -19,6 +19,25 @@ pub enum AttentionMask<B: Backend> {
     Documents(Tensor<B, 2, Int>),
 }
 
+/// How a layer attends, whatever the batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionOptions {
+    /// Factor on the scores.
+    pub scale: f64,
+    /// How many positions a query sees at most, its own and those just before it; absent: no limit.
+    pub window: Option<usize>,
+}
+
+impl AttentionOptions {
+    /// Attention to the whole past.
+    pub fn scaled(scale: f64) -> Self {
+        Self {
+            scale,
+            window: None,
+        }
+    }
+}
+
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug, Clone)]
 pub struct Saved<B: Backend> {
@@ -30,8 +49,8 @@ pub struct Saved<B: Backend> {
     pub value: Tensor<B, 4>,
     /// Who sees whom.
     pub mask: AttentionMask<B>,
-    /// Factor on the scores.
-    pub scale: f64,
+    /// Factor on the scores, and how far back a query sees.
+    pub options: AttentionOptions,
     /// `[batch, seq, heads, value_dim]`.
     pub output: Tensor<B, 4>,
     /// Logarithm of every softmax's denominator, in f32, `[batch, heads, seq]`.

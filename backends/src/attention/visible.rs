@@ -9,29 +9,33 @@ use crate::flex::rows::indices;
 #[derive(Debug)]
 pub(super) struct Visible {
     seq: usize,
-    /// `[batch, seq]`; empty when it is always the first.
-    first: Vec<usize>,
+    /// How many keys a query sees at most, its own included.
+    window: usize,
+    /// First position of every query's document, `[batch, seq]`; empty when there is one document.
+    document_start: Vec<usize>,
     /// Document numbers, `[batch, seq]`; empty when all keys from the first on are seen.
     documents: Vec<usize>,
 }
 
 impl Visible {
-    pub(super) fn new(mask: &AttentionMask<Flex>, seq: usize) -> Self {
+    pub(super) fn new(mask: &AttentionMask<Flex>, window: Option<usize>, seq: usize) -> Self {
+        let window = window.unwrap_or(usize::MAX);
         let AttentionMask::Documents(documents) = mask else {
             return Self {
                 seq,
-                first: Vec::new(),
+                window,
+                document_start: Vec::new(),
                 documents: Vec::new(),
             };
         };
         let mut numbers = indices(documents.clone());
-        let mut first = Vec::with_capacity(numbers.len());
+        let mut document_start = Vec::with_capacity(numbers.len());
         let mut in_one_piece = true;
         for sequence in numbers.chunks_exact(seq.max(1)) {
             let mut starts = std::collections::HashMap::new();
             for (position, document) in sequence.iter().enumerate() {
                 let start = *starts.entry(document).or_insert(position);
-                first.push(start);
+                document_start.push(start);
                 in_one_piece &= position == start || sequence[position - 1] == *document;
             }
         }
@@ -40,17 +44,22 @@ impl Visible {
         }
         Self {
             seq,
-            first,
+            window,
+            document_start,
             documents: numbers,
         }
     }
 
     /// The first key that a query sees.
     pub(super) fn first(&self, item: usize, query: usize) -> usize {
-        self.first
-            .get(item * self.seq + query)
-            .copied()
-            .unwrap_or(0)
+        let start = self.document_start.get(item * self.seq + query);
+        let in_reach = (query + 1).saturating_sub(self.window);
+        start.copied().unwrap_or(0).max(in_reach)
+    }
+
+    /// How many keys a query sees at most.
+    pub(super) fn most(&self) -> usize {
+        self.window.min(self.seq)
     }
 
     /// Sets the scores of a query with keys from `from` on to minus infinity where these belong to

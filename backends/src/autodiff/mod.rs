@@ -10,7 +10,7 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor};
 
 use crate::adamw::{AdamWStep, Moments};
-use crate::attention::{self, AttentionMask};
+use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
 use crate::ops::Ops;
 use node::{Derivative, below, integers, primitive, record, wrap};
@@ -74,7 +74,7 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
         mask: &AttentionMask<Self>,
-        scale: f64,
+        options: AttentionOptions,
     ) -> Tensor<Self, 4> {
         let parents = [query, key, value].map(primitive);
         let [q, k, v] = parents.each_ref().map(below);
@@ -86,9 +86,9 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         };
         record::<B, C, _, 3, 4>(parents.each_ref(), |keep| {
             if !keep {
-                return (B::causal_attention(q, k, v, &mask, scale), None);
+                return (B::causal_attention(q, k, v, &mask, options), None);
             }
-            let saved = B::causal_attention_saving(q, k, v, &mask, scale);
+            let saved = B::causal_attention_saving(q, k, v, &mask, options);
             (saved.output.clone(), Some(saved))
         })
     }

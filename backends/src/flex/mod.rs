@@ -13,7 +13,7 @@ use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
 
 use crate::adamw::{self, AdamWStep, Moments};
-use crate::attention::{self, AttentionMask};
+use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::{Ops, cross_entropy, linear, norm, rope, swiglu, top_k};
 use rows::all_f32;
@@ -88,11 +88,11 @@ impl Ops for Flex {
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
         mask: &AttentionMask<Self>,
-        scale: f64,
+        options: AttentionOptions,
     ) -> Tensor<Self, 4> {
         match all_f32(&[query.dtype(), key.dtype(), value.dtype()]) {
-            true => attention::flex::attention_saving(query, key, value, mask, scale).output,
-            false => attention::reference::attention(query, key, value, mask, scale),
+            true => attention::flex::attention_saving(query, key, value, mask, options).output,
+            false => attention::reference::attention(query, key, value, mask, options),
         }
     }
 
@@ -101,11 +101,11 @@ impl Ops for Flex {
         key: Tensor<Self, 4>,
         value: Tensor<Self, 4>,
         mask: &AttentionMask<Self>,
-        scale: f64,
+        options: AttentionOptions,
     ) -> attention::Saved<Self> {
         match all_f32(&[query.dtype(), key.dtype(), value.dtype()]) {
-            true => attention::flex::attention_saving(query, key, value, mask, scale),
-            false => attention::backward::attention_saving(query, key, value, mask, scale),
+            true => attention::flex::attention_saving(query, key, value, mask, options),
+            false => attention::backward::attention_saving(query, key, value, mask, options),
         }
     }
 

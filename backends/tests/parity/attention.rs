@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::{AttentionMask, reference};
+use darkhorse_backends::attention::{AttentionMask, AttentionOptions, reference};
 
 use crate::support::{
     Differentiated, Flex, NdArray, Outcome, ROUGHLY, assert_close, integers, leaf, noise,
@@ -45,10 +45,16 @@ struct Case {
     value_dim: usize,
     documents: Documents,
     heads_first: bool,
+    window: Option<usize>,
 }
 
-type Attend<B> =
-    fn(Tensor<B, 4>, Tensor<B, 4>, Tensor<B, 4>, &AttentionMask<B>, f64) -> Tensor<B, 4>;
+type Attend<B> = fn(
+    Tensor<B, 4>,
+    Tensor<B, 4>,
+    Tensor<B, 4>,
+    &AttentionMask<B>,
+    AttentionOptions,
+) -> Tensor<B, 4>;
 
 fn attended<B: AutodiffBackend>(op: Attend<B>, case: Case) -> Outcome {
     let Case {
@@ -59,6 +65,7 @@ fn attended<B: AutodiffBackend>(op: Attend<B>, case: Case) -> Outcome {
         value_dim,
         documents,
         heads_first,
+        window,
     } = case;
     let leaf = |seed, dim| -> Tensor<B, 4> {
         match heads_first {
@@ -71,7 +78,9 @@ fn attended<B: AutodiffBackend>(op: Attend<B>, case: Case) -> Outcome {
         true => leaf.swap_dims(1, 2),
         false => leaf,
     });
-    let output = op(q.mul_scalar(3.0), k, v, &mask(documents, batch, seq), 0.7);
+    let options = AttentionOptions { scale: 0.7, window };
+    let mask = mask(documents, batch, seq);
+    let output = op(q.mul_scalar(3.0), k, v, &mask, options);
     let output = if heads_first {
         output.swap_dims(1, 2)
     } else {
@@ -110,6 +119,7 @@ const SMALL: Case = Case {
     value_dim: 20,
     documents: Documents::One,
     heads_first: false,
+    window: None,
 };
 
 #[test]
@@ -169,7 +179,13 @@ fn a_key_head_may_serve_several_query_heads_in_place() {
                 .expand([2, 65, 2, 3, 16])
                 .reshape([2, 65, 6, 16])
         });
-        let output = op(query.clone(), k, v, &AttentionMask::Causal, 0.25);
+        let output = op(
+            query.clone(),
+            k,
+            v,
+            &AttentionMask::Causal,
+            AttentionOptions::scaled(0.25),
+        );
         Differentiated::new(output)
             .gradient("query", &query)
             .gradient("key", &key)
@@ -191,9 +207,51 @@ fn later_tokens_change_nothing_before_them() {
         let mut data = noise(1, [1, 100, 2, 16]);
         data.as_mut_slice::<f32>().expect("f32")[99 * 32..].fill(last);
         let tensor = || leaf::<Flex, 4>(&data);
-        let output =
-            Flex::causal_attention(tensor(), tensor(), tensor(), &AttentionMask::Causal, 1.0);
+        let options = AttentionOptions::scaled(1.0);
+        let mask = AttentionMask::Causal;
+        let output = Flex::causal_attention(tensor(), tensor(), tensor(), &mask, options);
         output.narrow(1, 0, 99).into_data()
     };
     assert_eq!(output(0.0), output(1e3));
+}
+
+#[test]
+fn a_window_ends_the_past_within_documents_too() {
+    for documents in [
+        Documents::One,
+        Documents::InARow,
+        Documents::Singles,
+        Documents::Interleaved,
+    ] {
+        for window in [1, 2, 64, 65, 66, usize::MAX] {
+            for seq in [1, 65, 200] {
+                hold(Case {
+                    documents,
+                    seq,
+                    window: Some(window),
+                    ..SMALL
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_window_of_w_sees_the_query_and_w_minus_one_positions_before_it() {
+    let (seq, window) = (9, 3);
+    let constant = |data| Tensor::<Flex, 1>::from_floats(data, &Default::default());
+    let zero = || constant([0.0; 9]).reshape([1, seq, 1, 1]);
+    let value = constant([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]).reshape([1, seq, 1, 1]);
+    let options = AttentionOptions {
+        scale: 1.0,
+        window: Some(window),
+    };
+    let mean = Flex::causal_attention(zero(), zero(), value, &AttentionMask::Causal, options);
+    let expected = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+    for (mean, expected) in mean.into_data().iter::<f32>().zip(expected) {
+        assert!(
+            (mean - expected).abs() < 1e-6,
+            "{mean}, expected {expected}"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::AttentionMask;
+use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::experts::Projections;
 
 use crate::support::{Differentiated, Flex, draws, integers, leaf, noise};
@@ -29,7 +29,7 @@ fn step() -> Vec<(&'static str, TensorData)> {
         by_head(normalized),
         by_head(query),
         &AttentionMask::Causal,
-        0.2,
+        AttentionOptions::scaled(0.2),
     );
     let mixed = mixed.reshape([tokens, hidden]);
     let indices = integers(&draws(9, tokens * 2, experts), [tokens, 2]);

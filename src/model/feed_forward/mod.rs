@@ -12,6 +12,7 @@ use darkhorse_backends::Ops;
 use super::config::FeedForwardPlan;
 use super::context::Context;
 use super::init::Initializers;
+use super::linear::Bias;
 use super::routing::{Route, Router, Routing};
 use moe::Moe;
 use swiglu::SwiGlu;
@@ -33,7 +34,10 @@ impl<B: Backend, R: Module<B>> FeedForward<B, R> {
         device: &B::Device,
     ) -> Self {
         match plan {
-            FeedForwardPlan::Dense(width) => Self::Dense(SwiGlu::init(width, init, device)),
+            FeedForwardPlan::Dense(width) => {
+                let bias = Bias::when(init.config().mlp_bias);
+                Self::Dense(SwiGlu::init(width, bias, init, device))
+            }
             FeedForwardPlan::Moe(config) => {
                 Self::Moe(Moe::init(config, init, router(init), device))
             }

@@ -13,6 +13,7 @@ use super::swiglu::SwiGlu;
 use crate::model::context::Context;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
+use crate::model::linear::Bias;
 use crate::model::routing::{Route, Router, RouterConfig, Routing};
 
 /// Configuration of [`Moe`].
@@ -76,7 +77,7 @@ impl<B: Backend, R: Module<B>> Moe<B, R> {
         Self {
             router,
             experts: Experts::init(config, init, device),
-            shared_experts: (shared > 0).then(|| SwiGlu::init(shared, init, device)),
+            shared_experts: (shared > 0).then(|| SwiGlu::init(shared, Bias::Absent, init, device)),
         }
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 
 use crate::model::init::Initializers;
-use crate::model::linear::Linear;
+use crate::model::linear::{Bias, Linear};
 
 /// A gated feed-forward. Also the shared experts of a MoE, as one of their summed width.
 #[derive(Module, Debug)]
@@ -20,12 +20,17 @@ pub struct SwiGlu<B: Backend> {
 }
 
 impl<B: Backend> SwiGlu<B> {
-    pub(super) fn init(width: usize, init: &Initializers<'_>, device: &B::Device) -> Self {
+    pub(super) fn init(
+        width: usize,
+        bias: Bias,
+        init: &Initializers<'_>,
+        device: &B::Device,
+    ) -> Self {
         let hidden = init.config().hidden_size;
         Self {
-            gate_proj: init.linear(hidden, width, device),
-            up_proj: init.linear(hidden, width, device),
-            down_proj: init.residual_linear(width, hidden, device),
+            gate_proj: init.linear(hidden, width, device).with(bias),
+            up_proj: init.linear(hidden, width, device).with(bias),
+            down_proj: init.residual_linear(width, hidden, device).with(bias),
         }
     }
 }

@@ -9,6 +9,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, Tensor};
 use darkhorse_backends::Ops;
+use darkhorse_backends::attention::AttentionOptions;
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
@@ -225,8 +226,8 @@ impl<B: Ops> Mla<B> {
         let key = Tensor::cat(vec![expanded.clone().narrow(3, 0, nope), rope_key], 3);
         let value_states = expanded.narrow(3, nope, value);
 
-        let output =
-            B::causal_attention(query, key, value_states, &context.mask, self.softmax_scale);
+        let options = AttentionOptions::scaled(self.softmax_scale);
+        let output = B::causal_attention(query, key, value_states, &context.mask, options);
         self.o_proj
             .forward(output.reshape([batch, seq, heads * value]))
     }

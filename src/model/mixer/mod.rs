@@ -1,5 +1,6 @@
 //! Sequence mixers: how a position sees the past.
 
+pub mod gqa;
 pub mod mla;
 
 use burn::module::{Module, ModuleDisplay};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use super::error::ModelConfigError;
 use super::init::Initializers;
+use gqa::{Gqa, GqaConfig, KeyValueCache};
 use mla::{LatentCache, Mla, MlaConfig};
 
 /// A module that mixes positions. Implement it to put a mixer of your own into a model.
@@ -47,6 +49,18 @@ pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
 pub enum MixerKind {
     /// Multi-head latent attention.
     Mla,
+    /// Grouped-query attention.
+    Gqa,
+}
+
+impl MixerKind {
+    /// The field that says how many dimensions rotary positions turn.
+    fn rope_dim_field(self) -> &'static str {
+        match self {
+            Self::Mla => "mixer.mla.qk_rope_head_dim",
+            Self::Gqa => "mixer.gqa.head_dim",
+        }
+    }
 }
 
 /// Configuration of the mixers that a layer plan names.
@@ -56,6 +70,9 @@ pub struct MixerConfig {
     /// Multi-head latent attention.
     #[serde(default)]
     pub mla: Option<MlaConfig>,
+    /// Grouped-query attention.
+    #[serde(default)]
+    pub gqa: Option<GqaConfig>,
 }
 
 impl MixerConfig {
@@ -63,15 +80,51 @@ impl MixerConfig {
         for kind in layer_types {
             match kind {
                 MixerKind::Mla => self.mla()?.validate().map_err(|e| e.within("mixer.mla"))?,
+                MixerKind::Gqa => self.gqa()?.validate().map_err(|e| e.within("mixer.gqa"))?,
+            }
+        }
+        self.check_rope_dims(layer_types)
+    }
+
+    fn check_rope_dims(&self, layer_types: &[MixerKind]) -> Result<(), ModelConfigError> {
+        let [first, others @ ..] = layer_types else {
+            return Ok(());
+        };
+        let expected = self.rope_dim(*first)?;
+        for kind in others {
+            let value = self.rope_dim(*kind)?;
+            if value != expected {
+                return Err(ModelConfigError::NotEqual {
+                    field: kind.rope_dim_field().into(),
+                    value,
+                    other: first.rope_dim_field(),
+                    expected,
+                    because: "all layers share the rotations",
+                });
             }
         }
         Ok(())
+    }
+
+    /// Number of dimensions that rotary positions turn in a mixer.
+    pub(super) fn rope_dim(&self, kind: MixerKind) -> Result<usize, ModelConfigError> {
+        Ok(match kind {
+            MixerKind::Mla => self.mla()?.qk_rope_head_dim,
+            MixerKind::Gqa => self.gqa()?.head_dim,
+        })
     }
 
     pub(super) fn mla(&self) -> Result<&MlaConfig, ModelConfigError> {
         self.mla.as_ref().ok_or_else(|| ModelConfigError::Missing {
             field: "mixer.mla".into(),
             because: "`layer_types` names `mla`".into(),
+        })
+    }
+
+    pub(super) fn gqa(&self) -> Result<&GqaConfig, ModelConfigError> {
+        self.gqa.as_ref().ok_or_else(|| ModelConfigError::Missing {
+            field: "mixer.gqa".into(),
+            because: "`layer_types` names `gqa`".into(),
         })
     }
 }
@@ -81,6 +134,8 @@ impl MixerConfig {
 pub enum Mixer<B: Backend> {
     /// Multi-head latent attention.
     Mla(Mla<B>),
+    /// Grouped-query attention.
+    Gqa(Gqa<B>),
 }
 
 /// What a [`Mixer`] remembers.
@@ -88,12 +143,15 @@ pub enum Mixer<B: Backend> {
 pub enum MixerCache<B: Backend> {
     /// Latents of multi-head latent attention.
     Latent(LatentCache<B>),
+    /// Keys and values of grouped-query attention.
+    KeyValue(KeyValueCache<B>),
 }
 
 impl<B: Backend> Mixer<B> {
     pub(super) fn init(kind: MixerKind, init: &Initializers<'_>, device: &B::Device) -> Self {
         match kind {
             MixerKind::Mla => Self::Mla(Mla::init(init, device)),
+            MixerKind::Gqa => Self::Gqa(Gqa::init(init, device)),
         }
     }
 }
@@ -104,9 +162,13 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
         match self {
             Self::Mla(mla) => mla.forward(hidden, context),
+            Self::Gqa(gqa) => gqa.forward(hidden, context),
         }
     }
 
+    /// # Panics
+    ///
+    /// If `cache` is not the one that this mixer began.
     fn extend(
         &self,
         hidden: Tensor<B, 3>,
@@ -115,12 +177,17 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
     ) -> Tensor<B, 3> {
         match (self, cache) {
             (Self::Mla(mla), MixerCache::Latent(cache)) => mla.extend(hidden, context, cache),
+            (Self::Gqa(gqa), MixerCache::KeyValue(cache)) => gqa.extend(hidden, context, cache),
+            (Self::Mla(_), MixerCache::KeyValue(_)) | (Self::Gqa(_), MixerCache::Latent(_)) => {
+                panic!("the cache is that of another mixer")
+            }
         }
     }
 
     fn empty_cache(&self) -> MixerCache<B> {
         match self {
             Self::Mla(mla) => MixerCache::Latent(mla.empty_cache()),
+            Self::Gqa(gqa) => MixerCache::KeyValue(gqa.empty_cache()),
         }
     }
 }

@@ -200,3 +200,86 @@ impl<B: Ops> Route<B> for Router<B> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CausalLm, ModelConfig, Sequences};
+    use burn::module::Module;
+    use burn::tensor::{Int, TensorData};
+    use darkhorse_backends::select::Selected;
+
+    type B = Selected;
+
+    fn mixtral() -> ModelConfig {
+        let json = r#"{
+            "vocab_size": 11, "hidden_size": 3, "num_hidden_layers": 2, "intermediate_size": 5,
+            "first_k_dense_replace": 0, "max_position_embeddings": 16, "layer_types": ["gqa"],
+            "mixer": {"gqa": {
+                "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4
+            }},
+            "rope": {},
+            "moe": {
+                "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 5,
+                "router": {"scoring_func": "softmax"}
+            },
+            "domains": {"mode": "off"}
+        }"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// The centroids choose coordinates: the logits of a token are written down in it.
+    #[test]
+    fn softmax_gates_are_those_of_all_experts_renormalized_over_the_chosen() {
+        let device = Default::default();
+        let config = mixtral();
+        let mut router = Router::<B>::init(&Initializers::new(&config, 0), &device);
+        let centroids = [
+            [1.0f32, 0.0, 0.0, 0.0],
+            [0.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0, 0.0],
+        ];
+        let weight = Tensor::from_floats(centroids, &device);
+        router.gate.weight = Param::from_tensor(weight);
+
+        let tokens = Tensor::<B, 2>::from_floats([[1.0, -1.0, 3.0], [-2.0, 0.5, -3.0]], &device);
+        let routing = router.route(tokens, None);
+
+        let chosen = routing.indices.into_data();
+        assert_eq!(chosen.iter::<i64>().collect::<Vec<_>>(), [2, 0, 1, 3]);
+        let share = |a: f64, b: f64| a.exp() / (a.exp() + b.exp());
+        let gates = [
+            share(3.0, 1.0),
+            share(1.0, 3.0),
+            share(0.5, 0.0),
+            share(0.0, 0.5),
+        ];
+        for (gate, expected) in routing.weights.into_data().iter::<f64>().zip(gates) {
+            assert!(
+                (gate - expected).abs() < 1e-6,
+                "{gate}, expected {expected}"
+            );
+        }
+        let sums = routing.scores.sum_dim(1).into_data();
+        assert!(sums.iter::<f64>().all(|sum| (sum - 1.0).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_model_may_route_from_its_first_layer_and_share_no_expert() {
+        let device = Default::default();
+        let config = mixtral();
+        config.validate().unwrap();
+        let model = CausalLm::<B>::init(&config, 1, &device);
+        assert_eq!(
+            model.num_params() as u64,
+            config.num_params() + 2 * 4,
+            "beside the weights there are the biases of two routers"
+        );
+        let ids = TensorData::new(vec![1i64, 9, 4, 4], [1, 4]);
+        let ids = Tensor::<B, 2, Int>::from_data(ids, &device);
+        let hidden = model.hidden(&Sequences::plain(ids));
+        assert_eq!(hidden.routings.len(), 2);
+        let states = hidden.states.into_data();
+        assert!(states.iter::<f32>().all(f32::is_finite));
+    }
+}

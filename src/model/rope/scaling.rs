@@ -1,0 +1,157 @@
+//! Extensions of the trained context: which frequencies are kept and which are interpolated.
+//!
+//! YaRN: <https://arxiv.org/abs/2309.00071>, section 3.4, with DeepSeek-V3's `mscale` rule for the softmax
+//! scale; Llama 3: as in Llama 3.1 and transformers.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::error::ModelConfigError;
+
+/// An extension of the trained context.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// By rotations within the trained context, and a temperature (<https://arxiv.org/abs/2309.00071>).
+    Yarn(Yarn),
+    /// By wavelength, as Llama 3.1 does.
+    Llama3(Llama3),
+    /// Every frequency by the same factor (<https://arxiv.org/abs/2306.15595>).
+    Linear(Linear),
+}
+
+/// Parameters of [`RopeScaling::Linear`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Linear {
+    /// By how much the context grows.
+    pub factor: f64,
+}
+
+/// Parameters of [`RopeScaling::Llama3`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Llama3 {
+    /// By how much the context grows.
+    pub factor: f64,
+    /// Rotations within the original context below which a frequency is interpolated entirely.
+    pub low_freq_factor: f64,
+    /// Rotations above which a frequency is kept.
+    pub high_freq_factor: f64,
+    /// Context of the unextended model, in tokens.
+    pub original_max_position_embeddings: usize,
+}
+
+impl Llama3 {
+    /// How far a frequency is kept, from 0 (interpolated) to 1 (kept).
+    pub(super) fn kept(&self, frequency: f64) -> f64 {
+        let rotations = self.original_max_position_embeddings as f64 * frequency / (2.0 * PI);
+        let share =
+            (rotations - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+        share.clamp(0.0, 1.0)
+    }
+}
+
+/// Parameters of YaRN.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Yarn {
+    /// By how much the context grows.
+    pub factor: f64,
+    /// Context of the unextended model, in tokens.
+    pub original_max_position_embeddings: usize,
+    /// Rotations within the original context above which a frequency is kept.
+    #[serde(default = "Yarn::default_beta_fast")]
+    pub beta_fast: f64,
+    /// Rotations below which a frequency is interpolated entirely.
+    #[serde(default = "Yarn::default_beta_slow")]
+    pub beta_slow: f64,
+    /// Temperature on cosine and sine.
+    #[serde(default)]
+    pub mscale: Option<f64>,
+    /// Temperature on the softmax.
+    #[serde(default)]
+    pub mscale_all_dim: Option<f64>,
+}
+
+impl Yarn {
+    fn default_beta_fast() -> f64 {
+        32.0
+    }
+
+    fn default_beta_slow() -> f64 {
+        1.0
+    }
+
+    /// `0.1 * mscale * ln(factor) + 1`.
+    pub(super) fn temperature(&self, mscale: f64) -> f64 {
+        match self.factor {
+            factor if factor <= 1.0 => 1.0,
+            factor => 0.1 * mscale * factor.ln() + 1.0,
+        }
+    }
+
+    /// Factor on cosine and sine.
+    pub(super) fn magnitude(&self) -> f64 {
+        match (self.mscale, self.mscale_all_dim) {
+            (Some(mscale), Some(all)) if mscale != 0.0 && all != 0.0 => {
+                self.temperature(mscale) / self.temperature(all)
+            }
+            _ => self.temperature(1.0),
+        }
+    }
+
+    /// How far each frequency is kept, from 0 (interpolated) to 1 (kept).
+    pub(super) fn kept(&self, theta: f64, dim: usize) -> Vec<f64> {
+        let correction = |rotations: f64| {
+            let original = self.original_max_position_embeddings as f64;
+            dim as f64 * (original / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln())
+        };
+        let low = correction(self.beta_fast).floor().max(0.0);
+        let high = correction(self.beta_slow).ceil().min(dim as f64 - 1.0);
+        let width = if high == low { 0.001 } else { high - low };
+        (0..dim / 2)
+            .map(|pair| 1.0 - ((pair as f64 - low) / width).clamp(0.0, 1.0))
+            .collect()
+    }
+}
+
+impl RopeScaling {
+    pub(super) fn validate(&self) -> Result<(), ModelConfigError> {
+        let original = "original_max_position_embeddings";
+        match self {
+            Self::Yarn(yarn) => {
+                positive("factor", yarn.factor)?;
+                positive("beta_fast", yarn.beta_fast)?;
+                positive("beta_slow", yarn.beta_slow)?;
+                positive(original, yarn.original_max_position_embeddings as f64)
+            }
+            Self::Llama3(llama) => {
+                positive("factor", llama.factor)?;
+                positive("low_freq_factor", llama.low_freq_factor)?;
+                positive("high_freq_factor", llama.high_freq_factor)?;
+                if llama.high_freq_factor <= llama.low_freq_factor {
+                    return Err(ModelConfigError::NotAbove {
+                        field: "high_freq_factor".into(),
+                        value: llama.high_freq_factor,
+                        other: "low_freq_factor",
+                        floor: llama.low_freq_factor,
+                    });
+                }
+                positive(original, llama.original_max_position_embeddings as f64)
+            }
+            Self::Linear(linear) => positive("factor", linear.factor),
+        }
+    }
+}
+
+pub(super) fn positive(field: &str, value: f64) -> Result<(), ModelConfigError> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => Err(ModelConfigError::NotPositive {
+            field: field.into(),
+            value,
+        }),
+    }
+}
