@@ -2,8 +2,8 @@
 //!
 //! The way of a document, in order: [`config`] says what a run is, [`data`] reads text with its
 //! [`domain`]s and packs it, [`tokenizer`] turns it into ids, [`model`] ids into logits, [`training`] logits
-//! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost, and
-//! [`inference`] continues a prompt.
+//! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost,
+//! [`inference`] continues a prompt, and [`interop`] reads and writes the formats of others.
 //!
 //! Every component is generic over burn's `Backend`, with [`darkhorse_backends::Ops`] for the few
 //! operations that burn lacks.
@@ -13,6 +13,7 @@ pub mod config;
 pub mod data;
 pub mod domain;
 pub mod inference;
+pub mod interop;
 pub mod model;
 pub mod telemetry;
 pub mod tokenizer;

@@ -8,7 +8,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ndarray::NdArray;
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::AttentionMask;
+use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::experts::Projections;
 use darkhorse_backends::select::Selected;
 
@@ -107,7 +107,11 @@ fn attention<B: Trained>() -> Vec<Vec<f32>> {
     let value = floats::<B, 4>([2, 13, 3, 6], 3);
     let documents = (0..26).map(|at| 1 + (at % 13) / 5).collect();
     let mask = AttentionMask::Documents(integers(documents, [2, 13]));
-    let output = B::causal_attention(query.clone(), key.clone(), value.clone(), mask, 0.3);
+    let options = AttentionOptions {
+        scale: 0.3,
+        window: Some(4),
+    };
+    let output = B::causal_attention(query.clone(), key.clone(), value.clone(), &mask, options);
     passes(output, gradients!(query, key, value))
 }
 

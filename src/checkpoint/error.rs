@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use burn::tensor::DType;
 use safetensors::SafeTensorError;
 
+use crate::model::weights::WeightError;
+
 /// An error of this module. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -103,52 +105,9 @@ pub enum CheckpointError {
         /// The parser's reason.
         source: SafeTensorError,
     },
-    /// Tensors that the module has and the file has not.
-    #[error(
-        "{} lacks {} of the module's tensors: {}; was it saved with another config?",
-        path.display(), names.len(), shortened(names)
-    )]
-    MissingTensors {
-        /// The file.
-        path: PathBuf,
-        /// All of them, sorted.
-        names: Vec<String>,
-    },
-    /// Tensors that the file has and the module has not.
-    #[error(
-        "{} has {} tensors that the module lacks: {}; was it saved with another config?",
-        path.display(), names.len(), shortened(names)
-    )]
-    UnexpectedTensors {
-        /// The file.
-        path: PathBuf,
-        /// All of them, sorted.
-        names: Vec<String>,
-    },
-    /// A tensor of another shape than the module's.
-    #[error("tensor `{name}` in {} has shape {found:?}, expected {expected:?}", path.display())]
-    TensorShape {
-        /// The file.
-        path: PathBuf,
-        /// Path of the tensor in the module.
-        name: String,
-        /// Shape in the file.
-        found: Vec<usize>,
-        /// Shape in the module.
-        expected: Vec<usize>,
-    },
-    /// A tensor that cannot become the module's element type without loss of meaning.
-    #[error("tensor `{name}` in {} has type {found}, expected {expected}", path.display())]
-    TensorDtype {
-        /// The file.
-        path: PathBuf,
-        /// Path of the tensor in the module.
-        name: String,
-        /// Type in the file.
-        found: String,
-        /// What the module takes.
-        expected: String,
-    },
+    /// Tensors that do not fit the model.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
     /// A tensor with NaN or infinite values.
     #[error(
         "tensor `{name}` in {} has {count} values that are NaN or infinite; load an earlier checkpoint",
@@ -217,14 +176,4 @@ pub enum Damage {
         /// Step in the folder's name.
         expected: u64,
     },
-}
-
-/// The first few names.
-fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().checked_sub(SHOWN) {
-        Some(more) if more > 0 => format!("{shown} and {more} more"),
-        _ => shown,
-    }
 }

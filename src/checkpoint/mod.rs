@@ -11,7 +11,6 @@
 //! It does *not* know models, optimizers or configs: a model is any burn `Module`, a config is anything
 //! serde can write.
 
-mod apply;
 mod disk;
 mod error;
 mod history;
@@ -20,12 +19,10 @@ mod run;
 mod save;
 mod saved;
 mod tensor_file;
-mod tensors;
 
 #[cfg(test)]
 mod crash;
 
-pub use apply::apply;
 pub use error::{CheckpointError, Damage};
 pub use history::{Intact, Keep};
 pub use manifest::{FileEntry, Manifest};
@@ -33,4 +30,3 @@ pub use run::Run;
 pub use save::Writer;
 pub use saved::Checkpoint;
 pub use tensor_file::TensorFile;
-pub use tensors::{NamedTensor, collect, param_names};

@@ -16,7 +16,7 @@ use super::disk::{Disk, DiskFile, io_error};
 use super::error::CheckpointError;
 use super::manifest::{FORMAT, FileEntry, MANIFEST, Manifest};
 use super::tensor_file::write_tensors;
-use super::tensors::NamedTensor;
+use crate::model::weights::NamedTensor;
 
 /// Ending of a folder that is being written or deleted.
 const TEMPORARY: &str = "tmp";

@@ -2,6 +2,7 @@
 //!
 //! The format is <https://huggingface.co/docs/safetensors>: length of the header, header in JSON, values.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,10 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
 use super::disk::{DiskFile, io_error};
 use super::error::CheckpointError;
-use super::tensors::{NamedTensor, duplicate};
+use crate::model::weights::{NamedTensor, WeightError, WeightSource};
+
+#[cfg(target_endian = "big")]
+compile_error!("safetensors files are little-endian; tensors are written as they lie in memory");
 
 /// Bytes of the header's length.
 const LENGTH: usize = size_of::<u64>();
@@ -50,49 +54,6 @@ impl TensorFile {
         }
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Names of its tensors, sorted.
-    pub fn names(&self) -> Vec<String> {
-        let mut names = self.metadata.offset_keys();
-        names.sort_unstable();
-        names
-    }
-
-    /// Shape of a tensor.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.metadata.info(name).map(|info| info.shape.as_slice())
-    }
-
-    /// Reads a tensor in its own type.
-    ///
-    /// # Errors
-    ///
-    /// [`CheckpointError::MissingTensors`] if there is none; [`CheckpointError::TensorDtype`] for a type
-    /// that burn does not have.
-    pub fn data(&self, name: &str) -> Result<TensorData, CheckpointError> {
-        let Some(info) = self.metadata.info(name) else {
-            return Err(CheckpointError::MissingTensors {
-                path: self.path.clone(),
-                names: vec![name.into()],
-            });
-        };
-        let Some(dtype) = burn_dtype(info.dtype) else {
-            return Err(CheckpointError::TensorDtype {
-                path: self.path.clone(),
-                name: name.into(),
-                found: info.dtype.to_string(),
-                expected: "a type of burn".into(),
-            });
-        };
-        let (start, end) = info.data_offsets;
-        let bytes = self.map[LENGTH + self.header..][start..end].to_vec();
-        Ok(TensorData::from_bytes_vec(bytes, info.shape.clone(), dtype))
-    }
-
     /// Looks for NaN and infinite values. Reads the whole file.
     ///
     /// # Errors
@@ -117,6 +78,70 @@ impl TensorFile {
             }
         }
         Ok(())
+    }
+}
+
+impl TensorFile {
+    /// Bytes, shape and type of a tensor.
+    fn values(&self, name: &str) -> Result<(&[u8], &[usize], DType), WeightError> {
+        let Some(info) = self.metadata.info(name) else {
+            return Err(WeightError::Missing {
+                path: self.path.clone(),
+                names: vec![name.into()],
+            });
+        };
+        let Some(dtype) = burn_dtype(info.dtype) else {
+            return Err(WeightError::Dtype {
+                path: self.path.clone(),
+                name: name.into(),
+                found: info.dtype.to_string(),
+                expected: "a type of burn".into(),
+            });
+        };
+        let (start, end) = info.data_offsets;
+        let bytes = &self.map[LENGTH + self.header..][start..end];
+        Ok((bytes, &info.shape, dtype))
+    }
+}
+
+impl WeightSource for TensorFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = self.metadata.offset_keys();
+        names.sort_unstable();
+        names
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.metadata.info(name).map(|info| info.shape.clone())
+    }
+
+    fn dtype(&self, name: &str) -> Option<DType> {
+        let info = self.metadata.info(name)?;
+        burn_dtype(info.dtype)
+    }
+
+    fn data(&self, name: &str) -> Result<TensorData, WeightError> {
+        let (bytes, shape, dtype) = self.values(name)?;
+        Ok(TensorData::from_bytes_vec(
+            bytes.to_vec(),
+            shape.to_vec(),
+            dtype,
+        ))
+    }
+
+    fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
+        let (bytes, shape, dtype) = self.values(name)?;
+        let size = bytes.len() / shape[0];
+        let bytes = bytes[index * size..][..size].to_vec();
+        Ok(TensorData::from_bytes_vec(
+            bytes,
+            shape[1..].to_vec(),
+            dtype,
+        ))
     }
 }
 
@@ -160,17 +185,16 @@ pub(super) fn write_tensors(
     file.write(&header(file.path(), infos)?)?;
 
     for (tensor, length) in tensors.into_iter().zip(lengths) {
-        let NamedTensor {
-            name, shape, read, ..
-        } = tensor;
-        let data = file_bytes(read());
+        let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+        let data = file_bytes(tensor.read()?);
         if data.bytes.len() != length {
-            return Err(CheckpointError::TensorShape {
+            return Err(WeightError::Shape {
                 path: file.path().to_path_buf(),
                 name,
                 found: data.shape.to_vec(),
                 expected: shape,
-            });
+            }
+            .into());
         }
         file.write(&data.bytes)?;
     }
@@ -191,6 +215,13 @@ fn header(path: &Path, infos: Vec<(String, TensorInfo)>) -> Result<Vec<u8>, Chec
     let mut header = (text.len() as u64).to_le_bytes().to_vec();
     header.extend(text);
     Ok(header)
+}
+
+/// The first name that stands twice.
+fn duplicate(tensors: &[NamedTensor<'_>]) -> Option<String> {
+    let mut seen = HashSet::new();
+    let mut names = tensors.iter().map(|tensor| &tensor.name);
+    names.find(|name| !seen.insert(*name)).cloned()
 }
 
 /// Booleans take one byte in a file, whatever the backend gives them.

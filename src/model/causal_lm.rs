@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
 
-use super::block::Block;
+use super::block::{Block, BlockOutput};
 use super::cache::Cache;
 use super::config::{LayerPlan, ModelConfig};
 use super::context::Context;
@@ -62,6 +62,17 @@ pub struct Hidden<B: Backend> {
     pub states: Tensor<B, 3>,
     /// One per layer that routes, first layer first.
     pub routings: Vec<Routing<B>>,
+}
+
+/// What every layer made of a batch.
+#[derive(Debug, Clone)]
+pub struct Trace<B: Backend> {
+    /// Rows of the embedding table, `[batch, seq, hidden_size]`.
+    pub embedded: Tensor<B, 3>,
+    /// The residual stream after each layer, and its routing, first layer first.
+    pub layers: Vec<BlockOutput<B>>,
+    /// What [`CausalLm::hidden`] gives.
+    pub output: Hidden<B>,
 }
 
 impl<B: Backend> Sequences<B> {
@@ -204,6 +215,29 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         Hidden {
             states: self.norm.forward(states),
             routings,
+        }
+    }
+
+    /// [`hidden`](Self::hidden), with everything on the way.
+    pub fn trace(&self, input: &Sequences<B>) -> Trace<B> {
+        let context = self.context(input);
+        let embedded = self.embed(input.ids.clone());
+        let mut states = embedded.clone();
+        let mut layers = Vec::new();
+        for layer in &self.layers {
+            let output = layer.forward(states, &context);
+            states = output.hidden.clone();
+            layers.push(output);
+        }
+        let routings = layers.iter().filter_map(|layer| layer.routing.clone());
+        let output = Hidden {
+            routings: routings.collect(),
+            states: self.norm.forward(states),
+        };
+        Trace {
+            embedded,
+            layers,
+            output,
         }
     }
 

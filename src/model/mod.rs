@@ -19,9 +19,10 @@ pub mod mtp;
 pub mod norm;
 pub mod rope;
 pub mod routing;
+pub mod weights;
 
-pub use block::Block;
-pub use causal_lm::{CausalLm, Hidden, Sequences};
+pub use block::{Block, BlockOutput};
+pub use causal_lm::{CausalLm, Hidden, Sequences, Trace};
 pub use config::{FeedForwardPlan, LayerPlan, ModelConfig};
 pub use context::Context;
 pub use error::ModelConfigError;

@@ -82,6 +82,15 @@ impl Tokenizer {
         Self::from_bytes(train::train(texts, vocab_size)?.as_bytes())
     }
 
+    /// A `tokenizer.json` with the roles that a `tokenizer_config.json` gives to its special tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Invalid`].
+    pub fn from_parts(json: &[u8], config: Map<String, Value>) -> Result<Self, TokenizerError> {
+        Self::parse(json, config, "the model's file")
+    }
+
     fn parse(
         json: &[u8],
         config: Map<String, Value>,

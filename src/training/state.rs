@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamWState;
 use super::window::LoadWindow;
-use crate::checkpoint::{self, Checkpoint, CheckpointError, NamedTensor, Run};
+use crate::checkpoint::{Checkpoint, CheckpointError, Run};
 use crate::data::Position;
+use crate::model::weights::{self, NamedTensor, WeightSource};
 
 /// File of the weights in a checkpoint.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -44,7 +45,7 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
     optimizer: &AdamWState<I>,
     state: &RunState,
 ) -> Result<Checkpoint, CheckpointError> {
-    let names = checkpoint::param_names(model);
+    let names = weights::param_names(model);
     let mut moments: Vec<NamedTensor<'static>> = Vec::new();
     for (id, pair) in &optimizer.moments {
         let name = &names[id];
@@ -59,7 +60,7 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
     }
     moments.sort_by(|left, right| left.name.cmp(&right.name));
     run.save(state.step, |writer| {
-        writer.tensors(MODEL_FILE, checkpoint::collect(model))?;
+        writer.tensors(MODEL_FILE, weights::collect(model))?;
         writer.tensors(OPTIMIZER_FILE, moments)?;
         writer.json(STATE_FILE, state)
     })
@@ -77,7 +78,7 @@ pub fn restore<B: Backend, M: Module<B>, I: Backend>(
 ) -> Result<(M, AdamWState<I>, RunState), CheckpointError> {
     checkpoint.verify()?;
     let state: RunState = checkpoint.json(STATE_FILE)?;
-    let model = checkpoint::apply(model, &checkpoint.tensors(MODEL_FILE)?)?;
+    let model = weights::load(model, &checkpoint.tensors(MODEL_FILE)?)?;
     let file = checkpoint.tensors(OPTIMIZER_FILE)?;
     let read = |name: String| -> Result<Option<Tensor<I, 1>>, CheckpointError> {
         if file.shape(&name).is_none() {
@@ -87,7 +88,7 @@ pub fn restore<B: Backend, M: Module<B>, I: Backend>(
         Ok(Some(Tensor::from_data(data, device)))
     };
     let mut moments = HashMap::new();
-    for (id, name) in checkpoint::param_names(&model) {
+    for (id, name) in weights::param_names(&model) {
         let first = read(format!("{name}.exp_avg"))?;
         let second = read(format!("{name}.exp_avg_sq"))?;
         if let (Some(first), Some(second)) = (first, second) {

@@ -56,11 +56,11 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
         ));
     }
     let weights = match &args.model {
-        Some(path) => Weights::Checkpoint(path.clone()),
+        Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
     let loaded = Loaded::open(weights, &args.device.open()?)?;
-    let template = Template::of(&loaded.tokenizer);
+    let template = Template::of(loaded.tokenizer()?);
     let mut sampler = Sampler::new(sampling).or_input()?;
     let mut generation = loaded.begin(args.domain.domain);
     let mut messages = opening(args);
@@ -82,7 +82,7 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
             said => messages.push(Message::new(Role::User, said)),
         }
         let ids = template
-            .prompt(&loaded.tokenizer, &messages, args.domain.domain)
+            .prompt(loaded.tokenizer()?, &messages, args.domain.domain)
             .or_input()?;
         // what was read before is not read again
         let unread = match ids.strip_prefix(generation.past()) {
@@ -93,8 +93,8 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
             }
         };
         let reply = Reply {
-            tokenizer: &loaded.tokenizer,
-            stop_ids: template.stop_ids(&loaded.tokenizer),
+            tokenizer: loaded.tokenizer()?,
+            stop_ids: template.stop_ids(loaded.tokenizer()?),
             stop_text: template.stop_text(),
             max_tokens: args.sampling.max_tokens,
         };

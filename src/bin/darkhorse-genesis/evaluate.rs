@@ -59,12 +59,12 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     };
     let source = Source::open(&args.data, options).or_input()?;
     let weights = match &args.checkpoint {
-        Some(path) => Weights::Checkpoint(path.clone()),
+        Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
     let loaded = Loaded::open(weights, &args.device.open()?)?;
     let cache = Path::new(RUNS).join(".cache");
-    let corpus = Corpus::open(&source, &loaded.tokenizer, &cache, Progress::Shown).or_input()?;
+    let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
     let training = &loaded.experiment.training;
     let valid = ValidFeed {
         corpus: Some(Arc::new(corpus)),

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::config::memory::Purpose;
-use darkhorse_genesis::inference::{Sampler, SamplingConfig};
+use darkhorse_genesis::inference::{Generation, Sampler, SamplingConfig};
 use darkhorse_genesis::model::cost::Dtype;
 
 use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs};
@@ -20,6 +21,7 @@ Examples:
   darkhorse-genesis inference --params 1b --prompt \"Write a Rust function.\" --domain code
   darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 1
   darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --speculative --stats
+  darkhorse-genesis inference --model ./DeepSeek-small --ids 1,2,3 --max-tokens 8 --temperature 0 --print-ids
   darkhorse-genesis inference --params 5b --random-weights --prompt \"Once\" --max-tokens 32 --stats";
 
 /// Continue a prompt
@@ -29,12 +31,23 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InferenceArgs {
     /// Text to continue
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) prompt: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "ids")]
+    pub(crate) prompt: Option<String>,
+    /// Token ids to continue instead of a text, as 1,2,3
+    #[arg(
+        long,
+        value_name = "IDS",
+        value_delimiter = ',',
+        conflicts_with = "prompt"
+    )]
+    pub(crate) ids: Option<Vec<u32>>,
+    /// Print the ids that were generated instead of their text, in one line
+    #[arg(long)]
+    pub(crate) print_ids: bool,
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// Run to take the model from
-    #[arg(long, visible_alias = "model", value_name = "RUN")]
+    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
+    #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Run an untrained model, for measuring
     #[arg(long, conflicts_with = "checkpoint")]
@@ -56,8 +69,8 @@ pub(crate) struct InferenceArgs {
 /// Where the weights come from.
 #[derive(Debug)]
 pub(crate) enum Weights {
-    /// A run.
-    Checkpoint(PathBuf),
+    /// A run, or a model of another format.
+    Stored(PathBuf),
     /// The newest run, of that name if there is one.
     Newest(Option<String>),
     /// Random ones for this experiment.
@@ -68,7 +81,7 @@ impl InferenceArgs {
     /// Where the weights are to come from.
     pub(crate) fn weights(&self) -> Result<Weights, Failure> {
         if let Some(run) = &self.checkpoint {
-            return Ok(Weights::Checkpoint(run.clone()));
+            return Ok(Weights::Stored(run.clone()));
         }
         if self.random_weights {
             return Ok(Weights::Random(Box::new(self.experiment.load()?)));
@@ -101,15 +114,23 @@ fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Re
         ));
     }
     let loaded = Loaded::open(weights, &args.device.open()?)?;
-    let mut ids = loaded.tokenizer.opening(args.domain.domain);
-    ids.extend(loaded.tokenizer.encode(&args.prompt).or_input()?);
-    let mut generation = loaded.begin(args.domain.domain);
     let mut sampler = Sampler::new(sampling).or_input()?;
+    let mut generation = loaded.begin(args.domain.domain);
+    let (Some(prompt), None) = (&args.prompt, &args.ids) else {
+        let ids = args.ids.as_deref().unwrap_or_default();
+        return continue_ids(args, &loaded, generation, ids, sampler);
+    };
+    let tokenizer = loaded.tokenizer()?;
+    let mut ids = tokenizer.opening(args.domain.domain);
+    ids.extend(tokenizer.encode(prompt).or_input()?);
+    if args.print_ids {
+        return continue_ids(args, &loaded, generation, &ids, sampler);
+    }
 
-    print!("{}", args.prompt);
+    print!("{prompt}");
     let reply = Reply {
-        tokenizer: &loaded.tokenizer,
-        stop_ids: loaded.tokenizer.eos_id().into_iter().collect(),
+        tokenizer,
+        stop_ids: loaded.stop_ids(),
         stop_text: None,
         max_tokens: args.sampling.max_tokens,
     };
@@ -117,6 +138,30 @@ fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Re
     println!();
     if args.stats {
         eprintln!("{stats}");
+    }
+    Ok(())
+}
+
+/// Generates exactly as many ids as were asked for, and prints them.
+fn continue_ids(
+    args: &InferenceArgs,
+    loaded: &Loaded,
+    mut generation: Generation<'_, Selected>,
+    ids: &[u32],
+    mut sampler: Sampler,
+) -> Result<(), Failure> {
+    generation.read(ids).or_input()?;
+    let mut generated = Vec::new();
+    while generated.len() < args.sampling.max_tokens
+        && let Some(id) = generation.next_token(&mut sampler)
+    {
+        generated.push(id);
+    }
+    if args.print_ids {
+        let ids: Vec<String> = generated.iter().map(u32::to_string).collect();
+        println!("{}", ids.join(","));
+    } else {
+        println!("{}", loaded.tokenizer()?.decode(&generated));
     }
     Ok(())
 }

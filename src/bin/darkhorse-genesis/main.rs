@@ -4,11 +4,15 @@ mod args;
 mod chat;
 mod device;
 mod evaluate;
+mod export;
 mod failure;
 mod generate;
+mod import;
 mod inference;
+mod logits;
 mod model;
 mod plan;
+mod stored;
 mod train;
 
 use std::ffi::OsString;
@@ -56,6 +60,9 @@ enum Command {
     Inference(Box<inference::InferenceArgs>),
     Chat(chat::ChatArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Logits(logits::LogitsArgs),
     Plan(plan::PlanArgs),
 }
 
@@ -85,6 +92,9 @@ fn main() -> ExitCode {
             Command::Inference(args) => inference::execute(&args),
             Command::Chat(args) => chat::execute(&args),
             Command::Evaluate(args) => evaluate::execute(&args),
+            Command::Export(args) => export::execute(&args),
+            Command::Import(args) => import::execute(&args),
+            Command::Logits(args) => logits::execute(&args),
             Command::Plan(args) => plan::execute(&args),
         }
     })

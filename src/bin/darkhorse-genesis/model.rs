@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use darkhorse_backends::select::{Device, Selected};
-use darkhorse_genesis::checkpoint::{self, Run};
+use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{Generation, Limits};
-use darkhorse_genesis::model::{CausalLm, ModelConfig};
+use darkhorse_genesis::interop::hugging_face::TokenIds;
+use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
 use darkhorse_genesis::tokenizer::Tokenizer;
-use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
 use crate::inference::Weights;
+use crate::stored::Stored;
 
 /// Where runs are made and looked for.
 pub(crate) const RUNS: &str = "runs";
@@ -32,8 +33,9 @@ pub(crate) fn new_run(experiment: &str) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) model: CausalLm<Selected>,
-    pub(crate) tokenizer: Tokenizer,
+    tokenizer: Option<Tokenizer>,
     pub(crate) experiment: Experiment,
+    pub(crate) token_ids: TokenIds,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -41,40 +43,53 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Loads a model onto a device.
     pub(crate) fn open(weights: Weights, device: &Device) -> Result<Self, Failure> {
-        let run = match weights {
+        let stored = match weights {
             Weights::Random(experiment) => {
                 return Ok(Self {
                     model: CausalLm::init(&experiment.model, 0, device),
-                    tokenizer: Tokenizer::bytes(),
+                    tokenizer: Some(Tokenizer::bytes()),
                     experiment: *experiment,
+                    token_ids: TokenIds::default(),
                     step: 0,
                 });
             }
-            Weights::Checkpoint(folder) => Run::open(folder).or_input()?,
-            Weights::Newest(name) => newest(name.as_deref())?,
+            Weights::Stored(path) => Stored::open(&path)?,
+            Weights::Newest(name) => Stored::of_run(&newest(name.as_deref())?)?,
         };
-        Self::of_run(&run, device)
+        Self::of_stored(stored, device)
     }
 
-    fn of_run(run: &Run, device: &Device) -> Result<Self, Failure> {
-        let Some(saved) = run.newest().or_input()? else {
-            return Err(Failure::input(format!(
-                "run `{}` has no checkpoint yet: go on with it by `train --out {0} --resume`",
-                run.path().display()
-            )));
-        };
-        let experiment: Experiment = run.config().or_input()?;
-        experiment.validate().or_input()?;
-        saved.verify_file(MODEL_FILE).or_input()?;
-        let model = CausalLm::init(&experiment.model, 0, device);
-        let weights = saved.tensors(MODEL_FILE).or_input()?;
-        let tokenizer = Tokenizer::from_bytes(&run.tokenizer().or_input()?).or_input()?;
+    /// Loads a model that was found on disk.
+    pub(crate) fn of_stored(stored: Stored, device: &Device) -> Result<Self, Failure> {
+        let model = CausalLm::init(&stored.experiment.model, 0, device);
+        if let Some(tokenizer) = &stored.tokenizer {
+            let (tokens, rows) = (tokenizer.vocab_size(), stored.experiment.model.vocab_size);
+            if tokens > rows {
+                return Err(Failure::input(format!(
+                    "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
+                    stored.weights.path().display()
+                )));
+            }
+        }
         Ok(Self {
-            model: checkpoint::apply(model, &weights).or_input()?,
-            tokenizer,
-            experiment,
-            step: saved.step(),
+            model: weights::load(model, stored.weights.as_ref()).or_input()?,
+            tokenizer: stored.tokenizer,
+            experiment: stored.experiment,
+            token_ids: stored.token_ids,
+            step: stored.step,
         })
+    }
+
+    /// Text to ids and back.
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Failure::input("the model has no tokenizer.json beside it: give token ids by `--ids`")
+        })
+    }
+
+    /// Ids that end a text.
+    pub(crate) fn stop_ids(&self) -> Vec<u32> {
+        self.token_ids.eos.clone()
     }
 
     /// An empty sequence, of a domain or of none.

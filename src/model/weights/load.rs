@@ -1,4 +1,4 @@
-//! Tensors of a file into a module: every one of them, and no other.
+//! Tensors of a source into a module: every one of them, and no other.
 
 use std::collections::BTreeMap;
 
@@ -6,31 +6,33 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::{BasicOps, DType, TensorData, TensorKind};
 
-use super::error::CheckpointError;
-use super::tensor_file::TensorFile;
-use super::tensors::Path;
+use super::named::Path;
+use super::{WeightError, WeightSource};
 
-/// Puts the tensors of `file` into `module`. Parameter ids, `require_grad` and devices stay the module's.
+/// Puts the tensors of `source` into `module`. Parameter ids, `require_grad` and devices stay the module's.
 ///
 /// Floats of another width are cast to the module's type, integers too if every value fits. A parameter
 /// that was not initialized yet never is, unless it is small; a large one takes the device's float type.
 ///
 /// # Errors
 ///
-/// [`CheckpointError::MissingTensors`], [`CheckpointError::UnexpectedTensors`],
-/// [`CheckpointError::TensorShape`], [`CheckpointError::TensorDtype`]; the module is gone then.
-pub fn apply<B: Backend, M: Module<B>>(module: M, file: &TensorFile) -> Result<M, CheckpointError> {
+/// [`WeightError::Missing`], [`WeightError::Unexpected`],
+/// [`WeightError::Shape`], [`WeightError::Dtype`]; the module is gone then.
+pub fn load<B: Backend, M: Module<B>>(
+    module: M,
+    source: &dyn WeightSource,
+) -> Result<M, WeightError> {
     let mut expected = Expected::default();
     module.visit(&mut expected);
-    check_names(&expected.shapes, file)?;
+    check_names(&expected.shapes, source)?;
 
-    let mut applier = Applier {
+    let mut loader = Loader {
         path: Path::default(),
-        file,
+        source,
         failure: None,
     };
-    let module = module.map(&mut applier);
-    match applier.failure {
+    let module = module.map(&mut loader);
+    match loader.failure {
         Some(failure) => Err(failure),
         None => Ok(module),
     }
@@ -38,40 +40,40 @@ pub fn apply<B: Backend, M: Module<B>>(module: M, file: &TensorFile) -> Result<M
 
 fn check_names(
     expected: &BTreeMap<String, Vec<usize>>,
-    file: &TensorFile,
-) -> Result<(), CheckpointError> {
-    let path = file.path().to_path_buf();
+    source: &dyn WeightSource,
+) -> Result<(), WeightError> {
+    let path = source.path().to_path_buf();
     let mut names: Vec<String> = expected.keys().cloned().collect();
-    names.retain(|name| file.shape(name).is_none());
+    names.retain(|name| source.shape(name).is_none());
     if !names.is_empty() {
-        return Err(CheckpointError::MissingTensors { path, names });
+        return Err(WeightError::Missing { path, names });
     }
-    names = file.names();
+    names = source.names();
     names.retain(|name| !expected.contains_key(name));
     if !names.is_empty() {
-        return Err(CheckpointError::UnexpectedTensors { path, names });
+        return Err(WeightError::Unexpected { path, names });
     }
     for (name, expected) in expected {
-        let found = file.shape(name).unwrap_or_default();
+        let found = source.shape(name).unwrap_or_default();
         // a parameter may be stored transposed (burn's load mappers): its final shape is compared again
-        let [mut a, mut b] = [found.to_vec(), expected.clone()];
+        let [mut a, mut b] = [found.clone(), expected.clone()];
         a.sort_unstable();
         b.sort_unstable();
         if a != b {
-            return Err(wrong_shape(file, name, found, expected));
+            return Err(wrong_shape(source, name, &found, expected));
         }
     }
     Ok(())
 }
 
 fn wrong_shape(
-    file: &TensorFile,
+    source: &dyn WeightSource,
     name: &str,
     found: &[usize],
     expected: &[usize],
-) -> CheckpointError {
-    CheckpointError::TensorShape {
-        path: file.path().to_path_buf(),
+) -> WeightError {
+    WeightError::Shape {
+        path: source.path().to_path_buf(),
         name: name.into(),
         found: found.to_vec(),
         expected: expected.to_vec(),
@@ -110,28 +112,28 @@ impl<B: Backend> ModuleVisitor<B> for Expected {
     }
 }
 
-struct Applier<'a> {
+struct Loader<'a> {
     path: Path,
-    file: &'a TensorFile,
-    failure: Option<CheckpointError>,
+    source: &'a dyn WeightSource,
+    failure: Option<WeightError>,
 }
 
-impl Applier<'_> {
+impl Loader<'_> {
     /// Reads the tensor at the current path as `dtype`, or as the device's default of its kind.
     fn read<B: Backend, const D: usize, K>(
         &self,
         device: &B::Device,
         dtype: Option<DType>,
         kind: Kind,
-    ) -> Result<Tensor<B, D, K>, CheckpointError>
+    ) -> Result<Tensor<B, D, K>, WeightError>
     where
         K: TensorKind<B> + BasicOps<B>,
     {
         let name = self.path.name();
-        let data = self.file.data(&name)?;
+        let data = self.source.data(&name)?;
         if !kind.takes(&data, dtype) {
-            return Err(CheckpointError::TensorDtype {
-                path: self.file.path().to_path_buf(),
+            return Err(WeightError::Dtype {
+                path: self.source.path().to_path_buf(),
                 name,
                 found: format!("{:?}", data.dtype),
                 expected: dtype.map_or(format!("{kind:?}"), |dtype| format!("{dtype:?}")),
@@ -143,10 +145,10 @@ impl Applier<'_> {
         })
     }
 
-    fn check_shape(&self, found: &[usize], expected: &[usize]) -> Result<(), CheckpointError> {
+    fn check_shape(&self, found: &[usize], expected: &[usize]) -> Result<(), WeightError> {
         match found == expected {
             true => Ok(()),
-            false => Err(wrong_shape(self.file, &self.path.name(), found, expected)),
+            false => Err(wrong_shape(self.source, &self.path.name(), found, expected)),
         }
     }
 }
@@ -197,7 +199,7 @@ fn fits(data: &TensorData, dtype: DType) -> bool {
 /// Up to here initializing a parameter, only to learn its type, costs nothing that one would notice.
 const SMALL: usize = 1 << 16;
 
-impl<B: Backend> ModuleMapper<B> for Applier<'_> {
+impl<B: Backend> ModuleMapper<B> for Loader<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         if self.failure.is_some() {
             return param;
@@ -276,7 +278,7 @@ impl<B: Backend> ModuleMapper<B> for Applier<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{NamedTensor, Run, collect, param_names};
+    use crate::model::weights::{InMemory, NamedTensor, collect, param_names};
     use burn::backend::Autodiff;
     use burn::nn::{Linear, LinearConfig, LinearLayout};
     use darkhorse_backends::select::Selected;
@@ -319,19 +321,18 @@ mod tests {
         }
     }
 
-    /// Writes tensors as a file of a checkpoint and opens it.
-    fn file<'t, T: Into<NamedTensor<'t>>>(
-        tensors: impl IntoIterator<Item = T>,
-    ) -> (TensorFile, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let run = Run::create(folder.path().join("run"), &0, None).unwrap();
-        let saved = run.save(1, |writer| writer.tensors("a.safetensors", tensors));
-        (saved.unwrap().tensors("a.safetensors").unwrap(), folder)
+    /// Tensors as a source.
+    fn source<'t, T: Into<NamedTensor<'t>>>(tensors: impl IntoIterator<Item = T>) -> InMemory {
+        let tensors = tensors.into_iter().map(Into::into);
+        let tensors = tensors.map(|it: NamedTensor<'_>| (it.name.clone(), it.read().unwrap()));
+        InMemory::new("memory", tensors)
     }
 
     fn values<M: Module<B>>(module: &M) -> Vec<(String, TensorData)> {
         let tensors = collect::<B, M>(module).into_iter();
-        tensors.map(|it| (it.name, (it.read)())).collect()
+        tensors
+            .map(|it| (it.name.clone(), it.read().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -356,11 +357,11 @@ mod tests {
     #[test]
     fn every_tensor_comes_back_bit_for_bit_and_ids_and_flags_stay() {
         let saved = toy::<B>();
-        let (file, _folder) = file(collect(&saved));
+        let source = source(collect(&saved));
         let target = toy::<B>();
         let ids = param_names(&target);
 
-        let loaded = apply(target, &file).unwrap();
+        let loaded = load(target, &source).unwrap();
 
         assert_eq!(values(&loaded), values(&saved));
         assert_eq!(param_names(&loaded), ids);
@@ -384,14 +385,14 @@ mod tests {
         for (width, is_initialized) in [(3, false), (3, true), (SMALL, false)] {
             let config = LinearConfig::new(2, width).with_layout(LinearLayout::Col);
             let saved: Linear<B> = config.init(&device);
-            let (file, _folder) = file(collect(&saved));
-            assert_eq!(file.shape("weight"), Some(&[width, 2][..]));
+            let source = source(collect(&saved));
+            assert_eq!(source.shape("weight"), Some(vec![width, 2]));
 
             let target: Linear<B> = config.init(&device);
             if is_initialized {
                 target.weight.val();
             }
-            let loaded = apply(target, &file).unwrap();
+            let loaded = load(target, &source).unwrap();
 
             assert_eq!(loaded.weight.to_data(), saved.weight.to_data());
         }
@@ -405,11 +406,11 @@ mod tests {
                 .with_bias(false)
                 .init::<B>(&device)
         };
-        let (file, _folder) = file(collect(&linear()));
+        let source = source(collect(&linear()));
         let mut target = linear();
         target.weight = target.weight.init_mapper(|_| panic!("initialized"));
 
-        let loaded = apply(target, &file).unwrap();
+        let loaded = load(target, &source).unwrap();
 
         assert!(loaded.weight.is_require_grad());
     }
@@ -421,8 +422,8 @@ mod tests {
         more.push(("extra".into(), TensorData::from([1.0f32])).into());
 
         let message = |tensors: Vec<NamedTensor<'_>>| {
-            let (file, _folder) = file(tensors);
-            apply(toy::<B>(), &file).unwrap_err().to_string()
+            let source = source(tensors);
+            load(toy::<B>(), &source).unwrap_err().to_string()
         };
         let lacking = message(less);
         assert!(
@@ -437,12 +438,12 @@ mod tests {
     }
 
     /// The error of loading a [`Toy`] whose tensor `name` was replaced by `data`.
-    fn replaced(name: &str, data: impl Into<TensorData>) -> Result<Toy<B>, CheckpointError> {
+    fn replaced(name: &str, data: impl Into<TensorData>) -> Result<Toy<B>, WeightError> {
         let mut tensors = collect(&toy::<B>());
         tensors.retain(|it| it.name != name);
         tensors.push((name.into(), data.into()).into());
-        let (file, _folder) = file(tensors);
-        apply(toy::<B>(), &file)
+        let source = source(tensors);
+        load(toy::<B>(), &source)
     }
 
     #[test]
@@ -487,7 +488,7 @@ mod tests {
         ] {
             let error = replaced(name, data).unwrap_err();
             assert!(
-                matches!(&error, CheckpointError::TensorDtype { name: found, .. } if found == name),
+                matches!(&error, WeightError::Dtype { name: found, .. } if found == name),
                 "{error}"
             );
         }

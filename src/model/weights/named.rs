@@ -3,15 +3,14 @@
 //! A name is the path of fields and indices, joined by dots: `layers.0.mixer.q_a_proj.weight`. The variant
 //! of an enum is no part of it, so that names are those of the parts and other tools can read them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::{BasicOps, DType, TensorKind};
 
-#[cfg(target_endian = "big")]
-compile_error!("safetensors files are little-endian; tensors are written as they lie in memory");
+use super::{WeightError, WeightSource};
 
 /// A tensor with its name. Its values are fetched from the device when it is written, not before.
 pub struct NamedTensor<'a> {
@@ -21,7 +20,7 @@ pub struct NamedTensor<'a> {
     pub shape: Vec<usize>,
     /// Element type.
     pub dtype: DType,
-    pub(super) read: Box<dyn FnOnce() -> TensorData + 'a>,
+    read: Box<dyn FnOnce() -> Result<TensorData, WeightError> + 'a>,
 }
 
 impl NamedTensor<'_> {
@@ -37,8 +36,40 @@ impl NamedTensor<'_> {
             name: name.into(),
             shape: tensor.dims().to_vec(),
             dtype: tensor.dtype(),
-            read: Box::new(|| tensor.into_data()),
+            read: Box::new(|| Ok(tensor.into_data())),
         }
+    }
+}
+
+impl<'a> NamedTensor<'a> {
+    /// The tensor `name` of `source`, read when it is written.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightError::Missing`] if there is none.
+    pub fn of(source: &'a dyn WeightSource, name: &str) -> Result<Self, WeightError> {
+        let (Some(shape), Some(dtype)) = (source.shape(name), source.dtype(name)) else {
+            return Err(WeightError::Missing {
+                path: source.path().to_path_buf(),
+                names: vec![name.into()],
+            });
+        };
+        let owned = name.to_owned();
+        Ok(Self {
+            name: name.into(),
+            shape,
+            dtype,
+            read: Box::new(move || source.data(&owned)),
+        })
+    }
+
+    /// Fetches the values.
+    ///
+    /// # Errors
+    ///
+    /// What the source of the tensor meets while reading; none for tensors of a device.
+    pub fn read(self) -> Result<TensorData, WeightError> {
+        (self.read)()
     }
 }
 
@@ -48,7 +79,7 @@ impl From<(String, TensorData)> for NamedTensor<'_> {
             name,
             shape: data.shape.to_vec(),
             dtype: data.dtype,
-            read: Box::new(|| data),
+            read: Box::new(|| Ok(data)),
         }
     }
 }
@@ -163,11 +194,4 @@ impl<B: Backend> ModuleVisitor<B> for Namer {
     fn exit_module(&mut self, _name: &str, container_type: &str) {
         self.path.exit(container_type);
     }
-}
-
-/// The first name that stands twice.
-pub(super) fn duplicate(tensors: &[NamedTensor<'_>]) -> Option<String> {
-    let mut seen = HashSet::new();
-    let mut names = tensors.iter().map(|tensor| &tensor.name);
-    names.find(|name| !seen.insert(*name)).cloned()
 }

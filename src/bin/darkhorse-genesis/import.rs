@@ -1,0 +1,50 @@
+//! `import`: a model of another format as a run.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use darkhorse_genesis::checkpoint::Run;
+use darkhorse_genesis::model::weights::NamedTensor;
+use darkhorse_genesis::training::state::MODEL_FILE;
+
+use crate::failure::{Failure, OrInput};
+use crate::stored::Stored;
+
+const EXAMPLES: &str = "\
+Examples:
+  darkhorse-genesis import --from ./Mixtral-small --out runs/mixtral
+  darkhorse-genesis import --from model.gguf --out runs/model
+
+Weights keep their type; they are read one at a time, so that memory does not limit their size.";
+
+/// Turn a Hugging Face folder, a .safetensors or a .gguf file into a run
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ImportArgs {
+    /// The model to read
+    #[arg(long, value_name = "PATH")]
+    from: PathBuf,
+    /// Folder of the run to write
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
+    Run::check_new(&args.out).or_input()?;
+    let stored = Stored::open(&args.from)?;
+    let names = stored.weights.names().into_iter();
+    let tensors = names.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));
+    let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
+    let count = tensors.len();
+    let tokenizer = stored.tokenizer.as_ref().map(|it| it.json().as_bytes());
+    let run = Run::create(&args.out, &stored.experiment, tokenizer).or_input()?;
+    run.save(stored.step, |writer| writer.tensors(MODEL_FILE, tensors))
+        .or_input()?;
+    println!(
+        "{count} tensors from {} to {}: continue a prompt by `darkhorse-genesis inference --model {1} --prompt ...`",
+        args.from.display(),
+        args.out.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! A model on disk, whatever wrote it, before its weights are anywhere else.
+
+use std::path::Path;
+
+use darkhorse_genesis::checkpoint::Run;
+use darkhorse_genesis::config::Experiment;
+use darkhorse_genesis::interop::hugging_face::TokenIds;
+use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer};
+use darkhorse_genesis::model::weights::WeightSource;
+use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::training::state::MODEL_FILE;
+
+use crate::failure::{Failure, OrInput};
+
+/// A model on disk: its configuration, and its weights to be read.
+pub(crate) struct Stored {
+    pub(crate) experiment: Experiment,
+    pub(crate) weights: Box<dyn WeightSource>,
+    /// Not every file has one.
+    pub(crate) tokenizer: Option<Tokenizer>,
+    /// Special tokens, as far as they are known.
+    pub(crate) token_ids: TokenIds,
+    /// Optimizer steps it was trained for.
+    pub(crate) step: u64,
+}
+
+impl Stored {
+    /// Opens a run, a Hugging Face folder, a `.safetensors` or a `.gguf` file.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        match path.join("checkpoints").is_dir() {
+            true => Self::of_run(&Run::open(path).or_input()?),
+            false => Self::foreign(path),
+        }
+    }
+
+    /// The newest checkpoint of a run.
+    pub(crate) fn of_run(run: &Run) -> Result<Self, Failure> {
+        let Some(saved) = run.newest().or_input()? else {
+            return Err(Failure::input(format!(
+                "run `{}` has no checkpoint yet: go on with it by `train --out {0} --resume`",
+                run.path().display()
+            )));
+        };
+        let experiment: Experiment = run.config().or_input()?;
+        experiment.validate().or_input()?;
+        saved.verify_file(MODEL_FILE).or_input()?;
+        let tokenizer = match run.tokenizer_path().is_file() {
+            true => Some(Tokenizer::from_bytes(&run.tokenizer().or_input()?).or_input()?),
+            false => None,
+        };
+        Ok(Self {
+            token_ids: token_ids(tokenizer.as_ref()),
+            weights: Box::new(saved.tensors(MODEL_FILE).or_input()?),
+            step: saved.step(),
+            experiment,
+            tokenizer,
+        })
+    }
+
+    fn foreign(path: &Path) -> Result<Self, Failure> {
+        if !path.exists() {
+            return Err(Failure::input(format!(
+                "{} does not exist, expected a run, a Hugging Face folder, a .safetensors or a .gguf file",
+                path.display()
+            )));
+        }
+        let found = ForeignModel::open(path).or_input()?;
+        let tokenizer = match found.tokenizer {
+            None => None,
+            Some(ForeignTokenizer::File(file)) => Some(Tokenizer::from_file(&file).or_input()?),
+            Some(ForeignTokenizer::Embedded { json, config }) => {
+                let config = config.and_then(|it| it.as_object().cloned());
+                let json = json.to_string();
+                Some(
+                    Tokenizer::from_parts(json.as_bytes(), config.unwrap_or_default())
+                        .or_input()?,
+                )
+            }
+        };
+        let token_ids = found.config.token_ids().clone();
+        Ok(Self {
+            experiment: Experiment {
+                model: found.model,
+                tokenizer: Default::default(),
+                data: Default::default(),
+                training: Default::default(),
+            },
+            weights: found.weights,
+            tokenizer,
+            token_ids,
+            step: 0,
+        })
+    }
+}
+
+/// The special tokens of a tokenizer.
+fn token_ids(tokenizer: Option<&Tokenizer>) -> TokenIds {
+    TokenIds {
+        bos: tokenizer.and_then(Tokenizer::bos_id),
+        eos: tokenizer.and_then(Tokenizer::eos_id).into_iter().collect(),
+        pad: tokenizer.and_then(Tokenizer::pad_id),
+    }
+}

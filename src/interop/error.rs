@@ -1,0 +1,91 @@
+//! What can be wrong with a file of another format.
+
+use std::path::PathBuf;
+
+use crate::model::weights::WeightError;
+
+/// A file of another format that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum InteropError {
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that is not what its name says.
+    #[error("{}: {found}, expected {expected}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is there, and where in the file.
+        found: String,
+        /// What should be there.
+        expected: String,
+    },
+    /// A field whose value is not supported, or that does not fit another.
+    #[error("{}: `{field}` is {found}, expected {expected}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// Full path of the field.
+        field: String,
+        /// Its value.
+        found: String,
+        /// What is supported.
+        expected: String,
+    },
+    /// Tensors that the model needs and the file lacks.
+    #[error("{}: tensor `{name}` is missing", path.display())]
+    MissingTensor {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
+    /// A tensor that the model has no place for.
+    #[error("{}: tensor `{name}` has no place in the model that config.json describes", path.display())]
+    UnexpectedTensor {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
+    /// A model that no family of another format describes.
+    #[error(
+        "no other format describes this model: {reason}; there are DeepSeek-V3, Llama and Mixtral"
+    )]
+    NoFamily {
+        /// What does not fit.
+        reason: String,
+    },
+    /// Weights that cannot be read.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// A tensor of another shape than the configuration asks for.
+    #[error("{}: tensor `{name}` has shape {found:?}, expected {expected:?}", path.display())]
+    TensorShape {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that the configuration asks for.
+        expected: Vec<usize>,
+    },
+    /// A tensor of a type that is not supported here.
+    #[error("{}: tensor `{name}` is {found}, expected {expected}", path.display())]
+    TensorDtype {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its type.
+        found: String,
+        /// The types that are supported.
+        expected: String,
+    },
+}

@@ -1,0 +1,188 @@
+//! The configuration of another format that describes a model here.
+
+use safetensors::Dtype;
+
+use crate::interop::InteropError;
+use crate::interop::hugging_face::{
+    DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, Llama3Scaling, LlamaConfig, MixtralConfig,
+    RopeLayout, TokenIds, YarnScaling,
+};
+use crate::model::ModelConfig;
+use crate::model::feed_forward::moe::MoeConfig;
+use crate::model::mixer::MixerKind;
+use crate::model::mixer::gqa::GqaConfig;
+use crate::model::mixer::mla::MlaConfig;
+use crate::model::rope::{RopeConfig, RopeScaling};
+use crate::model::routing::ScoringFunc;
+
+/// What a `config.json` says beside the model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Extras {
+    /// Special tokens.
+    pub token_ids: TokenIds,
+    /// Element type of the weights.
+    pub dtype: Option<Dtype>,
+}
+
+/// The `config.json` of the family that a model belongs to, as every engine accepts it.
+///
+/// # Errors
+///
+/// [`InteropError::NoFamily`] for a model that no family describes.
+pub fn hf_config(model: &ModelConfig, extras: Extras) -> Result<HfConfig, InteropError> {
+    let all = |kind: MixerKind| model.layer_types.iter().all(|&it| it == kind);
+    match (&model.mixer.mla, &model.mixer.gqa, &model.moe) {
+        (Some(mla), _, Some(moe)) if all(MixerKind::Mla) => deepseek_v3(model, mla, moe, extras),
+        (Some(_), _, None) if all(MixerKind::Mla) => {
+            Err(no_family("latent attention goes with routed experts"))
+        }
+        (_, Some(gqa), None) if all(MixerKind::Gqa) => llama(model, gqa, extras),
+        (_, Some(gqa), Some(moe)) if all(MixerKind::Gqa) => mixtral(model, gqa, moe, extras),
+        _ => Err(no_family("its layers have mixers of several kinds")),
+    }
+}
+
+fn no_family(reason: &str) -> InteropError {
+    InteropError::NoFamily {
+        reason: reason.into(),
+    }
+}
+
+fn llama(model: &ModelConfig, gqa: &GqaConfig, extras: Extras) -> Result<HfConfig, InteropError> {
+    if gqa.sliding_window.is_some() {
+        return Err(no_family("Llama has no sliding window"));
+    }
+    Ok(HfConfig::Llama(LlamaConfig {
+        vocab_size: model.vocab_size,
+        hidden_size: model.hidden_size,
+        intermediate_size: model.intermediate_size,
+        num_hidden_layers: model.num_hidden_layers,
+        num_attention_heads: gqa.num_attention_heads,
+        num_key_value_heads: gqa.num_key_value_heads,
+        head_dim: gqa.head_dim,
+        max_position_embeddings: model.max_position_embeddings,
+        rms_norm_eps: model.rms_norm_eps,
+        rope: rope(&model.rope)?,
+        attention_bias: gqa.attention_bias,
+        mlp_bias: model.mlp_bias,
+        tie_word_embeddings: model.tie_word_embeddings,
+        initializer_range: model.initializer_range,
+        token_ids: extras.token_ids,
+        dtype: extras.dtype,
+        quantization: None,
+    }))
+}
+
+fn mixtral(
+    model: &ModelConfig,
+    gqa: &GqaConfig,
+    moe: &MoeConfig,
+    extras: Extras,
+) -> Result<HfConfig, InteropError> {
+    let router = &moe.router;
+    let is_mixtral = router.scoring_func == ScoringFunc::Softmax
+        && router.norm_topk_prob
+        && router.routed_scaling_factor == 1.0
+        && router.n_group == 1
+        && moe.n_shared_experts == 0
+        && model.first_k_dense_replace == 0
+        && model.num_nextn_predict_layers == 0
+        && !gqa.attention_bias;
+    if !is_mixtral {
+        return Err(no_family(
+            "grouped-query attention goes with Mixtral's experts: softmax routing with normalized gates, \
+             no groups, shared experts, dense layers, MTP modules or biases",
+        ));
+    }
+    Ok(HfConfig::Mixtral(MixtralConfig {
+        vocab_size: model.vocab_size,
+        hidden_size: model.hidden_size,
+        intermediate_size: moe.moe_intermediate_size,
+        num_hidden_layers: model.num_hidden_layers,
+        num_attention_heads: gqa.num_attention_heads,
+        num_key_value_heads: gqa.num_key_value_heads,
+        head_dim: gqa.head_dim,
+        num_local_experts: moe.n_routed_experts,
+        num_experts_per_tok: moe.num_experts_per_tok,
+        router_aux_loss_coef: 0.001,
+        sliding_window: gqa.sliding_window,
+        max_position_embeddings: model.max_position_embeddings,
+        rms_norm_eps: model.rms_norm_eps,
+        rope: rope(&model.rope)?,
+        tie_word_embeddings: model.tie_word_embeddings,
+        initializer_range: model.initializer_range,
+        token_ids: extras.token_ids,
+        dtype: extras.dtype,
+        quantization: None,
+    }))
+}
+
+fn deepseek_v3(
+    model: &ModelConfig,
+    mla: &MlaConfig,
+    moe: &MoeConfig,
+    extras: Extras,
+) -> Result<HfConfig, InteropError> {
+    if moe.router.scoring_func != ScoringFunc::Sigmoid {
+        return Err(no_family("latent attention goes with sigmoid routing"));
+    }
+    Ok(HfConfig::DeepseekV3(DeepseekV3Config {
+        vocab_size: model.vocab_size,
+        hidden_size: model.hidden_size,
+        intermediate_size: model.intermediate_size,
+        moe_intermediate_size: moe.moe_intermediate_size,
+        num_hidden_layers: model.num_hidden_layers,
+        num_attention_heads: mla.num_attention_heads,
+        n_shared_experts: moe.n_shared_experts,
+        n_routed_experts: moe.n_routed_experts,
+        num_experts_per_tok: moe.num_experts_per_tok,
+        n_group: moe.router.n_group,
+        topk_group: moe.router.topk_group,
+        norm_topk_prob: moe.router.norm_topk_prob,
+        routed_scaling_factor: moe.router.routed_scaling_factor,
+        first_k_dense_replace: model.first_k_dense_replace,
+        num_nextn_predict_layers: model.num_nextn_predict_layers,
+        kv_lora_rank: mla.kv_lora_rank,
+        q_lora_rank: mla.q_lora_rank,
+        qk_rope_head_dim: mla.qk_rope_head_dim,
+        qk_nope_head_dim: mla.qk_nope_head_dim,
+        v_head_dim: mla.v_head_dim,
+        max_position_embeddings: model.max_position_embeddings,
+        rms_norm_eps: model.rms_norm_eps,
+        rope: rope(&model.rope)?,
+        rope_layout: RopeLayout::Interleaved,
+        attention_bias: false,
+        tie_word_embeddings: model.tie_word_embeddings,
+        initializer_range: model.initializer_range,
+        token_ids: extras.token_ids,
+        dtype: extras.dtype,
+        quantization: None,
+    }))
+}
+
+fn rope(rope: &RopeConfig) -> Result<HfRope, InteropError> {
+    let scaling = match &rope.rope_scaling {
+        None => None,
+        Some(RopeScaling::Yarn(yarn)) => Some(HfRopeScaling::Yarn(YarnScaling {
+            factor: yarn.factor,
+            original_max_position_embeddings: yarn.original_max_position_embeddings,
+            beta_fast: yarn.beta_fast,
+            beta_slow: yarn.beta_slow,
+            mscale: yarn.mscale,
+            mscale_all_dim: yarn.mscale_all_dim,
+        })),
+        Some(RopeScaling::Llama3(llama)) => Some(HfRopeScaling::Llama3(Llama3Scaling {
+            factor: llama.factor,
+            low_freq_factor: llama.low_freq_factor,
+            high_freq_factor: llama.high_freq_factor,
+            original_max_position_embeddings: llama.original_max_position_embeddings,
+        })),
+        Some(RopeScaling::Linear(_)) => {
+            return Err(no_family("linear rope scaling is not written"));
+        }
+    };
+    Ok(HfRope {
+        rope_theta: rope.rope_theta,
+        scaling,
+    })
+}

@@ -1,0 +1,67 @@
+//! Reads metadata keys one by one.
+
+use super::reader::GgufFile;
+use super::value::GgufValue;
+use crate::interop::InteropError;
+
+/// Metadata below one prefix, with errors that name file and key.
+pub(super) struct Keys<'a> {
+    pub(super) file: &'a GgufFile,
+    pub(super) prefix: &'a str,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn get<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&'a GgufValue) -> Option<T>,
+        expected: &str,
+    ) -> Result<Option<T>, InteropError> {
+        match self.file.value(&format!("{}.{key}", self.prefix)) {
+            None => Ok(None),
+            Some(value) => read(value)
+                .map(Some)
+                .ok_or_else(|| self.error(key, value.to_string(), expected)),
+        }
+    }
+
+    pub(super) fn optional_count(&self, key: &str) -> Result<Option<u32>, InteropError> {
+        self.get(
+            key,
+            |value| value.as_u64()?.try_into().ok(),
+            "a whole number below 2^32",
+        )
+    }
+
+    pub(super) fn count(&self, key: &str) -> Result<u32, InteropError> {
+        self.optional_count(key)?
+            .ok_or_else(|| self.missing(key, "a whole number"))
+    }
+
+    pub(super) fn optional_number(&self, key: &str) -> Result<Option<f64>, InteropError> {
+        self.get(key, GgufValue::as_f64, "a floating-point number")
+    }
+
+    pub(super) fn number(&self, key: &str) -> Result<f64, InteropError> {
+        self.optional_number(key)?
+            .ok_or_else(|| self.missing(key, "a number"))
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<&'a str, InteropError> {
+        self.get(key, GgufValue::as_str, "a text")?
+            .ok_or_else(|| self.missing(key, "a text"))
+    }
+
+    pub(super) fn missing(&self, key: &str, expected: &str) -> InteropError {
+        self.error(key, "missing".to_owned(), expected)
+    }
+
+    pub(super) fn error(&self, key: &str, found: String, expected: &str) -> InteropError {
+        InteropError::Field {
+            path: self.file.path().to_owned(),
+            field: format!("{}.{key}", self.prefix),
+            found,
+            expected: expected.to_owned(),
+        }
+    }
+}

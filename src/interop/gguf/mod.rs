@@ -1,0 +1,55 @@
+//! GGUF, the file format of llama.cpp: one file with metadata, tokenizer and tensors.
+//!
+//! [`write()`] makes one from a Hugging Face checkpoint of the families deepseek_v3 (architecture
+//! `deepseek2`), llama and mixtral (`llama`), with the keys, names, types and bytes of llama.cpp's
+//! own converter. [`GgufCheckpoint`] reads one back under Hugging Face's names. [`GgufFile`] and
+//! [`GgufWriter`] are the container alone. Nothing here knows a backend or computes with a model.
+//!
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, version 3, little-endian.
+
+mod checkpoint;
+mod config;
+mod convert;
+mod cursor;
+mod entry;
+mod gather;
+mod keys;
+mod llama3;
+mod metadata;
+mod pre_tokenizer;
+mod quantize;
+mod reader;
+mod restore;
+mod rope;
+mod size_label;
+mod special_tokens;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod tokenizer;
+mod tokenizer_json;
+mod value;
+mod writer;
+
+pub use checkpoint::GgufCheckpoint;
+pub use convert::{GgufOptions, GgufProgress, HfModel, write};
+pub use quantize::GgmlType;
+pub use reader::GgufFile;
+pub use tokenizer::TokenizerFiles;
+pub use value::{GgufArray, GgufValue};
+pub use writer::{GgufTensor, GgufWriter};
+
+/// The first bytes of a file.
+const MAGIC: [u8; 4] = *b"GGUF";
+
+/// The version of the format.
+const VERSION: u32 = 3;
+
+/// Where a tensor may start, unless `general.alignment` says otherwise.
+const ALIGNMENT: u64 = 32;
+
+/// Dimensions that ggml's tensors have at most.
+const MAX_DIMENSIONS: usize = 4;
+
+/// Bytes that ggml has for a tensor's name, the last of which is zero.
+const MAX_NAME_BYTES: usize = 64;

@@ -1,0 +1,118 @@
+//! Names that llama.cpp gives to the pre-tokenizers of `tokenizer.json`.
+//!
+//! llama.cpp has the splits in its code and takes the name from `tokenizer.ggml.pre`. Expressions
+//! are those of the published tokenizers, compared as text; a tokenizer with one of them gets its name.
+
+use serde_json::{Value, json};
+
+const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const DEEPSEEK_V3: [&str; 3] = [
+    r"\p{N}{1,3}",
+    r"[一-龥぀-ゟ゠-ヿ]+",
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
+];
+
+/// Names with the expressions that they stand for, one after the other.
+const SPLITS: [(&str, &[&str]); 4] = [
+    ("gpt-2", &[GPT_2]),
+    ("llama-bpe", &[LLAMA_3]),
+    ("qwen2", &[QWEN_2]),
+    ("deepseek-v3", &DEEPSEEK_V3),
+];
+
+/// The names, for messages.
+pub(super) const SUPPORTED: &str =
+    "the byte-level splits of gpt-2, llama-bpe, qwen2 or deepseek-v3 without prefix space";
+
+/// The name of a `pre_tokenizer`; none if it is another one.
+pub(super) fn name(pre_tokenizer: &Value) -> Option<&'static str> {
+    let single = [pre_tokenizer.clone()];
+    let stages = match pre_tokenizer["type"].as_str()? {
+        "Sequence" => pre_tokenizer["pretokenizers"].as_array()?.as_slice(),
+        _ => &single,
+    };
+    let (bytes, splits) = stages.split_last()?;
+    if bytes["type"] != "ByteLevel" || bytes["add_prefix_space"] != false {
+        return None;
+    }
+    let mut found: Vec<String> = splits.iter().map(expression).collect::<Option<_>>()?;
+    if bytes.get("use_regex").is_none_or(|value| value == true) {
+        found.push(GPT_2.to_owned());
+    }
+    SPLITS
+        .into_iter()
+        .find(|(_, expected)| found == *expected)
+        .map(|(name, _)| name)
+}
+
+/// The expression of a split whose matches and rests are all pieces.
+fn expression(split: &Value) -> Option<String> {
+    let plain =
+        split["type"] == "Split" && split["behavior"] == "Isolated" && split["invert"] != true;
+    let expression = split["pattern"]["Regex"].as_str().filter(|_| plain)?;
+    // Some files escape line ends in the expression, some have the characters themselves.
+    Some(expression.replace('\r', r"\r").replace('\n', r"\n"))
+}
+
+/// A `pre_tokenizer` of this name.
+pub(super) fn from_name(name: &str) -> Option<Value> {
+    let (_, expressions) = SPLITS.into_iter().find(|&(known, _)| known == name)?;
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    if name == "gpt-2" {
+        return Some(bytes(true));
+    }
+    let split = |expression: &&str| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+    let mut stages: Vec<Value> = expressions.iter().map(split).collect();
+    stages.push(bytes(false));
+    Some(json!({"type": "Sequence", "pretokenizers": stages}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_again() {
+        for (known, _) in SPLITS {
+            assert_eq!(name(&from_name(known).unwrap()), Some(known));
+        }
+        let explicit = json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": GPT_2}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]});
+        assert_eq!(name(&explicit), Some("gpt-2"));
+    }
+
+    #[test]
+    fn line_ends_may_be_characters() {
+        let mut qwen = from_name("qwen2").unwrap();
+        let escaped = qwen["pretokenizers"][0]["pattern"]["Regex"]
+            .as_str()
+            .unwrap();
+        let characters = escaped.replace(r"\r", "\r").replace(r"\n", "\n");
+        qwen["pretokenizers"][0]["pattern"]["Regex"] = characters.into();
+        assert_eq!(name(&qwen), Some("qwen2"));
+    }
+
+    #[test]
+    fn others_have_no_name() {
+        let gpt_2 = from_name("gpt-2").unwrap();
+        let mut prefixed = gpt_2.clone();
+        prefixed["add_prefix_space"] = true.into();
+        let mut unsplit = gpt_2;
+        unsplit["use_regex"] = false.into();
+        let mut removed = from_name("llama-bpe").unwrap();
+        removed["pretokenizers"][0]["behavior"] = "Removed".into();
+        for other in [
+            prefixed,
+            unsplit,
+            removed,
+            json!({"type": "Metaspace"}),
+            json!(null),
+        ] {
+            assert_eq!(name(&other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Reads GGUF version 3 from a memory-mapped file, whatever its bytes say.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use super::cursor::{Cursor, Fault};
+use super::quantize::GgmlType;
+use super::value::GgufValue;
+use super::writer::GgufTensor;
+use super::{ALIGNMENT, MAGIC, MAX_DIMENSIONS, VERSION};
+use crate::interop::InteropError;
+
+/// An open GGUF file: its metadata, and its tensors as they stand there.
+#[derive(Debug)]
+pub struct GgufFile {
+    path: PathBuf,
+    bytes: Mmap,
+    header: Header,
+}
+
+/// All that stands before the data. Every tensor's bytes are known to be in the file.
+#[derive(Debug)]
+struct Header {
+    metadata: Vec<(String, GgufValue)>,
+    tensors: Vec<GgufTensor>,
+    /// First byte in the file of each tensor.
+    starts: Vec<usize>,
+    keys: HashMap<String, usize>,
+    names: HashMap<String, usize>,
+}
+
+impl GgufFile {
+    /// Maps a file and reads all but its tensors' data.
+    ///
+    /// # Errors
+    ///
+    /// [`InteropError::Io`] if the file cannot be opened; [`InteropError::Malformed`] if it is not
+    /// GGUF version 3, or is cut short; [`InteropError::TensorDtype`] for a tensor of a type other than [`GgmlType`].
+    pub fn open(path: &Path) -> Result<Self, InteropError> {
+        let io = |source| InteropError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: the map is only read, as bytes that may say anything. That no other program cuts
+        // the file short meanwhile cannot be had from the system; it is the condition of every map.
+        #[allow(
+            unsafe_code,
+            reason = "a checkpoint can be larger than memory, and mapping is unsafe by its signature"
+        )]
+        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let header = parse(path, &bytes)?;
+        Ok(Self {
+            path: path.to_owned(),
+            bytes,
+            header,
+        })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All metadata, in the order of the file.
+    pub fn metadata(&self) -> &[(String, GgufValue)] {
+        &self.header.metadata
+    }
+
+    /// The value of a metadata key.
+    pub fn value(&self, key: &str) -> Option<&GgufValue> {
+        self.header
+            .keys
+            .get(key)
+            .map(|&index| &self.header.metadata[index].1)
+    }
+
+    /// All tensors, in the order of the file.
+    pub fn tensors(&self) -> &[GgufTensor] {
+        &self.header.tensors
+    }
+
+    /// A tensor and its bytes, by its name in the file.
+    pub fn tensor(&self, name: &str) -> Option<(&GgufTensor, &[u8])> {
+        let &index = self.header.names.get(name)?;
+        let tensor = &self.header.tensors[index];
+        let start = self.header.starts[index];
+        let size = tensor.ggml_type.tensor_bytes(&tensor.shape)?;
+        Some((tensor, self.bytes.get(start..start.checked_add(size)?)?))
+    }
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Header, InteropError> {
+    let malformed = |Fault { found, expected }| InteropError::Malformed {
+        path: path.to_owned(),
+        found,
+        expected,
+    };
+    let mut cursor = Cursor::new(bytes);
+    let (tensor_count, key_count) = parse_counts(&mut cursor).map_err(malformed)?;
+
+    let mut header = Header {
+        metadata: Vec::new(),
+        tensors: Vec::new(),
+        starts: Vec::new(),
+        keys: HashMap::new(),
+        names: HashMap::new(),
+    };
+    // The counts may lie: nothing is reserved for them, and each item ends the loop when its bytes are not there.
+    for index in 0..key_count {
+        let (key, value) = parse_key(&mut cursor).map_err(malformed)?;
+        if header.keys.insert(key.clone(), index as usize).is_some() {
+            return Err(malformed(Fault::new(
+                format!("metadata key `{key}` twice"),
+                "each key once",
+            )));
+        }
+        header.metadata.push((key, value));
+    }
+    let alignment = match header
+        .keys
+        .get("general.alignment")
+        .map(|&index| &header.metadata[index].1)
+    {
+        None => ALIGNMENT,
+        Some(&GgufValue::U32(alignment)) if alignment.is_power_of_two() => alignment.into(),
+        Some(other) => {
+            return Err(malformed(Fault::new(
+                format!("`general.alignment` {other}"),
+                "a u32 power of two",
+            )));
+        }
+    };
+
+    let mut offsets = Vec::new();
+    for index in 0..tensor_count {
+        let (name, shape, type_id, offset) = parse_info(&mut cursor).map_err(malformed)?;
+        let Some(ggml_type) = GgmlType::from_id(type_id) else {
+            return Err(InteropError::TensorDtype {
+                path: path.to_owned(),
+                name,
+                found: format!("of ggml type {type_id}"),
+                expected: "F32 (0), F16 (1), Q8_0 (8) or BF16 (30)".to_owned(),
+            });
+        };
+        if header.names.insert(name.clone(), index as usize).is_some() {
+            return Err(malformed(Fault::new(
+                format!("tensor `{name}` twice"),
+                "each tensor once",
+            )));
+        }
+        header.tensors.push(GgufTensor {
+            name,
+            ggml_type,
+            shape,
+        });
+        offsets.push(offset);
+    }
+
+    let data = (cursor.position() as u64).next_multiple_of(alignment);
+    for (tensor, offset) in header.tensors.iter().zip(offsets) {
+        header
+            .starts
+            .push(checked_start(tensor, data, offset, alignment, bytes.len()).map_err(malformed)?);
+    }
+    Ok(header)
+}
+
+/// Magic and version are right; the counts of tensors and of metadata keys.
+fn parse_counts(cursor: &mut Cursor<'_>) -> Result<(u64, u64), Fault> {
+    let magic: [u8; 4] = cursor.array()?;
+    if magic != MAGIC {
+        return Err(Fault::new(
+            format!("`{}` at byte 0", magic.escape_ascii()),
+            "`GGUF`",
+        ));
+    }
+    match cursor.u32()? {
+        VERSION => Ok((cursor.u64()?, cursor.u64()?)),
+        other if other.swap_bytes() <= VERSION => {
+            Err(Fault::new("big-endian GGUF", "little-endian"))
+        }
+        other => Err(Fault::new(
+            format!("GGUF version {other}"),
+            format!("version {VERSION}"),
+        )),
+    }
+}
+
+fn parse_key(cursor: &mut Cursor<'_>) -> Result<(String, GgufValue), Fault> {
+    let key = cursor.text()?;
+    match GgufValue::decode(cursor) {
+        Ok(value) => Ok((key, value)),
+        Err(Fault { found, expected }) => Err(Fault {
+            found: format!("metadata key `{key}`: {found}"),
+            expected,
+        }),
+    }
+}
+
+/// Name, shape (outermost first), type number and offset of a tensor.
+fn parse_info(cursor: &mut Cursor<'_>) -> Result<(String, Vec<usize>, u32, u64), Fault> {
+    let name = cursor.text()?;
+    let dimensions = cursor.u32()? as usize;
+    if dimensions == 0 || dimensions > MAX_DIMENSIONS {
+        return Err(Fault::new(
+            format!("tensor `{name}` of {dimensions} dimensions"),
+            format!("1 to {MAX_DIMENSIONS}"),
+        ));
+    }
+    let mut shape = Vec::with_capacity(dimensions);
+    for _ in 0..dimensions {
+        let size = cursor.u64()?;
+        let size = usize::try_from(size)
+            .map_err(|_| Fault::new(format!("tensor `{name}` of size {size}"), "a smaller size"))?;
+        shape.push(size);
+    }
+    shape.reverse();
+    Ok((name, shape, cursor.u32()?, cursor.u64()?))
+}
+
+fn checked_start(
+    tensor: &GgufTensor,
+    data: u64,
+    offset: u64,
+    alignment: u64,
+    file: usize,
+) -> Result<usize, Fault> {
+    let GgufTensor {
+        name,
+        ggml_type,
+        shape,
+    } = tensor;
+    let Some(size) = ggml_type.tensor_bytes(shape) else {
+        return Err(Fault::new(
+            format!("tensor `{name}`: {ggml_type} of shape {shape:?}"),
+            "whole blocks",
+        ));
+    };
+    if !offset.is_multiple_of(alignment) {
+        return Err(Fault::new(
+            format!("tensor `{name}` at offset {offset}"),
+            format!("a multiple of {alignment}"),
+        ));
+    }
+    let start = data.checked_add(offset);
+    match start.and_then(|start| start.checked_add(size as u64)) {
+        // Not beyond the end of the file, so it fits `usize`.
+        Some(end) if end <= file as u64 => Ok((end - size as u64) as usize),
+        _ => Err(Fault::new(
+            format!("tensor `{name}` of {size} bytes at offset {offset} in a file of {file} bytes"),
+            "a file that holds it",
+        )),
+    }
+}

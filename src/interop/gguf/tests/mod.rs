@@ -1,0 +1,130 @@
+//! Whole files: against llama.cpp's converter, there and back, and with bytes that lie.
+
+mod container;
+mod golden;
+mod hostile;
+mod refusals;
+mod round_trip;
+mod tokenizer;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{GgmlType, GgufOptions, HfModel, TokenizerFiles, write};
+use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
+
+/// The folder with a folder for each fixture.
+const FIXTURES: &str = "tests/fixtures";
+
+/// A checkpoint in memory.
+#[derive(Default)]
+struct Checkpoint {
+    folder: PathBuf,
+    config: Value,
+    tokenizer: Option<TokenizerFiles>,
+    names: Vec<String>,
+    tensors: HashMap<String, (TensorInfo, Vec<u8>)>,
+}
+
+impl Checkpoint {
+    fn read(fixture: &str) -> Self {
+        let folder = Path::new(FIXTURES).join(fixture);
+        let config =
+            serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
+        let tokenizer = TokenizerFiles::read(&folder).unwrap();
+        let bytes = fs::read(folder.join("model.safetensors")).unwrap();
+        let mut checkpoint = Self {
+            folder,
+            config,
+            tokenizer,
+            ..Self::default()
+        };
+        let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+        tensors.sort_by_key(|(_, view)| view.data().as_ptr());
+        for (name, view) in tensors {
+            checkpoint.put(&name, view.dtype(), view.shape(), view.data().to_vec());
+        }
+        checkpoint
+    }
+
+    fn put(&mut self, name: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) {
+        let info = TensorInfo {
+            dtype,
+            shape: shape.to_vec(),
+        };
+        if self
+            .tensors
+            .insert(name.to_owned(), (info, bytes))
+            .is_none()
+        {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.names.retain(|other| other != name);
+        self.tensors.remove(name);
+    }
+
+    /// The same checkpoint with all tensors as another type.
+    fn cast(&mut self, kind: GgmlType, dtype: Dtype) {
+        for (info, bytes) in self.tensors.values_mut() {
+            let mut values = Vec::new();
+            GgmlType::F32.decode(bytes, &mut values);
+            bytes.clear();
+            kind.encode(&values, bytes);
+            info.dtype = dtype;
+        }
+    }
+
+    fn write(&self, dtype: GgmlType, target: &Path) -> Result<(), InteropError> {
+        let model = HfModel {
+            path: &self.folder,
+            config: &self.config,
+            tokenizer: self.tokenizer.as_ref(),
+            tensors: self,
+        };
+        write(
+            model,
+            GgufOptions {
+                dtype,
+                name: "fixture",
+                progress: &mut |_| {},
+            },
+            target,
+        )
+    }
+
+    /// Writes a file into a folder that is removed when dropped.
+    fn written(&self, dtype: GgmlType) -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("model.gguf");
+        self.write(dtype, &target).unwrap();
+        (folder, target)
+    }
+}
+
+impl TensorSource for Checkpoint {
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.tensors.get(name).map(|(info, _)| info.clone())
+    }
+
+    fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
+        let (TensorInfo { dtype, shape }, bytes) = &self.tensors[name];
+        Ok(RawTensor {
+            dtype: *dtype,
+            shape: shape.clone(),
+            bytes: Cow::Borrowed(bytes),
+        })
+    }
+}

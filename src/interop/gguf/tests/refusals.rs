@@ -1,0 +1,184 @@
+//! Checkpoints that have no GGUF are refused in one line before a file is there.
+
+use std::fs;
+
+use safetensors::Dtype;
+use serde_json::{Value, json};
+
+use super::Checkpoint;
+use crate::interop::gguf::GgmlType;
+
+/// The one line of the error with which writing ends, which leaves no file.
+fn refusal(checkpoint: &Checkpoint) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let error = checkpoint
+        .write(GgmlType::F32, &folder.path().join("model.gguf"))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+#[test]
+fn configurations_that_llama_cpp_does_not_have() {
+    let cases: [(&str, &str, Value, &str); 15] = [
+        (
+            "deepseek_v3_plain",
+            "model_type",
+            json!("gpt2"),
+            "`model_type` is gpt2, expected deepseek_v3, llama or mixtral",
+        ),
+        (
+            "deepseek_v3_plain",
+            "hidden_size",
+            json!(0),
+            "`hidden_size` is 0, expected 1 to 16777216",
+        ),
+        (
+            "deepseek_v3_plain",
+            "kv_lora_rank",
+            Value::Null,
+            "`kv_lora_rank` is missing, expected 1 to 16777216",
+        ),
+        (
+            "deepseek_v3_plain",
+            "topk_group",
+            json!(4),
+            "`topk_group` is 4, expected 1 to 3, or n_group 1 for no groups",
+        ),
+        (
+            "deepseek_v3_plain",
+            "n_group",
+            json!(3),
+            "`n_group` is 3, expected a smaller divisor of the 16 experts",
+        ),
+        (
+            "deepseek_v3_plain",
+            "n_shared_experts",
+            json!(0),
+            "`n_shared_experts` is 0, expected 1",
+        ),
+        (
+            "deepseek_v3_plain",
+            "scoring_func",
+            json!("tanh"),
+            "`scoring_func` is tanh, expected sigmoid or softmax",
+        ),
+        (
+            "deepseek_v3_plain",
+            "rope_interleave",
+            json!(false),
+            "`rope_interleave` is false, expected true",
+        ),
+        (
+            "deepseek_v3_plain",
+            "rms_norm_eps",
+            json!("1e-6"),
+            "`rms_norm_eps` is \"1e-6\", expected a number",
+        ),
+        (
+            "deepseek_v3_noqlora",
+            "tie_word_embeddings",
+            json!(false),
+            "`q_lora_rank` is null, expected a rank",
+        ),
+        (
+            "deepseek_v3_stress",
+            "tie_word_embeddings",
+            json!(false),
+            "`mscale` is 0.707, expected `mscale_all_dim`",
+        ),
+        (
+            "mixtral",
+            "sliding_window",
+            json!(64),
+            "`sliding_window` is set, expected null",
+        ),
+        (
+            "mixtral",
+            "num_key_value_heads",
+            Value::Null,
+            "`num_key_value_heads` is missing",
+        ),
+        (
+            "llama_tied",
+            "head_dim",
+            json!(7),
+            "`head_dim` is 7, expected an even number",
+        ),
+        (
+            "llama_tied",
+            "rope_parameters",
+            json!({"rope_type": "dynamic"}),
+            "`rope_scaling.type` is dynamic",
+        ),
+    ];
+    for (fixture, field, value, expected) in cases {
+        let mut checkpoint = Checkpoint::read(fixture);
+        checkpoint.config[field] = value;
+        let error = refusal(&checkpoint);
+        assert!(
+            error.contains("config.json: ") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_scoring_function_is_sigmoid() {
+    use crate::interop::gguf::{GgufFile, GgufValue};
+    let mut checkpoint = Checkpoint::read("deepseek_v3_plain");
+    checkpoint.config["scoring_func"] = Value::Null;
+    let (_folder, path) = checkpoint.written(GgmlType::F32);
+    assert_eq!(
+        GgufFile::open(&path)
+            .unwrap()
+            .value("deepseek2.expert_gating_func"),
+        Some(&GgufValue::U32(2))
+    );
+}
+
+#[test]
+fn tensors_that_do_not_fit_the_configuration() {
+    let mut missing = Checkpoint::read("deepseek_v3_plain");
+    missing.remove("model.layers.1.mlp.experts.7.up_proj.weight");
+    let mut odd = Checkpoint::read("deepseek_v3_plain");
+    odd.put("model.norm.weight", Dtype::F32, &[47], vec![0; 4 * 47]);
+    let mut fp8 = Checkpoint::read("deepseek_v3_plain");
+    fp8.put("model.norm.weight", Dtype::F8_E4M3, &[48], vec![0; 48]);
+    let mut short = Checkpoint::read("deepseek_v3_plain");
+    short.put("model.norm.weight", Dtype::F32, &[48], vec![0; 4 * 47]);
+    let mut extra = Checkpoint::read("deepseek_v3_plain");
+    extra.put(
+        "model.layers.0.self_attn.o_proj.bias",
+        Dtype::F32,
+        &[48],
+        vec![0; 4 * 48],
+    );
+    for (checkpoint, expected) in [
+        (
+            missing,
+            "tensor `model.layers.1.mlp.experts.7.up_proj.weight` is missing",
+        ),
+        (
+            odd,
+            "tensor `model.norm.weight` has shape [47], expected [48]",
+        ),
+        (
+            fp8,
+            "tensor `model.norm.weight` is F8_E4M3, expected F32, F16 or BF16",
+        ),
+        (
+            short,
+            "tensor `model.norm.weight` of 188 bytes, expected 48 F32 values",
+        ),
+        (
+            extra,
+            "`model.layers.0.self_attn.o_proj.bias` is a tensor without a place, expected only tensors",
+        ),
+    ] {
+        let error = refusal(&checkpoint);
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Typed metadata values of a GGUF file, and their bytes.
+//!
+//! A value is its type number (`u32`) and its bytes, all little-endian; a string is its length
+//! (`u64`) and UTF-8; an array is its element type, its length (`u64`) and its elements.
+//! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+use std::fmt;
+
+use super::cursor::{Cursor, Fault};
+
+const BOOL: u32 = 7;
+const STRING: u32 = 8;
+const ARRAY: u32 = 9;
+
+/// Defines the values, given for each number its variant, its type number and its Rust type.
+macro_rules! define {
+    ($($variant:ident $id:literal $type:ident),*) => {
+        /// A metadata value.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum GgufValue {
+            $(
+                #[doc = concat!("A number of type `", stringify!($type), "`.")]
+                $variant($type),
+            )*
+            /// True or false.
+            Bool(bool),
+            /// UTF-8 text.
+            String(String),
+            /// Values of one type.
+            Array(GgufArray),
+        }
+
+        /// Metadata values of one type. Arrays of arrays, which llama.cpp refuses too, have no variant.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum GgufArray {
+            $(
+                #[doc = concat!("Numbers of type `", stringify!($type), "`.")]
+                $variant(Vec<$type>),
+            )*
+            /// True or false each.
+            Bool(Vec<bool>),
+            /// UTF-8 texts.
+            String(Vec<String>),
+        }
+
+        impl GgufValue {
+            /// Appends type number and bytes to `out`.
+            pub(super) fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant(value) => {
+                        out.extend(u32::to_le_bytes($id));
+                        out.extend(value.to_le_bytes());
+                    })*
+                    Self::Bool(value) => {
+                        out.extend(BOOL.to_le_bytes());
+                        out.push(u8::from(*value));
+                    }
+                    Self::String(text) => {
+                        out.extend(STRING.to_le_bytes());
+                        encode_text(text, out);
+                    }
+                    Self::Array(array) => {
+                        out.extend(ARRAY.to_le_bytes());
+                        array.encode(out);
+                    }
+                }
+            }
+
+            /// Reads type number and bytes.
+            pub(super) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Fault> {
+                let at = cursor.position();
+                Ok(match cursor.u32()? {
+                    $($id => Self::$variant($type::from_le_bytes(cursor.array()?)),)*
+                    BOOL => Self::Bool(cursor.bool()?),
+                    STRING => Self::String(cursor.text()?),
+                    ARRAY => Self::Array(GgufArray::decode(cursor)?),
+                    other => return Err(Fault::new(
+                        format!("value type {other} at byte {at}"),
+                        "a type from 0 to 12",
+                    )),
+                })
+            }
+        }
+
+        impl GgufArray {
+            fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant(values) => {
+                        out.extend(u32::to_le_bytes($id));
+                        out.extend((values.len() as u64).to_le_bytes());
+                        out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                    })*
+                    Self::Bool(values) => {
+                        out.extend(BOOL.to_le_bytes());
+                        out.extend((values.len() as u64).to_le_bytes());
+                        out.extend(values.iter().map(|&value| u8::from(value)));
+                    }
+                    Self::String(texts) => {
+                        out.extend(STRING.to_le_bytes());
+                        out.extend((texts.len() as u64).to_le_bytes());
+                        texts.iter().for_each(|text| encode_text(text, out));
+                    }
+                }
+            }
+
+            fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Fault> {
+                let at = cursor.position();
+                let kind = cursor.u32()?;
+                let count = cursor.u64()?;
+                Ok(match kind {
+                    $($id => Self::$variant(cursor.many(count, |bytes| $type::from_le_bytes(*bytes))?),)*
+                    BOOL => {
+                        cursor.expect(count, 1)?;
+                        Self::Bool((0..count).map(|_| cursor.bool()).collect::<Result<_, _>>()?)
+                    }
+                    STRING => {
+                        // Each text has at least its eight bytes of length, so a count that lies stops here.
+                        cursor.expect(count, 8)?;
+                        Self::String((0..count).map(|_| cursor.text()).collect::<Result<_, _>>()?)
+                    }
+                    other => return Err(Fault::new(
+                        format!("array element type {other} at byte {at}"),
+                        "a type from 0 to 12, but no array",
+                    )),
+                })
+            }
+        }
+    };
+}
+
+define! {
+    U8 0 u8, I8 1 i8, U16 2 u16, I16 3 i16, U32 4 u32, I32 5 i32, F32 6 f32, U64 10 u64, I64 11 i64, F64 12 f64
+}
+
+impl GgufValue {
+    /// The value if it is a whole number that is not negative, of whatever width.
+    pub fn as_u64(&self) -> Option<u64> {
+        match *self {
+            Self::U8(value) => Some(value.into()),
+            Self::U16(value) => Some(value.into()),
+            Self::U32(value) => Some(value.into()),
+            Self::U64(value) => Some(value),
+            Self::I8(value) => value.try_into().ok(),
+            Self::I16(value) => value.try_into().ok(),
+            Self::I32(value) => value.try_into().ok(),
+            Self::I64(value) => value.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The value if it is a floating-point number.
+    ///
+    /// An `f32` gives the shortest decimal that names it: 1e-6, not 9.999999974752427e-7. Hugging
+    /// Face writes such decimals, so a configuration comes back as it was.
+    pub fn as_f64(&self) -> Option<f64> {
+        match *self {
+            Self::F32(value) => value.to_string().parse().ok(),
+            Self::F64(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value if it is text.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value if it is true or false.
+    pub fn as_bool(&self) -> Option<bool> {
+        match *self {
+            Self::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl From<&str> for GgufValue {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+/// For messages: numbers and short texts as they are, of the rest the kind.
+impl fmt::Display for GgufValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::String(text) if text.len() <= 40 => write!(f, "{text:?}"),
+            Self::String(text) => write!(f, "a text of {} bytes", text.len()),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Array(_) => write!(f, "an array"),
+            Self::F32(value) => write!(f, "{value}"),
+            Self::F64(value) => write!(f, "{value}"),
+            number => match number.as_u64() {
+                Some(value) => write!(f, "{value}"),
+                None => write!(f, "a negative number"),
+            },
+        }
+    }
+}
+
+/// Appends length and bytes of a text to `out`.
+pub(super) fn encode_text(text: &str, out: &mut Vec<u8>) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}

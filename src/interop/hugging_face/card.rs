@@ -1,0 +1,279 @@
+//! The model card, `README.md` with front matter (<https://huggingface.co/docs/hub/model-cards>).
+
+use std::fmt::{self, Write};
+
+use super::HfConfig;
+use super::engine_commands::engine_commands;
+
+/// What a model card says.
+#[derive(Debug, Clone)]
+pub struct ModelCard<'a> {
+    /// Name of the model, and of its repository on the hub (`owner/name`) or its folder.
+    pub name: String,
+    /// What the model is, in a sentence or two.
+    pub description: String,
+    /// Licence of the weights by its identifier, such as `apache-2.0`.
+    pub license: String,
+    /// Languages by their codes, such as `en`.
+    pub languages: Vec<String>,
+    /// The exported configuration.
+    pub config: &'a HfConfig,
+    /// Numbers of parameters.
+    pub parameters: ParameterCounts,
+    /// How the model was trained, as far as it is known.
+    pub training: TrainingFacts,
+    /// Name of a GGUF file that is shipped beside the folder.
+    pub gguf: Option<String>,
+}
+
+/// Numbers of parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParameterCounts {
+    /// All of them, MTP modules not counted.
+    pub total: u64,
+    /// Those that compute one token.
+    pub active: u64,
+}
+
+/// Facts of a training run; what is none is not told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainingFacts {
+    /// Number of tokens seen.
+    pub tokens: Option<u64>,
+    /// Number of optimizer steps.
+    pub steps: Option<u64>,
+    /// Names of the data sets.
+    pub datasets: Vec<String>,
+    /// Loss on held-out text, in nats per token.
+    pub validation_loss: Option<f64>,
+    /// Energy drawn by the machine, in joules.
+    pub energy_j: Option<f64>,
+    /// The hardware.
+    pub hardware: Option<String>,
+}
+
+impl ModelCard<'_> {
+    /// The text of `README.md`.
+    pub fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        // writing into a string does not fail
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        self.front_matter(text)?;
+        writeln!(text, "\n# {}\n\n{}\n", self.name, self.description)?;
+        self.facts(text)?;
+        engine_commands(text, &self.name, self.config, self.gguf.as_deref())?;
+        let limits = self.config.engine_limits();
+        if !limits.is_empty() {
+            writeln!(text, "\n## Limits\n")?;
+        }
+        limits
+            .iter()
+            .try_for_each(|limit| writeln!(text, "- {limit}"))
+    }
+
+    fn front_matter(&self, text: &mut String) -> fmt::Result {
+        let tags: &[&str] = match self.config {
+            HfConfig::DeepseekV3(_) => &["moe", "mla", "deepseek_v3"],
+            HfConfig::Mixtral(_) => &["moe", "mixtral"],
+            HfConfig::Llama(_) => &["llama"],
+        };
+        writeln!(text, "---\nlicense: {}", yaml(&self.license))?;
+        writeln!(
+            text,
+            "library_name: transformers\npipeline_tag: text-generation"
+        )?;
+        let lists = [
+            (
+                "language",
+                self.languages.iter().map(|item| yaml(item)).collect(),
+            ),
+            (
+                "datasets",
+                self.training
+                    .datasets
+                    .iter()
+                    .map(|item| yaml(item))
+                    .collect(),
+            ),
+            (
+                "tags",
+                tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>(),
+            ),
+        ];
+        for (key, items) in lists.iter().filter(|(_, items)| !items.is_empty()) {
+            writeln!(text, "{key}:")?;
+            items
+                .iter()
+                .try_for_each(|item| writeln!(text, "- {item}"))?;
+        }
+        writeln!(text, "---")
+    }
+
+    fn facts(&self, text: &mut String) -> fmt::Result {
+        let ParameterCounts { total, active } = self.parameters;
+        let mut rows = vec![
+            ("Parameters", grouped(total)),
+            ("Active per token", grouped(active)),
+        ];
+        let mut sizes = |layers: usize, vocabulary: usize, context: usize| {
+            rows.push(("Layers", layers.to_string()));
+            rows.push(("Vocabulary", grouped(vocabulary as u64)));
+            rows.push(("Context", format!("{} tokens", grouped(context as u64))));
+        };
+        match self.config {
+            HfConfig::DeepseekV3(config) => {
+                sizes(
+                    config.num_hidden_layers,
+                    config.vocab_size,
+                    config.max_position_embeddings,
+                );
+                let experts = format!(
+                    "{} routed, {} per token, {} shared",
+                    config.n_routed_experts, config.num_experts_per_tok, config.n_shared_experts
+                );
+                let cache = config.kv_lora_rank + config.qk_rope_head_dim;
+                rows.push(("Experts", experts));
+                rows.push((
+                    "Cache",
+                    format!("{cache} numbers per token and layer (MLA)"),
+                ));
+            }
+            HfConfig::Mixtral(config) => {
+                sizes(
+                    config.num_hidden_layers,
+                    config.vocab_size,
+                    config.max_position_embeddings,
+                );
+                let (all, chosen) = (config.num_local_experts, config.num_experts_per_tok);
+                rows.push(("Experts", format!("{all} routed, {chosen} per token")));
+            }
+            HfConfig::Llama(config) => sizes(
+                config.num_hidden_layers,
+                config.vocab_size,
+                config.max_position_embeddings,
+            ),
+        }
+        let TrainingFacts {
+            tokens,
+            steps,
+            validation_loss,
+            energy_j,
+            hardware,
+            ..
+        } = &self.training;
+        let known = [
+            ("Training tokens", tokens.map(grouped)),
+            ("Training steps", steps.map(grouped)),
+            (
+                "Validation loss",
+                validation_loss.map(|loss| format!("{loss:.4} nats per token")),
+            ),
+            (
+                "Energy",
+                energy_j.map(|energy| format!("{:.2} kWh", energy / 3.6e6)),
+            ),
+            ("Hardware", hardware.clone()),
+        ];
+        let known = known
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        rows.extend(known);
+        writeln!(text, "| | |\n|---|---|")?;
+        rows.iter().try_for_each(|(key, value)| {
+            writeln!(text, "| {key} | {} |", value.replace('|', "\\|"))
+        })
+    }
+}
+
+/// A string for front matter, and for Python: quoted, so that nothing in it is syntax.
+pub(super) fn yaml(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups = groups.map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{ModelCard, ParameterCounts, TrainingFacts, grouped};
+    use crate::interop::hugging_face::{FIXTURES, HfConfig};
+
+    fn card(fixture: &str, change: impl FnOnce(&mut ModelCard<'_>)) -> String {
+        let path = Path::new(FIXTURES).join(fixture).join("config.json");
+        let config = HfConfig::open(&path).unwrap();
+        let mut card = ModelCard {
+            name: "owner/small".into(),
+            description: "A small model.".into(),
+            license: "apache-2.0".into(),
+            languages: vec!["no".into()],
+            config: &config,
+            parameters: ParameterCounts {
+                total: 1_234_567,
+                active: 12_345,
+            },
+            training: TrainingFacts::default(),
+            gguf: None,
+        };
+        change(&mut card);
+        card.to_markdown()
+    }
+
+    #[test]
+    fn the_front_matter_names_family_and_licence() {
+        let text = card("deepseek_v3_yarn", |card| {
+            card.license = "a: \"b\"\n---".into()
+        });
+        let front = text.strip_prefix("---\n").unwrap();
+        let (front, rest) = front.split_once("\n---\n").unwrap();
+        assert!(front.starts_with(r#"license: "a: \"b\"\n---""#), "{front}");
+        for line in [
+            "library_name: transformers",
+            "- moe",
+            "- mla",
+            "- \"no\"",
+            "tags:",
+        ] {
+            assert!(front.lines().any(|other| other == line), "{line}: {front}");
+        }
+        assert!(!front.contains("datasets"));
+        assert!(rest.starts_with("\n# owner/small\n"));
+        assert!(!card("mixtral", |_| ()).contains("- mla"));
+        assert!(!card("llama_tied", |_| ()).contains("- moe"));
+    }
+
+    #[test]
+    fn facts_that_are_known_are_told() {
+        let text = card("deepseek_v3_yarn", |card| {
+            card.training.tokens = Some(2_000_000_000);
+            card.training.energy_j = Some(7.2e6);
+            card.training.datasets = vec!["d/s".into()];
+        });
+        for line in [
+            "| Parameters | 1,234,567 |",
+            "| Experts | 16 routed, 4 per token, 1 shared |",
+            "| Cache | 32 numbers per token and layer (MLA) |",
+            "| Training tokens | 2,000,000,000 |",
+            "| Energy | 2.00 kWh |",
+            "- \"d/s\"",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}: {text}");
+        }
+        assert!(!text.contains("Validation loss") && !text.contains("## Limits"));
+        assert!(card("deepseek_v3_mtp2", |_| ()).contains("## Limits\n\n- `num_nextn"));
+        assert_eq!(
+            (grouped(0), grouped(100), grouped(1000)),
+            ("0".into(), "100".into(), "1,000".into())
+        );
+    }
+}

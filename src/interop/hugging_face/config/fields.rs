@@ -1,0 +1,241 @@
+//! Fields of a JSON object, by type, each error with the field's full path.
+
+use std::path::Path;
+
+use safetensors::Dtype;
+use serde_json::{Map, Value};
+
+use crate::interop::InteropError;
+
+/// Larger than any size of a model; products of two stay within 64 bits.
+const MAX_SIZE: u64 = u32::MAX as u64;
+
+const DTYPES: [(&str, Dtype); 4] = [
+    ("float32", Dtype::F32),
+    ("bfloat16", Dtype::BF16),
+    ("float16", Dtype::F16),
+    ("float64", Dtype::F64),
+];
+
+/// An object of `config.json`. A key whose value is null counts as absent.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    path: &'a Path,
+    /// Path of the object in the file, with its trailing dot; empty for the file's own.
+    within: String,
+    map: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
+        Self {
+            path,
+            within: String::new(),
+            map,
+        }
+    }
+
+    /// An object within this one.
+    pub(super) fn section(&self, key: &str) -> Result<Option<Self>, InteropError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Self {
+                path: self.path,
+                within: format!("{}{key}.", self.within),
+                map,
+            })),
+            Some(_) => Err(self.error(key, "an object")),
+        }
+    }
+
+    /// The error that a field's value is not `expected`.
+    pub(super) fn error(&self, key: &str, expected: impl Into<String>) -> InteropError {
+        let found = self.map.get(key).map_or("absent".into(), Value::to_string);
+        let short = found.chars().take(80).collect::<String>();
+        InteropError::Field {
+            path: self.path.to_path_buf(),
+            field: format!("{}{key}", self.within),
+            found: if short == found { found } else { short + "..." },
+            expected: expected.into(),
+        }
+    }
+
+    /// Whether the key is there, be it null.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// The value, unless it is null.
+    pub(super) fn value(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+        self.value(key).and_then(Value::as_str)
+    }
+
+    /// A whole number of at least `least`; none if absent.
+    pub(super) fn number(&self, key: &str, least: u64) -> Result<Option<usize>, InteropError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        value
+            .as_u64()
+            .filter(|number| (least..=MAX_SIZE).contains(number))
+            .and_then(|number| usize::try_from(number).ok())
+            .map(Some)
+            .ok_or_else(|| self.error(key, format!("a whole number from {least} to {MAX_SIZE}")))
+    }
+
+    /// A size that must be there.
+    pub(super) fn size(&self, key: &str) -> Result<usize, InteropError> {
+        let size = self.number(key, 1)?;
+        size.ok_or_else(|| self.error(key, format!("a whole number from 1 to {MAX_SIZE}")))
+    }
+
+    pub(super) fn size_or(&self, key: &str, default: usize) -> Result<usize, InteropError> {
+        Ok(self.number(key, 1)?.unwrap_or(default))
+    }
+
+    pub(super) fn count_or(&self, key: &str, default: usize) -> Result<usize, InteropError> {
+        Ok(self.number(key, 0)?.unwrap_or(default))
+    }
+
+    /// A finite number; none if absent.
+    pub(super) fn float(&self, key: &str) -> Result<Option<f64>, InteropError> {
+        match self.value(key).map(Value::as_f64) {
+            None => Ok(None),
+            Some(Some(number)) if number.is_finite() => Ok(Some(number)),
+            Some(_) => Err(self.error(key, "a number")),
+        }
+    }
+
+    /// A number above zero; none if absent.
+    pub(super) fn positive(&self, key: &str) -> Result<Option<f64>, InteropError> {
+        match self.float(key)? {
+            Some(number) if number <= 0.0 => Err(self.error(key, "a number above 0")),
+            number => Ok(number),
+        }
+    }
+
+    pub(super) fn positive_or(&self, key: &str, default: f64) -> Result<f64, InteropError> {
+        Ok(self.positive(key)?.unwrap_or(default))
+    }
+
+    /// A number above zero that must be there.
+    pub(super) fn required_positive(&self, key: &str) -> Result<f64, InteropError> {
+        let number = self.positive(key)?;
+        number.ok_or_else(|| self.error(key, "a number above 0"))
+    }
+
+    pub(super) fn flag_or(&self, key: &str, default: bool) -> Result<bool, InteropError> {
+        match self.value(key) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(self.error(key, "true or false")),
+        }
+    }
+
+    /// Refuses every value but one; an absent key passes.
+    pub(super) fn only(&self, key: &str, supported: Value) -> Result<(), InteropError> {
+        match self.value(key) {
+            Some(value) if *value != supported => Err(self.error(key, supported.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses keys whose values would change the result.
+    pub(super) fn none_of(&self, keys: &[&str]) -> Result<(), InteropError> {
+        match keys.iter().find(|key| self.value(key).is_some()) {
+            Some(key) => Err(self.error(key, "no such key (its effect is not supported)")),
+            None => Ok(()),
+        }
+    }
+
+    /// Type of the weights, `dtype` or, as before transformers 5, `torch_dtype`.
+    pub(super) fn dtype(&self) -> Result<Option<Dtype>, InteropError> {
+        let key = match self.value("dtype") {
+            Some(_) => "dtype",
+            None => "torch_dtype",
+        };
+        if self.value(key).is_none() {
+            return Ok(None);
+        }
+        let known = DTYPES.iter().find(|(name, _)| self.text(key) == Some(name));
+        let known = known.map(|(_, dtype)| Some(*dtype));
+        known.ok_or_else(|| self.error(key, "float32, bfloat16, float16 or float64"))
+    }
+}
+
+/// Name of a type in `config.json`; null for one that has none there.
+pub(super) fn dtype_name(dtype: Option<Dtype>) -> Value {
+    let known = DTYPES.iter().find(|(_, known)| Some(*known) == dtype);
+    known.map_or(Value::Null, |(name, _)| Value::from(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::{Fields, dtype_name};
+
+    #[test]
+    fn errors_name_the_full_path_and_what_is_supported() {
+        let json = json!({"a": {"size": 0, "big": 1u64 << 40, "real": -1.5, "word": "x",
+            "flag": 1, "null": null, "dtype": "int4"}, "b": 3});
+        let fields = Fields::new(Path::new("c"), json.as_object().unwrap());
+        let section = fields.section("a").unwrap().unwrap();
+        let size = "expected a whole number from 1 to 4294967295";
+        let cases = [
+            (
+                section.size("size").map(drop),
+                format!("c: `a.size` is 0, {size}"),
+            ),
+            (
+                section.size("big").map(drop),
+                format!("c: `a.big` is 1099511627776, {size}"),
+            ),
+            (
+                section.size("null").map(drop),
+                format!("c: `a.null` is null, {size}"),
+            ),
+            (
+                section.size("no").map(drop),
+                format!("c: `a.no` is absent, {size}"),
+            ),
+            (
+                section.positive("real").map(drop),
+                "c: `a.real` is -1.5, expected a number above 0".into(),
+            ),
+            (
+                section.float("word").map(drop),
+                "c: `a.word` is \"x\", expected a number".into(),
+            ),
+            (
+                section.flag_or("flag", true).map(drop),
+                "c: `a.flag` is 1, expected true or false".into(),
+            ),
+            (
+                section.only("word", json!("y")),
+                "c: `a.word` is \"x\", expected \"y\"".into(),
+            ),
+            (
+                section.dtype().map(drop),
+                "c: `a.dtype` is \"int4\", expected float32, bfloat16, float16 or float64".into(),
+            ),
+            (
+                fields.section("b").map(drop),
+                "c: `b` is 3, expected an object".into(),
+            ),
+        ];
+        for (result, message) in cases {
+            assert_eq!(result.unwrap_err().to_string(), message);
+        }
+        section.none_of(&["null", "no"]).unwrap();
+        section.none_of(&["word"]).unwrap_err();
+        assert!(section.has("null") && !section.has("no"));
+        assert_eq!(dtype_name(None), Value::Null);
+    }
+}

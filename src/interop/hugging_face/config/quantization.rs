@@ -1,0 +1,99 @@
+//! `quantization_config`: fp8 with one scale per block of a weight.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::fields::Fields;
+use crate::interop::InteropError;
+
+/// Weights in e4m3 with one factor per block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fp8Quantization {
+    /// Rows and columns of a block, at least 1 each.
+    pub weight_block_size: [usize; 2],
+}
+
+impl Fp8Quantization {
+    /// Reads the `quantization_config` of a configuration; none if it has none. `path` is named by errors.
+    ///
+    /// # Errors
+    ///
+    /// Another method than fp8, another format than e4m3, or no block size.
+    pub fn parse(path: &Path, config: &Value) -> Result<Option<Self>, InteropError> {
+        let empty = serde_json::Map::new();
+        Self::of(&Fields::new(path, config.as_object().unwrap_or(&empty)))
+    }
+
+    pub(super) fn of(config: &Fields<'_>) -> Result<Option<Self>, InteropError> {
+        let Some(fields) = config.section("quantization_config")? else {
+            return Ok(None);
+        };
+        if fields.text("quant_method") != Some("fp8") {
+            return Err(fields.error("quant_method", "\"fp8\""));
+        }
+        fields.only("fmt", json!("e4m3"))?;
+        let size = fields.value("weight_block_size").and_then(Value::as_array);
+        let size = size.into_iter().flatten().map(Value::as_u64);
+        let size = size.map(|size| size.filter(|size| (1..=1 << 20).contains(size)));
+        match size.collect::<Vec<_>>()[..] {
+            [Some(rows), Some(columns)] => Ok(Some(Self {
+                weight_block_size: [rows as usize, columns as usize],
+            })),
+            _ => Err(fields.error("weight_block_size", "[rows, columns]")),
+        }
+    }
+
+    pub(super) fn entry(self) -> (&'static str, Value) {
+        let value = json!({
+            "activation_scheme": "dynamic",
+            "fmt": "e4m3",
+            "quant_method": "fp8",
+            "weight_block_size": self.weight_block_size,
+        });
+        ("quantization_config", value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::Fp8Quantization;
+
+    #[test]
+    fn only_block_fp8_is_read() {
+        let parse = |section| {
+            let config = json!({"quantization_config": section});
+            Fp8Quantization::parse(Path::new("c"), &config).map_err(|error| error.to_string())
+        };
+        assert_eq!(parse(json!(null)), Ok(None));
+        let fp8 = Fp8Quantization {
+            weight_block_size: [64, 128],
+        };
+        assert_eq!(parse(fp8.entry().1), Ok(Some(fp8)));
+        let cases = [
+            (
+                json!({"quant_method": "gptq"}),
+                "c: `quantization_config.quant_method` is \"gptq\", expected \"fp8\"",
+            ),
+            (
+                json!({"quant_method": "fp8", "fmt": "e5m2"}),
+                "c: `quantization_config.fmt` is \"e5m2\", expected \"e4m3\"",
+            ),
+            (
+                json!({"quant_method": "fp8", "weight_block_size": [0, 128]}),
+                "c: `quantization_config.weight_block_size` is [0,128], expected [rows, columns]",
+            ),
+            (
+                json!({"quant_method": "fp8"}),
+                "c: `quantization_config.weight_block_size` is absent, expected [rows, columns]",
+            ),
+        ];
+        for (section, message) in cases {
+            assert_eq!(parse(section), Err(message.into()));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Rotary positions in `config.json`, in both of their spellings.
+//!
+//! Before transformers 5: `rope_theta` beside `rope_scaling`; since: both within `rope_parameters`. The
+//! kind is `type` or `rope_type`.
+
+use serde_json::{Value, json};
+
+use super::fields::Fields;
+use crate::interop::InteropError;
+
+/// Rotary positions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HfRope {
+    /// Base of the rotation frequencies.
+    pub rope_theta: f64,
+    /// How the trained context was extended; none if it was not.
+    pub scaling: Option<HfRopeScaling>,
+}
+
+/// An extension of the trained context.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HfRopeScaling {
+    /// YaRN (<https://arxiv.org/abs/2309.00071>).
+    Yarn(YarnScaling),
+    /// Llama 3.1's.
+    Llama3(Llama3Scaling),
+}
+
+/// Parameters of YaRN.
+#[derive(Debug, Clone, PartialEq)]
+pub struct YarnScaling {
+    /// By how much the context grows.
+    pub factor: f64,
+    /// Context of the unextended model, in tokens.
+    pub original_max_position_embeddings: usize,
+    /// Rotations within the original context above which a frequency is kept.
+    pub beta_fast: f64,
+    /// Rotations below which a frequency is interpolated entirely.
+    pub beta_slow: f64,
+    /// Temperature on cosine and sine.
+    pub mscale: Option<f64>,
+    /// Temperature on the softmax.
+    pub mscale_all_dim: Option<f64>,
+}
+
+/// Parameters of Llama 3.1's extension.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Llama3Scaling {
+    /// By how much the context grows.
+    pub factor: f64,
+    /// Wavelengths longer than the original context over this are interpolated entirely.
+    pub low_freq_factor: f64,
+    /// Wavelengths shorter than the original context over this are kept.
+    pub high_freq_factor: f64,
+    /// Context of the unextended model, in tokens.
+    pub original_max_position_embeddings: usize,
+}
+
+impl HfRope {
+    pub(super) fn parse(
+        config: &Fields<'_>,
+        default_theta: f64,
+        max_position_embeddings: usize,
+    ) -> Result<Self, InteropError> {
+        let section = match config.section("rope_scaling")? {
+            Some(section) => Some(section),
+            None => config.section("rope_parameters")?,
+        };
+        let outer_theta = config.positive_or("rope_theta", default_theta)?;
+        config.none_of(&["partial_rotary_factor"])?;
+        let Some(section) = section else {
+            return Ok(Self {
+                rope_theta: outer_theta,
+                scaling: None,
+            });
+        };
+        section.only("partial_rotary_factor", json!(1.0))?;
+        Ok(Self {
+            rope_theta: section.positive_or("rope_theta", outer_theta)?,
+            scaling: HfRopeScaling::parse(&section, max_position_embeddings)?,
+        })
+    }
+
+    /// `rope_theta` and `rope_scaling`, whose kind is named by `kind`.
+    pub(super) fn entries(&self, kind: &str) -> [(&'static str, Value); 2] {
+        let scaling = match &self.scaling {
+            None => Value::Null,
+            Some(HfRopeScaling::Yarn(yarn)) => {
+                let mut object = json!({
+                    kind: "yarn",
+                    "factor": yarn.factor,
+                    "original_max_position_embeddings": yarn.original_max_position_embeddings,
+                    "beta_fast": yarn.beta_fast,
+                    "beta_slow": yarn.beta_slow,
+                });
+                for (key, value) in [
+                    ("mscale", yarn.mscale),
+                    ("mscale_all_dim", yarn.mscale_all_dim),
+                ] {
+                    if let Some(value) = value {
+                        object[key] = json!(value);
+                    }
+                }
+                object
+            }
+            Some(HfRopeScaling::Llama3(llama)) => json!({
+                kind: "llama3",
+                "factor": llama.factor,
+                "low_freq_factor": llama.low_freq_factor,
+                "high_freq_factor": llama.high_freq_factor,
+                "original_max_position_embeddings": llama.original_max_position_embeddings,
+            }),
+        };
+        [
+            ("rope_theta", json!(self.rope_theta)),
+            ("rope_scaling", scaling),
+        ]
+    }
+}
+
+impl HfRopeScaling {
+    fn parse(fields: &Fields<'_>, context: usize) -> Result<Option<Self>, InteropError> {
+        let key = match fields.value("rope_type") {
+            None => "type",
+            Some(_) => "rope_type",
+        };
+        match (fields.value(key), fields.text(key)) {
+            (None, _) | (_, Some("default")) => Ok(None),
+            (_, Some("yarn")) => {
+                fields.none_of(&["attention_factor"])?;
+                fields.only("truncate", json!(true))?;
+                Ok(Some(Self::Yarn(YarnScaling {
+                    factor: fields.required_positive("factor")?,
+                    original_max_position_embeddings: fields
+                        .size_or("original_max_position_embeddings", context)?,
+                    beta_fast: fields.positive_or("beta_fast", 32.0)?,
+                    beta_slow: fields.positive_or("beta_slow", 1.0)?,
+                    mscale: fields.float("mscale")?,
+                    mscale_all_dim: fields.float("mscale_all_dim")?,
+                })))
+            }
+            (_, Some("llama3")) => Ok(Some(Self::Llama3(Llama3Scaling {
+                factor: fields.required_positive("factor")?,
+                low_freq_factor: fields.required_positive("low_freq_factor")?,
+                high_freq_factor: fields.required_positive("high_freq_factor")?,
+                original_max_position_embeddings: fields
+                    .size("original_max_position_embeddings")?,
+            }))),
+            _ => Err(fields.error(key, "default, yarn or llama3")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::{HfRope, HfRopeScaling};
+    use crate::interop::hugging_face::config::fields::Fields;
+
+    fn parse(json: &Value) -> Result<HfRope, String> {
+        let fields = Fields::new(Path::new("c"), json.as_object().unwrap());
+        HfRope::parse(&fields, 7.0, 512).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn theta_stands_outside_or_within() {
+        let theta = |json| parse(&json).unwrap().rope_theta;
+        assert_eq!(theta(json!({})), 7.0);
+        assert_eq!(theta(json!({"rope_theta": 10000})), 10000.0);
+        let within = json!({"rope_parameters": {"rope_theta": 5.0, "rope_type": "default"}});
+        assert_eq!(theta(within), 5.0);
+        let beside = json!({"rope_theta": 3.0, "rope_scaling": {"type": "yarn", "factor": 2}});
+        assert_eq!(theta(beside), 3.0);
+    }
+
+    #[test]
+    fn yarn_has_defaults_and_both_kinds_of_key() {
+        for key in ["type", "rope_type"] {
+            let rope = parse(&json!({"rope_scaling": {key: "yarn", "factor": 4}})).unwrap();
+            let Some(HfRopeScaling::Yarn(yarn)) = &rope.scaling else {
+                panic!("{rope:?}");
+            };
+            assert_eq!((yarn.beta_fast, yarn.beta_slow), (32.0, 1.0));
+            assert_eq!(yarn.original_max_position_embeddings, 512);
+            let written = rope
+                .entries(key)
+                .map(|(key, value)| (key.to_owned(), value));
+            let written = Value::Object(written.into_iter().collect());
+            assert_eq!(parse(&written).unwrap(), rope);
+            assert_eq!(written["rope_scaling"][key], "yarn");
+        }
+    }
+
+    #[test]
+    fn what_is_computed_differently_is_refused() {
+        let cases = [
+            (
+                json!({"type": "dynamic"}),
+                "`rope_scaling.type` is \"dynamic\", expected default, yarn",
+            ),
+            (json!({"rope_type": 3}), "`rope_scaling.rope_type` is 3"),
+            (json!({"type": "yarn"}), "`rope_scaling.factor` is absent"),
+            (
+                json!({"type": "yarn", "factor": 4, "attention_factor": 1.2}),
+                "`rope_scaling.attention_factor` is 1.2",
+            ),
+            (
+                json!({"type": "yarn", "factor": 4, "truncate": false}),
+                "`rope_scaling.truncate` is false, expected true",
+            ),
+            (
+                json!({"partial_rotary_factor": 0.25}),
+                "`rope_scaling.partial_rotary_factor` is 0.25",
+            ),
+            (
+                json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1}),
+                "`rope_scaling.high_freq_factor` is absent",
+            ),
+            (json!([]), "`rope_scaling` is [], expected an object"),
+        ];
+        for (section, message) in cases {
+            let error = parse(&json!({"rope_scaling": section})).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

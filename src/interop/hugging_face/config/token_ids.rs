@@ -1,0 +1,89 @@
+//! The ids of special tokens that a configuration names.
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use crate::interop::InteropError;
+
+/// Ids of special tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenIds {
+    /// Begins a document.
+    pub bos: Option<u32>,
+    /// Each of these ends a document.
+    pub eos: Vec<u32>,
+    /// Fills a batch.
+    pub pad: Option<u32>,
+}
+
+impl TokenIds {
+    pub(super) fn parse(fields: &Fields<'_>, bos: u32, eos: u32) -> Result<Self, InteropError> {
+        let id = |key, value: &Value| {
+            let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+            id.ok_or_else(|| fields.error(key, "a token id"))
+        };
+        // null says that there is none, an absent key that it is the family's
+        let one = |key, default| match fields.value(key) {
+            Some(value) => id(key, value).map(Some),
+            None if fields.has(key) => Ok(None),
+            None => Ok(default),
+        };
+        let eos = match fields.value("eos_token_id") {
+            Some(Value::Array(ids)) => ids.iter().map(|value| id("eos_token_id", value)).collect(),
+            _ => one("eos_token_id", Some(eos)).map(Vec::from_iter),
+        };
+        Ok(Self {
+            bos: one("bos_token_id", Some(bos))?,
+            eos: eos?,
+            pad: one("pad_token_id", None)?,
+        })
+    }
+
+    /// One id as a number, several as a list, none as null.
+    pub(in super::super) fn eos_json(&self) -> Value {
+        match self.eos[..] {
+            [] => Value::Null,
+            [id] => Value::from(id),
+            _ => Value::from(self.eos.clone()),
+        }
+    }
+
+    /// The entry for padding, which is written only if there is a token for it.
+    pub(super) fn pad_entry(&self) -> Option<(&'static str, Value)> {
+        self.pad.map(|id| ("pad_token_id", Value::from(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::TokenIds;
+    use crate::interop::hugging_face::config::fields::Fields;
+
+    fn parse(json: &Value) -> Result<TokenIds, String> {
+        let fields = Fields::new(Path::new("c"), json.as_object().unwrap());
+        TokenIds::parse(&fields, 1, 2).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_several_none_and_absent() {
+        let absent = parse(&json!({})).unwrap();
+        assert_eq!(
+            (absent.bos, &absent.eos[..], absent.pad),
+            (Some(1), &[2][..], None)
+        );
+        let given = json!({"bos_token_id": null, "eos_token_id": [7, 8], "pad_token_id": 3});
+        let given = parse(&given).unwrap();
+        assert_eq!((given.bos, given.pad), (None, Some(3)));
+        assert_eq!(given.eos_json(), json!([7, 8]));
+        assert_eq!(given.pad_entry(), Some(("pad_token_id", json!(3))));
+        assert_eq!(absent.eos_json(), json!(2));
+        let none = parse(&json!({"eos_token_id": null})).unwrap();
+        assert_eq!(none.eos_json(), Value::Null);
+        let error = parse(&json!({"eos_token_id": [1, "x"]})).unwrap_err();
+        assert_eq!(error, "c: `eos_token_id` is [1,\"x\"], expected a token id");
+    }
+}

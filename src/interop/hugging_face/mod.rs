@@ -1,0 +1,58 @@
+//! Model folders of Hugging Face: `config.json`, safetensors and tokenizer files, read and written.
+//!
+//! Everything here is names, shapes and bytes; nothing knows a model or a backend. What is particular to
+//! a file is undone by a [`TensorSource`](super::TensorSource) around it, so that a reader meets one
+//! spelling: [`HfModel`] puts them together.
+
+mod card;
+mod config;
+mod engine_commands;
+mod experts;
+mod folder;
+mod fp8;
+mod model;
+mod rope_layout;
+mod safetensors_file;
+mod shard_plan;
+mod tokenizer_files;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use super::InteropError;
+
+pub use card::{ModelCard, ParameterCounts, TrainingFacts};
+pub use config::{
+    DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling, Llama3Scaling, LlamaConfig,
+    MixtralConfig, TokenIds, YarnScaling,
+};
+pub use experts::{PerExpert, mixtral_name};
+pub use folder::HfFolder;
+pub use fp8::Dequantized;
+pub use model::HfModel;
+pub use rope_layout::{RopeLayout, RopeRows};
+pub use tokenizer_files::{Decoding, TokenizerFiles};
+pub use writer::ShardedWriter;
+
+/// Where the tests find model folders and what other programs computed from them.
+#[cfg(test)]
+const FIXTURES: &str = "tests/fixtures";
+
+fn malformed(
+    path: impl Into<PathBuf>,
+    found: impl Into<String>,
+    expected: impl Into<String>,
+) -> InteropError {
+    InteropError::Malformed {
+        path: path.into(),
+        found: found.into(),
+        expected: expected.into(),
+    }
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> InteropError + '_ {
+    move |source| InteropError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
+}

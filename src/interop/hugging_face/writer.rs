@@ -1,0 +1,295 @@
+//! Writes a model folder, one tensor in memory at a time.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Component, Path, PathBuf};
+
+use super::shard_plan::{Planned, ShardPlan};
+use super::{io, malformed};
+use crate::interop::{InteropError, TensorSource};
+
+/// Writes the tensors of a source into safetensors files of limited size, with other files beside.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardedWriter {
+    /// Largest number of tensor bytes in one file; a single tensor may be larger.
+    pub max_shard_size: u64,
+}
+
+impl Default for ShardedWriter {
+    /// Files of five gigabytes.
+    fn default() -> Self {
+        Self {
+            max_shard_size: 5_000_000_000,
+        }
+    }
+}
+
+impl ShardedWriter {
+    /// Writes a folder: `model.safetensors`, or shards and their index, and `files` (name and content).
+    ///
+    /// Tensors are read from the source in its order; all is written into a hidden folder beside the
+    /// target, synchronized, and renamed at the end, so that the target is complete or not there.
+    ///
+    /// # Errors
+    ///
+    /// A target that exists and is no empty folder; a file name that leads elsewhere or is a tensor file's;
+    /// what the source meets; what the file system refuses.
+    pub fn write<S: TensorSource + ?Sized>(
+        &self,
+        target: &Path,
+        source: &S,
+        files: &[(String, Vec<u8>)],
+    ) -> Result<(), InteropError> {
+        refuse_filled(target)?;
+        let mut tensors = Vec::new();
+        for name in source.names() {
+            match source.info(&name) {
+                Some(info) => tensors.push((name, info)),
+                None => {
+                    let path = target.to_path_buf();
+                    return Err(InteropError::MissingTensor { path, name });
+                }
+            }
+        }
+        let plan = ShardPlan::new(tensors, self.max_shard_size, target)?;
+        let folder = TemporaryFolder::beside(target)?;
+        for shard in 0..plan.shards.len() {
+            let path = folder.path.join(plan.file_name(shard));
+            let header = plan.header(shard, target)?;
+            let mut file = BufWriter::new(File::create_new(&path).map_err(io(&path))?);
+            file.write_all(&header).map_err(io(&path))?;
+            for planned in &plan.shards[shard] {
+                write_tensor(&mut file, &path, planned, target, source)?;
+            }
+            file.flush().map_err(io(&path))?;
+            file.get_ref().sync_all().map_err(io(&path))?;
+        }
+        if let Some(index) = plan.index() {
+            let name = "model.safetensors.index.json";
+            folder.write_file(name, format!("{index:#}\n").as_bytes())?;
+        }
+        for (name, content) in files {
+            let names = Path::new(name).components();
+            let plain = names
+                .clone()
+                .all(|name| matches!(name, Component::Normal(_)));
+            if !plain || names.count() == 0 {
+                let found = format!("file `{name}`");
+                return Err(malformed(target, found, "a path within the folder"));
+            }
+            folder.write_file(name, content)?;
+        }
+        folder.rename(target)
+    }
+}
+
+fn write_tensor<S: TensorSource + ?Sized>(
+    file: &mut impl Write,
+    path: &Path,
+    planned: &Planned,
+    target: &Path,
+    source: &S,
+) -> Result<(), InteropError> {
+    let Planned { name, info, size } = planned;
+    let tensor = source.tensor(name)?;
+    let same = tensor.dtype == info.dtype && tensor.shape == info.shape;
+    if !same || tensor.bytes.len() as u64 != *size {
+        let bytes = tensor.bytes.len();
+        let found = format!(
+            "tensor `{name}` of {:?} {} in {bytes} bytes",
+            tensor.shape, tensor.dtype
+        );
+        let expected = format!(
+            "{:?} {} in {size} bytes, as announced",
+            info.shape, info.dtype
+        );
+        return Err(malformed(target, found, expected));
+    }
+    file.write_all(&tensor.bytes).map_err(io(path))
+}
+
+fn refuse_filled(target: &Path) -> Result<(), InteropError> {
+    let found = match fs::read_dir(target).map(Iterator::count) {
+        Err(_) if target.symlink_metadata().is_ok() => "a file that exists",
+        Err(_) => return Ok(()),
+        Ok(0) => return Ok(()),
+        Ok(_) => "a folder that is not empty",
+    };
+    Err(malformed(target, found, "no such folder, or an empty one"))
+}
+
+/// A folder that is removed unless it is renamed.
+#[derive(Debug)]
+struct TemporaryFolder {
+    path: PathBuf,
+}
+
+impl TemporaryFolder {
+    fn beside(target: &Path) -> Result<Self, InteropError> {
+        let Some(name) = target.file_name() else {
+            return Err(malformed(
+                target,
+                "no folder name",
+                "a path that ends in one",
+            ));
+        };
+        let parent = parent(target);
+        fs::create_dir_all(parent).map_err(io(parent))?;
+        let name = name.to_string_lossy();
+        let path = parent.join(format!(".{name}.{}.partial", std::process::id()));
+        fs::create_dir(&path).map_err(io(&path))?;
+        Ok(Self { path })
+    }
+
+    fn write_file(&self, name: &str, content: &[u8]) -> Result<(), InteropError> {
+        let path = self.path.join(name);
+        fs::create_dir_all(parent(&path)).map_err(io(&path))?;
+        let mut file = File::create_new(&path).map_err(io(&path))?;
+        file.write_all(content).map_err(io(&path))?;
+        file.sync_all().map_err(io(&path))
+    }
+
+    fn rename(self, target: &Path) -> Result<(), InteropError> {
+        sync_folder(&self.path)?;
+        // an empty folder in the way; a filled one stays and the renaming fails
+        let _ = fs::remove_dir(target);
+        fs::rename(&self.path, target).map_err(io(target))?;
+        sync_folder(parent(target))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // gone already if it was renamed
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the entries of a folder durable; only Unix opens folders for that.
+fn sync_folder(path: &Path) -> Result<(), InteropError> {
+    match cfg!(unix) {
+        true => File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(io(path)),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use super::ShardedWriter;
+    use crate::interop::hugging_face::{FIXTURES, HfFolder};
+    use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
+
+    fn write(source: &dyn TensorSource, target: &Path, max_shard_size: u64) -> Result<(), String> {
+        let writer = ShardedWriter { max_shard_size };
+        let config = ("config.json".into(), b"{}".to_vec());
+        let written = writer.write(target, source, &[config]);
+        written.map_err(|error| error.to_string())
+    }
+
+    fn tensors(source: &impl TensorSource) -> BTreeMap<String, RawTensor<'_>> {
+        let read = |name: String| {
+            let tensor = source.tensor(&name).unwrap();
+            (name, tensor)
+        };
+        source.names().into_iter().map(read).collect()
+    }
+
+    #[test]
+    fn every_fixture_is_written_as_it_was_read() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut count = 0;
+        for fixture in fs::read_dir(FIXTURES).unwrap() {
+            let fixture = fixture.unwrap();
+            let Ok(source) = HfFolder::open(fixture.path()) else {
+                continue;
+            };
+            for (kind, max) in [("one", u64::MAX), ("shards", 20_000), ("each", 0)] {
+                let target = temporary.path().join(kind).join(fixture.file_name());
+                write(&source, &target, max).unwrap();
+                let copy = HfFolder::open(&target).unwrap();
+                assert!(tensors(&copy) == tensors(&source), "{target:?}");
+                let single = max == u64::MAX || source.names().len() == 2;
+                assert_eq!(copy.file("model.safetensors").is_some(), single);
+                assert_eq!(
+                    fs::read_dir(target.parent().unwrap()).unwrap().count(),
+                    1 + count
+                );
+            }
+            count += 1;
+        }
+        assert!(count >= 14, "{count}");
+    }
+
+    #[test]
+    fn the_header_says_that_it_is_of_pytorch() {
+        let temporary = tempfile::tempdir().unwrap();
+        let target = temporary.path().join("x");
+        fs::create_dir(&target).unwrap();
+        let source = HfFolder::open(Path::new(FIXTURES).join("fp8_block")).unwrap();
+        write(&source, &target, u64::MAX).unwrap();
+        let bytes = fs::read(target.join("model.safetensors")).unwrap();
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "pt");
+        assert_eq!(fs::read(target.join("config.json")).unwrap(), b"{}");
+    }
+
+    /// A source that announces one shape and gives another from the second tensor on.
+    struct Liar(HfFolder);
+
+    impl TensorSource for Liar {
+        fn names(&self) -> Vec<String> {
+            self.0.names()
+        }
+
+        fn info(&self, name: &str) -> Option<TensorInfo> {
+            self.0.info(name)
+        }
+
+        fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
+            let mut tensor = self.0.tensor(name)?;
+            if name != self.0.names()[0] {
+                tensor.shape.push(1);
+            }
+            Ok(tensor)
+        }
+    }
+
+    #[test]
+    fn nothing_half_written_stays_and_nothing_is_overwritten() {
+        let temporary = tempfile::tempdir().unwrap();
+        let target = temporary.path().join("x");
+        let entries = || fs::read_dir(temporary.path()).unwrap().count();
+        let source = || HfFolder::open(Path::new(FIXTURES).join("llama_tied")).unwrap();
+        let error = write(&Liar(source()), &target, 0).unwrap_err();
+        assert!(error.contains("as announced"), "{error}");
+        assert_eq!(entries(), 0);
+        for name in ["../y", "/y", "", "model-00001-of-00034.safetensors"] {
+            let files = [(name.to_owned(), Vec::new())];
+            let writer = ShardedWriter { max_shard_size: 0 };
+            writer.write(&target, &source(), &files).unwrap_err();
+            assert_eq!(entries(), 0, "{name}");
+        }
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("precious"), "1").unwrap();
+        let error = write(&source(), &target, u64::MAX).unwrap_err();
+        assert!(
+            error.ends_with("a folder that is not empty, expected no such folder, or an empty one")
+        );
+        let error = write(&source(), &target.join("precious"), u64::MAX).unwrap_err();
+        assert!(error.contains("a file that exists"), "{error}");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,60 @@
+//! Matrices from one order of their dimensions into the other, whatever their elements are.
+
+use std::borrow::Cow;
+
+use super::RawTensor;
+
+/// Side of the squares that a transposition moves at a time, so that both orders stay in cache.
+const TILE: usize = 32;
+
+/// `[rows, cols]` as `[cols, rows]`; anything but a matrix stays as it is.
+pub(super) fn transposed(tensor: RawTensor<'_>) -> RawTensor<'static> {
+    let [rows, cols] = tensor.shape[..] else {
+        return RawTensor {
+            bytes: Cow::Owned(tensor.bytes.into_owned()),
+            ..tensor
+        };
+    };
+    let mut bytes = vec![0; tensor.bytes.len()];
+    let width = tensor.dtype.bitsize() / 8;
+    for top in (0..rows).step_by(TILE) {
+        for left in (0..cols).step_by(TILE) {
+            for row in top..rows.min(top + TILE) {
+                for col in left..cols.min(left + TILE) {
+                    let from = (row * cols + col) * width;
+                    let to = (col * rows + row) * width;
+                    bytes[to..to + width].copy_from_slice(&tensor.bytes[from..from + width]);
+                }
+            }
+        }
+    }
+    RawTensor {
+        dtype: tensor.dtype,
+        shape: vec![cols, rows],
+        bytes: Cow::Owned(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+
+    use super::*;
+
+    #[test]
+    fn a_matrix_is_transposed_and_back() {
+        let shape = vec![35, 70];
+        let values: Vec<u8> = (0..35 * 70 * 2).map(|value| (value % 251) as u8).collect();
+        let matrix = RawTensor {
+            dtype: Dtype::BF16,
+            shape,
+            bytes: Cow::Owned(values),
+        };
+        let turned = transposed(matrix.clone());
+        assert_eq!(turned.shape, [70, 35]);
+        let (row, col) = (3, 41);
+        let (from, to) = ((row * 70 + col) * 2, (col * 35 + row) * 2);
+        assert_eq!(matrix.bytes[from..from + 2], turned.bytes[to..to + 2]);
+        assert_eq!(transposed(turned), matrix);
+    }
+}

@@ -1,0 +1,99 @@
+//! A model in another format, by its path alone.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::gguf::GgufCheckpoint;
+use super::hugging_face::{HfConfig, HfModel};
+use super::{Incoming, InteropError, family};
+use crate::model::ModelConfig;
+use crate::model::weights::WeightSource;
+
+/// A model of another format, opened for reading.
+pub struct ForeignModel {
+    /// What its file says it is.
+    pub config: HfConfig,
+    /// The same as a model here.
+    pub model: ModelConfig,
+    /// Its weights, read when they are asked for.
+    pub weights: Box<dyn WeightSource>,
+    /// Its tokenizer, if it has one.
+    pub tokenizer: Option<ForeignTokenizer>,
+}
+
+/// Where a tokenizer is found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ForeignTokenizer {
+    /// `tokenizer.json` in a folder.
+    File(PathBuf),
+    /// Within the model's own file: `tokenizer.json` and `tokenizer_config.json`.
+    Embedded {
+        /// `tokenizer.json`.
+        json: Value,
+        /// `tokenizer_config.json`.
+        config: Option<Value>,
+    },
+}
+
+impl fmt::Debug for ForeignModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignModel")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ForeignModel {
+    /// Opens a Hugging Face folder, a `.safetensors` file with its `config.json` beside it, or a GGUF file.
+    ///
+    /// # Errors
+    ///
+    /// What is not there, not readable or not supported, and where.
+    pub fn open(path: &Path) -> Result<Self, InteropError> {
+        match path.extension().is_some_and(|it| it == "gguf") {
+            true => Self::gguf(path),
+            false => Self::hugging_face(path),
+        }
+    }
+
+    fn hugging_face(path: &Path) -> Result<Self, InteropError> {
+        let found = HfModel::open(path)?;
+        let config = found.config.clone();
+        let tokenizer = found.folder().file("tokenizer.json");
+        let place = found.folder().folder().join("config.json");
+        let mut model = family::model_config(&config, &place)?;
+        drop_absent_mtp(&mut model, &found.tensors);
+        Ok(Self {
+            weights: Box::new(Incoming::new(found.tensors, path, config.clone(), &model)?),
+            tokenizer: tokenizer.map(ForeignTokenizer::File),
+            config,
+            model,
+        })
+    }
+
+    fn gguf(path: &Path) -> Result<Self, InteropError> {
+        let found = GgufCheckpoint::open(path)?;
+        let config = HfConfig::parse(path, &found.config().to_string())?;
+        let model = family::model_config(&config, path)?;
+        let tokenizer = found.tokenizer()?.map(|files| ForeignTokenizer::Embedded {
+            json: files.tokenizer,
+            config: files.config,
+        });
+        Ok(Self {
+            weights: Box::new(Incoming::new(found, path, config.clone(), &model)?),
+            tokenizer,
+            config,
+            model,
+        })
+    }
+}
+
+/// transformers writes a count of MTP modules even where it left them out of the file.
+fn drop_absent_mtp(model: &mut ModelConfig, tensors: &dyn super::TensorSource) {
+    let first = format!("model.layers.{}.eh_proj.weight", model.num_hidden_layers);
+    if tensors.info(&first).is_none() {
+        model.num_nextn_predict_layers = 0;
+    }
+}

@@ -1,0 +1,134 @@
+//! Models of `tests/fixtures` through this module and back.
+
+use std::path::{Path, PathBuf};
+
+use super::hugging_face::{HfConfig, HfFolder, RopeLayout, ShardedWriter};
+use super::{
+    Extras, ForeignModel, InteropError, Outgoing, OutgoingOptions, TensorSource, hf_config,
+};
+
+const FAMILIES: [&str; 11] = [
+    "deepseek_v3_allmoe_top1",
+    "deepseek_v3_domain",
+    "deepseek_v3_mtp",
+    "deepseek_v3_mtp2",
+    "deepseek_v3_noqlora",
+    "deepseek_v3_plain",
+    "deepseek_v3_stress",
+    "deepseek_v3_yarn",
+    "llama_llama3rope",
+    "llama_tied",
+    "mixtral",
+];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new("tests/fixtures").join(name)
+}
+
+/// The configuration that a model read from a file is written with.
+fn written_config(model: &ForeignModel, name: &str) -> HfConfig {
+    let dtype = match &model.config {
+        HfConfig::DeepseekV3(config) => config.dtype,
+        HfConfig::Llama(config) => config.dtype,
+        HfConfig::Mixtral(config) => config.dtype,
+    };
+    let extras = Extras {
+        token_ids: model.config.token_ids().clone(),
+        dtype,
+    };
+    hf_config(&model.model, extras).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Every tensor of `found` is that of `expected`, and there is no other.
+fn assert_same(name: &str, found: &dyn TensorSource, expected: &dyn TensorSource) {
+    let (mut ours, mut theirs) = (found.names(), expected.names());
+    ours.sort_unstable();
+    theirs.sort_unstable();
+    assert_eq!(ours, theirs, "{name}");
+    for tensor in theirs {
+        assert_eq!(
+            found.info(&tensor),
+            expected.info(&tensor),
+            "{name}: {tensor}"
+        );
+        let (left, right) = (
+            found.tensor(&tensor).unwrap(),
+            expected.tensor(&tensor).unwrap(),
+        );
+        assert!(left.bytes == right.bytes, "{name}: values of {tensor}");
+    }
+}
+
+#[test]
+fn a_folder_through_our_names_is_the_same_folder() {
+    for name in FAMILIES {
+        let path = fixture(name);
+        let model = ForeignModel::open(&path).unwrap();
+        let config = written_config(&model, name);
+        assert_eq!(config, model.config, "{name}");
+        let options = OutgoingOptions::default();
+        let tensors = Outgoing::new(
+            model.weights.as_ref(),
+            &model.model,
+            config.clone(),
+            options,
+        );
+        let original = HfFolder::open(&path).unwrap();
+        assert_same(name, &tensors, &original);
+
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("copy");
+        let json = format!("{:#}", config.to_json()).into_bytes();
+        let writer = ShardedWriter {
+            max_shard_size: 50_000,
+        };
+        writer
+            .write(&target, &tensors, &[("config.json".into(), json)])
+            .unwrap();
+        let copy = HfFolder::open(&target).unwrap();
+        assert_same(name, &copy, &original);
+        assert_eq!(copy.config().unwrap(), model.config, "{name}");
+    }
+}
+
+#[test]
+fn rotated_rows_in_halves_are_written_interleaved() {
+    let path = fixture("deepseek_v3_halfrope");
+    let model = ForeignModel::open(&path).unwrap();
+    assert_eq!(model.config.rope_layout(), RopeLayout::HalfSplit);
+    let config = written_config(&model, "halfrope");
+    assert_eq!(config.rope_layout(), RopeLayout::Interleaved);
+    let options = OutgoingOptions::default();
+    let tensors = Outgoing::new(model.weights.as_ref(), &model.model, config, options);
+    let twin = HfFolder::open(path.join("interleaved_twin.safetensors")).unwrap();
+    assert_same("interleaved_twin", &tensors, &twin);
+}
+
+#[test]
+fn a_tensor_too_few_or_too_many_is_named() {
+    let source = fixture("llama_tied");
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(source.join("config.json")).unwrap();
+    let open = |text: String| {
+        std::fs::write(folder.path().join("config.json"), text).unwrap();
+        ForeignModel::open(folder.path()).unwrap_err()
+    };
+    std::fs::copy(
+        source.join("model.safetensors"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
+
+    let three = text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
+    let error = open(three);
+    assert!(
+        matches!(&error, InteropError::MissingTensor { name, .. } if name.starts_with("model.layers.2.")),
+        "{error}"
+    );
+    let one = text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1");
+    let error = open(one);
+    assert!(
+        matches!(&error, InteropError::UnexpectedTensor { name, .. } if name.starts_with("model.layers.1.")),
+        "{error}"
+    );
+}

@@ -1,0 +1,115 @@
+//! Auxiliary-loss-free balancing keeps expert loads even, and only it does.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::backend::Autodiff;
+use burn::module::Param;
+use burn::tensor::{Int, Tensor};
+use burn_train::TrainStep;
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::config::Experiment;
+use darkhorse_genesis::data::{Corpus, Document, Origin, Position, Stream, StreamConfig};
+use darkhorse_genesis::model::CausalLm;
+use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::training::batch::MicroBatch;
+use darkhorse_genesis::training::window::LoadWindow;
+use darkhorse_genesis::training::{AdamW, Trainee, TrainingConfig};
+
+type B = Autodiff<Selected>;
+
+/// The last step that is looked at; the window before it begins at step 281.
+const LAST: u64 = 300;
+
+/// The lines of the embedded corpus, each a document, so that a batch holds many.
+fn lines(limit: usize) -> Arc<Corpus> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/train.jsonl");
+    let file = std::fs::read_to_string(&path).expect("the corpus is part of the project");
+    let texts = file.lines().flat_map(|line| {
+        let document: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        let text = document["text"].as_str().expect("a document has text");
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    });
+    let texts: Vec<String> = texts
+        .filter(|text| text.len() > 20)
+        .step_by(7)
+        .take(limit)
+        .collect();
+    let tokenizer = Tokenizer::train(texts.iter().cloned(), 2048).expect("the text suffices");
+    let documents = texts.into_iter().enumerate().map(|(number, text)| {
+        Ok(Document {
+            text,
+            domain: None,
+            origin: Origin {
+                file: Arc::from(path.as_path()),
+                line: number as u64 + 1,
+            },
+        })
+    });
+    Arc::new(Corpus::in_memory(documents, &tokenizer).expect("the documents are sound"))
+}
+
+/// MaxVio of the first step, and over the twenty steps up to [`LAST`], of the worst layer.
+fn violations(corpus: &Arc<Corpus>, with_bias: bool) -> (f64, f64) {
+    let mut experiment = Experiment::preset("tiny").expect("the preset is built in");
+    experiment.model.domains.mode = DomainMode::Off;
+    let preset = experiment.training;
+    let config = TrainingConfig {
+        bias_update_speed: if with_bias {
+            preset.bias_update_speed
+        } else {
+            0.0
+        },
+        ..preset
+    };
+    let rate = |step| config.learning_rate * config.schedule.factor(step, config.steps);
+    let model = CausalLm::<B>::init(&experiment.model, 5, &Default::default());
+    // the experts of a skewed router differ in how loudly they speak
+    let model = model.map_routers(|_, mut router| {
+        router.gate.weight = skewed(router.gate.weight);
+        router
+    });
+    let mut trainee = Trainee::<B>::new(model, config.clone(), experiment.model.domains);
+    let mut optimizer = AdamW::<B>::new(&config);
+    let shape = StreamConfig::new(config.batch_size, config.seq_len, 3);
+    let mut stream = Stream::new(corpus.clone(), shape, Position::default()).expect("enough text");
+
+    let mut window = LoadWindow::default();
+    let mut first = None;
+    for step in 1..=LAST {
+        let rows = vec![stream.next_batch().expect("the corpus is in memory")];
+        for batch in MicroBatch::of_step(step, rows, 1) {
+            let output = trainee.step(batch);
+            trainee = trainee.optimize(&mut optimizer, rate(step), output.grads);
+        }
+        let report = trainee.ledger().report();
+        first = first.or(report.max_violation());
+        window.push(report);
+    }
+    let last = window.max_violation().expect("the model routes");
+    (first.expect("the model routes"), last)
+}
+
+fn skewed(weight: Param<Tensor<B, 2>>) -> Param<Tensor<B, 2>> {
+    weight.map(|weight| {
+        let [_, experts] = weight.dims();
+        let loudness = Tensor::<B, 1, Int>::arange(0..experts as i64, &weight.device())
+            .float()
+            .mul_scalar(3.0 / experts as f64)
+            .add_scalar(0.5)
+            .unsqueeze();
+        (weight * loudness).detach().require_grad()
+    })
+}
+
+#[test]
+fn a_skewed_router_is_balanced_by_the_bias_and_stays_skewed_without() {
+    let corpus = lines(4000);
+    let (first, with) = violations(&corpus, true);
+    let (_, without) = violations(&corpus, false);
+    println!("MaxVio begins at {first:.3}, ends at {with:.3} with balancing, {without:.3} without");
+    assert!(first > 0.9, "MaxVio begins at {first}");
+    assert!(with < 0.15, "MaxVio ends at {with} with balancing");
+    assert!(without > 0.5, "MaxVio ends at {without} without");
+}

@@ -1,0 +1,318 @@
+//! What transformers and llama.cpp compute, this computes: logits, hidden states, router choices, losses,
+//! gradients and greedy tokens of the models in `tests/fixtures`, within the tolerances that they state.
+//!
+//! On backends other than flex the tolerances are ten times as wide.
+
+mod golden;
+
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData};
+use darkhorse_backends::Ops;
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::inference::{Generation, Limits, Sampler, SamplingConfig};
+use darkhorse_genesis::interop::{Outgoing, OutgoingOptions, TensorSource};
+use darkhorse_genesis::model::routing::domain::{DomainPrior, TAGS};
+use darkhorse_genesis::model::weights::{self, InMemory};
+use darkhorse_genesis::model::{CausalLm, Sequences};
+use golden::{Golden, Tolerances, read};
+
+type B = Autodiff<Selected>;
+
+fn load<B: Backend>(golden: &Golden) -> CausalLm<B> {
+    let model = CausalLm::init(&golden.model.model, 0, &Default::default());
+    weights::load(model, golden.model.weights.as_ref()).expect("the fixture is whole")
+}
+
+fn ids<B: Backend>(golden: &Golden, name: &str) -> Tensor<B, 2, Int> {
+    let (values, shape) = golden.integers(name);
+    let shape: [usize; 2] = shape.try_into().expect("ids are a matrix");
+    Tensor::from_data(TensorData::new(values, shape), &Default::default())
+}
+
+fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// Mean negative log-likelihood of `ids` shifted by `ahead`, where there are such.
+fn loss<B: Ops>(logits: Tensor<B, 3>, ids: Tensor<B, 2, Int>, ahead: usize) -> Tensor<B, 1> {
+    let [batch, seq, vocab] = logits.dims();
+    let len = seq - ahead;
+    let logits = logits.narrow(1, 0, len).reshape([batch * len, vocab]);
+    let targets = ids.narrow(1, ahead, len).reshape([batch * len]);
+    B::cross_entropy(logits, targets).mean()
+}
+
+fn forward_equals(name: &str) {
+    let golden = read(name);
+    let Tolerances {
+        logits,
+        hidden,
+        gate,
+        ..
+    } = golden.tolerances;
+    let model = load::<Selected>(&golden);
+    let input = Sequences::plain(ids(&golden, "input_ids"));
+    let trace = model.trace(&input);
+    golden.compare(
+        "logits",
+        &values(model.logits(trace.output.states.clone())),
+        logits,
+    );
+    golden.compare("hidden.embed", &values(trace.embedded), hidden);
+    for (at, layer) in trace.layers.into_iter().enumerate() {
+        golden.compare(&format!("hidden.layer.{at}"), &values(layer.hidden), hidden);
+        let Some(routing) = layer.routing else {
+            continue;
+        };
+        let chosen: Vec<i64> = routing.indices.clone().into_data().iter::<i64>().collect();
+        let [_, k] = routing.indices.dims();
+        let mut pairs: Vec<(i64, f32)> = chosen.into_iter().zip(values(routing.weights)).collect();
+        pairs
+            .chunks_mut(k)
+            .for_each(|token| token.sort_by_key(|&(expert, _)| expert));
+        let (indices, weights): (Vec<i64>, Vec<f32>) = pairs.into_iter().unzip();
+        let (expected, _) = golden.integers(&format!("router.{at}.topk_idx"));
+        assert_eq!(indices, expected, "{name}: router.{at}.topk_idx");
+        golden.compare(&format!("router.{at}.topk_weight"), &weights, gate);
+    }
+    golden.compare("hidden.final_norm", &values(trace.output.states), hidden);
+}
+
+fn generation_equals(name: &str) {
+    let golden = read(name);
+    let model = load::<Selected>(&golden);
+    let (prompt, _) = golden.integers("gen.prompt_ids");
+    let (expected, _) = golden.integers("gen.output_ids");
+    let prompt: Vec<u32> = prompt.iter().map(|&id| id as u32).collect();
+    let mut generation = Generation::new(&model, Limits::of(&golden.model.model), None);
+    let mut sampler = Sampler::new(SamplingConfig {
+        temperature: 0.0,
+        repetition_penalty: 1.0,
+        ..Default::default()
+    })
+    .expect("the configuration is valid");
+    generation.read(&prompt).expect("the prompt is short");
+    let mut logits = Vec::new();
+    for _ in prompt.len()..expected.len() {
+        logits.extend_from_slice(generation.logits());
+        generation
+            .next_token(&mut sampler)
+            .expect("the context is not full");
+    }
+    let found: Vec<i64> = generation.past().iter().map(|&id| i64::from(id)).collect();
+    assert_eq!(found, expected, "{name}: greedy tokens");
+    golden.compare("gen.logits", &logits, golden.tolerances.logits);
+}
+
+/// Gradients of a module's parameters by name.
+#[derive(Default)]
+struct Collect {
+    by_id: Vec<(burn::module::ParamId, TensorData)>,
+}
+
+struct Visit<'a, B: AutodiffBackend> {
+    grads: &'a B::Gradients,
+    found: &'a mut Collect,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Visit<'_, B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if let Some(grad) = param.val().grad(self.grads) {
+            self.found.by_id.push((param.id, grad.into_data()));
+        }
+    }
+}
+
+/// Compares the gradients of `total` with those that the fixture lists under `prefix`.
+fn gradients_equal(golden: &Golden, model: &CausalLm<B>, total: Tensor<B, 1>, prefix: &str) {
+    let grads = total.backward();
+    let mut found = Collect::default();
+    model.visit(&mut Visit::<B> {
+        grads: &grads,
+        found: &mut found,
+    });
+    let names = weights::param_names(model);
+    let found = found
+        .by_id
+        .into_iter()
+        .map(|(id, data)| (names[&id].clone(), data));
+    let found = InMemory::new("gradients", found);
+    let config = golden.model.config.clone();
+    let theirs = Outgoing::new(
+        &found,
+        &golden.model.model,
+        config,
+        OutgoingOptions::default(),
+    );
+    let mut compared = 0;
+    for name in golden.names_under(prefix) {
+        let tensor = theirs.tensor(&name).expect("the parameter has a gradient");
+        let numbers = tensor
+            .bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&it| f32::from_le_bytes(it));
+        let numbers: Vec<f32> = numbers.collect();
+        golden.compare_relative(
+            &format!("{prefix}{name}"),
+            &numbers,
+            golden.tolerances.gradient,
+        );
+        compared += 1;
+    }
+    assert!(
+        compared > 5,
+        "{}: only {compared} gradients under {prefix}",
+        golden.name
+    );
+}
+
+fn training_equals(name: &str) {
+    let golden = read(name);
+    let model = load::<B>(&golden);
+    let ids = ids::<B>(&golden, "input_ids");
+    let input = Sequences::plain(ids.clone());
+    let hidden = model.hidden(&input);
+    let main = loss(model.logits(hidden.states), ids.clone(), 1);
+    golden.compare("loss", &values(main.clone()), 1e-4);
+    gradients_equal(&golden, &model, main.clone(), "grad.");
+
+    let depths = model.mtp.len();
+    if depths == 0 {
+        return;
+    }
+    // the first backward pass took its graph with it
+    let mut states = model.hidden(&input).states;
+    let main = loss(model.logits(states.clone()), ids.clone(), 1);
+    let mut further = Vec::new();
+    for depth in 0..depths {
+        states = model.predict_further(depth, states, &input).states;
+        let [_, seq, _] = states.dims();
+        let ahead = depth + 1;
+        let logits = model.logits(states.clone());
+        let read = logits.clone().narrow(1, 0, seq - ahead);
+        let tolerance = golden.tolerances.logits;
+        golden.compare(&format!("mtp.{ahead}.logits"), &values(read), tolerance);
+        let loss = loss(logits, ids.clone(), ahead + 1);
+        golden.compare(&format!("mtp.{ahead}.loss"), &values(loss.clone()), 1e-4);
+        further.push(loss);
+    }
+    let further = Tensor::cat(further, 0).sum();
+    let total = main + further.mul_scalar(0.3 / depths as f64);
+    golden.compare("mtp.total_loss", &values(total.clone()), 1e-4);
+    gradients_equal(&golden, &model, total, "mtp.grad_total.");
+}
+
+macro_rules! fixtures {
+    ($($name:ident),* $(,)?) => {
+        mod forward {
+            $(#[test]
+            fn $name() {
+                super::forward_equals(stringify!($name));
+            })*
+        }
+        mod generation {
+            $(#[test]
+            fn $name() {
+                super::generation_equals(stringify!($name));
+            })*
+        }
+        mod training {
+            $(#[test]
+            fn $name() {
+                super::training_equals(stringify!($name));
+            })*
+        }
+    };
+}
+
+fixtures!(
+    deepseek_v3_allmoe_top1,
+    deepseek_v3_domain,
+    deepseek_v3_halfrope,
+    deepseek_v3_mtp,
+    deepseek_v3_mtp2,
+    deepseek_v3_noqlora,
+    deepseek_v3_plain,
+    deepseek_v3_stress,
+    deepseek_v3_yarn,
+    llama_llama3rope,
+    llama_tied,
+    mixtral,
+);
+
+#[test]
+fn a_gguf_file_of_llama_cpp_gives_the_logits_of_its_source() {
+    for source in ["deepseek_v3_plain", "deepseek_v3_yarn"] {
+        let golden = read(source).with_model(&format!("gguf_{source}/model.gguf"));
+        let model = load::<Selected>(&golden);
+        let logits = model.forward(&Sequences::plain(ids(&golden, "input_ids")));
+        golden.compare("logits", &values(logits), golden.tolerances.logits);
+    }
+}
+
+/// The logits of the domain fixture with a prior for one domain, given as a tag.
+fn with_prior(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
+    let experts = prior.len();
+    let device = Default::default();
+    let mut table = vec![0.0; TAGS * experts];
+    table[2 * experts..3 * experts].copy_from_slice(&prior);
+    let mut model = load::<Selected>(golden);
+    model.domain_prior = Some(DomainPrior {
+        table: Param::from_tensor(Tensor::from_data(
+            TensorData::new(table, [TAGS, experts]),
+            &device,
+        )),
+    });
+    let mut input = Sequences::plain(ids(golden, "input_ids"));
+    let [batch, seq] = input.ids.dims();
+    input.tags = Some(Tensor::full([batch * seq], 2, &device));
+    values(model.forward(&input))
+}
+
+/// The same with the prior folded into the routers' biases, as an export for a domain has it.
+fn with_folded(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
+    let options = OutgoingOptions {
+        dtype: None,
+        prior: Some(prior),
+    };
+    let source = golden.model.weights.as_ref();
+    let (model, config) = (&golden.model.model, golden.model.config.clone());
+    let theirs = Outgoing::new(source, model, config.clone(), options);
+    let folded = darkhorse_genesis::interop::Incoming::new(theirs, "folded", config, model);
+    let folded = folded.expect("nothing is missing");
+    let fresh = CausalLm::<Selected>::init(model, 0, &Default::default());
+    let model = weights::load(fresh, &folded).expect("it fits");
+    values(model.forward(&Sequences::plain(ids(golden, "input_ids"))))
+}
+
+#[test]
+fn a_domain_is_a_prior_on_the_choice_and_may_be_folded_into_the_bias() {
+    let golden = read("deepseek_v3_domain");
+    let (soft, shape) = golden.floats("domain.prior");
+    let (owner, _) = golden.integers("domain.expert_domain");
+    let experts = shape[1];
+    for domain in 0..shape[0] {
+        let soft = soft[domain * experts..][..experts].to_vec();
+        let hard = owner
+            .iter()
+            .map(|&of| if of == domain as i64 { 0.0 } else { -1000.0 });
+        for (mode, prior) in [("soft", soft), ("hard", hard.collect())] {
+            let name = format!("domain.{mode}.{domain}.logits");
+            let tolerance = golden.tolerances.logits;
+            golden.compare(&name, &with_prior(&golden, prior.clone()), tolerance);
+            golden.compare(&name, &with_folded(&golden, prior), tolerance);
+        }
+    }
+}
+
+#[test]
+fn valid_and_trained_forms_agree() {
+    let golden = read("deepseek_v3_plain");
+    let model = load::<B>(&golden).valid();
+    let logits = model.forward(&Sequences::plain(ids(&golden, "input_ids")));
+    golden.compare("logits", &values(logits), golden.tolerances.logits);
+}
