@@ -48,6 +48,9 @@ fn the_help_of_every_command_ends_with_examples() {
         &["inference"],
         &["chat"],
         &["evaluate"],
+        &["export"],
+        &["import"],
+        &["logits"],
         &["plan"],
     ] {
         let help = shown(&[command, &["--help"]].concat());

@@ -33,7 +33,7 @@ impl Default for SamplingConfig {
             top_k: 50,
             top_p: 0.95,
             min_p: 0.0,
-            repetition_penalty: 1.1,
+            repetition_penalty: 1.0,
             seed: 0,
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::gguf::GgufCheckpoint;
-use super::hugging_face::{HfConfig, HfModel};
+use super::hugging_face::{HfConfig, HfModel, PerExpert};
 use super::{Incoming, InteropError, family};
 use crate::model::ModelConfig;
 use crate::model::weights::WeightSource;
@@ -81,8 +81,9 @@ impl ForeignModel {
             json: files.tokenizer,
             config: files.config,
         });
+        let tensors = PerExpert::new(found, path)?;
         Ok(Self {
-            weights: Box::new(Incoming::new(found, path, config.clone(), &model)?),
+            weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
             tokenizer,
             config,
             model,

@@ -101,7 +101,10 @@ fn rotated_rows_in_halves_are_written_interleaved() {
     let options = OutgoingOptions::default();
     let tensors = Outgoing::new(model.weights.as_ref(), &model.model, config, options);
     let twin = HfFolder::open(path.join("interleaved_twin.safetensors")).unwrap();
-    assert_same("interleaved_twin", &tensors, &twin);
+    for name in twin.names() {
+        let (found, expected) = (tensors.tensor(&name).unwrap(), twin.tensor(&name).unwrap());
+        assert!(found == expected, "{name}");
+    }
 }
 
 #[test]

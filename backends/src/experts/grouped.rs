@@ -70,6 +70,7 @@ pub fn experts_backward<B: Backend>(
         up_product,
     } = saved;
     let [tokens, k] = weights.dims();
+    let [_, width] = gate_product.dims();
     let flat_weights = weights.clone().reshape([tokens * k]);
 
     let mut rows = Vec::new();
@@ -86,7 +87,7 @@ pub fn experts_backward<B: Backend>(
         }
         let own_rows = positions_on(&input, dispatch.tokens(expert));
         let own_slots = positions_on(&input, dispatch.slots(expert).iter().copied());
-        let weight = gates_of(&flat_weights, own_slots.clone());
+        let weight = gates_of(&flat_weights, own_slots.clone(), width);
         let grad = grad.clone().select(0, own_rows.clone());
         let gate = gate_product
             .clone()
@@ -149,6 +150,7 @@ fn forward<B: Backend>(
     mut keep: impl FnMut(Tensor<B, 2>, Tensor<B, 2>),
 ) -> Tensor<B, 2> {
     let [tokens, k] = weights.dims();
+    let [_, hidden] = input.dims();
     let flat_weights = weights.reshape([tokens * k]);
     let (mut rows, mut outputs) = (Vec::new(), Vec::new());
     for expert in (0..dispatch.experts()).filter(|expert| !dispatch.slots(*expert).is_empty()) {
@@ -159,7 +161,7 @@ fn forward<B: Backend>(
         let up = chosen.matmul(expert_of(&projections.up, expert));
         keep(gate.clone(), up.clone());
         let output = (silu(gate) * up).matmul(expert_of(&projections.down, expert));
-        outputs.push(output * gates_of(&flat_weights, slots));
+        outputs.push(output * gates_of(&flat_weights, slots, hidden));
         rows.push(own_rows);
     }
     add_rows(input.zeros_like(), rows, outputs)
@@ -183,11 +185,17 @@ fn expert_of<B: Backend>(stack: &Tensor<B, 3>, expert: usize) -> Tensor<B, 2> {
     stack.clone().narrow(0, expert, 1).reshape([rows, cols])
 }
 
-/// The gates at some slots as a column.
+/// The gates at some slots, each repeated over a row of `width`.
 ///
-/// Selected flat: on burn-fusion 0.21 a column that was gathered from a column spreads over its row wrongly.
-fn gates_of<B: Backend>(flat_weights: &Tensor<B, 1>, slots: Tensor<B, 1, Int>) -> Tensor<B, 2> {
-    flat_weights.clone().select(0, slots).unsqueeze_dim(1)
+/// Repeated first: burn-fusion 0.21 spreads a column wrongly that was gathered in the same kernel.
+fn gates_of<B: Backend>(
+    flat_weights: &Tensor<B, 1>,
+    slots: Tensor<B, 1, Int>,
+    width: usize,
+) -> Tensor<B, 2> {
+    let [assignments] = flat_weights.dims();
+    let column = flat_weights.clone().reshape([assignments, 1]);
+    column.expand([assignments, width]).select(0, slots)
 }
 
 /// Positions as a tensor where `like` is.

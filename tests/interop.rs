@@ -1,0 +1,232 @@
+//! Conversions as a user meets them: import, export, logits and token ids from the command line.
+
+// helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use safetensors::tensor::SafeTensors;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_darkhorse-genesis"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn shown(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+    assert_eq!(errors.lines().count(), 1, "{arguments:?}: {errors}");
+    errors
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Everything that `logits` writes for a model and the ids of a fixture.
+fn logits(model: &Path, of: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let ids = fixture(of).join("fixture.safetensors");
+    let (model, ids) = (text(model), text(&ids));
+    let all = ["--hidden", "--routing", "--out", text(&out)];
+    shown(&[&["logits", "--model", model, "--ids-file", ids], &all[..]].concat());
+    fs::read(out).unwrap()
+}
+
+fn floats(file: &[u8], name: &str) -> Vec<f32> {
+    let file = SafeTensors::deserialize(file).unwrap();
+    let data = file.tensor(name).unwrap().data().to_vec();
+    data.as_chunks()
+        .0
+        .iter()
+        .map(|&it| f32::from_le_bytes(it))
+        .collect()
+}
+
+#[test]
+fn logits_hold_what_other_programs_compute_under_their_names() {
+    let name = "deepseek_v3_mtp2";
+    let found = logits(&fixture(name), name);
+    let expected = fs::read(fixture(name).join("fixture.safetensors")).unwrap();
+    let tensors = [
+        "logits",
+        "mtp.1.logits",
+        "mtp.2.logits",
+        "hidden.layer.1",
+        "router.1.topk_weight",
+    ];
+    for tensor in tensors {
+        let pairs = floats(&found, tensor)
+            .into_iter()
+            .zip(floats(&expected, tensor));
+        let worst = pairs
+            .map(|(left, right)| (left - right).abs())
+            .fold(0.0, f32::max);
+        assert!(worst < 2e-4, "{tensor}: {worst}");
+    }
+    let [left, right] = [&found, &expected].map(|file| {
+        let file = SafeTensors::deserialize(file).unwrap();
+        let tensor = file.tensor("router.1.topk_idx").unwrap();
+        (tensor.shape().to_vec(), tensor.data().to_vec())
+    });
+    assert_eq!(left, right);
+}
+
+#[test]
+fn a_model_that_was_imported_and_exported_computes_the_same_to_the_bit() {
+    for name in ["deepseek_v3_yarn", "llama_llama3rope", "mixtral"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [imported, hf, gguf] = ["run", "hf", "model.gguf"].map(|it| folder.path().join(it));
+        let source = fixture(name);
+        shown(&["import", "--from", text(&source), "--out", text(&imported)]);
+        let export = |from: &Path, format: &str, out: &Path| {
+            let from = ["export", "--checkpoint", text(from)];
+            shown(&[&from[..], &["--format", format, "--out", text(out)]].concat());
+        };
+        export(&imported, "hf", &hf);
+        export(&hf, "gguf", &gguf);
+        let expected = logits(&source, name);
+        for model in [&imported, &hf, &gguf] {
+            assert!(
+                logits(model, name) == expected,
+                "{name}: {}",
+                model.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn greedy_ids_are_those_of_transformers() {
+    for name in ["deepseek_v3_plain", "llama_tied", "mixtral"] {
+        let numbers = fs::read(fixture(name).join("fixture.safetensors")).unwrap();
+        let numbers = SafeTensors::deserialize(&numbers).unwrap();
+        let ids = |tensor: &str| -> Vec<String> {
+            let data = numbers.tensor(tensor).unwrap().data();
+            let ids = data
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&it| i64::from_le_bytes(it).to_string());
+            ids.collect()
+        };
+        let (prompt, all) = (ids("gen.prompt_ids"), ids("gen.output_ids"));
+        let expected = all[prompt.len()..].join(",");
+        let count = (all.len() - prompt.len()).to_string();
+        let model = fixture(name);
+        let greedy = ["--temperature", "0", "--print-ids", "--max-tokens", &count];
+        let ids = [
+            "inference",
+            "--model",
+            text(&model),
+            "--ids",
+            &prompt.join(","),
+        ];
+        assert_eq!(
+            shown(&[&ids[..], &greedy].concat()).trim(),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_export_in_bf16_and_in_shards_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("half");
+    let source = fixture("deepseek_v3_plain");
+    let export = [
+        "export",
+        "--checkpoint",
+        text(&source),
+        "--format",
+        "hf",
+        "--dtype",
+        "bf16",
+    ];
+    shown(
+        &[
+            &export[..],
+            &["--out", text(&out), "--max-shard-size", "0.05MB"],
+        ]
+        .concat(),
+    );
+    assert!(out.join("model.safetensors.index.json").is_file());
+    let [exact, rounded] =
+        [&source, &out].map(|it| floats(&logits(it, "deepseek_v3_plain"), "logits"));
+    let pairs = exact.iter().zip(&rounded);
+    let worst = pairs
+        .map(|(left, right)| (left - right).abs())
+        .fold(0.0, f32::max);
+    assert!(worst > 0.0 && worst < 2.0, "{worst}");
+}
+
+#[test]
+fn what_cannot_be_converted_is_one_line_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let refused_import =
+        |from: &Path| refused(&["import", "--from", text(from), "--out", text(&out)]);
+
+    let absent = refused_import(&folder.path().join("absent"));
+    assert!(
+        absent.contains("does not exist, expected a run, a Hugging Face folder"),
+        "{absent}"
+    );
+
+    let broken = folder.path().join("broken");
+    fs::create_dir(&broken).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(fixture("llama_tied").join(file), broken.join(file)).unwrap();
+    }
+    let weights = fs::read(broken.join("model.safetensors")).unwrap();
+    fs::write(
+        broken.join("model.safetensors"),
+        &weights[..weights.len() - 4],
+    )
+    .unwrap();
+    let cut = refused_import(&broken);
+    assert!(cut.contains("model.safetensors"), "{cut}");
+
+    let other = refused_import(&fixture("qwen3_next"));
+    assert!(other.contains("`model_type` is \"qwen3_next\""), "{other}");
+
+    let source = fixture("deepseek_v3_stress");
+    let export = ["export", "--checkpoint", text(&source), "--format", "gguf"];
+    let inexpressible = refused(&[&export[..], &["--out", text(&out)]].concat());
+    assert!(inexpressible.contains("mscale"), "{inexpressible}");
+
+    let ids = [
+        "inference",
+        "--model",
+        text(&source),
+        "--ids",
+        "1,9999",
+        "--print-ids",
+    ];
+    let unknown = refused(&ids);
+    assert!(
+        unknown.contains("token id 9999 is out of range"),
+        "{unknown}"
+    );
+    assert!(!out.exists(), "nothing is written");
+}
