@@ -134,6 +134,12 @@ fn rows<B: Trained>() -> Vec<Vec<f32>> {
     passes(output, gradients!(input, weight, matrix))
 }
 
+fn one_row<B: Trained>() -> Vec<Vec<f32>> {
+    let (input, matrix) = (floats::<B, 2>([1, 32], 1), floats::<B, 2>([32, 16], 2));
+    let output = B::project(input.clone(), matrix.clone());
+    passes(output, gradients!(input, matrix))
+}
+
 fn rope<B: Trained>() -> Vec<Vec<f32>> {
     let input = floats::<B, 4>([2, 5, 3, 8], 1);
     let (cos, sin) = (floats::<B, 3>([2, 5, 4], 2), floats::<B, 3>([2, 5, 4], 3));
@@ -158,6 +164,7 @@ fn top_k<B: Trained>() -> Vec<Vec<f32>> {
 #[test]
 fn every_operation_equals_the_oracle() {
     equal!(rows);
+    equal!(one_row);
     equal!(rope);
     equal!(attention);
     equal!(cross_entropy);
