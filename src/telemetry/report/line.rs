@@ -216,9 +216,11 @@ impl Frame {
         let wanted = (self.width / 110.0) as usize;
         for (value, label) in ticks(self.bounds.x.0, self.bounds.x.1, wanted) {
             let x = self.x(value);
+            // a label at the very end would be cut
+            let side = if x + 24.0 > right { "end" } else { "mid" };
             let _ = write!(
                 svg,
-                r#"<path class="axis" d="M{x:.1} {bottom}v5"/><text class="tick mid" x="{x:.1}" y="{:.1}">{label}</text>"#,
+                r#"<path class="axis" d="M{x:.1} {bottom}v5"/><text class="tick {side}" x="{x:.1}" y="{:.1}">{label}</text>"#,
                 bottom + 18.0,
             );
         }
