@@ -20,6 +20,15 @@ pub trait Ops: Backend {
         linear::reference::linear(input, weight)
     }
 
+    /// `X W^T`: the head of a model whose embedding table is its head.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[tokens, in]`, weight: `[out, in]`, output: `[tokens, out]`
+    fn project_transposed(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        linear::reference::linear_transposed(input, weight)
+    }
+
     /// Gradients of [`project`](Self::project): `dX = dY W^T` and `dW = X^T dY`, of those needed.
     fn project_backward(
         input: Tensor<Self, 2>,

@@ -136,8 +136,10 @@ fn rows<B: Trained>() -> Vec<Vec<f32>> {
 
 fn one_row<B: Trained>() -> Vec<Vec<f32>> {
     let (input, matrix) = (floats::<B, 2>([1, 32], 1), floats::<B, 2>([32, 16], 2));
-    let output = B::project(input.clone(), matrix.clone());
-    passes(output, gradients!(input, matrix))
+    let product = B::project(input.clone(), matrix.clone());
+    let table = floats::<B, 2>([24, 16], 3);
+    let output = B::project_transposed(product, table.clone());
+    passes(output, gradients!(input, matrix, table))
 }
 
 fn rope<B: Trained>() -> Vec<Vec<f32>> {

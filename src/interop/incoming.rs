@@ -8,7 +8,7 @@ use safetensors::Dtype;
 
 use super::hugging_face::{HfConfig, RopeLayout, RopeRows};
 use super::names::{self, Entry, Form};
-use super::{InteropError, TensorSource, layout};
+use super::{InteropError, TensorSource, dtype, layout};
 use crate::model::ModelConfig;
 use crate::model::weights::{WeightError, WeightSource};
 
@@ -104,7 +104,7 @@ impl<S: TensorSource> Incoming<S> {
         if entry.form == Form::Experts {
             shape.insert(0, entry.theirs.len());
         }
-        let Some(dtype) = burn_dtype(dtype) else {
+        let Some(burn_dtype) = dtype::to_burn(dtype) else {
             return Err(InteropError::TensorDtype {
                 path: self.path.clone(),
                 name: entry.theirs[0].clone(),
@@ -112,21 +112,12 @@ impl<S: TensorSource> Incoming<S> {
                 expected: "F32, F16 or BF16".into(),
             });
         };
-        Ok(TensorData::from_bytes_vec(bytes, shape, dtype))
+        Ok(TensorData::from_bytes_vec(bytes, shape, burn_dtype))
     }
 }
 
 fn is_bias(entry: &Entry) -> bool {
     entry.ours.ends_with("e_score_correction_bias")
-}
-
-fn burn_dtype(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::F16 => Some(DType::F16),
-        Dtype::BF16 => Some(DType::BF16),
-        _ => None,
-    }
 }
 
 impl<S: TensorSource> WeightSource for Incoming<S> {
@@ -167,7 +158,7 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
             return Some(DType::F32);
         }
         let entry = self.entries.get(name)?;
-        burn_dtype(self.source.info(&entry.theirs[0])?.dtype)
+        dtype::to_burn(self.source.info(&entry.theirs[0])?.dtype)
     }
 
     fn data(&self, name: &str) -> Result<TensorData, WeightError> {

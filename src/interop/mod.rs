@@ -4,6 +4,7 @@
 //! [`Incoming`] turns it into weights that a model here loads, [`Outgoing`] turns weights into it. Names are
 //! known in one place, `names`; tensors go through one at a time.
 
+mod dtype;
 mod error;
 mod family;
 pub mod gguf;
@@ -17,6 +18,7 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
+pub use dtype::weights_dtype;
 pub use error::InteropError;
 pub use family::{Extras, hf_config, model_config};
 pub use incoming::Incoming;

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 
 use super::hugging_face::{HfConfig, RopeLayout, RopeRows, mixtral_name};
 use super::names::{self, Entry, Form};
-use super::{InteropError, RawTensor, TensorInfo, TensorSource, layout};
+use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, layout};
 use crate::model::ModelConfig;
 use crate::model::weights::{WeightError, WeightSource};
 
@@ -112,7 +112,7 @@ impl<'a> Outgoing<'a> {
             return Some(Dtype::F32);
         }
         let own = self.weights.dtype(&entry.ours)?;
-        self.options.dtype.or(file_dtype(own))
+        self.options.dtype.or(dtype::to_file(own))
     }
 
     /// Adds the prior, and casts.
@@ -126,29 +126,11 @@ impl<'a> Outgoing<'a> {
             }
             _ => data,
         };
-        let wanted = self.dtype_of(entry).and_then(burn_dtype);
+        let wanted = self.dtype_of(entry).and_then(dtype::to_burn);
         Ok(match wanted {
             Some(dtype) if dtype != data.dtype => data.convert_dtype(dtype),
             _ => data,
         })
-    }
-}
-
-fn burn_dtype(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::F16 => Some(DType::F16),
-        Dtype::BF16 => Some(DType::BF16),
-        _ => None,
-    }
-}
-
-fn file_dtype(dtype: DType) -> Option<Dtype> {
-    match dtype {
-        DType::F32 | DType::Flex32 => Some(Dtype::F32),
-        DType::F16 => Some(Dtype::F16),
-        DType::BF16 => Some(Dtype::BF16),
-        _ => None,
     }
 }
 
@@ -186,7 +168,7 @@ impl TensorSource for Outgoing<'_> {
             Form::Same | Form::Transposed => self.weights.data(&entry.ours)?,
         };
         let data = self.finished(entry, data)?;
-        let Some(dtype) = file_dtype(data.dtype) else {
+        let Some(dtype) = dtype::to_file(data.dtype) else {
             return Err(InteropError::TensorDtype {
                 path: self.weights.path().to_path_buf(),
                 name: name.into(),

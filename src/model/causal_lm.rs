@@ -286,7 +286,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
                 let [batch, seq, hidden] = states.dims();
                 let table = self.embed_tokens.val();
                 let [vocab, _] = table.dims();
-                B::project(states.reshape([batch * seq, hidden]), table.transpose())
+                B::project_transposed(states.reshape([batch * seq, hidden]), table)
                     .reshape([batch, seq, vocab])
             }
         }

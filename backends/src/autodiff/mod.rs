@@ -12,6 +12,7 @@ use burn::tensor::{Int, Tensor};
 use crate::adamw::{AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
+use crate::linear;
 use crate::ops::Ops;
 use node::{Derivative, below, integers, primitive, record, wrap};
 
@@ -29,6 +30,14 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
                 }),
             )
         })
+    }
+
+    fn project_transposed(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        let [tokens, _] = input.dims();
+        match tokens {
+            1 => linear::reference::linear_transposed(input, weight),
+            _ => Self::project(input, weight.transpose()),
+        }
     }
 
     fn rms_norm(input: Tensor<Self, 2>, weight: Tensor<Self, 1>, eps: f64) -> Tensor<Self, 2> {

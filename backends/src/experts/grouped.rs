@@ -7,7 +7,7 @@ use burn::tensor::activation::{sigmoid, silu};
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
-use crate::linear::backward::times_transposed;
+use crate::linear::reference::linear_transposed;
 
 use super::{Dispatch, Gradients, Needed, Projections, Saved};
 
@@ -99,7 +99,7 @@ pub fn experts_backward<B: Backend>(
             .narrow(0, positions.start, positions.len());
 
         // dy D^T, before the gate weight.
-        let unweighted = times_transposed(grad.clone(), expert_of(&projections.down, expert));
+        let unweighted = linear_transposed(grad.clone(), expert_of(&projections.down, expert));
         let open = sigmoid(gate.clone());
         let silu = gate * open.clone();
         let inner = silu.clone() * up.clone();
@@ -118,8 +118,8 @@ pub fn experts_backward<B: Backend>(
         }
         if needed.input {
             input_grads.push(
-                times_transposed(gate_grad, expert_of(&projections.gate, expert))
-                    + times_transposed(up_grad, expert_of(&projections.up, expert)),
+                linear_transposed(gate_grad, expert_of(&projections.gate, expert))
+                    + linear_transposed(up_grad, expert_of(&projections.up, expert)),
             );
         }
         rows.push(own_rows);

@@ -27,6 +27,11 @@ impl Ops for Flex {
         }
     }
 
+    fn project_transposed(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        // a transpose is but other strides here
+        Self::project(input, weight.transpose())
+    }
+
     fn project_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,

@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use super::reference::linear_transposed;
+
 /// See [`Ops::project_backward`](crate::Ops::project_backward).
 pub fn linear_backward<B: Backend>(
     input: Tensor<B, 2>,
@@ -11,23 +13,7 @@ pub fn linear_backward<B: Backend>(
     needed: [bool; 2],
 ) -> [Option<Tensor<B, 2>>; 2] {
     [
-        needed[0].then(|| times_transposed(grad.clone(), weight)),
+        needed[0].then(|| linear_transposed(grad.clone(), weight)),
         needed[1].then(|| input.transpose().matmul(grad)),
     ]
-}
-
-/// `Y W^T`.
-///
-/// A single row goes another way: burn-cubecl 0.21 multiplies it with a transposed matrix wrongly.
-///
-/// # Shapes
-///
-/// - rows: `[tokens, out]`, matrix: `[in, out]`, output: `[tokens, in]`
-pub fn times_transposed<B: Backend>(rows: Tensor<B, 2>, matrix: Tensor<B, 2>) -> Tensor<B, 2> {
-    let [tokens, _] = rows.dims();
-    let [inner, _] = matrix.dims();
-    match tokens {
-        1 => (matrix * rows).sum_dim(1).reshape([1, inner]),
-        _ => rows.matmul(matrix.transpose()),
-    }
 }

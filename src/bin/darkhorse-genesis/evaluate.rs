@@ -24,8 +24,8 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
-    /// Run to take the model from; without it the newest one
-    #[arg(long, visible_alias = "model", value_name = "RUN")]
+    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file; without it the newest run
+    #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Files or folders of documents
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]

@@ -8,7 +8,7 @@ use darkhorse_genesis::interop::gguf::{self, GgmlType, GgufOptions};
 use darkhorse_genesis::interop::hugging_face::{
     Decoding, HfConfig, ModelCard, ParameterCounts, ShardedWriter, TokenizerFiles, TrainingFacts,
 };
-use darkhorse_genesis::interop::{Extras, Outgoing, OutgoingOptions, hf_config};
+use darkhorse_genesis::interop::{Extras, Outgoing, OutgoingOptions, hf_config, weights_dtype};
 use darkhorse_genesis::model::ModelConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -106,7 +106,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
         (Format::Hf, Some(dtype)) => Some(dtype.of_safetensors()?),
         _ => None,
     };
-    let own = stored.weights.dtype("embed_tokens").and_then(file_dtype);
+    let own = weights_dtype(stored.weights.as_ref());
     let config = hf_config(
         model,
         Extras {
@@ -123,15 +123,6 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     match args.format {
         Format::Hf => hugging_face(args, &stored, &config, &tensors),
         Format::Gguf => write_gguf(args, &stored, &config, &tensors, own),
-    }
-}
-
-fn file_dtype(dtype: burn::tensor::DType) -> Option<Dtype> {
-    match dtype {
-        burn::tensor::DType::F32 => Some(Dtype::F32),
-        burn::tensor::DType::F16 => Some(Dtype::F16),
-        burn::tensor::DType::BF16 => Some(Dtype::BF16),
-        _ => None,
     }
 }
 
