@@ -11,6 +11,7 @@ use darkhorse_backends::select::{Selected, default_device};
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::data::{Corpus, Document, Position, Stream, StreamConfig};
 use darkhorse_genesis::inference::{Generation, Limits, Sampler, SamplingConfig};
+use darkhorse_genesis::model::cache::{self, CacheConfig, Extension, Past};
 use darkhorse_genesis::model::{CausalLm, Context, mixer::TokenMixer, routing};
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::training::{AdamW, Trainee, batch::MicroBatch};
@@ -23,25 +24,56 @@ struct RunningMean<B: Backend> {
     scale: Param<Tensor<B, 1>>,
 }
 
-impl<B: Ops> TokenMixer<B> for RunningMean<B> {
-    type Cache = Option<Tensor<B, 3>>;
+/// Everything so far, `[1, seq, hidden_size]`.
+#[derive(Debug, Clone, Default)]
+struct Seen<B: Backend>(Option<Tensor<B, 3>>);
 
-    fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        self.extend(hidden, context, &mut None)
+impl<B: Backend> Past for Seen<B> {
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |seen| seen.dims()[1])
     }
 
-    fn extend(&self, hidden: Tensor<B, 3>, _: &Context<B>, past: &mut Self::Cache) -> Tensor<B, 3> {
+    fn truncate(&mut self, len: usize) {
+        self.0 = self.0.take().map(|seen| seen.narrow(1, 0, len));
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or(0, |seen| 4 * seen.shape().num_elements())
+    }
+}
+
+impl<B: Ops> RunningMean<B> {
+    fn mix(&self, hidden: Tensor<B, 3>, past: &mut Seen<B>) -> Tensor<B, 3> {
         let [_, new, _] = hidden.dims();
-        let all = Tensor::cat(past.take().into_iter().chain([hidden]).collect(), 1);
+        let all = Tensor::cat(past.0.take().into_iter().chain([hidden]).collect(), 1);
         let [_, len, _] = all.dims();
         let count = Tensor::<B, 1, Int>::arange(1..len as i64 + 1, &all.device()).float();
         let mean = all.clone().cumsum(1) / count.reshape([1, len, 1]);
-        *past = Some(all);
+        past.0 = Some(all);
         mean.narrow(1, len - new, new) * self.scale.val().unsqueeze()
     }
+}
 
-    fn empty_cache(&self) -> Self::Cache {
-        None
+impl<B: Ops> TokenMixer<B> for RunningMean<B> {
+    type Cache = Seen<B>;
+
+    fn forward(&self, hidden: Tensor<B, 3>, _: &Context<B>) -> Tensor<B, 3> {
+        self.mix(hidden, &mut Seen(None))
+    }
+
+    fn extend(
+        &self,
+        hidden: Tensor<B, 3>,
+        _: &Context<B>,
+        sequences: &mut [Extension<'_, Seen<B>>],
+    ) -> Tensor<B, 3> {
+        cache::one_by_one(hidden, sequences, |rows, past| self.mix(rows, past))
+    }
+
+    fn empty_cache(&self, _: &CacheConfig) -> Seen<B> {
+        Seen(None)
     }
 }
 
@@ -91,9 +123,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let trained = trainee.model.valid();
     let mut generation = Generation::new(&trained, Limits::of(config), None);
-    let mut sampler = Sampler::new(SamplingConfig::greedy())?;
+    let sampler = Sampler::new(SamplingConfig::greedy())?;
     generation.read(&tokenizer.encode("all work ")?)?;
-    let next = (0..16).filter_map(|_| generation.next_token(&mut sampler));
+    let next = (0..16).filter_map(|_| generation.next_token(&sampler));
     let ids: Vec<u32> = next.collect();
     println!("all work {}", tokenizer.decode(&ids));
     Ok(())

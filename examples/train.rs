@@ -50,10 +50,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("\nA sample per domain:");
     for domain in Domain::ALL {
         let mut generation = Generation::new(&trained.model, limits, Some(domain));
-        let mut sampler = Sampler::new(SamplingConfig::default())?;
+        let sampler = Sampler::new(SamplingConfig::default())?;
         generation.read(&tokenizer.opening(Some(domain)))?;
         let mut sample = Vec::new();
-        while let Some(id) = generation.next_token(&mut sampler)
+        while let Some(id) = generation.next_token(&sampler)
             && sample.len() < 48
             && Some(id) != tokenizer.eos_id()
         {

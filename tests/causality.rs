@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::model::cache::{CacheConfig, Extension};
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
 use support::{hybrid_config, small_config};
@@ -76,7 +77,10 @@ fn prefill_and_decode_equal_the_full_forward() {
         let ids = ids(40);
         let full = values(model.forward(&tagged(&ids, Domain::Legal)));
 
-        let mut cache = model.empty_cache();
+        let mut cache = model.empty_cache(&CacheConfig {
+            page_len: 7,
+            dtype: None,
+        });
         let mut stepwise = Vec::new();
         // a prefill, a chunk, then token by token
         for range in [0..17, 17..25]
@@ -85,7 +89,7 @@ fn prefill_and_decode_equal_the_full_forward() {
         {
             let mut input = tagged(&ids[range.clone()], Domain::Legal);
             input.positions = input.positions + range.start as i64;
-            let hidden = model.extend(&input, &mut cache);
+            let hidden = model.extend(&input, &mut [Extension::new(&mut cache, range.len())]);
             stepwise.extend(values(model.logits(hidden.states)));
         }
 

@@ -87,7 +87,7 @@ fn generation_equals(name: &str) {
     let (expected, _) = golden.integers("gen.output_ids");
     let prompt: Vec<u32> = prompt.iter().map(|&id| id as u32).collect();
     let mut generation = Generation::new(&model, Limits::of(&golden.model.model), None);
-    let mut sampler = Sampler::new(SamplingConfig {
+    let sampler = Sampler::new(SamplingConfig {
         temperature: 0.0,
         repetition_penalty: 1.0,
         ..Default::default()
@@ -96,10 +96,10 @@ fn generation_equals(name: &str) {
     generation.read(&prompt).expect("the prompt is short");
     let mut logits = Vec::new();
     for _ in prompt.len()..expected.len() {
-        logits.extend_from_slice(generation.logits());
         generation
-            .next_token(&mut sampler)
+            .next_token(&sampler)
             .expect("the context is not full");
+        logits.extend_from_slice(generation.logits());
     }
     let found: Vec<i64> = generation.past().iter().map(|&id| i64::from(id)).collect();
     assert_eq!(found, expected, "{name}: greedy tokens");

@@ -15,6 +15,7 @@ pub mod experts;
 #[cfg(feature = "flex")]
 mod flex;
 mod joined;
+pub mod latent;
 pub mod linear;
 pub mod norm;
 mod ops;

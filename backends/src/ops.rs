@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
-use crate::{cross_entropy, experts, linear, norm, rope, swiglu, top_k};
+use crate::{cross_entropy, experts, latent, linear, norm, rope, swiglu, top_k};
 
 /// A backend that can run the models of Darkhorse Genesis.
 ///
@@ -123,6 +123,58 @@ pub trait Ops: Backend {
         grad: Tensor<Self, 4>,
     ) -> [Tensor<Self, 4>; 3] {
         attention::backward::attention_backward(saved, grad)
+    }
+
+    /// Attention of the newest positions of growing sequences over their past. Not differentiable.
+    ///
+    /// Of a sequence of `len` positions, its query `i` of `new` sees those up to `len - new + i`, and
+    /// within the window of `options`.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[tokens, heads, dim]`, the rows of the sequences one after the other
+    /// - output: `[tokens, heads, value_dim]`
+    fn paged_attention(
+        query: Tensor<Self, 3>,
+        pasts: &[attention::paged::Past<'_, Self>],
+        options: AttentionOptions,
+    ) -> Tensor<Self, 3> {
+        attention::paged::paged_attention(query, pasts, options)
+    }
+
+    /// Writes rows into a page, from row `at` on, as the page's type. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - page, output: `[page_len, heads, dim]`, rows: `[count, heads, dim]`
+    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        let [count, heads, dim] = rows.dims();
+        let dtype = page.dtype();
+        page.slice_assign([at..at + count, 0..heads, 0..dim], rows.cast(dtype))
+    }
+
+    /// Queries in the space of the latent, `q_h U_h^T`, where `U_h` are the columns of the key of head `h`.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[tokens, heads, nope]`, weight: `[rank, heads * (nope + value)]`
+    /// - output: `[tokens, heads, rank]`
+    fn absorb_query(query: Tensor<Self, 3>, weight: Tensor<Self, 2>) -> Tensor<Self, 3> {
+        latent::reference::absorb_query(query, weight)
+    }
+
+    /// Values of what every head saw of the latents, `o_h V_h`, where `V_h` are the columns of the value.
+    ///
+    /// # Shapes
+    ///
+    /// - latent: `[tokens, heads, rank]`, weight: `[rank, heads * (nope + value)]`
+    /// - output: `[tokens, heads, value]`
+    fn expand_value(
+        latent: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        value_dim: usize,
+    ) -> Tensor<Self, 3> {
+        latent::reference::expand_value(latent, weight, value_dim)
     }
 
     /// Indices of the `k` largest entries of every row, largest first; of equals, the lowest index.

@@ -1,106 +1,90 @@
-//! Prefill and decode of one sequence with the latent cache.
+//! Prefill and decode of one sequence.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::module::Module;
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::AttentionMask;
 
+use super::drafter::{Acceptance, Drafter, Speculation};
+use super::limits::{GenerationError, Limits};
+use super::pass::{Turn, advance};
 use super::sampling::Sampler;
+use super::sequence::Sequence;
 use crate::domain::Domain;
-use crate::model::cache::Cache;
+use crate::model::CausalLm;
+use crate::model::cache::CacheConfig;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
-use crate::model::{CausalLm, ModelConfig, Sequences};
-use burn::module::Module;
 
-/// Prompts are read in pieces of at most this many tokens, so that memory stays bounded.
-const PREFILL_CHUNK: usize = 512;
-
-/// What a sequence may grow to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest context of the model, prompt and generated tokens together.
-    pub context: usize,
-    /// Number of token ids.
-    pub vocab_size: usize,
-}
-
-impl Limits {
-    /// Those of a model.
-    pub fn of(config: &ModelConfig) -> Self {
-        Self {
-            context: config.max_position_embeddings,
-            vocab_size: config.vocab_size,
-        }
-    }
-}
-
-/// A prompt that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GenerationError {
-    /// Too many tokens.
-    #[error(
-        "the prompt has {tokens} tokens, with {past} before it, but the model's context is {context}: shorten it"
-    )]
-    TooLong {
-        /// Tokens of the prompt.
-        tokens: usize,
-        /// Tokens before it.
-        past: usize,
-        /// The model's context.
-        context: usize,
-    },
-    /// No token at all.
-    #[error("the prompt is empty: give at least one token")]
-    Empty,
-    /// An id that the model does not have.
-    #[error(
-        "token id {id} is out of range, expected below {vocab_size}: the tokenizer is of another model"
-    )]
-    UnknownId {
-        /// The id.
-        id: u32,
-        /// Number of ids.
-        vocab_size: usize,
-    },
-}
+/// Prompts are read in pieces that end at multiples of so many tokens, so that memory stays bounded.
+pub(super) const PREFILL_CHUNK: usize = 512;
 
 /// One growing sequence: what was read, what was generated, and the cache of both.
 #[derive(Debug)]
 pub struct Generation<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router<B>> {
     model: &'m CausalLm<B, M, R>,
-    cache: Cache<B, M>,
     limits: Limits,
-    domain: Option<Domain>,
-    past: Vec<u32>,
-    logits: Vec<f32>,
+    cache: CacheConfig,
+    sequence: Sequence<B, M>,
+    /// How many ids of the sequence were read or given out; those after it are chosen already.
+    given: usize,
 }
 
 impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
     /// An empty sequence, of a domain or of none.
     pub fn new(model: &'m CausalLm<B, M, R>, limits: Limits, domain: Option<Domain>) -> Self {
+        Self::with_cache(model, limits, domain, CacheConfig::default())
+    }
+
+    /// An empty sequence whose cache lies in memory as `cache` says.
+    pub fn with_cache(
+        model: &'m CausalLm<B, M, R>,
+        limits: Limits,
+        domain: Option<Domain>,
+        cache: CacheConfig,
+    ) -> Self {
         Self {
             model,
-            cache: model.empty_cache(),
             limits,
-            domain,
-            past: Vec::new(),
-            logits: Vec::new(),
+            cache,
+            sequence: Sequence::new(model.empty_cache(&cache), domain),
+            given: 0,
         }
+    }
+
+    /// The same sequence, with drafts from here on. They change the time it takes, not what is generated.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationError::NoDrafter`] if the model has no modules that draft.
+    pub fn speculating(mut self, speculation: Speculation) -> Result<Self, GenerationError> {
+        let drafter = Drafter::new(self.model, speculation, &self.cache);
+        self.sequence.drafter = Some(drafter.ok_or(GenerationError::NoDrafter)?);
+        Ok(self)
     }
 
     /// Everything read and generated so far.
     pub fn past(&self) -> &[u32] {
-        &self.past
+        &self.sequence.ids[..self.given]
     }
 
-    /// Logits of the next token; empty before the first [`read`](Self::read).
+    /// Logits that the newest token was chosen by; after [`read`](Self::read), those of the next token.
     pub fn logits(&self) -> &[f32] {
-        &self.logits
+        &self.sequence.logits
     }
 
     /// Whether the context is full.
     pub fn is_full(&self) -> bool {
-        self.past.len() >= self.limits.context
+        self.given >= self.limits.context
+    }
+
+    /// What became of the drafts; none without speculation.
+    pub fn acceptance(&self) -> Option<&Acceptance> {
+        let drafter = self.sequence.drafter.as_ref();
+        drafter.map(|drafter| &drafter.acceptance)
+    }
+
+    /// Memory of the cache, in bytes.
+    pub fn cache_bytes(&self) -> usize {
+        self.sequence.cache.memory_bytes()
     }
 
     /// Reads tokens, as if they had been generated.
@@ -109,68 +93,65 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
     ///
     /// [`GenerationError`]; the sequence is as before.
     pub fn read(&mut self, ids: &[u32]) -> Result<(), GenerationError> {
-        if ids.is_empty() {
-            return Err(GenerationError::Empty);
-        }
-        if self.past.len() + ids.len() > self.limits.context {
-            return Err(GenerationError::TooLong {
-                tokens: ids.len(),
-                past: self.past.len(),
-                context: self.limits.context,
-            });
-        }
-        let vocab_size = self.limits.vocab_size;
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
-            return Err(GenerationError::UnknownId { id, vocab_size });
-        }
-        for chunk in ids.chunks(PREFILL_CHUNK) {
-            self.extend(chunk);
+        self.read_with(ids, |_| ())
+    }
+
+    /// [`read`](Self::read), telling how many of the tokens were read after every piece.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationError`]; the sequence is as before.
+    pub fn read_with(
+        &mut self,
+        ids: &[u32],
+        mut progress: impl FnMut(usize),
+    ) -> Result<(), GenerationError> {
+        self.limits.check(self.given, ids)?;
+        self.sequence.truncate(self.given);
+        self.sequence.ids.extend_from_slice(ids);
+        let begin = self.given;
+        self.given += ids.len();
+        while self.sequence.unread() > 0 {
+            self.pass(None);
+            progress(self.sequence.cache.len().saturating_sub(begin));
         }
         Ok(())
     }
 
-    /// Chooses the next token and reads it. None once the context is full.
+    /// Chooses the next token. None once the context is full.
     ///
     /// # Panics
     ///
     /// Before the first [`read`](Self::read).
-    pub fn next_token(&mut self, sampler: &mut Sampler) -> Option<u32> {
-        let id = self.propose(sampler);
-        (!self.is_full()).then(|| {
-            self.extend(&[id]);
-            id
-        })
+    pub fn next_token(&mut self, sampler: &Sampler) -> Option<u32> {
+        assert!(self.given > 0, "no token was read yet");
+        if self.is_full() {
+            return None;
+        }
+        if self.given == self.sequence.ids.len() {
+            match self.sequence.unread() {
+                0 => {
+                    let id = sampler.choose(&self.sequence.logits, &self.sequence.ids);
+                    self.sequence.ids.push(id);
+                }
+                _ => self.pass(Some(sampler)),
+            }
+        }
+        self.given += 1;
+        Some(self.sequence.ids[self.given - 1])
     }
 
-    /// Chooses the next token and leaves it unread.
-    ///
-    /// # Panics
-    ///
-    /// Before the first [`read`](Self::read).
-    pub fn propose(&self, sampler: &mut Sampler) -> u32 {
-        assert!(!self.logits.is_empty(), "no token was read yet");
-        sampler.choose(&self.logits, &self.past)
-    }
-
-    fn extend(&mut self, ids: &[u32]) {
-        let device = self.model.embed_tokens.device();
-        let begin = self.past.len() as i64;
-        let len = ids.len();
-        let row: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-        let tags = self.domain.map(|domain| {
-            let tags = vec![domain.index() as i32; len];
-            Tensor::<B, 1, Int>::from_data(TensorData::new(tags, [len]), &device)
-        });
-        let input = Sequences {
-            ids: Tensor::from_data(TensorData::new(row, [1, len]), &device),
-            positions: Tensor::<B, 1, Int>::arange(begin..begin + len as i64, &device)
-                .reshape([1, len]),
-            mask: AttentionMask::Causal,
-            tags,
+    fn pass(&mut self, sampler: Option<&Sampler>) {
+        let read = self.sequence.cache.len();
+        let turn = Turn {
+            read: self
+                .sequence
+                .unread()
+                .min(PREFILL_CHUNK - read % PREFILL_CHUNK),
+            sequence: &mut self.sequence,
+            sampler,
+            context: self.limits.context,
         };
-        let states = self.model.extend(&input, &mut self.cache).states;
-        let logits = self.model.logits(states.narrow(1, len - 1, 1)).into_data();
-        self.logits = logits.iter::<f32>().collect();
-        self.past.extend_from_slice(ids);
+        advance(self.model, &mut [turn]);
     }
 }

@@ -1,10 +1,22 @@
 //! Token ids to token ids. Knows no text and no files.
 //!
-//! [`Generation`] prefills a prompt and decodes token by token with the latent cache; [`Sampler`] turns logits
-//! into a choice.
+//! A [`Sequence`](sequence) is its ids and their cache; a [pass](pass) reads the next ids of several of them
+//! at once, with what a [`drafter`] guessed. [`Generation`] grows one sequence, [`Engine`] many that come and
+//! go; [`Sampler`] turns logits into a choice.
 
+mod drafter;
+mod engine;
 mod generation;
+mod limits;
+mod noise;
+mod pace;
+mod pass;
+mod prefix;
 mod sampling;
+mod sequence;
 
-pub use generation::{Generation, GenerationError, Limits};
-pub use sampling::{Sampler, SamplingConfig, SamplingError};
+pub use drafter::{Acceptance, Speculation, When};
+pub use engine::{Engine, EngineConfig, Event, Finish, Request, RequestId};
+pub use generation::Generation;
+pub use limits::{GenerationError, Limits};
+pub use sampling::{Candidate, Sampler, SamplingConfig, SamplingError};

@@ -3,10 +3,18 @@
 //! Temperature, top-k, nucleus (Holtzman et al., <https://arxiv.org/abs/1904.09751>), min-p
 //! (<https://arxiv.org/abs/2407.01082>) and the repetition penalty of CTRL
 //! (<https://arxiv.org/abs/1909.05858>), in the order of Hugging Face's `generate`.
+//!
+//! The draw is the largest logit with Gumbel noise added (Maddison et al.,
+//! <https://arxiv.org/abs/1411.0030>), and the noise depends on the seed, the position and the token alone. So
+//! a text does not depend on what else is generated beside it, nor on how it was computed: a draft that is
+//! chosen with the same noise is mostly the token itself.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
+
+use super::noise;
 
 /// How a token is chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,30 +114,30 @@ impl SamplingConfig {
     }
 }
 
-/// Draws tokens; equal seeds and logits give equal tokens.
-#[derive(Debug, Clone)]
+/// Chooses tokens; equal seeds, positions and logits give equal tokens.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sampler {
     config: SamplingConfig,
-    rng: ChaCha8Rng,
 }
 
 /// A token that is still in the running.
-#[derive(Clone, Copy)]
-struct Candidate {
-    id: u32,
-    logit: f32,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub id: u32,
+    /// Its logit, penalty applied, over the temperature.
+    pub score: f64,
 }
 
 impl Sampler {
-    /// A sampler at the beginning of its draws.
+    /// A sampler of these settings.
     ///
     /// # Errors
     ///
     /// A setting out of its range.
     pub fn new(config: SamplingConfig) -> Result<Self, SamplingError> {
         config.validate()?;
-        let rng = ChaCha8Rng::seed_from_u64(config.seed);
-        Ok(Self { config, rng })
+        Ok(Self { config })
     }
 
     /// Chooses the token after `past`.
@@ -137,39 +145,71 @@ impl Sampler {
     /// # Panics
     ///
     /// If there are no logits.
-    pub fn choose(&mut self, logits: &[f32], past: &[u32]) -> u32 {
-        let mut logits = logits.to_vec();
-        self.penalize(&mut logits, past);
-        let mut candidates: Vec<Candidate> = logits
-            .into_iter()
-            .enumerate()
-            .map(|(id, logit)| Candidate {
-                id: id as u32,
-                logit,
-            })
-            .collect();
-        if self.config.temperature == 0.0 {
-            let better = |best: Candidate, next: Candidate| match next.logit > best.logit {
-                true => next,
-                false => best,
-            };
-            let best = candidates.into_iter().reduce(better);
-            return best.expect("a vocabulary has tokens").id;
+    pub fn choose(&self, logits: &[f32], past: &[u32]) -> u32 {
+        let candidates = self.candidates(logits, past);
+        if let [only] = candidates[..] {
+            return only.id;
         }
-        // ties by id, so that the order is one only
-        candidates.sort_by(|l, r| r.logit.total_cmp(&l.logit).then(l.id.cmp(&r.id)));
-        if self.config.top_k > 0 {
-            candidates.truncate(self.config.top_k);
-        }
-        let probabilities = self.probabilities(&candidates);
-        self.draw(&candidates, &probabilities)
+        let noisy = |candidate: &Candidate| {
+            candidate.score + noise::gumbel(self.config.seed, past.len(), candidate.id)
+        };
+        let better = |best: (f64, u32), next: (f64, u32)| if next.0 > best.0 { next } else { best };
+        let scores = candidates.iter().map(|c| (noisy(c), c.id));
+        let best = scores.reduce(better);
+        best.expect("a vocabulary has tokens").1
     }
 
-    fn penalize(&self, logits: &mut [f32], past: &[u32]) {
+    /// What may follow `past`: a token is chosen with a probability proportional to `e^score`.
+    ///
+    /// # Panics
+    ///
+    /// If there are no logits.
+    pub fn candidates(&self, logits: &[f32], past: &[u32]) -> Vec<Candidate> {
+        assert!(!logits.is_empty(), "there are no logits to choose by");
+        if self.config.temperature == 0.0 {
+            return vec![self.likeliest(logits, past)];
+        }
+        let penalized = self.penalized(logits, past);
+        let scored = penalized.iter().enumerate().map(|(id, &logit)| Candidate {
+            id: id as u32,
+            score: f64::from(logit) / self.config.temperature,
+        });
+        let mut candidates: Vec<Candidate> = scored.collect();
+        let k = self.config.top_k;
+        if k > 0 && k < candidates.len() {
+            candidates.select_nth_unstable_by(k - 1, likelier);
+            candidates.truncate(k);
+        }
+        if self.config.top_p < 1.0 {
+            keep_nucleus(&mut candidates, self.config.top_p);
+        }
+        if self.config.min_p > 0.0 {
+            let lowest = highest(&candidates) + self.config.min_p.ln();
+            candidates.retain(|candidate| candidate.score >= lowest);
+        }
+        candidates
+    }
+
+    fn likeliest(&self, logits: &[f32], past: &[u32]) -> Candidate {
+        let penalized = self.penalized(logits, past);
+        let better = |best: usize, next: usize| match penalized[next] > penalized[best] {
+            true => next,
+            false => best,
+        };
+        let best = (1..penalized.len()).fold(0, better);
+        Candidate {
+            id: best as u32,
+            score: f64::from(penalized[best]),
+        }
+    }
+
+    /// The logits, those of tokens that occurred made less likely.
+    fn penalized<'a>(&self, logits: &'a [f32], past: &[u32]) -> Cow<'a, [f32]> {
         let penalty = self.config.repetition_penalty as f32;
         if penalty == 1.0 {
-            return;
+            return Cow::Borrowed(logits);
         }
+        let mut logits = logits.to_vec();
         let mut seen = vec![false; logits.len()];
         for &id in past {
             let id = id as usize;
@@ -180,42 +220,37 @@ impl Sampler {
                 }
             }
         }
+        Cow::Owned(logits)
     }
+}
 
-    /// Probabilities of what nucleus and min-p leave of the candidates, likeliest first; they need not sum to one.
-    fn probabilities(&self, candidates: &[Candidate]) -> Vec<f64> {
-        let temperature = self.config.temperature;
-        let highest = f64::from(candidates[0].logit);
-        let mut weights: Vec<f64> = candidates
-            .iter()
-            .map(|candidate| ((f64::from(candidate.logit) - highest) / temperature).exp())
-            .collect();
-        let total: f64 = weights.iter().sum();
-        let mut before = 0.0;
-        let nucleus = weights.iter().position(|weight| {
-            before += weight / total;
-            before >= self.config.top_p
-        });
-        if let Some(last) = nucleus {
-            weights.truncate(last + 1);
-        }
-        let likely = weights
-            .iter()
-            .take_while(|&&weight| weight >= self.config.min_p)
-            .count();
-        weights.truncate(likely.max(1));
-        weights
-    }
+/// Likelier first; of equals, the lower id, so that there is one order only.
+fn likelier(left: &Candidate, right: &Candidate) -> Ordering {
+    let by_score = right.score.total_cmp(&left.score);
+    by_score.then(left.id.cmp(&right.id))
+}
 
-    fn draw(&mut self, candidates: &[Candidate], weights: &[f64]) -> u32 {
-        let mut left = self.rng.random::<f64>() * weights.iter().sum::<f64>();
-        for (candidate, weight) in candidates.iter().zip(weights) {
-            left -= weight;
-            if left < 0.0 {
-                return candidate.id;
-            }
-        }
-        candidates[weights.len() - 1].id
+fn highest(candidates: &[Candidate]) -> f64 {
+    let scores = candidates.iter().map(|candidate| candidate.score);
+    scores.fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Keeps the likeliest candidates that together reach a probability of `top_p`.
+fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f64) {
+    let highest = highest(candidates);
+    let weight = |candidate: &Candidate| (candidate.score - highest).exp();
+    let total: f64 = candidates.iter().map(weight).sum();
+    // All that are lighter have less than 1 - top_p together: the nucleus is without them, and sorted soon.
+    let lightest = (1.0 - top_p) * total / candidates.len() as f64;
+    candidates.retain(|candidate| weight(candidate) >= lightest);
+    candidates.sort_unstable_by(likelier);
+    let mut before = 0.0;
+    let last = candidates.iter().position(|candidate| {
+        before += weight(candidate) / total;
+        before >= top_p
+    });
+    if let Some(last) = last {
+        candidates.truncate(last + 1);
     }
 }
 
@@ -226,9 +261,14 @@ mod tests {
     const LOGITS: [f32; 4] = [0.0, 3.0, 1.0, 2.0];
 
     fn drawn(config: SamplingConfig, logits: &[f32], past: &[u32]) -> Vec<usize> {
-        let mut sampler = Sampler::new(config).unwrap();
         let mut counts = vec![0; logits.len()];
-        for _ in 0..4000 {
+        for draw in 0..4000 {
+            let seed = config.seed * 4000 + draw;
+            let sampler = Sampler::new(SamplingConfig {
+                seed,
+                ..config.clone()
+            })
+            .unwrap();
             counts[sampler.choose(logits, past) as usize] += 1;
         }
         counts
@@ -247,7 +287,7 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_likeliest() {
-        let mut sampler = Sampler::new(SamplingConfig::greedy()).unwrap();
+        let sampler = Sampler::new(SamplingConfig::greedy()).unwrap();
         assert_eq!(sampler.choose(&LOGITS, &[1, 1]), 1);
     }
 
@@ -301,7 +341,7 @@ mod tests {
             repetition_penalty: 1.4,
             ..open()
         };
-        let mut sampler = Sampler::new(config).unwrap();
+        let sampler = Sampler::new(config).unwrap();
         // 3.0 / 1.4 > 2.0, 3.0 / 1.4^2 < 2.0
         assert_eq!(sampler.choose(&LOGITS, &[1, 1, 1]), 1);
         assert_eq!(sampler.choose(&[-1.0, -1.1], &[0]), 1);

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 
+use super::cache::Extension;
 use super::context::Context;
 use super::feed_forward::FeedForward;
 use super::mixer::{Mixer, TokenMixer};
@@ -46,20 +47,19 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
         self.transform(hidden + mixed, context)
     }
 
-    /// Runs the next positions, with the past in `cache`.
+    /// Runs the next positions of every sequence.
     ///
     /// # Shapes
     ///
-    /// - hidden: `[batch, new, hidden_size]`
+    /// - hidden: `[1, tokens, hidden_size]`, the rows of the sequences one after the other
     pub fn extend(
         &self,
         hidden: Tensor<B, 3>,
         context: &Context<B>,
-        cache: &mut M::Cache,
+        sequences: &mut [Extension<'_, M::Cache>],
     ) -> BlockOutput<B> {
-        let mixed = self
-            .mixer
-            .extend(self.input_layernorm.forward(hidden.clone()), context, cache);
+        let normalized = self.input_layernorm.forward(hidden.clone());
+        let mixed = self.mixer.extend(normalized, context, sequences);
         self.transform(hidden + mixed, context)
     }
 

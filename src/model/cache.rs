@@ -1,10 +1,85 @@
-//! The past of a sequence while decoding. Owned by the caller.
+//! The past of sequences while they grow. Owned by the caller.
+//!
+//! Positions lie in pages of a fixed length, taken as they are needed. A full page is never written
+//! again, so sequences with a common beginning share its pages.
 
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 
 use super::mixer::{Mixer, TokenMixer};
 
-/// One mixer cache per layer, and how many positions they hold.
+/// How a cache lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// Positions of a page.
+    pub page_len: usize,
+    /// Type of the numbers; absent: that of the model's activations.
+    pub dtype: Option<DType>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            page_len: 128,
+            dtype: None,
+        }
+    }
+}
+
+/// What a mixer remembers of one sequence.
+pub trait Past: Clone + Send + std::fmt::Debug {
+    /// Number of positions.
+    fn len(&self) -> usize;
+
+    /// Whether there are no positions.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets the positions from `len` on. Those of the last short extension can always be forgotten.
+    ///
+    /// # Panics
+    ///
+    /// If the mixer cannot go back that far.
+    fn truncate(&mut self, len: usize);
+
+    /// Memory held, in bytes, shared pages counted in every cache that holds them.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// One of the sequences that a pass extends: its past, and how many of the pass's rows are its.
+#[derive(Debug)]
+pub struct Extension<'a, C> {
+    /// What came before.
+    pub past: &'a mut C,
+    /// Number of new positions.
+    pub new: usize,
+}
+
+impl<'a, C> Extension<'a, C> {
+    /// The next `new` positions after `past`.
+    pub fn new(past: &'a mut C, new: usize) -> Self {
+        Self { past, new }
+    }
+}
+
+/// Runs a mixer that knows one sequence at a time over the rows of several, `[1, tokens, hidden_size]`.
+pub fn one_by_one<B: Backend, C>(
+    hidden: Tensor<B, 3>,
+    sequences: &mut [Extension<'_, C>],
+    mut extend: impl FnMut(Tensor<B, 3>, &mut C) -> Tensor<B, 3>,
+) -> Tensor<B, 3> {
+    let mut at = 0;
+    let outputs = sequences.iter_mut().map(|sequence| {
+        let rows = hidden.clone().narrow(1, at, sequence.new);
+        at += sequence.new;
+        extend(rows, sequence.past)
+    });
+    Tensor::cat(outputs.collect(), 1)
+}
+
+/// One [`Past`] per layer.
 #[derive(Debug, Clone)]
 pub struct Cache<B: Ops, M: TokenMixer<B> = Mixer<B>> {
     pub(super) layers: Vec<M::Cache>,
@@ -17,8 +92,207 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
         self.len
     }
 
-    /// Whether nothing was decoded yet.
+    /// Whether nothing was read yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Forgets the positions from `len` on.
+    ///
+    /// # Panics
+    ///
+    /// If a layer cannot go back that far.
+    pub fn truncate(&mut self, len: usize) {
+        if len < self.len {
+            self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+            self.len = len;
+        }
+    }
+
+    /// Memory held, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.layers.iter().map(Past::memory_bytes).sum()
+    }
+}
+
+/// Rows of positions, `[heads, dim]` each, in pages.
+#[derive(Debug, Clone)]
+pub struct Pages<B: Backend> {
+    pages: Vec<Tensor<B, 3>>,
+    config: CacheConfig,
+    len: usize,
+    /// Positions whose pages were given back, from the first on.
+    dropped: usize,
+}
+
+impl<B: Backend> Pages<B> {
+    /// No page yet.
+    pub fn new(config: CacheConfig) -> Self {
+        Self {
+            pages: Vec::new(),
+            config,
+            len: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Number of positions, those dropped included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no positions.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The pages that are left, in the order of positions.
+    pub fn pages(&self) -> &[Tensor<B, 3>] {
+        &self.pages
+    }
+
+    /// Number of positions in [`pages`](Self::pages).
+    pub fn held(&self) -> usize {
+        self.len - self.dropped
+    }
+
+    /// Forgets the positions from `len` on.
+    ///
+    /// # Panics
+    ///
+    /// If the pages of those before were dropped.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len {
+            return;
+        }
+        assert!(
+            len >= self.dropped,
+            "the window has moved past position {len}"
+        );
+        self.len = len;
+        self.pages
+            .truncate(self.held().div_ceil(self.config.page_len));
+    }
+
+    /// Gives back the pages that hold none of the last `kept` positions.
+    pub fn keep_last(&mut self, kept: usize) {
+        let pages = self.held().saturating_sub(kept) / self.config.page_len;
+        self.pages.drain(..pages);
+        self.dropped += pages * self.config.page_len;
+    }
+
+    /// Memory held, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let bytes = |page: &Tensor<B, 3>| page.shape().num_elements() * page.dtype().size();
+        self.pages.iter().map(bytes).sum()
+    }
+}
+
+impl<B: Ops> Pages<B> {
+    /// Adds positions.
+    ///
+    /// # Shapes
+    ///
+    /// - rows: `[new, heads, dim]`
+    pub fn append(&mut self, rows: Tensor<B, 3>) {
+        let [new, heads, dim] = rows.dims();
+        let page_len = self.config.page_len;
+        let mut written = 0;
+        while written < new {
+            let at = self.held() % page_len;
+            let page = match at {
+                0 => self.empty_page([page_len, heads, dim], &rows),
+                _ => self.pages.pop().expect("it holds the last position"),
+            };
+            let count = (page_len - at).min(new - written);
+            let part = rows.clone().narrow(0, written, count);
+            self.pages.push(B::write_rows(page, at, part));
+            self.len += count;
+            written += count;
+        }
+    }
+
+    fn empty_page(&self, shape: [usize; 3], like: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let dtype = self.config.dtype.unwrap_or(like.dtype());
+        Tensor::zeros(shape, (&like.device(), dtype))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+    use darkhorse_backends::select::Selected;
+
+    fn rows(range: std::ops::Range<usize>) -> Tensor<Selected, 3> {
+        let values: Vec<f32> = range
+            .clone()
+            .flat_map(|i| [i as f32, -(i as f32)])
+            .collect();
+        Tensor::from_data(
+            TensorData::new(values, [range.len(), 1, 2]),
+            &Default::default(),
+        )
+    }
+
+    fn held(pages: &Pages<Selected>) -> Vec<f32> {
+        let all = Tensor::cat(pages.pages().to_vec(), 0).narrow(0, 0, pages.held());
+        all.narrow(2, 0, 1).into_data().iter::<f32>().collect()
+    }
+
+    fn counted(range: std::ops::Range<usize>) -> Vec<f32> {
+        range.map(|i| i as f32).collect()
+    }
+
+    fn of_three() -> Pages<Selected> {
+        Pages::new(CacheConfig {
+            page_len: 3,
+            dtype: None,
+        })
+    }
+
+    #[test]
+    fn positions_come_back_in_order_however_they_were_added() {
+        let mut pages = of_three();
+        for range in [0..1, 1..2, 2..9, 9..9, 9..10] {
+            pages.append(rows(range));
+        }
+        assert_eq!(held(&pages), counted(0..10));
+        assert_eq!(pages.pages().len(), 4);
+        assert_eq!(pages.memory_bytes(), 4 * 3 * 2 * 4);
+    }
+
+    #[test]
+    fn forgotten_positions_are_written_anew_and_never_in_a_copy() {
+        let mut pages = of_three();
+        pages.append(rows(0..8));
+        let copy = pages.clone();
+        pages.truncate(4);
+        pages.append(rows(20..25));
+        assert_eq!(held(&pages), [counted(0..4), counted(20..25)].concat());
+        assert_eq!(held(&copy), counted(0..8));
+    }
+
+    #[test]
+    fn pages_behind_the_window_are_given_back() {
+        let mut pages = of_three();
+        pages.append(rows(0..11));
+        pages.keep_last(4);
+        assert_eq!(held(&pages), counted(6..11));
+        assert_eq!(pages.len(), 11);
+        pages.truncate(7);
+        pages.append(rows(7..8));
+        assert_eq!(held(&pages), counted(6..8));
+    }
+
+    #[test]
+    fn a_page_holds_the_configured_type() {
+        let mut pages = Pages::<Selected>::new(CacheConfig {
+            page_len: 4,
+            dtype: Some(DType::F16),
+        });
+        pages.append(rows(0..3));
+        assert_eq!(held(&pages), counted(0..3));
+        assert_eq!(pages.memory_bytes(), 4 * 2 * 2);
     }
 }

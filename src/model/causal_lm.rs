@@ -7,7 +7,7 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
 
 use super::block::{Block, BlockOutput};
-use super::cache::Cache;
+use super::cache::{Cache, CacheConfig, Extension};
 use super::config::{LayerPlan, ModelConfig};
 use super::context::Context;
 use super::feed_forward::FeedForward;
@@ -241,24 +241,56 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// Runs the decoder layers on the next positions, with the past in `cache`.
+    /// Runs the decoder layers on the next positions of every sequence, and adds these to its past.
     ///
-    /// `input.mask` is not consulted: a cache holds one document per row.
-    pub fn extend(&self, input: &Sequences<B>, cache: &mut Cache<B, M>) -> Hidden<B> {
-        let [_, new] = input.ids.dims();
+    /// What a sequence gets does not depend on those beside it. `input.mask` is not consulted: a
+    /// sequence is one document.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[1, tokens]`, the rows of the sequences one after the other
+    pub fn extend(
+        &self,
+        input: &Sequences<B>,
+        sequences: &mut [Extension<'_, Cache<B, M>>],
+    ) -> Hidden<B> {
         let context = self.context(input);
         let mut states = self.embed(input.ids.clone());
         let mut routings = Vec::new();
-        for (layer, past) in self.layers.iter().zip(&mut cache.layers) {
-            let output = layer.extend(states, &context, past);
+        for (at, layer) in self.layers.iter().enumerate() {
+            let mut pasts: Vec<_> = sequences
+                .iter_mut()
+                .map(|sequence| Extension::new(&mut sequence.past.layers[at], sequence.new))
+                .collect();
+            let output = layer.extend(states, &context, &mut pasts);
             states = output.hidden;
             routings.extend(output.routing);
         }
-        cache.len += new;
+        for sequence in sequences {
+            sequence.past.len += sequence.new;
+        }
         Hidden {
             states: self.norm.forward(states),
             routings,
         }
+    }
+
+    /// [`predict_further`](Self::predict_further) for the next positions of every sequence; `ahead.ids` are the
+    /// tokens `depth + 1` after the positions of `states`, which are `ahead.positions`.
+    ///
+    /// # Shapes
+    ///
+    /// - ahead: `[1, tokens]`, states: `[1, tokens, hidden_size]`
+    pub fn draft(
+        &self,
+        depth: usize,
+        states: Tensor<B, 3>,
+        ahead: &Sequences<B>,
+        sequences: &mut [Extension<'_, M::Cache>],
+    ) -> Hidden<B> {
+        let context = self.context(ahead);
+        let embedded = self.embed(ahead.ids.clone());
+        self.mtp[depth].extend(embedded, states, &context, sequences)
     }
 
     /// What MTP module `depth` (from 0) makes of the states of the module before it, or of the main
@@ -292,10 +324,11 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// The cache before the first token.
-    pub fn empty_cache(&self) -> Cache<B, M> {
+    /// The past before the first token.
+    pub fn empty_cache(&self, config: &CacheConfig) -> Cache<B, M> {
+        let layers = self.layers.iter();
         Cache {
-            layers: self.layers.iter().map(|l| l.mixer.empty_cache()).collect(),
+            layers: layers.map(|l| l.mixer.empty_cache(config)).collect(),
             len: 0,
         }
     }

@@ -7,7 +7,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 
-use super::block::Block;
+use super::block::{Block, BlockOutput};
+use super::cache::Extension;
 use super::causal_lm::Hidden;
 use super::context::Context;
 use super::init::Initializers;
@@ -56,11 +57,32 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> MtpModule<B, M, R> {
         states: Tensor<B, 3>,
         context: &Context<B>,
     ) -> Hidden<B> {
-        let joined = Tensor::cat(
-            vec![self.enorm.forward(ahead), self.hnorm.forward(states)],
-            2,
-        );
-        let output = self.block.forward(self.eh_proj.forward(joined), context);
+        let joined = self.join(ahead, states);
+        self.read_out(self.block.forward(joined, context))
+    }
+
+    /// [`forward`](Self::forward) for the next positions of every sequence.
+    ///
+    /// # Shapes
+    ///
+    /// - ahead, states: `[1, tokens, hidden_size]`, the rows of the sequences one after the other
+    pub fn extend(
+        &self,
+        ahead: Tensor<B, 3>,
+        states: Tensor<B, 3>,
+        context: &Context<B>,
+        sequences: &mut [Extension<'_, M::Cache>],
+    ) -> Hidden<B> {
+        let joined = self.join(ahead, states);
+        self.read_out(self.block.extend(joined, context, sequences))
+    }
+
+    fn join(&self, ahead: Tensor<B, 3>, states: Tensor<B, 3>) -> Tensor<B, 3> {
+        let both = vec![self.enorm.forward(ahead), self.hnorm.forward(states)];
+        self.eh_proj.forward(Tensor::cat(both, 2))
+    }
+
+    fn read_out(&self, output: BlockOutput<B>) -> Hidden<B> {
         Hidden {
             states: self.norm.forward(output.hidden),
             routings: output.routing.into_iter().collect(),

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use darkhorse_backends::select::{self, Device};
 use darkhorse_genesis::config::{Experiment, PRESETS};
 use darkhorse_genesis::domain::Domain;
-use darkhorse_genesis::inference::SamplingConfig;
+use darkhorse_genesis::inference::{SamplingConfig, Speculation, When};
 use darkhorse_genesis::model::routing::domain::DomainMode;
 
 use crate::failure::{Failure, OrInput};
@@ -213,5 +213,33 @@ mod tests {
         for wrong in ["", ":1", "cuda:", "cuda:x", "a b"] {
             assert!(wrong.parse::<DeviceName>().is_err(), "{wrong}");
         }
+    }
+}
+
+/// Whether tokens are drafted.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SpeculationArgs {
+    /// Let the MTP modules draft tokens for the model to verify, where that is faster; the text stays the same
+    #[arg(long)]
+    speculative: bool,
+    /// Tokens to draft at a time
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "speculative",
+          value_parser = clap::value_parser!(u8).range(1..=16))]
+    draft_tokens: u8,
+    /// Draft before every token, whether it is faster or not
+    #[arg(long, requires = "speculative")]
+    always_draft: bool,
+}
+
+impl SpeculationArgs {
+    /// How to draft, if at all.
+    pub(crate) fn config(&self) -> Option<Speculation> {
+        self.speculative.then(|| Speculation {
+            depth: self.draft_tokens.into(),
+            when: match self.always_draft {
+                true => When::Always,
+                false => When::ItPays,
+            },
+        })
     }
 }

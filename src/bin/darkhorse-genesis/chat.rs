@@ -6,7 +6,7 @@ use clap::Args;
 use darkhorse_genesis::inference::{Sampler, SamplingConfig};
 use darkhorse_genesis::tokenizer::chat::{Message, Role, Template};
 
-use crate::args::{DeviceArgs, DomainArgs, SamplingArgs};
+use crate::args::{DeviceArgs, DomainArgs, SamplingArgs, SpeculationArgs};
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
 use crate::inference::Weights;
@@ -32,9 +32,8 @@ pub(crate) struct ChatArgs {
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
-    /// Let the MTP modules draft tokens for the model to verify
-    #[arg(long)]
-    pub(crate) speculative: bool,
+    #[command(flatten)]
+    pub(crate) speculative: SpeculationArgs,
     /// Tell tokens per second after every answer
     #[arg(long)]
     pub(crate) stats: bool,
@@ -50,19 +49,15 @@ pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
 
 /// Talks with what was resolved.
 fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
-    if args.speculative {
-        return Err(Failure::input(
-            "`--speculative` is not available yet: leave it out",
-        ));
-    }
     let weights = match &args.model {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
     let loaded = Loaded::open(weights, &args.device.open()?)?;
     let template = Template::of(loaded.tokenizer()?);
-    let mut sampler = Sampler::new(sampling).or_input()?;
-    let mut generation = loaded.begin(args.domain.domain);
+    let sampler = Sampler::new(sampling).or_input()?;
+    let begin = || loaded.begin(args.domain.domain, args.speculative.config());
+    let mut generation = begin()?;
     let mut messages = opening(args);
     eprintln!("/clear begins anew, /exit or the end of input ends");
     let mut lines = std::io::stdin().lines();
@@ -76,7 +71,7 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
             "/exit" => return Ok(()),
             "/clear" => {
                 messages = opening(args);
-                generation = loaded.begin(args.domain.domain);
+                generation = begin()?;
                 continue;
             }
             said => messages.push(Message::new(Role::User, said)),
@@ -88,7 +83,7 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
         let unread = match ids.strip_prefix(generation.past()) {
             Some(unread) if !unread.is_empty() => unread,
             _ => {
-                generation = loaded.begin(args.domain.domain);
+                generation = begin()?;
                 &ids
             }
         };
@@ -98,7 +93,7 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
             stop_text: template.stop_text(),
             max_tokens: args.sampling.max_tokens,
         };
-        let stats = reply.stream(&mut generation, unread, &mut sampler)?;
+        let stats = reply.stream(&mut generation, unread, &sampler)?;
         println!();
         if args.stats {
             eprintln!("{stats}");

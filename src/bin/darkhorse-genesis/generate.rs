@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use darkhorse_backends::select::Selected;
-use darkhorse_genesis::inference::{Generation, Sampler};
+use darkhorse_genesis::inference::{Acceptance, Generation, Sampler};
 use darkhorse_genesis::tokenizer::Tokenizer;
 
 use crate::failure::{Failure, OrInput};
@@ -25,6 +25,26 @@ pub(crate) struct Stats {
     generated: usize,
     prefill: Duration,
     decode: Duration,
+    /// What became of the drafts.
+    drafts: Option<String>,
+}
+
+/// Share of the drafts that were right, by their place after the next token.
+fn drafts(acceptance: &Acceptance) -> String {
+    let places = acceptance.accepted.iter().zip(&acceptance.drafted);
+    let shares: Vec<String> = places
+        .map(|(accepted, drafted)| format!("{:.0} %", 100.0 * *accepted as f64 / *drafted as f64))
+        .collect();
+    let passes = acceptance.drafted.first().copied().unwrap_or(0);
+    format!(
+        "drafts accepted {} in {passes} passes, {} passes without",
+        if shares.is_empty() {
+            "none".into()
+        } else {
+            shares.join(" / ")
+        },
+        acceptance.plain
+    )
 }
 
 impl fmt::Display for Stats {
@@ -37,7 +57,11 @@ impl fmt::Display for Stats {
             rate(self.read, self.prefill),
             self.generated,
             rate(self.generated, self.decode)
-        )
+        )?;
+        match &self.drafts {
+            Some(drafts) => write!(f, ", {drafts}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -47,7 +71,7 @@ impl Reply<'_> {
         &self,
         generation: &mut Generation<'_, Selected>,
         ids: &[u32],
-        sampler: &mut Sampler,
+        sampler: &Sampler,
     ) -> Result<Stats, Failure> {
         let mut out = io::stdout().lock();
         out.flush()?;
@@ -91,6 +115,7 @@ impl Reply<'_> {
             generated,
             prefill,
             decode,
+            drafts: generation.acceptance().map(drafts),
         })
     }
 

@@ -9,7 +9,7 @@ use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::inference::{Generation, Sampler, SamplingConfig};
 use darkhorse_genesis::model::cost::Dtype;
 
-use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs};
+use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs, SpeculationArgs};
 use crate::device;
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
@@ -56,9 +56,8 @@ pub(crate) struct InferenceArgs {
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
-    /// Let the MTP modules draft tokens for the model to verify
-    #[arg(long)]
-    pub(crate) speculative: bool,
+    #[command(flatten)]
+    pub(crate) speculative: SpeculationArgs,
     /// Tell tokens per second, and with --speculative how many drafts were accepted
     #[arg(long)]
     pub(crate) stats: bool,
@@ -108,14 +107,9 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
 
 /// Continues the prompt with what was resolved.
 fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Result<(), Failure> {
-    if args.speculative {
-        return Err(Failure::input(
-            "`--speculative` is not available yet: leave it out",
-        ));
-    }
     let loaded = Loaded::open(weights, &args.device.open()?)?;
-    let mut sampler = Sampler::new(sampling).or_input()?;
-    let mut generation = loaded.begin(args.domain.domain);
+    let sampler = Sampler::new(sampling).or_input()?;
+    let mut generation = loaded.begin(args.domain.domain, args.speculative.config())?;
     let (Some(prompt), None) = (&args.prompt, &args.ids) else {
         let ids = args.ids.as_deref().unwrap_or_default();
         return continue_ids(args, &loaded, generation, ids, sampler);
@@ -134,7 +128,7 @@ fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Re
         stop_text: None,
         max_tokens: args.sampling.max_tokens,
     };
-    let stats = reply.stream(&mut generation, &ids, &mut sampler)?;
+    let stats = reply.stream(&mut generation, &ids, &sampler)?;
     println!();
     if args.stats {
         eprintln!("{stats}");
@@ -148,12 +142,12 @@ fn continue_ids(
     loaded: &Loaded,
     mut generation: Generation<'_, Selected>,
     ids: &[u32],
-    mut sampler: Sampler,
+    sampler: Sampler,
 ) -> Result<(), Failure> {
     generation.read(ids).or_input()?;
     let mut generated = Vec::new();
     while generated.len() < args.sampling.max_tokens
-        && let Some(id) = generation.next_token(&mut sampler)
+        && let Some(id) = generation.next_token(&sampler)
     {
         generated.push(id);
     }

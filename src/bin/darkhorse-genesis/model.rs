@@ -7,7 +7,7 @@ use darkhorse_backends::select::{Device, Selected};
 use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::domain::Domain;
-use darkhorse_genesis::inference::{Generation, Limits};
+use darkhorse_genesis::inference::{Generation, Limits, Speculation};
 use darkhorse_genesis::interop::hugging_face::TokenIds;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
 use darkhorse_genesis::tokenizer::Tokenizer;
@@ -92,9 +92,18 @@ impl Loaded {
         self.token_ids.eos.clone()
     }
 
-    /// An empty sequence, of a domain or of none.
-    pub(crate) fn begin(&self, domain: Option<Domain>) -> Generation<'_, Selected> {
-        Generation::new(&self.model, Limits::of(&self.experiment.model), domain)
+    /// An empty sequence, of a domain or of none, with drafts if they are wanted.
+    pub(crate) fn begin(
+        &self,
+        domain: Option<Domain>,
+        speculation: Option<Speculation>,
+    ) -> Result<Generation<'_, Selected>, Failure> {
+        let limits = Limits::of(&self.experiment.model);
+        let generation = Generation::new(&self.model, limits, domain);
+        match speculation {
+            Some(speculation) => generation.speculating(speculation).or_input(),
+            None => Ok(generation),
+        }
     }
 }
 

@@ -4,14 +4,14 @@
 //! multi-head attention. Sliding window: Mistral (<https://arxiv.org/abs/2310.06825>), section 2.
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, DType, Tensor};
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::AttentionOptions;
+use darkhorse_backends::attention::{AttentionOptions, paged};
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
+use crate::model::cache::{CacheConfig, Extension, Pages, Past};
 use crate::model::context::Context;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
@@ -84,39 +84,45 @@ pub struct Gqa<B: Backend> {
 }
 
 /// The past of one [`Gqa`] layer: `2 * num_key_value_heads * head_dim` numbers per token. With a sliding
-/// window no more tokens than it holds.
-#[derive(Debug, Clone, Default)]
+/// window, pages that no query can see any more are given back.
+#[derive(Debug, Clone)]
 pub struct KeyValueCache<B: Backend> {
-    past: Option<KeyValues<B>>,
+    /// Rotated.
+    keys: Pages<B>,
+    values: Pages<B>,
 }
 
-/// What positions leave behind for later ones, `[batch, seq, num_key_value_heads, head_dim]` each.
-#[derive(Debug, Clone)]
+/// How far back a sequence can be taken whose window has moved on.
+const ROLL_BACK: usize = 64;
+
+impl<B: Backend> KeyValueCache<B> {
+    pub(super) fn new(config: CacheConfig) -> Self {
+        Self {
+            keys: Pages::new(config),
+            values: Pages::new(config),
+        }
+    }
+}
+
+impl<B: Backend> Past for KeyValueCache<B> {
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.keys.truncate(len);
+        self.values.truncate(len);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.keys.memory_bytes() + self.values.memory_bytes()
+    }
+}
+
+/// Rotated keys, and values, `[batch, seq, num_key_value_heads, head_dim]` each.
 struct KeyValues<B: Backend> {
-    /// Rotated.
     key: Tensor<B, 4>,
     value: Tensor<B, 4>,
-}
-
-impl<B: Backend> KeyValues<B> {
-    fn followed_by(self, new: Self) -> Self {
-        Self {
-            key: Tensor::cat(vec![self.key, new.key], 1),
-            value: Tensor::cat(vec![self.value, new.value], 1),
-        }
-    }
-
-    /// The last positions, as many as a query may see.
-    fn within(self, window: Option<usize>) -> Self {
-        let [_, total, _, _] = self.key.dims();
-        match window {
-            Some(window) if window < total => Self {
-                key: self.key.narrow(1, total - window, window),
-                value: self.value.narrow(1, total - window, window),
-            },
-            _ => self,
-        }
-    }
 }
 
 impl<B: Backend> Gqa<B> {
@@ -176,50 +182,6 @@ impl<B: Ops> Gqa<B> {
         self.o_proj
             .forward(output.reshape([batch, seq, heads * dim]))
     }
-
-    /// Attention of the last positions of `seen`, the query heads of a group as rows of one product.
-    fn latest(&self, query: Tensor<B, 4>, seen: &KeyValues<B>) -> Tensor<B, 3> {
-        let [batch, new, heads, dim] = query.dims();
-        let [_, total, shared, _] = seen.key.dims();
-        let group = heads / shared;
-        let dtype = query.dtype();
-        let query = query
-            .reshape([batch, new, shared, group, dim])
-            .permute([0, 2, 3, 1, 4])
-            .reshape([batch, shared, group * new, dim]);
-        let scores = query
-            .matmul(seen.key.clone().permute([0, 2, 3, 1]))
-            .cast(DType::F32)
-            .mul_scalar(self.options.scale)
-            .reshape([batch, shared, group, new, total]);
-        let hidden = self
-            .hidden_positions(new, total, &scores.device())
-            .unsqueeze::<5>()
-            .expand([batch, shared, group, new, total]);
-        let attended = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 4)
-            .cast(dtype)
-            .reshape([batch, shared, group * new, total]);
-        let output = attended
-            .matmul(seen.value.clone().swap_dims(1, 2))
-            .reshape([batch, shared, group, new, dim])
-            .permute([0, 3, 1, 2, 4]);
-        self.o_proj
-            .forward(output.reshape([batch, new, heads * dim]))
-    }
-
-    /// True where one of the last `new` of `total` positions must not see another, `[new, total]`.
-    fn hidden_positions(&self, new: usize, total: usize, device: &B::Device) -> Tensor<B, 2, Bool> {
-        let before = (total - new) as i64;
-        let future = Tensor::tril_mask([new, total], before, device);
-        match self.options.window {
-            Some(window) if window < total => {
-                let left_behind =
-                    Tensor::triu_mask([new, total], before + 1 - window as i64, device);
-                future.bool_or(left_behind)
-            }
-            _ => future,
-        }
-    }
 }
 
 impl<B: Ops> TokenMixer<B> for Gqa<B> {
@@ -234,23 +196,40 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
         &self,
         hidden: Tensor<B, 3>,
         context: &Context<B>,
-        cache: &mut KeyValueCache<B>,
+        sequences: &mut [Extension<'_, KeyValueCache<B>>],
     ) -> Tensor<B, 3> {
         let query = self.query(hidden.clone(), context);
         let new = self.key_values(hidden, context);
-        let (output, seen) = match cache.past.take() {
-            None => (self.whole(query, new.clone(), context), new),
-            Some(past) => {
-                let seen = past.followed_by(new);
-                (self.latest(query, &seen), seen)
+        let [_, tokens, heads, dim] = query.dims();
+        let (keys, values): (Tensor<B, 3>, Tensor<B, 3>) =
+            (new.key.squeeze_dim(0), new.value.squeeze_dim(0));
+        let mut at = 0;
+        for sequence in sequences.iter_mut() {
+            let rows = |of: &Tensor<B, 3>| of.clone().narrow(0, at, sequence.new);
+            sequence.past.keys.append(rows(&keys));
+            sequence.past.values.append(rows(&values));
+            at += sequence.new;
+        }
+        let pasts = sequences.iter().map(|sequence| paged::Past {
+            keys: sequence.past.keys.pages(),
+            values: paged::Values::Pages(sequence.past.values.pages()),
+            len: sequence.past.keys.held(),
+            new: sequence.new,
+        });
+        let pasts: Vec<_> = pasts.collect();
+        let output = B::paged_attention(query.squeeze_dim(0), &pasts, self.options);
+        if let Some(window) = self.options.window {
+            for sequence in sequences {
+                sequence.past.keys.keep_last(window + ROLL_BACK);
+                sequence.past.values.keep_last(window + ROLL_BACK);
             }
-        };
-        cache.past = Some(seen.within(self.options.window));
-        output
+        }
+        self.o_proj
+            .forward(output.reshape([1, tokens, heads * dim]))
     }
 
-    fn empty_cache(&self) -> KeyValueCache<B> {
-        KeyValueCache { past: None }
+    fn empty_cache(&self, config: &CacheConfig) -> KeyValueCache<B> {
+        KeyValueCache::new(*config)
     }
 }
 

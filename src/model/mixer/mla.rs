@@ -5,19 +5,22 @@
 //! the latent and one rotary key per token.
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, DType, Tensor};
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::AttentionOptions;
+use darkhorse_backends::attention::{AttentionMask, AttentionOptions, paged};
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
+use crate::model::cache::{CacheConfig, Extension, Pages, Past};
 use crate::model::context::Context;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
+
+/// A sequence's first positions are read in the expanded form when they are at least so many.
+const EXPANDED_FROM: usize = 32;
 
 /// Configuration of [`Mla`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,18 +112,55 @@ pub struct Mla<B: Backend> {
 }
 
 /// The past of one [`Mla`] layer: `kv_lora_rank + qk_rope_head_dim` numbers per token.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct LatentCache<B: Backend> {
-    past: Option<Latents<B>>,
+    /// The normalized latent, then the rotated key, `[page_len, 1, kv_lora_rank + qk_rope_head_dim]`.
+    latents: Pages<B>,
+}
+
+impl<B: Backend> LatentCache<B> {
+    pub(super) fn new(config: CacheConfig) -> Self {
+        Self {
+            latents: Pages::new(config),
+        }
+    }
+}
+
+impl<B: Backend> Past for LatentCache<B> {
+    fn len(&self) -> usize {
+        self.latents.len()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.latents.truncate(len);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.latents.memory_bytes()
+    }
 }
 
 /// What positions leave behind for later ones.
-#[derive(Debug, Clone)]
 struct Latents<B: Backend> {
     /// Normalized latent, `[batch, seq, kv_lora_rank]`.
     latent: Tensor<B, 3>,
     /// Rotated key, `[batch, seq, qk_rope_head_dim]`.
     rope_key: Tensor<B, 3>,
+}
+
+impl<B: Backend> Latents<B> {
+    fn narrow(&self, at: usize, len: usize) -> Self {
+        Self {
+            latent: self.latent.clone().narrow(1, at, len),
+            rope_key: self.rope_key.clone().narrow(1, at, len),
+        }
+    }
+
+    /// As a cache holds them, `[seq, 1, kv_lora_rank + qk_rope_head_dim]`.
+    fn rows(self) -> Tensor<B, 3> {
+        let rows = Tensor::cat(vec![self.latent, self.rope_key], 2);
+        rows.swap_dims(0, 1)
+    }
 }
 
 /// Queries in their two parts, rotated.
@@ -129,6 +169,15 @@ struct HeadQueries<B: Backend> {
     nope: Tensor<B, 4>,
     /// `[batch, seq, heads, qk_rope_head_dim]`.
     rope: Tensor<B, 4>,
+}
+
+impl<B: Backend> HeadQueries<B> {
+    fn narrow(&self, at: usize, len: usize) -> Self {
+        Self {
+            nope: self.nope.clone().narrow(1, at, len),
+            rope: self.rope.clone().narrow(1, at, len),
+        }
+    }
 }
 
 impl<B: Backend> Mla<B> {
@@ -206,7 +255,7 @@ impl<B: Ops> Mla<B> {
         &self,
         queries: HeadQueries<B>,
         latents: Latents<B>,
-        context: &Context<B>,
+        mask: &AttentionMask<B>,
     ) -> Tensor<B, 3> {
         let (heads, nope, value) = (
             self.num_attention_heads,
@@ -227,53 +276,32 @@ impl<B: Ops> Mla<B> {
         let value_states = expanded.narrow(3, nope, value);
 
         let options = AttentionOptions::scaled(self.softmax_scale);
-        let output = B::causal_attention(query, key, value_states, &context.mask, options);
-        self.o_proj
-            .forward(output.reshape([batch, seq, heads * value]))
+        let output = B::causal_attention(query, key, value_states, mask, options);
+        output.reshape([batch, seq, heads * value])
     }
 
-    /// Attention on the latents themselves: `kv_b_proj` moves over to the query and the output.
-    fn absorbed(&self, queries: HeadQueries<B>, latents: &Latents<B>) -> Tensor<B, 3> {
-        let (heads, nope, value, rank) = (
-            self.num_attention_heads,
-            self.qk_nope_head_dim,
-            self.v_head_dim,
-            self.kv_lora_rank,
-        );
-        let [batch, new, _, _] = queries.nope.dims();
-        let [_, total, rope] = latents.rope_key.dims();
-        let dtype = queries.nope.dtype();
-        // [1, heads, rank, nope + value]
-        let folded = self
-            .kv_b_proj
-            .weight
-            .val()
-            .reshape([rank, heads, nope + value])
-            .swap_dims(0, 1)
-            .unsqueeze::<4>();
-        let to_keys = folded.clone().narrow(3, 0, nope);
-        let to_values = folded.narrow(3, nope, value);
-
-        let latent_query = queries.nope.swap_dims(1, 2).matmul(to_keys.swap_dims(2, 3));
-        let latent = latents.latent.clone().reshape([batch, 1, total, rank]);
-        let rope_key = latents.rope_key.clone().reshape([batch, 1, total, rope]);
-        let scores = latent_query.matmul(latent.clone().swap_dims(2, 3))
-            + queries
-                .rope
-                .swap_dims(1, 2)
-                .matmul(rope_key.swap_dims(2, 3));
-        let future =
-            Tensor::<B, 2, Bool>::tril_mask([new, total], (total - new) as i64, &scores.device())
-                .unsqueeze::<4>()
-                .expand([batch, heads, new, total]);
-        let scores = scores
-            .cast(DType::F32)
-            .mul_scalar(self.softmax_scale)
-            .mask_fill(future, f32::NEG_INFINITY);
-        let seen = softmax(scores, 3).cast(dtype).matmul(latent);
-        let output = seen.matmul(to_values).swap_dims(1, 2);
-        self.o_proj
-            .forward(output.reshape([batch, new, heads * value]))
+    /// Attention on the latents themselves: `kv_b_proj` moves over to the query and the output. The rows
+    /// of `queries` are the newest positions of `sequences`, one after the other.
+    fn absorbed(
+        &self,
+        queries: HeadQueries<B>,
+        sequences: &[Extension<'_, LatentCache<B>>],
+    ) -> Tensor<B, 3> {
+        let pasts = sequences.iter().map(|sequence| paged::Past {
+            keys: sequence.past.latents.pages(),
+            values: paged::Values::OfKeys(self.kv_lora_rank),
+            len: sequence.past.latents.held(),
+            new: sequence.new,
+        });
+        let pasts: Vec<_> = pasts.collect();
+        let (heads, value) = (self.num_attention_heads, self.v_head_dim);
+        let [_, tokens, _, _] = queries.nope.dims();
+        let folded = self.kv_b_proj.weight.val();
+        let query = B::absorb_query(queries.nope.squeeze_dim(0), folded.clone());
+        let query = Tensor::cat(vec![query, queries.rope.squeeze_dim(0)], 2);
+        let options = AttentionOptions::scaled(self.softmax_scale);
+        let seen = B::paged_attention(query, &pasts, options);
+        B::expand_value(seen, folded, value).reshape([1, tokens, heads * value])
     }
 }
 
@@ -283,35 +311,47 @@ impl<B: Ops> TokenMixer<B> for Mla<B> {
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
         let queries = self.queries(hidden.clone(), context);
         let latents = self.latents(hidden, context);
-        self.expanded(queries, latents, context)
+        self.o_proj
+            .forward(self.expanded(queries, latents, &context.mask))
     }
 
     fn extend(
         &self,
         hidden: Tensor<B, 3>,
         context: &Context<B>,
-        cache: &mut LatentCache<B>,
+        sequences: &mut [Extension<'_, LatentCache<B>>],
     ) -> Tensor<B, 3> {
         let queries = self.queries(hidden.clone(), context);
-        let new = self.latents(hidden, context);
-        match cache.past.take() {
-            None => {
-                cache.past = Some(new.clone());
-                self.expanded(queries, new, context)
-            }
-            Some(past) => {
-                let all = Latents {
-                    latent: Tensor::cat(vec![past.latent, new.latent], 1),
-                    rope_key: Tensor::cat(vec![past.rope_key, new.rope_key], 1),
-                };
-                let output = self.absorbed(queries, &all);
-                cache.past = Some(all);
-                output
-            }
+        let latents = self.latents(hidden, context);
+        let expands = |sequence: &Extension<'_, LatentCache<B>>| {
+            sequence.past.is_empty() && sequence.new >= EXPANDED_FROM
+        };
+        let expands: Vec<bool> = sequences.iter().map(expands).collect();
+        let mut at = 0;
+        for sequence in sequences.iter_mut() {
+            let rows = latents.narrow(at, sequence.new).rows();
+            sequence.past.latents.append(rows);
+            at += sequence.new;
         }
+        // Neighbours in the absorbed form share its products.
+        let order: Vec<usize> = (0..sequences.len()).collect();
+        let mut at = 0;
+        let groups = order.chunk_by(|&left, &right| !expands[left] && !expands[right]);
+        let outputs = groups.map(|group| {
+            let expand = expands[group[0]];
+            let group = &sequences[group[0]..group[0] + group.len()];
+            let len = group.iter().map(|sequence| sequence.new).sum();
+            let (queries, latents) = (queries.narrow(at, len), latents.narrow(at, len));
+            at += len;
+            match expand {
+                true => self.expanded(queries, latents, &AttentionMask::Causal),
+                false => self.absorbed(queries, group),
+            }
+        });
+        self.o_proj.forward(Tensor::cat(outputs.collect(), 1))
     }
 
-    fn empty_cache(&self) -> LatentCache<B> {
-        LatentCache { past: None }
+    fn empty_cache(&self, config: &CacheConfig) -> LatentCache<B> {
+        LatentCache::new(*config)
     }
 }

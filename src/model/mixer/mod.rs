@@ -9,6 +9,7 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
+use super::cache::{CacheConfig, Extension, Past};
 use super::context::Context;
 use super::error::ModelConfigError;
 use super::init::Initializers;
@@ -18,7 +19,7 @@ use mla::{LatentCache, Mla, MlaConfig};
 /// A module that mixes positions. Implement it to put a mixer of your own into a model.
 pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
     /// What the mixer remembers of the past while decoding.
-    type Cache: Clone + Send + std::fmt::Debug;
+    type Cache: Past;
 
     /// Mixes whole sequences.
     ///
@@ -27,20 +28,22 @@ pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
     /// - hidden, output: `[batch, seq, hidden_size]`
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3>;
 
-    /// Mixes the next positions with those already in `cache`, and adds them to it.
+    /// Mixes the next positions of every sequence with its past, and adds them to it.
+    ///
+    /// What a sequence gets does not depend on those beside it. `context.mask` is not consulted.
     ///
     /// # Shapes
     ///
-    /// - hidden, output: `[batch, new, hidden_size]`
+    /// - hidden, output: `[1, tokens, hidden_size]`, the rows of the sequences one after the other
     fn extend(
         &self,
         hidden: Tensor<B, 3>,
         context: &Context<B>,
-        cache: &mut Self::Cache,
+        sequences: &mut [Extension<'_, Self::Cache>],
     ) -> Tensor<B, 3>;
 
-    /// The cache before the first token.
-    fn empty_cache(&self) -> Self::Cache;
+    /// The past before the first token.
+    fn empty_cache(&self, config: &CacheConfig) -> Self::Cache;
 }
 
 /// Names of the mixers, as a layer plan lists them.
@@ -147,6 +150,45 @@ pub enum MixerCache<B: Backend> {
     KeyValue(KeyValueCache<B>),
 }
 
+impl<B: Backend> MixerCache<B> {
+    fn latent(&mut self) -> &mut LatentCache<B> {
+        match self {
+            Self::Latent(cache) => cache,
+            Self::KeyValue(_) => panic!("the cache is that of another mixer"),
+        }
+    }
+
+    fn key_value(&mut self) -> &mut KeyValueCache<B> {
+        match self {
+            Self::KeyValue(cache) => cache,
+            Self::Latent(_) => panic!("the cache is that of another mixer"),
+        }
+    }
+}
+
+impl<B: Backend> Past for MixerCache<B> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Latent(cache) => cache.len(),
+            Self::KeyValue(cache) => cache.len(),
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Latent(cache) => cache.truncate(len),
+            Self::KeyValue(cache) => cache.truncate(len),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Latent(cache) => cache.memory_bytes(),
+            Self::KeyValue(cache) => cache.memory_bytes(),
+        }
+    }
+}
+
 impl<B: Backend> Mixer<B> {
     pub(super) fn init(kind: MixerKind, init: &Initializers<'_>, device: &B::Device) -> Self {
         match kind {
@@ -168,26 +210,36 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
 
     /// # Panics
     ///
-    /// If `cache` is not the one that this mixer began.
+    /// If a cache is not one that this mixer began.
     fn extend(
         &self,
         hidden: Tensor<B, 3>,
         context: &Context<B>,
-        cache: &mut MixerCache<B>,
+        sequences: &mut [Extension<'_, MixerCache<B>>],
     ) -> Tensor<B, 3> {
-        match (self, cache) {
-            (Self::Mla(mla), MixerCache::Latent(cache)) => mla.extend(hidden, context, cache),
-            (Self::Gqa(gqa), MixerCache::KeyValue(cache)) => gqa.extend(hidden, context, cache),
-            (Self::Mla(_), MixerCache::KeyValue(_)) | (Self::Gqa(_), MixerCache::Latent(_)) => {
-                panic!("the cache is that of another mixer")
+        match self {
+            Self::Mla(mla) => mla.extend(hidden, context, &mut each(sequences, MixerCache::latent)),
+            Self::Gqa(gqa) => {
+                gqa.extend(hidden, context, &mut each(sequences, MixerCache::key_value))
             }
         }
     }
 
-    fn empty_cache(&self) -> MixerCache<B> {
+    fn empty_cache(&self, config: &CacheConfig) -> MixerCache<B> {
         match self {
-            Self::Mla(mla) => MixerCache::Latent(mla.empty_cache()),
-            Self::Gqa(gqa) => MixerCache::KeyValue(gqa.empty_cache()),
+            Self::Mla(_) => MixerCache::Latent(LatentCache::new(*config)),
+            Self::Gqa(_) => MixerCache::KeyValue(KeyValueCache::new(*config)),
         }
     }
+}
+
+/// The same sequences, with the cache of one kind of mixer.
+fn each<'a, B: Backend, C>(
+    sequences: &'a mut [Extension<'_, MixerCache<B>>],
+    of: impl Fn(&mut MixerCache<B>) -> &mut C,
+) -> Vec<Extension<'a, C>> {
+    let sequences = sequences.iter_mut();
+    sequences
+        .map(|sequence| Extension::new(of(sequence.past), sequence.new))
+        .collect()
 }

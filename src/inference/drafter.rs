@@ -1,0 +1,381 @@
+//! Drafts of the next tokens by the model's multi-token prediction modules, for a pass to verify.
+//!
+//! Speculative decoding (Leviathan et al., <https://arxiv.org/abs/2211.17192>) with the modules of DeepSeek-V3
+//! (<https://arxiv.org/abs/2412.19437>, section 2.2). A draft counts where the sampler chooses it anyway, so the
+//! text is that of plain decoding, whatever the drafts are.
+//!
+//! Module `m` reads at position `i` what the module before it made of `i` (the first: what the model did)
+//! and token `i + m + 1`, and tells token `i + m + 2`. Past the last module, this one goes on with its
+//! own states.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use darkhorse_backends::Ops;
+
+use super::pace::Pace;
+use super::pass::{Turn, joined};
+use crate::model::CausalLm;
+use crate::model::cache::{CacheConfig, Extension, Past};
+use crate::model::mixer::TokenMixer;
+use crate::model::routing::Route;
+
+/// States that wait for their module are read at the latest when there are so many.
+const WAITING: usize = 128;
+
+/// How a sequence is drafted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speculation {
+    /// Tokens to draft at a time.
+    pub depth: usize,
+    /// When to draft.
+    pub when: When,
+}
+
+/// When to draft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Before every pass.
+    Always,
+    /// As long as time measured says that it pays.
+    ItPays,
+}
+
+impl Default for Speculation {
+    fn default() -> Self {
+        Self {
+            depth: 2,
+            when: When::ItPays,
+        }
+    }
+}
+
+/// What became of the drafts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Acceptance {
+    /// How many passes had a draft for each place after the next token.
+    pub drafted: Vec<usize>,
+    /// How many of them were accepted.
+    pub accepted: Vec<usize>,
+    /// Passes without drafts.
+    pub plain: usize,
+}
+
+impl Acceptance {
+    /// Share of the drafts that were accepted; none without drafts.
+    pub fn share(&self) -> Option<f64> {
+        let drafted = self.drafted.iter().sum::<usize>();
+        (drafted > 0).then(|| self.accepted.iter().sum::<usize>() as f64 / drafted as f64)
+    }
+}
+
+/// The drafting side of a sequence.
+#[derive(Debug)]
+pub(super) struct Drafter<B: Ops, M: TokenMixer<B>> {
+    modules: Vec<Listener<B, M>>,
+    speculation: Speculation,
+    pace: Pace,
+    pub(super) acceptance: Acceptance,
+}
+
+/// One module's reading of a sequence.
+#[derive(Debug)]
+struct Listener<B: Ops, M: TokenMixer<B>> {
+    past: M::Cache,
+    /// The position after those in `past`.
+    next: usize,
+    /// States from that position on, `[1, waiting, hidden_size]`.
+    waiting: Option<Tensor<B, 3>>,
+}
+
+impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
+    /// Takes the states from position `first` on. Positions that were never heard are gaps, which cost
+    /// nothing but the quality of drafts.
+    fn hear(&mut self, first: usize, states: Tensor<B, 3>) {
+        self.waiting = Some(match self.waiting.take() {
+            Some(before) => Tensor::cat(vec![before, states], 1),
+            None => {
+                self.next = first;
+                states
+            }
+        });
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |states| states.dims()[1])
+    }
+
+    /// The first `count` states, which no longer wait.
+    fn take(&mut self, count: usize) -> Tensor<B, 3> {
+        let all = self.waiting.take().expect("they wait");
+        let [_, waiting, _] = all.dims();
+        if count < waiting {
+            self.waiting = Some(all.clone().narrow(1, count, waiting - count));
+        }
+        all.narrow(1, 0, count)
+    }
+}
+
+impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
+    /// A drafter that has heard nothing yet; none if the model has no modules.
+    pub(super) fn new<R: Module<B>>(
+        model: &CausalLm<B, M, R>,
+        speculation: Speculation,
+        config: &CacheConfig,
+    ) -> Option<Self> {
+        let listener = |module: &crate::model::mtp::MtpModule<B, M, R>| Listener {
+            past: module.block.mixer.empty_cache(config),
+            next: 0,
+            waiting: None,
+        };
+        (!model.mtp.is_empty()).then(|| Self {
+            modules: model.mtp.iter().map(listener).collect(),
+            speculation,
+            pace: Pace::default(),
+            acceptance: Acceptance::default(),
+        })
+    }
+
+    /// Takes what the model made of the positions from `first` on.
+    pub(super) fn hear(&mut self, first: usize, states: Tensor<B, 3>) {
+        self.modules[0].hear(first, states);
+    }
+
+    /// Forgets the ids from `len` on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        for (module, listener) in self.modules.iter_mut().enumerate() {
+            // the module has also read the tokens ahead of its positions
+            let kept = len.saturating_sub(module + 1);
+            if listener.next > kept {
+                let beyond = listener.next - kept;
+                listener
+                    .past
+                    .truncate(listener.past.len().saturating_sub(beyond));
+                listener.next = kept;
+                listener.waiting = None;
+            } else {
+                let wanted = (len - listener.next).min(listener.waiting());
+                listener.waiting = (wanted > 0).then(|| listener.take(wanted));
+            }
+        }
+    }
+
+    /// Notes a pass over one id: how many drafts it had, how many ids were chosen, and its time.
+    pub(super) fn record(&mut self, drafts: usize, chosen: usize, seconds: f64) {
+        self.pace.record(drafts, chosen, seconds);
+        if drafts == 0 {
+            self.acceptance.plain += 1;
+            return;
+        }
+        let places = self.acceptance.drafted.len().max(drafts);
+        self.acceptance.drafted.resize(places, 0);
+        self.acceptance.accepted.resize(places, 0);
+        for place in 0..drafts {
+            self.acceptance.drafted[place] += 1;
+            self.acceptance.accepted[place] += usize::from(place + 1 < chosen);
+        }
+    }
+}
+
+impl<B: Ops, M: TokenMixer<B>> Turn<'_, B, M> {
+    /// How many tokens to draft for this pass.
+    fn depth(&self) -> usize {
+        let one = self.sequence.unread() == 1 && self.read == 1 && self.sampler.is_some();
+        match &self.sequence.drafter {
+            // without states at the last position there is nothing to go on from
+            Some(drafter) if one && drafter.modules[0].waiting() > 0 => {
+                let room = self.context.saturating_sub(self.sequence.ids.len());
+                let wanted = match drafter.speculation.when {
+                    When::Always => true,
+                    When::ItPays => drafter.pace.pays(),
+                };
+                if wanted {
+                    drafter.speculation.depth.min(room)
+                } else {
+                    0
+                }
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// What a module has made of one sequence: its state at a position, and the draft.
+struct Step<B: Ops> {
+    turn: usize,
+    state: Tensor<B, 3>,
+    position: usize,
+}
+
+/// Drafts for the sequences that have one unread id and a drafter, in turn order.
+pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    turns: &mut [Turn<'_, B, M>],
+) -> Vec<Vec<u32>> {
+    let depths: Vec<usize> = turns.iter().map(Turn::depth).collect();
+    let mut drafts = vec![Vec::new(); turns.len()];
+    let deepest = depths.iter().copied().max().unwrap_or(0);
+    if deepest == 0 {
+        return drafts;
+    }
+    let last = model.mtp.len() - 1;
+    let mut steps = Vec::new();
+    for module in 0..=last {
+        let read = read_waiting(model, turns, module, |turn| depths[turn] > 0);
+        if module == 0 {
+            steps = read;
+        }
+    }
+    let kept: Vec<Vec<usize>> = turns
+        .iter()
+        .map(|turn| {
+            let drafter = turn.sequence.drafter.as_ref();
+            let modules = drafter.map_or(&[][..], |drafter| &drafter.modules);
+            modules.iter().map(|listener| listener.past.len()).collect()
+        })
+        .collect();
+    for depth in 0..deepest {
+        if depth > 0 {
+            let module = depth.min(last);
+            steps.retain(|step| depths[step.turn] > depth);
+            for step in &mut steps {
+                step.position += usize::from(depth > last);
+            }
+            steps = guess(model, turns, module, steps, &drafts);
+        }
+        let states = Tensor::cat(steps.iter().map(|step| step.state.clone()).collect(), 1);
+        let logits = model.logits(states).into_data().convert::<f32>();
+        let logits: Vec<f32> = logits.into_vec().expect("they were just converted");
+        let rows = logits.chunks_exact(logits.len() / steps.len());
+        for (step, row) in steps.iter().zip(rows) {
+            let turn = &turns[step.turn];
+            let sampler = turn.sampler.expect("only what is sampled is drafted");
+            let past = [&turn.sequence.ids[..], &drafts[step.turn][..]].concat();
+            drafts[step.turn].push(sampler.choose(row, &past));
+        }
+    }
+    for (turn, kept) in turns.iter_mut().zip(kept) {
+        let Some(drafter) = &mut turn.sequence.drafter else {
+            continue;
+        };
+        for (listener, kept) in drafter.modules.iter_mut().zip(kept) {
+            listener.past.truncate(kept);
+        }
+    }
+    drafts
+}
+
+/// Lets the modules read what has waited for long, so that it takes no memory.
+pub(super) fn keep_up<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    turns: &mut [Turn<'_, B, M>],
+) {
+    let long = |turn: &Turn<'_, B, M>| match &turn.sequence.drafter {
+        Some(drafter) => drafter.modules[0].waiting() > WAITING,
+        None => false,
+    };
+    let long: Vec<bool> = turns.iter().map(long).collect();
+    if long.contains(&true) {
+        for module in 0..model.mtp.len() {
+            read_waiting(model, turns, module, |turn| long[turn]);
+        }
+    }
+}
+
+/// Lets a module read all waiting states whose tokens ahead are known. Gives its last state for each sequence.
+fn read_waiting<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    turns: &mut [Turn<'_, B, M>],
+    module: usize,
+    concerned: impl Fn(usize) -> bool,
+) -> Vec<Step<B>> {
+    let mut spans = Vec::new();
+    let mut states = Vec::new();
+    for (at, turn) in turns
+        .iter_mut()
+        .enumerate()
+        .filter(|(at, _)| concerned(*at))
+    {
+        let known = turn.sequence.ids.len();
+        let Some(drafter) = &mut turn.sequence.drafter else {
+            continue;
+        };
+        let listener = &mut drafter.modules[module];
+        let readable = known.saturating_sub(listener.next + module + 1);
+        let count = listener.waiting().min(readable);
+        if count > 0 {
+            states.push(listener.take(count));
+            spans.push((at, listener.next, count));
+        }
+    }
+    if spans.is_empty() {
+        return Vec::new();
+    }
+    let ahead = joined(
+        spans.iter().map(|&(at, first, count)| {
+            let sequence = &turns[at].sequence;
+            let ids = sequence.ids[first + module + 1..][..count].iter().copied();
+            (ids, first, sequence.domain)
+        }),
+        &model.embed_tokens.device(),
+    );
+    let mut extensions = Vec::new();
+    for (at, turn) in turns.iter_mut().enumerate() {
+        let span = spans.iter().find(|span| span.0 == at);
+        if let (Some(&(_, _, count)), Some(drafter)) = (span, &mut turn.sequence.drafter) {
+            let past = &mut drafter.modules[module].past;
+            extensions.push(Extension::new(past, count));
+        }
+    }
+    let states = model.draft(module, Tensor::cat(states, 1), &ahead, &mut extensions);
+    let mut begin = 0;
+    let mut steps = Vec::new();
+    for (at, first, count) in spans {
+        let own = states.states.clone().narrow(1, begin, count);
+        begin += count;
+        steps.push(Step {
+            turn: at,
+            state: own.clone().narrow(1, count - 1, 1),
+            position: first + count - 1,
+        });
+        let drafter = turns[at].sequence.drafter.as_mut().expect("it has read");
+        drafter.modules[module].next = first + count;
+        if let Some(next) = drafter.modules.get_mut(module + 1) {
+            next.hear(first, own);
+        }
+    }
+    steps
+}
+
+/// Lets a module read the newest drafts, as if they were right.
+fn guess<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    turns: &mut [Turn<'_, B, M>],
+    module: usize,
+    steps: Vec<Step<B>>,
+    drafts: &[Vec<u32>],
+) -> Vec<Step<B>> {
+    let ahead = joined(
+        steps.iter().map(|step| {
+            let newest = drafts[step.turn].last().copied();
+            let domain = turns[step.turn].sequence.domain;
+            (newest.into_iter(), step.position, domain)
+        }),
+        &model.embed_tokens.device(),
+    );
+    let states = Tensor::cat(steps.iter().map(|step| step.state.clone()).collect(), 1);
+    let mut extensions = Vec::new();
+    for (at, turn) in turns.iter_mut().enumerate() {
+        let guessed = steps.iter().any(|step| step.turn == at);
+        if let (true, Some(drafter)) = (guessed, &mut turn.sequence.drafter) {
+            extensions.push(Extension::new(&mut drafter.modules[module].past, 1));
+        }
+    }
+    let states = model.draft(module, states, &ahead, &mut extensions).states;
+    let steps = steps.into_iter().enumerate();
+    steps
+        .map(|(row, step)| Step {
+            state: states.clone().narrow(1, row, 1),
+            ..step
+        })
+        .collect()
+}

@@ -1,0 +1,188 @@
+//! One pass of the model over the next ids of several sequences.
+
+use std::time::Instant;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use darkhorse_backends::Ops;
+use darkhorse_backends::attention::AttentionMask;
+
+use super::drafter;
+use super::sampling::Sampler;
+use super::sequence::Sequence;
+use crate::domain::Domain;
+use crate::model::cache::Extension;
+use crate::model::mixer::TokenMixer;
+use crate::model::routing::Route;
+use crate::model::routing::domain::UNTAGGED;
+use crate::model::{CausalLm, Sequences};
+
+/// One sequence's part of a pass.
+pub(super) struct Turn<'a, B: Ops, M: TokenMixer<B>> {
+    pub(super) sequence: &'a mut Sequence<B, M>,
+    /// Number of unread ids to read.
+    pub(super) read: usize,
+    /// Chooses what follows; absent: nothing is chosen.
+    pub(super) sampler: Option<&'a Sampler>,
+    /// Longest the sequence may become.
+    pub(super) context: usize,
+}
+
+/// What a pass reads of one sequence.
+struct Span {
+    first: usize,
+    drafts: Vec<u32>,
+    rows: usize,
+    /// How many of the last rows give logits.
+    logits: usize,
+}
+
+/// Reads the next ids of every sequence. Where all were read, chooses the next one, and more where drafts
+/// turn out to be right, and adds them to the sequence, unread. Gives the number of ids chosen for each.
+pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    turns: &mut [Turn<'_, B, M>],
+) -> Vec<usize> {
+    let begin = Instant::now();
+    let drafts = drafter::draft(model, turns);
+    let spans: Vec<Span> = turns
+        .iter()
+        .zip(drafts)
+        .map(|(turn, drafts)| Span {
+            first: turn.sequence.cache.len(),
+            rows: turn.read + drafts.len(),
+            logits: match turn.read == turn.sequence.unread() {
+                true => 1 + drafts.len(),
+                false => 0,
+            },
+            drafts,
+        })
+        .collect();
+    let input = joined(
+        turns.iter().zip(&spans).map(|(turn, span)| {
+            let ids = &turn.sequence.ids[span.first..][..turn.read];
+            let ids = ids.iter().chain(&span.drafts).copied();
+            (ids, span.first, turn.sequence.domain)
+        }),
+        &model.embed_tokens.device(),
+    );
+    let mut extensions: Vec<_> = turns
+        .iter_mut()
+        .zip(&spans)
+        .map(|(turn, span)| Extension::new(&mut turn.sequence.cache, span.rows))
+        .collect();
+    let states = model.extend(&input, &mut extensions).states;
+    let logits = logits(model, &states, &spans);
+    let mut logits = logits.chunks_exact(model.embed_tokens.dims()[0]);
+    let mut at = 0;
+    let mut chosen = Vec::new();
+    for (turn, span) in turns.iter_mut().zip(&spans) {
+        let count = choose(turn, &span.drafts, logits.by_ref().take(span.logits));
+        let read = match count {
+            0 => span.rows,
+            // the last choice was not read, and drafts after it were wrong
+            _ => turn.read + count - 1,
+        };
+        turn.sequence.cache.truncate(span.first + read);
+        if let Some(drafter) = &mut turn.sequence.drafter {
+            drafter.hear(span.first, states.clone().narrow(1, at, read));
+        }
+        at += span.rows;
+        chosen.push(count);
+    }
+    drafter::keep_up(model, turns);
+    let seconds = begin.elapsed().as_secs_f64();
+    for ((turn, span), &count) in turns.iter_mut().zip(&spans).zip(&chosen) {
+        if let Some(drafter) = &mut turn.sequence.drafter
+            && turn.read == 1
+        {
+            drafter.record(span.drafts.len(), count, seconds);
+        }
+    }
+    chosen
+}
+
+/// Chooses ids as long as the drafts agree. Rows of logits stand for the last id read, then for the drafts.
+fn choose<'l, B: Ops, M: TokenMixer<B>>(
+    turn: &mut Turn<'_, B, M>,
+    drafts: &[u32],
+    rows: impl Iterator<Item = &'l [f32]>,
+) -> usize {
+    let sequence = &mut *turn.sequence;
+    let mut count = 0;
+    let mut agrees = true;
+    // every row is taken, so that the next sequence finds its own
+    for (at, row) in rows.enumerate() {
+        if !agrees {
+            continue;
+        }
+        sequence.logits.clear();
+        sequence.logits.extend_from_slice(row);
+        let Some(sampler) = turn.sampler else {
+            continue;
+        };
+        let id = sampler.choose(row, &sequence.ids);
+        sequence.ids.push(id);
+        count += 1;
+        agrees = drafts.get(at) == Some(&id);
+    }
+    count
+}
+
+/// Logits of the rows that give some, one after the other.
+fn logits<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    states: &Tensor<B, 3>,
+    spans: &[Span],
+) -> Vec<f32> {
+    let mut end = 0;
+    let rows = spans.iter().flat_map(|span| {
+        end += span.rows;
+        (end - span.logits..end).map(|row| row as i32)
+    });
+    let rows: Vec<i32> = rows.collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let [_, all, _] = states.dims();
+    let states = match rows.len() == all {
+        true => states.clone(),
+        false => {
+            let shape = [rows.len()];
+            let rows = Tensor::from_data(TensorData::new(rows, shape), &states.device());
+            states.clone().select(1, rows)
+        }
+    };
+    model
+        .logits(states)
+        .into_data()
+        .convert::<f32>()
+        .into_vec()
+        .expect("they were just converted")
+}
+
+/// Ids of several sequences one after the other, each with its first position and its domain.
+pub(super) fn joined<B: Ops>(
+    spans: impl Iterator<Item = (impl Iterator<Item = u32>, usize, Option<Domain>)>,
+    device: &B::Device,
+) -> Sequences<B> {
+    let (mut ids, mut positions, mut tags) = (Vec::new(), Vec::new(), Vec::new());
+    for (span, first, domain) in spans {
+        let begin = ids.len();
+        ids.extend(span.map(|id| id as i32));
+        let count = ids.len() - begin;
+        positions.extend((first..first + count).map(|position| position as i32));
+        let tag = domain.map_or(UNTAGGED, |domain| domain.index());
+        tags.resize(ids.len(), tag as i32);
+    }
+    let row = |values: Vec<i32>| -> Tensor<B, 2, Int> {
+        let shape = [1, values.len()];
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    let tagged = tags.iter().any(|&tag| tag != UNTAGGED as i32);
+    Sequences {
+        ids: row(ids),
+        positions: row(positions),
+        mask: AttentionMask::Causal,
+        tags: tagged.then(|| row(tags).squeeze_dim(0)),
+    }
+}

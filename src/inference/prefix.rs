@@ -1,0 +1,82 @@
+//! Beginnings that requests have in common are read once.
+
+use darkhorse_backends::Ops;
+
+use crate::domain::Domain;
+use crate::model::cache::Cache;
+use crate::model::mixer::TokenMixer;
+
+/// What was read of earlier prompts, the latest used last.
+#[derive(Debug)]
+pub(super) struct Prefixes<B: Ops, M: TokenMixer<B>> {
+    entries: Vec<Prefix<B, M>>,
+    /// Ids kept at most, in all.
+    capacity: usize,
+    /// A prefix is shared up to a multiple of so many ids.
+    chunk: usize,
+}
+
+#[derive(Debug)]
+struct Prefix<B: Ops, M: TokenMixer<B>> {
+    ids: Vec<u32>,
+    domain: Option<Domain>,
+    cache: Cache<B, M>,
+}
+
+impl<B: Ops, M: TokenMixer<B>> Prefixes<B, M> {
+    pub(super) fn new(capacity: usize, chunk: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            capacity,
+            chunk,
+        }
+    }
+
+    /// The past of the longest beginning of `ids` that is kept, the last id of them never included.
+    pub(super) fn find(&mut self, ids: &[u32], domain: Option<Domain>) -> Option<Cache<B, M>> {
+        let readable = ids.len().saturating_sub(1);
+        let shared = |prefix: &Prefix<B, M>| {
+            let pairs = prefix.ids.iter().zip(&ids[..readable]);
+            let common = pairs.take_while(|(left, right)| left == right).count();
+            common / self.chunk * self.chunk
+        };
+        let entries = self.entries.iter().enumerate();
+        let (at, len) = entries
+            .filter(|(_, prefix)| prefix.domain == domain)
+            .map(|(at, prefix)| (at, shared(prefix)))
+            .filter(|&(_, len)| len > 0)
+            .max_by_key(|&(_, len)| len)?;
+        let used = self.entries.remove(at);
+        let mut cache = used.cache.clone();
+        self.entries.push(used);
+        cache.truncate(len);
+        Some(cache)
+    }
+
+    /// Keeps the past of a prompt, up to the last whole chunk that was read.
+    pub(super) fn keep(&mut self, ids: &[u32], domain: Option<Domain>, cache: &Cache<B, M>) {
+        let len = cache.len() / self.chunk * self.chunk;
+        if len == 0 || len > self.capacity {
+            return;
+        }
+        let ids = &ids[..len];
+        let begins_so =
+            |prefix: &Prefix<B, M>| prefix.domain == domain && prefix.ids.starts_with(ids);
+        if self.entries.iter().any(begins_so) {
+            return;
+        }
+        self.entries
+            .retain(|prefix| !(prefix.domain == domain && ids.starts_with(&prefix.ids)));
+        let mut cache = cache.clone();
+        cache.truncate(len);
+        self.entries.push(Prefix {
+            ids: ids.to_vec(),
+            domain,
+            cache,
+        });
+        let mut kept: usize = self.entries.iter().map(|prefix| prefix.ids.len()).sum();
+        while kept > self.capacity {
+            kept -= self.entries.remove(0).ids.len();
+        }
+    }
+}

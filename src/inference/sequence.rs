@@ -1,0 +1,49 @@
+//! One growing sequence: its ids, and the cache of those that were read.
+
+use darkhorse_backends::Ops;
+
+use super::drafter::Drafter;
+use crate::domain::Domain;
+use crate::model::cache::Cache;
+use crate::model::mixer::{Mixer, TokenMixer};
+
+/// Ids, read and unread, with the past of the read ones.
+#[derive(Debug)]
+pub(super) struct Sequence<B: Ops, M: TokenMixer<B> = Mixer<B>> {
+    pub(super) ids: Vec<u32>,
+    /// Of the first `cache.len()` ids.
+    pub(super) cache: Cache<B, M>,
+    pub(super) domain: Option<Domain>,
+    /// Of the token after the last one read, once all ids were read.
+    pub(super) logits: Vec<f32>,
+    pub(super) drafter: Option<Drafter<B, M>>,
+}
+
+impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
+    /// An empty sequence, of a domain or of none.
+    pub(super) fn new(cache: Cache<B, M>, domain: Option<Domain>) -> Self {
+        Self {
+            ids: Vec::new(),
+            cache,
+            domain,
+            logits: Vec::new(),
+            drafter: None,
+        }
+    }
+
+    /// Number of ids that were not read yet.
+    pub(super) fn unread(&self) -> usize {
+        self.ids.len() - self.cache.len()
+    }
+
+    /// Forgets the ids from `len` on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        if len < self.ids.len() {
+            self.ids.truncate(len);
+            self.cache.truncate(len);
+            if let Some(drafter) = &mut self.drafter {
+                drafter.truncate(len);
+            }
+        }
+    }
+}

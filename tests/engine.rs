@@ -1,0 +1,186 @@
+//! What a request gets does not depend on the requests beside it.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::inference::{
+    Engine, EngineConfig, Event, Finish, Limits, Request, RequestId, SamplingConfig, Speculation,
+    When,
+};
+use darkhorse_genesis::model::cache::CacheConfig;
+use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::model::{CausalLm, ModelConfig};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use support::{hybrid_config, small_config};
+
+type B = Selected;
+
+fn engine_config() -> EngineConfig {
+    EngineConfig {
+        max_sequences: 6,
+        prefill_chunk: 16,
+        prefill_tokens: 40,
+        cache: CacheConfig {
+            page_len: 8,
+            dtype: None,
+        },
+        shared_prefix_tokens: 0,
+    }
+}
+
+fn random_request(rng: &mut SmallRng) -> Request {
+    let ids = |rng: &mut SmallRng, len: usize| (0..len).map(|_| rng.random_range(0..97)).collect();
+    let len = rng.random_range(1..60);
+    let prompt: Vec<u32> = ids(rng, len);
+    let temperature = [0.0, 0.7, 100.0][rng.random_range(0..3)];
+    let depth = rng.random_range(0..4);
+    Request {
+        prompt,
+        domain: [None, Some(Domain::Code), Some(Domain::Legal)][rng.random_range(0..3)],
+        sampling: SamplingConfig {
+            temperature,
+            seed: rng.random(),
+            ..SamplingConfig::default()
+        },
+        max_tokens: rng.random_range(1..30),
+        stop_ids: ids(rng, 2),
+        speculation: (depth > 0).then_some(Speculation {
+            depth,
+            when: When::Always,
+        }),
+        deadline: None,
+    }
+}
+
+type Texts = BTreeMap<RequestId, (Vec<u32>, Option<Finish>)>;
+
+fn note(texts: &mut Texts, events: Vec<Event>) {
+    for event in events {
+        match event {
+            Event::Token { request, id } => texts.entry(request).or_default().0.push(id),
+            Event::Finished { request, why, .. } => {
+                texts.entry(request).or_default().1 = Some(why);
+            }
+        }
+    }
+}
+
+/// The tokens of a request that has the engine to itself.
+fn alone(
+    model: &CausalLm<B>,
+    config: &ModelConfig,
+    request: &Request,
+) -> (Vec<u32>, Option<Finish>) {
+    let mut engine = Engine::new(model, Limits::of(config), engine_config());
+    let id = engine.submit(request.clone()).expect("it is in range");
+    let mut texts = Texts::new();
+    while !engine.is_idle() {
+        note(&mut texts, engine.step());
+    }
+    texts.remove(&id).expect("it has ended")
+}
+
+#[test]
+fn requests_that_come_and_go_get_what_they_would_get_alone() {
+    for config in [
+        small_config(DomainMode::Soft),
+        hybrid_config(DomainMode::Hard),
+    ] {
+        let model = CausalLm::<B>::init(&config, 7, &Default::default());
+        let mut engine = Engine::new(&model, Limits::of(&config), engine_config());
+        let mut rng = SmallRng::seed_from_u64(1);
+        let (mut texts, mut requests) = (Texts::new(), BTreeMap::new());
+        let mut cancelled = Vec::new();
+        while requests.len() < 40 || !engine.is_idle() {
+            if requests.len() < 40 && rng.random_bool(0.6) {
+                let request = random_request(&mut rng);
+                let id = engine.submit(request.clone()).expect("it is in range");
+                requests.insert(id, request);
+            }
+            if rng.random_bool(0.05) && !requests.is_empty() {
+                let at = rng.random_range(0..requests.len());
+                let id = *requests.keys().nth(at).expect("there are more");
+                if engine.cancel(id) {
+                    cancelled.push(id);
+                }
+            }
+            note(&mut texts, engine.step());
+        }
+        assert_eq!(engine.cache_bytes(), 0);
+        assert!(!cancelled.is_empty());
+        for (id, request) in &requests {
+            let (expected, why) = alone(&model, &config, request);
+            let (found, ended) = texts.remove(id).unwrap_or_default();
+            match cancelled.contains(id) {
+                true => {
+                    assert!(expected.starts_with(&found), "{id:?}");
+                    assert_eq!(ended, None);
+                }
+                false => assert_eq!((found, ended), (expected, why), "{id:?}: {request:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_common_beginning_is_read_once_and_changes_nothing() {
+    let config = small_config(DomainMode::Soft);
+    let model = CausalLm::<B>::init(&config, 7, &Default::default());
+    let shared = EngineConfig {
+        shared_prefix_tokens: 64,
+        ..engine_config()
+    };
+    let mut engine = Engine::new(&model, Limits::of(&config), shared);
+    let system: Vec<u32> = (0..37).collect();
+    for (question, steps) in [(50, 3), (60, 1), (70, 1)] {
+        let prompt = [&system[..], &[question, question + 1]].concat();
+        let request = Request::greedy(prompt, 8);
+        let id = engine.submit(request.clone()).expect("it is in range");
+        let mut texts = Texts::new();
+        let mut before_the_first = 0;
+        while !engine.is_idle() {
+            note(&mut texts, engine.step());
+            before_the_first += usize::from(texts.is_empty());
+        }
+        // the rest of the prompt takes one pass, the whole of it three
+        assert_eq!(before_the_first + 1, steps);
+        assert_eq!(texts[&id], alone(&model, &config, &request));
+    }
+}
+
+#[test]
+fn a_request_past_its_deadline_ends_and_the_others_go_on() {
+    let config = small_config(DomainMode::Off);
+    let model = CausalLm::<B>::init(&config, 7, &Default::default());
+    let mut engine = Engine::new(&model, Limits::of(&config), engine_config());
+    let request = Request::greedy(vec![1, 2, 3], 10);
+    let late = Request {
+        deadline: Some(Instant::now() - Duration::from_secs(1)),
+        ..request.clone()
+    };
+    let [late, other] = [late, request].map(|r| engine.submit(r).expect("it is in range"));
+    let mut texts = Texts::new();
+    while !engine.is_idle() {
+        note(&mut texts, engine.step());
+    }
+    assert_eq!(texts[&late], (Vec::new(), Some(Finish::TimedOut)));
+    assert_eq!(texts[&other].0.len(), 10);
+    assert_eq!(texts[&other].1, Some(Finish::Length));
+}
+
+#[test]
+fn a_prompt_beyond_the_context_is_refused_in_one_line() {
+    let config = small_config(DomainMode::Off);
+    let model = CausalLm::<B>::init(&config, 7, &Default::default());
+    let mut engine = Engine::new(&model, Limits::of(&config), engine_config());
+    let error = engine.submit(Request::greedy(vec![1; 129], 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the prompt has 129 tokens, with 0 before it, but the model's context is 128: shorten it"
+    );
+}
