@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
-use crate::{cross_entropy, experts, latent, linear, norm, rope, swiglu, top_k};
+use crate::{cross_entropy, experts, latent, linear, norm, quantized, rope, swiglu, top_k};
 
 /// A backend that can run the models of Darkhorse Genesis.
 ///
@@ -219,6 +219,36 @@ pub trait Ops: Backend {
         needed: experts::Needed,
     ) -> experts::Gradients<Self> {
         experts::grouped::experts_backward(saved, grad, needed)
+    }
+
+    /// [`project`](Self::project) with a weight in blocks. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
+    fn project_quantized(
+        input: Tensor<Self, 2>,
+        weight: quantized::Quantized<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        let weight = quantized::reference::dequantize(weight).cast(input.dtype());
+        Self::project(input, weight)
+    }
+
+    /// [`experts`](Self::experts) with weights in blocks. Not differentiable.
+    fn experts_quantized(
+        input: Tensor<Self, 2>,
+        projections: quantized::Projections<Self>,
+        indices: Tensor<Self, 2, Int>,
+        weights: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        let dtype = input.dtype();
+        let dense = quantized::reference::dequantize_experts(projections);
+        let dense = experts::Projections {
+            gate: dense.gate.cast(dtype),
+            up: dense.up.cast(dtype),
+            down: dense.down.cast(dtype),
+        };
+        Self::experts(input, dense, indices, weights)
     }
 
     /// Negative log-likelihood of every target, `logsumexp(logits_t) - logits_t[target_t]`, in f32.

@@ -1,6 +1,7 @@
 //! `darkhorse-genesis`: trains and runs Mixture-of-Experts language models from the command line.
 
 mod args;
+mod bench;
 mod chat;
 mod device;
 mod evaluate;
@@ -64,6 +65,7 @@ enum Command {
     Import(import::ImportArgs),
     Logits(logits::LogitsArgs),
     Plan(plan::PlanArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Whether there is a prompt and no command: then inference is meant.
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
             Command::Import(args) => import::execute(&args),
             Command::Logits(args) => logits::execute(&args),
             Command::Plan(args) => plan::execute(&args),
+            Command::Bench(args) => bench::execute(&args),
         }
     })
 }

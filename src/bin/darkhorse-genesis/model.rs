@@ -87,6 +87,11 @@ impl Loaded {
         })
     }
 
+    /// Where the model is.
+    pub(crate) fn device(&self) -> Device {
+        self.model.embed_tokens.device()
+    }
+
     /// Ids that end a text.
     pub(crate) fn stop_ids(&self) -> Vec<u32> {
         self.token_ids.eos.clone()
