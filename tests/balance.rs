@@ -11,6 +11,7 @@ use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::data::{Corpus, Document, Origin, Position, Stream, StreamConfig};
 use darkhorse_genesis::model::CausalLm;
+use darkhorse_genesis::model::matrix::Matrix;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::training::batch::MicroBatch;
@@ -67,7 +68,9 @@ fn violations(corpus: &Arc<Corpus>, with_bias: bool) -> (f64, f64) {
     let model = CausalLm::<B>::init(&experiment.model, 5, &Default::default());
     // the experts of a skewed router differ in how loudly they speak
     let model = model.map_routers(|_, mut router| {
-        router.gate.weight = skewed(router.gate.weight);
+        if let Matrix::Dense(weight) = router.gate.weight {
+            router.gate.weight = Matrix::Dense(skewed(weight));
+        }
         router
     });
     let mut trainee = Trainee::<B>::new(model, config.clone(), experiment.model.domains);

@@ -1,9 +1,11 @@
 //! What a model is, before any tensor exists.
 
+use darkhorse_backends::quantized::BLOCK;
 use serde::{Deserialize, Serialize};
 
 use super::error::ModelConfigError;
 use super::feed_forward::moe::MoeConfig;
+use super::matrix::Quantization;
 use super::mixer::{MixerConfig, MixerKind};
 use super::rope::RopeConfig;
 use super::routing::domain::DomainConfig;
@@ -51,6 +53,9 @@ pub struct ModelConfig {
     /// Whether the head is the transposed embedding table.
     #[serde(default)]
     pub tie_word_embeddings: bool,
+    /// How the weights of projections and experts are held; absent: as numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
     /// Standard deviation of the initial weights.
     #[serde(default = "defaults::initializer_range")]
     pub initializer_range: f64,
@@ -169,6 +174,34 @@ impl ModelConfig {
                 .validate(moe)
                 .map_err(|error| error.within("domains"))?;
         }
-        Ok(())
+        match self.quantization {
+            Some(_) => self.check_blocks(),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the rows of every matrix in blocks are whole blocks.
+    fn check_blocks(&self) -> Result<(), ModelConfigError> {
+        let mut widths = vec![
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+        ];
+        if let Some(moe) = &self.moe {
+            widths.push(("moe.moe_intermediate_size", moe.moe_intermediate_size));
+        }
+        for kind in &self.layer_types {
+            widths.extend(self.mixer.projected_widths(*kind)?);
+        }
+        let broken = widths
+            .into_iter()
+            .find(|(_, width)| !width.is_multiple_of(BLOCK));
+        match broken {
+            Some((field, value)) => Err(ModelConfigError::NotInBlocks {
+                field: field.into(),
+                value,
+                of: BLOCK,
+            }),
+            None => Ok(()),
+        }
     }
 }

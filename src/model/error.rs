@@ -41,6 +41,18 @@ pub enum ModelConfigError {
         /// What it must be a multiple of.
         of: usize,
     },
+    /// A width that is not made of whole blocks of a quantized matrix.
+    #[error(
+        "`{field}` is {value}, expected a multiple of {of} for weights in blocks: leave quantization out"
+    )]
+    NotInBlocks {
+        /// What is that wide.
+        field: String,
+        /// The width.
+        value: usize,
+        /// Numbers of a block.
+        of: usize,
+    },
     /// A number that must be larger than another field.
     #[error("`{field}` is {value}, expected more than `{other}` = {floor}")]
     NotAbove {
@@ -122,6 +134,7 @@ impl ModelConfigError {
         | Self::NotPositive { field, .. }
         | Self::NotAFraction { field, .. }
         | Self::NotAMultiple { field, .. }
+        | Self::NotInBlocks { field, .. }
         | Self::NotAbove { field, .. }
         | Self::NotEqual { field, .. }
         | Self::Missing { field, .. }

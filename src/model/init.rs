@@ -4,15 +4,19 @@
 //! never drawn, and none depends on which others were.
 
 use std::cell::Cell;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
+use darkhorse_backends::quantized::reference::to_blocks;
+use darkhorse_backends::quantized::{BLOCK, Bits};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::ModelConfig;
 use super::linear::Linear;
+use super::matrix::{Blocks, Matrix};
 use super::norm::RmsNorm;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -42,7 +46,18 @@ impl<'a> Initializers<'a> {
 
     /// A weight matrix, normal with standard deviation `initializer_range`.
     pub fn linear<B: Backend>(&self, inner: usize, outer: usize, device: &B::Device) -> Linear<B> {
-        Linear::new(self.normal([inner, outer], self.config.initializer_range, device))
+        Linear::new(self.matrix([inner, outer], self.config.initializer_range, device))
+    }
+
+    /// A weight matrix that is held in numbers in every model.
+    pub fn dense_linear<B: Backend>(
+        &self,
+        inner: usize,
+        outer: usize,
+        device: &B::Device,
+    ) -> Linear<B> {
+        let weight = self.normal([inner, outer], self.config.initializer_range, device);
+        Linear::new(Matrix::Dense(weight))
     }
 
     /// A weight matrix whose output is added to the residual stream: its deviation shrinks with
@@ -53,7 +68,7 @@ impl<'a> Initializers<'a> {
         outer: usize,
         device: &B::Device,
     ) -> Linear<B> {
-        Linear::new(self.normal([inner, outer], self.residual_range(), device))
+        Linear::new(self.matrix([inner, outer], self.residual_range(), device))
     }
 
     /// Standard deviation of projections into the residual stream.
@@ -68,6 +83,22 @@ impl<'a> Initializers<'a> {
         RmsNorm::new(weight, self.config.rms_norm_eps)
     }
 
+    /// A matrix or a stack of them, normal, held as the model holds its matrices.
+    pub fn matrix<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        deviation: f64,
+        device: &B::Device,
+    ) -> Matrix<B, D> {
+        match self.config.quantization {
+            None => Matrix::Dense(self.normal(shape, deviation, device)),
+            Some(quantization) => {
+                let draw = self.draw(shape, deviation);
+                Matrix::Blocks(in_blocks(draw, quantization.bits(), device))
+            }
+        }
+    }
+
     /// A parameter drawn from a normal distribution around zero.
     pub fn normal<B: Backend, const D: usize>(
         &self,
@@ -75,20 +106,76 @@ impl<'a> Initializers<'a> {
         deviation: f64,
         device: &B::Device,
     ) -> Param<Tensor<B, D>> {
-        let (seed, stream) = (self.seed, self.streams.get());
-        self.streams.set(stream + 1);
+        let draw = self.draw(shape, deviation);
         lazy(shape, device, move |device| {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(stream);
-            let values: Vec<f32> = (0..shape.iter().product::<usize>())
-                .map(|_| {
-                    let unit: f32 = StandardNormal.sample(&mut rng);
-                    unit * deviation as f32
-                })
-                .collect();
-            Tensor::from_data(TensorData::new(values, shape), device)
+            Tensor::from_data(TensorData::new(draw.values(), shape), device)
         })
     }
+
+    fn draw<const D: usize>(&self, shape: [usize; D], deviation: f64) -> Draw<D> {
+        let stream = self.streams.get();
+        self.streams.set(stream + 1);
+        Draw {
+            seed: self.seed,
+            stream,
+            shape,
+            deviation,
+        }
+    }
+}
+
+/// Draws a parameter from its own stream.
+#[derive(Debug, Clone, Copy)]
+struct Draw<const D: usize> {
+    seed: u64,
+    stream: u64,
+    shape: [usize; D],
+    deviation: f64,
+}
+
+impl<const D: usize> Draw<D> {
+    fn values(self) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(self.stream);
+        let count = self.shape.iter().product();
+        let unit = StandardNormal.sample_iter(&mut rng).take(count);
+        unit.map(|unit: f32| unit * self.deviation as f32).collect()
+    }
+}
+
+/// A matrix that is drawn and rounded to blocks when it is first used.
+fn in_blocks<B: Backend, const D: usize>(
+    draw: Draw<D>,
+    bits: Bits,
+    device: &B::Device,
+) -> Blocks<B, D> {
+    // Drawn once for both: the part that is used first leaves the other behind.
+    let left: Arc<Mutex<[Option<TensorData>; 2]>> = Arc::default();
+    let part = move |index: usize| {
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left[index].is_none() {
+            let blocks = to_blocks(&draw.values(), draw.shape, bits, DType::F16);
+            *left = blocks.expect("the configuration was validated").map(Some);
+        }
+        left[index].take().expect("it was just made")
+    };
+    let shape = |width: usize| {
+        let mut shape = draw.shape;
+        shape[D - 1] = shape[D - 1] / BLOCK * width;
+        shape
+    };
+    let words = part.clone();
+    let values = Param::uninitialized(
+        ParamId::new(),
+        move |device, _| Tensor::from_data(words(0), (device, DType::I32)),
+        device.clone(),
+        false,
+        shape(bits.words_per_block()).into(),
+    );
+    let scales = lazy(shape(1), device, move |device| {
+        Tensor::from_data(part(1), (device, DType::F16))
+    });
+    Blocks::new(values, scales, bits)
 }
 
 /// A trainable parameter whose value is asked for when it is first used.

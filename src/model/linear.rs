@@ -6,6 +6,7 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 
 use super::init::lazy;
+use super::matrix::Matrix;
 
 /// Whether a projection adds a bias to what it multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +31,13 @@ impl Bias {
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     /// `[in, out]`.
-    pub weight: Param<Tensor<B, 2>>,
+    pub weight: Matrix<B, 2>,
     /// `[out]`; absent in most models.
     pub bias: Option<Param<Tensor<B, 1>>>,
 }
 
 impl<B: Backend> Linear<B> {
-    pub(super) fn new(weight: Param<Tensor<B, 2>>) -> Self {
+    pub(super) fn new(weight: Matrix<B, 2>) -> Self {
         Self { weight, bias: None }
     }
 
@@ -45,8 +46,8 @@ impl<B: Backend> Linear<B> {
         let bias = match bias {
             Bias::Absent => None,
             Bias::Zero => {
-                let outer = self.weight.lazy_shape()[1];
-                let device = self.weight.lazy_device();
+                let [_, outer] = self.weight.dims();
+                let device = self.weight.device();
                 Some(lazy([outer], &device, move |device| {
                     Tensor::zeros([outer], device)
                 }))
@@ -66,7 +67,7 @@ impl<B: Ops> Linear<B> {
         let mut dims = input.dims();
         let [inner, outer] = self.weight.dims();
         let rows = dims.iter().product::<usize>() / inner;
-        let product = B::project(input.reshape([rows, inner]), self.weight.val());
+        let product = self.weight.project(input.reshape([rows, inner]));
         let output = match &self.bias {
             Some(bias) => product + bias.val().unsqueeze(),
             None => product,

@@ -14,6 +14,7 @@ mod error;
 pub mod feed_forward;
 pub mod init;
 pub mod linear;
+pub mod matrix;
 pub mod mixer;
 pub mod mtp;
 pub mod norm;

@@ -5,24 +5,21 @@ use burn::tensor::{DType, ElementConversion, Int, Tensor, TensorData};
 
 use super::{BLOCK, Bits, NotInBlocks, Projections, Quantized};
 
-/// Rounds a tensor to blocks, its scales as `scales`.
+/// Rounds numbers to blocks on the host: the words, and the scales as `scales`.
 ///
 /// # Errors
 ///
 /// If the last dimension is not made of whole blocks.
-pub fn quantize<B: Backend, const D: usize>(
-    weight: Tensor<B, D>,
+pub fn to_blocks<const D: usize>(
+    numbers: &[f32],
+    mut shape: [usize; D],
     bits: Bits,
     scales: DType,
-) -> Result<Quantized<B, D>, NotInBlocks> {
-    let mut shape = weight.dims();
+) -> Result<[TensorData; 2], NotInBlocks> {
     let width = shape[D - 1];
     if !width.is_multiple_of(BLOCK) {
         return Err(NotInBlocks { width });
     }
-    let device = weight.device();
-    let numbers = weight.into_data().convert::<f32>();
-    let numbers = numbers.as_slice::<f32>().expect("they were just converted");
     let mut words = Vec::with_capacity(numbers.len() / BLOCK * bits.words_per_block());
     let mut factors = Vec::with_capacity(numbers.len() / BLOCK);
     for block in numbers.chunks_exact(BLOCK) {
@@ -37,11 +34,28 @@ pub fn quantize<B: Backend, const D: usize>(
         pack(block, scale, bits, &mut words);
     }
     shape[D - 1] = width / BLOCK * bits.words_per_block();
-    let values = TensorData::new(words, shape);
+    let words = TensorData::new(words, shape);
     shape[D - 1] = width / BLOCK;
-    let factors = TensorData::new(factors, shape).convert_dtype(scales);
+    Ok([words, TensorData::new(factors, shape).convert_dtype(scales)])
+}
+
+/// Rounds a tensor to blocks, its scales as `scales`.
+///
+/// # Errors
+///
+/// If the last dimension is not made of whole blocks.
+pub fn quantize<B: Backend, const D: usize>(
+    weight: Tensor<B, D>,
+    bits: Bits,
+    scales: DType,
+) -> Result<Quantized<B, D>, NotInBlocks> {
+    let (shape, device) = (weight.dims(), weight.device());
+    let numbers = weight.into_data().convert::<f32>();
+    let numbers = numbers.as_slice::<f32>();
+    let numbers = numbers.expect("they were just converted");
+    let [words, factors] = to_blocks(numbers, shape, bits, scales)?;
     Ok(Quantized {
-        values: Tensor::from_data(values, (&device, DType::I32)),
+        values: Tensor::from_data(words, (&device, DType::I32)),
         scales: Tensor::from_data(factors, (&device, scales)),
         bits,
     })

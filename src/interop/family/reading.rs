@@ -81,6 +81,7 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
         rms_norm_eps: config.rms_norm_eps,
         mlp_bias: false,
         tie_word_embeddings: config.tie_word_embeddings,
+        quantization: None,
         initializer_range: config.initializer_range,
     })
 }
@@ -111,6 +112,7 @@ fn llama(config: &LlamaConfig) -> ModelConfig {
         rms_norm_eps: config.rms_norm_eps,
         mlp_bias: config.mlp_bias,
         tie_word_embeddings: config.tie_word_embeddings,
+        quantization: None,
         initializer_range: config.initializer_range,
     }
 }
@@ -150,6 +152,7 @@ fn mixtral(config: &MixtralConfig) -> ModelConfig {
         rms_norm_eps: config.rms_norm_eps,
         mlp_bias: false,
         tie_word_embeddings: config.tie_word_embeddings,
+        quantization: None,
         initializer_range: config.initializer_range,
     }
 }

@@ -1,24 +1,26 @@
 //! The routed experts, stacked: one parameter per projection.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 use darkhorse_backends::experts::Projections;
+use darkhorse_backends::quantized;
 
 use super::moe::MoeConfig;
 use crate::model::init::Initializers;
+use crate::model::matrix::Matrix;
 use crate::model::routing::Routing;
 
 /// SwiGLU experts, the first dimension of every weight counting them.
 #[derive(Module, Debug)]
 pub struct Experts<B: Backend> {
     /// `[experts, hidden_size, moe_intermediate_size]`.
-    pub gate_proj: Param<Tensor<B, 3>>,
+    pub gate_proj: Matrix<B, 3>,
     /// `[experts, hidden_size, moe_intermediate_size]`.
-    pub up_proj: Param<Tensor<B, 3>>,
+    pub up_proj: Matrix<B, 3>,
     /// `[experts, moe_intermediate_size, hidden_size]`.
-    pub down_proj: Param<Tensor<B, 3>>,
+    pub down_proj: Matrix<B, 3>,
 }
 
 impl<B: Backend> Experts<B> {
@@ -27,9 +29,9 @@ impl<B: Backend> Experts<B> {
         let hidden = init.config().hidden_size;
         let deviation = init.config().initializer_range;
         Self {
-            gate_proj: init.normal([experts, hidden, width], deviation, device),
-            up_proj: init.normal([experts, hidden, width], deviation, device),
-            down_proj: init.normal([experts, width, hidden], init.residual_range(), device),
+            gate_proj: init.matrix([experts, hidden, width], deviation, device),
+            up_proj: init.matrix([experts, hidden, width], deviation, device),
+            down_proj: init.matrix([experts, width, hidden], init.residual_range(), device),
         }
     }
 }
@@ -41,16 +43,24 @@ impl<B: Ops> Experts<B> {
     ///
     /// - hidden, output: `[tokens, hidden_size]`
     pub fn forward(&self, hidden: Tensor<B, 2>, routing: &Routing<B>) -> Tensor<B, 2> {
-        let projections = Projections {
-            gate: self.gate_proj.val(),
-            up: self.up_proj.val(),
-            down: self.down_proj.val(),
-        };
-        B::experts(
-            hidden,
-            projections,
-            routing.indices.clone(),
-            routing.weights.clone(),
-        )
+        let (indices, weights) = (routing.indices.clone(), routing.weights.clone());
+        match (&self.gate_proj, &self.up_proj, &self.down_proj) {
+            (Matrix::Blocks(gate), Matrix::Blocks(up), Matrix::Blocks(down)) => {
+                let projections = quantized::Projections {
+                    gate: gate.val(),
+                    up: up.val(),
+                    down: down.val(),
+                };
+                B::experts_quantized(hidden, projections, indices, weights)
+            }
+            (gate, up, down) => {
+                let projections = Projections {
+                    gate: gate.val(),
+                    up: up.val(),
+                    down: down.val(),
+                };
+                B::experts(hidden, projections, indices, weights)
+            }
+        }
     }
 }

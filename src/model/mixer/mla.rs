@@ -201,7 +201,7 @@ impl<B: Backend> Mla<B> {
                 device,
             ),
             kv_a_layernorm: init.norm(config.kv_lora_rank, device),
-            kv_b_proj: init.linear(
+            kv_b_proj: init.dense_linear(
                 config.kv_lora_rank,
                 heads * (config.qk_nope_head_dim + config.v_head_dim),
                 device,

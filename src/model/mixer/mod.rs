@@ -109,6 +109,43 @@ impl MixerConfig {
         Ok(())
     }
 
+    /// Widths of what the projections of a mixer give, those in numbers left out.
+    pub(super) fn projected_widths(
+        &self,
+        kind: MixerKind,
+    ) -> Result<Vec<(&'static str, usize)>, ModelConfigError> {
+        Ok(match kind {
+            MixerKind::Mla => {
+                let mla = self.mla()?;
+                let heads = mla.num_attention_heads;
+                let latent = mla.kv_lora_rank + mla.qk_rope_head_dim;
+                let query = heads * mla.qk_head_dim();
+                vec![
+                    (
+                        "mixer.mla: num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)",
+                        query,
+                    ),
+                    ("mixer.mla.q_lora_rank", mla.q_lora_rank.unwrap_or(0)),
+                    ("mixer.mla: kv_lora_rank + qk_rope_head_dim", latent),
+                ]
+            }
+            MixerKind::Gqa => {
+                let gqa = self.gqa()?;
+                let of = |heads: usize| heads * gqa.head_dim;
+                vec![
+                    (
+                        "mixer.gqa: num_attention_heads * head_dim",
+                        of(gqa.num_attention_heads),
+                    ),
+                    (
+                        "mixer.gqa: num_key_value_heads * head_dim",
+                        of(gqa.num_key_value_heads),
+                    ),
+                ]
+            }
+        })
+    }
+
     /// Number of dimensions that rotary positions turn in a mixer.
     pub(super) fn rope_dim(&self, kind: MixerKind) -> Result<usize, ModelConfigError> {
         Ok(match kind {

@@ -112,7 +112,7 @@ impl<B: Backend> Router<B> {
         let model = init.config();
         let moe = model.moe.as_ref().expect("a layer that routes has experts");
         Self {
-            gate: init.linear(model.hidden_size, moe.n_routed_experts, device),
+            gate: init.dense_linear(model.hidden_size, moe.n_routed_experts, device),
             e_score_correction_bias: Initializer::Zeros
                 .init([moe.n_routed_experts], device)
                 .set_require_grad(false),
@@ -204,6 +204,7 @@ impl<B: Ops> Route<B> for Router<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::matrix::Matrix;
     use crate::model::{CausalLm, ModelConfig, Sequences};
     use burn::module::Module;
     use burn::tensor::{Int, TensorData};
@@ -240,7 +241,7 @@ mod tests {
             [0.0, 0.0, 1.0, 0.0],
         ];
         let weight = Tensor::from_floats(centroids, &device);
-        router.gate.weight = Param::from_tensor(weight);
+        router.gate.weight = Matrix::Dense(Param::from_tensor(weight));
 
         let tokens = Tensor::<B, 2>::from_floats([[1.0, -1.0, 3.0], [-2.0, 0.5, -3.0]], &device);
         let routing = router.route(tokens, None);

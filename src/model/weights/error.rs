@@ -52,6 +52,21 @@ pub enum WeightError {
         /// What the module takes.
         expected: String,
     },
+    /// A matrix that cannot be quantized.
+    #[error(
+        "tensor `{name}` in {} has rows of {width}, expected a multiple of {block} for weights in blocks: leave quantization out",
+        path.display()
+    )]
+    NotInBlocks {
+        /// The file or folder.
+        path: PathBuf,
+        /// Path of the tensor in the module.
+        name: String,
+        /// Its last dimension.
+        width: usize,
+        /// Numbers of a block.
+        block: usize,
+    },
     /// A source that could not be read.
     #[error(transparent)]
     Read(Box<dyn Error + Send + Sync>),

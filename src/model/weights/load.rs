@@ -12,7 +12,8 @@ use super::{WeightError, WeightSource};
 /// Puts the tensors of `source` into `module`. Parameter ids, `require_grad` and devices stay the module's.
 ///
 /// Floats of another width are cast to the module's type, integers too if every value fits. A parameter
-/// that was not initialized yet never is, unless it is small; a large one takes the device's float type.
+/// that was not initialized yet never is, unless it is a small float; a large float takes the device's
+/// type, an integer and the scales of blocks that of the source.
 ///
 /// # Errors
 ///
@@ -22,9 +23,7 @@ pub fn load<B: Backend, M: Module<B>>(
     module: M,
     source: &dyn WeightSource,
 ) -> Result<M, WeightError> {
-    let mut expected = Expected::default();
-    module.visit(&mut expected);
-    check_names(&expected.shapes, source)?;
+    check_names(&shapes(&module), source)?;
 
     let mut loader = Loader {
         path: Path::default(),
@@ -36,6 +35,13 @@ pub fn load<B: Backend, M: Module<B>>(
         Some(failure) => Err(failure),
         None => Ok(module),
     }
+}
+
+/// Shape of every parameter of a module by its name. Initializes none.
+pub(super) fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    let mut expected = Expected::default();
+    module.visit(&mut expected);
+    expected.shapes
 }
 
 fn check_names(
@@ -145,6 +151,13 @@ impl Loader<'_> {
         })
     }
 
+    /// The type of the tensor at the current path if it is the scales of blocks, which keep theirs.
+    fn dtype_of_scales(&self) -> Option<DType> {
+        let name = self.path.name();
+        name.ends_with(".scales")
+            .then(|| self.source.dtype(&name))?
+    }
+
     fn check_shape(&self, found: &[usize], expected: &[usize]) -> Result<(), WeightError> {
         match found == expected {
             true => Ok(()),
@@ -204,8 +217,10 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         if self.failure.is_some() {
             return param;
         }
-        let is_cheap = param.is_initialized() || param.lazy_shape().num_elements() <= SMALL;
-        let dtype = is_cheap.then(|| param.dtype());
+        let dtype = match param.is_initialized() || param.lazy_shape().num_elements() <= SMALL {
+            true => Some(param.dtype()),
+            false => self.dtype_of_scales(),
+        };
         let tensor = self.read(&param.lazy_device(), dtype, Kind::Float);
         let loaded = tensor.and_then(|tensor: Tensor<B, D>| {
             let id = param.id;
@@ -231,10 +246,14 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         if self.failure.is_some() {
             return param;
         }
-        let tensor = self.read(&param.lazy_device(), Some(param.dtype()), Kind::Int);
+        let dtype = match param.is_initialized() {
+            true => Some(param.dtype()),
+            false => self.source.dtype(&self.path.name()),
+        };
+        let tensor = self.read(&param.lazy_device(), dtype, Kind::Int);
         let loaded = tensor.and_then(|tensor: Tensor<B, D, Int>| {
             let id = param.id;
-            let shape = param.dims();
+            let shape = param.lazy_shape();
             let loaded = param.clone().transform_for_load(tensor, id);
             self.check_shape(&loaded.dims(), &shape)?;
             Ok(loaded)

@@ -3,6 +3,7 @@
 //! Files are not known here; whoever reads one is a [`WeightSource`].
 
 mod error;
+mod in_blocks;
 mod in_memory;
 mod load;
 mod named;
@@ -12,6 +13,7 @@ use std::path::Path;
 use burn::tensor::{DType, TensorData};
 
 pub use error::WeightError;
+pub use in_blocks::InBlocks;
 pub use in_memory::InMemory;
 pub use load::load;
 pub use named::{NamedTensor, collect, param_names};

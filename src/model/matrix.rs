@@ -1,0 +1,120 @@
+//! Weight matrices, as numbers or in blocks of small integers.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+use darkhorse_backends::Ops;
+use darkhorse_backends::quantized::{BLOCK, Bits, Quantized};
+use serde::{Deserialize, Serialize};
+
+/// How the weights of projections and experts are held. Embeddings, norms, routers and the up-projection of
+/// latent attention, which is used from both sides, always are numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantization {
+    /// 8 bits, a scale for each 32 weights.
+    Q8,
+    /// 4 bits, a scale for each 32 weights.
+    Q4,
+}
+
+impl Quantization {
+    /// Width of the integers.
+    pub fn bits(self) -> Bits {
+        match self {
+            Self::Q8 => Bits::Eight,
+            Self::Q4 => Bits::Four,
+        }
+    }
+}
+
+/// A matrix, `[in, out]`, or a stack of them, `[experts, in, out]`.
+#[derive(Module, Debug)]
+pub enum Matrix<B: Backend, const D: usize> {
+    /// Numbers.
+    Dense(Param<Tensor<B, D>>),
+    /// Blocks, which cannot be trained.
+    Blocks(Blocks<B, D>),
+}
+
+/// The two parts of a matrix in blocks; see [`Quantized`].
+#[derive(Module, Debug)]
+pub struct Blocks<B: Backend, const D: usize> {
+    /// Packed integers, `[.., in, out * bits / 32]`.
+    pub values: Param<Tensor<B, D, Int>>,
+    /// Scales, `[.., in, out / 32]`.
+    pub scales: Param<Tensor<B, D>>,
+    #[module(skip)]
+    bits: Bits,
+}
+
+impl<B: Backend, const D: usize> Blocks<B, D> {
+    pub(super) fn new(
+        values: Param<Tensor<B, D, Int>>,
+        scales: Param<Tensor<B, D>>,
+        bits: Bits,
+    ) -> Self {
+        Self {
+            values,
+            scales: scales.set_require_grad(false),
+            bits,
+        }
+    }
+
+    /// The tensors.
+    pub fn val(&self) -> Quantized<B, D> {
+        Quantized {
+            values: self.values.val(),
+            scales: self.scales.val(),
+            bits: self.bits,
+        }
+    }
+}
+
+impl<B: Backend, const D: usize> Matrix<B, D> {
+    /// Size of each dimension, that of the numbers. Draws no weight.
+    pub fn dims(&self) -> [usize; D] {
+        match self {
+            Self::Dense(weight) => weight.lazy_shape().dims(),
+            Self::Blocks(blocks) => {
+                let mut dims: [usize; D] = blocks.scales.lazy_shape().dims();
+                dims[D - 1] *= BLOCK;
+                dims
+            }
+        }
+    }
+
+    /// Where it is. Draws no weight.
+    pub fn device(&self) -> B::Device {
+        match self {
+            Self::Dense(weight) => weight.lazy_device(),
+            Self::Blocks(blocks) => blocks.scales.lazy_device(),
+        }
+    }
+
+    /// The numbers.
+    ///
+    /// # Panics
+    ///
+    /// For a matrix in blocks, where the architecture needs numbers.
+    pub fn val(&self) -> Tensor<B, D> {
+        match self {
+            Self::Dense(weight) => weight.val(),
+            Self::Blocks(_) => panic!("this matrix is never in blocks"),
+        }
+    }
+}
+
+impl<B: Ops> Matrix<B, 2> {
+    /// `x W`.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[tokens, in]`, output: `[tokens, out]`
+    pub fn project(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Dense(weight) => B::project(input, weight.val()),
+            Self::Blocks(blocks) => B::project_quantized(input, blocks.val()),
+        }
+    }
+}
