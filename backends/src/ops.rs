@@ -13,6 +13,9 @@ use crate::{cross_entropy, experts, latent, linear, norm, quantized, rope, swigl
 pub trait Ops: Backend {
     /// Product with a weight matrix, `x W`.
     ///
+    /// The weight may be of another floating-point type than the input, whose type the output has.
+    /// On flex, a row of the output has the same bits whatever rows stand beside it.
+    ///
     /// # Shapes
     ///
     /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
@@ -20,7 +23,13 @@ pub trait Ops: Backend {
         linear::reference::linear(input, weight)
     }
 
-    /// `X W^T`: the head of a model whose embedding table is its head.
+    /// [`project`](Self::project) in a pass that is to be differentiated: sums may run in any order.
+    fn project_saving(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        Self::project(input, weight)
+    }
+
+    /// `X W^T`: the head of a model whose embedding table is its head. Types and bits as in
+    /// [`project`](Self::project).
     ///
     /// # Shapes
     ///

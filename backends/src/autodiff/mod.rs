@@ -21,10 +21,13 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         let (input, weight) = (primitive(input), primitive(weight));
         let [x, w] = [&input, &weight].map(below);
         record::<B, C, _, 2, 2>([&input, &weight], |keep| {
-            let output = B::project(x.clone(), w.clone());
+            if !keep {
+                return (B::project(x, w), None);
+            }
+            let output = B::project_saving(x.clone(), w.clone());
             (
                 output,
-                keep.then_some(Linear {
+                Some(Linear {
                     input: x,
                     weight: w,
                 }),

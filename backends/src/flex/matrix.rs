@@ -29,19 +29,19 @@ pub(crate) enum Update {
 
 /// A matrix to read, `element(i, j) = data[i * row_stride + j * col_stride]`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MatRef<'a> {
-    data: &'a [f32],
+pub(crate) struct MatRef<'a, E = f32> {
+    data: &'a [E],
     rows: usize,
     cols: usize,
     row_stride: usize,
     col_stride: usize,
 }
 
-impl<'a> MatRef<'a> {
+impl<'a, E: Copy> MatRef<'a, E> {
     /// # Panics
     ///
     /// When the last element lies outside of `data`.
-    pub(crate) fn strided(data: &'a [f32], shape: [usize; 2], strides: [usize; 2]) -> Self {
+    pub(crate) fn strided(data: &'a [E], shape: [usize; 2], strides: [usize; 2]) -> Self {
         let [rows, cols] = shape;
         let [row_stride, col_stride] = strides;
         if rows > 0 && cols > 0 {
@@ -56,7 +56,7 @@ impl<'a> MatRef<'a> {
         }
     }
 
-    pub(crate) fn new(data: &'a [f32], shape: [usize; 2]) -> Self {
+    pub(crate) fn new(data: &'a [E], shape: [usize; 2]) -> Self {
         Self::strided(data, shape, [shape[1], 1])
     }
 
@@ -80,12 +80,26 @@ impl<'a> MatRef<'a> {
         }
     }
 
+    pub(crate) fn shape(self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    /// True when the elements of a row are adjacent.
+    pub(crate) fn has_adjacent_columns(self) -> bool {
+        self.col_stride == 1 || self.cols == 1
+    }
+
     /// One row of a matrix whose columns are adjacent.
     #[inline(always)]
-    pub(crate) fn row(self, index: usize) -> &'a [f32] {
-        debug_assert_eq!(self.col_stride, 1);
+    pub(crate) fn row(self, index: usize) -> &'a [E] {
+        debug_assert!(self.has_adjacent_columns());
         let start = index * self.row_stride;
         &self.data[start..start + self.cols]
+    }
+
+    #[inline(always)]
+    pub(crate) fn at(self, row: usize, col: usize) -> E {
+        self.data[row * self.row_stride + col * self.col_stride]
     }
 }
 
@@ -125,6 +139,49 @@ impl<'a> MatMut<'a> {
             data: self.data.wrapping_add(panel * width),
             cols: width,
             ..self
+        })
+    }
+
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    /// Disjoint blocks of at most `rows` by `cols` with their first row and column, row by row.
+    pub(crate) fn split_blocks(self, rows: usize, cols: usize) -> Vec<([usize; 2], MatMut<'a>)> {
+        let starts = move |len: usize, step: usize| (0..len).step_by(step.max(1));
+        let block = |row: usize, col: usize| MatMut {
+            // In bounds; two blocks never overlap.
+            data: self.data.wrapping_add(row * self.row_stride + col),
+            rows: rows.min(self.rows - row),
+            cols: cols.min(self.cols - col),
+            ..self
+        };
+        starts(self.rows, rows)
+            .flat_map(|row| starts(self.cols, cols).map(move |col| [row, col]))
+            .map(|at @ [row, col]| (at, block(row, col)))
+            .collect()
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, index: usize) -> &mut [f32] {
+        assert!(index < self.rows);
+        // SAFETY: a row is in bounds and exclusively borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(index * self.row_stride), self.cols) }
+    }
+
+    /// Columns `cols` of the `N` rows from `first` on.
+    #[inline(always)]
+    pub(crate) fn rows_from<const N: usize>(
+        &mut self,
+        first: usize,
+        cols: Range<usize>,
+    ) -> [&mut [f32]; N] {
+        assert!(first + N <= self.rows && cols.start <= cols.end && cols.end <= self.cols);
+        std::array::from_fn(|index| {
+            let start = (first + index) * self.row_stride + cols.start;
+            // SAFETY: in bounds and exclusively borrowed, and two rows never overlap.
+            unsafe { std::slice::from_raw_parts_mut(self.data.add(start), cols.len()) }
         })
     }
 

@@ -6,6 +6,7 @@
 //! and every sum has one owner.
 
 pub(crate) mod matrix;
+pub(crate) mod product;
 pub(crate) mod rows;
 pub(crate) mod simd;
 
@@ -16,20 +17,29 @@ use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::{Ops, cross_entropy, linear, norm, rope, swiglu, top_k};
-use rows::all_f32;
+use rows::{all_f32, stored};
 
 /// Every method takes the fast form on f32 and the default on any other type.
 impl Ops for Flex {
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
-        match all_f32(&[input.dtype(), weight.dtype()]) {
+        match all_f32(&[input.dtype()]) && stored(weight.dtype()) {
             true => linear::flex::linear(input, weight),
             false => linear::reference::linear(input, weight),
         }
     }
 
+    fn project_saving(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype(), weight.dtype()]) {
+            true => linear::flex::linear_saving(input, weight),
+            false => Self::project(input, weight),
+        }
+    }
+
     fn project_transposed(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
-        // a transpose is but other strides here
-        Self::project(input, weight.transpose())
+        match all_f32(&[input.dtype()]) && stored(weight.dtype()) {
+            true => linear::flex::linear_transposed(input, weight),
+            false => linear::reference::linear_transposed(input, weight),
+        }
     }
 
     fn project_backward(
@@ -138,8 +148,9 @@ impl Ops for Flex {
         indices: Tensor<Self, 2, Int>,
         weights: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
-        match all_f32(&types(&input, &projections, &weights)) {
-            true => experts::flex::experts_saving(input, projections, indices, weights).0,
+        let [x, gate, up, down, w] = types(&input, &projections, &weights);
+        match all_f32(&[x, w]) && stored(gate) && [up, down] == [gate; 2] {
+            true => experts::flex_forward::experts(input, projections, indices, weights),
             false => experts::grouped::experts(input, projections, indices, weights),
         }
     }

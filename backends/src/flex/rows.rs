@@ -1,7 +1,7 @@
 //! Tensors of burn-flex as rows in memory, and work on them in parallel.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bytes, DType, Int, Shape, Tensor, TensorPrimitive};
+use burn::tensor::{Bytes, DType, Element, Int, Shape, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor, Layout};
 use rayon::prelude::*;
 
@@ -26,6 +26,32 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Ten
 pub(crate) fn all_f32(types: &[DType]) -> bool {
     types.iter().all(|dtype| *dtype == DType::F32)
 }
+
+/// True for the types that weights of an f32 model are stored in.
+pub(crate) fn stored(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::BF16 | DType::F16)
+}
+
+/// Evaluates `body` with a type alias for the element of a [`stored`] type.
+macro_rules! with_element {
+    ($dtype:expr, $element:ident => $body:expr) => {
+        match $dtype {
+            burn::tensor::DType::BF16 => {
+                type $element = burn::tensor::bf16;
+                $body
+            }
+            burn::tensor::DType::F16 => {
+                type $element = burn::tensor::f16;
+                $body
+            }
+            _ => {
+                type $element = f32;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_element;
 
 /// Whole numbers of a tensor of any integer type, in row-major order.
 ///
@@ -92,8 +118,17 @@ impl<const D: usize> View<D> {
 
     /// Memory from the first element on.
     pub(crate) fn data(&self) -> &[f32] {
+        self.data_of::<f32>()
+    }
+
+    /// The same for elements of any type.
+    ///
+    /// # Panics
+    ///
+    /// When the tensor has elements of another type.
+    pub(crate) fn data_of<E: Element + bytemuck::Pod>(&self) -> &[E] {
         let start = self.memory.layout().start_offset();
-        let all = self.memory.storage::<f32>();
+        let all = self.memory.storage::<E>();
         &all[start.min(all.len())..]
     }
 }
@@ -108,7 +143,12 @@ impl View<1> {
 impl View<2> {
     /// As a matrix.
     pub(crate) fn matrix(&self) -> MatRef<'_> {
-        MatRef::strided(self.data(), self.shape, self.strides)
+        self.matrix_of()
+    }
+
+    /// The same for elements of any type.
+    pub(crate) fn matrix_of<E: Element + bytemuck::Pod>(&self) -> MatRef<'_, E> {
+        MatRef::strided(self.data_of(), self.shape, self.strides)
     }
 }
 

@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 
 /// See [`Ops::project`](crate::Ops::project).
 pub fn linear<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
+    let weight = of_type(weight, &input);
     input.matmul(weight)
 }
 
@@ -14,8 +15,16 @@ pub fn linear<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B
 pub fn linear_transposed<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
     let [tokens, _] = input.dims();
     let [outer, _] = weight.dims();
+    let weight = of_type(weight, &input);
     match tokens {
         1 => (weight * input).sum_dim(1).reshape([1, outer]),
         _ => input.matmul(weight.transpose()),
+    }
+}
+
+fn of_type<B: Backend>(weight: Tensor<B, 2>, input: &Tensor<B, 2>) -> Tensor<B, 2> {
+    match weight.dtype() == input.dtype() {
+        true => weight,
+        false => weight.cast(input.dtype()),
     }
 }

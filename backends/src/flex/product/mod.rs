@@ -1,0 +1,136 @@
+//! Products whose every element is one chain of fused multiply-adds, whatever the shape of the rest.
+//!
+//! `y[r][o] = fma(x[r][n-1], W[n-1][o], ... fma(x[r][0], W[0][o], 0))`: the order depends on the width
+//! `in` alone. A row has the same bits alone, in a batch, in a part of a prompt, on any number of threads
+//! and in any form of the product, and those of the product with the same weights written out in f32.
+//!
+//! - `weights.rs`: what a weight is stored as, and how it becomes f32.
+//! - `stream.rs`: few rows; the weights are read once, in the order of memory.
+//! - `packed.rs`: many rows; blocks of the weights are packed for tiles of registers.
+//! - `dots.rs`: weights `[out, in]`, in sums of their own fixed order.
+
+mod dots;
+mod packed;
+mod stream;
+mod weights;
+
+use rayon::prelude::*;
+
+use crate::flex::matrix::{MatMut, MatRef, Threads};
+pub(crate) use dots::dots;
+pub(crate) use packed::Buffers;
+pub(crate) use weights::{Element, Weights};
+
+/// Multiply-adds that are worth a second thread, about ten microseconds of them.
+const WORTH_A_THREAD: usize = 64 * 1024;
+/// Rows of a task at most; their packed copy stays in the last cache.
+const TASK_ROWS: usize = 480;
+/// Tasks per thread, so that a thread which is held up leaves work to the others.
+const TASKS_PER_THREAD: usize = 2;
+
+/// `x W` in a new buffer.
+pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -> Vec<f32> {
+    let shape = [x.shape()[0], weights.shape()[1]];
+    let mut out = vec![0.0; shape[0] * shape[1]];
+    add_product(MatMut::new(&mut out, shape), x, weights, threads);
+    out
+}
+
+/// `out += x W`, every element continuing its chain.
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub(crate) fn add_product<W: Weights>(
+    mut out: MatMut<'_>,
+    x: MatRef<'_>,
+    weights: W,
+    threads: Threads,
+) {
+    let [rows, cols] = out.shape();
+    let [inner, _] = weights.shape();
+    assert_eq!([x.shape(), weights.shape()], [[rows, inner], [inner, cols]]);
+    if rows == 0 || cols == 0 || inner == 0 {
+        return;
+    }
+    let threads = match threads {
+        Threads::One => 1,
+        Threads::All => threads_worth(rows * inner * cols),
+    };
+    let run = |buffers: &mut Buffers, ([row, col], mut out): ([usize; 2], MatMut<'_>)| {
+        let x = x.rows(row..row + out.shape()[0]);
+        add_block(&mut out, x, weights, col, buffers);
+    };
+    let mut buffers = Buffers::default();
+    if threads == 1 {
+        return run(&mut buffers, ([0, 0], out.rows(0..rows)));
+    }
+    let [row_step, col_step] = match streams(rows, weights) {
+        true => [rows, stream_columns(rows, cols, threads)],
+        false => packed_steps([rows, cols], threads),
+    };
+    out.split_blocks(row_step, col_step)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each_init(Buffers::default, run);
+}
+
+/// Threads that so many multiply-adds are worth.
+pub(crate) fn threads_worth(multiply_adds: usize) -> usize {
+    let most = (multiply_adds / WORTH_A_THREAD).max(1);
+    match most {
+        1 => 1,
+        _ => rayon::current_num_threads().min(most),
+    }
+}
+
+/// Columns of the product from `first` on, added to `out` by the calling thread.
+pub(crate) fn add_block<W: Weights>(
+    out: &mut MatMut<'_>,
+    x: MatRef<'_>,
+    weights: W,
+    first: usize,
+    buffers: &mut Buffers,
+) {
+    let [rows, cols] = out.shape();
+    let few = streams(rows, weights);
+    let [row_step, col_step] = match few {
+        true => [rows, stream_columns(rows, cols, 1)],
+        false => [TASK_ROWS, cols],
+    };
+    for ([row, col], mut out) in out.rows(0..rows).split_blocks(row_step, col_step) {
+        let x = x.rows(row..row + out.shape()[0]);
+        match few {
+            true => stream::stream(&mut out, x, weights, first + col),
+            false => packed::packed(&mut out, x, weights, first + col, buffers),
+        }
+    }
+}
+
+fn streams<W: Weights>(rows: usize, weights: W) -> bool {
+    rows <= stream::ROWS && weights.streams()
+}
+
+/// Columns of a task that streams.
+fn stream_columns(rows: usize, cols: usize, threads: usize) -> usize {
+    let share = cols.div_ceil(threads);
+    let most = (stream::COLUMNS / rows).max(256);
+    let tasks = share.div_ceil(most);
+    share.div_ceil(tasks).next_multiple_of(64)
+}
+
+/// Rows and columns of a task that packs: halves of halves until there is one for every thread.
+fn packed_steps([rows, cols]: [usize; 2], threads: usize) -> [usize; 2] {
+    let (mut row_step, mut col_step) = (rows.min(TASK_ROWS), cols);
+    let count = |row: usize, col: usize| rows.div_ceil(row) * cols.div_ceil(col);
+    while count(row_step, col_step) < TASKS_PER_THREAD * threads {
+        if col_step > 128 && col_step >= row_step / 4 {
+            col_step = col_step.div_ceil(2).next_multiple_of(64);
+        } else if row_step > 48 {
+            row_step = row_step.div_ceil(2).next_multiple_of(12);
+        } else {
+            break;
+        }
+    }
+    [row_step, col_step]
+}

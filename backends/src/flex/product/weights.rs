@@ -1,0 +1,119 @@
+//! What a product reads its weights from, and how they become f32.
+
+use std::ops::Range;
+
+use burn::tensor::{bf16, f16};
+
+use crate::flex::matrix::MatRef;
+
+/// A matrix of weights `[in, out]`, whatever they are stored as. All forms of a product see the same f32 values.
+pub(crate) trait Weights: Copy + Send + Sync {
+    /// `[in, out]`.
+    fn shape(self) -> [usize; 2];
+
+    /// True when the weights of a row are adjacent, so that it can be streamed.
+    fn streams(self) -> bool {
+        true
+    }
+
+    /// The row as it lies in memory, when it is f32 there.
+    #[inline(always)]
+    fn in_place<'a>(self, _row: usize, _cols: Range<usize>) -> Option<&'a [f32]>
+    where
+        Self: 'a,
+    {
+        None
+    }
+
+    /// One weight as f32.
+    fn at(self, row: usize, col: usize) -> f32;
+
+    /// Columns `cols` of a row as f32, of weights that stream.
+    fn widen(self, row: usize, cols: Range<usize>, out: &mut [f32]);
+}
+
+/// An element that becomes f32 exactly.
+pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod + Send + Sync {
+    fn widen(self) -> f32;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
+impl Element for f16 {
+    /// Without a branch, so that a loop of it runs in vectors.
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        // 2^112, the difference of the exponents' biases
+        const SCALE: f32 = f32::from_bits((127 + 112) << 23);
+        let spread = (i32::from(self.to_bits() as i16) << 13) as u32 & 0x8FFF_E000;
+        let value = f32::from_bits(spread) * SCALE;
+        // infinities and what is not a number have the largest exponent
+        let special = match value.abs() >= 65_536.0 {
+            true => 0x7F80_0000,
+            false => 0,
+        };
+        f32::from_bits(value.to_bits() | special)
+    }
+}
+
+impl<E: Element> Weights for MatRef<'_, E> {
+    fn shape(self) -> [usize; 2] {
+        MatRef::shape(self)
+    }
+
+    fn streams(self) -> bool {
+        self.has_adjacent_columns()
+    }
+
+    #[inline(always)]
+    fn in_place<'a>(self, row: usize, cols: Range<usize>) -> Option<&'a [f32]>
+    where
+        Self: 'a,
+    {
+        match size_of::<E>() == size_of::<f32>() {
+            true => Some(bytemuck::cast_slice(&self.row(row)[cols])),
+            false => None,
+        }
+    }
+
+    #[inline(always)]
+    fn at(self, row: usize, col: usize) -> f32 {
+        MatRef::at(self, row, col).widen()
+    }
+
+    #[inline(always)]
+    fn widen(self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        for (out, value) in out.iter_mut().zip(&self.row(row)[cols]) {
+            *out = value.widen();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Element, bf16, f16};
+
+    #[test]
+    fn every_half_becomes_the_same_number_in_f32() {
+        for bits in 0..=u16::MAX {
+            let half = f16::from_bits(bits);
+            let (got, expected) = (Element::widen(half), half.to_f32());
+            assert!(got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan());
+            let half = bf16::from_bits(bits);
+            let (got, expected) = (Element::widen(half), half.to_f32());
+            assert!(got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan());
+        }
+    }
+}
