@@ -117,7 +117,7 @@ impl MemoryNeeds {
                 cache,
                 context,
             } => Self {
-                weights_bytes: dtype.bytes(weights),
+                weights_bytes: model.bytes_of_weights(weights, dtype),
                 cache_bytes: model
                     .cache_bytes_per_token(cache)
                     .saturating_mul(context as u64),

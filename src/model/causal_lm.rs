@@ -5,7 +5,6 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
-use darkhorse_backends::quantized::BLOCK;
 
 use super::block::{Block, BlockOutput};
 use super::cache::{Cache, CacheConfig, Extension};
@@ -136,14 +135,8 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
             embed_tokens: init.normal([config.vocab_size, config.hidden_size], deviation, device),
             layers: config.plan().into_iter().map(&mut block).collect(),
             norm: init.norm(config.hidden_size, device),
-            lm_head: (!config.tie_word_embeddings).then(|| {
-                let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-                // any other width is a choice, that of a vocabulary hardly
-                match vocab.is_multiple_of(BLOCK) {
-                    true => init.linear(hidden, vocab, device),
-                    false => init.dense_linear(hidden, vocab, device),
-                }
-            }),
+            lm_head: (!config.tie_word_embeddings)
+                .then(|| init.linear(config.hidden_size, config.vocab_size, device)),
             mtp: (0..config.num_nextn_predict_layers)
                 .map(|_| MtpModule::init(block(config.mtp_plan()), &init, device))
                 .collect(),

@@ -180,7 +180,8 @@ impl ModelConfig {
         }
     }
 
-    /// Checks that the rows of every matrix in blocks are whole blocks.
+    /// Checks that matrices in blocks have rows of whole blocks. The head and the projection to the latent,
+    /// whose widths are nobody's choice, are numbers where theirs are not.
     fn check_blocks(&self) -> Result<(), ModelConfigError> {
         let mut widths = vec![
             ("hidden_size", self.hidden_size),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
 use super::count::{product, sum};
+use super::matrix::Quantization;
 use super::mixer::MixerKind;
 use super::mixer::gqa::GqaConfig;
 use super::mixer::mla::MlaConfig;
@@ -25,6 +26,23 @@ pub enum Dtype {
 impl Dtype {
     /// All formats, largest first.
     pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Q8, Self::Q4];
+
+    /// Format of matrices that are held in blocks, or as numbers.
+    pub fn held_as(quantization: Option<Quantization>) -> Self {
+        match quantization {
+            None => Self::F32,
+            Some(Quantization::Q8) => Self::Q8,
+            Some(Quantization::Q4) => Self::Q4,
+        }
+    }
+
+    /// Format of the weights that are numbers where matrices have this one.
+    fn of_numbers(self) -> Self {
+        match self {
+            Self::Q8 | Self::Q4 => Self::F32,
+            dtype => dtype,
+        }
+    }
 
     /// Lower-case name.
     pub fn name(self) -> &'static str {
@@ -119,7 +137,37 @@ impl ModelConfig {
 
     /// Bytes of all weights, MTP modules included.
     pub fn weight_bytes(&self, dtype: Dtype) -> u64 {
-        dtype.bytes(self.num_trained_params())
+        self.bytes_of_weights(self.num_trained_params(), dtype)
+    }
+
+    /// Bytes of so many of the weights, among them all that are numbers whatever the matrices are.
+    pub fn bytes_of_weights(&self, weights: u64, dtype: Dtype) -> u64 {
+        let numbers = self.num_unquantized_params().min(weights);
+        sum([
+            dtype.of_numbers().bytes(numbers),
+            dtype.bytes(weights - numbers),
+        ])
+    }
+
+    /// Bytes of the weights that a pass over `tokens` multiplies with: of the routed experts those that
+    /// balanced, independent choices visit on average.
+    pub fn weight_bytes_read(&self, tokens: usize, dtype: Dtype) -> u64 {
+        let active = self.active_parameters();
+        let (all, chosen) = (self.parameters().routed_experts, active.routed_experts);
+        let unvisited = match all {
+            0 => 0.0,
+            all => (1.0 - chosen as f64 / all as f64).powi(tokens as i32),
+        };
+        let visited = (all as f64 * (1.0 - unvisited)) as u64;
+        let weights = active.total() - chosen + visited;
+        let table = product([self.vocab_size, self.hidden_size]);
+        // a tied table is the head, and multiplied with
+        let unread = if self.tie_word_embeddings { 0 } else { table };
+        let numbers = self.num_unquantized_params() - unread;
+        sum([
+            dtype.of_numbers().bytes(numbers),
+            dtype.bytes(weights - numbers),
+        ])
     }
 
     /// Bytes of what AdamW keeps of all weights, MTP modules included.

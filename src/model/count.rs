@@ -7,6 +7,8 @@
 
 use serde::Serialize;
 
+use darkhorse_backends::quantized::BLOCK;
+
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
 use super::mixer::MixerKind;
 use super::mixer::gqa::GqaConfig;
@@ -103,6 +105,36 @@ impl ModelConfig {
     /// Number of weights that a token multiplies with, MTP modules not counted.
     pub fn num_active_params(&self) -> u64 {
         self.active_parameters().total()
+    }
+
+    /// Number of weights that are numbers also where matrices are in blocks, MTP modules included: the
+    /// embedding table, norms, routers, the up-projection of latents, and what has no rows of whole blocks.
+    pub fn num_unquantized_params(&self) -> u64 {
+        let modules = vec![self.mtp_plan(); self.num_nextn_predict_layers];
+        let layers = self.plan().into_iter().chain(modules);
+        let of_layers = sum(layers.map(|plan| {
+            let count = self.layer_parameters(plan);
+            let up = match plan.mixer {
+                MixerKind::Mla => {
+                    let mla = self.expect_mla();
+                    let width = mla.qk_nope_head_dim + mla.v_head_dim;
+                    let up = product([mla.kv_lora_rank, mla.num_attention_heads, width]);
+                    let down = mla.kv_lora_rank + mla.qk_rope_head_dim;
+                    match down.is_multiple_of(BLOCK) {
+                        true => up,
+                        false => up + product([self.hidden_size, down]),
+                    }
+                }
+                MixerKind::Gqa => 0,
+            };
+            sum([count.norms, count.routers, up])
+        }));
+        let whole = self.parameters();
+        let head = match self.vocab_size.is_multiple_of(BLOCK) {
+            true => 0,
+            false => whole.head,
+        };
+        sum([whole.embedding, head, self.hidden_size as u64, of_layers])
     }
 
     /// Number of weights of the MTP modules. Embedding and head are the main model's.

@@ -83,7 +83,8 @@ impl<'a> Initializers<'a> {
         RmsNorm::new(weight, self.config.rms_norm_eps)
     }
 
-    /// A matrix or a stack of them, normal, held as the model holds its matrices.
+    /// A matrix or a stack of them, normal, held as the model holds its matrices; as numbers where the
+    /// rows are not whole blocks.
     pub fn matrix<B: Backend, const D: usize>(
         &self,
         shape: [usize; D],
@@ -92,6 +93,9 @@ impl<'a> Initializers<'a> {
     ) -> Matrix<B, D> {
         match self.config.quantization {
             None => Matrix::Dense(self.normal(shape, deviation, device)),
+            Some(_) if !shape[D - 1].is_multiple_of(BLOCK) => {
+                Matrix::Dense(self.normal(shape, deviation, device))
+            }
             Some(quantization) => {
                 let draw = self.draw(shape, deviation);
                 Matrix::Blocks(in_blocks(draw, quantization.bits(), device))

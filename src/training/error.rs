@@ -34,6 +34,11 @@ pub enum TrainingError {
         /// Rows of the embedding table.
         model: usize,
     },
+    /// Weights that are not numbers.
+    #[error(
+        "`model.quantization` is set, but weights in blocks cannot be trained: leave it out, and quantize the result"
+    )]
+    InBlocks,
     /// A loss that is no number.
     #[error(
         "the loss is not finite at step {step}: next token {next_token}, multi-token prediction {mtp}; documents of the step: {}; the last checkpoint is intact: lower `training.learning_rate` or look at these documents, then resume",

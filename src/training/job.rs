@@ -387,6 +387,9 @@ impl Texts {
 }
 
 fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingError> {
+    if experiment.model.quantization.is_some() {
+        return Err(TrainingError::InBlocks);
+    }
     let model = &experiment.model;
     if tokenizer.vocab_size() > model.vocab_size {
         return Err(TrainingError::Vocabulary {

@@ -9,6 +9,7 @@ use darkhorse_backends::select::{self, Device};
 use darkhorse_genesis::config::{Experiment, PRESETS};
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{SamplingConfig, Speculation, When};
+use darkhorse_genesis::model::matrix::Quantization;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 
 use crate::failure::{Failure, OrInput};
@@ -241,5 +242,38 @@ impl SpeculationArgs {
                 false => When::ItPays,
             },
         })
+    }
+}
+
+/// How the weights are held while they are used.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WeightsArgs {
+    /// Round projections and experts to blocks of 8 or 4 bits on the way in; without it they stay as they are
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<WeightFormat>,
+}
+
+/// What weights can be rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightFormat {
+    /// 8 bits, and a scale for each 32 weights
+    Q8,
+    /// 4 bits, and a scale for each 32 weights
+    Q4,
+}
+
+impl From<WeightFormat> for Quantization {
+    fn from(format: WeightFormat) -> Self {
+        match format {
+            WeightFormat::Q8 => Self::Q8,
+            WeightFormat::Q4 => Self::Q4,
+        }
+    }
+}
+
+impl WeightsArgs {
+    /// What to round to, if at all.
+    pub(crate) fn quantization(self) -> Option<Quantization> {
+        self.weights.map(Quantization::from)
     }
 }

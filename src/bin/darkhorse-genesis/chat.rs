@@ -6,7 +6,7 @@ use clap::Args;
 use darkhorse_genesis::inference::{Sampler, SamplingConfig};
 use darkhorse_genesis::tokenizer::chat::{Message, Role, Template};
 
-use crate::args::{DeviceArgs, DomainArgs, SamplingArgs, SpeculationArgs};
+use crate::args::{DeviceArgs, DomainArgs, SamplingArgs, SpeculationArgs, WeightsArgs};
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
 use crate::inference::Weights;
@@ -31,6 +31,8 @@ pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) speculative: SpeculationArgs,
@@ -53,7 +55,7 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
-    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
     let template = Template::of(loaded.tokenizer()?);
     let sampler = Sampler::new(sampling).or_input()?;
     let begin = || loaded.begin(args.domain.domain, args.speculative.config());

@@ -10,7 +10,7 @@ use darkhorse_genesis::telemetry::EvaluationTable;
 use darkhorse_genesis::training::feed::ValidFeed;
 use darkhorse_genesis::training::job;
 
-use crate::args::DeviceArgs;
+use crate::args::{DeviceArgs, WeightsArgs};
 use crate::failure::{Failure, OrInput};
 use crate::inference::Weights;
 use crate::model::{Loaded, RUNS};
@@ -40,6 +40,8 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) unknown_domain: Option<Domain>,
     #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print JSON
     #[arg(long)]
@@ -62,7 +64,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
-    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
     let cache = Path::new(RUNS).join(".cache");
     let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
     let training = &loaded.experiment.training;

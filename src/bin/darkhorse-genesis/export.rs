@@ -101,6 +101,7 @@ impl Precision {
 /// Runs the command.
 pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     let stored = Stored::open(&args.checkpoint)?;
+    stored.refuse_blocks("exported")?;
     let model = &stored.experiment.model;
     let dtype = match (args.format, args.dtype) {
         (Format::Hf, Some(dtype)) => Some(dtype.of_safetensors()?),

@@ -9,7 +9,9 @@ use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::inference::{Generation, Sampler, SamplingConfig};
 use darkhorse_genesis::model::cost::Dtype;
 
-use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs, SpeculationArgs};
+use crate::args::{
+    DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs, SpeculationArgs, WeightsArgs,
+};
 use crate::device;
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
@@ -55,6 +57,8 @@ pub(crate) struct InferenceArgs {
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) speculative: SpeculationArgs,
@@ -78,7 +82,7 @@ pub(crate) enum Weights {
 
 impl InferenceArgs {
     /// Where the weights are to come from.
-    pub(crate) fn weights(&self) -> Result<Weights, Failure> {
+    pub(crate) fn source(&self) -> Result<Weights, Failure> {
         if let Some(run) = &self.checkpoint {
             return Ok(Weights::Stored(run.clone()));
         }
@@ -93,10 +97,10 @@ impl InferenceArgs {
 /// Runs the command.
 pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
     let sampling = args.sampling.config()?;
-    let weights = args.weights()?;
+    let weights = args.source()?;
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
-            weights: Dtype::F32,
+            weights: Dtype::held_as(args.weights.quantization()),
             cache: Dtype::F32,
             context: args.sampling.max_tokens,
         };
@@ -107,7 +111,7 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
 
 /// Continues the prompt with what was resolved.
 fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Result<(), Failure> {
-    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
     let sampler = Sampler::new(sampling).or_input()?;
     let mut generation = loaded.begin(args.domain.domain, args.speculative.config())?;
     let (Some(prompt), None) = (&args.prompt, &args.ids) else {

@@ -51,7 +51,7 @@ pub(crate) struct LogitsArgs {
 pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
     let (ids, shape) = read_ids(&args.ids_file)?;
     let device = args.device.open()?;
-    let loaded = Loaded::open(Weights::Stored(args.model.clone()), &device)?;
+    let loaded = Loaded::open(Weights::Stored(args.model.clone()), None, &device)?;
     let vocab_size = loaded.experiment.model.vocab_size;
     if let Some(id) = ids.iter().find(|&&id| id < 0 || id >= vocab_size as i64) {
         return Err(Failure::input(format!(

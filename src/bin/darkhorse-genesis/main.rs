@@ -13,6 +13,7 @@ mod inference;
 mod logits;
 mod model;
 mod plan;
+mod quantize;
 mod stored;
 mod train;
 
@@ -64,6 +65,7 @@ enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Logits(logits::LogitsArgs),
+    Quantize(quantize::QuantizeArgs),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
 }
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
             Command::Export(args) => export::execute(&args),
             Command::Import(args) => import::execute(&args),
             Command::Logits(args) => logits::execute(&args),
+            Command::Quantize(args) => quantize::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
         }

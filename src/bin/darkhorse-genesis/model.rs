@@ -9,6 +9,8 @@ use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{Generation, Limits, Speculation};
 use darkhorse_genesis::interop::hugging_face::TokenIds;
+use darkhorse_genesis::model::matrix::Quantization;
+use darkhorse_genesis::model::weights::InBlocks;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
 use darkhorse_genesis::tokenizer::Tokenizer;
 
@@ -42,9 +44,14 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Loads a model onto a device.
-    pub(crate) fn open(weights: Weights, device: &Device) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        weights: Weights,
+        quantization: Option<Quantization>,
+        device: &Device,
+    ) -> Result<Self, Failure> {
         let stored = match weights {
-            Weights::Random(experiment) => {
+            Weights::Random(mut experiment) => {
+                experiment.model = held_as(experiment.model, quantization)?;
                 return Ok(Self {
                     model: CausalLm::init(&experiment.model, 0, device),
                     tokenizer: Some(Tokenizer::bytes()),
@@ -56,14 +63,21 @@ impl Loaded {
             Weights::Stored(path) => Stored::open(&path)?,
             Weights::Newest(name) => Stored::of_run(&newest(name.as_deref())?)?,
         };
-        Self::of_stored(stored, device)
+        Self::of_stored(stored, quantization, device)
     }
 
     /// Loads a model that was found on disk.
-    pub(crate) fn of_stored(stored: Stored, device: &Device) -> Result<Self, Failure> {
-        let model = CausalLm::init(&stored.experiment.model, 0, device);
+    pub(crate) fn of_stored(
+        stored: Stored,
+        quantization: Option<Quantization>,
+        device: &Device,
+    ) -> Result<Self, Failure> {
+        let mut experiment = stored.experiment;
+        let in_blocks = experiment.model.quantization.is_some();
+        experiment.model = held_as(experiment.model, quantization)?;
+        let model = CausalLm::init(&experiment.model, 0, device);
         if let Some(tokenizer) = &stored.tokenizer {
-            let (tokens, rows) = (tokenizer.vocab_size(), stored.experiment.model.vocab_size);
+            let (tokens, rows) = (tokenizer.vocab_size(), experiment.model.vocab_size);
             if tokens > rows {
                 return Err(Failure::input(format!(
                     "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
@@ -71,10 +85,18 @@ impl Loaded {
                 )));
             }
         }
+        let source = stored.weights.as_ref();
+        let model = match quantization {
+            Some(quantization) if !in_blocks => {
+                let source = InBlocks::new(source, &model, quantization.bits());
+                weights::load(model, &source)
+            }
+            _ => weights::load(model, source),
+        };
         Ok(Self {
-            model: weights::load(model, stored.weights.as_ref()).or_input()?,
+            model: model.or_input()?,
             tokenizer: stored.tokenizer,
-            experiment: stored.experiment,
+            experiment,
             token_ids: stored.token_ids,
             step: stored.step,
         })
@@ -109,6 +131,24 @@ impl Loaded {
             Some(speculation) => generation.speculating(speculation).or_input(),
             None => Ok(generation),
         }
+    }
+}
+
+/// The same model with its weights held as asked for.
+fn held_as(
+    mut model: ModelConfig,
+    quantization: Option<Quantization>,
+) -> Result<ModelConfig, Failure> {
+    match (quantization, model.quantization) {
+        (Some(wanted), Some(found)) if wanted != found => Err(Failure::input(format!(
+            "the weights are in blocks already, {found:?}, and cannot become {wanted:?}: leave `--weights` out"
+        ))),
+        (Some(wanted), _) => {
+            model.quantization = Some(wanted);
+            model.validate().or_input()?;
+            Ok(model)
+        }
+        (None, _) => Ok(model),
     }
 }
 

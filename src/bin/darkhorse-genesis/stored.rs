@@ -33,6 +33,17 @@ impl Stored {
         }
     }
 
+    /// Refuses weights in blocks, which cannot be `done` something to.
+    pub(crate) fn refuse_blocks(&self, done: &str) -> Result<(), Failure> {
+        match self.experiment.model.quantization {
+            None => Ok(()),
+            Some(quantization) => Err(Failure::input(format!(
+                "the weights in {} are in blocks, {quantization:?}, and cannot be {done}: take the model that they were made from",
+                self.weights.path().display()
+            ))),
+        }
+    }
+
     /// The newest checkpoint of a run.
     pub(crate) fn of_run(run: &Run) -> Result<Self, Failure> {
         let Some(saved) = run.newest().or_input()? else {

@@ -109,7 +109,7 @@ impl MixerConfig {
         Ok(())
     }
 
-    /// Widths of what the projections of a mixer give, those in numbers left out.
+    /// Widths of what the projections of a mixer give that are in blocks where matrices are.
     pub(super) fn projected_widths(
         &self,
         kind: MixerKind,
@@ -118,7 +118,6 @@ impl MixerConfig {
             MixerKind::Mla => {
                 let mla = self.mla()?;
                 let heads = mla.num_attention_heads;
-                let latent = mla.kv_lora_rank + mla.qk_rope_head_dim;
                 let query = heads * mla.qk_head_dim();
                 vec![
                     (
@@ -126,7 +125,6 @@ impl MixerConfig {
                         query,
                     ),
                     ("mixer.mla.q_lora_rank", mla.q_lora_rank.unwrap_or(0)),
-                    ("mixer.mla: kv_lora_rank + qk_rope_head_dim", latent),
                 ]
             }
             MixerKind::Gqa => {

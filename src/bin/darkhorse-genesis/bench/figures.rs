@@ -54,7 +54,8 @@ impl Figures {
         let cache = model.cache_bytes_per_token(Dtype::F32);
         // on average half of the new tokens are in the cache
         let cached = (case.batch * (case.prompt + case.new / 2)) as f64 * cache as f64;
-        let bytes = 4.0 * weights_read(model, case.batch) + cached;
+        let dtype = Dtype::held_as(model.quantization);
+        let bytes = model.weight_bytes_read(case.batch, dtype) as f64 + cached;
         Self {
             batch: case.batch,
             prompt_tokens: case.prompt,
@@ -71,19 +72,6 @@ impl Figures {
             ids: runs[0].ids.clone(),
         }
     }
-}
-
-/// Weights that a pass over `batch` tokens multiplies with: of the routed experts those that balanced,
-/// independent choices visit on average.
-fn weights_read(model: &ModelConfig, batch: usize) -> f64 {
-    let active = model.active_parameters();
-    let all = model.parameters().routed_experts as f64;
-    let others = (active.total() - active.routed_experts) as f64;
-    if all == 0.0 {
-        return others;
-    }
-    let share = active.routed_experts as f64 / all;
-    others + all * (1.0 - (1.0 - share).powi(batch as i32))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -11,7 +11,7 @@ use clap::Args;
 use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::model::cost::Dtype;
 
-use crate::args::{DeviceArgs, ExperimentArgs};
+use crate::args::{DeviceArgs, ExperimentArgs, WeightsArgs};
 use crate::device;
 use crate::failure::Failure;
 use crate::inference::Weights;
@@ -55,6 +55,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
     device: DeviceArgs,
     /// Print JSON, with the ids that were generated first
     #[arg(long)]
@@ -62,7 +64,7 @@ pub(crate) struct BenchArgs {
 }
 
 impl BenchArgs {
-    fn weights(&self) -> Result<Weights, Failure> {
+    fn source(&self) -> Result<Weights, Failure> {
         if let Some(path) = &self.model {
             return Ok(Weights::Stored(path.clone()));
         }
@@ -76,7 +78,8 @@ impl BenchArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
-    let weights = args.weights()?;
+    let weights = args.source()?;
+    let quantization = args.weights.quantization();
     let longest = args
         .prompt
         .iter()
@@ -85,13 +88,13 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
         + args.new as usize;
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
-            weights: Dtype::F32,
+            weights: Dtype::held_as(quantization),
             cache: Dtype::F32,
             context: longest,
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     }
-    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let loaded = Loaded::open(weights, quantization, &args.device.open()?)?;
     let context = loaded.experiment.model.max_position_embeddings;
     if longest > context {
         return Err(Failure::input(format!(
