@@ -115,6 +115,94 @@ fn a_model_that_was_imported_and_exported_computes_the_same_to_the_bit() {
     }
 }
 
+/// Files of a folder and what they hold.
+#[cfg(feature = "tch")]
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    files.sort_unstable();
+    files
+}
+
+#[cfg(feature = "tch")]
+#[test]
+fn an_archive_becomes_the_folder_that_the_run_itself_becomes() {
+    for name in ["deepseek_v3_yarn", "mixtral"] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (run, archive) = (at("run"), at("archive"));
+        shown(&[
+            "import",
+            "--from",
+            text(&fixture(name)),
+            "--out",
+            text(&run),
+        ]);
+        let export = |from: &Path, format: &str, out: &Path| {
+            let from = ["export", "--model", text(from), "--name", "x"];
+            shown(&[&from[..], &["--format", format, "--out", text(out)]].concat());
+        };
+        export(&run, "hf", &at("direct"));
+        export(&run, "ot", &archive);
+        export(&archive, "hf", &at("folder"));
+        fs::create_dir(at("file")).unwrap();
+        let file = at("file").join("x.ot");
+        export(&run, "ot", &file);
+        shown(&["import", "--from", text(&file), "--out", text(&at("again"))]);
+        export(&at("again"), "hf", &at("imported"));
+        let direct = contents(&at("direct"));
+        assert!(direct.len() > 2, "{name}");
+        assert!(contents(&at("folder")) == direct, "{name}");
+        assert!(contents(&at("imported")) == direct, "{name}");
+        assert!(
+            logits(&file, name) == logits(&fixture(name), name),
+            "{name}"
+        );
+    }
+}
+
+#[cfg(not(feature = "tch"))]
+#[test]
+fn an_archive_without_libtorch_is_answered_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, out) = (folder.path().join("x.ot"), folder.path().join("out"));
+    fs::write(&archive, "").unwrap();
+    let (model, source) = (text(&archive), fixture("llama_tied"));
+    for arguments in [
+        ["import", "--from", model, "--out", text(&out)].to_vec(),
+        [
+            "export",
+            "--model",
+            model,
+            "--format",
+            "hf",
+            "--out",
+            text(&out),
+        ]
+        .to_vec(),
+        [
+            "export",
+            "--model",
+            text(&source),
+            "--format",
+            "ot",
+            "--out",
+            text(&out),
+        ]
+        .to_vec(),
+    ] {
+        let line = refused(&arguments);
+        assert!(line.contains("rebuild with `--features tch`"), "{line}");
+        assert!(!out.exists());
+    }
+}
+
 #[test]
 fn greedy_ids_are_those_of_transformers() {
     for name in ["deepseek_v3_plain", "llama_tied", "mixtral"] {

@@ -12,7 +12,9 @@ pub mod hugging_face;
 mod incoming;
 mod layout;
 mod names;
+mod new_folder;
 mod open;
+pub mod ot;
 mod outgoing;
 mod tensor;
 #[cfg(test)]

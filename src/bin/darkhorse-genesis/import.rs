@@ -17,7 +17,7 @@ Examples:
 
 Weights keep their type; they are read one at a time, so that memory does not limit their size.";
 
-/// Turn a Hugging Face folder, a .safetensors or a .gguf file into a run
+/// Turn a Hugging Face folder, a .safetensors, .ot or .gguf file into a run
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {

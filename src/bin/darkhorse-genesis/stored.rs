@@ -60,7 +60,7 @@ impl Stored {
     fn foreign(path: &Path) -> Result<Self, Failure> {
         if !path.exists() {
             return Err(Failure::input(format!(
-                "{} does not exist, expected a run, a Hugging Face folder, a .safetensors or a .gguf file",
+                "{} does not exist, expected a run, a Hugging Face folder, a .safetensors, .ot or .gguf file",
                 path.display()
             )));
         }

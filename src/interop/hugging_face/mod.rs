@@ -38,7 +38,7 @@ pub use writer::ShardedWriter;
 #[cfg(test)]
 const FIXTURES: &str = "tests/fixtures";
 
-fn malformed(
+pub(super) fn malformed(
     path: impl Into<PathBuf>,
     found: impl Into<String>,
     expected: impl Into<String>,
@@ -50,7 +50,7 @@ fn malformed(
     }
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> InteropError + '_ {
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> InteropError + '_ {
     move |source| InteropError::Io {
         path: path.to_path_buf(),
         source,
