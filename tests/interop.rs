@@ -203,6 +203,76 @@ fn an_archive_without_libtorch_is_answered_with_what_to_do() {
     }
 }
 
+/// The folder that a folder becomes after it was a run.
+fn through_a_run(source: &Path, within: &Path) -> PathBuf {
+    let [run, out] = ["run", "out"].map(|name| within.join(name));
+    shown(&["import", "--from", text(source), "--out", text(&run)]);
+    let export = ["export", "--model", text(&run), "--format", "hf"];
+    shown(&[&export[..], &["--out", text(&out)]].concat());
+    out
+}
+
+fn json(path: PathBuf) -> serde_json::Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_folder_without_copies_for_mtp_modules_gets_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, name) = (fixture("deepseek_v3_mtp2"), "model.safetensors");
+    fs::copy(
+        source.join("config.json"),
+        folder.path().join("config.json"),
+    )
+    .unwrap();
+    let weights = fs::read(source.join(name)).unwrap();
+    let weights = SafeTensors::deserialize(&weights).unwrap();
+    // of the four copies that the file has, one stays
+    let is_left_out = |name: &str| {
+        name.contains("shared_head.head") || name == "model.layers.2.embed_tokens.weight"
+    };
+    let tensors = weights.tensors().into_iter();
+    let tensors: Vec<_> = tensors.filter(|(name, _)| !is_left_out(name)).collect();
+    assert_eq!(tensors.len() + 3, weights.len());
+    safetensors::serialize_to_file(tensors.clone(), None, &folder.path().join(name)).unwrap();
+
+    let written = fs::read(through_a_run(folder.path(), folder.path()).join(name)).unwrap();
+    let written = SafeTensors::deserialize(&written).unwrap();
+    let mut names = written.names();
+    names.sort_unstable();
+    let mut expected: Vec<_> = tensors.iter().map(|(name, _)| &name[..]).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    for (name, tensor) in &tensors {
+        assert!(written.tensor(name).unwrap() == *tensor, "{name}");
+    }
+}
+
+#[test]
+fn special_tokens_and_their_roles_survive_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for entry in fs::read_dir(fixture("deepseek_v3_yarn")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
+    }
+    // no tokenizer knows of two ends
+    let mut config = json(source.join("config.json"));
+    let tokens = json(source.join("tokenizer.json"))["added_tokens"].clone();
+    config["eos_token_id"] = serde_json::json!([tokens[1]["id"], tokens[2]["id"]]);
+    fs::write(source.join("config.json"), config.to_string()).unwrap();
+    let out = through_a_run(&source, folder.path());
+    let found = json(out.join("config.json"));
+    assert_eq!(found["eos_token_id"], config["eos_token_id"]);
+    assert_eq!(found["bos_token_id"], config["bos_token_id"]);
+    let [found, expected] = [out, source].map(|folder| json(folder.join("tokenizer_config.json")));
+    assert_eq!(found["bos_token"], expected["bos_token"]);
+    let template = |config: &serde_json::Value| config["chat_template"].as_str().map(str::to_owned);
+    assert!(template(&expected).is_some());
+    assert_eq!(template(&found), template(&expected));
+}
+
 #[test]
 fn greedy_ids_are_those_of_transformers() {
     for name in ["deepseek_v3_plain", "llama_tied", "mixtral"] {

@@ -237,8 +237,8 @@ fn with_prior(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
 /// The same with the prior folded into the routers' biases, as an export for a domain has it.
 fn with_folded(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
     let options = OutgoingOptions {
-        dtype: None,
         prior: Some(prior),
+        ..Default::default()
     };
     let source = golden.model.weights.as_ref();
     let (model, config) = (&golden.model.model, golden.model.config.clone());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::gguf::GgufCheckpoint;
 use super::hugging_face::{HfConfig, HfModel, PerExpert};
 use super::ot::{self, Archive};
-use super::{Incoming, InteropError, TensorSource, family, new_folder};
+use super::{Incoming, InteropError, Origin, TensorSource, family, new_folder};
 use crate::model::ModelConfig;
 use crate::model::weights::WeightSource;
 
@@ -18,6 +18,8 @@ pub struct ForeignModel {
     pub config: HfConfig,
     /// The same as a model here.
     pub model: ModelConfig,
+    /// What else its files say.
+    pub origin: Origin,
     /// Its weights, read when they are asked for.
     pub weights: Box<dyn WeightSource>,
     /// Its tokenizer, if it has one.
@@ -84,6 +86,7 @@ impl ForeignModel {
     ) -> Result<Self, InteropError> {
         let mut model = family::model_config(&config, &folder.join("config.json"))?;
         drop_absent_mtp(&mut model, &tensors);
+        let origin = Origin::of(&model, config.token_ids(), &tensors);
         let tokenizer = folder.join("tokenizer.json");
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
@@ -92,6 +95,7 @@ impl ForeignModel {
                 .then_some(ForeignTokenizer::File(tokenizer)),
             config,
             model,
+            origin,
         })
     }
 
@@ -104,11 +108,13 @@ impl ForeignModel {
             config: files.config,
         });
         let tensors = PerExpert::new(found, path)?;
+        let origin = Origin::of(&model, config.token_ids(), &tensors);
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
             tokenizer,
             config,
             model,
+            origin,
         })
     }
 }

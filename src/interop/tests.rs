@@ -66,6 +66,7 @@ fn a_folder_through_our_names_is_the_same_folder() {
         let model = ForeignModel::open(&path).unwrap();
         let config = written_config(&model, name);
         assert_eq!(config, model.config, "{name}");
+        assert!(model.origin.absent_copies.is_empty(), "{name}");
         let options = OutgoingOptions::default();
         let tensors = Outgoing::new(
             model.weights.as_ref(),

@@ -84,6 +84,8 @@ impl Job {
         check(&experiment, &tokenizer)?;
         let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
         let run = Run::create(folder, &experiment, Some(tokenizer.json().as_bytes()))?;
+        // with what its special tokens are for
+        tokenizer.save(&run.tokenizer_path())?;
         Ok(Self {
             experiment,
             run,
@@ -110,7 +112,7 @@ impl Job {
                 path: run.path().into(),
             });
         };
-        let tokenizer = Tokenizer::from_bytes(&run.tokenizer()?)?;
+        let tokenizer = Tokenizer::from_file(&run.tokenizer_path())?;
         check(&experiment, &tokenizer)?;
         let texts = Texts::open(&experiment, cache)?;
         let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;

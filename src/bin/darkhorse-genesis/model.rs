@@ -75,7 +75,7 @@ impl Loaded {
             model: weights::load(model, stored.weights.as_ref()).or_input()?,
             tokenizer: stored.tokenizer,
             experiment: stored.experiment,
-            token_ids: stored.token_ids,
+            token_ids: stored.origin.token_ids,
             step: stored.step,
         })
     }

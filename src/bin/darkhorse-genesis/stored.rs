@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
-use darkhorse_genesis::checkpoint::Run;
+use darkhorse_genesis::checkpoint::{FileEntry, Run};
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::interop::hugging_face::TokenIds;
-use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer};
+use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer, Origin};
 use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
+
+/// File of a checkpoint that was imported: what its first files said beside the model.
+pub(crate) const ORIGIN_FILE: &str = "origin.json";
 
 /// A model on disk: its configuration, and its weights to be read.
 pub(crate) struct Stored {
@@ -18,8 +21,8 @@ pub(crate) struct Stored {
     pub(crate) weights: Box<dyn WeightSource>,
     /// Not every file has one.
     pub(crate) tokenizer: Option<Tokenizer>,
-    /// Special tokens, as far as they are known.
-    pub(crate) token_ids: TokenIds,
+    /// What other formats have a place for and a model here has not.
+    pub(crate) origin: Origin,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -45,11 +48,19 @@ impl Stored {
         experiment.validate().or_input()?;
         saved.verify_file(MODEL_FILE).or_input()?;
         let tokenizer = match run.tokenizer_path().is_file() {
-            true => Some(Tokenizer::from_bytes(&run.tokenizer().or_input()?).or_input()?),
+            true => Some(Tokenizer::from_file(&run.tokenizer_path()).or_input()?),
             false => None,
         };
+        let is_origin = |file: &FileEntry| file.name == ORIGIN_FILE;
+        let origin = match saved.manifest().files.iter().any(is_origin) {
+            true => saved.json(ORIGIN_FILE).or_input()?,
+            false => Origin {
+                token_ids: token_ids(tokenizer.as_ref()),
+                ..Default::default()
+            },
+        };
         Ok(Self {
-            token_ids: token_ids(tokenizer.as_ref()),
+            origin,
             weights: Box::new(saved.tensors(MODEL_FILE).or_input()?),
             step: saved.step(),
             experiment,
@@ -77,7 +88,6 @@ impl Stored {
                 )
             }
         };
-        let token_ids = found.config.token_ids().clone();
         Ok(Self {
             experiment: Experiment {
                 model: found.model,
@@ -87,7 +97,7 @@ impl Stored {
             },
             weights: found.weights,
             tokenizer,
-            token_ids,
+            origin: found.origin,
             step: 0,
         })
     }

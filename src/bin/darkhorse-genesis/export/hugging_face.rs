@@ -58,8 +58,8 @@ fn domain_biases(stored: &Stored, config: &HfConfig) -> Result<Vec<(String, Vec<
     let mut files = Vec::new();
     for domain in Domain::ALL {
         let options = OutgoingOptions {
-            dtype: None,
             prior: Some(prior(model, domain)?),
+            ..Default::default()
         };
         let tensors = Outgoing::new(stored.weights.as_ref(), model, config.clone(), options);
         let bytes = tensors.biases().or_input()?;

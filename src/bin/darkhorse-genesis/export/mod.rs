@@ -119,7 +119,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     let config = hf_config(
         model,
         Extras {
-            token_ids: stored.token_ids.clone(),
+            token_ids: stored.origin.token_ids.clone(),
             dtype: dtype.or(own),
         },
     )
@@ -127,6 +127,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     let options = OutgoingOptions {
         dtype,
         prior: args.domain.map(|domain| prior(model, domain)).transpose()?,
+        absent_copies: stored.origin.absent_copies.clone(),
     };
     let tensors = Outgoing::new(stored.weights.as_ref(), model, config.clone(), options);
     match args.format {
@@ -178,8 +179,8 @@ fn tokenizer_files(stored: &Stored) -> Option<TokenizerFiles> {
     let template = tokenizer.hf_config().get("chat_template").cloned();
     Some(TokenizerFiles {
         tokenizer_json: tokenizer.json().as_bytes().to_vec(),
-        token_ids: stored.token_ids.clone(),
-        add_bos_token: stored.token_ids.bos.is_some(),
+        token_ids: stored.origin.token_ids.clone(),
+        add_bos_token: stored.origin.token_ids.bos.is_some(),
         model_max_length: stored.experiment.model.max_position_embeddings,
         chat_template: template.and_then(|it| it.as_str().map(str::to_owned)),
         decoding: Decoding::Sample {
