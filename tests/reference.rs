@@ -193,6 +193,7 @@ macro_rules! fixtures {
 fixtures!(
     deepseek_v3_allmoe_top1,
     deepseek_v3_domain,
+    deepseek_v3_eps,
     deepseek_v3_halfrope,
     deepseek_v3_mtp,
     deepseek_v3_mtp2,

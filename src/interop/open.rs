@@ -102,7 +102,11 @@ impl ForeignModel {
     fn gguf(path: &Path) -> Result<Self, InteropError> {
         let found = GgufCheckpoint::open(path)?;
         let config = HfConfig::parse(path, &found.config().to_string())?;
-        let model = family::model_config(&config, path)?;
+        let mut model = family::model_config(&config, path)?;
+        // llama.cpp has one epsilon for all norms
+        if let Some(mla) = &mut model.mixer.mla {
+            mla.latent_norm_eps = model.rms_norm_eps;
+        }
         let tokenizer = found.tokenizer()?.map(|files| ForeignTokenizer::Embedded {
             json: files.tokenizer,
             config: files.config,
