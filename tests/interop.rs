@@ -3,43 +3,13 @@
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
 
+mod command;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use command::{fixture, json, refused, shown, text};
 use safetensors::tensor::SafeTensors;
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_darkhorse-genesis"))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn shown(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn refused(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
-    assert_eq!(errors.lines().count(), 1, "{arguments:?}: {errors}");
-    errors
-}
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// Everything that `logits` writes for a model and the ids of a fixture.
 fn logits(model: &Path, of: &str) -> Vec<u8> {
@@ -210,10 +180,6 @@ fn through_a_run(source: &Path, within: &Path) -> PathBuf {
     let export = ["export", "--model", text(&run), "--format", "hf"];
     shown(&[&export[..], &["--out", text(&out)]].concat());
     out
-}
-
-fn json(path: PathBuf) -> serde_json::Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 #[test]

@@ -62,15 +62,7 @@ impl Loaded {
     /// Loads a model that was found on disk.
     pub(crate) fn of_stored(stored: Stored, device: &Device) -> Result<Self, Failure> {
         let model = CausalLm::init(&stored.experiment.model, 0, device);
-        if let Some(tokenizer) = &stored.tokenizer {
-            let (tokens, rows) = (tokenizer.vocab_size(), stored.experiment.model.vocab_size);
-            if tokens > rows {
-                return Err(Failure::input(format!(
-                    "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
-                    stored.weights.path().display()
-                )));
-            }
-        }
+        stored.check_tokenizer()?;
         Ok(Self {
             model: weights::load(model, stored.weights.as_ref()).or_input()?,
             tokenizer: stored.tokenizer,

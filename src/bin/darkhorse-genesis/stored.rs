@@ -8,6 +8,7 @@ use darkhorse_genesis::interop::hugging_face::TokenIds;
 use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer, Origin};
 use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::training::TrainingConfig;
 use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
@@ -68,6 +69,19 @@ impl Stored {
         })
     }
 
+    /// Refuses a tokenizer that gives ids which the model does not have.
+    pub(crate) fn check_tokenizer(&self) -> Result<(), Failure> {
+        let tokens = self.tokenizer.as_ref().map_or(0, Tokenizer::vocab_size);
+        let rows = self.experiment.model.vocab_size;
+        if tokens <= rows {
+            return Ok(());
+        }
+        Err(Failure::input(format!(
+            "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
+            self.weights.path().display()
+        )))
+    }
+
     fn foreign(path: &Path) -> Result<Self, Failure> {
         if !path.exists() {
             return Err(Failure::input(format!(
@@ -88,12 +102,16 @@ impl Stored {
                 )
             }
         };
+        let training = TrainingConfig::default();
         Ok(Self {
             experiment: Experiment {
+                training: TrainingConfig {
+                    seq_len: training.seq_len.min(found.model.max_position_embeddings),
+                    ..training
+                },
                 model: found.model,
                 tokenizer: Default::default(),
                 data: Default::default(),
-                training: Default::default(),
             },
             weights: found.weights,
             tokenizer,

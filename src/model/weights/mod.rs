@@ -6,6 +6,7 @@ mod error;
 mod in_memory;
 mod load;
 mod named;
+mod replaced;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub use error::WeightError;
 pub use in_memory::InMemory;
 pub use load::load;
 pub use named::{NamedTensor, collect, param_names};
+pub use replaced::Replaced;
 
 /// Named tensors that are read one at a time, so that a source may be larger than memory.
 pub trait WeightSource {
