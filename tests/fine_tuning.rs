@@ -8,7 +8,8 @@ mod command;
 use std::fs;
 use std::path::Path;
 
-use command::{fixture, json, refused, shown, text};
+use command::{fixture, json, logits, logits_with, refused, shown, text};
+use safetensors::tensor::SafeTensors;
 use serde_json::{Value, json as value};
 
 /// Two documents of two domains, many times over.
@@ -81,6 +82,27 @@ fn the_first_loss_is_that_of_the_weights_it_begins_with() {
                 "{name}: {loss}, {expected}"
             );
         }
+        let card = at("exported").join("README.md");
+        let export = [
+            "export",
+            "--checkpoint",
+            text(&tuned),
+            "--format",
+            "hf",
+            "--out",
+        ];
+        shown(&[&export[..], &[text(&at("exported"))]].concat());
+        let card = fs::read_to_string(card).unwrap();
+        let last = journal(&tuned, "eval").pop().unwrap();
+        for (row, loss) in [
+            ("Validation loss", &last["loss"]),
+            ("code", &last["domains"][0]["loss"]),
+            ("Training loss", &journal(&tuned, "step")[1]["loss"]),
+        ] {
+            let line = format!("| {row} | {:.4} nats per token |", loss.as_f64().unwrap());
+            assert!(card.contains(&line), "{name}: {line} {card}");
+        }
+        assert!(card.contains("| Training steps | 2 |"), "{card}");
         let [ours, theirs] = [&tuned, &imported].map(|run| json(run.join("config.json")));
         assert_eq!(ours["model"], theirs["model"], "{name}");
         let [ours, theirs] =
@@ -114,6 +136,59 @@ fn domains_come_to_a_model_that_had_none() {
         table.as_array().is_some_and(|rows| rows.len() == 10),
         "{table}"
     );
+}
+
+/// A copy of a folder in which the tensors of another file take the place of those of their names.
+fn patched(folder: &Path, file: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    fs::copy(folder.join("config.json"), to.join("config.json")).unwrap();
+    let [weights, others] =
+        [&folder.join("model.safetensors"), file].map(|it| fs::read(it).unwrap());
+    let [weights, others] = [&weights, &others].map(|it| SafeTensors::deserialize(it).unwrap());
+    let tensors = weights.tensors().into_iter();
+    let tensors = tensors.map(|(name, own)| match others.tensor(&name) {
+        Ok(other) => (name, other),
+        Err(_) => (name, own),
+    });
+    let biases = weights.names().into_iter();
+    let biases = biases.filter(|name| name.ends_with("e_score_correction_bias"));
+    assert_eq!(others.len(), biases.count());
+    safetensors::serialize_to_file(tensors, None, &to.join("model.safetensors")).unwrap();
+}
+
+#[test]
+fn a_domain_s_file_of_biases_routes_as_its_tag_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "deepseek_v3_yarn";
+    let data = documents(folder.path());
+    let [run, out] = ["run", "out"].map(|name| folder.path().join(name));
+    train(&fixture(name), &run, &data, &["--domains", "soft"]);
+    let export = |out: &Path, more: &[&str]| {
+        let export = [
+            "export",
+            "--checkpoint",
+            text(&run),
+            "--format",
+            "hf",
+            "--out",
+        ];
+        shown(&[&export[..], &[text(out)], more].concat());
+    };
+    export(&out, &[]);
+    let files = fs::read_dir(out.join("domain_bias")).unwrap();
+    assert_eq!(files.count(), 10);
+    let plain = logits(&run, name);
+    assert!(logits(&out, name) == plain);
+    for domain in ["code", "legal", "general"] {
+        let tagged = logits_with(&run, name, &["--domain", domain]);
+        assert!(tagged != plain, "{domain}");
+        let at = |kind: &str| folder.path().join(format!("{domain}-{kind}"));
+        let file = out.join(format!("domain_bias/{domain}.safetensors"));
+        patched(&out, &file, &at("patched"));
+        assert!(logits(&at("patched"), name) == tagged, "{domain}");
+        export(&at("folded"), &["--domain", domain]);
+        assert!(logits(&at("folded"), name) == tagged, "{domain}");
+    }
 }
 
 #[test]

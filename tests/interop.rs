@@ -8,19 +8,8 @@ mod command;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use command::{fixture, json, refused, shown, text};
+use command::{fixture, json, logits, refused, shown, text};
 use safetensors::tensor::SafeTensors;
-
-/// Everything that `logits` writes for a model and the ids of a fixture.
-fn logits(model: &Path, of: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out.safetensors");
-    let ids = fixture(of).join("fixture.safetensors");
-    let (model, ids) = (text(model), text(&ids));
-    let all = ["--hidden", "--routing", "--out", text(&out)];
-    shown(&[&["logits", "--model", model, "--ids-file", ids], &all[..]].concat());
-    fs::read(out).unwrap()
-}
 
 fn floats(file: &[u8], name: &str) -> Vec<f32> {
     let file = SafeTensors::deserialize(file).unwrap();

@@ -42,3 +42,26 @@ pub(crate) fn text(path: &Path) -> &str {
 pub(crate) fn json(path: PathBuf) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
+
+/// Everything that `logits` writes for a model and the ids of a fixture.
+pub(crate) fn logits(model: &Path, of: &str) -> Vec<u8> {
+    logits_with(model, of, &[])
+}
+
+/// The same with more arguments.
+pub(crate) fn logits_with(model: &Path, of: &str, more: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let ids = fixture(of).join("fixture.safetensors");
+    let (model, ids) = (text(model), text(&ids));
+    let all = ["--hidden", "--routing", "--out", text(&out)];
+    shown(
+        &[
+            &["logits", "--model", model, "--ids-file", ids],
+            &all[..],
+            more,
+        ]
+        .concat(),
+    );
+    fs::read(out).unwrap()
+}

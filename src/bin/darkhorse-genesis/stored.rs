@@ -1,6 +1,6 @@
 //! A model on disk, whatever wrote it, before its weights are anywhere else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use darkhorse_genesis::checkpoint::{FileEntry, Run};
 use darkhorse_genesis::config::Experiment;
@@ -24,6 +24,8 @@ pub(crate) struct Stored {
     pub(crate) tokenizer: Option<Tokenizer>,
     /// What other formats have a place for and a model here has not.
     pub(crate) origin: Origin,
+    /// What happened while it was trained, if it is a run.
+    pub(crate) journal: Option<PathBuf>,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -64,6 +66,7 @@ impl Stored {
             origin,
             weights: Box::new(saved.tensors(MODEL_FILE).or_input()?),
             step: saved.step(),
+            journal: Some(run.metrics_path()),
             experiment,
             tokenizer,
         })
@@ -116,6 +119,7 @@ impl Stored {
             weights: found.weights,
             tokenizer,
             origin: found.origin,
+            journal: None,
             step: 0,
         })
     }

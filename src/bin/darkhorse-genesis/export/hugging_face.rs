@@ -2,11 +2,12 @@
 
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::interop::hugging_face::{
-    HfConfig, ModelCard, ParameterCounts, ShardedWriter, TrainingFacts,
+    HfConfig, ModelCard, ParameterCounts, ShardedWriter,
 };
 use darkhorse_genesis::interop::{Outgoing, OutgoingOptions};
 use darkhorse_genesis::model::routing::domain::DomainMode;
 
+use super::facts::training_facts;
 use super::{ExportArgs, config_and_tokenizer, prior, target_name};
 use crate::failure::{Failure, OrInput};
 use crate::stored::Stored;
@@ -30,10 +31,7 @@ pub(super) fn write(
             total: model.num_params(),
             active: model.num_active_params(),
         },
-        training: TrainingFacts {
-            steps: (stored.step > 0).then_some(stored.step),
-            ..Default::default()
-        },
+        training: training_facts(stored)?,
         gguf: None,
     };
     files.push(("README.md".into(), card.to_markdown().into_bytes()));

@@ -1,5 +1,6 @@
 //! `export`: a model for other engines.
 
+mod facts;
 mod gguf;
 mod hugging_face;
 mod libtorch;
