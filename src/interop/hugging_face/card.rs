@@ -288,7 +288,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line}: {text}");
         }
-        assert!(!text.contains("Validation loss") && !text.contains("## Limits"));
+        assert!(!text.contains("\n| Validation loss") && !text.contains("## Limits"));
         assert!(card("deepseek_v3_mtp2", |_| ()).contains("## Limits\n\n- `num_nextn"));
         assert_eq!(
             (grouped(0), grouped(100), grouped(1000)),
