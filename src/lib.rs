@@ -14,6 +14,7 @@ pub mod data;
 pub mod domain;
 pub mod inference;
 pub mod interop;
+mod mapped;
 pub mod model;
 pub mod telemetry;
 pub mod tokenizer;

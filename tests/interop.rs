@@ -3,54 +3,13 @@
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
 
+mod command;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use command::{fixture, json, logits, refused, shown, text};
 use safetensors::tensor::SafeTensors;
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_darkhorse-genesis"))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn shown(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn refused(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
-    assert_eq!(errors.lines().count(), 1, "{arguments:?}: {errors}");
-    errors
-}
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// Everything that `logits` writes for a model and the ids of a fixture.
-fn logits(model: &Path, of: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out.safetensors");
-    let ids = fixture(of).join("fixture.safetensors");
-    let (model, ids) = (text(model), text(&ids));
-    let all = ["--hidden", "--routing", "--out", text(&out)];
-    shown(&[&["logits", "--model", model, "--ids-file", ids], &all[..]].concat());
-    fs::read(out).unwrap()
-}
 
 fn floats(file: &[u8], name: &str) -> Vec<f32> {
     let file = SafeTensors::deserialize(file).unwrap();
@@ -113,6 +72,160 @@ fn a_model_that_was_imported_and_exported_computes_the_same_to_the_bit() {
             );
         }
     }
+}
+
+/// Files of a folder and what they hold.
+#[cfg(feature = "tch")]
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    files.sort_unstable();
+    files
+}
+
+#[cfg(feature = "tch")]
+#[test]
+fn an_archive_becomes_the_folder_that_the_run_itself_becomes() {
+    for name in ["deepseek_v3_yarn", "mixtral"] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (run, archive) = (at("run"), at("archive"));
+        shown(&[
+            "import",
+            "--from",
+            text(&fixture(name)),
+            "--out",
+            text(&run),
+        ]);
+        let export = |from: &Path, format: &str, out: &Path| {
+            let from = ["export", "--model", text(from), "--name", "x"];
+            shown(&[&from[..], &["--format", format, "--out", text(out)]].concat());
+        };
+        export(&run, "hf", &at("direct"));
+        export(&run, "ot", &archive);
+        export(&archive, "hf", &at("folder"));
+        fs::create_dir(at("file")).unwrap();
+        let file = at("file").join("x.ot");
+        export(&run, "ot", &file);
+        shown(&["import", "--from", text(&file), "--out", text(&at("again"))]);
+        export(&at("again"), "hf", &at("imported"));
+        let direct = contents(&at("direct"));
+        assert!(direct.len() > 2, "{name}");
+        assert!(contents(&at("folder")) == direct, "{name}");
+        assert!(contents(&at("imported")) == direct, "{name}");
+        assert!(
+            logits(&file, name) == logits(&fixture(name), name),
+            "{name}"
+        );
+    }
+}
+
+#[cfg(not(feature = "tch"))]
+#[test]
+fn an_archive_without_libtorch_is_answered_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, out) = (folder.path().join("x.ot"), folder.path().join("out"));
+    fs::write(&archive, "").unwrap();
+    let (model, source) = (text(&archive), fixture("llama_tied"));
+    for arguments in [
+        ["import", "--from", model, "--out", text(&out)].to_vec(),
+        [
+            "export",
+            "--model",
+            model,
+            "--format",
+            "hf",
+            "--out",
+            text(&out),
+        ]
+        .to_vec(),
+        [
+            "export",
+            "--model",
+            text(&source),
+            "--format",
+            "ot",
+            "--out",
+            text(&out),
+        ]
+        .to_vec(),
+    ] {
+        let line = refused(&arguments);
+        assert!(line.contains("rebuild with `--features tch`"), "{line}");
+        assert!(!out.exists());
+    }
+}
+
+/// The folder that a folder becomes after it was a run.
+fn through_a_run(source: &Path, within: &Path) -> PathBuf {
+    let [run, out] = ["run", "out"].map(|name| within.join(name));
+    shown(&["import", "--from", text(source), "--out", text(&run)]);
+    let export = ["export", "--model", text(&run), "--format", "hf"];
+    shown(&[&export[..], &["--out", text(&out)]].concat());
+    out
+}
+
+#[test]
+fn a_folder_without_copies_for_mtp_modules_gets_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, name) = (fixture("deepseek_v3_mtp2"), "model.safetensors");
+    fs::copy(
+        source.join("config.json"),
+        folder.path().join("config.json"),
+    )
+    .unwrap();
+    let weights = fs::read(source.join(name)).unwrap();
+    let weights = SafeTensors::deserialize(&weights).unwrap();
+    // of the four copies that the file has, one stays
+    let is_left_out = |name: &str| {
+        name.contains("shared_head.head") || name == "model.layers.2.embed_tokens.weight"
+    };
+    let tensors = weights.tensors().into_iter();
+    let tensors: Vec<_> = tensors.filter(|(name, _)| !is_left_out(name)).collect();
+    assert_eq!(tensors.len() + 3, weights.len());
+    safetensors::serialize_to_file(tensors.clone(), None, &folder.path().join(name)).unwrap();
+
+    let written = fs::read(through_a_run(folder.path(), folder.path()).join(name)).unwrap();
+    let written = SafeTensors::deserialize(&written).unwrap();
+    let mut names = written.names();
+    names.sort_unstable();
+    let mut expected: Vec<_> = tensors.iter().map(|(name, _)| &name[..]).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    for (name, tensor) in &tensors {
+        assert!(written.tensor(name).unwrap() == *tensor, "{name}");
+    }
+}
+
+#[test]
+fn special_tokens_and_their_roles_survive_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for entry in fs::read_dir(fixture("deepseek_v3_yarn")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
+    }
+    // no tokenizer knows of two ends
+    let mut config = json(source.join("config.json"));
+    let tokens = json(source.join("tokenizer.json"))["added_tokens"].clone();
+    config["eos_token_id"] = serde_json::json!([tokens[1]["id"], tokens[2]["id"]]);
+    fs::write(source.join("config.json"), config.to_string()).unwrap();
+    let out = through_a_run(&source, folder.path());
+    let found = json(out.join("config.json"));
+    assert_eq!(found["eos_token_id"], config["eos_token_id"]);
+    assert_eq!(found["bos_token_id"], config["bos_token_id"]);
+    let [found, expected] = [out, source].map(|folder| json(folder.join("tokenizer_config.json")));
+    assert_eq!(found["bos_token"], expected["bos_token"]);
+    let template = |config: &serde_json::Value| config["chat_template"].as_str().map(str::to_owned);
+    assert!(template(&expected).is_some());
+    assert_eq!(template(&found), template(&expected));
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module, and what it may import beside `domain`, which is open to all.
-const MAY_IMPORT: [(&str, &str); 13] = [
+const MAY_IMPORT: [(&str, &str); 14] = [
     ("domain", ""),
+    ("mapped", ""),
     (
         "error",
         "checkpoint config data inference interop model surgery telemetry tokenizer training",
@@ -17,8 +18,8 @@ const MAY_IMPORT: [(&str, &str); 13] = [
     ("tokenizer", "error telemetry"),
     ("data", "error tokenizer"),
     ("model", "error"),
-    ("checkpoint", "error model"),
-    ("interop", "error model"),
+    ("checkpoint", "error mapped model"),
+    ("interop", "error mapped model"),
     ("inference", "error model"),
     (
         "training",

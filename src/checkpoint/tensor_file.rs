@@ -3,15 +3,15 @@
 //! The format is <https://huggingface.co/docs/safetensors>: length of the header, header in JSON, values.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{BoolStore, DType, TensorData};
-use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
 use super::disk::{DiskFile, io_error};
 use super::error::CheckpointError;
+use crate::mapped::Mapped;
 use crate::model::weights::{NamedTensor, WeightError, WeightSource};
 
 #[cfg(target_endian = "big")]
@@ -26,7 +26,7 @@ const LENGTH: usize = size_of::<u64>();
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    map: Mapped,
     header: usize,
     metadata: Metadata,
 }
@@ -39,11 +39,8 @@ impl TensorFile {
     /// [`CheckpointError::Io`], or [`CheckpointError::Format`] if it is truncated or no such file.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let path = path.into();
-        let file = File::open(&path).map_err(io_error("open", &path))?;
-        // SAFETY: checkpoints are written under another name and renamed when they are complete
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(io_error("map", &path))?;
-        match SafeTensors::read_metadata(&map) {
+        let map = Mapped::open(&path).map_err(io_error("open", &path))?;
+        match SafeTensors::read_metadata(map.all()) {
             Ok((header, metadata)) => Ok(Self {
                 path,
                 map,
@@ -82,8 +79,8 @@ impl TensorFile {
 }
 
 impl TensorFile {
-    /// Bytes, shape and type of a tensor.
-    fn values(&self, name: &str) -> Result<(&[u8], &[usize], DType), WeightError> {
+    /// Place in the file, shape and type of a tensor.
+    fn place(&self, name: &str) -> Result<(Range<usize>, &[usize], DType), WeightError> {
         let Some(info) = self.metadata.info(name) else {
             return Err(WeightError::Missing {
                 path: self.path.clone(),
@@ -99,8 +96,14 @@ impl TensorFile {
             });
         };
         let (start, end) = info.data_offsets;
-        let bytes = &self.map[LENGTH + self.header..][start..end];
-        Ok((bytes, &info.shape, dtype))
+        let data = LENGTH + self.header;
+        Ok((data + start..data + end, &info.shape, dtype))
+    }
+
+    fn read(&self, place: Range<usize>, shape: &[usize], dtype: DType) -> TensorData {
+        // the header was checked against the length of the file
+        let bytes = self.map.read(place).unwrap_or_default();
+        TensorData::from_bytes_vec(bytes.to_vec(), shape.to_vec(), dtype)
     }
 }
 
@@ -125,23 +128,16 @@ impl WeightSource for TensorFile {
     }
 
     fn data(&self, name: &str) -> Result<TensorData, WeightError> {
-        let (bytes, shape, dtype) = self.values(name)?;
-        Ok(TensorData::from_bytes_vec(
-            bytes.to_vec(),
-            shape.to_vec(),
-            dtype,
-        ))
+        let (place, shape, dtype) = self.place(name)?;
+        Ok(self.read(place, shape, dtype))
     }
 
     fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
-        let (bytes, shape, dtype) = self.values(name)?;
-        let size = bytes.len() / shape[0];
-        let bytes = bytes[index * size..][..size].to_vec();
-        Ok(TensorData::from_bytes_vec(
-            bytes,
-            shape[1..].to_vec(),
-            dtype,
-        ))
+        let (place, shape, dtype) = self.place(name)?;
+        let size = place.len() / shape[0];
+        assert!(index < shape[0], "`{name}` stacks {} tensors", shape[0]);
+        let start = place.start + index * size;
+        Ok(self.read(start..start + size, &shape[1..], dtype))
     }
 }
 

@@ -61,6 +61,12 @@ pub enum InteropError {
         /// What does not fit.
         reason: String,
     },
+    /// An archive of libtorch, and no libtorch to read or write it.
+    #[error("{}: archives of libtorch need libtorch: rebuild with `--features tch`", path.display())]
+    NoLibtorch {
+        /// The archive.
+        path: PathBuf,
+    },
     /// Weights that cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightError),

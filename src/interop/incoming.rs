@@ -8,7 +8,7 @@ use safetensors::Dtype;
 
 use super::hugging_face::{HfConfig, RopeLayout, RopeRows};
 use super::names::{self, Entry, Form};
-use super::{InteropError, TensorSource, dtype, layout};
+use super::{InteropError, RawTensor, TensorSource, dtype, layout};
 use crate::model::ModelConfig;
 use crate::model::weights::{WeightError, WeightSource};
 
@@ -74,19 +74,28 @@ impl<S: TensorSource> Incoming<S> {
         })
     }
 
+    /// One of their tensors, as it lies in ours.
+    fn turned(&self, form: Form, name: &str) -> Result<RawTensor<'_>, InteropError> {
+        let mut tensor = self.source.tensor(name)?;
+        if let Some(rows) = RopeRows::of(&self.config, name) {
+            let layouts = [self.config.rope_layout(), RopeLayout::Interleaved];
+            tensor = rows.reorder(tensor, layouts, &self.path, name)?;
+        }
+        Ok(match form {
+            Form::Same => tensor,
+            Form::Transposed | Form::Experts => layout::transposed(tensor),
+        })
+    }
+
     fn read(&self, entry: &Entry) -> Result<TensorData, InteropError> {
         let mut bytes = Vec::new();
         let mut read = None;
         for name in &entry.theirs {
-            let mut tensor = self.source.tensor(name)?;
-            if let Some(rows) = RopeRows::of(&self.config, name) {
-                let layouts = [self.config.rope_layout(), RopeLayout::Interleaved];
-                tensor = rows.reorder(tensor, layouts, &self.path, name)?;
+            let tensor = self.turned(entry.form, name)?;
+            if bytes.is_empty() {
+                // once: growing would take twice as much
+                bytes.reserve_exact(tensor.bytes.len() * entry.theirs.len());
             }
-            let tensor = match entry.form {
-                Form::Same => tensor,
-                Form::Transposed | Form::Experts => layout::transposed(tensor),
-            };
             let kind = (tensor.dtype, tensor.shape.clone());
             if let Some((dtype, shape)) = read.replace(kind.clone())
                 && (dtype, shape) != kind
@@ -104,15 +113,25 @@ impl<S: TensorSource> Incoming<S> {
         if entry.form == Form::Experts {
             shape.insert(0, entry.theirs.len());
         }
-        let Some(burn_dtype) = dtype::to_burn(dtype) else {
-            return Err(InteropError::TensorDtype {
+        self.values(&entry.theirs[0], bytes, shape, dtype)
+    }
+
+    fn values(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        shape: Vec<usize>,
+        dtype: Dtype,
+    ) -> Result<TensorData, InteropError> {
+        match dtype::to_burn(dtype) {
+            Some(dtype) => Ok(TensorData::from_bytes_vec(bytes, shape, dtype)),
+            None => Err(InteropError::TensorDtype {
                 path: self.path.clone(),
-                name: entry.theirs[0].clone(),
+                name: name.into(),
                 found: dtype.to_string(),
                 expected: "F32, F16 or BF16".into(),
-            });
-        };
-        Ok(TensorData::from_bytes_vec(bytes, shape, burn_dtype))
+            }),
+        }
     }
 }
 
@@ -172,6 +191,20 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
             });
         };
         self.read(entry)
+            .map_err(|error| WeightError::Read(Box::new(error)))
+    }
+
+    /// Reads one expert, not all of them.
+    fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
+        let Some(entry) = self.entries.get(name) else {
+            return Err(WeightError::Missing {
+                path: self.path.clone(),
+                names: vec![name.into()],
+            });
+        };
+        let theirs = &entry.theirs[index];
+        self.turned(entry.form, theirs)
+            .and_then(|it| self.values(theirs, it.bytes.into_owned(), it.shape, it.dtype))
             .map_err(|error| WeightError::Read(Box::new(error)))
     }
 }

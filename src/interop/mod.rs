@@ -12,7 +12,10 @@ pub mod hugging_face;
 mod incoming;
 mod layout;
 mod names;
+mod new_folder;
 mod open;
+mod origin;
+pub mod ot;
 mod outgoing;
 mod tensor;
 #[cfg(test)]
@@ -23,5 +26,6 @@ pub use error::InteropError;
 pub use family::{Extras, hf_config, model_config};
 pub use incoming::Incoming;
 pub use open::{ForeignModel, ForeignTokenizer};
+pub use origin::Origin;
 pub use outgoing::{Outgoing, OutgoingOptions};
 pub use tensor::{RawTensor, TensorInfo, TensorSource};

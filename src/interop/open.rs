@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::gguf::GgufCheckpoint;
 use super::hugging_face::{HfConfig, HfModel, PerExpert};
-use super::{Incoming, InteropError, family};
+use super::ot::{self, Archive};
+use super::{Incoming, InteropError, Origin, TensorSource, family, new_folder};
 use crate::model::ModelConfig;
 use crate::model::weights::WeightSource;
 
@@ -17,6 +18,8 @@ pub struct ForeignModel {
     pub config: HfConfig,
     /// The same as a model here.
     pub model: ModelConfig,
+    /// What else its files say.
+    pub origin: Origin,
     /// Its weights, read when they are asked for.
     pub weights: Box<dyn WeightSource>,
     /// Its tokenizer, if it has one.
@@ -46,53 +49,82 @@ impl fmt::Debug for ForeignModel {
 }
 
 impl ForeignModel {
-    /// Opens a Hugging Face folder, a `.safetensors` file with its `config.json` beside it, or a GGUF file.
+    /// Opens a Hugging Face folder, a `.safetensors` or an `.ot` file with its `config.json` beside it, or a
+    /// GGUF file.
     ///
     /// # Errors
     ///
     /// What is not there, not readable or not supported, and where.
     pub fn open(path: &Path) -> Result<Self, InteropError> {
-        match path.extension().is_some_and(|it| it == "gguf") {
-            true => Self::gguf(path),
-            false => Self::hugging_face(path),
+        if path.extension().is_some_and(|it| it == "gguf") {
+            return Self::gguf(path);
+        }
+        match ot::find(path) {
+            Some(archive) => Self::libtorch(&archive),
+            None => Self::hugging_face(path),
         }
     }
 
     fn hugging_face(path: &Path) -> Result<Self, InteropError> {
         let found = HfModel::open(path)?;
-        let config = found.config.clone();
-        let tokenizer = found.folder().file("tokenizer.json");
-        let place = found.folder().folder().join("config.json");
-        let mut model = family::model_config(&config, &place)?;
-        drop_absent_mtp(&mut model, &found.tensors);
+        let folder = found.folder().folder().to_path_buf();
+        Self::with_files_beside(found.tensors, path, found.config, &folder)
+    }
+
+    fn libtorch(path: &Path) -> Result<Self, InteropError> {
+        let folder = new_folder::parent(path);
+        let tensors = PerExpert::new(Archive::open(path)?, path)?;
+        let config = HfConfig::open(&folder.join("config.json"))?;
+        Self::with_files_beside(tensors, path, config, folder)
+    }
+
+    fn with_files_beside(
+        tensors: impl TensorSource + 'static,
+        path: &Path,
+        config: HfConfig,
+        folder: &Path,
+    ) -> Result<Self, InteropError> {
+        let mut model = family::model_config(&config, &folder.join("config.json"))?;
+        drop_absent_mtp(&mut model, &tensors);
+        let origin = Origin::of(&model, config.token_ids(), &tensors);
+        let tokenizer = folder.join("tokenizer.json");
         Ok(Self {
-            weights: Box::new(Incoming::new(found.tensors, path, config.clone(), &model)?),
-            tokenizer: tokenizer.map(ForeignTokenizer::File),
+            weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
+            tokenizer: tokenizer
+                .is_file()
+                .then_some(ForeignTokenizer::File(tokenizer)),
             config,
             model,
+            origin,
         })
     }
 
     fn gguf(path: &Path) -> Result<Self, InteropError> {
         let found = GgufCheckpoint::open(path)?;
         let config = HfConfig::parse(path, &found.config().to_string())?;
-        let model = family::model_config(&config, path)?;
+        let mut model = family::model_config(&config, path)?;
+        // llama.cpp has one epsilon for all norms
+        if let Some(mla) = &mut model.mixer.mla {
+            mla.latent_norm_eps = model.rms_norm_eps;
+        }
         let tokenizer = found.tokenizer()?.map(|files| ForeignTokenizer::Embedded {
             json: files.tokenizer,
             config: files.config,
         });
         let tensors = PerExpert::new(found, path)?;
+        let origin = Origin::of(&model, config.token_ids(), &tensors);
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
             tokenizer,
             config,
             model,
+            origin,
         })
     }
 }
 
 /// transformers writes a count of MTP modules even where it left them out of the file.
-fn drop_absent_mtp(model: &mut ModelConfig, tensors: &dyn super::TensorSource) {
+fn drop_absent_mtp(model: &mut ModelConfig, tensors: &dyn TensorSource) {
     let first = format!("model.layers.{}.eh_proj.weight", model.num_hidden_layers);
     if tensors.info(&first).is_none() {
         model.num_nextn_predict_layers = 0;

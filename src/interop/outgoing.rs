@@ -1,7 +1,7 @@
 //! The weights of a model here as tensors of another format.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use burn::tensor::TensorData;
 use safetensors::tensor::TensorView;
@@ -20,6 +20,8 @@ pub struct OutgoingOptions {
     pub dtype: Option<Dtype>,
     /// Added to the bias of every router, one number per expert: a domain's prior.
     pub prior: Option<Vec<f32>>,
+    /// Copies in multi-token prediction modules that are not written, see [`Origin`](super::Origin).
+    pub absent_copies: BTreeSet<String>,
 }
 
 /// Tensors under Hugging Face's names, read from weights under ours.
@@ -68,7 +70,8 @@ impl<'a> Outgoing<'a> {
             }
         }
         for (copy, of) in names::mtp_copies(model) {
-            if let Some(&place) = places.get(of) {
+            let is_absent = options.absent_copies.contains(&copy);
+            if let Some(&place) = places.get(of).filter(|_| !is_absent) {
                 order.push(copy.clone());
                 places.insert(copy, place);
             }

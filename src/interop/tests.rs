@@ -7,9 +7,10 @@ use super::{
     Extras, ForeignModel, InteropError, Outgoing, OutgoingOptions, TensorSource, hf_config,
 };
 
-const FAMILIES: [&str; 11] = [
+const FAMILIES: [&str; 12] = [
     "deepseek_v3_allmoe_top1",
     "deepseek_v3_domain",
+    "deepseek_v3_eps",
     "deepseek_v3_mtp",
     "deepseek_v3_mtp2",
     "deepseek_v3_noqlora",
@@ -66,6 +67,7 @@ fn a_folder_through_our_names_is_the_same_folder() {
         let model = ForeignModel::open(&path).unwrap();
         let config = written_config(&model, name);
         assert_eq!(config, model.config, "{name}");
+        assert!(model.origin.absent_copies.is_empty(), "{name}");
         let options = OutgoingOptions::default();
         let tensors = Outgoing::new(
             model.weights.as_ref(),
@@ -134,4 +136,23 @@ fn a_tensor_too_few_or_too_many_is_named() {
         matches!(&error, InteropError::UnexpectedTensor { name, .. } if name.starts_with("model.layers.1.")),
         "{error}"
     );
+}
+
+#[test]
+fn norms_of_latents_keep_their_epsilon_or_the_model_is_not_written() {
+    let mut model = ForeignModel::open(&fixture("deepseek_v3_eps")).unwrap();
+    assert_eq!(model.model.rms_norm_eps, 1e-5);
+    assert_eq!(
+        model.model.mixer.mla.as_ref().unwrap().latent_norm_eps,
+        1e-6
+    );
+    let limits = model.config.engine_limits().join(" ");
+    assert!(limits.contains("vLLM and llama.cpp do not"), "{limits}");
+    model.model.mixer.mla.as_mut().unwrap().latent_norm_eps = 1e-5;
+    let error = hf_config(&model.model, Extras::default()).unwrap_err();
+    assert!(error.to_string().contains("latent_norm_eps"), "{error}");
+    // of llama.cpp, all norms have the one that the file names
+    let gguf = ForeignModel::open(&fixture("gguf_deepseek_v3_plain/model.gguf")).unwrap();
+    let eps = gguf.model.mixer.mla.unwrap().latent_norm_eps;
+    assert_eq!(eps, gguf.model.rms_norm_eps);
 }

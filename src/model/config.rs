@@ -154,18 +154,8 @@ impl ModelConfig {
             self.num_hidden_layers,
         )?;
         ModelConfigError::in_range("layer_types.len()", self.layer_types.len(), 1, usize::MAX)?;
-        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps.is_finite()) {
-            return Err(ModelConfigError::NotPositive {
-                field: "rms_norm_eps".into(),
-                value: self.rms_norm_eps,
-            });
-        }
-        if !(self.initializer_range > 0.0 && self.initializer_range.is_finite()) {
-            return Err(ModelConfigError::NotPositive {
-                field: "initializer_range".into(),
-                value: self.initializer_range,
-            });
-        }
+        ModelConfigError::positive("rms_norm_eps", self.rms_norm_eps)?;
+        ModelConfigError::positive("initializer_range", self.initializer_range)?;
         self.mixer.validate(&self.layer_types)?;
         self.rope.validate()?;
         if let Some(moe) = &self.moe {

@@ -128,6 +128,21 @@ impl ModelConfigError {
         })
     }
 
+    /// Checks that a number is finite and above zero.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelConfigError::NotPositive`] otherwise.
+    pub fn positive(field: &str, value: f64) -> Result<(), Self> {
+        match value > 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(Self::NotPositive {
+                field: field.into(),
+                value,
+            }),
+        }
+    }
+
     /// The same error, its field seen from the section around it.
     pub fn within(mut self, section: &str) -> Self {
         let (Self::OutOfRange { field, .. }

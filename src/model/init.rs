@@ -79,8 +79,13 @@ impl<'a> Initializers<'a> {
 
     /// A normalization with unit weight.
     pub fn norm<B: Backend>(&self, width: usize, device: &B::Device) -> RmsNorm<B> {
+        self.norm_with(width, self.config.rms_norm_eps, device)
+    }
+
+    /// The same with an epsilon of its own.
+    pub fn norm_with<B: Backend>(&self, width: usize, eps: f64, device: &B::Device) -> RmsNorm<B> {
         let weight = lazy([width], device, move |device| Tensor::ones([width], device));
-        RmsNorm::new(weight, self.config.rms_norm_eps)
+        RmsNorm::new(weight, eps)
     }
 
     /// A matrix or a stack of them, normal, held as the model holds its matrices; as numbers where the

@@ -17,11 +17,12 @@ use super::metrics::StepMetric;
 use super::screen::Lines;
 use super::state::{self, RunState};
 use super::strategy::{Session, Stepwise};
+use super::texts::Texts;
 use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
 use super::{AdamW, Schedule};
 use crate::checkpoint::{Checkpoint, Keep, Run};
-use crate::config::{Experiment, TokenizerConfig};
-use crate::data::{Corpus, EmbeddedCorpus, Progress, Source, Stream, StreamConfig, Tags};
+use crate::config::Experiment;
+use crate::data::{Corpus, Progress, Stream, StreamConfig, Tags};
 use crate::model::CausalLm;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
@@ -81,9 +82,39 @@ impl Job {
         Run::check_new(folder)?;
         let texts = Texts::open(&experiment, cache)?;
         let tokenizer = texts.tokenizer(&experiment)?;
+        Self::new(experiment, folder, texts, tokenizer, (cache, progress))
+    }
+
+    /// Prepares a new run of a model that has a tokenizer already: its weights go to
+    /// [`train_model`](Self::train_model).
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create); a tokenizer with more tokens than the model.
+    pub fn fine_tune(
+        experiment: Experiment,
+        tokenizer: Tokenizer,
+        folder: &Path,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, TrainingError> {
+        Run::check_new(folder)?;
+        let texts = Texts::open(&experiment, cache)?;
+        Self::new(experiment, folder, texts, tokenizer, (cache, progress))
+    }
+
+    fn new(
+        experiment: Experiment,
+        folder: &Path,
+        texts: Texts,
+        tokenizer: Tokenizer,
+        (cache, progress): (&Path, Progress),
+    ) -> Result<Self, TrainingError> {
         check(&experiment, &tokenizer)?;
         let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
         let run = Run::create(folder, &experiment, Some(tokenizer.json().as_bytes()))?;
+        // with what its special tokens are for
+        tokenizer.save(&run.tokenizer_path())?;
         Ok(Self {
             experiment,
             run,
@@ -110,7 +141,7 @@ impl Job {
                 path: run.path().into(),
             });
         };
-        let tokenizer = Tokenizer::from_bytes(&run.tokenizer()?)?;
+        let tokenizer = Tokenizer::from_file(&run.tokenizer_path())?;
         check(&experiment, &tokenizer)?;
         let texts = Texts::open(&experiment, cache)?;
         let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
@@ -330,60 +361,6 @@ where
 
 fn keep_newest(checkpoints: usize) -> Keep {
     NonZeroUsize::new(checkpoints).map_or(Keep::All, Keep::Newest)
-}
-
-/// The files that an experiment names, or the embedded corpus.
-#[derive(Debug)]
-struct Texts {
-    train: Source,
-    valid: Option<Source>,
-}
-
-impl Texts {
-    fn open(experiment: &Experiment, cache: &Path) -> Result<Self, TrainingError> {
-        let data = &experiment.data;
-        let options = data.source_options();
-        if data.train.is_empty() {
-            let embedded = EmbeddedCorpus::unpack(cache)?;
-            return Ok(Self {
-                train: Source::open(&[embedded.train], options)?,
-                valid: Some(Source::open(&[embedded.valid], options)?),
-            });
-        }
-        let valid = match data.valid.is_empty() {
-            true => None,
-            false => Some(Source::open(&data.valid, options)?),
-        };
-        Ok(Self {
-            train: Source::open(&data.train, options)?,
-            valid,
-        })
-    }
-
-    fn tokenizer(&self, experiment: &Experiment) -> Result<Tokenizer, TrainingError> {
-        let vocab_size = match &experiment.tokenizer {
-            TokenizerConfig::File(file) => return Ok(Tokenizer::from_file(file)?),
-            TokenizerConfig::Train { vocab_size } => vocab_size,
-        };
-        let vocab_size = vocab_size.unwrap_or(experiment.model.vocab_size);
-        let mut failed = None;
-        let tokenizer = Tokenizer::train(self.train.texts(&mut failed), vocab_size);
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(tokenizer?),
-        }
-    }
-
-    fn corpora(
-        &self,
-        tokenizer: &Tokenizer,
-        cache: &Path,
-        progress: Progress,
-    ) -> Result<(Arc<Corpus>, Option<Arc<Corpus>>), TrainingError> {
-        let open = |source| Corpus::open(source, tokenizer, cache, progress).map(Arc::new);
-        let valid = self.valid.as_ref().map(open).transpose()?;
-        Ok((open(&self.train)?, valid))
-    }
 }
 
 fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingError> {

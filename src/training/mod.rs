@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod screen;
 pub mod state;
 pub mod strategy;
+mod texts;
 mod trainee;
 pub mod window;
 

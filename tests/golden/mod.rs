@@ -1,16 +1,24 @@
 //! Models of `tests/fixtures` with what other programs computed from them.
 
+mod flips;
+mod gradients;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use darkhorse_genesis::interop::ForeignModel;
 use safetensors::tensor::{Dtype, SafeTensors};
 
+pub(crate) use flips::Flips;
+pub(crate) use gradients::gradients_equal;
+
 /// A model and golden numbers.
 pub(crate) struct Golden {
     pub(crate) name: String,
     pub(crate) model: ForeignModel,
     pub(crate) tolerances: Tolerances,
+    /// Least distance of the scores of a chosen and a passed-over expert.
+    selection_margin: f32,
     numbers: Vec<u8>,
 }
 
@@ -49,6 +57,9 @@ pub(crate) fn read(name: &str) -> Golden {
             gate: tolerance("router_weight_abs"),
             gradient: tolerance("grad_rel_to_max"),
         },
+        selection_margin: meta["min_selection_margin"]
+            .as_f64()
+            .expect("a margin is a number") as f32,
         numbers: fs::read(folder.join("fixture.safetensors")).expect("the fixture has numbers"),
     }
 }
@@ -91,6 +102,24 @@ impl Golden {
         let values = tensor.data().as_chunks().0.iter();
         let values = values.map(|&it| i64::from_le_bytes(it)).collect();
         (values, tensor.shape().to_vec())
+    }
+
+    /// Whether rounding within the tolerance may choose another expert.
+    pub(crate) fn may_flip(&self) -> bool {
+        self.selection_margin < self.tolerances.gate
+    }
+
+    /// The same for the rows before the first flip of each sequence.
+    pub(crate) fn compare_before(&self, flips: &Flips, name: &str, found: &[f32], tolerance: f32) {
+        let (expected, _) = self.floats(name);
+        assert_eq!(
+            found.len(),
+            expected.len(),
+            "{}: length of {name}",
+            self.name
+        );
+        let [found, expected] = [found, &expected].map(|values| flips.before(values));
+        self.check(name, &found, &expected, tolerance);
     }
 
     /// Fails where a value is off by more than `tolerance`.

@@ -22,7 +22,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ChatArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file; without it the newest run
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file; without it the newest run
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// What the model is told before the conversation

@@ -24,7 +24,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file; without it the newest run
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file; without it the newest run
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Files or folders of documents

@@ -8,7 +8,7 @@ use darkhorse_genesis::model::weights::NamedTensor;
 use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
-use crate::stored::Stored;
+use crate::stored::{ORIGIN_FILE, Stored};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
 
 Weights keep their type; they are read one at a time, so that memory does not limit their size.";
 
-/// Turn a Hugging Face folder, a .safetensors or a .gguf file into a run
+/// Turn a Hugging Face folder, a .safetensors, .ot or .gguf file into a run
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -39,8 +39,14 @@ pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
     let count = tensors.len();
     let tokenizer = stored.tokenizer.as_ref().map(|it| it.json().as_bytes());
     let run = Run::create(&args.out, &stored.experiment, tokenizer).or_input()?;
-    run.save(stored.step, |writer| writer.tensors(MODEL_FILE, tensors))
-        .or_input()?;
+    if let Some(tokenizer) = &stored.tokenizer {
+        tokenizer.save(&run.tokenizer_path()).or_input()?;
+    }
+    run.save(stored.step, |writer| {
+        writer.tensors(MODEL_FILE, tensors)?;
+        writer.json(ORIGIN_FILE, &stored.origin)
+    })
+    .or_input()?;
     println!(
         "{count} tensors from {} to {}: continue a prompt by `darkhorse-genesis inference --model {1} --prompt ...`",
         args.from.display(),

@@ -48,7 +48,7 @@ pub(crate) struct InferenceArgs {
     pub(crate) print_ids: bool,
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Run an untrained model, for measuring

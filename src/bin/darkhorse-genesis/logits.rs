@@ -26,7 +26,7 @@ of a model with MTP modules, `mtp.{k}.logits` [batch, seq - k, vocab], from k = 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LogitsArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: PathBuf,
     /// safetensors file with `input_ids`

@@ -72,19 +72,11 @@ impl Loaded {
         quantization: Option<Quantization>,
         device: &Device,
     ) -> Result<Self, Failure> {
+        stored.check_tokenizer()?;
         let mut experiment = stored.experiment;
         let in_blocks = experiment.model.quantization.is_some();
         experiment.model = held_as(experiment.model, quantization)?;
         let model = CausalLm::init(&experiment.model, 0, device);
-        if let Some(tokenizer) = &stored.tokenizer {
-            let (tokens, rows) = (tokenizer.vocab_size(), experiment.model.vocab_size);
-            if tokens > rows {
-                return Err(Failure::input(format!(
-                    "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
-                    stored.weights.path().display()
-                )));
-            }
-        }
         let source = stored.weights.as_ref();
         let model = match quantization {
             Some(quantization) if !in_blocks => {
@@ -97,7 +89,7 @@ impl Loaded {
             model: model.or_input()?,
             tokenizer: stored.tokenizer,
             experiment,
-            token_ids: stored.token_ids,
+            token_ids: stored.origin.token_ids,
             step: stored.step,
         })
     }

@@ -1,16 +1,20 @@
 //! A model on disk, whatever wrote it, before its weights are anywhere else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use darkhorse_genesis::checkpoint::Run;
+use darkhorse_genesis::checkpoint::{FileEntry, Run};
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::interop::hugging_face::TokenIds;
-use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer};
+use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer, Origin};
 use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::training::TrainingConfig;
 use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
+
+/// File of a checkpoint that was imported: what its first files said beside the model.
+pub(crate) const ORIGIN_FILE: &str = "origin.json";
 
 /// A model on disk: its configuration, and its weights to be read.
 pub(crate) struct Stored {
@@ -18,8 +22,10 @@ pub(crate) struct Stored {
     pub(crate) weights: Box<dyn WeightSource>,
     /// Not every file has one.
     pub(crate) tokenizer: Option<Tokenizer>,
-    /// Special tokens, as far as they are known.
-    pub(crate) token_ids: TokenIds,
+    /// What other formats have a place for and a model here has not.
+    pub(crate) origin: Origin,
+    /// What happened while it was trained, if it is a run.
+    pub(crate) journal: Option<PathBuf>,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -56,22 +62,44 @@ impl Stored {
         experiment.validate().or_input()?;
         saved.verify_file(MODEL_FILE).or_input()?;
         let tokenizer = match run.tokenizer_path().is_file() {
-            true => Some(Tokenizer::from_bytes(&run.tokenizer().or_input()?).or_input()?),
+            true => Some(Tokenizer::from_file(&run.tokenizer_path()).or_input()?),
             false => None,
         };
+        let is_origin = |file: &FileEntry| file.name == ORIGIN_FILE;
+        let origin = match saved.manifest().files.iter().any(is_origin) {
+            true => saved.json(ORIGIN_FILE).or_input()?,
+            false => Origin {
+                token_ids: token_ids(tokenizer.as_ref()),
+                ..Default::default()
+            },
+        };
         Ok(Self {
-            token_ids: token_ids(tokenizer.as_ref()),
+            origin,
             weights: Box::new(saved.tensors(MODEL_FILE).or_input()?),
             step: saved.step(),
+            journal: Some(run.metrics_path()),
             experiment,
             tokenizer,
         })
     }
 
+    /// Refuses a tokenizer that gives ids which the model does not have.
+    pub(crate) fn check_tokenizer(&self) -> Result<(), Failure> {
+        let tokens = self.tokenizer.as_ref().map_or(0, Tokenizer::vocab_size);
+        let rows = self.experiment.model.vocab_size;
+        if tokens <= rows {
+            return Ok(());
+        }
+        Err(Failure::input(format!(
+            "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
+            self.weights.path().display()
+        )))
+    }
+
     fn foreign(path: &Path) -> Result<Self, Failure> {
         if !path.exists() {
             return Err(Failure::input(format!(
-                "{} does not exist, expected a run, a Hugging Face folder, a .safetensors or a .gguf file",
+                "{} does not exist, expected a run, a Hugging Face folder, a .safetensors, .ot or .gguf file",
                 path.display()
             )));
         }
@@ -88,17 +116,21 @@ impl Stored {
                 )
             }
         };
-        let token_ids = found.config.token_ids().clone();
+        let training = TrainingConfig::default();
         Ok(Self {
             experiment: Experiment {
+                training: TrainingConfig {
+                    seq_len: training.seq_len.min(found.model.max_position_embeddings),
+                    ..training
+                },
                 model: found.model,
                 tokenizer: Default::default(),
                 data: Default::default(),
-                training: Default::default(),
             },
             weights: found.weights,
             tokenizer,
-            token_ids,
+            origin: found.origin,
+            journal: None,
             step: 0,
         })
     }

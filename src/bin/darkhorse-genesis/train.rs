@@ -1,25 +1,29 @@
 //! `train`: text to a trained model.
 
+mod settings;
+mod start;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use darkhorse_backends::select::{self, Device, Selected};
 use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::config::{Experiment, TokenizerConfig};
-use darkhorse_genesis::data::{Mix, Progress};
-use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::data::Progress;
+use darkhorse_genesis::model::CausalLm;
 use darkhorse_genesis::model::cost::Dtype;
 use darkhorse_genesis::telemetry::EvaluationTable;
 use darkhorse_genesis::training::job::{Job, Screen};
-use darkhorse_genesis::training::schedule::ScheduleConfig;
 
-use crate::args::{DeviceArgs, Domains, ExperimentArgs};
+use crate::args::{DeviceArgs, ExperimentArgs};
 use crate::device;
 use crate::failure::{Failure, OrInput};
 use crate::model::{RUNS, new_run};
+use settings::{DataArgs, TrainingArgs};
+use start::Start;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +31,8 @@ Examples:
   darkhorse-genesis train --params 5b --data ./data/train.jsonl --steps 1000
   darkhorse-genesis train --config mine.json --data a.jsonl.zst b.parquet --train-tokenizer 8192
   darkhorse-genesis train --data corpus/ --mix code=0.3,math=0.2 --out runs/mixed
-  darkhorse-genesis train --out runs/mixed --resume";
+  darkhorse-genesis train --out runs/mixed --resume
+  darkhorse-genesis train --init-from ./Mixtral-small --data mine.jsonl --learning-rate 1e-5";
 
 /// Train a model
 ///
@@ -45,103 +50,14 @@ pub(crate) struct TrainArgs {
     /// Go on with a run from its last checkpoint
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Begin with the weights, the configuration and the tokenizer of a model: a run, a Hugging Face folder, a
+    /// .safetensors, .ot or .gguf file
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["params", "config", "resume", "train_tokenizer"])]
+    init_from: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     training: TrainingArgs,
-}
-
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Data")]
-struct DataArgs {
-    /// Files or folders of training documents: JSONL, also .gz and .zst, or parquet
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    data: Vec<PathBuf>,
-    /// Files or folders of validation documents
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    valid: Vec<PathBuf>,
-    /// Shares of domains in the training tokens, as code=0.3,math=0.2
-    #[arg(long, value_name = "SHARES")]
-    mix: Option<Mix>,
-    /// Probability that a document's domain is not told
-    #[arg(long, value_name = "P")]
-    domain_dropout: Option<f64>,
-    /// Do not put the domain into the text as a control token
-    #[arg(long)]
-    no_domain_token: bool,
-    /// Count and report lines that cannot be read instead of stopping at the first
-    #[arg(long)]
-    skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one
-    #[arg(long, value_name = "DOMAIN")]
-    unknown_domain: Option<Domain>,
-    /// Tokenizer, a Hugging Face tokenizer.json
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
-    /// Train a byte-level tokenizer of N tokens on the data; the model's vocabulary follows
-    #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
-    train_tokenizer: Option<usize>,
-}
-
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Training")]
-struct TrainingArgs {
-    /// Optimizer steps
-    #[arg(long, value_name = "N")]
-    steps: Option<u64>,
-    /// Rows of a micro-batch
-    #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
-    /// Tokens of a row
-    #[arg(long, value_name = "N")]
-    seq_len: Option<usize>,
-    /// Micro-batches of an optimizer step
-    #[arg(long, value_name = "N")]
-    accumulation: Option<usize>,
-    /// Highest learning rate
-    #[arg(long, value_name = "RATE")]
-    learning_rate: Option<f64>,
-    /// How the learning rate rises and falls
-    #[arg(long)]
-    schedule: Option<Schedule>,
-    /// How strongly a document's domain binds the router
-    #[arg(long)]
-    domains: Option<Domains>,
-    /// Seed of every random draw
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Steps between evaluations; 0: only at the end
-    #[arg(long, value_name = "N")]
-    eval_every: Option<u64>,
-    /// Steps between checkpoints; 0: only at the end
-    #[arg(long, value_name = "N")]
-    checkpoint_every: Option<u64>,
-    /// Checkpoints to keep
-    #[arg(long, value_name = "N")]
-    keep_checkpoints: Option<usize>,
-    /// Steps between lines of progress
-    #[arg(long, value_name = "N")]
-    log_every: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Schedule {
-    /// Warm-up, stable, linear decay
-    Wsd,
-    /// Warm-up, then half a cosine
-    Cosine,
-}
-
-impl From<Schedule> for ScheduleConfig {
-    fn from(schedule: Schedule) -> Self {
-        match schedule {
-            Schedule::Wsd => Self::default(),
-            Schedule::Cosine => Self::Cosine {
-                warmup: 0.05,
-                min_ratio: 0.1,
-            },
-        }
-    }
 }
 
 impl TrainArgs {
@@ -159,11 +75,20 @@ impl TrainArgs {
         }
     }
 
+    /// The model that a new run begins with, if one is named.
+    fn start(&self) -> Result<Option<Start>, Failure> {
+        let open = |path: &PathBuf| Start::open(path, self.data.tokenizer.as_deref());
+        self.init_from.as_ref().map(open).transpose()
+    }
+
     /// Folder of a new run.
     fn folder(&self) -> PathBuf {
         match &self.out {
             Some(folder) => folder.clone(),
-            None => new_run(&self.experiment.name()),
+            None => match &self.init_from {
+                Some(path) => new_run(&path.display().to_string()),
+                None => new_run(&self.experiment.name()),
+            },
         }
     }
 
@@ -176,66 +101,15 @@ impl TrainArgs {
     }
 }
 
-impl DataArgs {
-    fn apply(&self, experiment: &mut Experiment) {
-        let data = &mut experiment.data;
-        if !self.data.is_empty() {
-            data.train.clone_from(&self.data);
-            data.valid.clear();
-        }
-        if !self.valid.is_empty() {
-            data.valid.clone_from(&self.valid);
-        }
-        if let Some(mix) = &self.mix {
-            let shares = Domain::ALL.map(|domain| Some((domain, mix.weight(domain)?)));
-            data.mix = shares.into_iter().flatten().collect();
-        }
-        set(&mut data.domain_dropout, self.domain_dropout);
-        data.domain_token &= !self.no_domain_token;
-        data.skip_bad_lines |= self.skip_bad_lines;
-        data.unknown_domain = self.unknown_domain.or(data.unknown_domain);
-        if let Some(file) = &self.tokenizer {
-            experiment.tokenizer = TokenizerConfig::File(file.clone());
-        }
-        if let Some(size) = self.train_tokenizer {
-            experiment.tokenizer = TokenizerConfig::Train { vocab_size: None };
-            experiment.model.vocab_size = size;
-        }
-    }
-}
-
-impl TrainingArgs {
-    fn apply(&self, experiment: &mut Experiment) {
-        let training = &mut experiment.training;
-        set(&mut training.steps, self.steps);
-        set(&mut training.batch_size, self.batch_size);
-        set(&mut training.seq_len, self.seq_len);
-        set(&mut training.accumulation, self.accumulation);
-        set(&mut training.learning_rate, self.learning_rate);
-        set(&mut training.schedule, self.schedule.map(Into::into));
-        set(&mut training.seed, self.seed);
-        set(&mut training.eval_every, self.eval_every);
-        set(&mut training.checkpoint_every, self.checkpoint_every);
-        set(&mut training.keep_checkpoints, self.keep_checkpoints);
-        set(&mut training.log_every, self.log_every);
-        let mode = &mut experiment.model.domains.mode;
-        set(mode, self.domains.map(Into::into));
-    }
-}
-
-fn set<T>(value: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *value = given;
-    }
-}
-
 /// Runs the command.
 pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     let run = args.resumed_run()?;
-    let experiment = match &run {
-        Some(run) => args.changed(run.config().or_input()?)?,
-        None => args.changed(args.experiment.load()?)?,
-    };
+    let start = args.start()?;
+    let experiment = args.changed(match (&run, &start) {
+        (Some(run), _) => run.config().or_input()?,
+        (None, Some(start)) => start.experiment(),
+        (None, None) => args.experiment.load()?,
+    })?;
     let purpose = Purpose::Training {
         dtype: Dtype::F32,
         tokens: experiment.training.batch_size * experiment.training.seq_len,
@@ -243,20 +117,36 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     let device = args.device.open()?;
     let cache = Path::new(RUNS).join(".cache");
-    let job = match run {
-        Some(run) => Job::resume(experiment, run, &cache, Progress::Shown),
-        None => Job::create(experiment, &args.folder(), &cache, Progress::Shown),
+    let model = start
+        .as_ref()
+        .map(|start| start.model(&experiment, &device));
+    let model = model.transpose()?;
+    let (folder, progress) = (args.folder(), Progress::Shown);
+    let job = match (run, start) {
+        (Some(run), _) => Job::resume(experiment, run, &cache, progress),
+        (None, Some(start)) => {
+            let experiment = Experiment {
+                tokenizer: TokenizerConfig::File(folder.join("tokenizer.json")),
+                ..experiment
+            };
+            Job::fine_tune(experiment, start.tokenizer(), &folder, &cache, progress)
+        }
+        (None, None) => Job::create(experiment, &folder, &cache, progress),
     };
     let job = job.or_input().inspect_err(|_| {
         // folders that the attempt made and nothing filled
         let _ = std::fs::remove_dir(&cache);
         let _ = std::fs::remove_dir(RUNS);
     })?;
-    train(job, &device)
+    train(job, model, &device)
 }
 
-/// Trains what was resolved.
-fn train(job: Job, device: &Device) -> Result<(), Failure> {
+/// Trains what was resolved: this model, or the one that the run says.
+fn train(
+    job: Job,
+    model: Option<CausalLm<Autodiff<Selected>>>,
+    device: &Device,
+) -> Result<(), Failure> {
     let run = job.run.path().display().to_string();
     let screen = match std::io::stdout().is_terminal() {
         true => Screen::Dashboard,
@@ -265,7 +155,10 @@ fn train(job: Job, device: &Device) -> Result<(), Failure> {
     eprintln!("{}", select::notice(device));
     eprintln!("run {run}, {} training tokens", job.train.total().tokens);
     let report = job.run.report_path();
-    let trained = job.train::<Autodiff<Selected>>(device, screen)?;
+    let trained = match model {
+        Some(model) => job.train_model(model, device, screen)?,
+        None => job.train::<Autodiff<Selected>>(device, screen)?,
+    };
     print!("{}", EvaluationTable(&trained.evaluation));
     println!("report: {}", report.display());
     Ok(())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::interop::InteropError;
 use crate::interop::hugging_face::{
-    DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LlamaConfig, MixtralConfig,
+    DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS, LlamaConfig, MixtralConfig,
 };
 use crate::model::ModelConfig;
 use crate::model::feed_forward::moe::MoeConfig;
@@ -58,6 +58,7 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
                 qk_nope_head_dim: config.qk_nope_head_dim,
                 qk_rope_head_dim: config.qk_rope_head_dim,
                 v_head_dim: config.v_head_dim,
+                latent_norm_eps: LATENT_NORM_EPS,
             }),
             gqa: None,
         },

@@ -4,8 +4,8 @@ use safetensors::Dtype;
 
 use crate::interop::InteropError;
 use crate::interop::hugging_face::{
-    DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, Llama3Scaling, LlamaConfig, MixtralConfig,
-    RopeLayout, TokenIds, YarnScaling,
+    DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS, Llama3Scaling, LlamaConfig,
+    MixtralConfig, RopeLayout, TokenIds, YarnScaling,
 };
 use crate::model::ModelConfig;
 use crate::model::feed_forward::moe::MoeConfig;
@@ -125,6 +125,11 @@ fn deepseek_v3(
 ) -> Result<HfConfig, InteropError> {
     if moe.router.scoring_func != ScoringFunc::Sigmoid {
         return Err(no_family("latent attention goes with sigmoid routing"));
+    }
+    if mla.latent_norm_eps != LATENT_NORM_EPS {
+        return Err(no_family(
+            "`mixer.mla.latent_norm_eps` is not 1e-6, and transformers has no other",
+        ));
     }
     Ok(HfConfig::DeepseekV3(DeepseekV3Config {
         vocab_size: model.vocab_size,

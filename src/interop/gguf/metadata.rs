@@ -12,6 +12,7 @@ use super::rope::{Rope, Scaling, YARN_NUMBERS};
 use super::size_label::size_label;
 use super::value::GgufValue::{self, Bool, F32, U32};
 use crate::interop::InteropError;
+use crate::interop::hugging_face::LATENT_NORM_EPS;
 
 /// Keys with their values, in the order of the file.
 pub(super) type Keys = Vec<(String, GgufValue)>;
@@ -124,10 +125,12 @@ fn transformer_keys(
         },
     );
     rope_keys(keys, config, layout, rope)?;
-    keys.number(
-        "attention.layer_norm_rms_epsilon",
-        config.required_number("rms_norm_eps")?,
-    );
+    let eps = config.required_number("rms_norm_eps")?;
+    if layout.family == Family::DeepseekV3 && eps != LATENT_NORM_EPS {
+        let expected = "1e-6, which the norms of the latents have: GGUF holds one number for all";
+        return Err(config.error("rms_norm_eps", eps, expected));
+    }
+    keys.number("attention.layer_norm_rms_epsilon", eps);
     if let Some(experts) = &layout.experts {
         keys.size("expert_count", experts.count);
         keys.put(

@@ -1,10 +1,7 @@
 //! Reads GGUF version 3 from a memory-mapped file, whatever its bytes say.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-
-use memmap2::Mmap;
 
 use super::cursor::{Cursor, Fault};
 use super::quantize::GgmlType;
@@ -12,12 +9,13 @@ use super::value::GgufValue;
 use super::writer::GgufTensor;
 use super::{ALIGNMENT, MAGIC, MAX_DIMENSIONS, VERSION};
 use crate::interop::InteropError;
+use crate::mapped::Mapped;
 
 /// An open GGUF file: its metadata, and its tensors as they stand there.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    bytes: Mmap,
+    bytes: Mapped,
     header: Header,
 }
 
@@ -44,15 +42,8 @@ impl GgufFile {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(io)?;
-        // SAFETY: the map is only read, as bytes that may say anything. That no other program cuts
-        // the file short meanwhile cannot be had from the system; it is the condition of every map.
-        #[allow(
-            unsafe_code,
-            reason = "a checkpoint can be larger than memory, and mapping is unsafe by its signature"
-        )]
-        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let header = parse(path, &bytes)?;
+        let bytes = Mapped::open(path).map_err(io)?;
+        let header = parse(path, bytes.all())?;
         Ok(Self {
             path: path.to_owned(),
             bytes,
@@ -89,7 +80,7 @@ impl GgufFile {
         let tensor = &self.header.tensors[index];
         let start = self.header.starts[index];
         let size = tensor.ggml_type.tensor_bytes(&tensor.shape)?;
-        Some((tensor, self.bytes.get(start..start.checked_add(size)?)?))
+        Some((tensor, self.bytes.read(start..start.checked_add(size)?)?))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::HfConfig;
 use super::engine_commands::engine_commands;
+use crate::domain::Domain;
 
 /// What a model card says.
 #[derive(Debug, Clone)]
@@ -44,8 +45,12 @@ pub struct TrainingFacts {
     pub steps: Option<u64>,
     /// Names of the data sets.
     pub datasets: Vec<String>,
+    /// Next-token loss of the last step, in nats per token.
+    pub training_loss: Option<f64>,
     /// Loss on held-out text, in nats per token.
     pub validation_loss: Option<f64>,
+    /// The same by domain.
+    pub domain_losses: Vec<(Domain, f64)>,
     /// Energy drawn by the machine, in joules.
     pub energy_j: Option<f64>,
     /// The hardware.
@@ -160,18 +165,19 @@ impl ModelCard<'_> {
         let TrainingFacts {
             tokens,
             steps,
+            training_loss,
             validation_loss,
+            domain_losses,
             energy_j,
             hardware,
             ..
         } = &self.training;
+        let nats = |loss: &f64| format!("{loss:.4} nats per token");
         let known = [
             ("Training tokens", tokens.map(grouped)),
             ("Training steps", steps.map(grouped)),
-            (
-                "Validation loss",
-                validation_loss.map(|loss| format!("{loss:.4} nats per token")),
-            ),
+            ("Training loss", training_loss.as_ref().map(nats)),
+            ("Validation loss", validation_loss.as_ref().map(nats)),
             (
                 "Energy",
                 energy_j.map(|energy| format!("{:.2} kWh", energy / 3.6e6)),
@@ -185,7 +191,14 @@ impl ModelCard<'_> {
         writeln!(text, "| | |\n|---|---|")?;
         rows.iter().try_for_each(|(key, value)| {
             writeln!(text, "| {key} | {} |", value.replace('|', "\\|"))
-        })
+        })?;
+        if domain_losses.is_empty() {
+            return Ok(());
+        }
+        writeln!(text, "\n| Domain | Validation loss |\n|---|---|")?;
+        domain_losses
+            .iter()
+            .try_for_each(|(domain, loss)| writeln!(text, "| {domain} | {} |", nats(loss)))
     }
 }
 
@@ -207,6 +220,7 @@ mod tests {
     use std::path::Path;
 
     use super::{ModelCard, ParameterCounts, TrainingFacts, grouped};
+    use crate::domain::Domain;
     use crate::interop::hugging_face::{FIXTURES, HfConfig};
 
     fn card(fixture: &str, change: impl FnOnce(&mut ModelCard<'_>)) -> String {
@@ -258,6 +272,8 @@ mod tests {
             card.training.tokens = Some(2_000_000_000);
             card.training.energy_j = Some(7.2e6);
             card.training.datasets = vec!["d/s".into()];
+            card.training.training_loss = Some(2.5);
+            card.training.domain_losses = vec![(Domain::Legal, 1.25)];
         });
         for line in [
             "| Parameters | 1,234,567 |",
@@ -265,11 +281,14 @@ mod tests {
             "| Cache | 32 numbers per token and layer (MLA) |",
             "| Training tokens | 2,000,000,000 |",
             "| Energy | 2.00 kWh |",
+            "| Training loss | 2.5000 nats per token |",
+            "| Domain | Validation loss |",
+            "| legal | 1.2500 nats per token |",
             "- \"d/s\"",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}: {text}");
         }
-        assert!(!text.contains("Validation loss") && !text.contains("## Limits"));
+        assert!(!text.contains("\n| Validation loss") && !text.contains("## Limits"));
         assert!(card("deepseek_v3_mtp2", |_| ()).contains("## Limits\n\n- `num_nextn"));
         assert_eq!(
             (grouped(0), grouped(100), grouped(1000)),

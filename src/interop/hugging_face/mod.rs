@@ -23,8 +23,8 @@ use super::InteropError;
 
 pub use card::{ModelCard, ParameterCounts, TrainingFacts};
 pub use config::{
-    DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling, Llama3Scaling, LlamaConfig,
-    MixtralConfig, TokenIds, YarnScaling,
+    DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS,
+    Llama3Scaling, LlamaConfig, MixtralConfig, TokenIds, YarnScaling,
 };
 pub use experts::{PerExpert, mixtral_name};
 pub use folder::HfFolder;
@@ -38,7 +38,7 @@ pub use writer::ShardedWriter;
 #[cfg(test)]
 const FIXTURES: &str = "tests/fixtures";
 
-fn malformed(
+pub(super) fn malformed(
     path: impl Into<PathBuf>,
     found: impl Into<String>,
     expected: impl Into<String>,
@@ -50,7 +50,7 @@ fn malformed(
     }
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> InteropError + '_ {
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> InteropError + '_ {
     move |source| InteropError::Io {
         path: path.to_path_buf(),
         source,

@@ -3,16 +3,15 @@
 //! Format: <https://huggingface.co/docs/safetensors>.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::SafeTensorError;
 
 use super::{io, malformed};
 use crate::interop::{InteropError, RawTensor, TensorInfo};
+use crate::mapped::Mapped;
 
 /// A tensor's place in its file.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(super) struct Entry {
 /// A mapped file, its header read and checked.
 #[derive(Debug)]
 pub(super) struct SafetensorsFile {
-    map: Mmap,
+    map: Mapped,
     /// Every tensor, in the order of the file.
     pub(super) entries: Vec<Entry>,
 }
@@ -33,11 +32,8 @@ pub(super) struct SafetensorsFile {
 impl SafetensorsFile {
     /// Maps a file and reads its header.
     pub(super) fn open(path: &Path) -> Result<Self, InteropError> {
-        let file = File::open(path).map_err(io(path))?;
-        // SAFETY: a checkpoint is not written in place while it is read; that is asked of the user
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(io(path))?;
-        let (header, metadata) = SafeTensors::read_metadata(&map)
+        let map = Mapped::open(path).map_err(io(path))?;
+        let (header, metadata) = SafeTensors::read_metadata(map.all())
             .map_err(|error| malformed(path, found(&error), expected(&error)))?;
         let data = header + size_of::<u64>();
         let entries = metadata
@@ -65,7 +61,8 @@ impl SafetensorsFile {
         RawTensor {
             dtype: info.dtype,
             shape: info.shape.clone(),
-            bytes: Cow::Borrowed(&self.map[bytes.clone()]),
+            // the header was checked against the length of the file
+            bytes: Cow::Borrowed(self.map.read(bytes.clone()).unwrap_or_default()),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Writes a model folder, one tensor in memory at a time.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use super::shard_plan::{Planned, ShardPlan};
 use super::{io, malformed};
+use crate::interop::new_folder::NewFolder;
 use crate::interop::{InteropError, TensorSource};
 
 /// Writes the tensors of a source into safetensors files of limited size, with other files beside.
@@ -40,7 +41,7 @@ impl ShardedWriter {
         source: &S,
         files: &[(String, Vec<u8>)],
     ) -> Result<(), InteropError> {
-        refuse_filled(target)?;
+        NewFolder::refuse_filled(target)?;
         let mut tensors = Vec::new();
         for name in source.names() {
             match source.info(&name) {
@@ -52,9 +53,9 @@ impl ShardedWriter {
             }
         }
         let plan = ShardPlan::new(tensors, self.max_shard_size, target)?;
-        let folder = TemporaryFolder::beside(target)?;
+        let folder = NewFolder::beside(target)?;
         for shard in 0..plan.shards.len() {
-            let path = folder.path.join(plan.file_name(shard));
+            let path = folder.path().join(plan.file_name(shard));
             let header = plan.header(shard, target)?;
             let mut file = BufWriter::new(File::create_new(&path).map_err(io(&path))?);
             file.write_all(&header).map_err(io(&path))?;
@@ -68,17 +69,7 @@ impl ShardedWriter {
             let name = "model.safetensors.index.json";
             folder.write_file(name, format!("{index:#}\n").as_bytes())?;
         }
-        for (name, content) in files {
-            let names = Path::new(name).components();
-            let plain = names
-                .clone()
-                .all(|name| matches!(name, Component::Normal(_)));
-            if !plain || names.count() == 0 {
-                let found = format!("file `{name}`");
-                return Err(malformed(target, found, "a path within the folder"));
-            }
-            folder.write_file(name, content)?;
-        }
+        folder.write_files(target, files)?;
         folder.rename(target)
     }
 }
@@ -106,80 +97,6 @@ fn write_tensor<S: TensorSource + ?Sized>(
         return Err(malformed(target, found, expected));
     }
     file.write_all(&tensor.bytes).map_err(io(path))
-}
-
-fn refuse_filled(target: &Path) -> Result<(), InteropError> {
-    let found = match fs::read_dir(target).map(Iterator::count) {
-        Err(_) if target.symlink_metadata().is_ok() => "a file that exists",
-        Err(_) => return Ok(()),
-        Ok(0) => return Ok(()),
-        Ok(_) => "a folder that is not empty",
-    };
-    Err(malformed(target, found, "no such folder, or an empty one"))
-}
-
-/// A folder that is removed unless it is renamed.
-#[derive(Debug)]
-struct TemporaryFolder {
-    path: PathBuf,
-}
-
-impl TemporaryFolder {
-    fn beside(target: &Path) -> Result<Self, InteropError> {
-        let Some(name) = target.file_name() else {
-            return Err(malformed(
-                target,
-                "no folder name",
-                "a path that ends in one",
-            ));
-        };
-        let parent = parent(target);
-        fs::create_dir_all(parent).map_err(io(parent))?;
-        let name = name.to_string_lossy();
-        let path = parent.join(format!(".{name}.{}.partial", std::process::id()));
-        fs::create_dir(&path).map_err(io(&path))?;
-        Ok(Self { path })
-    }
-
-    fn write_file(&self, name: &str, content: &[u8]) -> Result<(), InteropError> {
-        let path = self.path.join(name);
-        fs::create_dir_all(parent(&path)).map_err(io(&path))?;
-        let mut file = File::create_new(&path).map_err(io(&path))?;
-        file.write_all(content).map_err(io(&path))?;
-        file.sync_all().map_err(io(&path))
-    }
-
-    fn rename(self, target: &Path) -> Result<(), InteropError> {
-        sync_folder(&self.path)?;
-        // an empty folder in the way; a filled one stays and the renaming fails
-        let _ = fs::remove_dir(target);
-        fs::rename(&self.path, target).map_err(io(target))?;
-        sync_folder(parent(target))
-    }
-}
-
-impl Drop for TemporaryFolder {
-    fn drop(&mut self) {
-        // gone already if it was renamed
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes the entries of a folder durable; only Unix opens folders for that.
-fn sync_folder(path: &Path) -> Result<(), InteropError> {
-    match cfg!(unix) {
-        true => File::open(path)
-            .and_then(|file| file.sync_all())
-            .map_err(io(path)),
-        false => Ok(()),
-    }
 }
 
 #[cfg(test)]

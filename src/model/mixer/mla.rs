@@ -39,6 +39,14 @@ pub struct MlaConfig {
     pub qk_rope_head_dim: usize,
     /// Width of a head's value.
     pub v_head_dim: usize,
+    /// Added to the mean square in the norms of the latents: in transformers 1e-6, whatever the model's
+    /// `rms_norm_eps` is.
+    #[serde(default = "latent_norm_eps")]
+    pub latent_norm_eps: f64,
+}
+
+fn latent_norm_eps() -> f64 {
+    1e-6
 }
 
 impl MlaConfig {
@@ -61,7 +69,7 @@ impl MlaConfig {
                 of: 2,
             });
         }
-        Ok(())
+        ModelConfigError::positive("latent_norm_eps", self.latent_norm_eps)
     }
 
     /// Width of a head's query and key.
@@ -191,7 +199,7 @@ impl<B: Backend> Mla<B> {
                 None => Queries::Direct(init.linear(hidden, query, device)),
                 Some(rank) => Queries::Latent(LatentQueries {
                     q_a_proj: init.linear(hidden, rank, device),
-                    q_a_layernorm: init.norm(rank, device),
+                    q_a_layernorm: init.norm_with(rank, config.latent_norm_eps, device),
                     q_b_proj: init.linear(rank, query, device),
                 }),
             },
@@ -200,7 +208,7 @@ impl<B: Backend> Mla<B> {
                 config.kv_lora_rank + config.qk_rope_head_dim,
                 device,
             ),
-            kv_a_layernorm: init.norm(config.kv_lora_rank, device),
+            kv_a_layernorm: init.norm_with(config.kv_lora_rank, config.latent_norm_eps, device),
             kv_b_proj: init.dense_linear(
                 config.kv_lora_rank,
                 heads * (config.qk_nope_head_dim + config.v_head_dim),

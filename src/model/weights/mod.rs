@@ -7,6 +7,7 @@ mod in_blocks;
 mod in_memory;
 mod load;
 mod named;
+mod replaced;
 
 use std::path::Path;
 
@@ -17,6 +18,7 @@ pub use in_blocks::InBlocks;
 pub use in_memory::InMemory;
 pub use load::load;
 pub use named::{NamedTensor, collect, param_names};
+pub use replaced::Replaced;
 
 /// Named tensors that are read one at a time, so that a source may be larger than memory.
 pub trait WeightSource {

@@ -22,7 +22,13 @@ fn refusal(checkpoint: &Checkpoint) -> String {
 
 #[test]
 fn configurations_that_llama_cpp_does_not_have() {
-    let cases: [(&str, &str, Value, &str); 15] = [
+    let cases: [(&str, &str, Value, &str); 16] = [
+        (
+            "deepseek_v3_plain",
+            "rms_norm_eps",
+            json!(1e-5),
+            "`rms_norm_eps` is 0.00001, expected 1e-6, which the norms of the latents have",
+        ),
         (
             "deepseek_v3_plain",
             "model_type",

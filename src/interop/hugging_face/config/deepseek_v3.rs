@@ -7,6 +7,10 @@ use super::fields::Fields;
 use super::{Fp8Quantization, HfRope, RopeLayout, TokenIds};
 use crate::interop::InteropError;
 
+/// What transformers and DeepSeek's own code add to the mean square in `q_a_layernorm` and
+/// `kv_a_layernorm`, whatever `rms_norm_eps` is.
+pub const LATENT_NORM_EPS: f64 = 1e-6;
+
 /// A decoder with latent attention and sigmoid-routed experts (<https://arxiv.org/abs/2412.19437>).
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeepseekV3Config {
@@ -52,7 +56,7 @@ pub struct DeepseekV3Config {
     pub v_head_dim: usize,
     /// Longest context in tokens.
     pub max_position_embeddings: usize,
-    /// Added to the mean square in every RMSNorm.
+    /// Added to the mean square in every RMSNorm but those of the latents, see [`LATENT_NORM_EPS`].
     pub rms_norm_eps: f64,
     /// Rotary positions.
     pub rope: HfRope,

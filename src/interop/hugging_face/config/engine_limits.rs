@@ -1,6 +1,6 @@
 //! What other engines make of a `deepseek_v3` configuration that is valid in itself.
 
-use super::{DeepseekV3Config, HfRopeScaling, RopeLayout};
+use super::{DeepseekV3Config, HfRopeScaling, LATENT_NORM_EPS, RopeLayout};
 
 /// What an engine would refuse or compute differently, one line each.
 pub(super) fn engine_limits(config: &DeepseekV3Config) -> Vec<String> {
@@ -17,8 +17,8 @@ pub(super) fn engine_limits(config: &DeepseekV3Config) -> Vec<String> {
             "`rope_interleave` is false: vLLM, SGLang and llama.cpp rotate neighbours all the same",
         ),
         (
-            config.rms_norm_eps != 1e-6,
-            "`rms_norm_eps` is not 1e-6: transformers keeps 1e-6 in the norms of the latents",
+            config.rms_norm_eps != LATENT_NORM_EPS,
+            "`rms_norm_eps` is not 1e-6: transformers keeps 1e-6 in the norms of the latents, vLLM and llama.cpp do not",
         ),
         (
             config.attention_bias,

@@ -21,7 +21,7 @@ use super::{RopeLayout, io, malformed};
 use crate::interop::InteropError;
 use fields::Fields;
 
-pub use deepseek_v3::DeepseekV3Config;
+pub use deepseek_v3::{DeepseekV3Config, LATENT_NORM_EPS};
 pub use llama::LlamaConfig;
 pub use mixtral::MixtralConfig;
 pub use quantization::Fp8Quantization;

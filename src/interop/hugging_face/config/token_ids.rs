@@ -1,12 +1,14 @@
 //! The ids of special tokens that a configuration names.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::Fields;
 use crate::interop::InteropError;
 
 /// Ids of special tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TokenIds {
     /// Begins a document.
     pub bos: Option<u32>,

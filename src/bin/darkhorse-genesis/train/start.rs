@@ -1,0 +1,69 @@
+//! A model that is there already, as the beginning of a new run.
+
+use std::path::Path;
+
+use burn::backend::Autodiff;
+use burn::tensor::TensorData;
+use darkhorse_backends::select::{Device, Selected};
+use darkhorse_genesis::config::Experiment;
+use darkhorse_genesis::model::CausalLm;
+use darkhorse_genesis::model::routing::domain::{DomainMode, TAGS};
+use darkhorse_genesis::model::weights::{self, Replaced};
+use darkhorse_genesis::tokenizer::Tokenizer;
+
+use crate::failure::{Failure, OrInput};
+use crate::stored::Stored;
+
+/// Where the prior of domains is among the weights. It is made from the configuration, not trained.
+const PRIOR: &str = "domain_prior.table";
+
+/// Weights to begin with, and the tokenizer that goes with them.
+pub(super) struct Start {
+    stored: Stored,
+    tokenizer: Tokenizer,
+}
+
+impl Start {
+    /// Opens a model; `tokenizer` takes the place of its own.
+    pub(super) fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Failure> {
+        let mut stored = Stored::open(path)?;
+        if let Some(file) = tokenizer {
+            stored.tokenizer = Some(Tokenizer::from_file(file).or_input()?);
+        }
+        stored.check_tokenizer()?;
+        let Some(tokenizer) = stored.tokenizer.clone() else {
+            return Err(Failure::input(format!(
+                "{} has no tokenizer: name one by `--tokenizer FILE`",
+                path.display()
+            )));
+        };
+        Ok(Self { stored, tokenizer })
+    }
+
+    /// Of a run its own, of another model's the defaults around it.
+    pub(super) fn experiment(&self) -> Experiment {
+        self.stored.experiment.clone()
+    }
+
+    pub(super) fn tokenizer(&self) -> Tokenizer {
+        self.tokenizer.clone()
+    }
+
+    /// Loads the weights into the model of `experiment`, whose domains may be others.
+    pub(super) fn model(
+        &self,
+        experiment: &Experiment,
+        device: &Device,
+    ) -> Result<CausalLm<Autodiff<Selected>>, Failure> {
+        let config = &experiment.model;
+        let model = CausalLm::init(config, experiment.training.seed, device);
+        let moe = config.moe.as_ref();
+        let prior = moe.filter(|_| config.domains.mode != DomainMode::Off);
+        let prior = prior.map(|moe| {
+            let experts = moe.n_routed_experts;
+            TensorData::new(config.domains.prior(experts), [TAGS, experts])
+        });
+        let source = Replaced::new(self.stored.weights.as_ref(), PRIOR, prior);
+        weights::load(model, &source).or_input()
+    }
+}

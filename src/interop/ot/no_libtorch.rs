@@ -1,0 +1,35 @@
+//! What stands for an archive in a program without libtorch: nothing.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use super::no_libtorch;
+use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
+
+/// An archive that cannot be.
+#[derive(Debug)]
+pub(in crate::interop) struct Archive(Infallible);
+
+impl Archive {
+    pub(in crate::interop) fn open(path: &Path) -> Result<Self, InteropError> {
+        Err(no_libtorch(path))
+    }
+}
+
+pub(super) fn save(_: &dyn TensorSource, path: &Path) -> Result<(), InteropError> {
+    Err(no_libtorch(path))
+}
+
+impl TensorSource for Archive {
+    fn names(&self) -> Vec<String> {
+        match self.0 {}
+    }
+
+    fn info(&self, _: &str) -> Option<TensorInfo> {
+        match self.0 {}
+    }
+
+    fn tensor(&self, _: &str) -> Result<RawTensor<'_>, InteropError> {
+        match self.0 {}
+    }
+}

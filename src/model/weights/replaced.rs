@@ -1,0 +1,80 @@
+//! Weights of which one is another's.
+
+use std::path::Path;
+
+use burn::tensor::{DType, TensorData};
+
+use super::{WeightError, WeightSource};
+
+/// A source with one tensor replaced, added, or left out.
+pub struct Replaced<'a> {
+    source: &'a dyn WeightSource,
+    name: String,
+    data: Option<TensorData>,
+}
+
+impl std::fmt::Debug for Replaced<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replaced")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Replaced<'a> {
+    /// The tensors of `source`, and under `name` this one or none.
+    pub fn new(
+        source: &'a dyn WeightSource,
+        name: impl Into<String>,
+        data: Option<TensorData>,
+    ) -> Self {
+        Self {
+            source,
+            name: name.into(),
+            data,
+        }
+    }
+}
+
+impl WeightSource for Replaced<'_> {
+    fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = self.source.names();
+        names.retain(|name| *name != self.name);
+        names.extend(self.data.is_some().then(|| self.name.clone()));
+        names.sort_unstable();
+        names
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        match name == self.name {
+            true => self.data.as_ref().map(|data| data.shape.to_vec()),
+            false => self.source.shape(name),
+        }
+    }
+
+    fn dtype(&self, name: &str) -> Option<DType> {
+        match name == self.name {
+            true => self.data.as_ref().map(|data| data.dtype),
+            false => self.source.dtype(name),
+        }
+    }
+
+    fn data(&self, name: &str) -> Result<TensorData, WeightError> {
+        match &self.data {
+            _ if name != self.name => self.source.data(name),
+            Some(data) => Ok(data.clone()),
+            None => Err(WeightError::Missing {
+                path: self.path().to_path_buf(),
+                names: vec![name.into()],
+            }),
+        }
+    }
+
+    fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
+        self.source.part(name, index)
+    }
+}
