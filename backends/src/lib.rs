@@ -19,6 +19,7 @@ pub mod latent;
 pub mod linear;
 pub mod norm;
 mod ops;
+pub mod paged;
 pub mod quantized;
 pub mod rope;
 pub mod select;

@@ -5,6 +5,7 @@ use burn::tensor::{Int, Tensor};
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
+use crate::paged::{self, Past};
 use crate::{cross_entropy, experts, latent, linear, norm, quantized, rope, swiglu, top_k};
 
 /// A backend that can run the models of Darkhorse Genesis.
@@ -134,32 +135,37 @@ pub trait Ops: Backend {
         attention::backward::attention_backward(saved, grad)
     }
 
-    /// Attention of the newest positions of growing sequences over their past. Not differentiable.
+    /// Attention of the newest tokens of several sequences to their pasts in pages. Not differentiable.
     ///
-    /// Of a sequence of `len` positions, its query `i` of `new` sees those up to `len - new + i`, and
-    /// within the window of `options`.
+    /// Of the `new` newest tokens of a sequence of `len`, token `i` sees the positions up to
+    /// `len - new + i`, and of these the last `window` when the options have one. Pages may be of another
+    /// floating-point type than the query. Query heads `j * heads / kv_heads ..` share key head `j`.
+    /// On flex, a token's output has the same bits whatever else is computed with it.
     ///
     /// # Shapes
     ///
-    /// - query: `[tokens, heads, dim]`, the rows of the sequences one after the other
+    /// - query: `[tokens, heads, dim]`, the newest tokens of every sequence one after the other
     /// - output: `[tokens, heads, value_dim]`
+    ///
+    /// # Panics
+    ///
+    /// When a past is shorter than its new tokens or than its pages hold.
     fn paged_attention(
         query: Tensor<Self, 3>,
-        pasts: &[attention::paged::Past<'_, Self>],
+        pasts: &[Past<'_, Self>],
         options: AttentionOptions,
     ) -> Tensor<Self, 3> {
-        attention::paged::paged_attention(query, pasts, options)
+        paged::reference::paged_attention(query, pasts, options)
     }
 
-    /// Writes rows into a page, from row `at` on, as the page's type. Not differentiable.
+    /// Writes rows into a page from row `at` on, in the page's type; in place on flex when nothing else
+    /// holds the page. Not differentiable.
     ///
     /// # Shapes
     ///
-    /// - page, output: `[page_len, heads, dim]`, rows: `[count, heads, dim]`
+    /// - page, output: `[page_len, kv_heads, dim]`, rows: `[count, kv_heads, dim]`
     fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        let [count, heads, dim] = rows.dims();
-        let dtype = page.dtype();
-        page.slice_assign([at..at + count, 0..heads, 0..dim], rows.cast(dtype))
+        paged::reference::write_rows(page, at, rows)
     }
 
     /// Queries in the space of the latent, `q_h U_h^T`, where `U_h` are the columns of the key of head `h`.

@@ -3,7 +3,6 @@
 pub mod backward;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
-pub mod paged;
 pub mod reference;
 #[cfg(feature = "flex")]
 mod visible;

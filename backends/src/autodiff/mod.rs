@@ -14,6 +14,7 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
 use crate::linear;
 use crate::ops::Ops;
+use crate::paged::{Past, Values};
 use node::{Derivative, below, integers, primitive, record, wrap};
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
@@ -103,6 +104,41 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
             let saved = B::causal_attention_saving(q, k, v, &mask, options);
             (saved.output.clone(), Some(saved))
         })
+    }
+
+    fn paged_attention(
+        query: Tensor<Self, 3>,
+        pasts: &[Past<'_, Self>],
+        options: AttentionOptions,
+    ) -> Tensor<Self, 3> {
+        let inner = |pages: &[Tensor<Self, 3>]| -> Vec<_> {
+            pages.iter().map(|page| page.clone().inner()).collect()
+        };
+        let pages: Vec<_> = pasts
+            .iter()
+            .map(|past| match past.values {
+                Values::Pages(values) => (inner(past.keys), Some(inner(values))),
+                Values::FirstOfKeys(_) => (inner(past.keys), None),
+            })
+            .collect();
+        let pasts: Vec<_> = pasts
+            .iter()
+            .zip(&pages)
+            .map(|(past, (keys, values))| Past {
+                keys,
+                values: match (values, &past.values) {
+                    (None, Values::FirstOfKeys(dim)) => Values::FirstOfKeys(*dim),
+                    (values, _) => Values::Pages(values.as_deref().unwrap_or_default()),
+                },
+                len: past.len,
+                new: past.new,
+            })
+            .collect();
+        Tensor::from_inner(B::paged_attention(query.inner(), &pasts, options))
+    }
+
+    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        Tensor::from_inner(B::write_rows(page.inner(), at, rows.inner()))
     }
 
     fn top_k(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2, Int> {

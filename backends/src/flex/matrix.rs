@@ -80,6 +80,16 @@ impl<'a, E: Copy> MatRef<'a, E> {
         }
     }
 
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.cols);
+        let start = (range.start * self.col_stride).min(self.data.len());
+        Self {
+            data: &self.data[start..],
+            cols: range.len(),
+            ..self
+        }
+    }
+
     pub(crate) fn shape(self) -> [usize; 2] {
         [self.rows, self.cols]
     }
@@ -144,6 +154,15 @@ impl<'a> MatMut<'a> {
 
     pub(crate) fn shape(&self) -> [usize; 2] {
         [self.rows, self.cols]
+    }
+
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.cols);
+        MatMut {
+            data: self.data.wrapping_add(range.start),
+            cols: range.len(),
+            ..self
+        }
     }
 
     /// Disjoint blocks of at most `rows` by `cols` with their first row and column, row by row.

@@ -16,6 +16,7 @@ use burn_flex::Flex;
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
+use crate::paged::{self, Past};
 use crate::{Ops, cross_entropy, linear, norm, rope, swiglu, top_k};
 use rows::{all_f32, stored};
 
@@ -132,6 +133,24 @@ impl Ops for Flex {
         match all_f32(&[query.dtype(), key.dtype(), value.dtype(), grad.dtype()]) {
             true => attention::flex::attention_backward(saved, grad),
             false => attention::backward::attention_backward(saved, grad),
+        }
+    }
+
+    fn paged_attention(
+        query: Tensor<Self, 3>,
+        pasts: &[Past<'_, Self>],
+        options: AttentionOptions,
+    ) -> Tensor<Self, 3> {
+        match all_f32(&[query.dtype()]) && paged::flex::readable(pasts) {
+            true => paged::flex::paged_attention(query, pasts, options),
+            false => paged::reference::paged_attention(query, pasts, options),
+        }
+    }
+
+    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        match stored(page.dtype()) && all_f32(&[rows.dtype()]) {
+            true => paged::flex::write_rows(page, at, rows),
+            false => paged::reference::write_rows(page, at, rows),
         }
     }
 

@@ -9,10 +9,10 @@ const LANES: usize = 32;
 macro_rules! kernel {
     (
         $(#[$doc:meta])*
-        fn $name:ident<$life:lifetime>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block
+        $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block
     ) => {
         $(#[$doc])*
-        fn $name<$life>($($arg: $ty),*) $(-> $out)? {
+        $vis fn $name<$life>($($arg: $ty),*) $(-> $out)? {
             struct Kernel<$life> {
                 $($arg: $ty,)*
             }

@@ -10,6 +10,8 @@ mod attention;
 mod cross_entropy;
 mod determinism;
 mod experts;
+mod paged;
+mod row_invariance;
 mod rows;
 mod support;
 mod updates;

@@ -6,8 +6,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use darkhorse_backends::Ops;
-use darkhorse_backends::attention::{AttentionOptions, paged};
+use darkhorse_backends::attention::AttentionOptions;
+use darkhorse_backends::{Ops, paged};
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;

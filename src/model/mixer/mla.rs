@@ -7,8 +7,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use darkhorse_backends::Ops;
-use darkhorse_backends::attention::{AttentionMask, AttentionOptions, paged};
+use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
+use darkhorse_backends::{Ops, paged};
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
@@ -297,7 +297,7 @@ impl<B: Ops> Mla<B> {
     ) -> Tensor<B, 3> {
         let pasts = sequences.iter().map(|sequence| paged::Past {
             keys: sequence.past.latents.pages(),
-            values: paged::Values::OfKeys(self.kv_lora_rank),
+            values: paged::Values::FirstOfKeys(self.kv_lora_rank),
             len: sequence.past.latents.held(),
             new: sequence.new,
         });

@@ -35,14 +35,9 @@ pub(crate) fn dots<E: Element>(
     if rows == 0 || cols == 0 || inner == 0 {
         return out;
     }
-    let work = |widened: &mut Vec<f32>, ([_, first], out): ([usize; 2], MatMut<'_>)| {
-        pulp::Arch::new().dispatch(Dots {
-            out,
-            x,
-            weights,
-            first,
-            widened,
-        });
+    let work = |widened: &mut Vec<f32>, ([_, first], mut out): ([usize; 2], MatMut<'_>)| {
+        let cols = out.shape()[1];
+        dots_block(&mut out, x, weights.rows(first..first + cols), widened);
     };
     let tasks = MatMut::new(&mut out, [rows, cols]).split_blocks(rows, OUTPUTS);
     let worth = rows * inner * cols >= super::WORTH_A_THREAD;
@@ -56,11 +51,25 @@ pub(crate) fn dots<E: Element>(
     out
 }
 
+/// `out = x W^T` by the calling thread, with a buffer for weights that are not f32.
+pub(crate) fn dots_block<E: Element>(
+    out: &mut MatMut<'_>,
+    x: MatRef<'_>,
+    weights: MatRef<'_, E>,
+    widened: &mut Vec<f32>,
+) {
+    pulp::Arch::new().dispatch(Dots {
+        out,
+        x,
+        weights,
+        widened,
+    });
+}
+
 struct Dots<'a, 'm, E> {
-    out: MatMut<'m>,
+    out: &'a mut MatMut<'m>,
     x: MatRef<'a>,
     weights: MatRef<'a, E>,
-    first: usize,
     widened: &'a mut Vec<f32>,
 }
 
@@ -81,10 +90,9 @@ impl<E: Element> WithSimd for Dots<'_, '_, E> {
 #[inline(always)]
 fn run<S: Simd, E: Element, const V: usize>(simd: S, task: Dots<'_, '_, E>) {
     let Dots {
-        mut out,
+        out,
         x,
         weights,
-        first,
         widened,
     } = task;
     let [rows, outputs] = out.shape();
@@ -99,7 +107,7 @@ fn run<S: Simd, E: Element, const V: usize>(simd: S, task: Dots<'_, '_, E>) {
         if !in_place {
             widened.resize(TILE_OUTPUTS * inner, 0.0);
             for (o, widened) in widened.chunks_exact_mut(inner).enumerate().take(count) {
-                let row = weights.row(first + start + o);
+                let row = weights.row(start + o);
                 for (widened, value) in widened.iter_mut().zip(row) {
                     *widened = value.widen();
                 }
@@ -109,7 +117,7 @@ fn run<S: Simd, E: Element, const V: usize>(simd: S, task: Dots<'_, '_, E>) {
         let row = |o: usize| {
             let o = o.min(count - 1);
             match in_place {
-                true => bytemuck::cast_slice(weights.row(first + start + o)),
+                true => bytemuck::cast_slice(weights.row(start + o)),
                 false => &widened[o * inner..][..inner],
             }
         };

@@ -17,7 +17,7 @@ mod weights;
 use rayon::prelude::*;
 
 use crate::flex::matrix::{MatMut, MatRef, Threads};
-pub(crate) use dots::dots;
+pub(crate) use dots::{dots, dots_block};
 pub(crate) use packed::Buffers;
 pub(crate) use weights::{Element, Weights};
 

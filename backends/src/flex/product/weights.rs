@@ -35,6 +35,9 @@ pub(crate) trait Weights: Copy + Send + Sync {
 /// An element that becomes f32 exactly.
 pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod + Send + Sync {
     fn widen(self) -> f32;
+
+    /// The nearest to a number in f32.
+    fn narrow(value: f32) -> Self;
 }
 
 impl Element for f32 {
@@ -42,12 +45,20 @@ impl Element for f32 {
     fn widen(self) -> f32 {
         self
     }
+
+    fn narrow(value: f32) -> Self {
+        value
+    }
 }
 
 impl Element for bf16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    fn narrow(value: f32) -> Self {
+        Self::from_f32(value)
     }
 }
 
@@ -65,6 +76,10 @@ impl Element for f16 {
             false => 0,
         };
         f32::from_bits(value.to_bits() | special)
+    }
+
+    fn narrow(value: f32) -> Self {
+        Self::from_f32(value)
     }
 }
 

@@ -1,0 +1,235 @@
+//! Attention over pages against attention over the whole past at once.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+use darkhorse_backends::Ops;
+use darkhorse_backends::attention::AttentionOptions;
+use darkhorse_backends::paged::{self, Past, Values};
+
+use crate::support::{Flex, NdArray, Outcome, ROUGHLY, assert_close, constant, noise};
+
+/// Heads, key heads, width, and the width of values; absent: the first columns of the keys, so many.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    heads: usize,
+    kv_heads: usize,
+    dim: usize,
+    value_dim: usize,
+    latent: bool,
+}
+
+const GROUPED: Shape = Shape {
+    heads: 6,
+    kv_heads: 2,
+    dim: 33,
+    value_dim: 31,
+    latent: false,
+};
+const LATENT: Shape = Shape {
+    heads: 5,
+    kv_heads: 1,
+    dim: 48,
+    value_dim: 32,
+    latent: true,
+};
+
+/// Lengths with their new tokens, and the lengths of pages.
+type Sequences = &'static [(usize, usize)];
+
+/// Pages of sequence `index` that hold `len` positions and more.
+fn pages<B: Backend>(
+    index: usize,
+    len: usize,
+    page_lens: &[usize],
+    heads: usize,
+    dim: usize,
+) -> Vec<Tensor<B, 3>> {
+    let mut held = 0;
+    let mut pages = Vec::new();
+    while held < len {
+        let page_len = page_lens[pages.len() % page_lens.len()];
+        let seed = (1 + index * 100 + pages.len()) as u64 * 31 + dim as u64;
+        pages.push(constant(&noise(seed, [page_len, heads, dim])));
+        held += page_len;
+    }
+    pages
+}
+
+/// Runs `attend` on every sequence together.
+fn run<B: Backend>(
+    shape: Shape,
+    sequences: &[(usize, usize)],
+    page_lens: &[usize],
+    attend: impl Fn(Tensor<B, 3>, &[Past<'_, B>]) -> Tensor<B, 3>,
+) -> TensorData {
+    let tokens = sequences.iter().map(|(_, new)| new).sum();
+    let query = constant(&noise(5, [tokens, shape.heads, shape.dim]));
+    let of = |dim| {
+        let each = sequences.iter().enumerate();
+        each.map(|(index, (len, _))| pages::<B>(index, *len, page_lens, shape.kv_heads, dim))
+            .collect::<Vec<_>>()
+    };
+    let (keys, values) = (of(shape.dim), of(shape.value_dim));
+    let pasts: Vec<_> = (0..sequences.len())
+        .map(|index| Past {
+            keys: &keys[index],
+            values: match shape.latent {
+                true => Values::FirstOfKeys(shape.value_dim),
+                false => Values::Pages(&values[index]),
+            },
+            len: sequences[index].0,
+            new: sequences[index].1,
+        })
+        .collect();
+    attend(query, &pasts).into_data().convert_dtype(DType::F32)
+}
+
+/// Every score at once, position by position.
+fn at_once<B: Backend>(
+    query: Tensor<B, 3>,
+    pasts: &[Past<'_, B>],
+    options: AttentionOptions,
+) -> Tensor<B, 3> {
+    let [_, heads, dim] = query.dims();
+    let mut row = 0;
+    let mut outputs = Vec::new();
+    for past in pasts {
+        let keys = Tensor::cat(past.keys.to_vec(), 0);
+        let values = match past.values {
+            Values::Pages(pages) => Tensor::cat(pages.to_vec(), 0),
+            Values::FirstOfKeys(dim) => keys.clone().narrow(2, 0, dim),
+        };
+        let [_, kv_heads, value_dim] = values.dims();
+        for new in 0..past.new {
+            let end = past.len - past.new + new + 1;
+            let start = end.saturating_sub(options.window.unwrap_or(end));
+            for head in 0..heads {
+                let of = |tensor: &Tensor<B, 3>, dim| {
+                    let own = head / (heads / kv_heads);
+                    tensor
+                        .clone()
+                        .slice([start..end, own..own + 1, 0..dim])
+                        .reshape([end - start, dim])
+                };
+                let query = query
+                    .clone()
+                    .slice([row..row + 1, head..head + 1, 0..dim])
+                    .reshape([1, dim]);
+                let scores = query.matmul(of(&keys, dim).transpose());
+                let weights = softmax(scores.mul_scalar(options.scale), 1);
+                outputs.push(weights.matmul(of(&values, value_dim)));
+            }
+            row += 1;
+        }
+    }
+    let [_, value_dim] = outputs[0].dims();
+    Tensor::cat(outputs, 0).reshape([row, heads, value_dim])
+}
+
+fn assert_parity(shape: Shape, sequences: Sequences, page_lens: &[usize], window: Option<usize>) {
+    let options = AttentionOptions { scale: 0.3, window };
+    let case = format!("{shape:?}, {sequences:?}, pages of {page_lens:?}, {window:?}");
+    let outcome = |data| Outcome(vec![("output", data)]);
+    let expected = run::<burn_flex::Flex>(shape, sequences, page_lens, |query, pasts| {
+        at_once(query, pasts, options)
+    });
+    let expected = outcome(expected);
+    let fast = run::<Flex>(shape, sequences, page_lens, |query, pasts| {
+        Flex::paged_attention(query, pasts, options)
+    });
+    assert_close(&case, &outcome(fast), &expected, 2e-5);
+    let definition = run::<burn_flex::Flex>(shape, sequences, page_lens, |query, pasts| {
+        paged::reference::paged_attention(query, pasts, options)
+    });
+    assert_close(&case, &outcome(definition), &expected, 2e-5);
+    let default = run::<NdArray>(shape, sequences, page_lens, |query, pasts| {
+        NdArray::paged_attention(query, pasts, options)
+    });
+    assert_close(&case, &outcome(default), &expected, ROUGHLY);
+}
+
+#[test]
+fn pages_of_any_length_hold_one_past() {
+    for shape in [GROUPED, LATENT] {
+        assert_parity(shape, &[(1, 1)], &[1], None);
+        assert_parity(shape, &[(33, 1)], &[7], None);
+        assert_parity(shape, &[(65, 7)], &[31, 5, 64], None);
+        assert_parity(shape, &[(600, 3)], &[100], None);
+        assert_parity(shape, &[(300, 300)], &[65], None);
+    }
+}
+
+#[test]
+fn sequences_of_unequal_length_are_computed_together() {
+    for shape in [GROUPED, LATENT] {
+        assert_parity(shape, &[(5, 1), (280, 7), (33, 33), (1, 1)], &[16], None);
+    }
+}
+
+#[test]
+fn a_window_hides_what_lies_further_back() {
+    for shape in [GROUPED, LATENT] {
+        for window in [1, 5, 64, 257, 1000] {
+            assert_parity(shape, &[(600, 7), (3, 2)], &[33], Some(window));
+        }
+    }
+}
+
+#[test]
+fn pages_may_be_of_two_bytes_an_element() {
+    let options = AttentionOptions::scaled(0.3);
+    for dtype in [DType::BF16, DType::F16] {
+        let attend = |narrow: bool| {
+            run::<burn_flex::Flex>(LATENT, &[(70, 3)], &[32], |query, pasts| {
+                let keys: Vec<_> = pasts[0]
+                    .keys
+                    .iter()
+                    .map(|page| page.clone().cast(dtype))
+                    .collect();
+                let widened: Vec<_> = keys
+                    .iter()
+                    .map(|page| page.clone().cast(DType::F32))
+                    .collect();
+                let past = Past {
+                    keys: if narrow { &keys } else { &widened },
+                    ..pasts[0].clone()
+                };
+                burn_flex::Flex::paged_attention(query, &[past], options)
+            })
+        };
+        assert_eq!(attend(true), attend(false), "{dtype:?}");
+    }
+}
+
+#[test]
+fn rows_are_written_where_they_belong_and_in_the_type_of_the_page() {
+    fn written<B: Ops>(dtype: DType) -> TensorData {
+        let page: Tensor<B, 3> = constant(&noise(1, [9, 2, 5]));
+        let rows = constant::<B, 3>(&noise(2, [2, 6, 5])).swap_dims(0, 1);
+        let page = B::write_rows(page.cast(dtype), 3, rows.narrow(0, 1, 4));
+        assert_eq!(page.dtype(), dtype);
+        page.into_data().convert_dtype(DType::F32)
+    }
+    let expected = |dtype: DType| {
+        let page: Tensor<burn_flex::Flex, 3> = constant(&noise(1, [9, 2, 5]));
+        let rows = constant::<burn_flex::Flex, 3>(&noise(2, [2, 6, 5])).swap_dims(0, 1);
+        let page = paged::reference::write_rows(page.cast(dtype), 3, rows.narrow(0, 1, 4));
+        page.into_data().convert_dtype(DType::F32)
+    };
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        assert_eq!(written::<burn_flex::Flex>(dtype), expected(dtype));
+        assert_eq!(written::<Flex>(dtype), expected(dtype));
+    }
+    assert_eq!(written::<NdArray>(DType::F32), expected(DType::F32));
+}
+
+#[test]
+fn a_page_that_others_hold_does_not_change() {
+    let page: Tensor<burn_flex::Flex, 3> = constant(&noise(1, [4, 1, 3]));
+    let rows = constant(&noise(2, [1, 1, 3]));
+    let held = page.clone();
+    let written = burn_flex::Flex::write_rows(page, 2, rows);
+    assert_eq!(held.into_data(), noise(1, [4, 1, 3]));
+    assert_ne!(written.into_data(), noise(1, [4, 1, 3]));
+}

@@ -1,0 +1,147 @@
+//! A row has the same bits alone and in any batch.
+
+use burn::tensor::{DType, Tensor, TensorData};
+use burn_flex::Flex;
+use darkhorse_backends::Ops;
+use darkhorse_backends::attention::AttentionOptions;
+use darkhorse_backends::experts::Projections;
+use darkhorse_backends::paged::{Past, Values};
+
+use crate::support::{constant, draws, integers, noise};
+
+const ROWS: usize = 200;
+const BATCHES: [usize; 7] = [2, 3, 5, 8, 17, 64, 200];
+
+fn bits(data: TensorData) -> Vec<u32> {
+    data.iter::<f32>().map(f32::to_bits).collect()
+}
+
+/// Computes `row..row + count` of [`ROWS`] rows in batches of every size.
+fn assert_invariant<const D: usize>(case: &str, compute: impl Fn(usize, usize) -> Tensor<Flex, D>) {
+    let alone: Vec<_> = (0..ROWS)
+        .map(|row| bits(compute(row, 1).into_data()))
+        .collect();
+    assert!(alone[0].iter().any(|bits| *bits != 0));
+    for batch in BATCHES {
+        for start in (0..ROWS).step_by(batch) {
+            let count = batch.min(ROWS - start);
+            let together = bits(compute(start, count).into_data());
+            assert_eq!(
+                together,
+                alone[start..start + count].concat(),
+                "{case}: {count} rows from {start}"
+            );
+        }
+    }
+}
+
+#[test]
+fn products() {
+    for [inner, outer] in [[1, 33], [31, 65], [65, 31], [33, 1], [300, 200], [512, 600]] {
+        let input: Tensor<Flex, 2> = constant(&noise(1, [ROWS, inner]));
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let case = format!("{inner} x {outer}, {dtype:?}");
+            let weight: Tensor<Flex, 2> = constant(&noise(2, [inner, outer]));
+            let weight = weight.cast(dtype);
+            assert_invariant(&case, |row, count| {
+                Flex::project(input.clone().narrow(0, row, count), weight.clone())
+            });
+            let table: Tensor<Flex, 2> = constant(&noise(2, [outer, inner]));
+            let table = table.cast(dtype);
+            assert_invariant(&format!("{case}, transposed"), |row, count| {
+                Flex::project_transposed(input.clone().narrow(0, row, count), table.clone())
+            });
+        }
+    }
+}
+
+#[test]
+fn a_product_is_a_chain_of_fused_multiply_adds() {
+    let (rows, inner, outer) = (13, 70, 45);
+    let [x, w] = [noise(1, [rows, inner]), noise(2, [inner, outer])];
+    let (x, w) = (x.to_vec::<f32>().unwrap(), w.to_vec::<f32>().unwrap());
+    let mut expected = vec![0.0_f32; rows * outer];
+    for row in 0..rows {
+        for k in 0..inner {
+            for col in 0..outer {
+                let sum = &mut expected[row * outer + col];
+                *sum = x[row * inner + k].mul_add(w[k * outer + col], *sum);
+            }
+        }
+    }
+    let product = Flex::project(
+        constant(&noise(1, [rows, inner])),
+        constant(&noise(2, [inner, outer])),
+    );
+    assert_eq!(product.into_data().to_vec::<f32>().unwrap(), expected);
+}
+
+#[test]
+fn norms_and_activations() {
+    let [a, b]: [Tensor<Flex, 2>; 2] = [1, 2].map(|seed| constant(&noise(seed, [ROWS, 65])));
+    let weight: Tensor<Flex, 1> = constant(&noise(3, [65]));
+    assert_invariant("rms_norm", |row, count| {
+        Flex::rms_norm(a.clone().narrow(0, row, count), weight.clone(), 1e-6)
+    });
+    assert_invariant("swiglu", |row, count| {
+        Flex::swiglu(
+            a.clone().narrow(0, row, count),
+            b.clone().narrow(0, row, count),
+        )
+    });
+}
+
+#[test]
+fn experts() {
+    let (hidden, width, count, k) = (65, 130, 7, 2);
+    let input: Tensor<Flex, 2> = constant(&noise(1, [ROWS, hidden]));
+    let weights: Tensor<Flex, 2> = constant(&noise(2, [ROWS, k]));
+    // the last expert has no token
+    let indices = integers::<Flex, 2>(&draws(3, ROWS * k, count - 1), [ROWS, k]);
+    for dtype in [DType::F32, DType::BF16] {
+        let stack = |seed, shape| constant::<Flex, 3>(&noise(seed, shape)).cast(dtype);
+        let projections = Projections {
+            gate: stack(4, [count, hidden, width]),
+            up: stack(5, [count, hidden, width]),
+            down: stack(6, [count, width, hidden]),
+        };
+        assert_invariant(&format!("experts, {dtype:?}"), |row, count| {
+            Flex::experts(
+                input.clone().narrow(0, row, count),
+                projections.clone(),
+                indices.clone().narrow(0, row, count),
+                weights.clone().narrow(0, row, count),
+            )
+        });
+    }
+}
+
+#[test]
+fn attention_over_pages() {
+    let (before, heads, kv_heads, dim) = (500, 6, 2, 33);
+    let query: Tensor<Flex, 3> = constant(&noise(1, [ROWS, heads, dim]));
+    let [keys, values] = [2_u64, 20].map(|seed| {
+        let page = |page| constant::<Flex, 3>(&noise(seed + page, [100, kv_heads, dim]));
+        (0..7).map(page).collect::<Vec<_>>()
+    });
+    let other: Tensor<Flex, 3> = constant(&noise(9, [3, heads, dim]));
+    for window in [None, Some(300)] {
+        let options = AttentionOptions { scale: 0.2, window };
+        let past = |len, new| Past {
+            keys: &keys,
+            values: Values::Pages(&values),
+            len,
+            new,
+        };
+        assert_invariant(&format!("window {window:?}"), |row, count| {
+            let query = query.clone().narrow(0, row, count);
+            let own = past(before + row + count, count);
+            if row % 3 == 0 {
+                return Flex::paged_attention(query, &[own], options);
+            }
+            // beside another sequence
+            let query = Tensor::cat(vec![query, other.clone()], 0);
+            Flex::paged_attention(query, &[own, past(40, 3)], options).narrow(0, 0, count)
+        });
+    }
+}
