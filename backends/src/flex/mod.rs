@@ -17,7 +17,7 @@ use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::paged::{self, Past};
-use crate::{Ops, cross_entropy, linear, norm, rope, swiglu, top_k};
+use crate::{Ops, cross_entropy, latent, linear, norm, rope, swiglu, top_k};
 use rows::{all_f32, stored};
 
 /// Every method takes the fast form on f32 and the default on any other type.
@@ -40,6 +40,24 @@ impl Ops for Flex {
         match all_f32(&[input.dtype()]) && stored(weight.dtype()) {
             true => linear::flex::linear_transposed(input, weight),
             false => linear::reference::linear_transposed(input, weight),
+        }
+    }
+
+    fn absorb_query(query: Tensor<Self, 3>, weight: Tensor<Self, 2>) -> Tensor<Self, 3> {
+        match all_f32(&[query.dtype()]) && stored(weight.dtype()) {
+            true => latent::flex::absorb_query(query, weight),
+            false => latent::reference::absorb_query(query, weight),
+        }
+    }
+
+    fn expand_value(
+        latent: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        value_dim: usize,
+    ) -> Tensor<Self, 3> {
+        match all_f32(&[latent.dtype()]) && stored(weight.dtype()) {
+            true => latent::flex::expand_value(latent, weight, value_dim),
+            false => latent::reference::expand_value(latent, weight, value_dim),
         }
     }
 

@@ -10,6 +10,7 @@ mod attention;
 mod cross_entropy;
 mod determinism;
 mod experts;
+mod latent;
 mod paged;
 mod row_invariance;
 mod rows;

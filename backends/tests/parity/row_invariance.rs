@@ -145,3 +145,18 @@ fn attention_over_pages() {
         });
     }
 }
+
+#[test]
+fn products_of_latent_attention() {
+    let (heads, rank, nope, value) = (3, 40, 24, 20);
+    let weight: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
+    let query: Tensor<Flex, 3> = constant(&noise(2, [ROWS, heads, nope]));
+    assert_invariant("absorbed query", |row, count| {
+        Flex::absorb_query(query.clone().narrow(0, row, count), weight.clone())
+    });
+    let latent: Tensor<Flex, 3> = constant(&noise(3, [ROWS, heads, rank]));
+    assert_invariant("expanded value", |row, count| {
+        let rows = latent.clone().narrow(0, row, count);
+        Flex::expand_value(rows, weight.clone(), value)
+    });
+}

@@ -1,0 +1,48 @@
+//! The two per-head products of latent attention.
+
+use burn::tensor::{DType, Tensor};
+use burn_flex::Flex;
+use darkhorse_backends::{Ops, latent};
+
+use crate::support::{constant, noise};
+
+/// Tokens, heads, rank, widths of a key and of a value.
+const SIZES: [[usize; 5]; 5] = [
+    [1, 1, 1, 1, 1],
+    [1, 3, 33, 31, 17],
+    [7, 2, 16, 8, 12],
+    [65, 4, 64, 64, 65],
+    [3, 16, 128, 96, 64],
+];
+
+fn close(case: &str, got: Tensor<Flex, 3>, expected: Tensor<Flex, 3>) {
+    assert_eq!(got.dims(), expected.dims(), "{case}");
+    let difference: f32 = (got - expected).abs().max().into_scalar();
+    assert!(difference < 2e-4, "{case}: {difference}");
+}
+
+#[test]
+fn both_products_equal_their_definition_with_weights_of_any_type() {
+    for [tokens, heads, rank, nope, value] in SIZES {
+        for dtype in [DType::F32, DType::BF16] {
+            let case = format!("{tokens} tokens, {heads} heads, rank {rank}, {dtype:?}");
+            let weight: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
+            let weight = weight.cast(dtype);
+            let numbers = weight.clone().cast(DType::F32);
+            // a part of something wider, as a query is
+            let query: Tensor<Flex, 3> = constant(&noise(2, [tokens, heads, nope + 3]));
+            let query = query.narrow(2, 0, nope);
+            close(
+                &case,
+                Flex::absorb_query(query.clone(), weight.clone()),
+                latent::reference::absorb_query(query, numbers.clone()),
+            );
+            let seen: Tensor<Flex, 3> = constant(&noise(3, [tokens, heads, rank]));
+            close(
+                &case,
+                Flex::expand_value(seen.clone(), weight, value),
+                latent::reference::expand_value(seen, numbers, value),
+            );
+        }
+    }
+}
