@@ -39,6 +39,28 @@ pub trait Ops: Backend {
         linear::reference::linear_transposed(input, weight)
     }
 
+    /// [`project`](Self::project) with a weight in blocks. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
+    fn project_quantized(
+        input: Tensor<Self, 2>,
+        weight: quantized::Quantized<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        quantized::reference::project(input, weight)
+    }
+
+    /// [`experts`](Self::experts) with weights in blocks. Not differentiable.
+    fn experts_quantized(
+        input: Tensor<Self, 2>,
+        projections: quantized::Projections<Self>,
+        indices: Tensor<Self, 2, Int>,
+        weights: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        quantized::reference::experts(input, projections, indices, weights)
+    }
+
     /// Gradients of [`project`](Self::project): `dX = dY W^T` and `dW = X^T dY`, of those needed.
     fn project_backward(
         input: Tensor<Self, 2>,
@@ -234,36 +256,6 @@ pub trait Ops: Backend {
         needed: experts::Needed,
     ) -> experts::Gradients<Self> {
         experts::grouped::experts_backward(saved, grad, needed)
-    }
-
-    /// [`project`](Self::project) with a weight in blocks. Not differentiable.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
-    fn project_quantized(
-        input: Tensor<Self, 2>,
-        weight: quantized::Quantized<Self, 2>,
-    ) -> Tensor<Self, 2> {
-        let weight = quantized::reference::dequantize(weight).cast(input.dtype());
-        Self::project(input, weight)
-    }
-
-    /// [`experts`](Self::experts) with weights in blocks. Not differentiable.
-    fn experts_quantized(
-        input: Tensor<Self, 2>,
-        projections: quantized::Projections<Self>,
-        indices: Tensor<Self, 2, Int>,
-        weights: Tensor<Self, 2>,
-    ) -> Tensor<Self, 2> {
-        let dtype = input.dtype();
-        let dense = quantized::reference::dequantize_experts(projections);
-        let dense = experts::Projections {
-            gate: dense.gate.cast(dtype),
-            up: dense.up.cast(dtype),
-            down: dense.down.cast(dtype),
-        };
-        Self::experts(input, dense, indices, weights)
     }
 
     /// Negative log-likelihood of every target, `logsumexp(logits_t) - logits_t[target_t]`, in f32.

@@ -17,6 +17,8 @@ use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::paged::{self, Past};
+use crate::quantized::flex::Packed;
+use crate::quantized::{self, Quantized};
 use crate::{Ops, cross_entropy, latent, linear, norm, rope, swiglu, top_k};
 use rows::{all_f32, stored};
 
@@ -59,6 +61,30 @@ impl Ops for Flex {
             true => latent::flex::expand_value(latent, weight, value_dim),
             false => latent::reference::expand_value(latent, weight, value_dim),
         }
+    }
+
+    fn project_quantized(input: Tensor<Self, 2>, weight: Quantized<Self, 2>) -> Tensor<Self, 2> {
+        match Packed::new(&weight).filter(|_| all_f32(&[input.dtype()])) {
+            Some(packed) => quantized::flex::project(input, &packed),
+            None => quantized::reference::project(input, weight),
+        }
+    }
+
+    fn experts_quantized(
+        input: Tensor<Self, 2>,
+        projections: quantized::Projections<Self>,
+        indices: Tensor<Self, 2, Int>,
+        weights: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        let quantized::Projections { gate, up, down } = &projections;
+        let packed = [gate, up, down].map(Packed::new);
+        if let ([Some(gate), Some(up), Some(down)], true) =
+            (&packed, all_f32(&[input.dtype(), weights.dtype()]))
+            && quantized::flex::alike([gate, up, down])
+        {
+            return quantized::flex::experts(input, [gate, up, down], indices, weights);
+        }
+        quantized::reference::experts(input, projections, indices, weights)
     }
 
     fn project_backward(

@@ -108,6 +108,33 @@ impl<const D: usize> View<D> {
         }
     }
 
+    /// With its elements in row-major order.
+    pub(crate) fn contiguous(tensor: Tensor<Flex, D>) -> Self {
+        let shape = tensor.dims();
+        Self::in_order(memory(tensor), shape)
+    }
+
+    /// Whole numbers in row-major order.
+    pub(crate) fn integers(tensor: Tensor<Flex, D, Int>) -> Self {
+        let shape = tensor.dims();
+        Self::in_order(tensor.into_primitive(), shape)
+    }
+
+    fn in_order(mut memory: FlexTensor, shape: [usize; D]) -> Self {
+        if !memory.is_contiguous() {
+            memory = memory.to_contiguous();
+        }
+        let mut strides = [1; D];
+        for dim in (1..D).rev() {
+            strides[dim - 1] = strides[dim] * shape[dim];
+        }
+        Self {
+            memory,
+            shape,
+            strides,
+        }
+    }
+
     pub(crate) fn shape(&self) -> [usize; D] {
         self.shape
     }

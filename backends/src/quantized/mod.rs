@@ -8,7 +8,13 @@
 //! `4 w + j` of the block; of 4 bits, the low half of byte `j` of word `w` is number `4 w + j` and the high
 //! half is number `4 w + j + 16`, so that neighbours come out of one shift of a whole vector.
 
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod avx512;
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
 pub mod reference;
+#[cfg(feature = "flex")]
+mod weights;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -34,6 +40,11 @@ impl Bits {
         }
     }
 
+    /// Integers in a word of 32 bits.
+    pub fn per_word(self) -> usize {
+        32 / self.count()
+    }
+
     /// Words of 32 bits that a block takes.
     pub fn words_per_block(self) -> usize {
         BLOCK * self.count() / 32
@@ -49,6 +60,15 @@ pub struct Quantized<B: Backend, const D: usize> {
     pub scales: Tensor<B, D>,
     /// Width of an integer.
     pub bits: Bits,
+}
+
+impl<B: Backend, const D: usize> Quantized<B, D> {
+    /// Size of each dimension, that of the numbers.
+    pub fn dims(&self) -> [usize; D] {
+        let mut dims = self.scales.dims();
+        dims[D - 1] *= BLOCK;
+        dims
+    }
 }
 
 /// The projections of all experts, in blocks.

@@ -4,6 +4,10 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, ElementConversion, Int, Tensor, TensorData};
 
 use super::{BLOCK, Bits, NotInBlocks, Projections, Quantized};
+use crate::Ops;
+
+/// The largest number in f16.
+const LARGEST_SCALE: f32 = 65_504.0;
 
 /// Rounds numbers to blocks on the host: the words, and the scales as `scales`.
 ///
@@ -23,7 +27,7 @@ pub fn to_blocks<const D: usize>(
     let mut words = Vec::with_capacity(numbers.len() / BLOCK * bits.words_per_block());
     let mut factors = Vec::with_capacity(numbers.len() / BLOCK);
     for block in numbers.chunks_exact(BLOCK) {
-        let scale = scale_of(block, bits);
+        let scale = scale_of(block, bits).clamp(-LARGEST_SCALE, LARGEST_SCALE);
         // what is stored, so that the integers fit the scale that is read
         let scale = match scales {
             DType::F16 => burn::tensor::f16::from_f32(scale).to_f32(),
@@ -138,15 +142,26 @@ fn level<B: Backend>(words: &Tensor<B, 2, Int>, shift: usize) -> Tensor<B, 2, In
     bits.bitwise_and_scalar(0xf.elem())
 }
 
-/// The projections of all experts as numbers.
-pub fn dequantize_experts<B: Backend>(
+/// See [`Ops::project_quantized`].
+pub fn project<B: Ops>(input: Tensor<B, 2>, weight: Quantized<B, 2>) -> Tensor<B, 2> {
+    let weight = dequantize(weight).cast(input.dtype());
+    B::project(input, weight)
+}
+
+/// See [`Ops::experts_quantized`].
+pub fn experts<B: Ops>(
+    input: Tensor<B, 2>,
     projections: Projections<B>,
-) -> crate::experts::Projections<B> {
-    crate::experts::Projections {
-        gate: dequantize(projections.gate),
-        up: dequantize(projections.up),
-        down: dequantize(projections.down),
-    }
+    indices: Tensor<B, 2, Int>,
+    weights: Tensor<B, 2>,
+) -> Tensor<B, 2> {
+    let numbers = |quantized| dequantize(quantized).cast(input.dtype());
+    let projections = crate::experts::Projections {
+        gate: numbers(projections.gate),
+        up: numbers(projections.up),
+        down: numbers(projections.down),
+    };
+    B::experts(input, projections, indices, weights)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -12,6 +12,7 @@ mod determinism;
 mod experts;
 mod latent;
 mod paged;
+mod quantized;
 mod row_invariance;
 mod rows;
 mod support;

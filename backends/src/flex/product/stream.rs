@@ -10,7 +10,7 @@ pub(super) const ROWS: usize = 8;
 /// Columns of a task at most, for one row; their sums stay in the nearest cache.
 pub(super) const COLUMNS: usize = 4096;
 /// Columns that are widened at once.
-const WIDENED: usize = 512;
+const WIDENED: usize = 256;
 /// Rows of weights in flight.
 const IN_FLIGHT: usize = 8;
 
@@ -37,14 +37,18 @@ fn rows<W: Weights, const R: usize, const K: usize>(
 ) {
     let [inner, _] = weights.shape();
     let whole = inner / K * K;
-    let mut widened = [0.0; IN_FLIGHT * WIDENED];
+    let Aligned(widened) = &mut Aligned([0.0; IN_FLIGHT * WIDENED]);
     for row in (0..whole).step_by(K) {
-        step::<W, R, K>(out, x, weights, row, first, &mut widened);
+        step::<W, R, K>(out, x, weights, row, first, widened);
     }
     for row in whole..inner {
-        step::<W, R, 1>(out, x, weights, row, first, &mut widened);
+        step::<W, R, 1>(out, x, weights, row, first, widened);
     }
 }
+
+/// Vectors of it do not lie in two lines of the cache.
+#[repr(align(64))]
+struct Aligned([f32; IN_FLIGHT * WIDENED]);
 
 /// Adds what `K` rows of weights contribute.
 #[inline(always)]
@@ -67,39 +71,49 @@ fn step<W: Weights, const R: usize, const K: usize>(
         pulp::Arch::new().dispatch(Accumulate::<R, K> { sums, x, weights });
         return;
     }
-    let mut sums = sums;
-    for start in (0..cols).step_by(WIDENED) {
-        let len = WIDENED.min(cols - start);
-        pulp::Arch::new().dispatch(Widen {
-            weights,
-            rows: row..row + K,
-            cols: first + start..first + start + len,
-            out: widened,
-            stride: WIDENED,
-        });
-        let weights = std::array::from_fn(|k| &widened[k * WIDENED..][..len]);
-        let sums = sums.each_mut().map(|sums| &mut sums[start..start + len]);
-        pulp::Arch::new().dispatch(Accumulate::<R, K> { sums, x, weights });
-    }
+    pulp::Arch::new().dispatch(Widened {
+        sums,
+        x,
+        weights,
+        row,
+        first,
+        widened,
+    });
 }
 
-/// Rows of weights as f32, `stride` apart.
-pub(super) struct Widen<'a, W> {
-    pub(super) weights: W,
-    pub(super) rows: std::ops::Range<usize>,
-    pub(super) cols: std::ops::Range<usize>,
-    pub(super) out: &'a mut [f32],
-    pub(super) stride: usize,
+/// As [`Accumulate`], with weights that become f32 piece by piece.
+struct Widened<'a, W, const R: usize, const K: usize> {
+    sums: [&'a mut [f32]; R],
+    x: [[f32; K]; R],
+    weights: W,
+    row: usize,
+    first: usize,
+    widened: &'a mut [f32],
 }
 
-impl<W: Weights> WithSimd for Widen<'_, W> {
+impl<W: Weights, const R: usize, const K: usize> WithSimd for Widened<'_, W, R, K> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for (row, out) in self.rows.zip(self.out.chunks_mut(self.stride)) {
-            self.weights
-                .widen(row, self.cols.clone(), &mut out[..self.cols.len()]);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            mut sums,
+            x,
+            weights,
+            row,
+            first,
+            widened,
+        } = self;
+        let cols = sums[0].len();
+        for start in (0..cols).step_by(WIDENED) {
+            let len = WIDENED.min(cols - start);
+            for (k, out) in widened.chunks_exact_mut(WIDENED).enumerate().take(K) {
+                let cols = first + start..first + start + len;
+                weights.widen(row + k, cols, &mut out[..len]);
+            }
+            let weights = std::array::from_fn(|k| &widened[k * WIDENED..][..len]);
+            let sums = sums.each_mut().map(|sums| &mut sums[start..start + len]);
+            simd.vectorize(Accumulate::<R, K> { sums, x, weights });
         }
     }
 }

@@ -1,0 +1,107 @@
+//! Products and experts that read the packed words.
+
+use burn::tensor::{DType, Int, Tensor, f16};
+use burn_flex::Flex;
+
+use super::weights::{EightBits, FourBits};
+use super::{BLOCK, Bits, Quantized};
+use crate::experts::flex_forward::{Stacks, forward};
+use crate::flex::matrix::Threads;
+use crate::flex::product::product;
+use crate::flex::rows::{View, tensor};
+
+/// A quantized tensor in memory.
+pub(crate) struct Packed<const D: usize> {
+    values: View<D>,
+    scales: View<D>,
+    bits: Bits,
+    shape: [usize; D],
+}
+
+impl<const D: usize> Packed<D> {
+    /// Absent when it is not stored as the kernels read it.
+    pub(crate) fn new(weights: &Quantized<Flex, D>) -> Option<Self> {
+        let (values, scales) = (weights.values.clone(), weights.scales.clone());
+        if values.dtype() != DType::I32 || scales.dtype() != DType::F16 {
+            return None;
+        }
+        Some(Self {
+            values: View::integers(values),
+            scales: View::contiguous(scales),
+            bits: weights.bits,
+            shape: weights.dims(),
+        })
+    }
+
+    fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
+        let [shape, words, scales] = self.of(matrix);
+        EightBits {
+            bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),
+            scales: &self.scales.data_of::<f16>()[scales[0]..scales[1]],
+            shape,
+        }
+    }
+
+    fn four_bits(&self, matrix: usize) -> FourBits<'_> {
+        let [shape, words, scales] = self.of(matrix);
+        FourBits {
+            bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),
+            scales: &self.scales.data_of::<f16>()[scales[0]..scales[1]],
+            shape,
+        }
+    }
+
+    /// Shape of a matrix, and where its words and scales are.
+    fn of(&self, matrix: usize) -> [[usize; 2]; 3] {
+        let shape = [self.shape[D - 2], self.shape[D - 1]];
+        let len = shape[0] * shape[1];
+        let range = |unit: usize| [matrix * len / unit, (matrix + 1) * len / unit];
+        [shape, range(self.bits.per_word()), range(BLOCK)]
+    }
+}
+
+/// See [`Ops::project_quantized`](crate::Ops::project_quantized).
+pub(crate) fn project(input: Tensor<Flex, 2>, weights: &Packed<2>) -> Tensor<Flex, 2> {
+    let shape = [input.dims()[0], weights.shape[1]];
+    let input = View::strided(input);
+    let values = match weights.bits {
+        Bits::Eight => product(input.matrix(), weights.eight_bits(0), Threads::All),
+        Bits::Four => product(input.matrix(), weights.four_bits(0), Threads::All),
+    };
+    tensor(values, shape)
+}
+
+/// See [`Ops::experts_quantized`](crate::Ops::experts_quantized); the three stacks have one width of weights.
+pub(crate) fn experts(
+    input: Tensor<Flex, 2>,
+    [gate, up, down]: [&Packed<3>; 3],
+    indices: Tensor<Flex, 2, Int>,
+    weights: Tensor<Flex, 2>,
+) -> Tensor<Flex, 2> {
+    let experts = gate.shape[0];
+    match gate.bits {
+        Bits::Eight => {
+            let stacks = Stacks {
+                gate: |expert| gate.eight_bits(expert),
+                up: |expert| up.eight_bits(expert),
+                down: |expert| down.eight_bits(expert),
+                experts,
+            };
+            forward(input, &stacks, indices, weights)
+        }
+        Bits::Four => {
+            let stacks = Stacks {
+                gate: |expert| gate.four_bits(expert),
+                up: |expert| up.four_bits(expert),
+                down: |expert| down.four_bits(expert),
+                experts,
+            };
+            forward(input, &stacks, indices, weights)
+        }
+    }
+}
+
+/// True when all have weights of one width.
+pub(crate) fn alike(stacks: [&Packed<3>; 3]) -> bool {
+    stacks.iter().all(|stack| stack.bits == stacks[0].bits)
+}
