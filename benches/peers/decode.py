@@ -22,6 +22,7 @@ arguments.add_argument("--rounds", type=int, default=5)
 arguments.add_argument("--threads", type=int, default=2)
 arguments.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="of transformers")
 arguments.add_argument("--weights", default="f32", help="ours")
+arguments.add_argument("--tokenizer", action="store_true", help="the GGUF file has one")
 arguments = arguments.parse_args()
 os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)
 binary = os.environ.get("DARKHORSE", "target/release/darkhorse-genesis")
@@ -88,7 +89,11 @@ class LlamaCpp:
 
         context = arguments.prompt + arguments.new
         threads = dict(n_threads=arguments.threads, n_threads_batch=arguments.threads)
-        self.model = llama_cpp.Llama(arguments.gguf, n_ctx=context, n_batch=max(arguments.prompt, 64), verbose=False, **threads)
+        overrides = None if arguments.tokenizer else {"tokenizer.ggml.model": "none"}
+        batch = max(arguments.prompt, 64)
+        self.model = llama_cpp.Llama(
+            arguments.gguf, n_ctx=context, n_batch=batch, verbose=False, kv_overrides=overrides, **threads
+        )
         self.measure()
 
     def measure(self):

@@ -86,7 +86,7 @@ impl ForeignModel {
     ) -> Result<Self, InteropError> {
         let mut model = family::model_config(&config, &folder.join("config.json"))?;
         drop_absent_mtp(&mut model, &tensors);
-        let origin = Origin::of(&model, config.token_ids(), &tensors);
+        let origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
         let tokenizer = folder.join("tokenizer.json");
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
@@ -112,7 +112,7 @@ impl ForeignModel {
             config: files.config,
         });
         let tensors = PerExpert::new(found, path)?;
-        let origin = Origin::of(&model, config.token_ids(), &tensors);
+        let origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
             tokenizer,

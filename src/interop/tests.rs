@@ -28,14 +28,9 @@ fn fixture(name: &str) -> PathBuf {
 
 /// The configuration that a model read from a file is written with.
 fn written_config(model: &ForeignModel, name: &str) -> HfConfig {
-    let dtype = match &model.config {
-        HfConfig::DeepseekV3(config) => config.dtype,
-        HfConfig::Llama(config) => config.dtype,
-        HfConfig::Mixtral(config) => config.dtype,
-    };
     let extras = Extras {
-        token_ids: model.config.token_ids().clone(),
-        dtype,
+        token_ids: model.config.decoder().token_ids.clone(),
+        dtype: model.config.decoder().dtype,
     };
     hf_config(&model.model, extras).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::interop::InteropError;
 use crate::interop::hugging_face::{
-    DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS, LlamaConfig, MixtralConfig,
+    DecoderConfig, DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS, LlamaConfig,
+    MixtralConfig,
 };
 use crate::model::ModelConfig;
 use crate::model::feed_forward::moe::MoeConfig;
@@ -34,6 +35,37 @@ pub fn model_config(config: &HfConfig, path: &Path) -> Result<ModelConfig, Inter
     Ok(model)
 }
 
+/// A dense decoder with these mixers.
+fn decoder(config: &DecoderConfig, kind: MixerKind, mixer: MixerConfig) -> ModelConfig {
+    ModelConfig {
+        vocab_size: config.vocab_size,
+        hidden_size: config.hidden_size,
+        num_hidden_layers: config.num_hidden_layers,
+        intermediate_size: config.intermediate_size,
+        first_k_dense_replace: 0,
+        layer_types: vec![kind],
+        mixer,
+        rope: rope(&config.rope),
+        moe: None,
+        domains: no_domains(),
+        num_nextn_predict_layers: 0,
+        max_position_embeddings: config.max_position_embeddings,
+        rms_norm_eps: config.rms_norm_eps,
+        mlp_bias: false,
+        tie_word_embeddings: config.tie_word_embeddings,
+        quantization: None,
+        initializer_range: config.initializer_range,
+    }
+}
+
+fn grouped_query(config: &DecoderConfig, gqa: GqaConfig) -> ModelConfig {
+    let mixer = MixerConfig {
+        mla: None,
+        gqa: Some(gqa),
+    };
+    decoder(config, MixerKind::Gqa, mixer)
+}
+
 fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, InteropError> {
     if config.attention_bias {
         return Err(InteropError::Field {
@@ -43,26 +75,21 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
             expected: "false: latent attention has no biases here".into(),
         });
     }
+    let mla = MlaConfig {
+        num_attention_heads: config.decoder.num_attention_heads,
+        q_lora_rank: config.q_lora_rank,
+        kv_lora_rank: config.kv_lora_rank,
+        qk_nope_head_dim: config.qk_nope_head_dim,
+        qk_rope_head_dim: config.qk_rope_head_dim,
+        v_head_dim: config.v_head_dim,
+        latent_norm_eps: LATENT_NORM_EPS,
+    };
+    let mixer = MixerConfig {
+        mla: Some(mla),
+        gqa: None,
+    };
     Ok(ModelConfig {
-        vocab_size: config.vocab_size,
-        hidden_size: config.hidden_size,
-        num_hidden_layers: config.num_hidden_layers,
-        intermediate_size: config.intermediate_size,
         first_k_dense_replace: config.first_k_dense_replace,
-        layer_types: vec![MixerKind::Mla],
-        mixer: MixerConfig {
-            mla: Some(MlaConfig {
-                num_attention_heads: config.num_attention_heads,
-                q_lora_rank: config.q_lora_rank,
-                kv_lora_rank: config.kv_lora_rank,
-                qk_nope_head_dim: config.qk_nope_head_dim,
-                qk_rope_head_dim: config.qk_rope_head_dim,
-                v_head_dim: config.v_head_dim,
-                latent_norm_eps: LATENT_NORM_EPS,
-            }),
-            gqa: None,
-        },
-        rope: rope(&config.rope),
         moe: Some(MoeConfig {
             n_routed_experts: config.n_routed_experts,
             num_experts_per_tok: config.num_experts_per_tok,
@@ -76,85 +103,45 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
                 routed_scaling_factor: config.routed_scaling_factor,
             },
         }),
-        domains: no_domains(),
         num_nextn_predict_layers: config.num_nextn_predict_layers,
-        max_position_embeddings: config.max_position_embeddings,
-        rms_norm_eps: config.rms_norm_eps,
-        mlp_bias: false,
-        tie_word_embeddings: config.tie_word_embeddings,
-        quantization: None,
-        initializer_range: config.initializer_range,
+        ..decoder(&config.decoder, MixerKind::Mla, mixer)
     })
 }
 
 fn llama(config: &LlamaConfig) -> ModelConfig {
+    let gqa = GqaConfig {
+        num_attention_heads: config.decoder.num_attention_heads,
+        num_key_value_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        attention_bias: config.attention_bias,
+        sliding_window: None,
+    };
     ModelConfig {
-        vocab_size: config.vocab_size,
-        hidden_size: config.hidden_size,
-        num_hidden_layers: config.num_hidden_layers,
-        intermediate_size: config.intermediate_size,
-        first_k_dense_replace: 0,
-        layer_types: vec![MixerKind::Gqa],
-        mixer: MixerConfig {
-            mla: None,
-            gqa: Some(GqaConfig {
-                num_attention_heads: config.num_attention_heads,
-                num_key_value_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-                attention_bias: config.attention_bias,
-                sliding_window: None,
-            }),
-        },
-        rope: rope(&config.rope),
-        moe: None,
-        domains: no_domains(),
-        num_nextn_predict_layers: 0,
-        max_position_embeddings: config.max_position_embeddings,
-        rms_norm_eps: config.rms_norm_eps,
         mlp_bias: config.mlp_bias,
-        tie_word_embeddings: config.tie_word_embeddings,
-        quantization: None,
-        initializer_range: config.initializer_range,
+        ..grouped_query(&config.decoder, gqa)
     }
 }
 
 fn mixtral(config: &MixtralConfig) -> ModelConfig {
+    let gqa = GqaConfig {
+        num_attention_heads: config.decoder.num_attention_heads,
+        num_key_value_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        attention_bias: false,
+        sliding_window: config.sliding_window,
+    };
     ModelConfig {
-        vocab_size: config.vocab_size,
-        hidden_size: config.hidden_size,
-        num_hidden_layers: config.num_hidden_layers,
-        intermediate_size: config.intermediate_size,
-        first_k_dense_replace: 0,
-        layer_types: vec![MixerKind::Gqa],
-        mixer: MixerConfig {
-            mla: None,
-            gqa: Some(GqaConfig {
-                num_attention_heads: config.num_attention_heads,
-                num_key_value_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-                attention_bias: false,
-                sliding_window: config.sliding_window,
-            }),
-        },
-        rope: rope(&config.rope),
         moe: Some(MoeConfig {
             n_routed_experts: config.num_local_experts,
             num_experts_per_tok: config.num_experts_per_tok,
-            moe_intermediate_size: config.intermediate_size,
+            moe_intermediate_size: config.decoder.intermediate_size,
             n_shared_experts: 0,
             router: RouterConfig {
                 scoring_func: ScoringFunc::Softmax,
                 ..RouterConfig::default()
             },
         }),
-        domains: no_domains(),
-        num_nextn_predict_layers: 0,
-        max_position_embeddings: config.max_position_embeddings,
-        rms_norm_eps: config.rms_norm_eps,
-        mlp_bias: false,
-        tie_word_embeddings: config.tie_word_embeddings,
-        quantization: None,
-        initializer_range: config.initializer_range,
+        ..grouped_query(&config.decoder, gqa)
     }
 }
 

@@ -4,8 +4,8 @@ use safetensors::Dtype;
 
 use crate::interop::InteropError;
 use crate::interop::hugging_face::{
-    DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS, Llama3Scaling, LlamaConfig,
-    MixtralConfig, RopeLayout, TokenIds, YarnScaling,
+    DecoderConfig, DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS,
+    Llama3Scaling, LlamaConfig, MixtralConfig, RopeLayout, TokenIds, YarnScaling,
 };
 use crate::model::ModelConfig;
 use crate::model::feed_forward::moe::MoeConfig;
@@ -48,28 +48,39 @@ fn no_family(reason: &str) -> InteropError {
     }
 }
 
-fn llama(model: &ModelConfig, gqa: &GqaConfig, extras: Extras) -> Result<HfConfig, InteropError> {
-    if gqa.sliding_window.is_some() {
-        return Err(no_family("Llama has no sliding window"));
-    }
-    Ok(HfConfig::Llama(LlamaConfig {
+fn decoder(
+    model: &ModelConfig,
+    num_attention_heads: usize,
+    extras: Extras,
+) -> Result<DecoderConfig, InteropError> {
+    Ok(DecoderConfig {
         vocab_size: model.vocab_size,
         hidden_size: model.hidden_size,
         intermediate_size: model.intermediate_size,
         num_hidden_layers: model.num_hidden_layers,
-        num_attention_heads: gqa.num_attention_heads,
-        num_key_value_heads: gqa.num_key_value_heads,
-        head_dim: gqa.head_dim,
+        num_attention_heads,
         max_position_embeddings: model.max_position_embeddings,
         rms_norm_eps: model.rms_norm_eps,
         rope: rope(&model.rope)?,
-        attention_bias: gqa.attention_bias,
-        mlp_bias: model.mlp_bias,
         tie_word_embeddings: model.tie_word_embeddings,
         initializer_range: model.initializer_range,
         token_ids: extras.token_ids,
         dtype: extras.dtype,
         quantization: None,
+    })
+}
+
+fn llama(model: &ModelConfig, gqa: &GqaConfig, extras: Extras) -> Result<HfConfig, InteropError> {
+    if gqa.sliding_window.is_some() {
+        return Err(no_family("Llama has no sliding window"));
+    }
+    let decoder = decoder(model, gqa.num_attention_heads, extras)?;
+    Ok(HfConfig::Llama(LlamaConfig {
+        decoder,
+        num_key_value_heads: gqa.num_key_value_heads,
+        head_dim: gqa.head_dim,
+        attention_bias: gqa.attention_bias,
+        mlp_bias: model.mlp_bias,
     }))
 }
 
@@ -94,26 +105,18 @@ fn mixtral(
              no groups, shared experts, dense layers, MTP modules or biases",
         ));
     }
-    Ok(HfConfig::Mixtral(MixtralConfig {
-        vocab_size: model.vocab_size,
-        hidden_size: model.hidden_size,
+    let decoder = DecoderConfig {
         intermediate_size: moe.moe_intermediate_size,
-        num_hidden_layers: model.num_hidden_layers,
-        num_attention_heads: gqa.num_attention_heads,
+        ..decoder(model, gqa.num_attention_heads, extras)?
+    };
+    Ok(HfConfig::Mixtral(MixtralConfig {
+        decoder,
         num_key_value_heads: gqa.num_key_value_heads,
         head_dim: gqa.head_dim,
         num_local_experts: moe.n_routed_experts,
         num_experts_per_tok: moe.num_experts_per_tok,
         router_aux_loss_coef: 0.001,
         sliding_window: gqa.sliding_window,
-        max_position_embeddings: model.max_position_embeddings,
-        rms_norm_eps: model.rms_norm_eps,
-        rope: rope(&model.rope)?,
-        tie_word_embeddings: model.tie_word_embeddings,
-        initializer_range: model.initializer_range,
-        token_ids: extras.token_ids,
-        dtype: extras.dtype,
-        quantization: None,
     }))
 }
 
@@ -131,13 +134,10 @@ fn deepseek_v3(
             "`mixer.mla.latent_norm_eps` is not 1e-6, and transformers has no other",
         ));
     }
+    let decoder = decoder(model, mla.num_attention_heads, extras)?;
     Ok(HfConfig::DeepseekV3(DeepseekV3Config {
-        vocab_size: model.vocab_size,
-        hidden_size: model.hidden_size,
-        intermediate_size: model.intermediate_size,
+        decoder,
         moe_intermediate_size: moe.moe_intermediate_size,
-        num_hidden_layers: model.num_hidden_layers,
-        num_attention_heads: mla.num_attention_heads,
         n_shared_experts: moe.n_shared_experts,
         n_routed_experts: moe.n_routed_experts,
         num_experts_per_tok: moe.num_experts_per_tok,
@@ -152,16 +152,8 @@ fn deepseek_v3(
         qk_rope_head_dim: mla.qk_rope_head_dim,
         qk_nope_head_dim: mla.qk_nope_head_dim,
         v_head_dim: mla.v_head_dim,
-        max_position_embeddings: model.max_position_embeddings,
-        rms_norm_eps: model.rms_norm_eps,
-        rope: rope(&model.rope)?,
         rope_layout: RopeLayout::Interleaved,
         attention_bias: false,
-        tie_word_embeddings: model.tie_word_embeddings,
-        initializer_range: model.initializer_range,
-        token_ids: extras.token_ids,
-        dtype: extras.dtype,
-        quantization: None,
     }))
 }
 

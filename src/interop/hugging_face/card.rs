@@ -124,18 +124,15 @@ impl ModelCard<'_> {
             ("Parameters", grouped(total)),
             ("Active per token", grouped(active)),
         ];
-        let mut sizes = |layers: usize, vocabulary: usize, context: usize| {
-            rows.push(("Layers", layers.to_string()));
-            rows.push(("Vocabulary", grouped(vocabulary as u64)));
-            rows.push(("Context", format!("{} tokens", grouped(context as u64))));
-        };
+        let decoder = self.config.decoder();
+        let context = grouped(decoder.max_position_embeddings as u64);
+        rows.extend([
+            ("Layers", decoder.num_hidden_layers.to_string()),
+            ("Vocabulary", grouped(decoder.vocab_size as u64)),
+            ("Context", format!("{context} tokens")),
+        ]);
         match self.config {
             HfConfig::DeepseekV3(config) => {
-                sizes(
-                    config.num_hidden_layers,
-                    config.vocab_size,
-                    config.max_position_embeddings,
-                );
                 let experts = format!(
                     "{} routed, {} per token, {} shared",
                     config.n_routed_experts, config.num_experts_per_tok, config.n_shared_experts
@@ -148,19 +145,10 @@ impl ModelCard<'_> {
                 ));
             }
             HfConfig::Mixtral(config) => {
-                sizes(
-                    config.num_hidden_layers,
-                    config.vocab_size,
-                    config.max_position_embeddings,
-                );
                 let (all, chosen) = (config.num_local_experts, config.num_experts_per_tok);
                 rows.push(("Experts", format!("{all} routed, {chosen} per token")));
             }
-            HfConfig::Llama(config) => sizes(
-                config.num_hidden_layers,
-                config.vocab_size,
-                config.max_position_embeddings,
-            ),
+            HfConfig::Llama(_) => {}
         }
         let TrainingFacts {
             tokens,

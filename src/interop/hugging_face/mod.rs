@@ -23,8 +23,8 @@ use super::InteropError;
 
 pub use card::{ModelCard, ParameterCounts, TrainingFacts};
 pub use config::{
-    DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS,
-    Llama3Scaling, LlamaConfig, MixtralConfig, TokenIds, YarnScaling,
+    DecoderConfig, DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling,
+    LATENT_NORM_EPS, Llama3Scaling, LlamaConfig, MixtralConfig, TokenIds, YarnScaling,
 };
 pub use experts::{PerExpert, mixtral_name};
 pub use folder::HfFolder;

@@ -25,7 +25,7 @@ impl HfModel {
         let path = path.into();
         let folder = HfFolder::open(&path)?;
         let config = folder.config()?;
-        let plain = Dequantized::new(folder, &path, config.quantization())?;
+        let plain = Dequantized::new(folder, &path, config.decoder().quantization)?;
         Ok(Self {
             config,
             tensors: PerExpert::new(plain, &path)?,
@@ -76,11 +76,9 @@ mod tests {
         std::fs::copy(weights, folder.join("model.safetensors")).unwrap();
         let mut config = HfConfig::open(&fixtures.join("llama_tied/config.json")).unwrap();
         for quantized in [true, false] {
-            if let HfConfig::Llama(config) = &mut config {
-                config.quantization = quantized.then_some(Fp8Quantization {
-                    weight_block_size: [128, 128],
-                });
-            }
+            config.decoder_mut().quantization = quantized.then_some(Fp8Quantization {
+                weight_block_size: [128, 128],
+            });
             let text = config.to_json().to_string();
             std::fs::write(folder.join("config.json"), text).unwrap();
             let model = HfModel::open(folder).unwrap();

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::HfConfig;
+use super::{HfConfig, LlamaConfig, MixtralConfig};
 use crate::interop::{InteropError, RawTensor};
 
 /// Which dimensions are turned together.
@@ -36,6 +36,7 @@ impl RopeRows {
         let projection = name
             .strip_suffix(".weight")
             .or(name.strip_suffix(".bias"))?;
+        let heads = config.decoder().num_attention_heads;
         let whole_heads = |heads, head_dim| Self {
             heads,
             head_dim,
@@ -43,7 +44,7 @@ impl RopeRows {
         };
         match (config, projection) {
             (HfConfig::DeepseekV3(config), "q_proj" | "q_b_proj") => Some(Self {
-                heads: config.num_attention_heads,
+                heads,
                 head_dim: config.qk_nope_head_dim + config.qk_rope_head_dim,
                 rope_dim: config.qk_rope_head_dim,
             }),
@@ -52,14 +53,12 @@ impl RopeRows {
                 head_dim: config.kv_lora_rank + config.qk_rope_head_dim,
                 rope_dim: config.qk_rope_head_dim,
             }),
-            (HfConfig::Llama(config), "q_proj") => {
-                Some(whole_heads(config.num_attention_heads, config.head_dim))
+            (HfConfig::Llama(LlamaConfig { head_dim, .. }), "q_proj")
+            | (HfConfig::Mixtral(MixtralConfig { head_dim, .. }), "q_proj") => {
+                Some(whole_heads(heads, *head_dim))
             }
             (HfConfig::Llama(config), "k_proj") => {
                 Some(whole_heads(config.num_key_value_heads, config.head_dim))
-            }
-            (HfConfig::Mixtral(config), "q_proj") => {
-                Some(whole_heads(config.num_attention_heads, config.head_dim))
             }
             (HfConfig::Mixtral(config), "k_proj") => {
                 Some(whole_heads(config.num_key_value_heads, config.head_dim))

@@ -1,10 +1,10 @@
 //! Configuration of the `deepseek_v3` family.
 
-use safetensors::Dtype;
 use serde_json::json;
 
+use super::RopeLayout;
+use super::decoder::{DecoderConfig, Defaults};
 use super::fields::Fields;
-use super::{Fp8Quantization, HfRope, RopeLayout, TokenIds};
 use crate::interop::InteropError;
 
 /// What transformers and DeepSeek's own code add to the mean square in `q_a_layernorm` and
@@ -14,18 +14,10 @@ pub const LATENT_NORM_EPS: f64 = 1e-6;
 /// A decoder with latent attention and sigmoid-routed experts (<https://arxiv.org/abs/2412.19437>).
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeepseekV3Config {
-    /// Number of token ids.
-    pub vocab_size: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width of the dense feed-forward layers.
-    pub intermediate_size: usize,
+    /// What all families have.
+    pub decoder: DecoderConfig,
     /// Width of one expert.
     pub moe_intermediate_size: usize,
-    /// Number of decoder layers, MTP modules not counted.
-    pub num_hidden_layers: usize,
-    /// Number of heads.
-    pub num_attention_heads: usize,
     /// Number of experts that every token visits.
     pub n_shared_experts: usize,
     /// Number of routed experts of a layer.
@@ -54,44 +46,30 @@ pub struct DeepseekV3Config {
     pub qk_nope_head_dim: usize,
     /// Width of a head's value.
     pub v_head_dim: usize,
-    /// Longest context in tokens.
-    pub max_position_embeddings: usize,
-    /// Added to the mean square in every RMSNorm but those of the latents, see [`LATENT_NORM_EPS`].
-    pub rms_norm_eps: f64,
-    /// Rotary positions.
-    pub rope: HfRope,
     /// Layout of the rotated rows, `rope_interleave` in the file.
     pub rope_layout: RopeLayout,
     /// Whether `q_a_proj`, `kv_a_proj_with_mqa` and `o_proj` have biases.
     pub attention_bias: bool,
-    /// Whether the head is the transposed embedding table.
-    pub tie_word_embeddings: bool,
-    /// Standard deviation of the initial weights.
-    pub initializer_range: f64,
-    /// Special tokens.
-    pub token_ids: TokenIds,
-    /// Type of the weights.
-    pub dtype: Option<Dtype>,
-    /// How the weights are quantized, if they are.
-    pub quantization: Option<Fp8Quantization>,
 }
 
 impl DeepseekV3Config {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, InteropError> {
-        fields.only("hidden_act", json!("silu"))?;
         fields.only("scoring_func", json!("sigmoid"))?;
         fields.only("topk_method", json!("noaux_tc"))?;
         fields.only("moe_layer_freq", json!(1))?;
-        let heads = fields.size("num_attention_heads")?;
-        fields.only("num_key_value_heads", json!(heads))?;
-        let max_position_embeddings = fields.size_or("max_position_embeddings", 4096)?;
+        let decoder = DecoderConfig::parse(
+            fields,
+            Defaults {
+                max_position_embeddings: 4096,
+                rms_norm_eps: 1e-6,
+                rope_theta: 10_000.0,
+                bos_eos: (0, 1),
+            },
+        )?;
+        fields.only("num_key_value_heads", json!(decoder.num_attention_heads))?;
         let this = Self {
-            vocab_size: fields.size("vocab_size")?,
-            hidden_size: fields.size("hidden_size")?,
-            intermediate_size: fields.size("intermediate_size")?,
+            decoder,
             moe_intermediate_size: fields.size("moe_intermediate_size")?,
-            num_hidden_layers: fields.size("num_hidden_layers")?,
-            num_attention_heads: heads,
             n_shared_experts: match fields.has("n_shared_experts") {
                 true => fields.count_or("n_shared_experts", 0)?,
                 false => 1,
@@ -116,19 +94,11 @@ impl DeepseekV3Config {
             qk_rope_head_dim: fields.size("qk_rope_head_dim")?,
             qk_nope_head_dim: fields.size("qk_nope_head_dim")?,
             v_head_dim: fields.size("v_head_dim")?,
-            max_position_embeddings,
-            rms_norm_eps: fields.positive_or("rms_norm_eps", 1e-6)?,
-            rope: HfRope::parse(fields, 10_000.0, max_position_embeddings)?,
             rope_layout: match fields.flag_or("rope_interleave", true)? {
                 true => RopeLayout::Interleaved,
                 false => RopeLayout::HalfSplit,
             },
             attention_bias: fields.flag_or("attention_bias", false)?,
-            tie_word_embeddings: fields.flag_or("tie_word_embeddings", false)?,
-            initializer_range: fields.positive_or("initializer_range", 0.02)?,
-            token_ids: TokenIds::parse(fields, 0, 1)?,
-            dtype: fields.dtype()?,
-            quantization: Fp8Quantization::of(fields)?,
         };
         this.check(fields)?;
         let (n_group, topk_group) = this.groups();

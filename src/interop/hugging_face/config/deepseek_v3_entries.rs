@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::fields::dtype_name;
-use super::{DeepseekV3Config, Entries, Fp8Quantization, RopeLayout};
+use super::{DeepseekV3Config, Entries, RopeLayout};
 
 impl DeepseekV3Config {
     /// Groups as engines want them: one group rather than a choice of all.
@@ -16,23 +15,11 @@ impl DeepseekV3Config {
 
     pub(super) fn entries(&self) -> Entries {
         let (n_group, topk_group) = self.groups();
-        let mut entries = vec![
-            ("architectures", json!(["DeepseekV3ForCausalLM"])),
-            ("model_type", json!("deepseek_v3")),
+        let heads = self.decoder.num_attention_heads;
+        let mut family: Entries = vec![
             ("attention_bias", json!(self.attention_bias)),
-            ("attention_dropout", json!(0.0)),
-            ("bos_token_id", json!(self.token_ids.bos)),
-            ("eos_token_id", self.token_ids.eos_json()),
-        ];
-        entries.extend(self.token_ids.pad_entry());
-        entries.extend([
-            ("vocab_size", json!(self.vocab_size)),
-            ("hidden_size", json!(self.hidden_size)),
-            ("intermediate_size", json!(self.intermediate_size)),
             ("moe_intermediate_size", json!(self.moe_intermediate_size)),
-            ("num_hidden_layers", json!(self.num_hidden_layers)),
-            ("num_attention_heads", json!(self.num_attention_heads)),
-            ("num_key_value_heads", json!(self.num_attention_heads)),
+            ("num_key_value_heads", json!(heads)),
             ("n_shared_experts", json!(self.n_shared_experts)),
             ("n_routed_experts", json!(self.n_routed_experts)),
             ("num_experts_per_tok", json!(self.num_experts_per_tok)),
@@ -54,25 +41,12 @@ impl DeepseekV3Config {
             ("qk_rope_head_dim", json!(self.qk_rope_head_dim)),
             ("qk_nope_head_dim", json!(self.qk_nope_head_dim)),
             ("v_head_dim", json!(self.v_head_dim)),
-            ("hidden_act", json!("silu")),
-            ("initializer_range", json!(self.initializer_range)),
-            (
-                "max_position_embeddings",
-                json!(self.max_position_embeddings),
-            ),
-            ("rms_norm_eps", json!(self.rms_norm_eps)),
-        ]);
-        entries.extend(self.rope.entries("type"));
-        entries.extend([
-            ("tie_word_embeddings", json!(self.tie_word_embeddings)),
-            ("use_cache", json!(true)),
-            ("torch_dtype", dtype_name(self.dtype)),
-        ]);
+        ];
         if self.rope_layout == RopeLayout::HalfSplit {
-            entries.push(("rope_interleave", json!(false)));
+            family.push(("rope_interleave", json!(false)));
         }
-        entries.extend(self.quantization.map(Fp8Quantization::entry));
-        entries
+        let name = ("deepseek_v3", "DeepseekV3ForCausalLM");
+        self.decoder.entries(name, "type", family)
     }
 }
 
@@ -101,6 +75,6 @@ mod tests {
             (&1.into(), &1.into())
         );
         let keys = json.as_object().unwrap().keys().take(3).collect::<Vec<_>>();
-        assert_eq!(keys, ["architectures", "model_type", "attention_bias"]);
+        assert_eq!(keys, ["architectures", "model_type", "attention_dropout"]);
     }
 }

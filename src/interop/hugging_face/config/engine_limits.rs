@@ -5,9 +5,9 @@ use super::{DeepseekV3Config, HfRopeScaling, LATENT_NORM_EPS, RopeLayout};
 /// What an engine would refuse or compute differently, one line each.
 pub(super) fn engine_limits(config: &DeepseekV3Config) -> Vec<String> {
     // the layer counts by which llama.cpp knows the models without a query latent
-    let lite = matches!(config.num_hidden_layers, 26 | 27)
-        || (config.num_hidden_layers, config.vocab_size) == (48, 128_256);
-    let two_temperatures = match &config.rope.scaling {
+    let lite = matches!(config.decoder.num_hidden_layers, 26 | 27)
+        || (config.decoder.num_hidden_layers, config.decoder.vocab_size) == (48, 128_256);
+    let two_temperatures = match &config.decoder.rope.scaling {
         Some(HfRopeScaling::Yarn(yarn)) => yarn.mscale != yarn.mscale_all_dim,
         _ => false,
     };
@@ -17,7 +17,7 @@ pub(super) fn engine_limits(config: &DeepseekV3Config) -> Vec<String> {
             "`rope_interleave` is false: vLLM, SGLang and llama.cpp rotate neighbours all the same",
         ),
         (
-            config.rms_norm_eps != LATENT_NORM_EPS,
+            config.decoder.rms_norm_eps != LATENT_NORM_EPS,
             "`rms_norm_eps` is not 1e-6: transformers keeps 1e-6 in the norms of the latents, vLLM and llama.cpp do not",
         ),
         (
@@ -62,17 +62,17 @@ mod tests {
             changed.engine_limits().join(" ")
         };
         assert!(told(|config| config.rope_layout = RopeLayout::HalfSplit).contains("`rope_inter"));
-        assert!(told(|config| config.rms_norm_eps = 1e-5).contains("`rms_norm_eps`"));
+        assert!(told(|config| config.decoder.rms_norm_eps = 1e-5).contains("`rms_norm_eps`"));
         assert!(told(|config| config.attention_bias = true).contains("`attention_bias`"));
         assert!(told(|config| config.q_lora_rank = None).contains("`q_lora_rank`"));
         assert!(told(|config| config.num_nextn_predict_layers = 2).contains("`num_nextn"));
         let lite = told(|config| {
             config.q_lora_rank = None;
-            config.num_hidden_layers = 27;
+            config.decoder.num_hidden_layers = 27;
         });
         assert_eq!(lite, "");
         let scaling = told(|config| {
-            if let Some(HfRopeScaling::Yarn(yarn)) = &mut config.rope.scaling {
+            if let Some(HfRopeScaling::Yarn(yarn)) = &mut config.decoder.rope.scaling {
                 yarn.mscale = Some(0.7);
             }
         });

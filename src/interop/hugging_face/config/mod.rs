@@ -3,6 +3,7 @@
 //! A key that is absent has the default of transformers; one whose value would be computed differently
 //! here is an error. What is written is understood by transformers, vLLM, SGLang, llama.cpp and Ollama.
 
+mod decoder;
 mod deepseek_v3;
 mod deepseek_v3_entries;
 mod engine_limits;
@@ -21,6 +22,7 @@ use super::{RopeLayout, io, malformed};
 use crate::interop::InteropError;
 use fields::Fields;
 
+pub use decoder::DecoderConfig;
 pub use deepseek_v3::{DeepseekV3Config, LATENT_NORM_EPS};
 pub use llama::LlamaConfig;
 pub use mixtral::MixtralConfig;
@@ -98,30 +100,21 @@ impl HfConfig {
         }
     }
 
-    /// Special tokens.
-    pub fn token_ids(&self) -> &TokenIds {
+    /// What all families have.
+    pub fn decoder(&self) -> &DecoderConfig {
         match self {
-            Self::DeepseekV3(config) => &config.token_ids,
-            Self::Llama(config) => &config.token_ids,
-            Self::Mixtral(config) => &config.token_ids,
+            Self::DeepseekV3(config) => &config.decoder,
+            Self::Llama(config) => &config.decoder,
+            Self::Mixtral(config) => &config.decoder,
         }
     }
 
-    /// Number of token ids.
-    pub fn vocab_size(&self) -> usize {
+    /// The same, to change it.
+    pub fn decoder_mut(&mut self) -> &mut DecoderConfig {
         match self {
-            Self::DeepseekV3(config) => config.vocab_size,
-            Self::Llama(config) => config.vocab_size,
-            Self::Mixtral(config) => config.vocab_size,
-        }
-    }
-
-    /// How the weights are quantized, if they are.
-    pub fn quantization(&self) -> Option<Fp8Quantization> {
-        match self {
-            Self::DeepseekV3(config) => config.quantization,
-            Self::Llama(config) => config.quantization,
-            Self::Mixtral(config) => config.quantization,
+            Self::DeepseekV3(config) => &mut config.decoder,
+            Self::Llama(config) => &mut config.decoder,
+            Self::Mixtral(config) => &mut config.decoder,
         }
     }
 }
