@@ -10,6 +10,7 @@
 pub mod adamw;
 pub mod attention;
 mod autodiff;
+mod awake;
 pub mod cross_entropy;
 pub mod experts;
 #[cfg(feature = "flex")]
@@ -26,4 +27,5 @@ pub mod select;
 pub mod swiglu;
 pub mod top_k;
 
+pub use awake::awake;
 pub use ops::Ops;

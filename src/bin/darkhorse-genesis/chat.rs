@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use darkhorse_backends::awake;
 use darkhorse_genesis::inference::{Sampler, SamplingConfig};
 use darkhorse_genesis::tokenizer::chat::{Message, Role, Template};
 
@@ -95,7 +96,7 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
             stop_text: template.stop_text(),
             max_tokens: args.sampling.max_tokens,
         };
-        let stats = reply.stream(&mut generation, unread, &sampler)?;
+        let stats = awake(|| reply.stream(&mut generation, unread, &sampler))?;
         println!();
         if args.stats {
             eprintln!("{stats}");

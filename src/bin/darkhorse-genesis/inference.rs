@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use darkhorse_backends::awake;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::config::memory::Purpose;
@@ -132,7 +133,7 @@ fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Re
         stop_text: None,
         max_tokens: args.sampling.max_tokens,
     };
-    let stats = reply.stream(&mut generation, &ids, &sampler)?;
+    let stats = awake(|| reply.stream(&mut generation, &ids, &sampler))?;
     println!();
     if args.stats {
         eprintln!("{stats}");
@@ -148,13 +149,16 @@ fn continue_ids(
     ids: &[u32],
     sampler: Sampler,
 ) -> Result<(), Failure> {
-    generation.read(ids).or_input()?;
     let mut generated = Vec::new();
-    while generated.len() < args.sampling.max_tokens
-        && let Some(id) = generation.next_token(&sampler)
-    {
-        generated.push(id);
-    }
+    awake(|| -> Result<(), Failure> {
+        generation.read(ids).or_input()?;
+        while generated.len() < args.sampling.max_tokens
+            && let Some(id) = generation.next_token(&sampler)
+        {
+            generated.push(id);
+        }
+        Ok(())
+    })?;
     if args.print_ids {
         let ids: Vec<String> = generated.iter().map(u32::to_string).collect();
         println!("{}", ids.join(","));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use darkhorse_backends::awake;
 use darkhorse_genesis::inference::{Engine, EngineConfig, Event, Limits, Request};
 
 use crate::failure::{Failure, OrInput};
@@ -33,8 +34,10 @@ pub(super) struct Run {
 
 /// The runs that count.
 pub(super) fn runs(loaded: &Loaded, case: Case, count: usize) -> Result<Vec<Run>, Failure> {
-    run(loaded, case)?;
-    (0..count).map(|_| run(loaded, case)).collect()
+    awake(|| {
+        run(loaded, case)?;
+        (0..count).map(|_| run(loaded, case)).collect()
+    })
 }
 
 fn run(loaded: &Loaded, case: Case) -> Result<Run, Failure> {

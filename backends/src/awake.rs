@@ -1,0 +1,60 @@
+//! Keeps the threads of the processor at hand while something runs that is made of many small parts.
+
+/// Runs `work` where its parallel parts begin at once: on burn-flex within the thread pool, whose other
+/// threads look for work without ever going to sleep. Elsewhere it is just called.
+///
+/// Waking a thread takes as long as a small product; a token takes dozens of them.
+#[cfg(feature = "flex")]
+pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Also when `work` panics.
+    struct Done<'a>(&'a AtomicBool);
+
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    let done = AtomicBool::new(false);
+    rayon::scope(|scope| {
+        for _ in 1..rayon::current_num_threads() {
+            scope.spawn(|_| {
+                while !done.load(Ordering::Acquire) {
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+        }
+        let _done = Done(&done);
+        work()
+    })
+}
+
+/// Runs `work`.
+#[cfg(not(feature = "flex"))]
+pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    work()
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::awake;
+    use rayon::prelude::*;
+
+    #[test]
+    fn parallel_parts_run_within_and_everything_ends() {
+        let sums: Vec<u64> = (0..50)
+            .map(|_| awake(|| (0..1000u64).into_par_iter().sum()))
+            .collect();
+        assert_eq!(sums, vec![499_500; 50]);
+    }
+
+    #[test]
+    fn a_panic_comes_out() {
+        let outcome = std::panic::catch_unwind(|| awake(|| panic!("as expected")));
+        assert!(outcome.is_err());
+    }
+}
