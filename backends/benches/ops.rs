@@ -4,17 +4,21 @@
 //! A line has medians of interleaved runs. `GFLOP/s` counts the products, three times for a run with
 //! gradients; `GB/s` counts every operand and every result once.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use burn::backend::Autodiff;
-use burn::tensor::{Distribution, Int, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Distribution, Int, Shape, Tensor, TensorData};
 use burn_flex::Flex;
 use darkhorse_backends::adamw::{AdamWStep, Moments};
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::experts::Projections;
+use darkhorse_backends::paged::{self, Past, Values};
+use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::{
     Ops, adamw, attention, cross_entropy, experts, linear, norm, rope, swiglu, top_k,
 };
+use rayon::prelude::*;
 
 type B = Autodiff<Flex>;
 
@@ -295,8 +299,149 @@ fn updates() {
     );
 }
 
+/// One token and few: how fast weights are read, beside a plain sum over as many bytes and the product of
+/// burn-flex with weights in f32.
+fn decoding() {
+    for [input, output] in [[512, 1376], [512, 32_768], [2048, 8192]] {
+        let elements = (input * output) as f64;
+        let weight = random([input, output]).inner();
+        let bytes: Vec<f32> = weight.to_data().to_vec().expect("f32");
+        let sum = |part: &[f32]| {
+            let mut lanes = [0.0; 128];
+            for values in part.chunks_exact(128) {
+                lanes
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(lane, value)| *lane += value);
+            }
+            lanes.iter().sum::<f32>()
+        };
+        let quantized = [Bits::Eight, Bits::Four]
+            .map(|bits| Quantized::quantize(weight.clone(), bits).expect("whole blocks"));
+        for rows in [1, 5, 64] {
+            let x = random([rows, input]).inner();
+            let matmul = || drop(x.clone().matmul(weight.clone()));
+            for (name, dtype, size) in [("f32", DType::F32, 4.0), ("bf16", DType::BF16, 2.0)] {
+                let stored = weight.clone().cast(dtype);
+                compare(
+                    &format!("decode {rows} x {input} x {output}, {name}, vs matmul"),
+                    Work::Bytes(elements * size),
+                    || drop(Flex::project(x.clone(), stored.clone())),
+                    matmul,
+                );
+            }
+            for (weights, (name, size)) in quantized.iter().zip([("Q8", 1.0625), ("Q4", 0.5625)]) {
+                compare(
+                    &format!("decode {rows} x {input} x {output}, {name}, vs matmul"),
+                    Work::Bytes(elements * size),
+                    || drop(Flex::project_quantized(x.clone(), weights.clone())),
+                    matmul,
+                );
+            }
+        }
+        compare(
+            &format!("decode: reading {input} x {output} on all threads and on one"),
+            Work::Bytes(elements * 4.0),
+            || {
+                let part = bytes.len().div_ceil(16 * rayon::current_num_threads());
+                black_box(bytes.par_chunks(part).map(sum).sum::<f32>());
+            },
+            || {
+                black_box(sum(&bytes));
+            },
+        );
+    }
+    let [hidden, width, count, k] = [512, 1376, 8, 2];
+    let stack = |shape| random::<3>(shape).inner();
+    let projections = Projections {
+        gate: stack([count, hidden, width]),
+        up: stack([count, hidden, width]),
+        down: stack([count, width, hidden]),
+    };
+    let bytes = (3 * k * hidden * width) as f64;
+    let indices = Tensor::<Flex, 2, Int>::from_data([[6, 1]], &Default::default());
+    let [x, weights] = [[1, hidden], [1, k]].map(|shape| random(shape).inner());
+    let grouped = || {
+        let (x, w) = (x.clone(), weights.clone());
+        drop(experts::grouped::experts(
+            x,
+            projections.clone(),
+            indices.clone(),
+            w,
+        ));
+    };
+    compare(
+        "decode experts 1 x 512 x 1376, 2 of 8, f32, vs grouped",
+        Work::Bytes(bytes * 4.0),
+        || {
+            let (x, w) = (x.clone(), weights.clone());
+            drop(Flex::experts(x, projections.clone(), indices.clone(), w));
+        },
+        grouped,
+    );
+    for (bits, name, size) in [(Bits::Eight, "Q8", 1.0625), (Bits::Four, "Q4", 0.5625)] {
+        let quantize = |stack: &Tensor<Flex, 3>| {
+            Quantized::quantize(stack.clone(), bits).expect("whole blocks")
+        };
+        let quantized = quantized::Projections {
+            gate: quantize(&projections.gate),
+            up: quantize(&projections.up),
+            down: quantize(&projections.down),
+        };
+        compare(
+            &format!("decode experts 1 x 512 x 1376, 2 of 8, {name}, vs grouped"),
+            Work::Bytes(bytes * size),
+            || {
+                let (x, w) = (x.clone(), weights.clone());
+                drop(Flex::experts_quantized(
+                    x,
+                    quantized.clone(),
+                    indices.clone(),
+                    w,
+                ));
+            },
+            grouped,
+        );
+    }
+}
+
+/// One new token after a long past, and a part of a prompt.
+fn pasts() {
+    for [len, new] in [[2048, 1], [131_072, 1], [32_768, 512]] {
+        let [heads, dim, value_dim] = [8, 96, 64];
+        let keys: Vec<_> = (0..len / 256)
+            .map(|_| random([256, 1, dim]).inner())
+            .collect();
+        let query = random([new, heads, dim]).inner();
+        let past = [Past {
+            keys: &keys,
+            values: Values::FirstOfKeys(value_dim),
+            len,
+            new,
+        }];
+        let options = AttentionOptions::scaled(0.1);
+        compare(
+            &format!("decode attention, {new} new of {len}, {heads} x {dim}"),
+            Work::Flop((2 * len * new * heads * (dim + value_dim)) as f64),
+            || drop(Flex::paged_attention(query.clone(), &past, options)),
+            || {
+                drop(paged::reference::paged_attention(
+                    query.clone(),
+                    &past,
+                    options,
+                ))
+            },
+        );
+    }
+}
+
 fn main() {
     println!("{:<58} {:>29} {:>29}", "", "fast form", "definition");
+    // forks are cheap on a thread of the pool
+    rayon::scope(|_| {
+        decoding();
+        pasts();
+    });
     products();
     mixtures();
     attentions();

@@ -10,6 +10,8 @@ use burn_ndarray::NdArray;
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::experts::Projections;
+use darkhorse_backends::paged::{Past, Values};
+use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::select::Selected;
 
 /// A backend with gradients whose operations are under test.
@@ -163,6 +165,61 @@ fn top_k<B: Trained>() -> Vec<Vec<f32>> {
     vec![chosen.into_data().iter::<f32>().collect()]
 }
 
+fn in_blocks<B: Trained>() -> Vec<Vec<f32>> {
+    let stack = |shape, seed, bits| {
+        Quantized::quantize(floats::<B, 3>(shape, seed).detach(), bits).expect("whole blocks")
+    };
+    let mut all = Vec::new();
+    for bits in [Bits::Eight, Bits::Four] {
+        let matrix = floats::<B, 2>([13, 64], 2).detach();
+        let matrix = Quantized::quantize(matrix, bits).expect("whole blocks");
+        let input = floats::<B, 2>([3, 13], 1);
+        all.push(values(B::project_quantized(input, matrix)));
+        let projections = quantized::Projections {
+            gate: stack([4, 32, 64], 3, bits),
+            up: stack([4, 32, 64], 4, bits),
+            down: stack([4, 64, 32], 5, bits),
+        };
+        let indices = integers(vec![0, 1, 3, 0, 1, 3], [3, 2]);
+        let (input, weights) = (floats::<B, 2>([3, 32], 6), floats::<B, 2>([3, 2], 7));
+        let output = B::experts_quantized(input, projections, indices, weights);
+        all.push(values(output));
+    }
+    all
+}
+
+fn paged<B: Trained>() -> Vec<Vec<f32>> {
+    let pages = |seed: u32, dim| -> Vec<Tensor<B, 3>> {
+        let page = |page| floats::<B, 3>([7, 2, dim], seed + page).detach();
+        (0..3).map(page).collect()
+    };
+    let (mut keys, more, held) = (pages(1, 8), pages(11, 8), pages(21, 6));
+    keys[1] = B::write_rows(keys[1].clone(), 2, floats::<B, 3>([3, 2, 8], 31).detach());
+    let pasts = [
+        Past {
+            keys: &keys,
+            values: Values::Pages(&held),
+            len: 17,
+            new: 3,
+        },
+        Past {
+            keys: &more,
+            values: Values::FirstOfKeys(6),
+            len: 5,
+            new: 1,
+        },
+    ];
+    let query = floats::<B, 3>([4, 4, 8], 41).detach();
+    let whole = AttentionOptions::scaled(0.3);
+    let window = AttentionOptions {
+        window: Some(4),
+        ..whole
+    };
+    [whole, window]
+        .map(|options| values(B::paged_attention(query.clone(), &pasts, options)))
+        .to_vec()
+}
+
 #[test]
 fn every_operation_equals_the_oracle() {
     equal!(rows);
@@ -173,4 +230,6 @@ fn every_operation_equals_the_oracle() {
     equal!(top_k);
     equal!(experts_of_odd_sizes);
     equal!(experts_of_even_sizes);
+    equal!(in_blocks);
+    equal!(paged);
 }

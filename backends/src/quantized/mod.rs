@@ -17,7 +17,7 @@ pub mod reference;
 mod weights;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 /// Numbers of a block.
 pub const BLOCK: usize = 32;
@@ -63,6 +63,19 @@ pub struct Quantized<B: Backend, const D: usize> {
 }
 
 impl<B: Backend, const D: usize> Quantized<B, D> {
+    /// Rounds a tensor to blocks, with scales in f16 where the device has it.
+    ///
+    /// # Errors
+    ///
+    /// If the last dimension is not made of whole blocks.
+    pub fn quantize(weight: Tensor<B, D>, bits: Bits) -> Result<Self, NotInBlocks> {
+        let scales = match B::supports_dtype(&weight.device(), DType::F16) {
+            true => DType::F16,
+            false => DType::F32,
+        };
+        reference::quantize(weight, bits, scales)
+    }
+
     /// Size of each dimension, that of the numbers.
     pub fn dims(&self) -> [usize; D] {
         let mut dims = self.scales.dims();

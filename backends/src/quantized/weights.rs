@@ -9,7 +9,7 @@ use std::ops::Range;
 use burn::tensor::f16;
 
 use super::BLOCK;
-use crate::flex::product::{Element, Weights};
+use crate::flex::product::{Element, IN_FLIGHT, Outcome, Weights};
 
 /// Rows of packed bytes, one for every weight.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,28 @@ impl Weights for EightBits<'_> {
     fn at(self, row: usize, col: usize) -> f32 {
         let at = row * self.shape[1] + col;
         f32::from(self.bytes[at]) * self.scales[at / BLOCK].widen()
+    }
+
+    #[inline(always)]
+    fn add_rows(
+        self,
+        sums: &mut [f32],
+        x: &[f32; IN_FLIGHT],
+        row: usize,
+        cols: Range<usize>,
+    ) -> Outcome {
+        debug_assert!(cols.start.is_multiple_of(BLOCK) && cols.end.is_multiple_of(BLOCK));
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::available() {
+            let starts: [usize; IN_FLIGHT] =
+                std::array::from_fn(|k| (row + k) * self.shape[1] + cols.start);
+            let rows = starts.map(|start| &self.bytes[start..][..cols.len()]);
+            let scales = starts.map(|start| &self.scales[start / BLOCK..][..cols.len() / BLOCK]);
+            // SAFETY: the machine has the instructions.
+            unsafe { super::avx512::add_eight_bits(sums, x, rows, scales) };
+            return Outcome::Done;
+        }
+        Outcome::NotThisWay
     }
 
     #[inline(always)]
@@ -69,6 +91,28 @@ impl Weights for FourBits<'_> {
         let byte = self.bytes[block * BLOCK / 2 + within % (BLOCK / 2)];
         let level = byte >> (within / (BLOCK / 2) * 4) & 15;
         (f32::from(level) - 8.0) * self.scales[block].widen()
+    }
+
+    #[inline(always)]
+    fn add_rows(
+        self,
+        sums: &mut [f32],
+        x: &[f32; IN_FLIGHT],
+        row: usize,
+        cols: Range<usize>,
+    ) -> Outcome {
+        debug_assert!(cols.start.is_multiple_of(BLOCK) && cols.end.is_multiple_of(BLOCK));
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::available() {
+            let starts: [usize; IN_FLIGHT] =
+                std::array::from_fn(|k| (row + k) * self.shape[1] + cols.start);
+            let rows = starts.map(|start| &self.bytes[start / 2..][..cols.len() / 2]);
+            let scales = starts.map(|start| &self.scales[start / BLOCK..][..cols.len() / BLOCK]);
+            // SAFETY: the machine has the instructions.
+            unsafe { super::avx512::add_four_bits(sums, x, rows, scales) };
+            return Outcome::Done;
+        }
+        Outcome::NotThisWay
     }
 
     #[inline(always)]

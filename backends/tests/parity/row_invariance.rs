@@ -6,6 +6,8 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionOptions;
 use darkhorse_backends::experts::Projections;
 use darkhorse_backends::paged::{Past, Values};
+use darkhorse_backends::quantized::reference::quantize;
+use darkhorse_backends::quantized::{self, Bits};
 
 use crate::support::{constant, draws, integers, noise};
 
@@ -159,4 +161,36 @@ fn products_of_latent_attention() {
         let rows = latent.clone().narrow(0, row, count);
         Flex::expand_value(rows, weight.clone(), value)
     });
+}
+
+#[test]
+fn quantized_products_and_experts() {
+    let (hidden, width, count, k) = (64, 352, 5, 2);
+    let input: Tensor<Flex, 2> = constant(&noise(1, [ROWS, hidden]));
+    let weights: Tensor<Flex, 2> = constant(&noise(2, [ROWS, k]));
+    let indices = integers::<Flex, 2>(&draws(3, ROWS * k, count), [ROWS, k]);
+    for bits in [Bits::Eight, Bits::Four] {
+        let stack = |seed, shape| {
+            let weights: Tensor<Flex, 3> = constant(&noise(seed, shape));
+            quantize(weights, bits, DType::F16).unwrap()
+        };
+        let projections = quantized::Projections {
+            gate: stack(4, [count, hidden, width]),
+            up: stack(5, [count, hidden, width]),
+            down: stack(6, [count, width, hidden]),
+        };
+        assert_invariant(&format!("experts, {bits:?}"), |row, count| {
+            Flex::experts_quantized(
+                input.clone().narrow(0, row, count),
+                projections.clone(),
+                indices.clone().narrow(0, row, count),
+                weights.clone().narrow(0, row, count),
+            )
+        });
+        let matrix: Tensor<Flex, 2> = constant(&noise(7, [hidden, width]));
+        let matrix = quantize(matrix, bits, DType::F16).unwrap();
+        assert_invariant(&format!("product, {bits:?}"), |row, count| {
+            Flex::project_quantized(input.clone().narrow(0, row, count), matrix.clone())
+        });
+    }
 }

@@ -181,12 +181,11 @@ impl<const R: usize, const V: usize> WithSimd for Tile<'_, R, V> {
             }
         }
         if whole < inner {
-            for v in 0..V {
-                for r in 0..R {
-                    let a = part(simd, &x[r][whole..], v);
-                    for o in 0..TILE_OUTPUTS {
-                        let w = part(simd, &weights[o][whole..], v);
-                        sums[r][o][v] = simd.mul_add_f32s(a, w, sums[r][o][v]);
+            for (x, sums) in x.iter().zip(&mut sums) {
+                for (weights, sums) in weights.iter().zip(sums) {
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        let (a, w) = (&x[whole..], &weights[whole..]);
+                        *sum = simd.mul_add_f32s(part(simd, a, v), part(simd, w, v), *sum);
                     }
                 }
             }

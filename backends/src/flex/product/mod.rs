@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use crate::flex::matrix::{MatMut, MatRef, Threads};
 pub(crate) use dots::{dots, dots_block};
 pub(crate) use packed::Buffers;
-pub(crate) use weights::{Element, Weights};
+pub(crate) use weights::{Element, IN_FLIGHT, Outcome, Weights};
 
 /// Multiply-adds that are worth a second thread, about ten microseconds of them.
 const WORTH_A_THREAD: usize = 64 * 1024;

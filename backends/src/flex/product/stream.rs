@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::weights::Weights;
+use super::weights::{IN_FLIGHT, Outcome, Weights};
 use crate::flex::matrix::{MatMut, MatRef};
 
 /// Rows of the input that one pass serves at most.
@@ -11,8 +11,6 @@ pub(super) const ROWS: usize = 8;
 pub(super) const COLUMNS: usize = 4096;
 /// Columns that are widened at once.
 const WIDENED: usize = 256;
-/// Rows of weights in flight.
-const IN_FLIGHT: usize = 8;
 
 /// `out += x W[:, first..]` with one chain of fused multiply-adds per element.
 pub(super) fn stream<W: Weights>(out: &mut MatMut<'_>, x: MatRef<'_>, weights: W, first: usize) {
@@ -68,7 +66,20 @@ fn step<W: Weights, const R: usize, const K: usize>(
             let in_place = weights.in_place(row + k, first..first + cols);
             in_place.unwrap_or_default()
         });
-        pulp::Arch::new().dispatch(Accumulate::<R, K> { sums, x, weights });
+        let fetch = Fetch::Next;
+        pulp::Arch::new().dispatch(Accumulate::<R, K> {
+            sums,
+            x,
+            weights,
+            fetch,
+        });
+        return;
+    }
+    let mut sums = sums;
+    if let ([sums], [x]) = (&mut sums[..], &x[..])
+        && let Ok(x) = x[..].try_into()
+        && weights.add_rows(sums, x, row, first..first + cols) == Outcome::Done
+    {
         return;
     }
     pulp::Arch::new().dispatch(Widened {
@@ -113,7 +124,13 @@ impl<W: Weights, const R: usize, const K: usize> WithSimd for Widened<'_, W, R, 
             }
             let weights = std::array::from_fn(|k| &widened[k * WIDENED..][..len]);
             let sums = sums.each_mut().map(|sums| &mut sums[start..start + len]);
-            simd.vectorize(Accumulate::<R, K> { sums, x, weights });
+            let fetch = Fetch::Nothing;
+            simd.vectorize(Accumulate::<R, K> {
+                sums,
+                x,
+                weights,
+                fetch,
+            });
         }
     }
 }
@@ -123,6 +140,39 @@ struct Accumulate<'a, const R: usize, const K: usize> {
     sums: [&'a mut [f32]; R],
     x: [[f32; K]; R],
     weights: [&'a [f32]; K],
+    fetch: Fetch,
+}
+
+/// What is asked of memory before it is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fetch {
+    /// Nothing: the weights are in a cache.
+    Nothing,
+    /// The next rows of the matrix. A row's part is too short for the machine to see where it goes on.
+    Next,
+}
+
+/// Bytes from one row to the next.
+#[inline(always)]
+fn distance<T>(first: &[T], second: &[T]) -> usize {
+    (second.as_ptr() as usize).wrapping_sub(first.as_ptr() as usize)
+}
+
+/// Asks for the memory `ahead` bytes behind a value.
+#[inline(always)]
+#[allow(
+    unsafe_code,
+    reason = "a hint, which reads nothing, wherever it points"
+)]
+fn prefetch<T>(value: &T, ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching does not fault, and every x86-64 machine has it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast::<i8>().wrapping_add(ahead));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (value, ahead);
 }
 
 impl<const R: usize, const K: usize> WithSimd for Accumulate<'_, R, K> {
@@ -131,7 +181,12 @@ impl<const R: usize, const K: usize> WithSimd for Accumulate<'_, R, K> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // loops, for what a closure calls of `simd` is not compiled for the instruction set of `S`
-        let Self { sums, x, weights } = self;
+        let Self {
+            sums,
+            x,
+            weights,
+            fetch,
+        } = self;
         let mut factors = [[simd.splat_f32s(0.0); K]; R];
         for (factors, x) in factors.iter_mut().zip(x) {
             for (factor, x) in factors.iter_mut().zip(x) {
@@ -152,9 +207,16 @@ impl<const R: usize, const K: usize> WithSimd for Accumulate<'_, R, K> {
         for row in &totals {
             assert_eq!(row.len(), len);
         }
+        let ahead = match (fetch, &rows[..]) {
+            (Fetch::Next, [first, second, ..]) => K * distance(first, second),
+            _ => 0,
+        };
         let mut vectors = [simd.splat_f32s(0.0); K];
         for at in 0..len {
             for k in 0..K {
+                if ahead > 0 {
+                    prefetch(&rows[k][at], ahead);
+                }
                 vectors[k] = rows[k][at];
             }
             for r in 0..R {

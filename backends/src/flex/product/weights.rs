@@ -6,6 +6,16 @@ use burn::tensor::{bf16, f16};
 
 use crate::flex::matrix::MatRef;
 
+/// Rows of weights that are read at once.
+pub(crate) const IN_FLIGHT: usize = 8;
+
+/// Whether something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    NotThisWay,
+}
+
 /// A matrix of weights `[in, out]`, whatever they are stored as. All forms of a product see the same f32 values.
 pub(crate) trait Weights: Copy + Send + Sync {
     /// `[in, out]`.
@@ -27,6 +37,19 @@ pub(crate) trait Weights: Copy + Send + Sync {
 
     /// One weight as f32.
     fn at(self, row: usize, col: usize) -> f32;
+
+    /// `sums += sum_k x[k] W[row + k, cols]` in the order of `k`, without a copy of the weights in f32, when
+    /// there is such a way on this machine.
+    #[inline(always)]
+    fn add_rows(
+        self,
+        _sums: &mut [f32],
+        _x: &[f32; IN_FLIGHT],
+        _row: usize,
+        _cols: Range<usize>,
+    ) -> Outcome {
+        Outcome::NotThisWay
+    }
 
     /// Columns `cols` of a row as f32, of weights that stream.
     fn widen(self, row: usize, cols: Range<usize>, out: &mut [f32]);
