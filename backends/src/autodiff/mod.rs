@@ -2,6 +2,7 @@
 //! instead of a node for every burn operation that its definition is made of.
 
 mod node;
+mod pages;
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -14,7 +15,7 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
 use crate::linear;
 use crate::ops::Ops;
-use crate::paged::{Past, Values};
+use crate::paged::Past;
 use node::{Derivative, below, integers, primitive, record, wrap};
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
@@ -111,30 +112,7 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         pasts: &[Past<'_, Self>],
         options: AttentionOptions,
     ) -> Tensor<Self, 3> {
-        let inner = |pages: &[Tensor<Self, 3>]| -> Vec<_> {
-            pages.iter().map(|page| page.clone().inner()).collect()
-        };
-        let pages: Vec<_> = pasts
-            .iter()
-            .map(|past| match past.values {
-                Values::Pages(values) => (inner(past.keys), Some(inner(values))),
-                Values::FirstOfKeys(_) => (inner(past.keys), None),
-            })
-            .collect();
-        let pasts: Vec<_> = pasts
-            .iter()
-            .zip(&pages)
-            .map(|(past, (keys, values))| Past {
-                keys,
-                values: match (values, &past.values) {
-                    (None, Values::FirstOfKeys(dim)) => Values::FirstOfKeys(*dim),
-                    (values, _) => Values::Pages(values.as_deref().unwrap_or_default()),
-                },
-                len: past.len,
-                new: past.new,
-            })
-            .collect();
-        Tensor::from_inner(B::paged_attention(query.inner(), &pasts, options))
+        pages::paged_attention(query, pasts, options)
     }
 
     fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {

@@ -193,7 +193,7 @@ impl Ops for Flex {
 
     fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
         match stored(page.dtype()) && all_f32(&[rows.dtype()]) {
-            true => paged::flex::write_rows(page, at, rows),
+            true => paged::flex_write::write_rows(page, at, rows),
             false => paged::reference::write_rows(page, at, rows),
         }
     }

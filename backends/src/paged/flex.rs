@@ -11,11 +11,12 @@ use burn_flex::Flex;
 use rayon::prelude::*;
 
 use super::merge::{Part, exponentials};
+use super::sequence::{Sequence, page_rows};
 use super::{Past, Values};
 use crate::attention::AttentionOptions;
 use crate::flex::matrix::{MatMut, MatRef};
 use crate::flex::product::{Buffers, Element, add_block, dots_block, threads_worth};
-use crate::flex::rows::{View, memory, tensor, with_element};
+use crate::flex::rows::{View, stored, tensor, with_element};
 
 /// Positions of a chunk.
 const CHUNK: usize = 256;
@@ -47,77 +48,7 @@ pub(crate) fn readable(pasts: &[Past<'_, Flex>]) -> bool {
     });
     let mut types = pages.map(|page| page.dtype());
     let first = types.next().unwrap_or(DType::F32);
-    crate::flex::rows::stored(first) && types.all(|dtype| dtype == first)
-}
-
-/// A sequence in memory.
-struct Sequence {
-    keys: Vec<View<3>>,
-    /// Absent: the first columns of the keys.
-    values: Option<Vec<View<3>>>,
-    value_dim: usize,
-    kv_heads: usize,
-    /// First position and positions in use of every page.
-    pages: Vec<Range<usize>>,
-    first_new: usize,
-    window: usize,
-}
-
-impl Sequence {
-    fn new(past: &Past<'_, Flex>, options: AttentionOptions) -> Self {
-        let views = |pages: &[Tensor<Flex, 3>]| -> Vec<_> {
-            pages.iter().map(|page| View::rows(page.clone())).collect()
-        };
-        Self {
-            keys: views(past.keys),
-            values: match past.values {
-                Values::Pages(pages) => Some(views(pages)),
-                Values::FirstOfKeys(_) => None,
-            },
-            value_dim: past.value_dim(),
-            kv_heads: past.keys[0].dims()[1],
-            pages: past
-                .pages()
-                .map(|(_, first, len)| first..first + len)
-                .collect(),
-            first_new: past.first_new(),
-            window: options.window.unwrap_or(usize::MAX),
-        }
-    }
-
-    /// Positions that a new token sees.
-    fn seen(&self, token: usize) -> Range<usize> {
-        let end = self.first_new + token + 1;
-        end.saturating_sub(self.window)..end
-    }
-
-    /// Pages that hold `positions`: their number, the positions in them, and these counted from the first.
-    fn segments(
-        &self,
-        positions: Range<usize>,
-    ) -> impl Iterator<Item = (usize, Range<usize>, usize)> {
-        let pages = self.pages.iter().enumerate();
-        pages.filter_map(move |(page, held)| {
-            let (start, end) = (held.start.max(positions.start), held.end.min(positions.end));
-            let rows = || start - held.start..end - held.start;
-            (start < end).then(|| (page, rows(), start - positions.start))
-        })
-    }
-}
-
-/// Rows of one page for one key head.
-fn page_rows<E: Element>(
-    page: &View<3>,
-    head: usize,
-    rows: Range<usize>,
-    dim: usize,
-) -> MatRef<'_, E> {
-    let start = rows.start * page.stride(0) + head * page.stride(1);
-    MatRef::strided(
-        &page.data_of()[start..],
-        [rows.len(), dim],
-        [page.stride(0), 1],
-    )
+    stored(first) && types.all(|dtype| dtype == first)
 }
 
 /// New tokens of a sequence with the heads of one key head, and where their output goes.
@@ -308,32 +239,4 @@ fn finish(part: Part) -> Vec<f32> {
         out.iter_mut().for_each(|value| *value /= sum);
     }
     outputs
-}
-
-/// See [`Ops::write_rows`](crate::Ops::write_rows): in place when nobody else holds the page.
-pub(crate) fn write_rows(
-    page: Tensor<Flex, 3>,
-    at: usize,
-    rows: Tensor<Flex, 3>,
-) -> Tensor<Flex, 3> {
-    let [count, heads, dim] = rows.dims();
-    let [page_len, page_heads, page_dim] = page.dims();
-    assert!(at + count <= page_len && [heads, dim] == [page_heads, page_dim]);
-    let dtype = page.dtype();
-    let mut page = memory(page);
-    if !page.is_contiguous() {
-        page = page.to_contiguous();
-    }
-    let rows = View::rows(rows);
-    let start = page.layout().start_offset() + at * heads * dim;
-    with_element!(dtype, E => {
-        let to = &mut page.storage_mut::<E>()[start..start + count * heads * dim];
-        for (index, to) in to.chunks_exact_mut(dim.max(1)).enumerate() {
-            let from = index / heads * rows.stride(0) + index % heads * rows.stride(1);
-            for (to, from) in to.iter_mut().zip(&rows.data()[from..from + dim]) {
-                *to = <E as Element>::narrow(*from);
-            }
-        }
-    });
-    Tensor::from_primitive(burn::tensor::TensorPrimitive::Float(page))
 }

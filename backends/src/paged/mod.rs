@@ -3,8 +3,12 @@
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
+pub(crate) mod flex_write;
+#[cfg(feature = "flex")]
 mod merge;
 pub mod reference;
+#[cfg(feature = "flex")]
+mod sequence;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

@@ -1,12 +1,13 @@
 //! experts.
 
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::experts::{Projections, grouped, reference};
 
 use crate::support::{
-    Differentiated, Flex, NdArray, Outcome, ROUGHLY, assert_close, draws, integers, leaf, noise,
+    Differentiated, Flex, NdArray, Outcome, ROUGHLY, assert_close, constant, draws, integers, leaf,
+    noise,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -231,4 +232,47 @@ fn stacks_may_be_views() {
         &expected,
         ROUGHLY,
     );
+}
+
+#[test]
+fn the_forward_pass_alone_is_the_definition_for_weights_of_any_type() {
+    type B = burn_flex::Flex;
+    for (tokens, hidden, width, count, k) in [
+        (1, 1, 1, 1, 1),
+        (1, 33, 65, 6, 2),
+        (2, 31, 33, 4, 4),
+        (5, 65, 31, 6, 2),
+        (200, 64, 130, 6, 3),
+    ] {
+        let input: Tensor<B, 2> = constant(&noise(1, [tokens, hidden]));
+        let weights: Tensor<B, 2> = constant(&noise(2, [tokens, k]));
+        // from three experts on, the last has no token
+        let bound = if count > 2 && k < count {
+            count - 1
+        } else {
+            count
+        };
+        let indices = integers::<B, 2>(&draws(3, tokens * k, bound), [tokens, k]);
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let stack =
+                |seed, shape| -> Tensor<B, 3> { constant::<B, 3>(&noise(seed, shape)).cast(dtype) };
+            let projections = Projections {
+                gate: stack(4, [count, hidden, width]),
+                up: stack(5, [count, hidden, width]),
+                down: stack(6, [count, width, hidden]),
+            };
+            let wide = Projections {
+                gate: projections.gate.clone().cast(DType::F32),
+                up: projections.up.clone().cast(DType::F32),
+                down: projections.down.clone().cast(DType::F32),
+            };
+            let outcome = |tensor: Tensor<B, 2>| Outcome(vec![("output", tensor.into_data())]);
+            let expected =
+                reference::experts(input.clone(), wide, indices.clone(), weights.clone());
+            let output = B::experts(input.clone(), projections, indices.clone(), weights.clone());
+            let case = format!("{tokens} x {hidden} x {width}, {k} of {count}, {dtype:?}");
+            // sums of terms of magnitude 20 and more, in another order
+            assert_close(&case, &outcome(output), &outcome(expected), 1e-4);
+        }
+    }
 }
