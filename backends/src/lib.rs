@@ -14,12 +14,16 @@ pub mod cross_entropy;
 pub mod experts;
 #[cfg(feature = "flex")]
 mod flex;
+pub mod forgetting;
 mod joined;
+pub mod largest;
 pub mod linear;
+pub mod linear_attention;
 pub mod norm;
 mod ops;
 pub mod rope;
 pub mod select;
+pub mod short_conv;
 pub mod swiglu;
 pub mod top_k;
 

@@ -2,6 +2,7 @@
 //! instead of a node for every burn operation that its definition is made of.
 
 mod node;
+mod sequence;
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -12,7 +13,9 @@ use burn::tensor::{Int, Tensor};
 use crate::adamw::{AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
+use crate::forgetting::Forgetting;
 use crate::linear;
+use crate::linear_attention::{Attended, LinearAttention, LinearAttentionOptions};
 use crate::ops::Ops;
 use node::{Derivative, below, integers, primitive, record, wrap};
 
@@ -146,6 +149,34 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
                 }),
             )
         })
+    }
+
+    fn linear_attention(
+        input: LinearAttention<Self>,
+        options: LinearAttentionOptions,
+        mask: &AttentionMask<Self>,
+    ) -> Attended<Self> {
+        sequence::linear_attention(input, options, mask)
+    }
+
+    fn short_conv(
+        padded: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        mask: &AttentionMask<Self>,
+    ) -> Tensor<Self, 3> {
+        sequence::short_conv(padded, weight, mask)
+    }
+
+    fn forgetting_attention(
+        input: Forgetting<Self>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        sequence::forgetting_attention(input, mask, scale)
+    }
+
+    fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        Tensor::from_inner(B::largest(scores.inner(), k))
     }
 
     fn adamw(

@@ -9,13 +9,15 @@ pub(crate) mod matrix;
 pub(crate) mod rows;
 pub(crate) mod simd;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_flex::Flex;
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
-use crate::{Ops, cross_entropy, linear, norm, rope, swiglu, top_k};
+use crate::forgetting::{self, Forgetting};
+use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
+use crate::{Ops, cross_entropy, largest, linear, norm, rope, short_conv, swiglu, top_k};
 use rows::all_f32;
 
 /// Every method takes the fast form on f32 and the default on any other type.
@@ -199,6 +201,71 @@ impl Ops for Flex {
         }
     }
 
+    fn linear_attention(
+        input: LinearAttention<Self>,
+        options: LinearAttentionOptions,
+        mask: &AttentionMask<Self>,
+    ) -> Attended<Self> {
+        let [_, seq, _, _] = input.key.dims();
+        match Self::linear_attention_by_hand(common_dtype(&input)) {
+            Some(by_hand) => unpack((by_hand.forward)(input, options, mask), seq),
+            None => linear_attention::chunked::linear_attention(input, options, mask),
+        }
+    }
+
+    fn linear_attention_by_hand(dtype: DType) -> Option<linear_attention::ByHand<Self>> {
+        all_f32(&[dtype]).then_some(linear_attention::ByHand {
+            forward: linear_attention::flex::linear_attention,
+            backward: linear_attention::flex_backward::linear_attention_backward,
+        })
+    }
+
+    fn short_conv(
+        padded: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        mask: &AttentionMask<Self>,
+    ) -> Tensor<Self, 3> {
+        match all_f32(&[padded.dtype(), weight.dtype()]) {
+            true => short_conv::flex::short_conv(padded, weight, mask),
+            false => short_conv::reference::short_conv(padded, weight, mask),
+        }
+    }
+
+    fn short_conv_by_hand(dtype: DType) -> Option<short_conv::ByHand<Self>> {
+        all_f32(&[dtype]).then_some(short_conv::ByHand {
+            forward: short_conv::flex::short_conv,
+            backward: short_conv::flex::short_conv_backward,
+        })
+    }
+
+    fn forgetting_attention(
+        input: Forgetting<Self>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        let types = [input.query.dtype(), input.key.dtype(), input.value.dtype()];
+        match all_f32(&types) && all_f32(&[input.kept.dtype()]) {
+            true => forgetting::flex::forgetting_attention(input, mask, scale)
+                .output
+                .swap_dims(1, 2),
+            false => forgetting::reference::forgetting_attention(input, mask, scale),
+        }
+    }
+
+    fn forgetting_attention_by_hand(dtype: DType) -> Option<forgetting::ByHand<Self>> {
+        all_f32(&[dtype]).then_some(forgetting::ByHand {
+            forward: forgetting::flex::forgetting_attention,
+            backward: forgetting::flex::forgetting_attention_backward,
+        })
+    }
+
+    fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        match all_f32(&[scores.dtype()]) {
+            true => largest::flex::largest(scores, k),
+            false => largest::reference::largest(scores, k),
+        }
+    }
+
     fn adamw(
         parameter: Tensor<Self, 1>,
         gradient: Tensor<Self, 1>,
@@ -227,4 +294,13 @@ fn types(
         down.dtype(),
         weights.dtype(),
     ]
+}
+
+/// The type of all inputs, or one that has no fast form where they differ.
+fn common_dtype(input: &LinearAttention<Flex>) -> DType {
+    let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
+    match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
+        true => DType::F32,
+        false => DType::BF16,
+    }
 }

@@ -10,6 +10,8 @@ mod attention;
 mod cross_entropy;
 mod determinism;
 mod experts;
+mod forgetting;
+mod linear_attention;
 mod rows;
 mod support;
 mod updates;
