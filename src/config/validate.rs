@@ -141,7 +141,7 @@ fn training(training: &TrainingConfig) -> Result<(), ConfigError> {
     }
     fraction("training.bias_freeze", training.bias_freeze)?;
     match training.schedule {
-        ScheduleConfig::Wsd { warmup, decay } => {
+        ScheduleConfig::Wsd { warmup, decay, .. } => {
             fraction("training.schedule.warmup", warmup)?;
             fraction("training.schedule.decay", decay)?;
             let expected = format!("at most what `warmup` = {warmup} leaves of 1");

@@ -120,6 +120,16 @@ struct Candidate {
     logit: f32,
 }
 
+/// Of equals, the one with the lowest id.
+fn likeliest(candidates: Vec<Candidate>) -> Candidate {
+    let better = |best: Candidate, next: Candidate| match next.logit > best.logit {
+        true => next,
+        false => best,
+    };
+    let best = candidates.into_iter().reduce(better);
+    best.expect("a vocabulary has tokens")
+}
+
 impl Sampler {
     /// A sampler at the beginning of its draws.
     ///
@@ -138,31 +148,56 @@ impl Sampler {
     ///
     /// If there are no logits.
     pub fn choose(&mut self, logits: &[f32], past: &[u32]) -> u32 {
+        let candidates = self.candidates(logits, past);
+        if self.config.temperature == 0.0 {
+            return likeliest(candidates).id;
+        }
+        let candidates = self.in_order(candidates);
+        let probabilities = self.probabilities(&candidates);
+        self.draw(&candidates, &probabilities)
+    }
+
+    /// The probability of every token to follow `past`: what [`choose`](Self::choose) draws from.
+    ///
+    /// # Panics
+    ///
+    /// If there are no logits.
+    pub fn distribution(&self, logits: &[f32], past: &[u32]) -> Vec<f64> {
+        let mut all = vec![0.0; logits.len()];
+        let candidates = self.candidates(logits, past);
+        if self.config.temperature == 0.0 {
+            all[likeliest(candidates).id as usize] = 1.0;
+            return all;
+        }
+        let candidates = self.in_order(candidates);
+        let weights = self.probabilities(&candidates);
+        let total: f64 = weights.iter().sum();
+        for (candidate, weight) in candidates.iter().zip(weights) {
+            all[candidate.id as usize] = weight / total;
+        }
+        all
+    }
+
+    fn candidates(&self, logits: &[f32], past: &[u32]) -> Vec<Candidate> {
         let mut logits = logits.to_vec();
         self.penalize(&mut logits, past);
-        let mut candidates: Vec<Candidate> = logits
-            .into_iter()
-            .enumerate()
+        let numbered = logits.into_iter().enumerate();
+        numbered
             .map(|(id, logit)| Candidate {
                 id: id as u32,
                 logit,
             })
-            .collect();
-        if self.config.temperature == 0.0 {
-            let better = |best: Candidate, next: Candidate| match next.logit > best.logit {
-                true => next,
-                false => best,
-            };
-            let best = candidates.into_iter().reduce(better);
-            return best.expect("a vocabulary has tokens").id;
-        }
+            .collect()
+    }
+
+    /// The `top_k` likeliest, likeliest first.
+    fn in_order(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         // ties by id, so that the order is one only
         candidates.sort_by(|l, r| r.logit.total_cmp(&l.logit).then(l.id.cmp(&r.id)));
         if self.config.top_k > 0 {
             candidates.truncate(self.config.top_k);
         }
-        let probabilities = self.probabilities(&candidates);
-        self.draw(&candidates, &probabilities)
+        candidates
     }
 
     fn penalize(&self, logits: &mut [f32], past: &[u32]) {

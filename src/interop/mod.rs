@@ -7,6 +7,7 @@
 mod dtype;
 mod error;
 mod family;
+pub mod genesis;
 pub mod gguf;
 pub mod hugging_face;
 mod incoming;

@@ -116,6 +116,37 @@ impl ModelConfigError {
         })
     }
 
+    /// Checks that `value` is a multiple of `of`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelConfigError::NotAMultiple`] otherwise.
+    pub fn multiple(field: &str, value: usize, of: usize) -> Result<(), Self> {
+        if value.is_multiple_of(of) {
+            return Ok(());
+        }
+        Err(Self::NotAMultiple {
+            field: field.into(),
+            value,
+            of,
+        })
+    }
+
+    /// Checks that `value` is positive and finite.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelConfigError::NotPositive`] otherwise.
+    pub fn positive(field: &str, value: f64) -> Result<(), Self> {
+        if value > 0.0 && value.is_finite() {
+            return Ok(());
+        }
+        Err(Self::NotPositive {
+            field: field.into(),
+            value,
+        })
+    }
+
     /// The same error, its field seen from the section around it.
     pub fn within(mut self, section: &str) -> Self {
         let (Self::OutOfRange { field, .. }

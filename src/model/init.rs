@@ -4,16 +4,17 @@
 //! never drawn, and none depends on which others were.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
+use rand_distr::{Distribution, StandardNormal, Uniform};
 
 use super::ModelConfig;
 use super::linear::Linear;
-use super::norm::RmsNorm;
+use super::norm::{NormWeight, RmsNorm};
 use rand_chacha::rand_core::SeedableRng;
 
 /// Declares the parameters of a model, one after the other; each is drawn when it is first used.
@@ -42,7 +43,7 @@ impl<'a> Initializers<'a> {
 
     /// A weight matrix, normal with standard deviation `initializer_range`.
     pub fn linear<B: Backend>(&self, inner: usize, outer: usize, device: &B::Device) -> Linear<B> {
-        Linear::new(self.normal([inner, outer], self.config.initializer_range, device))
+        Linear::new(self.normal([inner, outer], self.range(), device))
     }
 
     /// A weight matrix whose output is added to the residual stream: its deviation shrinks with
@@ -59,13 +60,75 @@ impl<'a> Initializers<'a> {
     /// Standard deviation of projections into the residual stream.
     pub fn residual_range(&self) -> f64 {
         let additions = 2 * self.config.num_hidden_layers;
-        self.config.initializer_range / (additions as f64).sqrt()
+        match self.config.depth_scaled_init {
+            true => self.range() / (additions as f64).sqrt(),
+            false => self.range(),
+        }
     }
 
-    /// A normalization with unit weight.
+    /// Standard deviation of matrices: `initializer_range`, under µP divided by the root of the width
+    /// multiplier.
+    pub fn range(&self) -> f64 {
+        let multiplier = match &self.config.mup {
+            Some(mup) => mup.width_multiplier(self.config.hidden_size).max(1.0),
+            None => 1.0,
+        };
+        self.config.initializer_range / multiplier.sqrt()
+    }
+
+    /// A normalization that scales by one at first.
     pub fn norm<B: Backend>(&self, width: usize, device: &B::Device) -> RmsNorm<B> {
-        let weight = lazy([width], device, move |device| Tensor::ones([width], device));
-        RmsNorm::new(weight, self.config.rms_norm_eps)
+        let counted = self.config.norm_weight;
+        let weight = match counted {
+            NormWeight::Plain => self.ones(width, device),
+            NormWeight::ZeroCentered => self.zeros(width, device),
+        };
+        RmsNorm::new(weight, self.config.rms_norm_eps).counted_from(counted)
+    }
+
+    /// A vector of ones.
+    pub fn ones<B: Backend>(&self, width: usize, device: &B::Device) -> Param<Tensor<B, 1>> {
+        lazy([width], device, move |device| Tensor::ones([width], device))
+    }
+
+    /// A vector of zeros.
+    pub fn zeros<B: Backend>(&self, width: usize, device: &B::Device) -> Param<Tensor<B, 1>> {
+        lazy([width], device, move |device| {
+            Tensor::zeros([width], device)
+        })
+    }
+
+    /// A parameter of a given value.
+    pub fn valued<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        value: impl Fn(&B::Device) -> Tensor<B, D> + Send + Sync + 'static,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        lazy(shape, device, value)
+    }
+
+    /// A parameter drawn evenly from a range.
+    pub fn uniform<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        range: Range<f64>,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        self.drawn(shape, range, |value| value, device)
+    }
+
+    /// A parameter whose values are `map` of draws from a range.
+    pub fn drawn<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        range: Range<f64>,
+        map: impl Fn(f64) -> f64 + Send + Sync + 'static,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        let even =
+            Uniform::new(range.start, range.end).expect("a range has a beginning and an end");
+        self.sampled(shape, move |rng| map(even.sample(rng)) as f32, device)
     }
 
     /// A parameter drawn from a normal distribution around zero.
@@ -75,17 +138,26 @@ impl<'a> Initializers<'a> {
         deviation: f64,
         device: &B::Device,
     ) -> Param<Tensor<B, D>> {
+        let draw = move |rng: &mut ChaCha8Rng| {
+            let unit: f32 = StandardNormal.sample(rng);
+            unit * deviation as f32
+        };
+        self.sampled(shape, draw, device)
+    }
+
+    fn sampled<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        draw: impl Fn(&mut ChaCha8Rng) -> f32 + Send + Sync + 'static,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
         let (seed, stream) = (self.seed, self.streams.get());
         self.streams.set(stream + 1);
         lazy(shape, device, move |device| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(stream);
-            let values: Vec<f32> = (0..shape.iter().product::<usize>())
-                .map(|_| {
-                    let unit: f32 = StandardNormal.sample(&mut rng);
-                    unit * deviation as f32
-                })
-                .collect();
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f32> = (0..count).map(|_| draw(&mut rng)).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         })
     }

@@ -59,7 +59,7 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
                 qk_rope_head_dim: config.qk_rope_head_dim,
                 v_head_dim: config.v_head_dim,
             }),
-            gqa: None,
+            ..Default::default()
         },
         rope: rope(&config.rope),
         moe: Some(MoeConfig {
@@ -82,6 +82,11 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
         mlp_bias: false,
         tie_word_embeddings: config.tie_word_embeddings,
         initializer_range: config.initializer_range,
+        depth_scaled_init: true,
+        norm_weight: Default::default(),
+        mup: None,
+        selective: None,
+        ttt: None,
     })
 }
 
@@ -94,7 +99,6 @@ fn llama(config: &LlamaConfig) -> ModelConfig {
         first_k_dense_replace: 0,
         layer_types: vec![MixerKind::Gqa],
         mixer: MixerConfig {
-            mla: None,
             gqa: Some(GqaConfig {
                 num_attention_heads: config.num_attention_heads,
                 num_key_value_heads: config.num_key_value_heads,
@@ -102,6 +106,7 @@ fn llama(config: &LlamaConfig) -> ModelConfig {
                 attention_bias: config.attention_bias,
                 sliding_window: None,
             }),
+            ..Default::default()
         },
         rope: rope(&config.rope),
         moe: None,
@@ -112,6 +117,11 @@ fn llama(config: &LlamaConfig) -> ModelConfig {
         mlp_bias: config.mlp_bias,
         tie_word_embeddings: config.tie_word_embeddings,
         initializer_range: config.initializer_range,
+        depth_scaled_init: true,
+        norm_weight: Default::default(),
+        mup: None,
+        selective: None,
+        ttt: None,
     }
 }
 
@@ -124,7 +134,6 @@ fn mixtral(config: &MixtralConfig) -> ModelConfig {
         first_k_dense_replace: 0,
         layer_types: vec![MixerKind::Gqa],
         mixer: MixerConfig {
-            mla: None,
             gqa: Some(GqaConfig {
                 num_attention_heads: config.num_attention_heads,
                 num_key_value_heads: config.num_key_value_heads,
@@ -132,6 +141,7 @@ fn mixtral(config: &MixtralConfig) -> ModelConfig {
                 attention_bias: false,
                 sliding_window: config.sliding_window,
             }),
+            ..Default::default()
         },
         rope: rope(&config.rope),
         moe: Some(MoeConfig {
@@ -151,6 +161,11 @@ fn mixtral(config: &MixtralConfig) -> ModelConfig {
         mlp_bias: false,
         tie_word_embeddings: config.tie_word_embeddings,
         initializer_range: config.initializer_range,
+        depth_scaled_init: true,
+        norm_weight: Default::default(),
+        mup: None,
+        selective: None,
+        ttt: None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Sequence mixers: how a position sees the past.
 
+pub mod forgetting;
+pub mod gated_linear;
 pub mod gqa;
 pub mod mla;
+pub mod short_conv;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
@@ -12,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use super::error::ModelConfigError;
 use super::init::Initializers;
+use forgetting::{Forgetting, ForgettingCache, ForgettingConfig};
+use gated_linear::{GatedLinear, GatedLinearConfig, RecurrentCache};
 use gqa::{Gqa, GqaConfig, KeyValueCache};
 use mla::{LatentCache, Mla, MlaConfig};
 
@@ -51,6 +56,10 @@ pub enum MixerKind {
     Mla,
     /// Grouped-query attention.
     Gqa,
+    /// Gated linear attention.
+    Gla,
+    /// Forgetting attention.
+    Fox,
 }
 
 impl MixerKind {
@@ -59,12 +68,14 @@ impl MixerKind {
         match self {
             Self::Mla => "mixer.mla.qk_rope_head_dim",
             Self::Gqa => "mixer.gqa.head_dim",
+            Self::Gla => "mixer.gla.rotary_dim",
+            Self::Fox => "mixer.fox",
         }
     }
 }
 
 /// Configuration of the mixers that a layer plan names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixerConfig {
     /// Multi-head latent attention.
@@ -73,6 +84,12 @@ pub struct MixerConfig {
     /// Grouped-query attention.
     #[serde(default)]
     pub gqa: Option<GqaConfig>,
+    /// Gated linear attention.
+    #[serde(default)]
+    pub gla: Option<GatedLinearConfig>,
+    /// Forgetting attention.
+    #[serde(default)]
+    pub fox: Option<ForgettingConfig>,
 }
 
 impl MixerConfig {
@@ -81,13 +98,21 @@ impl MixerConfig {
             match kind {
                 MixerKind::Mla => self.mla()?.validate().map_err(|e| e.within("mixer.mla"))?,
                 MixerKind::Gqa => self.gqa()?.validate().map_err(|e| e.within("mixer.gqa"))?,
+                MixerKind::Gla => self.gla()?.validate().map_err(|e| e.within("mixer.gla"))?,
+                MixerKind::Fox => self.fox()?.validate().map_err(|e| e.within("mixer.fox"))?,
             }
         }
         self.check_rope_dims(layer_types)
     }
 
     fn check_rope_dims(&self, layer_types: &[MixerKind]) -> Result<(), ModelConfigError> {
-        let [first, others @ ..] = layer_types else {
+        let mut rotated = Vec::new();
+        for kind in layer_types {
+            if self.rope_dim(*kind)? > 0 {
+                rotated.push(*kind);
+            }
+        }
+        let [first, others @ ..] = rotated.as_slice() else {
             return Ok(());
         };
         let expected = self.rope_dim(*first)?;
@@ -106,11 +131,27 @@ impl MixerConfig {
         Ok(())
     }
 
-    /// Number of dimensions that rotary positions turn in a mixer.
+    /// Number of dimensions that rotary positions turn in a mixer; 0: none.
     pub(super) fn rope_dim(&self, kind: MixerKind) -> Result<usize, ModelConfigError> {
         Ok(match kind {
             MixerKind::Mla => self.mla()?.qk_rope_head_dim,
             MixerKind::Gqa => self.gqa()?.head_dim,
+            MixerKind::Gla => self.gla()?.rotary_dim,
+            MixerKind::Fox => 0,
+        })
+    }
+
+    pub(super) fn gla(&self) -> Result<&GatedLinearConfig, ModelConfigError> {
+        self.gla.as_ref().ok_or_else(|| ModelConfigError::Missing {
+            field: "mixer.gla".into(),
+            because: "`layer_types` names `gla`".into(),
+        })
+    }
+
+    pub(super) fn fox(&self) -> Result<&ForgettingConfig, ModelConfigError> {
+        self.fox.as_ref().ok_or_else(|| ModelConfigError::Missing {
+            field: "mixer.fox".into(),
+            because: "`layer_types` names `fox`".into(),
         })
     }
 
@@ -136,15 +177,23 @@ pub enum Mixer<B: Backend> {
     Mla(Mla<B>),
     /// Grouped-query attention.
     Gqa(Gqa<B>),
+    /// Gated linear attention.
+    GatedLinear(GatedLinear<B>),
+    /// Forgetting attention.
+    Forgetting(Forgetting<B>),
 }
 
 /// What a [`Mixer`] remembers.
 #[derive(Debug, Clone)]
-pub enum MixerCache<B: Backend> {
+pub enum MixerCache<B: Ops> {
     /// Latents of multi-head latent attention.
     Latent(LatentCache<B>),
     /// Keys and values of grouped-query attention.
     KeyValue(KeyValueCache<B>),
+    /// State of gated linear attention.
+    Recurrent(RecurrentCache<B>),
+    /// Keys, values and gates of forgetting attention.
+    Forgetting(ForgettingCache<B>),
 }
 
 impl<B: Backend> Mixer<B> {
@@ -152,6 +201,16 @@ impl<B: Backend> Mixer<B> {
         match kind {
             MixerKind::Mla => Self::Mla(Mla::init(init, device)),
             MixerKind::Gqa => Self::Gqa(Gqa::init(init, device)),
+            MixerKind::Gla => {
+                let config = init.config().mixer.gla();
+                let config = config.expect("the configuration was validated");
+                Self::GatedLinear(GatedLinear::init(config, init, device))
+            }
+            MixerKind::Fox => {
+                let config = init.config().mixer.fox();
+                let config = config.expect("the configuration was validated");
+                Self::Forgetting(Forgetting::init(config, init, device))
+            }
         }
     }
 }
@@ -163,6 +222,8 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
         match self {
             Self::Mla(mla) => mla.forward(hidden, context),
             Self::Gqa(gqa) => gqa.forward(hidden, context),
+            Self::GatedLinear(linear) => linear.forward(hidden, context),
+            Self::Forgetting(fox) => fox.forward(hidden, context),
         }
     }
 
@@ -178,9 +239,13 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
         match (self, cache) {
             (Self::Mla(mla), MixerCache::Latent(cache)) => mla.extend(hidden, context, cache),
             (Self::Gqa(gqa), MixerCache::KeyValue(cache)) => gqa.extend(hidden, context, cache),
-            (Self::Mla(_), MixerCache::KeyValue(_)) | (Self::Gqa(_), MixerCache::Latent(_)) => {
-                panic!("the cache is that of another mixer")
+            (Self::GatedLinear(linear), MixerCache::Recurrent(cache)) => {
+                linear.extend(hidden, context, cache)
             }
+            (Self::Forgetting(fox), MixerCache::Forgetting(cache)) => {
+                fox.extend(hidden, context, cache)
+            }
+            _ => panic!("the cache is that of another mixer"),
         }
     }
 
@@ -188,6 +253,8 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
         match self {
             Self::Mla(mla) => MixerCache::Latent(mla.empty_cache()),
             Self::Gqa(gqa) => MixerCache::KeyValue(gqa.empty_cache()),
+            Self::GatedLinear(linear) => MixerCache::Recurrent(linear.empty_cache()),
+            Self::Forgetting(fox) => MixerCache::Forgetting(fox.empty_cache()),
         }
     }
 }
