@@ -260,6 +260,7 @@ mod tests {
         let schedule = ScheduleConfig::Wsd {
             warmup: 0.75,
             decay: 0.5,
+            fall: Default::default(),
         };
         assert_eq!(
             message(|e| e.training.schedule = schedule),

@@ -192,7 +192,9 @@ impl<B: Ops> GatedLinear<B> {
                 let square = heads.clone().square().sum_dim(3);
                 heads / square.add_scalar(LENGTH_EPS).sqrt()
             }
-            (QkNorm::Rms, Some(norm)) => norm.forward(heads),
+            (QkNorm::Rms, Some(norm)) => norm
+                .forward(heads.cast(norm.weight.val().dtype()))
+                .cast(DType::F32),
             (QkNorm::Rms, None) => unreachable!("a normalization with a weight has it"),
         };
         let rotated = match self.config.rotary_dim {
@@ -249,9 +251,10 @@ impl<B: Ops> GatedLinear<B> {
         };
         let attended = B::linear_attention(input.clone(), options, mask);
         let rows = [batch * seq, num_heads * value_head_dim];
-        let normalized = self.o_norm.forward(attended.output).reshape(rows);
+        let normalized = self.o_norm.forward(attended.output.cast(dtype));
+        let normalized = normalized.reshape(rows);
         let gate = self.g_proj.forward(hidden).reshape(rows);
-        let gated = B::swiglu(gate, normalized.cast(dtype));
+        let gated = B::swiglu(gate, normalized);
         Mixed {
             output: self.o_proj.forward(gated.reshape([batch, seq, rows[1]])),
             now: Moment {

@@ -149,7 +149,8 @@ impl<B: Ops> TttLayer<B> {
         output.reshape([batch, seq, width])
     }
 
-    /// `y_t = y0_t - q_t lr G_t / (1 + ln(t + 1) / 10)` with `G_t = sum_{i < t} k_i (y0_i - v_i)`.
+    /// `y_t = y0_t - q_t lr G_t / (1 + ln(t + 1) / 10)` with `G_t = sum_{i < t} k_i (y0_i - v_i)`, where
+    /// `y0` is what the slow weights make of the keys.
     fn dual(&self, tokens: Tensor<B, 3>) -> Inner<B> {
         let [_, seq, _] = tokens.dims();
         let (query, key, value) = match self.config.views {
@@ -160,12 +161,8 @@ impl<B: Ops> TttLayer<B> {
                 self.v_proj.forward(tokens),
             ),
         };
-        let read = self.slow(query.clone());
-        let recalled = match self.config.views {
-            TttViews::Shared => read.clone(),
-            TttViews::Projected => self.slow(key.clone()),
-        };
-        let error = (recalled - value).cast(DType::F32);
+        let read = self.slow(key.clone());
+        let error = (read.clone() - value).cast(DType::F32);
         let loss = error.clone().square().mean();
         let gradient = key.cast(DType::F32) * error;
         let before = gradient.clone().cumsum(1) - gradient;
