@@ -12,6 +12,9 @@ use crate::domain::Domain;
 const IM_START: &str = "<|im_start|>";
 const IM_END: &str = "<|im_end|>";
 
+/// The tokens of ChatML, in the order in which Genesis-152M adds them.
+pub const CHATML_TOKENS: [&str; 2] = [IM_START, IM_END];
+
 /// [`Template::Turns`] for engines that take Jinja: `domain` is an optional variable.
 const TURNS_JINJA: &str = concat!(
     "{{- bos_token -}}",
@@ -124,7 +127,10 @@ impl Template {
         domain: Option<Domain>,
     ) -> Result<Vec<u32>, TokenizerError> {
         let mut out = Rendering::new(tokenizer);
-        out.ids.extend(tokenizer.bos_id());
+        // the package of Genesis-152M adds no token of its own
+        if self != Self::GenesisChatMl {
+            out.ids.extend(tokenizer.bos_id());
+        }
         out.ids
             .extend(domain.and_then(|domain| tokenizer.domain_token(domain)));
         for message in messages {
@@ -138,8 +144,9 @@ impl Template {
     /// Ids at which the assistant has finished.
     pub fn stop_ids(self, tokenizer: &Tokenizer) -> Vec<u32> {
         let end = match self {
+            Self::GenesisChatMl => return tokenizer.token_id(IM_END).into_iter().collect(),
             Self::Turns => tokenizer.token_id(END),
-            Self::ChatMl | Self::GenesisChatMl => tokenizer.token_id(IM_END),
+            Self::ChatMl => tokenizer.token_id(IM_END),
             Self::Plain => None,
         };
         end.into_iter().chain(tokenizer.eos_id()).collect()
@@ -283,9 +290,7 @@ mod tests {
             &render(Template::GenesisChatMl, &tokenizer, None),
         );
         assert!(
-            text.starts_with(
-                "<|bos|><|im_start|>system\nbe brief\n<|im_end|>\n<|im_start|>user\nhi"
-            ),
+            text.starts_with("<|im_start|>system\nbe brief\n<|im_end|>\n<|im_start|>user\nhi"),
             "{text}"
         );
         assert!(

@@ -37,6 +37,10 @@ pub struct Softmaxes<B: Backend> {
 
 /// The forms of a backend that differentiates by hand.
 #[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::type_complexity,
+    reason = "each type is named once, where it is documented"
+)]
 pub struct ByHand<B: Backend> {
     /// [`Ops::forgetting_attention`](crate::Ops::forgetting_attention), heads before tokens.
     pub forward: fn(Forgetting<B>, &AttentionMask<B>, f64) -> Softmaxes<B>,

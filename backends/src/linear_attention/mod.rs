@@ -74,6 +74,10 @@ pub struct Attended<B: Backend> {
 /// The forms of a backend that differentiates by hand. Outputs have the final states behind them, heads
 /// before tokens: `[batch, heads, seq + key_dim, value_dim]`.
 #[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::type_complexity,
+    reason = "each type is named once, where it is documented"
+)]
 pub struct ByHand<B: Backend> {
     /// [`Ops::linear_attention`](crate::Ops::linear_attention).
     pub forward: fn(LinearAttention<B>, LinearAttentionOptions, &AttentionMask<B>) -> Tensor<B, 4>,

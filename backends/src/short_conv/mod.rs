@@ -11,6 +11,10 @@ use crate::attention::AttentionMask;
 
 /// The forms of a backend that differentiates by hand.
 #[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::type_complexity,
+    reason = "each type is named once, where it is documented"
+)]
 pub struct ByHand<B: Backend> {
     /// [`Ops::short_conv`](crate::Ops::short_conv).
     pub forward: fn(Tensor<B, 3>, Tensor<B, 2>, &AttentionMask<B>) -> Tensor<B, 3>,

@@ -10,7 +10,7 @@ use darkhorse_genesis::telemetry::EvaluationTable;
 use darkhorse_genesis::training::feed::ValidFeed;
 use darkhorse_genesis::training::job;
 
-use crate::args::DeviceArgs;
+use crate::args::{DeviceArgs, TokenizerArgs, TttArgs};
 use crate::failure::{Failure, OrInput};
 use crate::inference::Weights;
 use crate::model::{Loaded, RUNS};
@@ -40,6 +40,10 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) unknown_domain: Option<Domain>,
     #[command(flatten)]
+    pub(crate) tokenizer: TokenizerArgs,
+    #[command(flatten)]
+    pub(crate) ttt: TttArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print JSON
     #[arg(long)]
@@ -62,7 +66,9 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
-    let loaded = Loaded::open(weights, &args.device.open()?)?;
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    let mut loaded = Loaded::open_with(weights, tokenizer, &args.device.open()?)?;
+    loaded.model = loaded.model.with_ttt(args.ttt.ttt());
     let cache = Path::new(RUNS).join(".cache");
     let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
     let training = &loaded.experiment.training;

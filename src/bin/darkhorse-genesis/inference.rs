@@ -9,7 +9,7 @@ use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::inference::{Generation, Sampler, SamplingConfig};
 use darkhorse_genesis::model::cost::Dtype;
 
-use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs};
+use crate::args::{DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs};
 use crate::device;
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
@@ -99,7 +99,7 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
         let purpose = Purpose::Inference {
             weights: Dtype::F32,
             cache: Dtype::F32,
-            context: args.sampling.max_tokens,
+            context: args.sampling.max_tokens(MAX_TOKENS),
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     }
@@ -132,7 +132,7 @@ fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Re
         tokenizer,
         stop_ids: loaded.stop_ids(),
         stop_text: None,
-        max_tokens: args.sampling.max_tokens,
+        max_tokens: args.sampling.max_tokens(MAX_TOKENS),
     };
     let stats = reply.stream(&mut generation, &ids, &mut sampler)?;
     println!();
@@ -152,7 +152,7 @@ fn continue_ids(
 ) -> Result<(), Failure> {
     generation.read(ids).or_input()?;
     let mut generated = Vec::new();
-    while generated.len() < args.sampling.max_tokens
+    while generated.len() < args.sampling.max_tokens(MAX_TOKENS)
         && let Some(id) = generation.next_token(&mut sampler)
     {
         generated.push(id);

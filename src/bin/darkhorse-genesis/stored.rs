@@ -4,10 +4,12 @@ use std::path::Path;
 
 use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::Experiment;
+use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
 use darkhorse_genesis::interop::hugging_face::TokenIds;
 use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer};
 use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::tokenizer::chat::{CHATML_TOKENS, Template};
 use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
@@ -20,6 +22,8 @@ pub(crate) struct Stored {
     pub(crate) tokenizer: Option<Tokenizer>,
     /// Special tokens, as far as they are known.
     pub(crate) token_ids: TokenIds,
+    /// How its family marks turns, where the tokenizer does not say.
+    pub(crate) template: Option<Template>,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -50,6 +54,7 @@ impl Stored {
         };
         Ok(Self {
             token_ids: token_ids(tokenizer.as_ref()),
+            template: None,
             weights: Box::new(saved.tensors(MODEL_FILE).or_input()?),
             step: saved.step(),
             experiment,
@@ -63,6 +68,9 @@ impl Stored {
                 "{} does not exist, expected a run, a Hugging Face folder, a .safetensors or a .gguf file",
                 path.display()
             )));
+        }
+        if GenesisCheckpoint::is_at(path) {
+            return Self::genesis(path);
         }
         let found = ForeignModel::open(path).or_input()?;
         let tokenizer = match found.tokenizer {
@@ -88,9 +96,62 @@ impl Stored {
             weights: found.weights,
             tokenizer,
             token_ids,
+            template: None,
             step: 0,
         })
     }
+
+    /// A checkpoint of the Genesis-152M package, with the tokenizer beside it if there is one.
+    fn genesis(path: &Path) -> Result<Self, Failure> {
+        let found = GenesisCheckpoint::open(path).or_input()?;
+        if !found.unknown_keys.is_empty() {
+            let keys = found.unknown_keys.join(", ");
+            eprintln!(
+                "{}: keys without a meaning here are ignored: {keys}",
+                path.display()
+            );
+        }
+        let beside = path.with_file_name("tokenizer.json");
+        let tokenizer = match beside.is_file() {
+            true => Some(with_chat_tokens(
+                &Tokenizer::from_file(&beside).or_input()?,
+            )?),
+            false => None,
+        };
+        Ok(Self {
+            experiment: Experiment {
+                model: found.model.clone(),
+                tokenizer: Default::default(),
+                data: Default::default(),
+                training: Default::default(),
+            },
+            token_ids: token_ids(tokenizer.as_ref()),
+            weights: Box::new(found),
+            template: Some(Template::GenesisChatMl),
+            tokenizer,
+            step: 0,
+        })
+    }
+
+    /// The same model with the tokenizer of a file.
+    pub(crate) fn with_tokenizer(mut self, file: Option<&Path>) -> Result<Self, Failure> {
+        let Some(file) = file else { return Ok(self) };
+        let tokenizer = Tokenizer::from_file(file).or_input()?;
+        let tokenizer = match self.template {
+            Some(Template::GenesisChatMl) => with_chat_tokens(&tokenizer)?,
+            _ => tokenizer,
+        };
+        self.token_ids = token_ids(Some(&tokenizer));
+        self.tokenizer = Some(tokenizer);
+        Ok(self)
+    }
+}
+
+/// The tokenizer with the tokens of ChatML behind its own, where it does not have them.
+fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, Failure> {
+    let is_missing = |name: &&str| tokenizer.token_id(name).is_none();
+    let missing: Vec<&str> = CHATML_TOKENS.into_iter().filter(is_missing).collect();
+    tokenizer.with_special_tokens(&missing).or_input()
 }
 
 /// The special tokens of a tokenizer.

@@ -201,7 +201,7 @@ impl GenesisConfig {
                 applies: Default::default(),
                 schedule: None,
             }),
-            ttt: self.use_ttt.then(|| TttConfig {
+            ttt: self.use_ttt.then_some(TttConfig {
                 rank: self.ttt_rank,
                 inner_lr: self.ttt_inner_lr,
                 strength: 0.2,
