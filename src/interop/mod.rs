@@ -15,6 +15,7 @@ mod layout;
 mod names;
 mod open;
 mod outgoing;
+pub mod qwen3_next;
 mod tensor;
 #[cfg(test)]
 mod tests;

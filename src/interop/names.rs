@@ -132,7 +132,7 @@ impl Entries {
                 }
             }
             // no Hugging Face family here has them: `family::hf_config` refused the model before
-            MixerKind::Gla | MixerKind::Fox => {}
+            MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => {}
         }
         self.same(
             format!("{ours}.post_attention_layernorm.weight"),

@@ -97,6 +97,10 @@ impl ModelConfig {
                 let fox = self.expect_fox();
                 product([4, fox.num_attention_heads, fox.head_dim, context])
             }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                product([4, gated.num_attention_heads, gated.head_dim, context])
+            }
         });
         sum([self.projection_flops(), sum(layers)])
     }
@@ -118,6 +122,10 @@ impl ModelConfig {
                 let heads = fox.num_key_value_heads + fox.num_attention_heads;
                 product([heads, fox.head_dim]).saturating_add(fox.num_attention_heads as u64)
             }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                product([2, gated.num_key_value_heads, gated.head_dim])
+            }
         }))
     }
 
@@ -132,7 +140,7 @@ impl ModelConfig {
                 let tails = product([query + key + value, gla.conv_kernel_size - 1]);
                 state.saturating_add(tails)
             }
-            MixerKind::Mla | MixerKind::Gqa | MixerKind::Fox => 0,
+            MixerKind::Mla | MixerKind::Gqa | MixerKind::Fox | MixerKind::GatedAttention => 0,
         }))
     }
 
@@ -206,13 +214,17 @@ impl ModelConfig {
                 let fox = self.expect_fox();
                 product([12, fox.num_attention_heads, fox.head_dim])
             }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                product([14, gated.num_attention_heads, gated.head_dim])
+            }
         };
         let feed_forward = match plan.feed_forward {
             FeedForwardPlan::Dense(width) => product([4, width]),
             FeedForwardPlan::Moe(moe) => {
-                let visited = moe.num_experts_per_tok + moe.n_shared_experts;
                 let sent = product([2, moe.num_experts_per_tok, self.hidden_size]);
-                let inner = product([4, visited, moe.moe_intermediate_size]);
+                let visited = moe.num_experts_per_tok * moe.moe_intermediate_size;
+                let inner = product([4, visited + moe.shared_width()]);
                 sum([sent, inner, product([3, moe.n_routed_experts])])
             }
         };
@@ -229,6 +241,11 @@ impl ModelConfig {
                 let fox = self.expect_fox();
                 let width = 2 * fox.head_dim;
                 product([fox.num_attention_heads, width, seq.saturating_add(1)])
+            }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                let width = 2 * gated.head_dim;
+                product([gated.num_attention_heads, width, seq.saturating_add(1)])
             }
         }
     }

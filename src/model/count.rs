@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
 use super::mixer::MixerKind;
 use super::mixer::forgetting::ForgettingConfig;
+use super::mixer::gated_attention::GatedAttentionConfig;
 use super::mixer::gated_linear::{Decay, GatedLinearConfig, QkNorm};
 use super::mixer::gqa::GqaConfig;
 use super::mixer::mla::MlaConfig;
@@ -141,6 +142,16 @@ impl ModelConfig {
             MixerKind::Gqa => gqa_parameters(self.expect_gqa(), hidden),
             MixerKind::Gla => gla_parameters(self.expect_gla(), hidden),
             MixerKind::Fox => fox_parameters(self.expect_fox(), hidden),
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                let query = product([gated.num_attention_heads, gated.head_dim]);
+                let key = product([gated.num_key_value_heads, gated.head_dim]);
+                ParameterCount {
+                    mixers: sum([query, query, query, key, key]).saturating_mul(hidden as u64),
+                    norms: product([2, gated.head_dim]),
+                    ..Default::default()
+                }
+            }
         };
         count.norms = sum([count.norms, product([2, hidden])]);
         match plan.feed_forward {
@@ -154,8 +165,9 @@ impl ModelConfig {
             FeedForwardPlan::Moe(moe) => {
                 let expert = product([3, hidden, moe.moe_intermediate_size]);
                 count.routed_experts = expert.saturating_mul(moe.n_routed_experts as u64);
-                count.shared_experts = expert.saturating_mul(moe.n_shared_experts as u64);
-                count.routers = product([hidden, moe.n_routed_experts]);
+                count.shared_experts = product([3, hidden, moe.shared_width()]);
+                let gate = if moe.shared_expert_gate { hidden } else { 0 };
+                count.routers = sum([product([hidden, moe.n_routed_experts]), gate as u64]);
             }
         }
         count
@@ -194,6 +206,11 @@ impl ModelConfig {
 
     pub(super) fn expect_gla(&self) -> &GatedLinearConfig {
         self.mixer.gla().expect("the configuration was validated")
+    }
+
+    pub(super) fn expect_gated_attention(&self) -> &GatedAttentionConfig {
+        let config = self.mixer.gated_attention();
+        config.expect("the configuration was validated")
     }
 
     pub(super) fn expect_fox(&self) -> &ForgettingConfig {

@@ -6,6 +6,7 @@ use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
 use darkhorse_genesis::interop::hugging_face::TokenIds;
+use darkhorse_genesis::interop::qwen3_next::Qwen3NextCheckpoint;
 use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer};
 use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::tokenizer::Tokenizer;
@@ -72,6 +73,9 @@ impl Stored {
         if GenesisCheckpoint::is_at(path) {
             return Self::genesis(path);
         }
+        if Qwen3NextCheckpoint::is_at(path) {
+            return Self::qwen3_next(path);
+        }
         let found = ForeignModel::open(path).or_input()?;
         let tokenizer = match found.tokenizer {
             None => None,
@@ -97,6 +101,29 @@ impl Stored {
             tokenizer,
             token_ids,
             template: None,
+            step: 0,
+        })
+    }
+
+    /// A folder of Qwen3-Next.
+    fn qwen3_next(path: &Path) -> Result<Self, Failure> {
+        let found = Qwen3NextCheckpoint::open(path).or_input()?;
+        let file = path.join("tokenizer.json");
+        let tokenizer = match file.is_file() {
+            true => Some(Tokenizer::from_file(&file).or_input()?),
+            false => None,
+        };
+        Ok(Self {
+            experiment: Experiment {
+                model: found.model.clone(),
+                tokenizer: Default::default(),
+                data: Default::default(),
+                training: Default::default(),
+            },
+            token_ids: token_ids(tokenizer.as_ref()),
+            weights: Box::new(found),
+            template: None,
+            tokenizer,
             step: 0,
         })
     }

@@ -67,6 +67,8 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
             num_experts_per_tok: config.num_experts_per_tok,
             moe_intermediate_size: config.moe_intermediate_size,
             n_shared_experts: config.n_shared_experts,
+            shared_expert_intermediate_size: None,
+            shared_expert_gate: false,
             router: RouterConfig {
                 scoring_func: ScoringFunc::Sigmoid,
                 n_group: config.n_group,
@@ -149,6 +151,8 @@ fn mixtral(config: &MixtralConfig) -> ModelConfig {
             num_experts_per_tok: config.num_experts_per_tok,
             moe_intermediate_size: config.intermediate_size,
             n_shared_experts: 0,
+            shared_expert_intermediate_size: None,
+            shared_expert_gate: false,
             router: RouterConfig {
                 scoring_func: ScoringFunc::Softmax,
                 ..RouterConfig::default()

@@ -1,7 +1,7 @@
 //! Checkpoints of the published Genesis-152M package: one safetensors file that carries its configuration.
 
 mod config;
-mod file;
+pub(super) mod file;
 mod names;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Sequence mixers: how a position sees the past.
 
 pub mod forgetting;
+pub mod gated_attention;
 pub mod gated_linear;
 pub mod gqa;
 pub mod mla;
@@ -16,6 +17,7 @@ use super::context::Context;
 use super::error::ModelConfigError;
 use super::init::Initializers;
 use forgetting::{Forgetting, ForgettingCache, ForgettingConfig};
+use gated_attention::{GatedAttention, GatedAttentionCache, GatedAttentionConfig};
 use gated_linear::{GatedLinear, GatedLinearConfig, RecurrentCache};
 use gqa::{Gqa, GqaConfig, KeyValueCache};
 use mla::{LatentCache, Mla, MlaConfig};
@@ -60,6 +62,8 @@ pub enum MixerKind {
     Gla,
     /// Forgetting attention.
     Fox,
+    /// Gated attention.
+    GatedAttention,
 }
 
 impl MixerKind {
@@ -70,6 +74,7 @@ impl MixerKind {
             Self::Gqa => "mixer.gqa.head_dim",
             Self::Gla => "mixer.gla.rotary_dim",
             Self::Fox => "mixer.fox",
+            Self::GatedAttention => "mixer.gated_attention.rotary_dim",
         }
     }
 }
@@ -90,6 +95,9 @@ pub struct MixerConfig {
     /// Forgetting attention.
     #[serde(default)]
     pub fox: Option<ForgettingConfig>,
+    /// Gated attention.
+    #[serde(default)]
+    pub gated_attention: Option<GatedAttentionConfig>,
 }
 
 impl MixerConfig {
@@ -100,6 +108,10 @@ impl MixerConfig {
                 MixerKind::Gqa => self.gqa()?.validate().map_err(|e| e.within("mixer.gqa"))?,
                 MixerKind::Gla => self.gla()?.validate().map_err(|e| e.within("mixer.gla"))?,
                 MixerKind::Fox => self.fox()?.validate().map_err(|e| e.within("mixer.fox"))?,
+                MixerKind::GatedAttention => self
+                    .gated_attention()?
+                    .validate()
+                    .map_err(|e| e.within("mixer.gated_attention"))?,
             }
         }
         self.check_rope_dims(layer_types)
@@ -138,6 +150,15 @@ impl MixerConfig {
             MixerKind::Gqa => self.gqa()?.head_dim,
             MixerKind::Gla => self.gla()?.rotary_dim,
             MixerKind::Fox => 0,
+            MixerKind::GatedAttention => self.gated_attention()?.rotary_dim,
+        })
+    }
+
+    pub(super) fn gated_attention(&self) -> Result<&GatedAttentionConfig, ModelConfigError> {
+        let config = self.gated_attention.as_ref();
+        config.ok_or_else(|| ModelConfigError::Missing {
+            field: "mixer.gated_attention".into(),
+            because: "`layer_types` names `gated_attention`".into(),
         })
     }
 
@@ -181,6 +202,8 @@ pub enum Mixer<B: Backend> {
     GatedLinear(GatedLinear<B>),
     /// Forgetting attention.
     Forgetting(Forgetting<B>),
+    /// Gated attention.
+    GatedAttention(GatedAttention<B>),
 }
 
 /// What a [`Mixer`] remembers.
@@ -194,6 +217,8 @@ pub enum MixerCache<B: Ops> {
     Recurrent(RecurrentCache<B>),
     /// Keys, values and gates of forgetting attention.
     Forgetting(ForgettingCache<B>),
+    /// Keys and values of gated attention.
+    GatedAttention(GatedAttentionCache<B>),
 }
 
 impl<B: Backend> Mixer<B> {
@@ -211,6 +236,11 @@ impl<B: Backend> Mixer<B> {
                 let config = config.expect("the configuration was validated");
                 Self::Forgetting(Forgetting::init(config, init, device))
             }
+            MixerKind::GatedAttention => {
+                let config = init.config().mixer.gated_attention();
+                let config = config.expect("the configuration was validated");
+                Self::GatedAttention(GatedAttention::init(config, init, device))
+            }
         }
     }
 }
@@ -224,6 +254,7 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
             Self::Gqa(gqa) => gqa.forward(hidden, context),
             Self::GatedLinear(linear) => linear.forward(hidden, context),
             Self::Forgetting(fox) => fox.forward(hidden, context),
+            Self::GatedAttention(gated) => gated.forward(hidden, context),
         }
     }
 
@@ -245,6 +276,9 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
             (Self::Forgetting(fox), MixerCache::Forgetting(cache)) => {
                 fox.extend(hidden, context, cache)
             }
+            (Self::GatedAttention(gated), MixerCache::GatedAttention(cache)) => {
+                gated.extend(hidden, context, cache)
+            }
             _ => panic!("the cache is that of another mixer"),
         }
     }
@@ -255,6 +289,7 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
             Self::Gqa(gqa) => MixerCache::KeyValue(gqa.empty_cache()),
             Self::GatedLinear(linear) => MixerCache::Recurrent(linear.empty_cache()),
             Self::Forgetting(fox) => MixerCache::Forgetting(fox.empty_cache()),
+            Self::GatedAttention(gated) => MixerCache::GatedAttention(gated.empty_cache()),
         }
     }
 }
