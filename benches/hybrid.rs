@@ -39,9 +39,13 @@ fn main() {
         if wants("decode") {
             let mut generation = Generation::new(&model, limits, None);
             generation.read(&prompt[..64]).expect("it is short");
-            (0..4).for_each(|_| drop(generation.next_token(&mut sampler)));
+            for _ in 0..4 {
+                generation.next_token(&mut sampler);
+            }
             let begin = Instant::now();
-            (0..48).for_each(|_| drop(generation.next_token(&mut sampler)));
+            for _ in 0..48 {
+                generation.next_token(&mut sampler);
+            }
             println!(
                 "decode: {:.1} tokens/s",
                 48.0 / begin.elapsed().as_secs_f64()

@@ -6,8 +6,6 @@
 
 mod config;
 mod layer;
-#[cfg(test)]
-mod tests;
 
 use burn::module::Module;
 use burn::tensor::Tensor;

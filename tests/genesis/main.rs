@@ -2,6 +2,7 @@
 //! `tests/fixtures/genesis152m` within its tolerance, and every id.
 
 mod blocks;
+mod cli;
 mod fixture;
 mod generation;
 mod model;

@@ -5,8 +5,6 @@
 
 mod cache;
 mod config;
-#[cfg(test)]
-mod tests;
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::{log_sigmoid, sigmoid};
