@@ -197,7 +197,7 @@ fn every_preset_is_a_file_and_an_unknown_name_lists_them() {
     }
     assert_eq!(
         Experiment::preset("7b").unwrap_err().to_string(),
-        "unknown preset `7b`, expected one of: tiny, default, 1b, 3b, 5b, 30b, 100b, 500b, darkhorse-hybrid, genesis-tiny, genesis-152m, genesis-sweetspot"
+        "unknown preset `7b`, expected one of: tiny, genesis-tiny, darkhorse-hybrid, default, genesis-152m, genesis-sweetspot, 1b, 3b, 5b, 30b, 100b, 500b"
     );
 }
 

@@ -12,6 +12,9 @@ use crate::domain::Domain;
 const IM_START: &str = "<|im_start|>";
 const IM_END: &str = "<|im_end|>";
 
+/// Id 1 of GPT-NeoX's tokenizer, and of no other with ChatML's tokens.
+const NEOX_PADDING: &str = "<|padding|>";
+
 /// The tokens of ChatML, in the order in which Genesis-152M adds them.
 pub const CHATML_TOKENS: [&str; 2] = [IM_START, IM_END];
 
@@ -103,11 +106,13 @@ pub enum Template {
 }
 
 impl Template {
-    /// The template whose tokens a tokenizer has.
+    /// The template whose tokens a tokenizer has. That of GPT-NeoX with ChatML's is Genesis-152M's.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let has = |names: &[&str]| names.iter().all(|name| tokenizer.token_id(name).is_some());
         if has(&[SYSTEM, USER, ASSISTANT, END]) {
             Self::Turns
+        } else if has(&[IM_START, IM_END]) && tokenizer.token_id(NEOX_PADDING) == Some(1) {
+            Self::GenesisChatMl
         } else if has(&[IM_START, IM_END]) {
             Self::ChatMl
         } else {
@@ -138,6 +143,24 @@ impl Template {
             self.close(&mut out, &message.content)?;
         }
         self.open(&mut out, Role::Assistant)?;
+        out.finish()
+    }
+
+    /// Ids of a whole conversation, every turn closed, without tokens around it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Encode`] if the tokenizer cannot encode a content.
+    pub fn conversation(
+        self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let mut out = Rendering::new(tokenizer);
+        for message in messages {
+            self.open(&mut out, message.role)?;
+            self.close(&mut out, &message.content)?;
+        }
         out.finish()
     }
 
