@@ -26,5 +26,6 @@ pub mod select;
 pub mod short_conv;
 pub mod swiglu;
 pub mod top_k;
+pub mod unit;
 
 pub use ops::Ops;

@@ -7,7 +7,8 @@ use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::forgetting::{self, Forgetting};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions};
-use crate::{cross_entropy, experts, largest, linear, norm, rope, short_conv, swiglu, top_k};
+use crate::unit::UnitEps;
+use crate::{cross_entropy, experts, largest, linear, norm, rope, short_conv, swiglu, top_k, unit};
 
 /// A backend that can run the models of Darkhorse Genesis.
 ///
@@ -88,6 +89,39 @@ pub trait Ops: Backend {
     /// - cos, sin: `[batch, seq, dim / 2]`
     fn rope(input: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>) -> Tensor<Self, 4> {
         rope::reference::rope(input, cos, sin)
+    }
+
+    /// Rotary position embedding on pairs `(j, j + half)` of the leading `2 * half` dimensions; the others
+    /// stay. No gradient reaches `cos` and `sin`.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[batch, seq, heads, dim]`, `dim` at least `2 * half`
+    /// - cos, sin: `[batch, seq, half]`
+    fn rope_halves(
+        input: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+    ) -> Tensor<Self, 4> {
+        rope::halves::rope_halves(input, cos, sin)
+    }
+
+    /// Every row divided by its length.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[rows, width]`
+    fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
+        unit::reference::unit_rows(input, eps)
+    }
+
+    /// Gradient of [`unit_rows`](Self::unit_rows).
+    fn unit_rows_backward(
+        input: Tensor<Self, 2>,
+        eps: UnitEps,
+        grad: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        unit::reference::unit_rows_backward(input, eps, grad)
     }
 
     /// Scaled dot-product attention, causal, within documents and within the window of `options`.

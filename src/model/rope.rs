@@ -131,25 +131,15 @@ impl<B: Ops> Rotation<B> {
         B::rope(input, self.cos.clone(), self.sin.clone())
     }
 
-    /// Rotates the pairs `(j, j + dim / 2)` of the leading `dim` dimensions, and leaves the others.
+    /// Rotates the pairs `(j, j + dim / 2)` of the leading `dim` dimensions, as many as there are angles
+    /// for, and leaves the others.
     ///
     /// # Shapes
     ///
     /// - input, output: `[batch, seq, heads, width]`
-    pub fn apply_to_halves(&self, input: Tensor<B, 4>, dim: usize) -> Tensor<B, 4> {
-        let [batch, seq, heads, width] = input.dims();
-        let regrouped = |tensor: Tensor<B, 4>, [outer, inner]: [usize; 2]| {
-            tensor
-                .reshape([batch, seq, heads, outer, inner])
-                .swap_dims(3, 4)
-                .reshape([batch, seq, heads, dim])
-        };
-        let turned = regrouped(input.clone().narrow(3, 0, dim), [2, dim / 2]);
-        let turned = regrouped(self.apply(turned), [dim / 2, 2]);
-        match width - dim {
-            0 => turned,
-            rest => Tensor::cat(vec![turned, input.narrow(3, dim, rest)], 3),
-        }
+    pub fn apply_to_halves(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [cos, sin] = [&self.cos, &self.sin].map(|it| it.clone().cast(input.dtype()));
+        B::rope_halves(input, cos, sin)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::forgetting::Forgetting;
 use crate::linear;
 use crate::linear_attention::{Attended, LinearAttention, LinearAttentionOptions};
 use crate::ops::Ops;
+use crate::unit::UnitEps;
 use node::{Derivative, below, integers, primitive, record, wrap};
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
@@ -79,6 +80,18 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
             let output = B::rope(x, cos.clone(), sin.clone());
             (output, keep.then_some(Rope { cos, sin }))
         })
+    }
+
+    fn rope_halves(
+        input: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+    ) -> Tensor<Self, 4> {
+        sequence::rope_halves(input, cos, sin)
+    }
+
+    fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
+        sequence::unit_rows(input, eps)
     }
 
     fn causal_attention(

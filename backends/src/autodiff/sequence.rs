@@ -14,6 +14,7 @@ use crate::linear_attention::{
     self, Attended, LinearAttention, LinearAttentionOptions, chunked, unpack,
 };
 use crate::short_conv;
+use crate::unit::UnitEps;
 
 /// The mask on the backend below.
 pub(super) fn mask_below<B: Backend, C: CheckpointStrategy>(
@@ -198,5 +199,61 @@ impl<B: Ops> Derivative<B, 4> for Forgot<B> {
             Some(primitive(grads.value)),
             Some(primitive(grads.kept)),
         ]
+    }
+}
+
+pub(super) fn rope_halves<B: Ops, C: CheckpointStrategy>(
+    input: Tensor<Autodiff<B, C>, 4>,
+    cos: Tensor<Autodiff<B, C>, 3>,
+    sin: Tensor<Autodiff<B, C>, 3>,
+) -> Tensor<Autodiff<B, C>, 4> {
+    let input = primitive(input);
+    let (x, cos, sin) = (
+        below(&input),
+        below(&primitive(cos)),
+        below(&primitive(sin)),
+    );
+    record::<B, C, _, 1, 4>([&input], |keep| {
+        let output = B::rope_halves(x, cos.clone(), sin.clone());
+        (output, keep.then_some(Halves { cos, sin }))
+    })
+}
+
+#[derive(Debug, Clone)]
+struct Halves<B: Backend> {
+    cos: Tensor<B, 3>,
+    sin: Tensor<B, 3>,
+}
+
+impl<B: Ops> Derivative<B, 1> for Halves<B> {
+    /// A rotation's transpose turns the other way.
+    fn gradients(self, grad: FloatTensor<B>, _: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
+        let grad = B::rope_halves(wrap(grad), self.cos, self.sin.neg());
+        [Some(primitive(grad))]
+    }
+}
+
+pub(super) fn unit_rows<B: Ops, C: CheckpointStrategy>(
+    input: Tensor<Autodiff<B, C>, 2>,
+    eps: UnitEps,
+) -> Tensor<Autodiff<B, C>, 2> {
+    let input = primitive(input);
+    let x: Tensor<B, 2> = below(&input);
+    record::<B, C, _, 1, 2>([&input], |keep| {
+        let output = B::unit_rows(x.clone(), eps);
+        (output, keep.then_some(Unit { input: x, eps }))
+    })
+}
+
+#[derive(Debug, Clone)]
+struct Unit<B: Backend> {
+    input: Tensor<B, 2>,
+    eps: UnitEps,
+}
+
+impl<B: Ops> Derivative<B, 1> for Unit<B> {
+    fn gradients(self, grad: FloatTensor<B>, _: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
+        let grad = B::unit_rows_backward(self.input, self.eps, wrap(grad));
+        [Some(primitive(grad))]
     }
 }

@@ -17,7 +17,8 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::forgetting::{self, Forgetting};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
-use crate::{Ops, cross_entropy, largest, linear, norm, rope, short_conv, swiglu, top_k};
+use crate::unit::UnitEps;
+use crate::{Ops, cross_entropy, largest, linear, norm, rope, short_conv, swiglu, top_k, unit};
 use rows::all_f32;
 
 /// Every method takes the fast form on f32 and the default on any other type.
@@ -87,6 +88,35 @@ impl Ops for Flex {
         match all_f32(&[input.dtype(), cos.dtype(), sin.dtype()]) {
             true => rope::flex::rope(input, cos, sin),
             false => rope::reference::rope(input, cos, sin),
+        }
+    }
+
+    fn rope_halves(
+        input: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+    ) -> Tensor<Self, 4> {
+        match all_f32(&[input.dtype(), cos.dtype(), sin.dtype()]) {
+            true => rope::halves_flex::rope_halves(input, cos, sin),
+            false => rope::halves::rope_halves(input, cos, sin),
+        }
+    }
+
+    fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype()]) {
+            true => unit::flex::unit_rows(input, eps),
+            false => unit::reference::unit_rows(input, eps),
+        }
+    }
+
+    fn unit_rows_backward(
+        input: Tensor<Self, 2>,
+        eps: UnitEps,
+        grad: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype(), grad.dtype()]) {
+            true => unit::flex::unit_rows_backward(input, eps, grad),
+            false => unit::reference::unit_rows_backward(input, eps, grad),
         }
     }
 

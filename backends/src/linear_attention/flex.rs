@@ -42,8 +42,14 @@ impl Views {
         let start = item * self.state.stride(0) + head * self.state.stride(1);
         let data = &self.state.data()[start..];
         for (row, to) in state.chunks_exact_mut(width).enumerate() {
-            for (column, to) in to.iter_mut().enumerate() {
-                *to = data[row * self.state.stride(2) + column * self.state.stride(3)];
+            let data = &data[row * self.state.stride(2)..];
+            match self.state.stride(3) {
+                1 => to.copy_from_slice(&data[..width]),
+                stride => {
+                    for (column, to) in to.iter_mut().enumerate() {
+                        *to = data[column * stride];
+                    }
+                }
             }
         }
     }

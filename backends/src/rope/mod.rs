@@ -2,4 +2,7 @@
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
+pub mod halves;
+#[cfg(feature = "flex")]
+pub(crate) mod halves_flex;
 pub mod reference;

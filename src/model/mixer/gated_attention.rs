@@ -133,9 +133,7 @@ impl<B: Ops> GatedAttention<B> {
         context: &Context<B>,
     ) -> Tensor<B, 4> {
         let heads = norm.forward(self.heads(projected));
-        context
-            .rotation
-            .apply_to_halves(heads, self.config.rotary_dim)
+        context.rotation.apply_to_halves(heads)
     }
 
     fn key_value(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> [Tensor<B, 4>; 2] {

@@ -13,6 +13,7 @@ use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::linear_attention::{LinearAttention, LinearAttentionOptions};
+use darkhorse_backends::unit::UnitEps;
 
 use super::TokenMixer;
 use super::short_conv::ShortConv;
@@ -181,15 +182,8 @@ impl<B: Ops> GatedLinear<B> {
         context: &Context<B>,
     ) -> Tensor<B, 4> {
         let normalized = match (self.config.qk_norm, norm) {
-            (QkNorm::Length, _) => {
-                // without the tiny number the gradient at zero would not be one
-                let length = heads.clone().square().sum_dim(3).add_scalar(1e-24).sqrt();
-                heads / length.add_scalar(LENGTH_EPS)
-            }
-            (QkNorm::SquaredLength, _) => {
-                let square = heads.clone().square().sum_dim(3);
-                heads / square.add_scalar(LENGTH_EPS).sqrt()
-            }
+            (QkNorm::Length, _) => unit(heads, UnitEps::Length(LENGTH_EPS)),
+            (QkNorm::SquaredLength, _) => unit(heads, UnitEps::Square(LENGTH_EPS)),
             (QkNorm::Rms, Some(norm)) => norm
                 .forward(heads.cast(norm.weight.val().dtype()))
                 .cast(DType::F32),
@@ -197,7 +191,7 @@ impl<B: Ops> GatedLinear<B> {
         };
         let rotated = match self.config.rotary_dim {
             0 => normalized,
-            dim => context.rotation.apply_to_halves(normalized, dim),
+            _ => context.rotation.apply_to_halves(normalized),
         };
         self.shared(rotated)
     }
@@ -328,6 +322,12 @@ impl<B: Ops> GatedLinear<B> {
         cache.len += new;
         mixed.output
     }
+}
+
+/// Heads of length one, `[batch, seq, heads, dim]`.
+fn unit<B: Ops>(heads: Tensor<B, 4>, eps: UnitEps) -> Tensor<B, 4> {
+    let dims @ [batch, seq, count, dim] = heads.dims();
+    B::unit_rows(heads.reshape([batch * seq * count, dim]), eps).reshape(dims)
 }
 
 impl<B: Ops> TokenMixer<B> for GatedLinear<B> {
