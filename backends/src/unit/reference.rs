@@ -17,7 +17,7 @@ pub fn unit_rows<B: Backend>(input: Tensor<B, 2>, eps: UnitEps) -> Tensor<B, 2> 
 
 /// See [`Ops::unit_rows_backward`](crate::Ops::unit_rows_backward).
 ///
-/// With `y = r x`: `dx = r dy - x (x . dy) c`, where `c` is `r^3`, or `r^2 / |x|` for
+/// With `y = x / d`: `dx = dy / d - x (x . dy) / c`, where `c` is `d^3`, or `d^2 |x|` for
 /// [`UnitEps::Length`].
 pub fn unit_rows_backward<B: Backend>(
     input: Tensor<B, 2>,
@@ -26,16 +26,16 @@ pub fn unit_rows_backward<B: Backend>(
 ) -> Tensor<B, 2> {
     let square = input.clone().square().sum_dim(1);
     let along = (input.clone() * grad.clone()).sum_dim(1);
-    let (factor, curve) = match eps {
+    let (divisor, length) = match eps {
         UnitEps::Length(eps) => {
             let length = square.add_scalar(1e-24).sqrt();
-            let factor = length.clone().add_scalar(eps).recip();
-            (factor.clone(), factor.square() / length)
+            (length.clone().add_scalar(eps), length)
         }
         UnitEps::Square(eps) => {
-            let factor = square.add_scalar(eps).sqrt().recip();
-            (factor.clone(), factor.powi_scalar(3))
+            let divisor = square.add_scalar(eps).sqrt();
+            (divisor.clone(), divisor)
         }
     };
-    grad * factor - input * along * curve
+    let curve = divisor.clone().square() * length;
+    grad / divisor - input * (along / curve)
 }
