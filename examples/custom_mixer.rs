@@ -69,7 +69,7 @@ impl<B: Ops> TokenMixer<B> for RunningMean<B> {
         _: &Context<B>,
         sequences: &mut [Extension<'_, Seen<B>>],
     ) -> Tensor<B, 3> {
-        cache::one_by_one(hidden, sequences, |rows, past| self.mix(rows, past))
+        cache::one_by_one(hidden, sequences, |rows, _, past| self.mix(rows, past))
     }
 
     fn empty_cache(&self, _: &CacheConfig) -> Seen<B> {

@@ -41,6 +41,7 @@ fn lines(limit: usize) -> Arc<Corpus> {
     let documents = texts.into_iter().enumerate().map(|(number, text)| {
         Ok(Document {
             text,
+            turns: None,
             domain: None,
             origin: Origin {
                 file: Arc::from(path.as_path()),

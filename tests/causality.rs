@@ -6,20 +6,20 @@ use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
-use darkhorse_genesis::model::cache::{CacheConfig, Extension};
+use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
-use support::{hybrid_config, small_config};
+use support::{hybrid_config, recurrent_config, small_config};
 
 type B = Selected;
 
 const MODES: [DomainMode; 3] = [DomainMode::Off, DomainMode::Soft, DomainMode::Hard];
 
-/// Every mode, without and with grouped-query attention.
+/// Every mode, without and with grouped-query attention, and with recurrent layers.
 fn every_kind() -> impl Iterator<Item = (DomainMode, ModelConfig)> {
-    MODES
-        .into_iter()
-        .flat_map(|mode| [small_config, hybrid_config].map(|config| (mode, config(mode))))
+    MODES.into_iter().flat_map(|mode| {
+        [small_config, hybrid_config, recurrent_config].map(|config| (mode, config(mode)))
+    })
 }
 
 fn matrix(rows: &[&[i32]]) -> Tensor<B, 2, Int> {
@@ -89,7 +89,7 @@ fn prefill_and_decode_equal_the_full_forward() {
         {
             let mut input = tagged(&ids[range.clone()], Domain::Legal);
             input.positions = input.positions + range.start as i64;
-            let hidden = model.extend(&input, &mut [Extension::new(&mut cache, range.len())]);
+            let hidden = model.extend_one(&input, &mut cache);
             stepwise.extend(values(model.logits(hidden.states)));
         }
 

@@ -5,10 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::{Experiment, PRESETS};
 use darkhorse_genesis::model::cost::Dtype;
+use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::mixer::mla::MlaConfig;
 use darkhorse_genesis::model::rope::RopeScaling;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
@@ -75,6 +77,52 @@ fn the_documented_figures_are_those_of_the_files() {
     assert_eq!(format!("{cache_gib:.2}"), "2.81");
 }
 
+/// The table of parts of the published package.
+#[test]
+fn genesis_has_the_parts_of_the_published_model() {
+    let genesis = model("genesis-152m");
+    assert_eq!(genesis.num_params(), 151_757_837);
+    let parts = genesis.parameters();
+    assert_eq!(parts.embedding, 28_960_704);
+    assert_eq!(parts.head, 0);
+    assert_eq!(parts.mixers, 34_659_597 + 10_127_551);
+    assert_eq!(parts.dense, 74_649_600);
+    assert_eq!(parts.norms, 34_560 + 576);
+    assert_eq!(parts.metacognition, 3_325_249);
+    let only = |kind| {
+        let config = ModelConfig {
+            layer_types: vec![kind],
+            num_hidden_layers: 1,
+            ..genesis.clone()
+        };
+        config.parameters().mixers
+    };
+    assert_eq!(only(MixerKind::Gla), 1_506_939);
+    assert_eq!(only(MixerKind::Fox), 1_446_793);
+    let plan = genesis.plan();
+    let fox = |layer: usize| plan[layer].mixer == MixerKind::Fox;
+    let layers: Vec<usize> = (0..30).filter(|&layer| fox(layer)).collect();
+    assert_eq!(layers, [3, 7, 11, 15, 19, 23, 27]);
+    let padded = ModelConfig {
+        vocab_size: 50_304,
+        ..genesis.clone()
+    };
+    assert_eq!(padded.num_params(), 151_772_237);
+
+    let built = CausalLm::<Selected>::init(&genesis, 0, &Default::default());
+    assert_eq!(built.num_params(), 151_757_837);
+    let per_state = 9 * 48 * 96 + (432 + 144 + 288) * 3;
+    assert_eq!(genesis.state_values(), 23 * per_state);
+    assert_eq!(genesis.cache_values_per_token(), 7 * (192 + 576 + 9));
+    let sweetspot = model("genesis-sweetspot");
+    assert_eq!(sweetspot.plan()[4].mixer, MixerKind::Fox);
+    assert_eq!(sweetspot.intermediate_size, 2400);
+    assert_eq!(
+        CausalLm::<Selected>::init(&sweetspot, 0, &Default::default()).num_params() as u64,
+        sweetspot.num_params()
+    );
+}
+
 #[test]
 fn other_engines_can_serve_the_shapes() {
     for preset in SERVED {
@@ -121,7 +169,9 @@ fn the_context_reaches_128k_by_yarn() {
 #[test]
 fn every_domain_has_experts_of_its_own_in_every_preset() {
     for preset in PRESETS {
-        let moe = model(preset).moe.unwrap();
+        let Some(moe) = model(preset).moe else {
+            continue;
+        };
         assert!(moe.n_routed_experts >= 10, "{preset}");
     }
 }
@@ -147,7 +197,7 @@ fn every_preset_is_a_file_and_an_unknown_name_lists_them() {
     }
     assert_eq!(
         Experiment::preset("7b").unwrap_err().to_string(),
-        "unknown preset `7b`, expected one of: tiny, default, 1b, 3b, 5b, 30b, 100b, 500b"
+        "unknown preset `7b`, expected one of: tiny, genesis-tiny, darkhorse-hybrid, default, genesis-152m, genesis-sweetspot, 1b, 3b, 5b, 30b, 100b, 500b"
     );
 }
 
@@ -163,12 +213,14 @@ fn a_file_that_is_not_there_is_named_with_the_reason() {
 }
 
 /// One layer of `model` in its own shapes, small enough to build anywhere: the largest config's takes
-/// about a gigabyte. Reduced are the number of layers (one, with experts where the model has any), the
+/// about a gigabyte. Reduced are the number of layers (one of each mixer, with experts where the model has any), the
 /// vocabulary, the number of experts (four, two per token) and, for models wider than 1024, the MTP
 /// modules. Every width of the layer is kept.
 fn one_layer(model: &ModelConfig) -> ModelConfig {
     let mut reduced = model.clone();
-    reduced.num_hidden_layers = 1;
+    // of a plan with several mixers, one layer of each
+    reduced.layer_types.dedup();
+    reduced.num_hidden_layers = reduced.layer_types.len();
     reduced.vocab_size = 256;
     if model.hidden_size > 1024 {
         reduced.num_nextn_predict_layers = 0;

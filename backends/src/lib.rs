@@ -15,17 +15,22 @@ pub mod cross_entropy;
 pub mod experts;
 #[cfg(feature = "flex")]
 mod flex;
+pub mod forgetting;
 mod joined;
+pub mod largest;
 pub mod latent;
 pub mod linear;
+pub mod linear_attention;
 pub mod norm;
 mod ops;
 pub mod paged;
 pub mod quantized;
 pub mod rope;
 pub mod select;
+pub mod short_conv;
 pub mod swiglu;
 pub mod top_k;
+pub mod unit;
 
 pub use awake::awake;
 pub use ops::Ops;

@@ -1,12 +1,18 @@
 //! The sub-trait of burn's `Backend` that the models compute with.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
+use crate::forgetting::{self, Forgetting};
+use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions};
 use crate::paged::{self, Past};
-use crate::{cross_entropy, experts, latent, linear, norm, quantized, rope, swiglu, top_k};
+use crate::unit::UnitEps;
+use crate::{
+    cross_entropy, experts, largest, latent, linear, norm, quantized, rope, short_conv, swiglu,
+    top_k, unit,
+};
 
 /// A backend that can run the models of Darkhorse Genesis.
 ///
@@ -118,6 +124,39 @@ pub trait Ops: Backend {
     /// - cos, sin: `[batch, seq, dim / 2]`
     fn rope(input: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>) -> Tensor<Self, 4> {
         rope::reference::rope(input, cos, sin)
+    }
+
+    /// Rotary position embedding on pairs `(j, j + half)` of the leading `2 * half` dimensions; the others
+    /// stay. No gradient reaches `cos` and `sin`.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[batch, seq, heads, dim]`, `dim` at least `2 * half`
+    /// - cos, sin: `[batch, seq, half]`
+    fn rope_halves(
+        input: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+    ) -> Tensor<Self, 4> {
+        rope::halves::rope_halves(input, cos, sin)
+    }
+
+    /// Every row divided by its length.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[rows, width]`
+    fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
+        unit::reference::unit_rows(input, eps)
+    }
+
+    /// Gradient of [`unit_rows`](Self::unit_rows).
+    fn unit_rows_backward(
+        input: Tensor<Self, 2>,
+        eps: UnitEps,
+        grad: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        unit::reference::unit_rows_backward(input, eps, grad)
     }
 
     /// Scaled dot-product attention, causal, within documents and within the window of `options`.
@@ -283,6 +322,75 @@ pub trait Ops: Backend {
         grad: Tensor<Self, 1>,
     ) -> Tensor<Self, 2> {
         cross_entropy::backward::cross_entropy_backward(logits, targets, log_sum_exp, grad)
+    }
+
+    /// Linear attention with a decaying matrix state, `o_t = s q_t^T S_t`; how a token changes the state is the
+    /// rule of `options`. Every document of a row but its first begins with a zero state.
+    ///
+    /// # Shapes
+    ///
+    /// Those of [`LinearAttention`] and [`Attended`].
+    fn linear_attention(
+        input: LinearAttention<Self>,
+        options: LinearAttentionOptions,
+        mask: &AttentionMask<Self>,
+    ) -> Attended<Self> {
+        linear_attention::chunked::linear_attention(input, options, mask)
+    }
+
+    /// The forms of [`linear_attention`](Self::linear_attention) where this backend differentiates it by
+    /// hand; where there are none, differentiation goes through burn's operations.
+    fn linear_attention_by_hand(_dtype: DType) -> Option<linear_attention::ByHand<Self>> {
+        None
+    }
+
+    /// Causal depthwise convolution with SiLU, `y_tc = silu(sum_j w_cj x_(t+j)c)` over padded tokens, within
+    /// documents: runs of equal numbers. What comes before a row belongs to its first document.
+    ///
+    /// # Shapes
+    ///
+    /// - padded: `[batch, taps - 1 + seq, channels]`, weight: `[channels, taps]`, output: `[batch, seq, channels]`
+    fn short_conv(
+        padded: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        mask: &AttentionMask<Self>,
+    ) -> Tensor<Self, 3> {
+        short_conv::reference::short_conv(padded, weight, mask)
+    }
+
+    /// The forms of [`short_conv`](Self::short_conv) where this backend differentiates it by hand.
+    fn short_conv_by_hand(_dtype: DType) -> Option<short_conv::ByHand<Self>> {
+        None
+    }
+
+    /// Causal softmax attention of the last positions whose scores decay,
+    /// `softmax_j(s q_i . k_j + F_i - F_j)`. With documents there must be a query for every position.
+    ///
+    /// # Shapes
+    ///
+    /// Those of [`Forgetting`]; output: `[batch, new, heads, value_dim]`
+    fn forgetting_attention(
+        input: Forgetting<Self>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        forgetting::reference::forgetting_attention(input, mask, scale)
+    }
+
+    /// The forms of [`forgetting_attention`](Self::forgetting_attention) where this backend differentiates
+    /// it by hand.
+    fn forgetting_attention_by_hand(_dtype: DType) -> Option<forgetting::ByHand<Self>> {
+        None
+    }
+
+    /// One where an entry is among the `k` largest of its row, zero elsewhere; of those equal to the
+    /// smallest that is kept, all are. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - scores, output: `[tokens, width]`
+    fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        largest::reference::largest(scores, k)
     }
 
     /// One AdamW update of a flattened parameter. Not differentiable.

@@ -176,7 +176,7 @@ mod tests {
     fn a_key_like_no_other_is_answered_with_those_there_are() {
         assert_eq!(
             message("\"mla\": {", "\"perceptron\": 1, \"mla\": {"),
-            "unknown key `model.mixer.perceptron`, expected one of: mla, gqa"
+            "unknown key `model.mixer.perceptron`, expected one of: mla, gqa, gla, fox, gated_attention"
         );
     }
 

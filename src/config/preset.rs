@@ -3,11 +3,28 @@
 use super::error::ConfigError;
 
 /// Names of the presets, smallest first.
-pub const PRESETS: [&str; 8] = ["tiny", "default", "1b", "3b", "5b", "30b", "100b", "500b"];
+pub const PRESETS: [&str; 12] = [
+    "tiny",
+    "genesis-tiny",
+    "darkhorse-hybrid",
+    "default",
+    "genesis-152m",
+    "genesis-sweetspot",
+    "1b",
+    "3b",
+    "5b",
+    "30b",
+    "100b",
+    "500b",
+];
 
 const FILES: [&str; PRESETS.len()] = [
     include_str!("../../configs/tiny.json"),
+    include_str!("../../configs/genesis-tiny.json"),
+    include_str!("../../configs/darkhorse-hybrid.json"),
     include_str!("../../configs/default.json"),
+    include_str!("../../configs/genesis-152m.json"),
+    include_str!("../../configs/genesis-sweetspot.json"),
     include_str!("../../configs/1b.json"),
     include_str!("../../configs/3b.json"),
     include_str!("../../configs/5b.json"),

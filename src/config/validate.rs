@@ -141,7 +141,7 @@ fn training(training: &TrainingConfig) -> Result<(), ConfigError> {
     }
     fraction("training.bias_freeze", training.bias_freeze)?;
     match training.schedule {
-        ScheduleConfig::Wsd { warmup, decay } => {
+        ScheduleConfig::Wsd { warmup, decay, .. } => {
             fraction("training.schedule.warmup", warmup)?;
             fraction("training.schedule.decay", decay)?;
             let expected = format!("at most what `warmup` = {warmup} leaves of 1");
@@ -260,6 +260,7 @@ mod tests {
         let schedule = ScheduleConfig::Wsd {
             warmup: 0.75,
             decay: 0.5,
+            fall: Default::default(),
         };
         assert_eq!(
             message(|e| e.training.schedule = schedule),

@@ -18,6 +18,7 @@ use super::reader::{Shard, Storage, cache_error};
 use super::shards::{Identity, ShardWriter};
 use super::source::{Source, SourceFile};
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::chat::Template;
 
 /// Text tokenized at a time by all threads together.
 const BATCH_BYTES: usize = 2 << 20;
@@ -199,6 +200,7 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
     mut on_batch: impl FnMut(),
 ) -> Result<(), DataError> {
     let mut batch: Vec<Document> = Vec::new();
+    let (template, token_bytes) = (Template::of(tokenizer), tokenizer.token_bytes());
     loop {
         let mut bytes = 0;
         while bytes < BATCH_BYTES
@@ -212,10 +214,19 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
         }
         let tokens: Vec<_> = batch
             .par_iter()
-            .map(|document| tokenizer.encode(&document.text))
+            .map(|document| match &document.turns {
+                Some(turns) => template.conversation(tokenizer, turns),
+                None => tokenizer.encode(&document.text),
+            })
             .collect();
         for (document, tokens) in batch.drain(..).zip(tokens) {
             let Origin { file, line } = document.origin;
+            if document.turns.is_some() && template == Template::Plain {
+                return Err(DataError::NoTurnTokens {
+                    path: file.to_path_buf(),
+                    line,
+                });
+            }
             let tokens = tokens.map_err(|source| DataError::Tokenize {
                 path: file.to_path_buf(),
                 line,
@@ -227,8 +238,16 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
                     limit: u32::MAX.into(),
                 });
             }
+            let bytes = match document.turns {
+                // the names of the roles are text too
+                Some(_) => tokens
+                    .iter()
+                    .map(|&id| u32::from(token_bytes.get(id as usize).copied().unwrap_or(0)))
+                    .sum(),
+                None => document.text.len() as u32,
+            };
             writer
-                .push(&tokens, document.text.len() as u32, line, document.domain)
+                .push(&tokens, bytes, line, document.domain)
                 .map_err(cache_error(path))?;
         }
         on_batch();

@@ -11,7 +11,7 @@ use super::reader::{Shard, Storage, cache_error};
 use super::shards::{Entry, Identity, ShardWriter, Totals};
 use super::source::{Source, SourceOptions};
 use crate::domain::Domain;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, TurnMarks};
 
 /// Tokenized documents. Their tokens stay on disk, so memory does not grow with their number.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Corpus {
     domains: [Totals; Domain::COUNT],
     digest: String,
     special: Special,
+    turns: Option<TurnMarks>,
     token_bytes: Vec<u16>,
 }
 
@@ -139,6 +140,8 @@ impl Corpus {
                 pad: tokenizer.pad_id().unwrap_or(0),
                 domains: Domain::ALL.map(|domain| tokenizer.domain_token(domain)),
             },
+            // a tokenizer that cannot encode a role has not encoded a conversation either
+            turns: TurnMarks::of(tokenizer).ok().flatten(),
             token_bytes: tokenizer.token_bytes(),
         }
     }
@@ -244,6 +247,10 @@ impl Corpus {
     pub(super) fn packed_tokens(&self, totals: &Totals) -> u64 {
         let Special { bos, eos, .. } = self.special;
         totals.tokens + totals.documents * bos.iter().chain(&eos).count() as u64
+    }
+
+    pub(super) fn turns(&self) -> Option<&TurnMarks> {
+        self.turns.as_ref()
     }
 
     pub(super) fn special(&self) -> &Special {

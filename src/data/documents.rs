@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::rows::Rows;
 use super::source::{Format, SourceFile, SourceOptions};
 use crate::domain::Domain;
+use crate::tokenizer::chat::Message;
 
 /// How many skipped lines are told in full.
 const MAX_EXAMPLES: usize = 5;
@@ -33,8 +34,10 @@ impl std::fmt::Display for Origin {
 /// A text with its domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Never empty.
+    /// Never empty; of a conversation, what is said in it.
     pub text: String,
+    /// The turns of a conversation, of which only the assistant's are learned; absent: a plain text.
+    pub turns: Option<Vec<Message>>,
     /// The tag; without one a document is general, and its domain unknown to the router.
     pub domain: Option<Domain>,
     /// Where it comes from.
@@ -46,6 +49,7 @@ impl From<&str> for Document {
     fn from(text: &str) -> Self {
         Self {
             text: text.into(),
+            turns: None,
             domain: None,
             origin: Origin {
                 file: Arc::from(Path::new("memory")),
@@ -76,6 +80,7 @@ impl Skipped {
 /// What a file holds, before it is checked.
 pub(super) struct Record {
     pub(super) text: String,
+    pub(super) turns: Option<Vec<Message>>,
     pub(super) tag: Option<String>,
 }
 
@@ -214,6 +219,7 @@ fn check(
     };
     Ok(Document {
         text: record.text,
+        turns: record.turns,
         domain,
         origin,
     })

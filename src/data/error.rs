@@ -52,8 +52,11 @@ pub enum DataError {
         column: usize,
     },
     /// A document without text.
-    #[error("`{}` line {line}: no field `text`, expected {{\"text\": \"...\", \"domain\": \"...\"}}", path.display())]
+    #[error("`{}` line {line}: no field `text`, expected {{\"text\": \"...\", \"domain\": \"...\"}} or {{\"messages\": [...]}}", path.display())]
     MissingText { path: PathBuf, line: u64 },
+    /// A conversation, and a tokenizer that cannot mark its turns.
+    #[error("`{}` line {line}: the tokenizer has no tokens for the turns of a conversation, expected those of ChatML or of a tokenizer trained here", path.display())]
+    NoTurnTokens { path: PathBuf, line: u64 },
     /// A document whose text is empty.
     #[error("`{}` line {line}: the field `text` is empty", path.display())]
     EmptyText { path: PathBuf, line: u64 },

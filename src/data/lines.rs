@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::documents::Record;
 use super::error::DataError;
 use super::zstd::ZstdFrames;
+use crate::tokenizer::chat::Message;
 
 /// Longest line; a file without line ends must not fill the memory.
 const MAX_LINE_BYTES: u64 = 128 << 20;
@@ -37,6 +38,7 @@ pub(super) struct Lines {
 #[derive(Deserialize)]
 struct Fields {
     text: Option<String>,
+    messages: Option<Vec<Message>>,
     domain: Option<String>,
 }
 
@@ -138,11 +140,17 @@ impl Lines {
             let place = format!(" at line {} column {}", error.line(), error.column());
             broken(error.column(), reason.trim_end_matches(&place).into())
         })?;
+        let said = |turns: &Vec<Message>| {
+            let said: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
+            said.join("\n")
+        };
         let text = fields
             .text
+            .or_else(|| fields.messages.as_ref().map(said))
             .ok_or_else(|| DataError::MissingText { path: path(), line })?;
         Ok(Record {
             text,
+            turns: fields.messages,
             tag: fields.domain,
         })
     }

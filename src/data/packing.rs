@@ -34,7 +34,7 @@ pub struct PackedBatch {
     /// [`Domain::index`] of the document, told or not; for measuring. General in padding.
     pub domains: Vec<u8>,
     /// Whether the loss counts the prediction made *at* this place: the next place exists and is
-    /// of the same segment.
+    /// of the same segment, and in a conversation it is one that the assistant says.
     pub counted: Vec<bool>,
     /// UTF-8 bytes of the token at this place; 0 for special tokens. The bytes predicted at a
     /// counted place are those of the next.
@@ -78,6 +78,8 @@ pub(super) struct Sequence {
     document: usize,
     ids: Vec<u32>,
     bytes: Vec<u16>,
+    /// Which tokens are learned; absent: all.
+    learned: Option<Vec<bool>>,
     tag: u8,
     domain: u8,
 }
@@ -102,10 +104,14 @@ impl Sequence {
         bytes.extend(text.token_bytes);
         ids.extend(special.eos);
         bytes.resize(ids.len(), 0);
+        let learned = corpus
+            .turns()
+            .and_then(|turns| turns.said_by_assistant(&ids));
         Ok(Self {
             document,
             ids,
             bytes,
+            learned,
             tag: if tags == Tags::Dropped {
                 UNTAGGED
             } else {
@@ -180,7 +186,10 @@ impl Packer {
         batch.segments.resize(size, segment);
         batch.tags.resize(size, sequence.tag);
         batch.domains.resize(size, sequence.domain);
-        batch.counted.resize(size - 1, true);
+        match &sequence.learned {
+            None => batch.counted.resize(size - 1, true),
+            Some(learned) => batch.counted.extend_from_slice(&learned[offset + 1..end]),
+        }
         batch.counted.push(false);
         (end < sequence.len()).then_some(end - 1)
     }
@@ -267,6 +276,39 @@ mod tests {
         assert_eq!(batch.positions, [0, 1, 2, 0, 1, 2, 0, 1, 0]);
         assert_eq!(batch.documents, [vec![0], vec![0], vec![0]]);
         assert_eq!((batch.counted_tokens(), batch.counted_bytes()), (5, 4));
+    }
+
+    #[test]
+    fn of_a_conversation_the_assistant_is_learned_and_nobody_else() {
+        use crate::tokenizer::chat::{Message, Role};
+        let turns = vec![
+            Message::new(Role::User, "a"),
+            Message::new(Role::Assistant, "bc"),
+        ];
+        let document = super::super::Document {
+            turns: Some(turns),
+            ..super::super::Document::from("abc")
+        };
+        let documents = [Ok(document), Ok(super::super::Document::from("x"))];
+        let tokenizer = crate::tokenizer::Tokenizer::bytes();
+        let corpus = Corpus::in_memory(documents, &tokenizer).unwrap();
+        let mut packer = Packer::new(1, 13);
+        for number in 0..2 {
+            let sequence = Sequence::load(&corpus, number, Tags::Dropped).unwrap();
+            assert_eq!(packer.push(&sequence, 0), None);
+        }
+        let batch = packer.finish(0);
+        let [user, assistant, end] = ["<|user|>", "<|assistant|>", "<|end|>"]
+            .map(|name| tokenizer.token_id(name).unwrap() as i32);
+        let [a, b, c, x] = [b'a', b'b', b'c', b'x'].map(id);
+        let expected = [BOS, user, a, end, assistant, b, c, end, EOS, BOS, x, EOS, 0];
+        assert_eq!(batch.ids, expected);
+        let predicted = |at: &usize| batch.counted[*at];
+        let learned: Vec<i32> = (0..12)
+            .filter(predicted)
+            .map(|at| batch.ids[at + 1])
+            .collect();
+        assert_eq!(learned, [b, c, end, x, EOS]);
     }
 
     #[test]

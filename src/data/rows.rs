@@ -108,6 +108,7 @@ impl Rows {
         })?;
         Ok(Record {
             text: utf8(text)?,
+            turns: None,
             tag: tag.map(utf8).transpose()?,
         })
     }

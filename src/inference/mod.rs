@@ -1,8 +1,8 @@
 //! Token ids to token ids. Knows no text and no files.
 //!
-//! A [`Sequence`](sequence) is its ids and their cache; a [pass](pass) reads the next ids of several of them
-//! at once, with what a [`drafter`] guessed. [`Generation`] grows one sequence, [`Engine`] many that come and
-//! go; [`Sampler`] turns logits into a choice.
+//! A sequence (`sequence.rs`) is its ids and their cache; a pass (`pass.rs`) reads the next ids of several
+//! of them at once, with what a drafter (`drafter.rs`) guessed. [`Generation`] grows one sequence, [`Engine`]
+//! many that come and go; [`Sampler`] turns logits into a choice.
 
 mod drafter;
 mod engine;

@@ -159,6 +159,23 @@ impl Sampler {
         best.expect("a vocabulary has tokens").1
     }
 
+    /// The probability of every token to follow `past`.
+    ///
+    /// # Panics
+    ///
+    /// If there are no logits.
+    pub fn distribution(&self, logits: &[f32], past: &[u32]) -> Vec<f64> {
+        let candidates = self.candidates(logits, past);
+        let highest = highest(&candidates);
+        let weight = |candidate: &Candidate| (candidate.score - highest).exp();
+        let total: f64 = candidates.iter().map(weight).sum();
+        let mut all = vec![0.0; logits.len()];
+        for candidate in &candidates {
+            all[candidate.id as usize] = weight(candidate) / total;
+        }
+        all
+    }
+
     /// What may follow `past`: a token is chosen with a probability proportional to `e^score`.
     ///
     /// # Panics

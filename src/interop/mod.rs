@@ -7,6 +7,7 @@
 mod dtype;
 mod error;
 mod family;
+pub mod genesis;
 pub mod gguf;
 pub mod hugging_face;
 mod incoming;
@@ -17,6 +18,7 @@ mod open;
 mod origin;
 pub mod ot;
 mod outgoing;
+pub mod qwen3_next;
 mod tensor;
 #[cfg(test)]
 mod tests;

@@ -131,6 +131,8 @@ impl Entries {
                     self.linear(&ours, &format!("{attention}.{name}"), has_bias);
                 }
             }
+            // no Hugging Face family here has them: `family::hf_config` refused the model before
+            MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => {}
         }
         self.same(
             format!("{ours}.post_attention_layernorm.weight"),

@@ -3,11 +3,18 @@
 //! Positions lie in pages of a fixed length, taken as they are needed. A full page is never written
 //! again, so sequences with a common beginning share its pages.
 
+use std::ops::Range;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 
 use super::mixer::{Mixer, TokenMixer};
+
+/// Memory of a tensor.
+pub(super) fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize {
+    tensor.shape().num_elements() * tensor.dtype().size()
+}
 
 /// How a cache lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,17 +71,19 @@ impl<'a, C> Extension<'a, C> {
     }
 }
 
-/// Runs a mixer that knows one sequence at a time over the rows of several, `[1, tokens, hidden_size]`.
+/// Runs a mixer that knows one sequence at a time over the rows of several, `[1, tokens, hidden_size]`; it is
+/// told which of all rows they are.
 pub fn one_by_one<B: Backend, C>(
     hidden: Tensor<B, 3>,
     sequences: &mut [Extension<'_, C>],
-    mut extend: impl FnMut(Tensor<B, 3>, &mut C) -> Tensor<B, 3>,
+    mut extend: impl FnMut(Tensor<B, 3>, Range<usize>, &mut C) -> Tensor<B, 3>,
 ) -> Tensor<B, 3> {
     let mut at = 0;
     let outputs = sequences.iter_mut().map(|sequence| {
-        let rows = hidden.clone().narrow(1, at, sequence.new);
-        at += sequence.new;
-        extend(rows, sequence.past)
+        let range = at..at + sequence.new;
+        at = range.end;
+        let rows = hidden.clone().narrow(1, range.start, sequence.new);
+        extend(rows, range, sequence.past)
     });
     Tensor::cat(outputs.collect(), 1)
 }
@@ -183,7 +192,6 @@ impl<B: Backend> Pages<B> {
 
     /// Memory held, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        let bytes = |page: &Tensor<B, 3>| page.shape().num_elements() * page.dtype().size();
         self.pages.iter().map(bytes).sum()
     }
 }

@@ -9,7 +9,7 @@ use darkhorse_backends::attention::AttentionMask;
 use super::block::{Block, BlockOutput};
 use super::cache::{Cache, CacheConfig, Extension};
 use super::config::{LayerPlan, ModelConfig};
-use super::context::Context;
+use super::context::{Context, Phase};
 use super::feed_forward::FeedForward;
 use super::init::Initializers;
 use super::linear::Linear;
@@ -19,6 +19,7 @@ use super::norm::RmsNorm;
 use super::rope::Rope;
 use super::routing::domain::DomainPrior;
 use super::routing::{Route, Router, Routing};
+use super::ttt::Metacognition;
 
 /// A decoder-only language model over a plan of layers.
 ///
@@ -38,8 +39,34 @@ pub struct CausalLm<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B
     pub mtp: Vec<MtpModule<B, M, R>>,
     /// How a domain assists the router; absent where domains are off.
     pub domain_prior: Option<DomainPrior<B>>,
+    /// Adapts the states after the last layer; absent in most models.
+    pub metacognition: Option<Metacognition<B>>,
     #[module(skip)]
     rope: Rope,
+    #[module(skip)]
+    behavior: Behavior,
+}
+
+/// How a model behaves, beside its weights.
+#[derive(Debug, Clone, PartialEq)]
+struct Behavior {
+    /// Absent: as the backend says.
+    phase: Option<Phase>,
+    ttt: Ttt,
+    /// Factor on the states that the head reads.
+    logit_scale: f64,
+}
+
+/// Whether whole sequences go through test-time training, in a model that has it.
+///
+/// It is never part of training or decoding: it looks at a whole batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ttt {
+    /// They do not.
+    #[default]
+    Off,
+    /// They do.
+    On,
 }
 
 /// A batch of token rows.
@@ -144,7 +171,17 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
                 .moe
                 .as_ref()
                 .and_then(|moe| DomainPrior::init(&config.domains, moe, device)),
-            rope: Rope::new(&config.rope, config.rope_dim()),
+            metacognition: config
+                .ttt
+                .as_ref()
+                .map(|ttt| Metacognition::init(ttt, &init, device)),
+            // at least one pair, so that there is something to compute where no layer asks
+            rope: Rope::new(&config.rope, config.rope_dim().max(2)),
+            behavior: Behavior {
+                phase: None,
+                ttt: Ttt::Off,
+                logit_scale: config.logit_scale(),
+            },
         }
     }
 
@@ -156,6 +193,18 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
             .val()
             .select(0, ids.reshape([batch * seq]))
             .reshape([batch, seq, hidden])
+    }
+
+    /// The same model in a phase, whatever its backend says.
+    pub fn in_phase(mut self, phase: Phase) -> Self {
+        self.behavior.phase = Some(phase);
+        self
+    }
+
+    /// The same model with test-time training of whole sequences.
+    pub fn with_ttt(mut self, ttt: Ttt) -> Self {
+        self.behavior.ttt = ttt;
+        self
     }
 
     /// Replaces every router; layers that route are counted from 0, MTP modules last.
@@ -192,7 +241,13 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
                 (Some(prior), Some(tags)) => Some(prior.of(tags.clone())),
                 _ => None,
             },
+            phase: self.phase(&input.ids.device()),
         }
+    }
+
+    fn phase(&self, device: &B::Device) -> Phase {
+        let of_backend = || Phase::of::<B>(device);
+        self.behavior.phase.unwrap_or_else(of_backend)
     }
 }
 
@@ -213,8 +268,16 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
             routings.extend(output.routing);
         }
         Hidden {
-            states: self.norm.forward(states),
+            states: self.norm.forward(self.adapt(states, context.phase)),
             routings,
+        }
+    }
+
+    /// What test-time training makes of the last layer's states, where it is on.
+    pub fn adapt(&self, states: Tensor<B, 3>, phase: Phase) -> Tensor<B, 3> {
+        match (&self.metacognition, self.behavior.ttt, phase) {
+            (Some(metacognition), Ttt::On, Phase::Inference) => metacognition.blend(states),
+            _ => states,
         }
     }
 
@@ -232,7 +295,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         let routings = layers.iter().filter_map(|layer| layer.routing.clone());
         let output = Hidden {
             routings: routings.collect(),
-            states: self.norm.forward(states),
+            states: self.norm.forward(self.adapt(states, context.phase)),
         };
         Trace {
             embedded,
@@ -275,6 +338,12 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
+    /// [`extend`](Self::extend) of one sequence, or of rows of equal length that share a past.
+    pub fn extend_one(&self, input: &Sequences<B>, past: &mut Cache<B, M>) -> Hidden<B> {
+        let [_, new] = input.ids.dims();
+        self.extend(input, &mut [Extension::new(past, new)])
+    }
+
     /// [`predict_further`](Self::predict_further) for the next positions of every sequence; `ahead.ids` are the
     /// tokens `depth + 1` after the positions of `states`, which are `ahead.positions`.
     ///
@@ -312,6 +381,10 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     ///
     /// - states: `[batch, seq, hidden_size]`, output: `[batch, seq, vocab_size]`
     pub fn logits(&self, states: Tensor<B, 3>) -> Tensor<B, 3> {
+        let states = match self.behavior.logit_scale {
+            1.0 => states,
+            scale => states.mul_scalar(scale),
+        };
         match &self.lm_head {
             Some(head) => head.forward(states),
             None => {

@@ -5,10 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ModelConfigError;
 use super::feed_forward::moe::MoeConfig;
+use super::feed_forward::selective::SelectiveConfig;
 use super::matrix::Quantization;
 use super::mixer::{MixerConfig, MixerKind};
+use super::mup::MupConfig;
+use super::norm::NormWeight;
 use super::rope::RopeConfig;
 use super::routing::domain::DomainConfig;
+use super::ttt::TttConfig;
 
 /// Configuration of a [`CausalLm`](super::CausalLm). Field names are those of Hugging Face's
 /// DeepSeek-V3; the parts of a layer have a section of their own.
@@ -59,6 +63,21 @@ pub struct ModelConfig {
     /// Standard deviation of the initial weights.
     #[serde(default = "defaults::initializer_range")]
     pub initializer_range: f64,
+    /// Whether the initial deviation of projections into the residual stream shrinks with depth.
+    #[serde(default = "defaults::depth_scaled_init")]
+    pub depth_scaled_init: bool,
+    /// What the weights of the normalizations around layers are counted from.
+    #[serde(default)]
+    pub norm_weight: NormWeight,
+    /// Width-independent hyperparameters; absent: none.
+    #[serde(default)]
+    pub mup: Option<MupConfig>,
+    /// Which activations the dense feed-forward layers keep; absent: all.
+    #[serde(default)]
+    pub selective: Option<SelectiveConfig>,
+    /// Test-time training after the last layer; absent: none.
+    #[serde(default)]
+    pub ttt: Option<TttConfig>,
 }
 
 mod defaults {
@@ -74,6 +93,10 @@ mod defaults {
 
     pub(super) fn initializer_range() -> f64 {
         0.02
+    }
+
+    pub(super) fn depth_scaled_init() -> bool {
+        true
     }
 }
 
@@ -120,15 +143,27 @@ impl ModelConfig {
         }
     }
 
-    /// Number of dimensions that rotary positions turn, the same in all layers.
+    /// Number of dimensions that rotary positions turn, the same in all layers that have them; 0: none has.
     ///
     /// # Panics
     ///
     /// If the configuration was not validated.
     pub fn rope_dim(&self) -> usize {
-        self.mixer
-            .rope_dim(self.layer_types[0])
-            .expect("the configuration was validated")
+        let dims = self
+            .layer_types
+            .iter()
+            .map(|kind| self.mixer.rope_dim(*kind));
+        dims.map(|dim| dim.expect("the configuration was validated"))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Factor on the states that the head reads.
+    pub fn logit_scale(&self) -> f64 {
+        match &self.mup {
+            Some(mup) => mup.output_mult / mup.width_multiplier(self.hidden_size),
+            None => 1.0,
+        }
     }
 
     /// Checks the relations between fields, this level and below.
@@ -157,6 +192,17 @@ impl ModelConfig {
         ModelConfigError::positive("rms_norm_eps", self.rms_norm_eps)?;
         ModelConfigError::positive("initializer_range", self.initializer_range)?;
         self.mixer.validate(&self.layer_types)?;
+        if let Some(mup) = &self.mup {
+            mup.validate().map_err(|error| error.within("mup"))?;
+        }
+        if let Some(selective) = &self.selective {
+            selective
+                .validate()
+                .map_err(|error| error.within("selective"))?;
+        }
+        if let Some(ttt) = &self.ttt {
+            ttt.validate().map_err(|error| error.within("ttt"))?;
+        }
         self.rope.validate()?;
         if let Some(moe) = &self.moe {
             moe.validate().map_err(|error| error.within("moe"))?;

@@ -1,10 +1,31 @@
 //! What every layer of one forward pass shares.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::attention::AttentionMask;
 
 use super::rope::Rotation;
+
+/// What a pass is for, where a layer computes one thing while it is trained and another later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The weights are being fitted.
+    Training,
+    /// The weights are used.
+    Inference,
+}
+
+impl Phase {
+    /// Training on a backend that differentiates, inference on any other.
+    pub fn of<B: Backend>(device: &B::Device) -> Self {
+        match B::ad_enabled(device) {
+            true => Self::Training,
+            false => Self::Inference,
+        }
+    }
+}
 
 /// What the layers need to know beside the residual stream.
 #[derive(Debug, Clone)]
@@ -15,4 +36,18 @@ pub struct Context<B: Backend> {
     pub mask: AttentionMask<B>,
     /// Added to the routing scores for the choice of experts only, `[batch * seq, experts]`.
     pub prior: Option<Tensor<B, 2>>,
+    /// What the pass is for.
+    pub phase: Phase,
+}
+
+impl<B: Backend> Context<B> {
+    /// The same for a range of the positions, without what whole batches have.
+    pub fn rows(&self, range: Range<usize>) -> Self {
+        Self {
+            rotation: self.rotation.rows(range),
+            mask: AttentionMask::Causal,
+            prior: None,
+            phase: self.phase,
+        }
+    }
 }

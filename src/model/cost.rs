@@ -110,6 +110,15 @@ impl ModelConfig {
                 let seen = gqa.sliding_window.unwrap_or(context).min(context);
                 product([4, gqa.num_attention_heads, gqa.head_dim, seen])
             }
+            MixerKind::Gla => self.state_flops(),
+            MixerKind::Fox => {
+                let fox = self.expect_fox();
+                product([4, fox.num_attention_heads, fox.head_dim, context])
+            }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                product([4, gated.num_attention_heads, gated.head_dim, context])
+            }
         });
         sum([self.projection_flops(), sum(layers)])
     }
@@ -125,7 +134,38 @@ impl ModelConfig {
                 let gqa = self.expect_gqa();
                 product([2, gqa.num_key_value_heads, gqa.head_dim])
             }
+            MixerKind::Gla => 0,
+            MixerKind::Fox => {
+                let fox = self.expect_fox();
+                let heads = fox.num_key_value_heads + fox.num_attention_heads;
+                product([heads, fox.head_dim]).saturating_add(fox.num_attention_heads as u64)
+            }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                product([2, gated.num_key_value_heads, gated.head_dim])
+            }
         }))
+    }
+
+    /// Numbers that decoding keeps of a sequence whatever its length: the states of linear attentions and
+    /// the last inputs of their convolutions.
+    pub fn state_values(&self) -> u64 {
+        sum(self.plan().into_iter().map(|layer| match layer.mixer {
+            MixerKind::Gla => {
+                let gla = self.expect_gla();
+                let state = product([gla.num_heads, gla.key_head_dim, gla.value_head_dim]);
+                let [query, key, value, _] = gla.widths();
+                let tails = product([query + key + value, gla.conv_kernel_size - 1]);
+                state.saturating_add(tails)
+            }
+            MixerKind::Mla | MixerKind::Gqa | MixerKind::Fox | MixerKind::GatedAttention => 0,
+        }))
+    }
+
+    /// Reading and writing the state of a linear attention, per token.
+    fn state_flops(&self) -> u64 {
+        let gla = self.expect_gla();
+        product([5, gla.num_heads, gla.key_head_dim, gla.value_head_dim])
     }
 
     /// Bytes that decoding keeps of every token: with MLA throughout,
@@ -210,13 +250,29 @@ impl ModelConfig {
                 let repeated = product([3, gqa.num_attention_heads, gqa.head_dim]);
                 sum([query, key_value, repeated])
             }
+            MixerKind::Gla => {
+                let gla = self.expect_gla();
+                let [query, key, value, output] = gla.widths();
+                // projected and convolved; keys and values for every state; outputs, gated and not
+                let inner = product([4, query + key + value]);
+                let shared = product([2, gla.num_heads, gla.key_head_dim]);
+                sum([inner, shared, product([6, output])])
+            }
+            MixerKind::Fox => {
+                let fox = self.expect_fox();
+                product([12, fox.num_attention_heads, fox.head_dim])
+            }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                product([14, gated.num_attention_heads, gated.head_dim])
+            }
         };
         let feed_forward = match plan.feed_forward {
             FeedForwardPlan::Dense(width) => product([4, width]),
             FeedForwardPlan::Moe(moe) => {
-                let visited = moe.num_experts_per_tok + moe.n_shared_experts;
                 let sent = product([2, moe.num_experts_per_tok, self.hidden_size]);
-                let inner = product([4, visited, moe.moe_intermediate_size]);
+                let visited = moe.num_experts_per_tok * moe.moe_intermediate_size;
+                let inner = product([4, visited + moe.shared_width()]);
                 sum([sent, inner, product([3, moe.n_routed_experts])])
             }
         };
@@ -228,6 +284,17 @@ impl ModelConfig {
         match mixer {
             MixerKind::Mla => expanded_attention_flops(self.expect_mla(), seq),
             MixerKind::Gqa => grouped_attention_flops(self.expect_gqa(), seq),
+            MixerKind::Gla => self.state_flops(),
+            MixerKind::Fox => {
+                let fox = self.expect_fox();
+                let width = 2 * fox.head_dim;
+                product([fox.num_attention_heads, width, seq.saturating_add(1)])
+            }
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                let width = 2 * gated.head_dim;
+                product([gated.num_attention_heads, width, seq.saturating_add(1)])
+            }
         }
     }
 

@@ -11,6 +11,9 @@ use darkhorse_backends::quantized::BLOCK;
 
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
 use super::mixer::MixerKind;
+use super::mixer::forgetting::ForgettingConfig;
+use super::mixer::gated_attention::GatedAttentionConfig;
+use super::mixer::gated_linear::{Decay, GatedLinearConfig, QkNorm};
 use super::mixer::gqa::GqaConfig;
 use super::mixer::mla::MlaConfig;
 
@@ -31,13 +34,15 @@ pub struct ParameterCount {
     pub routers: u64,
     /// Normalization weights.
     pub norms: u64,
+    /// Test-time training after the last layer.
+    pub metacognition: u64,
     /// The head; zero where it is the transposed embedding table.
     pub head: u64,
 }
 
 impl ParameterCount {
     /// Every part by name, in the order of the forward pass.
-    pub fn parts(&self) -> [(&'static str, u64); 8] {
+    pub fn parts(&self) -> [(&'static str, u64); 9] {
         [
             ("embedding", self.embedding),
             ("mixers", self.mixers),
@@ -46,6 +51,7 @@ impl ParameterCount {
             ("shared experts", self.shared_experts),
             ("routers", self.routers),
             ("norms", self.norms),
+            ("metacognition", self.metacognition),
             ("head", self.head),
         ]
     }
@@ -64,6 +70,7 @@ impl ParameterCount {
             shared_experts: self.shared_experts.saturating_add(other.shared_experts),
             routers: self.routers.saturating_add(other.routers),
             norms: self.norms.saturating_add(other.norms),
+            metacognition: self.metacognition.saturating_add(other.metacognition),
             head: self.head.saturating_add(other.head),
         }
     }
@@ -78,6 +85,7 @@ impl ModelConfig {
         let ends = ParameterCount {
             embedding: table,
             norms: self.hidden_size as u64,
+            metacognition: self.metacognition_parameters(),
             head: if self.tie_word_embeddings { 0 } else { table },
             ..Default::default()
         };
@@ -92,6 +100,7 @@ impl ModelConfig {
     pub fn active_parameters(&self) -> ParameterCount {
         ParameterCount {
             embedding: 0,
+            metacognition: 0,
             head: product([self.vocab_size, self.hidden_size]),
             ..self.visited(self.parameters())
         }
@@ -125,7 +134,7 @@ impl ModelConfig {
                         false => up + product([self.hidden_size, down]),
                     }
                 }
-                MixerKind::Gqa => 0,
+                MixerKind::Gqa | MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => 0,
             };
             sum([count.norms, count.routers, up])
         }));
@@ -163,6 +172,18 @@ impl ModelConfig {
         let mut count = match plan.mixer {
             MixerKind::Mla => mla_parameters(self.expect_mla(), hidden),
             MixerKind::Gqa => gqa_parameters(self.expect_gqa(), hidden),
+            MixerKind::Gla => gla_parameters(self.expect_gla(), hidden),
+            MixerKind::Fox => fox_parameters(self.expect_fox(), hidden),
+            MixerKind::GatedAttention => {
+                let gated = self.expect_gated_attention();
+                let query = product([gated.num_attention_heads, gated.head_dim]);
+                let key = product([gated.num_key_value_heads, gated.head_dim]);
+                ParameterCount {
+                    mixers: sum([query, query, query, key, key]).saturating_mul(hidden as u64),
+                    norms: product([2, gated.head_dim]),
+                    ..Default::default()
+                }
+            }
         };
         count.norms = sum([count.norms, product([2, hidden])]);
         match plan.feed_forward {
@@ -176,8 +197,9 @@ impl ModelConfig {
             FeedForwardPlan::Moe(moe) => {
                 let expert = product([3, hidden, moe.moe_intermediate_size]);
                 count.routed_experts = expert.saturating_mul(moe.n_routed_experts as u64);
-                count.shared_experts = expert.saturating_mul(moe.n_shared_experts as u64);
-                count.routers = product([hidden, moe.n_routed_experts]);
+                count.shared_experts = product([3, hidden, moe.shared_width()]);
+                let gate = if moe.shared_expert_gate { hidden } else { 0 };
+                count.routers = sum([product([hidden, moe.n_routed_experts]), gate as u64]);
             }
         }
         count
@@ -194,6 +216,37 @@ impl ModelConfig {
             routed_experts,
             ..count
         }
+    }
+
+    /// Weights of test-time training, which no token is multiplied with while training or decoding.
+    fn metacognition_parameters(&self) -> u64 {
+        let Some(ttt) = &self.ttt else { return 0 };
+        let hidden = self.hidden_size;
+        let half = hidden / 2;
+        let squares = product([7, hidden, hidden]);
+        let low_rank = product([2, hidden, ttt.rank]);
+        let confidence = sum([product([2, hidden, half]), product([2, half]), 1]);
+        let vectors = product([4, hidden]);
+        sum([
+            squares,
+            low_rank,
+            vectors,
+            confidence,
+            product([2, hidden, hidden]),
+        ])
+    }
+
+    pub(super) fn expect_gla(&self) -> &GatedLinearConfig {
+        self.mixer.gla().expect("the configuration was validated")
+    }
+
+    pub(super) fn expect_gated_attention(&self) -> &GatedAttentionConfig {
+        let config = self.mixer.gated_attention();
+        config.expect("the configuration was validated")
+    }
+
+    pub(super) fn expect_fox(&self) -> &ForgettingConfig {
+        self.mixer.fox().expect("the configuration was validated")
     }
 
     pub(super) fn expect_gqa(&self) -> &GqaConfig {
@@ -233,6 +286,52 @@ fn gqa_parameters(gqa: &GqaConfig, hidden: usize) -> ParameterCount {
     };
     ParameterCount {
         mixers: sum([inner.saturating_mul(hidden as u64), biases]),
+        ..Default::default()
+    }
+}
+
+/// Norm weights of heads stand with the mixer that has them.
+fn gla_parameters(gla: &GatedLinearConfig, hidden: usize) -> ParameterCount {
+    let heads = gla.num_heads;
+    let [query, key, value, output] = gla.widths();
+    let inner = sum([query, key, value, output, output, heads, heads].map(|width| width as u64));
+    let convs = product([query + key + value, gla.conv_kernel_size]);
+    let decay = match gla.decay {
+        Decay::Softplus => product([2, heads]),
+        Decay::LogSigmoid { .. } => heads as u64,
+    };
+    let write_bias = if gla.write_bias { heads } else { 0 };
+    let qk_norm = match gla.qk_norm {
+        QkNorm::Rms => product([2, gla.key_head_dim]),
+        QkNorm::Length | QkNorm::SquaredLength => 0,
+    };
+    ParameterCount {
+        mixers: sum([
+            inner.saturating_mul(hidden as u64),
+            convs,
+            decay,
+            write_bias as u64,
+            qk_norm,
+            gla.value_head_dim as u64,
+        ]),
+        ..Default::default()
+    }
+}
+
+/// The same.
+fn fox_parameters(fox: &ForgettingConfig, hidden: usize) -> ParameterCount {
+    let heads = fox.num_attention_heads;
+    let (width, shared) = (heads * fox.head_dim, fox.num_key_value_heads * fox.head_dim);
+    let inner = sum([width, shared, width, width, width, heads].map(|width| width as u64));
+    let convs = product([shared + width, fox.conv_kernel_size]);
+    let norms = (width + shared + fox.head_dim) as u64;
+    ParameterCount {
+        mixers: sum([
+            inner.saturating_mul(hidden as u64),
+            convs,
+            heads as u64,
+            norms,
+        ]),
         ..Default::default()
     }
 }

@@ -128,6 +128,22 @@ impl ModelConfigError {
         })
     }
 
+    /// Checks that `value` is a multiple of `of`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelConfigError::NotAMultiple`] otherwise.
+    pub fn multiple(field: &str, value: usize, of: usize) -> Result<(), Self> {
+        if value.is_multiple_of(of) {
+            return Ok(());
+        }
+        Err(Self::NotAMultiple {
+            field: field.into(),
+            value,
+            of,
+        })
+    }
+
     /// Checks that a number is finite and above zero.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! never drawn, and none depends on which others were.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::{Param, ParamId};
@@ -12,12 +13,12 @@ use burn::tensor::{DType, Tensor, TensorData};
 use darkhorse_backends::quantized::reference::to_blocks;
 use darkhorse_backends::quantized::{BLOCK, Bits};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
+use rand_distr::{Distribution, StandardNormal, Uniform};
 
 use super::ModelConfig;
 use super::linear::Linear;
 use super::matrix::{Blocks, Matrix};
-use super::norm::RmsNorm;
+use super::norm::{NormWeight, RmsNorm};
 use rand_chacha::rand_core::SeedableRng;
 
 /// Declares the parameters of a model, one after the other; each is drawn when it is first used.
@@ -46,7 +47,7 @@ impl<'a> Initializers<'a> {
 
     /// A weight matrix, normal with standard deviation `initializer_range`.
     pub fn linear<B: Backend>(&self, inner: usize, outer: usize, device: &B::Device) -> Linear<B> {
-        Linear::new(self.matrix([inner, outer], self.config.initializer_range, device))
+        Linear::new(self.matrix([inner, outer], self.range(), device))
     }
 
     /// A weight matrix that is held in numbers in every model.
@@ -56,8 +57,11 @@ impl<'a> Initializers<'a> {
         outer: usize,
         device: &B::Device,
     ) -> Linear<B> {
-        let weight = self.normal([inner, outer], self.config.initializer_range, device);
-        Linear::new(Matrix::Dense(weight))
+        Linear::new(Matrix::Dense(self.normal(
+            [inner, outer],
+            self.range(),
+            device,
+        )))
     }
 
     /// A weight matrix whose output is added to the residual stream: its deviation shrinks with
@@ -74,18 +78,35 @@ impl<'a> Initializers<'a> {
     /// Standard deviation of projections into the residual stream.
     pub fn residual_range(&self) -> f64 {
         let additions = 2 * self.config.num_hidden_layers;
-        self.config.initializer_range / (additions as f64).sqrt()
+        match self.config.depth_scaled_init {
+            true => self.range() / (additions as f64).sqrt(),
+            false => self.range(),
+        }
     }
 
-    /// A normalization with unit weight.
+    /// Standard deviation of matrices: `initializer_range`, under µP divided by the root of the width
+    /// multiplier.
+    pub fn range(&self) -> f64 {
+        let multiplier = match &self.config.mup {
+            Some(mup) => mup.width_multiplier(self.config.hidden_size).max(1.0),
+            None => 1.0,
+        };
+        self.config.initializer_range / multiplier.sqrt()
+    }
+
+    /// A normalization that scales by one at first.
     pub fn norm<B: Backend>(&self, width: usize, device: &B::Device) -> RmsNorm<B> {
         self.norm_with(width, self.config.rms_norm_eps, device)
     }
 
     /// The same with an epsilon of its own.
     pub fn norm_with<B: Backend>(&self, width: usize, eps: f64, device: &B::Device) -> RmsNorm<B> {
-        let weight = lazy([width], device, move |device| Tensor::ones([width], device));
-        RmsNorm::new(weight, eps)
+        let counted = self.config.norm_weight;
+        let weight = match counted {
+            NormWeight::Plain => self.ones(width, device),
+            NormWeight::ZeroCentered => self.zeros(width, device),
+        };
+        RmsNorm::new(weight, eps).counted_from(counted)
     }
 
     /// A matrix or a stack of them, normal, held as the model holds its matrices; as numbers where the
@@ -102,10 +123,56 @@ impl<'a> Initializers<'a> {
                 Matrix::Dense(self.normal(shape, deviation, device))
             }
             Some(quantization) => {
-                let draw = self.draw(shape, deviation);
-                Matrix::Blocks(in_blocks(draw, quantization.bits(), device))
+                let (stream, count) = (self.stream(), shape.iter().product());
+                let numbers = move || stream.draw(count, normal(deviation));
+                Matrix::Blocks(in_blocks(numbers, shape, quantization.bits(), device))
             }
         }
+    }
+
+    /// A vector of ones.
+    pub fn ones<B: Backend>(&self, width: usize, device: &B::Device) -> Param<Tensor<B, 1>> {
+        lazy([width], device, move |device| Tensor::ones([width], device))
+    }
+
+    /// A vector of zeros.
+    pub fn zeros<B: Backend>(&self, width: usize, device: &B::Device) -> Param<Tensor<B, 1>> {
+        lazy([width], device, move |device| {
+            Tensor::zeros([width], device)
+        })
+    }
+
+    /// A parameter of a given value.
+    pub fn valued<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        value: impl Fn(&B::Device) -> Tensor<B, D> + Send + Sync + 'static,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        lazy(shape, device, value)
+    }
+
+    /// A parameter drawn evenly from a range.
+    pub fn uniform<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        range: Range<f64>,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        self.drawn(shape, range, |value| value, device)
+    }
+
+    /// A parameter whose values are `map` of draws from a range.
+    pub fn drawn<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        range: Range<f64>,
+        map: impl Fn(f64) -> f64 + Send + Sync + 'static,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        let even =
+            Uniform::new(range.start, range.end).expect("a range has a beginning and an end");
+        self.sampled(shape, move |rng| map(even.sample(rng)) as f32, device)
     }
 
     /// A parameter drawn from a normal distribution around zero.
@@ -115,46 +182,60 @@ impl<'a> Initializers<'a> {
         deviation: f64,
         device: &B::Device,
     ) -> Param<Tensor<B, D>> {
-        let draw = self.draw(shape, deviation);
+        self.sampled(shape, normal(deviation), device)
+    }
+
+    fn sampled<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        draw: impl Fn(&mut ChaCha8Rng) -> f32 + Send + Sync + 'static,
+        device: &B::Device,
+    ) -> Param<Tensor<B, D>> {
+        let stream = self.stream();
         lazy(shape, device, move |device| {
-            Tensor::from_data(TensorData::new(draw.values(), shape), device)
+            let values = stream.draw(shape.iter().product(), &draw);
+            Tensor::from_data(TensorData::new(values, shape), device)
         })
     }
 
-    fn draw<const D: usize>(&self, shape: [usize; D], deviation: f64) -> Draw<D> {
-        let stream = self.streams.get();
-        self.streams.set(stream + 1);
-        Draw {
+    /// The stream of the next parameter.
+    fn stream(&self) -> Stream {
+        let number = self.streams.get();
+        self.streams.set(number + 1);
+        Stream {
             seed: self.seed,
-            stream,
-            shape,
-            deviation,
+            number,
         }
     }
 }
 
-/// Draws a parameter from its own stream.
+/// Where the draws of one parameter come from.
 #[derive(Debug, Clone, Copy)]
-struct Draw<const D: usize> {
+struct Stream {
     seed: u64,
-    stream: u64,
-    shape: [usize; D],
-    deviation: f64,
+    number: u64,
 }
 
-impl<const D: usize> Draw<D> {
-    fn values(self) -> Vec<f32> {
+impl Stream {
+    fn draw(self, count: usize, draw: impl Fn(&mut ChaCha8Rng) -> f32) -> Vec<f32> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(self.stream);
-        let count = self.shape.iter().product();
-        let unit = StandardNormal.sample_iter(&mut rng).take(count);
-        unit.map(|unit: f32| unit * self.deviation as f32).collect()
+        rng.set_stream(self.number);
+        (0..count).map(|_| draw(&mut rng)).collect()
+    }
+}
+
+/// Draws from a normal distribution around zero.
+fn normal(deviation: f64) -> impl Fn(&mut ChaCha8Rng) -> f32 + Copy + Send + Sync + 'static {
+    move |rng| {
+        let unit: f32 = StandardNormal.sample(rng);
+        unit * deviation as f32
     }
 }
 
 /// A matrix that is drawn and rounded to blocks when it is first used.
 fn in_blocks<B: Backend, const D: usize>(
-    draw: Draw<D>,
+    numbers: impl Fn() -> Vec<f32> + Clone + Send + Sync + 'static,
+    shape: [usize; D],
     bits: Bits,
     device: &B::Device,
 ) -> Blocks<B, D> {
@@ -163,15 +244,15 @@ fn in_blocks<B: Backend, const D: usize>(
     let part = move |index: usize| {
         let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
         if left[index].is_none() {
-            let blocks = to_blocks(&draw.values(), draw.shape, bits, DType::F16);
+            let blocks = to_blocks(&numbers(), shape, bits, DType::F16);
             *left = blocks.expect("the configuration was validated").map(Some);
         }
         left[index].take().expect("it was just made")
     };
-    let shape = |width: usize| {
-        let mut shape = draw.shape;
-        shape[D - 1] = shape[D - 1] / BLOCK * width;
-        shape
+    let packed = |width: usize| {
+        let mut packed = shape;
+        packed[D - 1] = shape[D - 1] / BLOCK * width;
+        packed
     };
     let words = part.clone();
     let values = Param::uninitialized(
@@ -179,9 +260,9 @@ fn in_blocks<B: Backend, const D: usize>(
         move |device, _| Tensor::from_data(words(0), (device, DType::I32)),
         device.clone(),
         false,
-        shape(bits.words_per_block()).into(),
+        packed(bits.words_per_block()).into(),
     );
-    let scales = lazy(shape(1), device, move |device| {
+    let scales = lazy(packed(1), device, move |device| {
         Tensor::from_data(part(1), (device, DType::F16))
     });
     Blocks::new(values, scales, bits)

@@ -17,13 +17,15 @@ pub mod linear;
 pub mod matrix;
 pub mod mixer;
 pub mod mtp;
+pub mod mup;
 pub mod norm;
 pub mod rope;
 pub mod routing;
+pub mod ttt;
 pub mod weights;
 
 pub use block::{Block, BlockOutput};
-pub use causal_lm::{CausalLm, Hidden, Sequences, Trace};
+pub use causal_lm::{CausalLm, Hidden, Sequences, Trace, Ttt};
 pub use config::{FeedForwardPlan, LayerPlan, ModelConfig};
-pub use context::Context;
+pub use context::{Context, Phase};
 pub use error::ModelConfigError;

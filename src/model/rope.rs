@@ -4,6 +4,8 @@
 
 mod scaling;
 
+use std::ops::Range;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::Ops;
@@ -121,6 +123,17 @@ pub struct Rotation<B: Backend> {
     sin: Tensor<B, 3>,
 }
 
+impl<B: Backend> Rotation<B> {
+    /// Those of a range of positions.
+    pub fn rows(&self, range: Range<usize>) -> Self {
+        let of = |angles: &Tensor<B, 3>| angles.clone().narrow(1, range.start, range.len());
+        Self {
+            cos: of(&self.cos),
+            sin: of(&self.sin),
+        }
+    }
+}
+
 impl<B: Ops> Rotation<B> {
     /// Rotates the pairs `(0, 1), (2, 3), ...` of the last dimension.
     ///
@@ -129,6 +142,17 @@ impl<B: Ops> Rotation<B> {
     /// - input, output: `[batch, seq, heads, dim]`
     pub fn apply(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
         B::rope(input, self.cos.clone(), self.sin.clone())
+    }
+
+    /// Rotates the pairs `(j, j + dim / 2)` of the leading `dim` dimensions, as many as there are angles
+    /// for, and leaves the others.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[batch, seq, heads, width]`
+    pub fn apply_to_halves(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [cos, sin] = [&self.cos, &self.sin].map(|it| it.clone().cast(input.dtype()));
+        B::rope_halves(input, cos, sin)
     }
 }
 

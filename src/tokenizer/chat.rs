@@ -12,6 +12,12 @@ use crate::domain::Domain;
 const IM_START: &str = "<|im_start|>";
 const IM_END: &str = "<|im_end|>";
 
+/// Id 1 of GPT-NeoX's tokenizer, and of no other with ChatML's tokens.
+const NEOX_PADDING: &str = "<|padding|>";
+
+/// The tokens of ChatML, in the order in which Genesis-152M adds them.
+pub const CHATML_TOKENS: [&str; 2] = [IM_START, IM_END];
+
 /// [`Template::Turns`] for engines that take Jinja: `domain` is an optional variable.
 const TURNS_JINJA: &str = concat!(
     "{{- bos_token -}}",
@@ -100,11 +106,13 @@ pub enum Template {
 }
 
 impl Template {
-    /// The template whose tokens a tokenizer has.
+    /// The template whose tokens a tokenizer has. That of GPT-NeoX with ChatML's is Genesis-152M's.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let has = |names: &[&str]| names.iter().all(|name| tokenizer.token_id(name).is_some());
         if has(&[SYSTEM, USER, ASSISTANT, END]) {
             Self::Turns
+        } else if has(&[IM_START, IM_END]) && tokenizer.token_id(NEOX_PADDING) == Some(1) {
+            Self::GenesisChatMl
         } else if has(&[IM_START, IM_END]) {
             Self::ChatMl
         } else {
@@ -124,7 +132,10 @@ impl Template {
         domain: Option<Domain>,
     ) -> Result<Vec<u32>, TokenizerError> {
         let mut out = Rendering::new(tokenizer);
-        out.ids.extend(tokenizer.bos_id());
+        // the package of Genesis-152M adds no token of its own
+        if self != Self::GenesisChatMl {
+            out.ids.extend(tokenizer.bos_id());
+        }
         out.ids
             .extend(domain.and_then(|domain| tokenizer.domain_token(domain)));
         for message in messages {
@@ -135,11 +146,30 @@ impl Template {
         out.finish()
     }
 
+    /// Ids of a whole conversation, every turn closed, without tokens around it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Encode`] if the tokenizer cannot encode a content.
+    pub fn conversation(
+        self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let mut out = Rendering::new(tokenizer);
+        for message in messages {
+            self.open(&mut out, message.role)?;
+            self.close(&mut out, &message.content)?;
+        }
+        out.finish()
+    }
+
     /// Ids at which the assistant has finished.
     pub fn stop_ids(self, tokenizer: &Tokenizer) -> Vec<u32> {
         let end = match self {
+            Self::GenesisChatMl => return tokenizer.token_id(IM_END).into_iter().collect(),
             Self::Turns => tokenizer.token_id(END),
-            Self::ChatMl | Self::GenesisChatMl => tokenizer.token_id(IM_END),
+            Self::ChatMl => tokenizer.token_id(IM_END),
             Self::Plain => None,
         };
         end.into_iter().chain(tokenizer.eos_id()).collect()
@@ -283,9 +313,7 @@ mod tests {
             &render(Template::GenesisChatMl, &tokenizer, None),
         );
         assert!(
-            text.starts_with(
-                "<|bos|><|im_start|>system\nbe brief\n<|im_end|>\n<|im_start|>user\nhi"
-            ),
+            text.starts_with("<|im_start|>system\nbe brief\n<|im_end|>\n<|im_start|>user\nhi"),
             "{text}"
         );
         assert!(

@@ -11,6 +11,7 @@ mod files;
 pub mod special;
 mod stream;
 mod train;
+mod turns;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,6 +26,7 @@ use byte_level::content_bytes;
 pub use error::{Cause, TokenizerError};
 use special::{Roles, domain_token_name};
 pub use stream::TextStream;
+pub use turns::TurnMarks;
 
 /// Texts longer than this are encoded in pieces: the `tokenizers` crate spends about a hundred bytes
 /// per token while it works.

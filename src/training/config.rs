@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::groups::GroupingConfig;
 use super::schedule::ScheduleConfig;
 
 /// Configuration of a training run. A step is an optimizer step: `accumulation` micro-batches of
@@ -27,6 +28,8 @@ pub struct TrainingConfig {
     pub eps: f64,
     /// Decoupled weight decay, on matrices only.
     pub weight_decay: f64,
+    /// Which parameters decay, and which learn at a rate of their own.
+    pub groups: GroupingConfig,
     /// Largest global norm of the gradients.
     pub clip: f64,
     /// By how much balancing moves the bias of an expert each step, `u`.
@@ -65,6 +68,7 @@ impl Default for TrainingConfig {
             betas: [0.9, 0.95],
             eps: 1e-8,
             weight_decay: 0.1,
+            groups: GroupingConfig::default(),
             clip: 1.0,
             bias_update_speed: 1e-3,
             bias_freeze: 0.03,

@@ -201,6 +201,8 @@ impl Job {
                 (model, state)
             }
         };
+        let groups = config.groups.groups(&model, &self.experiment.model);
+        let optimizer = optimizer.with_groups(groups);
         let valid = self.valid_feed();
         let mut journal = Journal::open(self.run.metrics_path(), state.step)?;
         if state.step == 0 {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod error;
 pub mod evaluate;
 pub mod feed;
+pub mod groups;
 pub mod job;
 pub mod ledger;
 pub mod loss;

@@ -15,6 +15,7 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::adamw::{AdamWStep, Moments};
 
 use super::TrainingConfig;
+use super::groups::Group;
 
 /// Numbers of the update that do not change from step to step.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +41,8 @@ pub struct AdamWState<B: Backend> {
 #[derive(Debug, Clone)]
 pub struct AdamW<B: AutodiffBackend> {
     constants: Constants,
+    /// Of the parameters that are not as [`GroupingConfig::ByDimension`](super::groups::GroupingConfig) says.
+    groups: Arc<HashMap<ParamId, Group>>,
     state: Arc<Mutex<AdamWState<B::InnerBackend>>>,
 }
 
@@ -62,11 +65,20 @@ impl<B: AutodiffBackend> AdamW<B> {
                 weight_decay: config.weight_decay,
                 clip: config.clip,
             },
+            groups: Arc::default(),
             state: Arc::new(Mutex::new(AdamWState {
                 time: 0,
                 moments: HashMap::new(),
                 gradient_norm: 0.0,
             })),
+        }
+    }
+
+    /// The same optimizer with parameters that are special.
+    pub fn with_groups(self, groups: HashMap<ParamId, Group>) -> Self {
+        Self {
+            groups: Arc::new(groups),
+            ..self
         }
     }
 
@@ -109,6 +121,7 @@ where
         };
         module.map(&mut Update::<B> {
             grads,
+            groups: &self.groups,
             moments: &mut state.moments,
             step,
         })
@@ -200,6 +213,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Merge<'_, B> {
 
 struct Update<'a, B: AutodiffBackend> {
     grads: GradientsParams,
+    groups: &'a HashMap<ParamId, Group>,
     moments: &'a mut HashMap<ParamId, Moments<B::InnerBackend>>,
     step: AdamWStep,
 }
@@ -219,9 +233,13 @@ impl<B: AutodiffBackend<InnerBackend: Ops>> ModuleMapper<B> for Update<'_, B> {
             second: grad.zeros_like(),
         });
         let mut step = self.step.clone();
-        if D < 2 {
-            step.weight_decay = 0.0;
-        }
+        let by_dimension = Group {
+            rate: 1.0,
+            decay: if D < 2 { 0.0 } else { 1.0 },
+        };
+        let group = self.groups.get(&id).copied().unwrap_or(by_dimension);
+        step.lr *= group.rate;
+        step.weight_decay *= group.decay;
         let (updated, moments) =
             B::InnerBackend::adamw(tensor.inner().reshape([elements]), grad, moments, &step);
         self.moments.insert(id, moments);

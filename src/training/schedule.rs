@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ScheduleConfig {
-    /// Warm-up, stable, linear decay to zero (MiniCPM, <https://arxiv.org/abs/2404.06395>).
+    /// Warm-up, stable, decay to zero (MiniCPM, <https://arxiv.org/abs/2404.06395>).
     Wsd {
         /// Share of rising steps.
         warmup: f64,
         /// Share of falling steps.
         decay: f64,
+        /// How the rate falls.
+        #[serde(default)]
+        fall: Fall,
     },
     /// Warm-up, then half a cosine.
     Cosine {
@@ -27,11 +30,23 @@ pub enum ScheduleConfig {
     },
 }
 
+/// How a learning rate falls to zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fall {
+    /// By as much at every step.
+    #[default]
+    Linear,
+    /// Along half a cosine.
+    Cosine,
+}
+
 impl Default for ScheduleConfig {
     fn default() -> Self {
         Self::Wsd {
             warmup: 0.05,
             decay: 0.10,
+            fall: Fall::Linear,
         }
     }
 }
@@ -45,12 +60,20 @@ impl ScheduleConfig {
             _ => 1.0,
         };
         match *self {
-            Self::Wsd { warmup, decay } => {
+            Self::Wsd {
+                warmup,
+                decay,
+                fall: shape,
+            } => {
                 let falling = (decay * total).ceil();
                 // the last step still learns
                 let fall = match falling > 0.0 {
                     true => ((total - step + 1.0) / (falling + 1.0)).min(1.0),
                     false => 1.0,
+                };
+                let fall = match shape {
+                    Fall::Linear => fall,
+                    Fall::Cosine => (1.0 - (PI * fall).cos()) / 2.0,
                 };
                 rise(warmup) * fall
             }

@@ -61,6 +61,24 @@ pub(crate) fn hybrid_config(mode: DomainMode) -> ModelConfig {
     config
 }
 
+/// The same with gated linear attention of two rules and forgetting attention between.
+pub(crate) fn recurrent_config(mode: DomainMode) -> ModelConfig {
+    let mut config = small_config(mode);
+    config.layer_types = vec![MixerKind::Gla, MixerKind::Fox, MixerKind::Mla];
+    config.num_hidden_layers = config.num_hidden_layers.max(3);
+    let gla = serde_json::json!({
+        "num_heads": 4, "num_query_heads": 2, "num_key_heads": 2, "num_value_heads": 4,
+        "key_head_dim": 8, "value_head_dim": 6, "rule": "delta"
+    });
+    config.mixer.gla = Some(serde_json::from_value(gla).expect("the configuration is complete"));
+    let fox = serde_json::json!({
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8
+    });
+    config.mixer.fox = Some(serde_json::from_value(fox).expect("the configuration is complete"));
+    config.validate().expect("the configuration is valid");
+    config
+}
+
 /// The same for byte tokens.
 pub(crate) fn byte_config(mode: DomainMode) -> ModelConfig {
     ModelConfig {
@@ -82,6 +100,7 @@ pub(crate) fn corpus() -> Arc<Corpus> {
             .collect();
         Ok(Document {
             text: format!("{domain} {}", text.join(" ")),
+            turns: None,
             domain: Some(domain),
             origin: Origin {
                 file: Arc::from(std::path::Path::new("documents.jsonl")),

@@ -28,7 +28,7 @@ pub fn attention<B: Backend>(
 }
 
 /// True where a query (dimension 2) must not see a key (dimension 3), `[batch or 1, 1, seq, seq]`.
-pub(super) fn hidden_positions<B: Backend>(
+pub(crate) fn hidden_positions<B: Backend>(
     mask: &AttentionMask<B>,
     window: Option<usize>,
     seq: usize,

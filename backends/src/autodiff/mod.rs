@@ -3,6 +3,7 @@
 
 mod node;
 mod pages;
+mod sequence;
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -13,9 +14,12 @@ use burn::tensor::{Int, Tensor};
 use crate::adamw::{AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
+use crate::forgetting::Forgetting;
 use crate::linear;
+use crate::linear_attention::{Attended, LinearAttention, LinearAttentionOptions};
 use crate::ops::Ops;
 use crate::paged::Past;
+use crate::unit::UnitEps;
 use node::{Derivative, below, integers, primitive, record, wrap};
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
@@ -81,6 +85,18 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
             let output = B::rope(x, cos.clone(), sin.clone());
             (output, keep.then_some(Rope { cos, sin }))
         })
+    }
+
+    fn rope_halves(
+        input: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+    ) -> Tensor<Self, 4> {
+        sequence::rope_halves(input, cos, sin)
+    }
+
+    fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
+        sequence::unit_rows(input, eps)
     }
 
     fn causal_attention(
@@ -163,6 +179,34 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
                 }),
             )
         })
+    }
+
+    fn linear_attention(
+        input: LinearAttention<Self>,
+        options: LinearAttentionOptions,
+        mask: &AttentionMask<Self>,
+    ) -> Attended<Self> {
+        sequence::linear_attention(input, options, mask)
+    }
+
+    fn short_conv(
+        padded: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        mask: &AttentionMask<Self>,
+    ) -> Tensor<Self, 3> {
+        sequence::short_conv(padded, weight, mask)
+    }
+
+    fn forgetting_attention(
+        input: Forgetting<Self>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        sequence::forgetting_attention(input, mask, scale)
+    }
+
+    fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        Tensor::from_inner(B::largest(scores.inner(), k))
     }
 
     fn adamw(

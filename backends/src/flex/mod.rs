@@ -10,16 +10,21 @@ pub(crate) mod product;
 pub(crate) mod rows;
 pub(crate) mod simd;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_flex::Flex;
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
+use crate::forgetting::{self, Forgetting};
+use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
 use crate::paged::{self, Past};
 use crate::quantized::flex::Packed;
 use crate::quantized::{self, Quantized};
-use crate::{Ops, cross_entropy, latent, linear, norm, rope, swiglu, top_k};
+use crate::unit::UnitEps;
+use crate::{
+    Ops, cross_entropy, largest, latent, linear, norm, rope, short_conv, swiglu, top_k, unit,
+};
 use rows::{all_f32, stored};
 
 /// Every method takes the fast form on f32 and the default on any other type.
@@ -140,6 +145,35 @@ impl Ops for Flex {
         match all_f32(&[input.dtype(), cos.dtype(), sin.dtype()]) {
             true => rope::flex::rope(input, cos, sin),
             false => rope::reference::rope(input, cos, sin),
+        }
+    }
+
+    fn rope_halves(
+        input: Tensor<Self, 4>,
+        cos: Tensor<Self, 3>,
+        sin: Tensor<Self, 3>,
+    ) -> Tensor<Self, 4> {
+        match all_f32(&[input.dtype(), cos.dtype(), sin.dtype()]) {
+            true => rope::halves_flex::rope_halves(input, cos, sin),
+            false => rope::halves::rope_halves(input, cos, sin),
+        }
+    }
+
+    fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype()]) {
+            true => unit::flex::unit_rows(input, eps),
+            false => unit::reference::unit_rows(input, eps),
+        }
+    }
+
+    fn unit_rows_backward(
+        input: Tensor<Self, 2>,
+        eps: UnitEps,
+        grad: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype(), grad.dtype()]) {
+            true => unit::flex::unit_rows_backward(input, eps, grad),
+            false => unit::reference::unit_rows_backward(input, eps, grad),
         }
     }
 
@@ -273,6 +307,71 @@ impl Ops for Flex {
         }
     }
 
+    fn linear_attention(
+        input: LinearAttention<Self>,
+        options: LinearAttentionOptions,
+        mask: &AttentionMask<Self>,
+    ) -> Attended<Self> {
+        let [_, seq, _, _] = input.key.dims();
+        match Self::linear_attention_by_hand(common_dtype(&input)) {
+            Some(by_hand) => unpack((by_hand.forward)(input, options, mask), seq),
+            None => linear_attention::chunked::linear_attention(input, options, mask),
+        }
+    }
+
+    fn linear_attention_by_hand(dtype: DType) -> Option<linear_attention::ByHand<Self>> {
+        all_f32(&[dtype]).then_some(linear_attention::ByHand {
+            forward: linear_attention::flex::linear_attention,
+            backward: linear_attention::flex_backward::linear_attention_backward,
+        })
+    }
+
+    fn short_conv(
+        padded: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        mask: &AttentionMask<Self>,
+    ) -> Tensor<Self, 3> {
+        match all_f32(&[padded.dtype(), weight.dtype()]) {
+            true => short_conv::flex::short_conv(padded, weight, mask),
+            false => short_conv::reference::short_conv(padded, weight, mask),
+        }
+    }
+
+    fn short_conv_by_hand(dtype: DType) -> Option<short_conv::ByHand<Self>> {
+        all_f32(&[dtype]).then_some(short_conv::ByHand {
+            forward: short_conv::flex::short_conv,
+            backward: short_conv::flex::short_conv_backward,
+        })
+    }
+
+    fn forgetting_attention(
+        input: Forgetting<Self>,
+        mask: &AttentionMask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        let types = [input.query.dtype(), input.key.dtype(), input.value.dtype()];
+        match all_f32(&types) && all_f32(&[input.kept.dtype()]) {
+            true => forgetting::flex::forgetting_attention(input, mask, scale)
+                .output
+                .swap_dims(1, 2),
+            false => forgetting::reference::forgetting_attention(input, mask, scale),
+        }
+    }
+
+    fn forgetting_attention_by_hand(dtype: DType) -> Option<forgetting::ByHand<Self>> {
+        all_f32(&[dtype]).then_some(forgetting::ByHand {
+            forward: forgetting::flex::forgetting_attention,
+            backward: forgetting::flex::forgetting_attention_backward,
+        })
+    }
+
+    fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        match all_f32(&[scores.dtype()]) {
+            true => largest::flex::largest(scores, k),
+            false => largest::reference::largest(scores, k),
+        }
+    }
+
     fn adamw(
         parameter: Tensor<Self, 1>,
         gradient: Tensor<Self, 1>,
@@ -301,4 +400,13 @@ fn types(
         down.dtype(),
         weights.dtype(),
     ]
+}
+
+/// The type of all inputs, or one that has no fast form where they differ.
+fn common_dtype(input: &LinearAttention<Flex>) -> DType {
+    let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
+    match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
+        true => DType::F32,
+        false => DType::BF16,
+    }
 }

@@ -1,5 +1,9 @@
-//! Rotary position embedding (Su et al., <https://arxiv.org/abs/2104.09864>), interleaved pairs.
+//! Rotary position embedding (Su et al., <https://arxiv.org/abs/2104.09864>), interleaved pairs; [`halves`]
+//! as pairs.
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
+pub mod halves;
+#[cfg(feature = "flex")]
+pub(crate) mod halves_flex;
 pub mod reference;

@@ -2,7 +2,8 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor};
-use darkhorse_backends::{Ops, linear, norm, rope, swiglu, top_k};
+use darkhorse_backends::unit::UnitEps;
+use darkhorse_backends::{Ops, linear, norm, rope, swiglu, top_k, unit};
 
 use crate::support::{
     Differentiated, Flex, NdArray, Outcome, ROUGHLY, assert_close, constant, leaf, noise,
@@ -193,4 +194,59 @@ fn other_types_than_f32_take_the_definition() {
             .outcome()
     }
     assert_close("f64", &outcome::<Flex>(), &outcome::<NdArray>(), ROUGHLY);
+}
+
+fn unary<B: AutodiffBackend>(
+    seed: u64,
+    shape: [usize; 2],
+    op: impl Fn(Tensor<B, 2>) -> Tensor<B, 2>,
+) -> Outcome {
+    let input: Tensor<B, 2> = leaf(&noise(seed, shape));
+    Differentiated::new(op(input.clone()))
+        .gradient("input", &input)
+        .outcome()
+}
+
+#[test]
+fn unit_rows_have_length_one() {
+    for shape in SIZES {
+        for eps in [
+            UnitEps::Length(1e-6),
+            UnitEps::Square(1e-6),
+            UnitEps::Length(0.5),
+        ] {
+            let case = format!("{shape:?}, {eps:?}");
+            let expected = unary::<Flex>(3, shape, |x| unit::reference::unit_rows(x, eps));
+            let flex = unary::<Flex>(3, shape, |x| Flex::unit_rows(x, eps));
+            assert_close(&case, &flex, &expected, 2e-5);
+            let default = unary::<NdArray>(3, shape, |x| NdArray::unit_rows(x, eps));
+            assert_close(&case, &default, &expected, ROUGHLY);
+        }
+    }
+    let zero: Tensor<Flex, 2> = constant(&noise(1, [2, 3])).zeros_like();
+    let unit = Flex::unit_rows(zero, UnitEps::Length(1e-6)).into_data();
+    assert!(unit.iter::<f32>().all(|value| value == 0.0));
+}
+
+fn halves<B: AutodiffBackend>(
+    [seq, heads, width, half]: [usize; 4],
+    op: impl Fn(Tensor<B, 4>, Tensor<B, 3>, Tensor<B, 3>) -> Tensor<B, 4>,
+) -> Outcome {
+    let input: Tensor<B, 4> = leaf(&noise(1, [2, seq, heads, width]));
+    let angles: Tensor<B, 3> = constant(&noise(2, [2, seq, half]));
+    let angles = angles.mul_scalar(3.0);
+    Differentiated::new(op(input.clone(), angles.clone().cos(), angles.sin()))
+        .gradient("input", &input)
+        .outcome()
+}
+
+#[test]
+fn rope_halves_turns_the_halves_of_the_leading_dimensions() {
+    for sizes in [[1, 1, 2, 1], [5, 3, 9, 2], [65, 9, 48, 12], [7, 2, 16, 8]] {
+        let expected = halves::<Flex>(sizes, rope::halves::rope_halves);
+        let flex = halves::<Flex>(sizes, Flex::rope_halves);
+        assert_close(&format!("{sizes:?}"), &flex, &expected, 2e-5);
+        let default = halves::<NdArray>(sizes, NdArray::rope_halves);
+        assert_close(&format!("{sizes:?}"), &default, &expected, ROUGHLY);
+    }
 }

@@ -9,6 +9,7 @@ use darkhorse_backends::select::{self, Device};
 use darkhorse_genesis::config::{Experiment, PRESETS};
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{SamplingConfig, Speculation, When};
+use darkhorse_genesis::model::Ttt;
 use darkhorse_genesis::model::matrix::Quantization;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 
@@ -98,9 +99,9 @@ impl FromStr for DeviceName {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Most tokens to generate
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub(crate) max_tokens: usize,
+    /// Most tokens to generate; without it 256, or what the model's package takes
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
     /// Divides the logits; 0: always the likeliest token
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
@@ -122,9 +123,18 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
+    /// Most tokens to generate.
+    pub(crate) fn max_tokens(&self, default: usize) -> usize {
+        self.max_tokens.unwrap_or(default)
+    }
+
     /// The defaults with what was given.
     pub(crate) fn config(&self) -> Result<SamplingConfig, Failure> {
-        let default = SamplingConfig::default();
+        self.config_over(SamplingConfig::default())
+    }
+
+    /// These defaults with what was given.
+    pub(crate) fn config_over(&self, default: SamplingConfig) -> Result<SamplingConfig, Failure> {
         let config = SamplingConfig {
             temperature: self.temperature.unwrap_or(default.temperature),
             top_k: self.top_k.unwrap_or(default.top_k),
@@ -137,6 +147,44 @@ impl SamplingArgs {
         };
         config.validate().or_input()?;
         Ok(config)
+    }
+}
+
+/// Most tokens that are generated when nobody says.
+pub(crate) const MAX_TOKENS: usize = 256;
+
+/// A tokenizer from elsewhere.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TokenizerArgs {
+    /// tokenizer.json, for a model that comes without one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+}
+
+/// Whether whole sequences go through test-time training.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TttArgs {
+    /// Test-time training of whole sequences, in a model that has it
+    #[arg(long, value_name = "WHETHER", default_value = "off")]
+    ttt: TttSwitch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TttSwitch {
+    /// Blend in the adapted states, as the package does when it scores a text
+    On,
+    /// Leave the states as they are, as the package does when it generates
+    Off,
+}
+
+impl TttArgs {
+    /// The model's setting.
+    pub(crate) fn ttt(&self) -> Ttt {
+        match self.ttt {
+            TttSwitch::On => Ttt::On,
+            TttSwitch::Off => Ttt::Off,
+        }
     }
 }
 

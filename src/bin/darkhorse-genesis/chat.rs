@@ -7,7 +7,9 @@ use darkhorse_backends::awake;
 use darkhorse_genesis::inference::{Sampler, SamplingConfig};
 use darkhorse_genesis::tokenizer::chat::{Message, Role, Template};
 
-use crate::args::{DeviceArgs, DomainArgs, SamplingArgs, SpeculationArgs, WeightsArgs};
+use crate::args::{
+    DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, TokenizerArgs, WeightsArgs,
+};
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
 use crate::inference::Weights;
@@ -17,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis chat
   darkhorse-genesis chat --model runs/mixed --domain law
+  darkhorse-genesis chat --model genesis_152m_instruct.safetensors --tokenizer tokenizer.json
   darkhorse-genesis chat --model ./DeepSeek-V3-small --system \"Answer briefly.\" --temperature 0.6";
 
 /// Talk with a model
@@ -26,6 +29,8 @@ pub(crate) struct ChatArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file; without it the newest run
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tokenizer: TokenizerArgs,
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
@@ -46,23 +51,32 @@ pub(crate) struct ChatArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
-    let sampling = args.sampling.config()?;
-    chat(args, sampling)
+    // settings are checked before anything is loaded
+    args.sampling.config()?;
+    chat(args)
 }
 
 /// Talks with what was resolved.
-fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
+fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let weights = match &args.model {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
-    let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
-    let template = Template::of(loaded.tokenizer()?);
-    let sampler = Sampler::new(sampling).or_input()?;
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    let quantization = args.weights.quantization();
+    let loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
+    let family_template = loaded.template;
+    let template = match family_template {
+        Some(template) => template,
+        None => Template::of(loaded.tokenizer()?),
+    };
+    let (defaults, max_tokens) = defaults(template);
+    let sampler = Sampler::new(args.sampling.config_over(defaults)?).or_input()?;
+    let max_tokens = args.sampling.max_tokens(max_tokens);
     let begin = || loaded.begin(args.domain.domain, args.speculative.config());
     let mut generation = begin()?;
-    let mut messages = opening(args);
-    eprintln!("/clear begins anew, /exit or the end of input ends");
+    let mut messages = opening(args, template);
+    eprintln!("{COMMANDS}");
     let mut lines = std::io::stdin().lines();
     loop {
         eprint!("> ");
@@ -71,17 +85,30 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
         };
         match line.trim() {
             "" => continue,
-            "/exit" => return Ok(()),
-            "/clear" => {
-                messages = opening(args);
+            "/exit" | "/quit" | "exit" | "quit" => return Ok(()),
+            "/help" => {
+                eprintln!("{COMMANDS}");
+                continue;
+            }
+            "/clear" | "/reset" => {
+                messages = opening(args, template);
                 generation = begin()?;
                 continue;
             }
             said => messages.push(Message::new(Role::User, said)),
         }
-        let ids = template
-            .prompt(loaded.tokenizer()?, &messages, args.domain.domain)
-            .or_input()?;
+        let prompt = |messages: &[Message]| {
+            let ids = template.prompt(loaded.tokenizer()?, messages, args.domain.domain);
+            ids.or_input()
+        };
+        let mut ids = prompt(&messages)?;
+        let context = loaded.experiment.model.max_position_embeddings;
+        while template == Template::GenesisChatMl
+            && ids.len() > context.saturating_sub(max_tokens)
+            && drop_oldest(&mut messages)
+        {
+            ids = prompt(&messages)?;
+        }
         // what was read before is not read again
         let unread = match ids.strip_prefix(generation.past()) {
             Some(unread) if !unread.is_empty() => unread,
@@ -94,20 +121,63 @@ fn chat(args: &ChatArgs, sampling: SamplingConfig) -> Result<(), Failure> {
             tokenizer: loaded.tokenizer()?,
             stop_ids: template.stop_ids(loaded.tokenizer()?),
             stop_text: template.stop_text(),
-            max_tokens: args.sampling.max_tokens,
+            max_tokens,
         };
         let stats = awake(|| reply.stream(&mut generation, unread, &sampler))?;
         println!();
         if args.stats {
             eprintln!("{stats}");
         }
-        messages.push(Message::new(Role::Assistant, stats.text));
+        let said = match template {
+            // the template writes the newline itself
+            Template::GenesisChatMl => stats.text.trim().to_owned(),
+            _ => stats.text,
+        };
+        messages.push(Message::new(Role::Assistant, said));
     }
 }
 
-fn opening(args: &ChatArgs) -> Vec<Message> {
-    let system = args.system.iter();
+const COMMANDS: &str = "/clear begins anew, /help tells this, /exit or the end of input ends";
+
+/// What Genesis-152M is told when nobody says.
+const GENESIS_SYSTEM: &str = "You are a helpful assistant.";
+
+/// Settings and most tokens where nobody says: those of the model's package.
+fn defaults(template: Template) -> (SamplingConfig, usize) {
+    match template {
+        Template::GenesisChatMl => {
+            let sampling = SamplingConfig {
+                temperature: 0.7,
+                top_k: 50,
+                top_p: 0.9,
+                min_p: 0.0,
+                repetition_penalty: 1.05,
+                ..SamplingConfig::default()
+            };
+            (sampling, 150)
+        }
+        Template::Turns | Template::ChatMl | Template::Plain => {
+            (SamplingConfig::default(), MAX_TOKENS)
+        }
+    }
+}
+
+fn opening(args: &ChatArgs, template: Template) -> Vec<Message> {
+    let default = (template == Template::GenesisChatMl).then_some(GENESIS_SYSTEM);
+    let system = args.system.as_deref().or(default).into_iter();
     system
-        .map(|text| Message::new(Role::System, text.as_str()))
+        .map(|text| Message::new(Role::System, text))
         .collect()
+}
+
+/// Forgets the oldest message that is neither the system's nor the last; false if there is none.
+fn drop_oldest(messages: &mut Vec<Message>) -> bool {
+    let oldest = messages.iter().position(|it| it.role != Role::System);
+    match oldest {
+        Some(oldest) if oldest + 1 < messages.len() => {
+            messages.remove(oldest);
+            true
+        }
+        _ => false,
+    }
 }

@@ -10,7 +10,7 @@ use darkhorse_genesis::telemetry::EvaluationTable;
 use darkhorse_genesis::training::feed::ValidFeed;
 use darkhorse_genesis::training::job;
 
-use crate::args::{DeviceArgs, WeightsArgs};
+use crate::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::failure::{Failure, OrInput};
 use crate::inference::Weights;
 use crate::model::{Loaded, RUNS};
@@ -42,6 +42,10 @@ pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
     #[command(flatten)]
+    pub(crate) tokenizer: TokenizerArgs,
+    #[command(flatten)]
+    pub(crate) ttt: TttArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print JSON
     #[arg(long)]
@@ -64,7 +68,10 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
     };
-    let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    let quantization = args.weights.quantization();
+    let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
+    loaded.model = loaded.model.with_ttt(args.ttt.ttt());
     let cache = Path::new(RUNS).join(".cache");
     let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
     let training = &loaded.experiment.training;

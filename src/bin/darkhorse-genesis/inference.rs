@@ -11,7 +11,7 @@ use darkhorse_genesis::inference::{Generation, Sampler, SamplingConfig};
 use darkhorse_genesis::model::cost::Dtype;
 
 use crate::args::{
-    DeviceArgs, DomainArgs, ExperimentArgs, SamplingArgs, SpeculationArgs, WeightsArgs,
+    DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, WeightsArgs,
 };
 use crate::device;
 use crate::failure::{Failure, OrInput};
@@ -103,7 +103,7 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
         let purpose = Purpose::Inference {
             weights: Dtype::held_as(args.weights.quantization()),
             cache: Dtype::F32,
-            context: args.sampling.max_tokens,
+            context: args.sampling.max_tokens(MAX_TOKENS),
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     }
@@ -131,7 +131,7 @@ fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Re
         tokenizer,
         stop_ids: loaded.stop_ids(),
         stop_text: None,
-        max_tokens: args.sampling.max_tokens,
+        max_tokens: args.sampling.max_tokens(MAX_TOKENS),
     };
     let stats = awake(|| reply.stream(&mut generation, &ids, &sampler))?;
     println!();
@@ -152,7 +152,7 @@ fn continue_ids(
     let mut generated = Vec::new();
     awake(|| -> Result<(), Failure> {
         generation.read(ids).or_input()?;
-        while generated.len() < args.sampling.max_tokens
+        while generated.len() < args.sampling.max_tokens(MAX_TOKENS)
             && let Some(id) = generation.next_token(&sampler)
         {
             generated.push(id);

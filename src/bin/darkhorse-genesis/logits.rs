@@ -9,7 +9,7 @@ use darkhorse_backends::select::{Device, Selected};
 use darkhorse_genesis::model::{CausalLm, Sequences, Trace};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::args::{DeviceArgs, DomainArgs};
+use crate::args::{DeviceArgs, DomainArgs, TttArgs};
 use crate::failure::{Failure, OrInput};
 use crate::inference::Weights;
 use crate::model::Loaded;
@@ -42,6 +42,8 @@ pub(crate) struct LogitsArgs {
     #[arg(long)]
     routing: bool,
     #[command(flatten)]
+    ttt: TttArgs,
+    #[command(flatten)]
     domain: DomainArgs,
     #[command(flatten)]
     device: DeviceArgs,
@@ -60,7 +62,8 @@ pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
             vocab_size - 1
         )));
     }
-    let tensors = compute(args, &loaded.model, (ids, shape), &device);
+    let model = loaded.model.with_ttt(args.ttt.ttt());
+    let tensors = compute(args, &model, (ids, shape), &device);
     let views: Vec<_> = tensors.iter().map(NamedValues::view).collect();
     let bytes = safetensors::serialize(views, None).or_input()?;
     let partial = args.out.with_extension("safetensors.tmp");

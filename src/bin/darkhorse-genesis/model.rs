@@ -13,10 +13,15 @@ use darkhorse_genesis::model::matrix::Quantization;
 use darkhorse_genesis::model::weights::InBlocks;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
 use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::tokenizer::chat::Template;
 
 use crate::failure::{Failure, OrInput};
 use crate::inference::Weights;
 use crate::stored::Stored;
+
+const GENESIS_TOKENIZER: &str = "a Genesis checkpoint has no tokenizer in it: name GPT-NeoX's by \
+    `--tokenizer tokenizer.json`, or lay it beside the model; \
+    https://huggingface.co/EleutherAI/pythia-70m has the file";
 
 /// Where runs are made and looked for.
 pub(crate) const RUNS: &str = "runs";
@@ -36,6 +41,8 @@ pub(crate) fn new_run(experiment: &str) -> PathBuf {
 pub(crate) struct Loaded {
     pub(crate) model: CausalLm<Selected>,
     tokenizer: Option<Tokenizer>,
+    /// How its family marks turns, where the tokenizer does not say.
+    pub(crate) template: Option<Template>,
     pub(crate) experiment: Experiment,
     pub(crate) token_ids: TokenIds,
     /// Optimizer steps it was trained for.
@@ -49,12 +56,23 @@ impl Loaded {
         quantization: Option<Quantization>,
         device: &Device,
     ) -> Result<Self, Failure> {
+        Self::open_with(weights, None, quantization, device)
+    }
+
+    /// Loads a model onto a device, with the tokenizer of a file if one is given.
+    pub(crate) fn open_with(
+        weights: Weights,
+        tokenizer: Option<&Path>,
+        quantization: Option<Quantization>,
+        device: &Device,
+    ) -> Result<Self, Failure> {
         let stored = match weights {
             Weights::Random(mut experiment) => {
                 experiment.model = held_as(experiment.model, quantization)?;
                 return Ok(Self {
                     model: CausalLm::init(&experiment.model, 0, device),
                     tokenizer: Some(Tokenizer::bytes()),
+                    template: None,
                     experiment: *experiment,
                     token_ids: TokenIds::default(),
                     step: 0,
@@ -63,7 +81,7 @@ impl Loaded {
             Weights::Stored(path) => Stored::open(&path)?,
             Weights::Newest(name) => Stored::of_run(&newest(name.as_deref())?)?,
         };
-        Self::of_stored(stored, quantization, device)
+        Self::of_stored(stored.with_tokenizer(tokenizer)?, quantization, device)
     }
 
     /// Loads a model that was found on disk.
@@ -88,6 +106,7 @@ impl Loaded {
         Ok(Self {
             model: model.or_input()?,
             tokenizer: stored.tokenizer,
+            template: stored.template,
             experiment,
             token_ids: stored.origin.token_ids,
             step: stored.step,
@@ -97,6 +116,9 @@ impl Loaded {
     /// Text to ids and back.
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.tokenizer.as_ref().ok_or_else(|| {
+            if self.template == Some(Template::GenesisChatMl) {
+                return Failure::input(GENESIS_TOKENIZER);
+            }
             Failure::input("the model has no tokenizer.json beside it: give token ids by `--ids`")
         })
     }

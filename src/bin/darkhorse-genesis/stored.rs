@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use darkhorse_genesis::checkpoint::{FileEntry, Run};
 use darkhorse_genesis::config::Experiment;
+use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
 use darkhorse_genesis::interop::hugging_face::TokenIds;
+use darkhorse_genesis::interop::qwen3_next::Qwen3NextCheckpoint;
 use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer, Origin};
 use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::tokenizer::chat::{CHATML_TOKENS, Template};
 use darkhorse_genesis::training::TrainingConfig;
 use darkhorse_genesis::training::state::MODEL_FILE;
 
@@ -26,6 +29,8 @@ pub(crate) struct Stored {
     pub(crate) origin: Origin,
     /// What happened while it was trained, if it is a run.
     pub(crate) journal: Option<PathBuf>,
+    /// How its family marks turns, where the tokenizer does not say.
+    pub(crate) template: Option<Template>,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -68,13 +73,11 @@ impl Stored {
         let is_origin = |file: &FileEntry| file.name == ORIGIN_FILE;
         let origin = match saved.manifest().files.iter().any(is_origin) {
             true => saved.json(ORIGIN_FILE).or_input()?,
-            false => Origin {
-                token_ids: token_ids(tokenizer.as_ref()),
-                ..Default::default()
-            },
+            false => origin_of(tokenizer.as_ref()),
         };
         Ok(Self {
             origin,
+            template: None,
             weights: Box::new(saved.tensors(MODEL_FILE).or_input()?),
             step: saved.step(),
             journal: Some(run.metrics_path()),
@@ -102,6 +105,12 @@ impl Stored {
                 "{} does not exist, expected a run, a Hugging Face folder, a .safetensors, .ot or .gguf file",
                 path.display()
             )));
+        }
+        if GenesisCheckpoint::is_at(path) {
+            return Self::genesis(path);
+        }
+        if Qwen3NextCheckpoint::is_at(path) {
+            return Self::qwen3_next(path);
         }
         let found = ForeignModel::open(path).or_input()?;
         let tokenizer = match found.tokenizer {
@@ -131,8 +140,94 @@ impl Stored {
             tokenizer,
             origin: found.origin,
             journal: None,
+            template: None,
             step: 0,
         })
+    }
+
+    /// A folder of Qwen3-Next.
+    fn qwen3_next(path: &Path) -> Result<Self, Failure> {
+        let found = Qwen3NextCheckpoint::open(path).or_input()?;
+        let file = path.join("tokenizer.json");
+        let tokenizer = match file.is_file() {
+            true => Some(Tokenizer::from_file(&file).or_input()?),
+            false => None,
+        };
+        Ok(Self {
+            experiment: Experiment {
+                model: found.model.clone(),
+                tokenizer: Default::default(),
+                data: Default::default(),
+                training: Default::default(),
+            },
+            origin: origin_of(tokenizer.as_ref()),
+            journal: None,
+            weights: Box::new(found),
+            template: None,
+            tokenizer,
+            step: 0,
+        })
+    }
+
+    /// A checkpoint of the Genesis-152M package, with the tokenizer beside it if there is one.
+    fn genesis(path: &Path) -> Result<Self, Failure> {
+        let found = GenesisCheckpoint::open(path).or_input()?;
+        if !found.unknown_keys.is_empty() {
+            let keys = found.unknown_keys.join(", ");
+            eprintln!(
+                "{}: keys without a meaning here are ignored: {keys}",
+                path.display()
+            );
+        }
+        let beside = path.with_file_name("tokenizer.json");
+        let tokenizer = match beside.is_file() {
+            true => Some(with_chat_tokens(
+                &Tokenizer::from_file(&beside).or_input()?,
+            )?),
+            false => None,
+        };
+        Ok(Self {
+            experiment: Experiment {
+                model: found.model.clone(),
+                tokenizer: Default::default(),
+                data: Default::default(),
+                training: Default::default(),
+            },
+            origin: origin_of(tokenizer.as_ref()),
+            journal: None,
+            weights: Box::new(found),
+            template: Some(Template::GenesisChatMl),
+            tokenizer,
+            step: 0,
+        })
+    }
+
+    /// The same model with the tokenizer of a file.
+    pub(crate) fn with_tokenizer(mut self, file: Option<&Path>) -> Result<Self, Failure> {
+        let Some(file) = file else { return Ok(self) };
+        let tokenizer = Tokenizer::from_file(file).or_input()?;
+        let tokenizer = match self.template {
+            Some(Template::GenesisChatMl) => with_chat_tokens(&tokenizer)?,
+            _ => tokenizer,
+        };
+        self.origin.token_ids = token_ids(Some(&tokenizer));
+        self.tokenizer = Some(tokenizer);
+        Ok(self)
+    }
+}
+
+/// The tokenizer with the tokens of ChatML behind its own, where it does not have them.
+fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, Failure> {
+    let is_missing = |name: &&str| tokenizer.token_id(name).is_none();
+    let missing: Vec<&str> = CHATML_TOKENS.into_iter().filter(is_missing).collect();
+    tokenizer.with_special_tokens(&missing).or_input()
+}
+
+/// What is known of a model by its tokenizer alone.
+fn origin_of(tokenizer: Option<&Tokenizer>) -> Origin {
+    Origin {
+        token_ids: token_ids(tokenizer),
+        ..Default::default()
     }
 }
 

@@ -54,14 +54,19 @@ fn decoder(config: &DecoderConfig, kind: MixerKind, mixer: MixerConfig) -> Model
         mlp_bias: false,
         tie_word_embeddings: config.tie_word_embeddings,
         quantization: None,
+        depth_scaled_init: true,
+        norm_weight: Default::default(),
+        mup: None,
+        selective: None,
+        ttt: None,
         initializer_range: config.initializer_range,
     }
 }
 
 fn grouped_query(config: &DecoderConfig, gqa: GqaConfig) -> ModelConfig {
     let mixer = MixerConfig {
-        mla: None,
         gqa: Some(gqa),
+        ..Default::default()
     };
     decoder(config, MixerKind::Gqa, mixer)
 }
@@ -86,7 +91,7 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
     };
     let mixer = MixerConfig {
         mla: Some(mla),
-        gqa: None,
+        ..Default::default()
     };
     Ok(ModelConfig {
         first_k_dense_replace: config.first_k_dense_replace,
@@ -95,6 +100,8 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
             num_experts_per_tok: config.num_experts_per_tok,
             moe_intermediate_size: config.moe_intermediate_size,
             n_shared_experts: config.n_shared_experts,
+            shared_expert_intermediate_size: None,
+            shared_expert_gate: false,
             router: RouterConfig {
                 scoring_func: ScoringFunc::Sigmoid,
                 n_group: config.n_group,
@@ -136,6 +143,8 @@ fn mixtral(config: &MixtralConfig) -> ModelConfig {
             num_experts_per_tok: config.num_experts_per_tok,
             moe_intermediate_size: config.decoder.intermediate_size,
             n_shared_experts: 0,
+            shared_expert_intermediate_size: None,
+            shared_expert_gate: false,
             router: RouterConfig {
                 scoring_func: ScoringFunc::Softmax,
                 ..RouterConfig::default()

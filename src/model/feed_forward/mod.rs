@@ -2,6 +2,7 @@
 
 pub mod experts;
 pub mod moe;
+pub mod selective;
 pub mod swiglu;
 
 use burn::module::Module;
@@ -15,6 +16,7 @@ use super::init::Initializers;
 use super::linear::Bias;
 use super::routing::{Route, Router, Routing};
 use moe::Moe;
+use selective::Selective;
 use swiglu::SwiGlu;
 
 /// The feed-forward of a layer.
@@ -22,6 +24,8 @@ use swiglu::SwiGlu;
 pub enum FeedForward<B: Backend, R: Module<B> = Router<B>> {
     /// One SwiGLU for every token.
     Dense(SwiGlu<B>),
+    /// The same, of which only the largest activations are kept.
+    Selective(Selective<B>),
     /// Routed and shared experts.
     Moe(Moe<B, R>),
 }
@@ -35,6 +39,9 @@ impl<B: Backend, R: Module<B>> FeedForward<B, R> {
     ) -> Self {
         match plan {
             FeedForwardPlan::Dense(width) => {
+                if let Some(selective) = &init.config().selective {
+                    return Self::Selective(Selective::init(width, selective, init, device));
+                }
                 let bias = Bias::when(init.config().mlp_bias);
                 Self::Dense(SwiGlu::init(width, bias, init, device))
             }
@@ -58,6 +65,7 @@ impl<B: Ops, R: Route<B>> FeedForward<B, R> {
     ) -> (Tensor<B, 3>, Option<Routing<B>>) {
         match self {
             Self::Dense(swiglu) => (swiglu.forward(hidden), None),
+            Self::Selective(selective) => (selective.forward(hidden, context.phase), None),
             Self::Moe(moe) => {
                 let (output, routing) = moe.forward(hidden, context);
                 (output, Some(routing))

@@ -4,6 +4,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use super::swiglu::SwiGlu;
 use crate::model::context::Context;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
-use crate::model::linear::Bias;
+use crate::model::linear::{Bias, Linear};
 use crate::model::routing::{Route, Router, RouterConfig, Routing};
 
 /// Configuration of [`Moe`].
@@ -29,6 +30,12 @@ pub struct MoeConfig {
     /// Number of experts that every token visits, computed as one of their summed width.
     #[serde(default)]
     pub n_shared_experts: usize,
+    /// Width of the shared experts together; absent: that of `n_shared_experts` routed ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_expert_intermediate_size: Option<usize>,
+    /// Whether the shared experts are gated by `sigmoid(x w)` (Qwen3-Next).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_expert_gate: bool,
     /// How scores become a choice.
     #[serde(default)]
     pub router: RouterConfig,
@@ -49,9 +56,18 @@ impl MoeConfig {
             1,
             usize::MAX,
         )?;
+        if self.shared_expert_gate {
+            ModelConfigError::in_range("n_shared_experts", self.shared_width(), 1, usize::MAX)?;
+        }
         self.router
             .validate(self)
             .map_err(|error| error.within("router"))
+    }
+
+    /// Width of the shared experts together.
+    pub fn shared_width(&self) -> usize {
+        let of_routed = self.n_shared_experts * self.moe_intermediate_size;
+        self.shared_expert_intermediate_size.unwrap_or(of_routed)
     }
 }
 
@@ -64,6 +80,8 @@ pub struct Moe<B: Backend, R: Module<B> = Router<B>> {
     pub experts: Experts<B>,
     /// The shared experts, if there are any.
     pub shared_experts: Option<SwiGlu<B>>,
+    /// To the gate of the shared experts, `[hidden_size, 1]`, if they have one.
+    pub shared_expert_gate: Option<Linear<B>>,
 }
 
 impl<B: Backend, R: Module<B>> Moe<B, R> {
@@ -73,11 +91,15 @@ impl<B: Backend, R: Module<B>> Moe<B, R> {
         router: R,
         device: &B::Device,
     ) -> Self {
-        let shared = config.n_shared_experts * config.moe_intermediate_size;
+        let shared = config.shared_width();
+        let hidden = init.config().hidden_size;
         Self {
             router,
             experts: Experts::init(config, init, device),
             shared_experts: (shared > 0).then(|| SwiGlu::init(shared, Bias::Absent, init, device)),
+            shared_expert_gate: config
+                .shared_expert_gate
+                .then(|| init.linear(hidden, 1, device)),
         }
     }
 }
@@ -98,9 +120,13 @@ impl<B: Ops, R: Route<B>> Moe<B, R> {
         let tokens = hidden.reshape([batch * seq, width]);
         let routing = self.router.route(tokens.clone(), context.prior.clone());
         let routed = self.experts.forward(tokens.clone(), &routing);
-        let output = match &self.shared_experts {
-            Some(shared) => routed + shared.forward(tokens),
-            None => routed,
+        let output = match (&self.shared_experts, &self.shared_expert_gate) {
+            (Some(shared), Some(gate)) => {
+                let open = sigmoid(gate.forward(tokens.clone()));
+                routed + shared.forward(tokens) * open
+            }
+            (Some(shared), None) => routed + shared.forward(tokens),
+            (None, _) => routed,
         };
         (output.reshape(dims), routing)
     }

@@ -1,7 +1,12 @@
 //! Sequence mixers: how a position sees the past.
 
+pub mod cache;
+pub mod forgetting;
+pub mod gated_attention;
+pub mod gated_linear;
 pub mod gqa;
 pub mod mla;
+pub mod short_conv;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
@@ -9,10 +14,15 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
+pub use self::cache::MixerCache;
+use self::cache::each;
 use super::cache::{CacheConfig, Extension, Past};
 use super::context::Context;
 use super::error::ModelConfigError;
 use super::init::Initializers;
+use forgetting::{Forgetting, ForgettingConfig};
+use gated_attention::{GatedAttention, GatedAttentionConfig};
+use gated_linear::{GatedLinear, GatedLinearConfig};
 use gqa::{Gqa, GqaConfig, KeyValueCache};
 use mla::{LatentCache, Mla, MlaConfig};
 
@@ -54,6 +64,12 @@ pub enum MixerKind {
     Mla,
     /// Grouped-query attention.
     Gqa,
+    /// Gated linear attention.
+    Gla,
+    /// Forgetting attention.
+    Fox,
+    /// Gated attention.
+    GatedAttention,
 }
 
 impl MixerKind {
@@ -62,12 +78,15 @@ impl MixerKind {
         match self {
             Self::Mla => "mixer.mla.qk_rope_head_dim",
             Self::Gqa => "mixer.gqa.head_dim",
+            Self::Gla => "mixer.gla.rotary_dim",
+            Self::Fox => "mixer.fox",
+            Self::GatedAttention => "mixer.gated_attention.rotary_dim",
         }
     }
 }
 
 /// Configuration of the mixers that a layer plan names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixerConfig {
     /// Multi-head latent attention.
@@ -76,6 +95,15 @@ pub struct MixerConfig {
     /// Grouped-query attention.
     #[serde(default)]
     pub gqa: Option<GqaConfig>,
+    /// Gated linear attention.
+    #[serde(default)]
+    pub gla: Option<GatedLinearConfig>,
+    /// Forgetting attention.
+    #[serde(default)]
+    pub fox: Option<ForgettingConfig>,
+    /// Gated attention.
+    #[serde(default)]
+    pub gated_attention: Option<GatedAttentionConfig>,
 }
 
 impl MixerConfig {
@@ -84,13 +112,25 @@ impl MixerConfig {
             match kind {
                 MixerKind::Mla => self.mla()?.validate().map_err(|e| e.within("mixer.mla"))?,
                 MixerKind::Gqa => self.gqa()?.validate().map_err(|e| e.within("mixer.gqa"))?,
+                MixerKind::Gla => self.gla()?.validate().map_err(|e| e.within("mixer.gla"))?,
+                MixerKind::Fox => self.fox()?.validate().map_err(|e| e.within("mixer.fox"))?,
+                MixerKind::GatedAttention => self
+                    .gated_attention()?
+                    .validate()
+                    .map_err(|e| e.within("mixer.gated_attention"))?,
             }
         }
         self.check_rope_dims(layer_types)
     }
 
     fn check_rope_dims(&self, layer_types: &[MixerKind]) -> Result<(), ModelConfigError> {
-        let [first, others @ ..] = layer_types else {
+        let mut rotated = Vec::new();
+        for kind in layer_types {
+            if self.rope_dim(*kind)? > 0 {
+                rotated.push(*kind);
+            }
+        }
+        let [first, others @ ..] = rotated.as_slice() else {
             return Ok(());
         };
         let expected = self.rope_dim(*first)?;
@@ -141,14 +181,41 @@ impl MixerConfig {
                     ),
                 ]
             }
+            // matrices of theirs without whole blocks stay numbers
+            MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => Vec::new(),
         })
     }
 
-    /// Number of dimensions that rotary positions turn in a mixer.
+    /// Number of dimensions that rotary positions turn in a mixer; 0: none.
     pub(super) fn rope_dim(&self, kind: MixerKind) -> Result<usize, ModelConfigError> {
         Ok(match kind {
             MixerKind::Mla => self.mla()?.qk_rope_head_dim,
             MixerKind::Gqa => self.gqa()?.head_dim,
+            MixerKind::Gla => self.gla()?.rotary_dim,
+            MixerKind::Fox => 0,
+            MixerKind::GatedAttention => self.gated_attention()?.rotary_dim,
+        })
+    }
+
+    pub(super) fn gated_attention(&self) -> Result<&GatedAttentionConfig, ModelConfigError> {
+        let config = self.gated_attention.as_ref();
+        config.ok_or_else(|| ModelConfigError::Missing {
+            field: "mixer.gated_attention".into(),
+            because: "`layer_types` names `gated_attention`".into(),
+        })
+    }
+
+    pub(super) fn gla(&self) -> Result<&GatedLinearConfig, ModelConfigError> {
+        self.gla.as_ref().ok_or_else(|| ModelConfigError::Missing {
+            field: "mixer.gla".into(),
+            because: "`layer_types` names `gla`".into(),
+        })
+    }
+
+    pub(super) fn fox(&self) -> Result<&ForgettingConfig, ModelConfigError> {
+        self.fox.as_ref().ok_or_else(|| ModelConfigError::Missing {
+            field: "mixer.fox".into(),
+            because: "`layer_types` names `fox`".into(),
         })
     }
 
@@ -174,54 +241,12 @@ pub enum Mixer<B: Backend> {
     Mla(Mla<B>),
     /// Grouped-query attention.
     Gqa(Gqa<B>),
-}
-
-/// What a [`Mixer`] remembers.
-#[derive(Debug, Clone)]
-pub enum MixerCache<B: Backend> {
-    /// Latents of multi-head latent attention.
-    Latent(LatentCache<B>),
-    /// Keys and values of grouped-query attention.
-    KeyValue(KeyValueCache<B>),
-}
-
-impl<B: Backend> MixerCache<B> {
-    fn latent(&mut self) -> &mut LatentCache<B> {
-        match self {
-            Self::Latent(cache) => cache,
-            Self::KeyValue(_) => panic!("the cache is that of another mixer"),
-        }
-    }
-
-    fn key_value(&mut self) -> &mut KeyValueCache<B> {
-        match self {
-            Self::KeyValue(cache) => cache,
-            Self::Latent(_) => panic!("the cache is that of another mixer"),
-        }
-    }
-}
-
-impl<B: Backend> Past for MixerCache<B> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Latent(cache) => cache.len(),
-            Self::KeyValue(cache) => cache.len(),
-        }
-    }
-
-    fn truncate(&mut self, len: usize) {
-        match self {
-            Self::Latent(cache) => cache.truncate(len),
-            Self::KeyValue(cache) => cache.truncate(len),
-        }
-    }
-
-    fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Latent(cache) => cache.memory_bytes(),
-            Self::KeyValue(cache) => cache.memory_bytes(),
-        }
-    }
+    /// Gated linear attention.
+    GatedLinear(GatedLinear<B>),
+    /// Forgetting attention.
+    Forgetting(Forgetting<B>),
+    /// Gated attention.
+    GatedAttention(GatedAttention<B>),
 }
 
 impl<B: Backend> Mixer<B> {
@@ -229,6 +254,21 @@ impl<B: Backend> Mixer<B> {
         match kind {
             MixerKind::Mla => Self::Mla(Mla::init(init, device)),
             MixerKind::Gqa => Self::Gqa(Gqa::init(init, device)),
+            MixerKind::Gla => {
+                let config = init.config().mixer.gla();
+                let config = config.expect("the configuration was validated");
+                Self::GatedLinear(GatedLinear::init(config, init, device))
+            }
+            MixerKind::Fox => {
+                let config = init.config().mixer.fox();
+                let config = config.expect("the configuration was validated");
+                Self::Forgetting(Forgetting::init(config, init, device))
+            }
+            MixerKind::GatedAttention => {
+                let config = init.config().mixer.gated_attention();
+                let config = config.expect("the configuration was validated");
+                Self::GatedAttention(GatedAttention::init(config, init, device))
+            }
         }
     }
 }
@@ -240,6 +280,9 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
         match self {
             Self::Mla(mla) => mla.forward(hidden, context),
             Self::Gqa(gqa) => gqa.forward(hidden, context),
+            Self::GatedLinear(linear) => linear.forward(hidden, context),
+            Self::Forgetting(fox) => fox.forward(hidden, context),
+            Self::GatedAttention(gated) => gated.forward(hidden, context),
         }
     }
 
@@ -257,6 +300,18 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
             Self::Gqa(gqa) => {
                 gqa.extend(hidden, context, &mut each(sequences, MixerCache::key_value))
             }
+            Self::GatedLinear(linear) => {
+                linear.extend(hidden, context, &mut each(sequences, MixerCache::recurrent))
+            }
+            Self::Forgetting(fox) => fox.extend(
+                hidden,
+                context,
+                &mut each(sequences, MixerCache::forgetting),
+            ),
+            Self::GatedAttention(gated) => {
+                let mut sequences = each(sequences, MixerCache::gated_attention);
+                gated.extend(hidden, context, &mut sequences)
+            }
         }
     }
 
@@ -264,17 +319,9 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
         match self {
             Self::Mla(_) => MixerCache::Latent(LatentCache::new(*config)),
             Self::Gqa(_) => MixerCache::KeyValue(KeyValueCache::new(*config)),
+            Self::GatedLinear(linear) => MixerCache::Recurrent(linear.empty_cache(config)),
+            Self::Forgetting(fox) => MixerCache::Forgetting(fox.empty_cache(config)),
+            Self::GatedAttention(gated) => MixerCache::GatedAttention(gated.empty_cache(config)),
         }
     }
-}
-
-/// The same sequences, with the cache of one kind of mixer.
-fn each<'a, B: Backend, C>(
-    sequences: &'a mut [Extension<'_, MixerCache<B>>],
-    of: impl Fn(&mut MixerCache<B>) -> &mut C,
-) -> Vec<Extension<'a, C>> {
-    let sequences = sequences.iter_mut();
-    sequences
-        .map(|sequence| Extension::new(of(sequence.past), sequence.new))
-        .collect()
 }

@@ -193,6 +193,8 @@ mod tests {
             n_routed_experts: 20,
             num_experts_per_tok: 2,
             moe_intermediate_size: 4,
+            shared_expert_intermediate_size: None,
+            shared_expert_gate: false,
             n_shared_experts: 1,
             router: Default::default(),
         }

@@ -58,6 +58,7 @@ fn context(config: &ModelConfig, positions: &[i64], documents: Option<&[i64]>) -
         Tensor::from_data(data, &Default::default())
     };
     Context {
+        phase: crate::model::Phase::Inference,
         rotation: Rope::new(&config.rope, config.rope_dim()).at(row(positions)),
         mask: match documents {
             None => AttentionMask::Causal,

@@ -1,0 +1,37 @@
+//! The definition.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+use super::Forgetting;
+use crate::attention::AttentionMask;
+use crate::attention::reference::hidden_positions;
+
+/// See [`Ops::forgetting_attention`](crate::Ops::forgetting_attention). The softmax runs in f32.
+pub fn forgetting_attention<B: Backend>(
+    input: Forgetting<B>,
+    mask: &AttentionMask<B>,
+    scale: f64,
+) -> Tensor<B, 4> {
+    let [batch, new, heads, dim] = input.query.dims();
+    let [_, seq, key_heads, _] = input.key.dims();
+    let dtype = input.query.dtype();
+    let key = input
+        .key
+        .unsqueeze_dim::<5>(3)
+        .expand([batch, seq, key_heads, heads / key_heads, dim])
+        .reshape([batch, seq, heads, dim]);
+    let by_head = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
+    let kept = input.kept.swap_dims(1, 2).cast(DType::F32);
+    let own = kept.clone().narrow(2, seq - new, new);
+    let bias = own.unsqueeze_dim::<4>(3) - kept.unsqueeze_dim::<4>(2);
+    let scores = by_head(input.query)
+        .matmul(by_head(key).swap_dims(2, 3))
+        .cast(DType::F32)
+        .mul_scalar(scale)
+        + bias;
+    let hidden = hidden_positions(mask, None, seq, &scores.device()).narrow(2, seq - new, new);
+    let attended = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
+    by_head(attended.cast(dtype).matmul(by_head(input.value)))
+}

@@ -1,0 +1,16 @@
+//! The definition: a sort.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// See [`Ops::largest`](crate::Ops::largest).
+pub fn largest<B: Backend>(scores: Tensor<B, 2>, k: usize) -> Tensor<B, 2> {
+    let threshold = kth_largest(scores.clone(), k);
+    let dims = scores.dims();
+    scores.greater_equal(threshold.expand(dims)).float()
+}
+
+/// The `k`-th largest entry of every row, `[rows, 1]`.
+pub fn kth_largest<B: Backend>(scores: Tensor<B, 2>, k: usize) -> Tensor<B, 2> {
+    scores.sort_descending(1).narrow(1, k - 1, 1)
+}

@@ -1,0 +1,116 @@
+//! Linear attention with a decaying matrix state: gated linear attention, the chunk-level delta rule of
+//! Genesis-152M, and the gated delta rule. See `README.md` for the mathematics.
+
+pub mod chunked;
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
+#[cfg(feature = "flex")]
+pub(crate) mod flex_backward;
+pub mod reference;
+mod runs;
+#[cfg(feature = "flex")]
+mod solve;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::attention::AttentionMask;
+pub use runs::runs;
+
+/// How a token changes the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateRule {
+    /// `S_t = e^{g_t} S_{t-1} + k_t v_t^T` (gated linear attention, <https://arxiv.org/abs/2312.06635>,
+    /// with one decay per head).
+    Additive,
+    /// [`Additive`](Self::Additive) within chunks of as many tokens, counted from the first token or from
+    /// the beginning of a document; the state handed to the next chunk is corrected by a delta rule.
+    ChunkDelta {
+        /// Number of tokens.
+        chunk: usize,
+    },
+    /// `S_t = e^{g_t} S_{t-1} + b_t k_t (v_t - e^{g_t} S_{t-1}^T k_t)^T` (Gated DeltaNet,
+    /// <https://arxiv.org/abs/2412.06464>).
+    Delta,
+}
+
+/// What an operation is given beside its tensors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinearAttentionOptions {
+    /// How a token changes the state.
+    pub rule: UpdateRule,
+    /// Factor on what is read from the state.
+    pub scale: f64,
+}
+
+/// The tensors of a linear attention.
+#[derive(Debug, Clone)]
+pub struct LinearAttention<B: Backend> {
+    /// `[batch, seq, heads, key_dim]`.
+    pub query: Tensor<B, 4>,
+    /// `[batch, seq, heads, key_dim]`.
+    pub key: Tensor<B, 4>,
+    /// `[batch, seq, heads, value_dim]`.
+    pub value: Tensor<B, 4>,
+    /// Logarithm of the decay, none above zero, `[batch, seq, heads]`.
+    pub log_decay: Tensor<B, 3>,
+    /// Strength of the write, 0 to 1, `[batch, seq, heads]`; without effect under
+    /// [`UpdateRule::Additive`].
+    pub write: Tensor<B, 3>,
+    /// The state before the first token, `[batch, heads, key_dim, value_dim]`; that of the first document
+    /// where there are several.
+    pub state: Tensor<B, 4>,
+}
+
+/// What a linear attention gives.
+#[derive(Debug, Clone)]
+pub struct Attended<B: Backend> {
+    /// `[batch, seq, heads, value_dim]`.
+    pub output: Tensor<B, 4>,
+    /// The state after the last token, `[batch, heads, key_dim, value_dim]`.
+    pub state: Tensor<B, 4>,
+}
+
+/// The forms of a backend that differentiates by hand. Outputs have the final states behind them, heads
+/// before tokens: `[batch, heads, seq + key_dim, value_dim]`.
+#[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::type_complexity,
+    reason = "each type is named once, where it is documented"
+)]
+pub struct ByHand<B: Backend> {
+    /// [`Ops::linear_attention`](crate::Ops::linear_attention).
+    pub forward: fn(LinearAttention<B>, LinearAttentionOptions, &AttentionMask<B>) -> Tensor<B, 4>,
+    /// Gradients of the six inputs from that of the output.
+    pub backward: fn(
+        LinearAttention<B>,
+        LinearAttentionOptions,
+        &AttentionMask<B>,
+        Tensor<B, 4>,
+    ) -> LinearAttention<B>,
+}
+
+impl<B: Backend> LinearAttention<B> {
+    /// Some sequences, from token `start` on, `len` of them; the state is that of all.
+    fn narrow(&self, item: usize, start: usize, len: usize) -> Self {
+        let of = |tensor: &Tensor<B, 4>| tensor.clone().narrow(0, item, 1).narrow(1, start, len);
+        let gate = |tensor: &Tensor<B, 3>| tensor.clone().narrow(0, item, 1).narrow(1, start, len);
+        Self {
+            query: of(&self.query),
+            key: of(&self.key),
+            value: of(&self.value),
+            log_decay: gate(&self.log_decay),
+            write: gate(&self.write),
+            state: self.state.clone().narrow(0, item, 1),
+        }
+    }
+}
+
+/// Outputs with the final states behind them, `[batch, heads, seq + key_dim, value_dim]`, taken apart.
+pub(crate) fn unpack<B: Backend>(packed: Tensor<B, 4>, seq: usize) -> Attended<B> {
+    let [_, _, rows, _] = packed.dims();
+    Attended {
+        output: packed.clone().narrow(2, 0, seq).swap_dims(1, 2),
+        state: packed.narrow(2, seq, rows - seq),
+    }
+}

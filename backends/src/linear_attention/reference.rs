@@ -1,0 +1,106 @@
+//! The definition: one token after the other.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::runs::by_document;
+use super::{Attended, LinearAttention, LinearAttentionOptions, UpdateRule};
+use crate::attention::AttentionMask;
+
+/// See [`Ops::linear_attention`](crate::Ops::linear_attention).
+pub fn linear_attention<B: Backend>(
+    input: LinearAttention<B>,
+    options: LinearAttentionOptions,
+    mask: &AttentionMask<B>,
+) -> Attended<B> {
+    by_document(input, mask, |document| recurrent(document, options))
+}
+
+fn recurrent<B: Backend>(
+    input: LinearAttention<B>,
+    options: LinearAttentionOptions,
+) -> Attended<B> {
+    let [batch, seq, heads, key_dim] = input.key.dims();
+    let [_, _, _, value_dim] = input.value.dims();
+    let row = |of: &Tensor<B, 4>, at: usize| of.clone().narrow(1, at, 1).swap_dims(1, 2);
+    let column = |of: &Tensor<B, 4>, at: usize| {
+        let key = of.clone().narrow(1, at, 1);
+        key.reshape([batch, heads, key_dim, 1])
+    };
+    let gate = |of: &Tensor<B, 3>, at: usize| {
+        let gate = of.clone().narrow(1, at, 1);
+        gate.reshape([batch, heads, 1, 1])
+    };
+
+    let mut state = input.state.clone();
+    let mut chunk = Chunk::beginning(&state);
+    let mut outputs = Vec::new();
+    for at in 0..seq {
+        let decay = gate(&input.log_decay, at).exp();
+        let (key, value) = (column(&input.key, at), row(&input.value, at));
+        let decayed = state * decay.clone();
+        let written = match options.rule {
+            UpdateRule::Additive | UpdateRule::ChunkDelta { .. } => value.clone(),
+            UpdateRule::Delta => {
+                let known = key.clone().swap_dims(2, 3).matmul(decayed.clone());
+                (value.clone() - known) * gate(&input.write, at)
+            }
+        };
+        state = decayed + key.clone().matmul(written);
+        let read = row(&input.query, at).matmul(state.clone());
+        outputs.push(read.mul_scalar(options.scale).swap_dims(1, 2));
+
+        if let UpdateRule::ChunkDelta { chunk: length } = options.rule {
+            chunk.add(decay, key, value, gate(&input.write, at));
+            if (at + 1) % length == 0 || at + 1 == seq {
+                state = chunk.handed_on(options.scale);
+                chunk = Chunk::beginning(&state);
+            }
+        }
+    }
+    debug_assert_eq!(state.dims(), [batch, heads, key_dim, value_dim]);
+    Attended {
+        output: Tensor::cat(outputs, 1),
+        state,
+    }
+}
+
+/// What a chunk hands on under [`UpdateRule::ChunkDelta`]: its beginning, decayed to here, and its tokens,
+/// keys decayed to here.
+struct Chunk<B: Backend> {
+    state: Tensor<B, 4>,
+    tokens: Vec<[Tensor<B, 4>; 3]>,
+}
+
+impl<B: Backend> Chunk<B> {
+    fn beginning(state: &Tensor<B, 4>) -> Self {
+        Self {
+            state: state.clone(),
+            tokens: Vec::new(),
+        }
+    }
+
+    fn add(
+        &mut self,
+        decay: Tensor<B, 4>,
+        key: Tensor<B, 4>,
+        value: Tensor<B, 4>,
+        write: Tensor<B, 4>,
+    ) {
+        self.state = self.state.clone() * decay.clone();
+        for [key, ..] in &mut self.tokens {
+            *key = key.clone() * decay.clone();
+        }
+        self.tokens.push([key, value, write]);
+    }
+
+    /// `S + sum_i k_i (b_i (v_i - s k_i^T S))^T`.
+    fn handed_on(&self, scale: f64) -> Tensor<B, 4> {
+        let mut next = self.state.clone();
+        for [key, value, write] in self.tokens.clone() {
+            let known = key.clone().swap_dims(2, 3).matmul(self.state.clone());
+            next = next + key.matmul((value - known.mul_scalar(scale)) * write);
+        }
+        next
+    }
+}

@@ -1,0 +1,62 @@
+//! Where documents begin and end.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{Attended, LinearAttention};
+use crate::attention::AttentionMask;
+
+/// The runs of equal document numbers of every row; none where each row is one run.
+pub fn runs<B: Backend>(mask: &AttentionMask<B>) -> Option<Vec<Vec<Range<usize>>>> {
+    let AttentionMask::Documents(documents) = mask else {
+        return None;
+    };
+    let [_, seq] = documents.dims();
+    let numbers: Vec<i64> = documents.to_data().iter::<i64>().collect();
+    let rows: Vec<Vec<Range<usize>>> = numbers.chunks(seq.max(1)).map(of_row).collect();
+    rows.iter().any(|row| row.len() > 1).then_some(rows)
+}
+
+fn of_row(numbers: &[i64]) -> Vec<Range<usize>> {
+    let mut begin = 0;
+    let runs = numbers.chunk_by(|left, right| left == right);
+    runs.map(|run| {
+        let range = begin..begin + run.len();
+        begin = range.end;
+        range
+    })
+    .collect()
+}
+
+/// Applies `attend` to every document by itself: only the first of a row begins with the state.
+pub(super) fn by_document<B: Backend>(
+    input: LinearAttention<B>,
+    mask: &AttentionMask<B>,
+    attend: impl Fn(LinearAttention<B>) -> Attended<B>,
+) -> Attended<B> {
+    let Some(rows) = runs(mask) else {
+        return attend(input);
+    };
+    let (mut outputs, mut states) = (Vec::new(), Vec::new());
+    for (item, row) in rows.into_iter().enumerate() {
+        let mut output = Vec::new();
+        let mut state = None;
+        for run in row {
+            let mut part = input.narrow(item, run.start, run.len());
+            if run.start > 0 {
+                part.state = part.state.zeros_like();
+            }
+            let attended = attend(part);
+            output.push(attended.output);
+            state = Some(attended.state);
+        }
+        outputs.push(Tensor::cat(output, 1));
+        states.extend(state);
+    }
+    Attended {
+        output: Tensor::cat(outputs, 0),
+        state: Tensor::cat(states, 0),
+    }
+}

@@ -1,0 +1,172 @@
+//! A gated feed-forward that keeps only the largest of its inner activations.
+//!
+//! As in Genesis-152M: dense while it is trained, a hard mask of the `k` largest magnitudes of every token
+//! afterwards. The mask is not continuous: a rounding error may exchange two activations of nearly equal
+//! magnitude.
+
+mod schedule;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
+use burn::tensor::backend::Backend;
+use darkhorse_backends::{Ops, largest};
+use serde::{Deserialize, Serialize};
+
+use crate::model::context::Phase;
+use crate::model::error::ModelConfigError;
+use crate::model::init::Initializers;
+use crate::model::linear::{Bias, Linear};
+pub use schedule::{SparsityCurve, SparsitySchedule};
+
+/// Configuration of [`Selective`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectiveConfig {
+    /// Share of the activations that is kept.
+    pub k_ratio: f64,
+    /// What happens to the others.
+    #[serde(default)]
+    pub mask: SelectiveMask,
+    /// When the mask applies.
+    #[serde(default)]
+    pub applies: SelectivePhase,
+    /// How the share shrinks to `k_ratio` over the steps of a training; absent: it is `k_ratio` throughout.
+    #[serde(default)]
+    pub schedule: Option<SparsitySchedule>,
+}
+
+/// What happens to activations below the `k`-th largest.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectiveMask {
+    /// They are zero.
+    #[default]
+    Hard,
+    /// All are multiplied by `sigmoid((|h| - |h_k|) / temperature)`.
+    Soft {
+        /// Width of the step.
+        temperature: f64,
+    },
+}
+
+/// When the mask applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectivePhase {
+    /// When the weights are used.
+    #[default]
+    Inference,
+    /// Also while they are trained.
+    Always,
+}
+
+impl SelectiveConfig {
+    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
+        if !(self.k_ratio > 0.0 && self.k_ratio <= 1.0) {
+            return Err(ModelConfigError::NotAFraction {
+                field: "k_ratio".into(),
+                value: self.k_ratio,
+            });
+        }
+        if let SelectiveMask::Soft { temperature } = self.mask {
+            ModelConfigError::positive("mask.soft.temperature", temperature)?;
+        }
+        match &self.schedule {
+            Some(schedule) => schedule.validate().map_err(|it| it.within("schedule")),
+            None => Ok(()),
+        }
+    }
+
+    /// Number of activations kept of `width`.
+    pub fn kept(&self, width: usize) -> usize {
+        ((width as f64 * self.k_ratio) as usize).max(1)
+    }
+}
+
+/// `down(keep(silu(gate(x)) * up(x)))`.
+#[derive(Module, Debug)]
+pub struct Selective<B: Backend> {
+    /// `[hidden_size, width]`.
+    pub gate_proj: Linear<B>,
+    /// `[hidden_size, width]`.
+    pub up_proj: Linear<B>,
+    /// `[width, hidden_size]`.
+    pub down_proj: Linear<B>,
+    #[module(skip)]
+    config: SelectiveConfig,
+}
+
+impl<B: Backend> Selective<B> {
+    pub(super) fn init(
+        width: usize,
+        config: &SelectiveConfig,
+        init: &Initializers<'_>,
+        device: &B::Device,
+    ) -> Self {
+        let hidden = init.config().hidden_size;
+        let bias = Bias::when(init.config().mlp_bias);
+        Self {
+            gate_proj: init.linear(hidden, width, device).with(bias),
+            up_proj: init.linear(hidden, width, device).with(bias),
+            down_proj: init.residual_linear(width, hidden, device).with(bias),
+            config: config.clone(),
+        }
+    }
+
+    /// The same layer that keeps another share of its activations.
+    pub fn keeping(mut self, k_ratio: f64) -> Self {
+        self.config.k_ratio = k_ratio;
+        self
+    }
+}
+
+impl<B: Ops> Selective<B> {
+    /// Transforms every row.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[.., hidden_size]`
+    pub fn forward<const D: usize>(&self, input: Tensor<B, D>, phase: Phase) -> Tensor<B, D> {
+        let dims = input.dims();
+        let rows = dims[..D - 1].iter().product::<usize>();
+        let input = input.reshape([rows, dims[D - 1]]);
+        let inner = self.inner(input);
+        let kept = match (self.config.applies, phase) {
+            (SelectivePhase::Inference, Phase::Training) => inner,
+            _ => self.kept(inner),
+        };
+        self.down_proj.forward(kept).reshape(dims)
+    }
+
+    /// All activations, `[tokens, width]`.
+    pub fn inner(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let gate = self.gate_proj.forward(input.clone());
+        B::swiglu(gate, self.up_proj.forward(input))
+    }
+
+    /// The mask on activations, `[tokens, width]`.
+    pub fn mask(&self, inner: Tensor<B, 2>) -> Tensor<B, 2> {
+        let [_, width] = inner.dims();
+        let count = self.config.kept(width);
+        let magnitude = inner.abs();
+        match self.config.mask {
+            SelectiveMask::Hard => {
+                let dtype = magnitude.dtype();
+                B::largest(magnitude, count).cast(dtype)
+            }
+            SelectiveMask::Soft { temperature } => {
+                let threshold = largest::reference::kth_largest(magnitude.clone(), count);
+                sigmoid((magnitude - threshold).div_scalar(temperature + 1e-8))
+            }
+        }
+    }
+
+    fn kept(&self, inner: Tensor<B, 2>) -> Tensor<B, 2> {
+        let [_, width] = inner.dims();
+        if self.config.kept(width) >= width && self.config.mask == SelectiveMask::Hard {
+            return inner;
+        }
+        inner.clone() * self.mask(inner)
+    }
+}

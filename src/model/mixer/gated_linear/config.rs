@@ -1,0 +1,175 @@
+//! What a [`GatedLinear`](super::GatedLinear) is.
+
+use darkhorse_backends::linear_attention::UpdateRule;
+use serde::{Deserialize, Serialize};
+
+use crate::model::error::ModelConfigError;
+
+/// Configuration of [`GatedLinear`](super::GatedLinear).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatedLinearConfig {
+    /// Number of states.
+    pub num_heads: usize,
+    /// Number of query heads.
+    pub num_query_heads: usize,
+    /// Number of key heads.
+    pub num_key_heads: usize,
+    /// Number of value heads.
+    pub num_value_heads: usize,
+    /// Which heads of the fewer a state reads.
+    #[serde(default)]
+    pub head_sharing: HeadSharing,
+    /// Width of a query or key.
+    pub key_head_dim: usize,
+    /// Width of a value.
+    pub value_head_dim: usize,
+    /// Number of tokens that the convolutions see.
+    #[serde(default = "defaults::conv_kernel_size")]
+    pub conv_kernel_size: usize,
+    /// How many leading dimensions of queries and keys rotary positions turn, halves as pairs; 0: none.
+    #[serde(default)]
+    pub rotary_dim: usize,
+    /// How queries and keys are normalized.
+    #[serde(default)]
+    pub qk_norm: QkNorm,
+    /// Where the decay comes from.
+    #[serde(default)]
+    pub decay: Decay,
+    /// Whether the projection to the write strengths has a bias.
+    #[serde(default)]
+    pub write_bias: bool,
+    /// How a token changes the state.
+    #[serde(default)]
+    pub rule: Rule,
+    /// The same while training; absent: as ever.
+    #[serde(default)]
+    pub training_rule: Option<Rule>,
+    /// Added to the mean square in the normalization of outputs.
+    #[serde(default = "defaults::norm_eps")]
+    pub norm_eps: f64,
+}
+
+mod defaults {
+    pub(super) fn conv_kernel_size() -> usize {
+        4
+    }
+
+    pub(super) fn norm_eps() -> f64 {
+        1e-5
+    }
+}
+
+/// Which of `n` heads state `h` of `num_heads` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadSharing {
+    /// `h mod n` (Genesis-152M).
+    Tiled,
+    /// `h / (num_heads / n)`: neighbours share (Qwen3-Next).
+    #[default]
+    Grouped,
+}
+
+/// How queries and keys are normalized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QkNorm {
+    /// `x / (|x| + 1e-6)`.
+    Length,
+    /// `x / sqrt(|x|^2 + 1e-6)`.
+    #[default]
+    SquaredLength,
+    /// RMSNorm with a weight, eps 1e-5.
+    Rms,
+}
+
+/// Logarithm of a state's decay, per head.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// `-exp(A_log) softplus(x W + dt_bias)` (Mamba-2).
+    #[default]
+    Softplus,
+    /// `log_sigmoid(x W + b) / normalizer` (gated linear attention).
+    LogSigmoid {
+        /// Divides the logarithm.
+        normalizer: f64,
+    },
+}
+
+/// How a token changes the state; see [`UpdateRule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// It adds to it.
+    #[default]
+    Additive,
+    /// The same within chunks, with a correction where one ends. Decoding has no chunks and adds.
+    ChunkDelta {
+        /// Number of tokens.
+        chunk: usize,
+    },
+    /// It writes what is new about it.
+    Delta,
+}
+
+impl From<Rule> for UpdateRule {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::Additive => Self::Additive,
+            Rule::ChunkDelta { chunk } => Self::ChunkDelta { chunk },
+            Rule::Delta => Self::Delta,
+        }
+    }
+}
+
+impl GatedLinearConfig {
+    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
+        let sizes = [
+            ("num_heads", self.num_heads),
+            ("num_query_heads", self.num_query_heads),
+            ("num_key_heads", self.num_key_heads),
+            ("num_value_heads", self.num_value_heads),
+            ("key_head_dim", self.key_head_dim),
+            ("value_head_dim", self.value_head_dim),
+        ];
+        for (field, value) in sizes {
+            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+        }
+        ModelConfigError::in_range("conv_kernel_size", self.conv_kernel_size, 2, usize::MAX)?;
+        ModelConfigError::in_range("rotary_dim", self.rotary_dim, 0, self.key_head_dim)?;
+        let heads = self.num_heads;
+        let multiples = [
+            ("num_heads", heads, self.num_query_heads),
+            ("num_heads", heads, self.num_key_heads),
+            ("num_heads", heads, self.num_value_heads),
+            ("rotary_dim", self.rotary_dim, 2),
+        ];
+        for (field, value, of) in multiples {
+            ModelConfigError::multiple(field, value, of)?;
+        }
+        for rule in [Some(self.rule), self.training_rule].into_iter().flatten() {
+            if let Rule::ChunkDelta { chunk } = rule {
+                ModelConfigError::in_range("rule.chunk_delta.chunk", chunk, 1, usize::MAX)?;
+            }
+        }
+        ModelConfigError::positive("norm_eps", self.norm_eps)?;
+        match self.decay {
+            Decay::Softplus => Ok(()),
+            Decay::LogSigmoid { normalizer } => {
+                ModelConfigError::positive("decay.log_sigmoid.normalizer", normalizer)
+            }
+        }
+    }
+
+    /// Widths of all queries, keys, values and outputs of a token.
+    pub(crate) fn widths(&self) -> [usize; 4] {
+        [
+            self.num_query_heads * self.key_head_dim,
+            self.num_key_heads * self.key_head_dim,
+            self.num_value_heads * self.value_head_dim,
+            self.num_heads * self.value_head_dim,
+        ]
+    }
+}
