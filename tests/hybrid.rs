@@ -5,7 +5,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
-use darkhorse_genesis::model::cache::{CacheConfig, Extension, Past};
+use darkhorse_genesis::model::cache::{CacheConfig, Extension};
 use darkhorse_genesis::model::mixer::{Mixer, MixerCache, MixerKind, TokenMixer};
 use darkhorse_genesis::model::rope::Rope;
 use darkhorse_genesis::model::{CausalLm, Context, ModelConfig, Phase, Sequences};
@@ -198,12 +198,7 @@ fn the_state_does_not_grow_with_the_context() {
     let sizes = [1, 300].map(|len| {
         let mut cache = mixer.empty_cache(&CacheConfig::default());
         let hidden = Tensor::<B, 3>::ones([1, len, config.hidden_size], &Default::default());
-        extend(
-            mixer,
-            hidden.clone(),
-            &context(&config, 0, len),
-            &mut cache,
-        );
+        extend(mixer, hidden.clone(), &context(&config, 0, len), &mut cache);
         extend(
             mixer,
             hidden.narrow(1, 0, 1),

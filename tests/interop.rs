@@ -320,8 +320,18 @@ fn what_cannot_be_converted_is_one_line_with_a_reason() {
     let cut = refused_import(&broken);
     assert!(cut.contains("model.safetensors"), "{cut}");
 
-    let other = refused_import(&fixture("qwen3_next"));
-    assert!(other.contains("`model_type` is \"qwen3_next\""), "{other}");
+    let unknown = folder.path().join("unknown");
+    std::fs::create_dir(&unknown).unwrap();
+    let config = std::fs::read_to_string(fixture("llama_tied").join("config.json")).unwrap();
+    let config = config.replace("\"llama\"", "\"mamba\"");
+    std::fs::write(unknown.join("config.json"), config).unwrap();
+    std::fs::copy(
+        fixture("llama_tied").join("model.safetensors"),
+        unknown.join("model.safetensors"),
+    )
+    .unwrap();
+    let other = refused_import(&unknown);
+    assert!(other.contains("`model_type` is \"mamba\""), "{other}");
 
     let source = fixture("deepseek_v3_stress");
     let export = ["export", "--checkpoint", text(&source), "--format", "gguf"];

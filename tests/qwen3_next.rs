@@ -16,7 +16,6 @@ use darkhorse_backends::linear_attention::{
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::inference::{Generation, Limits, Sampler, SamplingConfig};
 use darkhorse_genesis::interop::qwen3_next::{Qwen3NextCheckpoint, entries};
-use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::{CausalLm, Sequences, weights};
 use safetensors::tensor::SafeTensors;
@@ -208,12 +207,12 @@ fn greedy_tokens() {
     let (expected, _) = numbers.integers("gen.output_ids");
     let prompt: Vec<u32> = prompt.into_iter().map(|id| id as u32).collect();
     let mut generation = Generation::new(&model, Limits::of(&checkpoint.model), None);
-    let mut sampler = Sampler::new(SamplingConfig::greedy()).expect("the settings are valid");
+    let sampler = Sampler::new(SamplingConfig::greedy()).expect("the settings are valid");
     generation.read(&prompt).expect("it is short");
     let mut logits = Vec::new();
     for _ in prompt.len()..expected.len() {
+        generation.next_token(&sampler).expect("it is short");
         logits.extend_from_slice(generation.logits());
-        generation.next_token(&mut sampler).expect("it is short");
     }
     let found: Vec<i64> = generation.past().iter().map(|&id| i64::from(id)).collect();
     assert_eq!(found, expected);

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{
-    Acceptance, Generation, GenerationError, Limits, Sampler, SamplingConfig, Speculation, When,
+    Acceptance, Engine, EngineConfig, Event, Generation, GenerationError, Limits, Request,
+    RequestId, Sampler, SamplingConfig, Speculation, When,
 };
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
@@ -145,4 +148,83 @@ fn a_model_without_modules_says_so() {
     let generation = Generation::new(&model, Limits::of(&config), None);
     let error = generation.speculating(Speculation::default()).err();
     assert_eq!(error, Some(GenerationError::NoDrafter));
+}
+
+/// Twenty thousand texts of two tokens, drafted and not: each token is drawn from its own distribution.
+#[test]
+fn drafted_tokens_are_distributed_as_the_model_says() {
+    const DRAWS: u64 = 20_000;
+    let config = small_config(DomainMode::Off);
+    let model = CausalLm::<B>::init(&config, 5, &Default::default());
+    let limits = Limits::of(&config);
+    let sampling = |seed| SamplingConfig {
+        temperature: 2.0,
+        top_k: 0,
+        top_p: 1.0,
+        seed,
+        ..SamplingConfig::default()
+    };
+    let mut engine = Engine::new(&model, limits, EngineConfig::default());
+    let mut texts = BTreeMap::<RequestId, Vec<u32>>::new();
+    for seed in 0..DRAWS {
+        let request = Request {
+            sampling: sampling(seed),
+            speculation: Some(Speculation {
+                depth: 2,
+                when: When::Always,
+            }),
+            ..Request::greedy(vec![3, 1, 4], 2)
+        };
+        let id = engine.submit(request).expect("it is in range");
+        texts.insert(id, Vec::new());
+    }
+    while !engine.is_idle() {
+        for event in engine.step() {
+            if let Event::Token { request, id } = event {
+                texts.entry(request).or_default().push(id);
+            }
+        }
+    }
+    // the likeliest first token, and what follows it
+    let mut generation = Generation::new(&model, limits, None);
+    generation.read(&[3, 1, 4]).expect("it is short");
+    let sampler = Sampler::new(sampling(0)).expect("it is in range");
+    let first = sampler.distribution(generation.logits(), &[3, 1, 4]);
+    let most = (0..first.len()).max_by(|&l, &r| first[l].total_cmp(&first[r]));
+    let most = most.expect("there are tokens");
+    generation.read(&[most as u32]).expect("it is short");
+    let past = generation.past().to_vec();
+    let second = sampler.distribution(generation.logits(), &past);
+    let texts: Vec<Vec<u32>> = texts.into_values().collect();
+    let firsts = texts.iter().map(|text| text[0]);
+    let seconds = texts.iter().filter(|text| text[0] == most as u32);
+    assert_distributed(&first, firsts);
+    assert_distributed(&second, seconds.map(|text| text[1]));
+}
+
+/// Chi-square over the tokens that are expected five times or more, at p = 0.001.
+fn assert_distributed(expected: &[f64], drawn: impl Iterator<Item = u32>) {
+    let mut counts = vec![0.0; expected.len()];
+    drawn.for_each(|id| counts[id as usize] += 1.0);
+    let total: f64 = counts.iter().sum();
+    let cells: Vec<(f64, f64)> = expected
+        .iter()
+        .zip(counts)
+        .map(|(share, count)| (share * total, count))
+        .filter(|&(expected, _)| expected >= 5.0)
+        .collect();
+    let chi_square: f64 = cells
+        .iter()
+        .map(|(expected, count)| (count - expected).powi(2) / expected)
+        .sum();
+    // Wilson and Hilferty's approximation of the quantile, 3.09 standard deviations up
+    let freedom = (cells.len() - 1) as f64;
+    let spread = 2.0 / (9.0 * freedom);
+    let limit = freedom * (1.0 - spread + 3.09 * spread.sqrt()).powi(3);
+    assert!(cells.len() > 10, "{} cells", cells.len());
+    assert!(
+        chi_square < limit,
+        "{chi_square} of {} cells, at most {limit}",
+        cells.len()
+    );
 }

@@ -11,6 +11,8 @@ pub mod adamw;
 pub mod attention;
 mod autodiff;
 mod awake;
+#[cfg(feature = "flex")]
+pub mod bandwidth;
 pub mod cross_entropy;
 pub mod experts;
 #[cfg(feature = "flex")]

@@ -9,7 +9,7 @@ use crate::Ops;
 /// The largest number in f16.
 const LARGEST_SCALE: f32 = 65_504.0;
 
-/// Rounds numbers to blocks on the host: the words, and the scales as `scales`.
+/// Rounds numbers to blocks on the host: the words, and the scales, numbers of f16, as `scales`.
 ///
 /// # Errors
 ///
@@ -28,12 +28,8 @@ pub fn to_blocks<const D: usize>(
     let mut factors = Vec::with_capacity(numbers.len() / BLOCK);
     for block in numbers.chunks_exact(BLOCK) {
         let scale = scale_of(block, bits).clamp(-LARGEST_SCALE, LARGEST_SCALE);
-        // what is stored, so that the integers fit the scale that is read
-        let scale = match scales {
-            DType::F16 => burn::tensor::f16::from_f32(scale).to_f32(),
-            DType::BF16 => burn::tensor::bf16::from_f32(scale).to_f32(),
-            _ => scale,
-        };
+        // a number of 16 bits however it is stored, so that blocks are the same everywhere
+        let scale = burn::tensor::f16::from_f32(scale).to_f32();
         factors.push(scale);
         pack(block, scale, bits, &mut words);
     }

@@ -1,10 +1,10 @@
 //! Quantized weights: what they stand for, and products with them.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
 use darkhorse_backends::experts::Projections;
-use darkhorse_backends::quantized::reference::{dequantize, quantize};
+use darkhorse_backends::quantized::reference::dequantize;
 use darkhorse_backends::quantized::{self, Bits, Quantized};
 
 use crate::support::{
@@ -14,7 +14,7 @@ use crate::support::{
 const BITS: [Bits; 2] = [Bits::Eight, Bits::Four];
 
 fn blocks<B: Backend, const D: usize>(seed: u64, shape: [usize; D], bits: Bits) -> Quantized<B, D> {
-    quantize(constant(&noise(seed, shape)), bits, DType::F16).unwrap()
+    Quantized::quantize(constant(&noise(seed, shape)), bits).unwrap()
 }
 
 #[test]

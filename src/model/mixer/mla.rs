@@ -363,3 +363,6 @@ impl<B: Ops> TokenMixer<B> for Mla<B> {
         LatentCache::new(*config)
     }
 }
+
+#[cfg(test)]
+mod tests;

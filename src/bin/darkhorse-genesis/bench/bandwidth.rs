@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use darkhorse_backends::select::{self, Device, Selected};
-use rayon::prelude::*;
 
 /// Far more than any cache holds.
 const NUMBERS: usize = 64 << 20;
@@ -13,22 +12,14 @@ const RUNS: usize = 5;
 
 /// Bytes per second of reading, the best of a few runs: all threads of the processor, or a sum on any other device.
 pub(super) fn of_device(device: &Device) -> f64 {
-    match select::name() {
-        "flex" => of_host(),
-        _ => of_sum(device),
+    #[cfg(feature = "flex")]
+    if select::name() == "flex" {
+        let numbers = vec![1.0; NUMBERS];
+        return best(|| {
+            black_box(darkhorse_backends::bandwidth::sum_of(&numbers));
+        });
     }
-}
-
-fn of_host() -> f64 {
-    let numbers = vec![1u64; NUMBERS / 2];
-    let part = numbers.len().div_ceil(rayon::current_num_threads());
-    best(|| {
-        let sum: u64 = numbers
-            .par_chunks(part)
-            .map(|part| part.iter().fold(0, |sum: u64, &n| sum.wrapping_add(n)))
-            .sum();
-        black_box(sum);
-    })
+    of_sum(device)
 }
 
 fn of_sum(device: &Device) -> f64 {

@@ -1,4 +1,4 @@
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::{Int, TensorData};
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::select::Selected;
@@ -7,6 +7,7 @@ use super::*;
 use crate::model::ModelConfig;
 use crate::model::mixer::MixerKind;
 use crate::model::rope::Rope;
+use crate::model::weights;
 
 type B = Selected;
 
@@ -245,23 +246,13 @@ fn a_changed_token_changes_nothing_before_it_nor_behind_the_window() {
 
 #[test]
 fn biases_have_their_names_and_are_there_only_if_asked_for() {
-    #[derive(Default)]
-    struct Names(Vec<String>, Vec<String>);
-    impl ModuleVisitor<B> for Names {
-        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<B, D>>) {
-            self.1.push(self.0.join("."));
-        }
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.0.push(name.into());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.0.pop();
-        }
-    }
     let names = |config: &ModelConfig| {
-        let mut names = Names::default();
-        Gqa::<B>::init(&Initializers::new(config, 0), &Default::default()).visit(&mut names);
-        names.1.join(" ")
+        let gqa = Gqa::<B>::init(&Initializers::new(config, 0), &Default::default());
+        let tensors = weights::collect(&gqa).into_iter();
+        tensors
+            .map(|tensor| tensor.name)
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let mut config = config(4, 2, None);
     assert_eq!(

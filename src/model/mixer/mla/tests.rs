@@ -1,0 +1,130 @@
+use burn::tensor::{Int, TensorData};
+use darkhorse_backends::select::Selected;
+
+use super::*;
+use crate::model::ModelConfig;
+use crate::model::context::Phase;
+use crate::model::rope::Rope;
+
+type B = Selected;
+
+const HIDDEN: usize = 32;
+const HEADS: usize = 2;
+const RANK: usize = 16;
+const NOPE: usize = 8;
+const ROPE: usize = 8;
+const VALUE: usize = 12;
+
+fn config() -> ModelConfig {
+    let config: ModelConfig = serde_json::from_value(serde_json::json!({
+        "vocab_size": 10, "hidden_size": HIDDEN, "num_hidden_layers": 2, "intermediate_size": 6,
+        "max_position_embeddings": 131_072, "initializer_range": 0.3,
+        "rope": {"rope_theta": 10000.0, "rope_scaling": {
+            "type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096,
+            "mscale": 1.0, "mscale_all_dim": 1.0
+        }},
+        "mixer": {"mla": {
+            "num_attention_heads": HEADS, "kv_lora_rank": RANK, "qk_nope_head_dim": NOPE,
+            "qk_rope_head_dim": ROPE, "v_head_dim": VALUE
+        }}
+    }))
+    .unwrap();
+    config.validate().unwrap();
+    config
+}
+
+fn noise<const D: usize>(shape: [usize; D], phase: f32) -> Tensor<B, D> {
+    let count = shape.iter().product::<usize>();
+    let values = (0..count).map(|i| (i as f32 * 1.37 + phase + (i / 97) as f32).sin());
+    Tensor::from_data(
+        TensorData::new(values.collect::<Vec<f32>>(), shape),
+        &Default::default(),
+    )
+}
+
+fn context(config: &ModelConfig, position: i64) -> Context<B> {
+    let at = Tensor::<B, 2, Int>::from_data(
+        TensorData::new(vec![position], [1, 1]),
+        &Default::default(),
+    );
+    Context {
+        rotation: Rope::new(&config.rope, config.rope_dim()).at(at),
+        mask: AttentionMask::Causal,
+        prior: None,
+        phase: Phase::Inference,
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+/// Attention of one query over expanded keys and values, in f64: the output of every head, and how much of it
+/// comes from the first position.
+fn expanded_in_loops(mla: &Mla<B>, queries: &HeadQueries<B>, rows: &[f64]) -> Vec<(Vec<f64>, f64)> {
+    let width = RANK + ROPE;
+    let up = values(mla.kv_b_proj.weight.val());
+    let column = |latent: &[f64], column: usize| -> f64 {
+        (0..RANK)
+            .map(|r| latent[r] * up[r * HEADS * (NOPE + VALUE) + column])
+            .sum()
+    };
+    let (nope, rope) = (values(queries.nope.clone()), values(queries.rope.clone()));
+    let of_head = |head: usize| {
+        let first = head * (NOPE + VALUE);
+        let scores: Vec<f64> = rows
+            .chunks(width)
+            .map(|row| {
+                let (latent, key) = row.split_at(RANK);
+                let by_content: f64 = (0..NOPE)
+                    .map(|d| nope[head * NOPE + d] * column(latent, first + d))
+                    .sum();
+                let by_place: f64 = (0..ROPE).map(|d| rope[head * ROPE + d] * key[d]).sum();
+                (by_content + by_place) * mla.softmax_scale
+            })
+            .collect();
+        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = scores.iter().map(|score| (score - most).exp()).sum();
+        let mut output = vec![0.0; VALUE];
+        for (row, score) in rows.chunks(width).zip(&scores) {
+            let share = (score - most).exp() / total;
+            for (d, output) in output.iter_mut().enumerate() {
+                *output += share * column(&row[..RANK], first + NOPE + d);
+            }
+        }
+        (output, (scores[0] - most).exp() / total)
+    };
+    (0..HEADS).map(of_head).collect()
+}
+
+#[test]
+fn position_131071_finds_what_was_planted_at_position_0() {
+    const LEN: usize = 131_072;
+    let config = config();
+    let device = Default::default();
+    let mla = Mla::<B>::init(&Initializers::new(&config, 3), &device);
+    let queries = mla.queries(
+        noise([1, 1, HIDDEN], 0.3),
+        &context(&config, LEN as i64 - 1),
+    );
+    // the key that the first head looks for, and nothing like it elsewhere
+    let folded = mla.kv_b_proj.weight.val();
+    let wanted = B::absorb_query(queries.nope.clone().squeeze_dim(0), folded);
+    let wanted = Tensor::cat(vec![wanted, queries.rope.clone().squeeze_dim(0)], 2);
+    let wanted = wanted.narrow(1, 0, 1);
+    let length: f32 = wanted.clone().powi_scalar(2).sum().sqrt().into_scalar();
+    let planted = wanted.mul_scalar(25.0 / mla.softmax_scale as f32 / length / length);
+    let rows = Tensor::cat(vec![planted, noise([LEN - 1, 1, RANK + ROPE], 0.9)], 0);
+
+    let mut cache = LatentCache::new(CacheConfig::default());
+    cache.latents.append(rows.clone());
+    let sequences = [Extension::new(&mut cache, 1)];
+    let expected = expanded_in_loops(&mla, &queries, &values(rows));
+    let found = values(mla.absorbed(queries, &sequences));
+
+    assert!(expected[0].1 > 0.9, "{}", expected[0].1);
+    let expected = expected.into_iter().flat_map(|(output, _)| output);
+    for (found, expected) in found.into_iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-3, "{found}, {expected}");
+    }
+}
