@@ -33,6 +33,10 @@ impl<B: Backend> Past for Seen<B> {
         self.0.as_ref().map_or(0, |seen| seen.dims()[1])
     }
 
+    fn earliest(&self) -> usize {
+        0
+    }
+
     fn truncate(&mut self, len: usize) {
         self.0 = self.0.take().map(|seen| seen.narrow(1, 0, len));
     }

@@ -16,7 +16,7 @@ use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use support::{hybrid_config, small_config};
+use support::{hybrid_config, recurrent_config, small_config};
 
 type B = Selected;
 
@@ -90,6 +90,7 @@ fn requests_that_come_and_go_get_what_they_would_get_alone() {
     for config in [
         small_config(DomainMode::Soft),
         hybrid_config(DomainMode::Hard),
+        recurrent_config(DomainMode::Off),
     ] {
         let model = CausalLm::<B>::init(&config, 7, &Default::default());
         let mut engine = Engine::new(&model, Limits::of(&config), engine_config());
@@ -150,6 +151,31 @@ fn a_common_beginning_is_read_once_and_changes_nothing() {
         // the rest of the prompt takes one pass, the whole of it three
         assert_eq!(before_the_first + 1, steps);
         assert_eq!(texts[&id], alone(&model, &config, &request));
+    }
+}
+
+/// A recurrent state that has moved on cannot be shared, a window that has moved on neither.
+#[test]
+fn what_cannot_be_shared_is_read_again() {
+    for config in [
+        recurrent_config(DomainMode::Off),
+        hybrid_config(DomainMode::Off),
+    ] {
+        let model = CausalLm::<B>::init(&config, 7, &Default::default());
+        let shared = EngineConfig {
+            shared_prefix_tokens: 1024,
+            ..engine_config()
+        };
+        let mut engine = Engine::new(&model, Limits::of(&config), shared);
+        for len in [100, 64, 37, 100, 33] {
+            let request = Request::greedy((0..len).map(|i| i % 97).collect(), 8);
+            let id = engine.submit(request.clone()).expect("it is in range");
+            let mut texts = Texts::new();
+            while !engine.is_idle() {
+                note(&mut texts, engine.step());
+            }
+            assert_eq!(texts[&id], alone(&model, &config, &request), "{len}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use darkhorse_genesis::inference::{
 };
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
-use support::{hybrid_config, small_config};
+use support::{hybrid_config, recurrent_config, small_config};
 
 type B = Selected;
 
@@ -65,6 +65,7 @@ fn the_text_is_the_same_with_and_without_drafts() {
         (small_config(DomainMode::Soft), 1),
         (small_config(DomainMode::Hard), 3),
         (hybrid_config(DomainMode::Off), 2),
+        (recurrent_config(DomainMode::Off), 2),
     ] {
         let config = drafting(config, modules);
         let model = CausalLm::<B>::init(&config, 5, &Default::default());

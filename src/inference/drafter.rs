@@ -15,10 +15,12 @@ use darkhorse_backends::Ops;
 use super::pace::Pace;
 use super::pass::{Turn, joined};
 use crate::model::CausalLm;
-use crate::model::cache::{CacheConfig, Extension, Past};
+use crate::model::cache::{CacheConfig, Extension, Past, REVERSIBLE};
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
 
+/// Drafts of a pass at most: all of them, and the token before, can be taken back.
+const MOST: usize = REVERSIBLE - 1;
 /// States that wait for their module are read at the latest when there are so many.
 const WAITING: usize = 128;
 
@@ -147,9 +149,10 @@ impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
             let kept = len.saturating_sub(module + 1);
             if listener.next > kept {
                 let beyond = listener.next - kept;
-                listener
-                    .past
-                    .truncate(listener.past.len().saturating_sub(beyond));
+                let left = listener.past.len().saturating_sub(beyond);
+                // what cannot go back begins anew: drafts get worse for a while, the text does not change
+                let reached = left >= listener.past.earliest();
+                listener.past.truncate(if reached { left } else { 0 });
                 listener.next = kept;
                 listener.waiting = None;
             } else {
@@ -189,7 +192,7 @@ impl<B: Ops, M: TokenMixer<B>> Turn<'_, B, M> {
                     When::ItPays => drafter.pace.pays(),
                 };
                 if wanted {
-                    drafter.speculation.depth.min(room)
+                    drafter.speculation.depth.min(room).min(MOST)
                 } else {
                     0
                 }
@@ -225,12 +228,13 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             steps = read;
         }
     }
-    let kept: Vec<Vec<usize>> = turns
+    let kept: Vec<Vec<M::Cache>> = turns
         .iter()
         .map(|turn| {
             let drafter = turn.sequence.drafter.as_ref();
             let modules = drafter.map_or(&[][..], |drafter| &drafter.modules);
-            modules.iter().map(|listener| listener.past.len()).collect()
+            let pasts = modules.iter().map(|listener| listener.past.clone());
+            pasts.collect()
         })
         .collect();
     for depth in 0..deepest {
@@ -258,7 +262,7 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             continue;
         };
         for (listener, kept) in drafter.modules.iter_mut().zip(kept) {
-            listener.past.truncate(kept);
+            listener.past = kept;
         }
     }
     drafts

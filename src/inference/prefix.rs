@@ -49,6 +49,9 @@ impl<B: Ops, M: TokenMixer<B>> Prefixes<B, M> {
         let used = self.entries.remove(at);
         let mut cache = used.cache.clone();
         self.entries.push(used);
+        if len < cache.earliest() {
+            return None;
+        }
         cache.truncate(len);
         Some(cache)
     }
@@ -56,7 +59,8 @@ impl<B: Ops, M: TokenMixer<B>> Prefixes<B, M> {
     /// Keeps the past of a prompt, up to the last whole chunk that was read.
     pub(super) fn keep(&mut self, ids: &[u32], domain: Option<Domain>, cache: &Cache<B, M>) {
         let len = cache.len() / self.chunk * self.chunk;
-        if len == 0 || len > self.capacity {
+        // a recurrent state cannot go back to the end of a chunk
+        if len == 0 || len > self.capacity || len < cache.earliest() {
             return;
         }
         let ids = &ids[..len];

@@ -34,6 +34,9 @@ impl Default for CacheConfig {
     }
 }
 
+/// An extension by so many positions can be taken back in every mixer.
+pub const REVERSIBLE: usize = 16;
+
 /// What a mixer remembers of one sequence.
 pub trait Past: Clone + Send + std::fmt::Debug {
     /// Number of positions.
@@ -44,11 +47,15 @@ pub trait Past: Clone + Send + std::fmt::Debug {
         self.len() == 0
     }
 
-    /// Forgets the positions from `len` on. Those of the last short extension can always be forgotten.
+    /// The shortest length, except nothing at all, that [`truncate`](Self::truncate) can go back to. After an
+    /// extension by at most [`REVERSIBLE`] positions, it is no more than the length before.
+    fn earliest(&self) -> usize;
+
+    /// Forgets the positions from `len` on.
     ///
     /// # Panics
     ///
-    /// If the mixer cannot go back that far.
+    /// If that is before [`earliest`](Self::earliest).
     fn truncate(&mut self, len: usize);
 
     /// Memory held, in bytes, shared pages counted in every cache that holds them.
@@ -106,11 +113,17 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
         self.len == 0
     }
 
+    /// The shortest length that [`truncate`](Self::truncate) can go back to.
+    pub fn earliest(&self) -> usize {
+        let layers = self.layers.iter().map(Past::earliest);
+        layers.max().unwrap_or(0)
+    }
+
     /// Forgets the positions from `len` on.
     ///
     /// # Panics
     ///
-    /// If a layer cannot go back that far.
+    /// If that is before [`earliest`](Self::earliest).
     pub fn truncate(&mut self, len: usize) {
         if len < self.len {
             self.layers.iter_mut().for_each(|layer| layer.truncate(len));
@@ -165,6 +178,11 @@ impl<B: Backend> Pages<B> {
         self.len - self.dropped
     }
 
+    /// The shortest length that [`truncate`](Self::truncate) can go back to.
+    pub fn earliest(&self) -> usize {
+        self.dropped
+    }
+
     /// Forgets the positions from `len` on.
     ///
     /// # Panics
@@ -172,6 +190,10 @@ impl<B: Backend> Pages<B> {
     /// If the pages of those before were dropped.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len {
+            return;
+        }
+        if len == 0 {
+            *self = Self::new(self.config);
             return;
         }
         assert!(

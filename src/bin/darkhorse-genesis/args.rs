@@ -273,7 +273,7 @@ pub(crate) struct SpeculationArgs {
     speculative: bool,
     /// Tokens to draft at a time
     #[arg(long, value_name = "N", default_value_t = 2, requires = "speculative",
-          value_parser = clap::value_parser!(u8).range(1..=16))]
+          value_parser = clap::value_parser!(u8).range(1..=15))]
     draft_tokens: u8,
     /// Draft before every token, whether it is faster or not
     #[arg(long, requires = "speculative")]

@@ -42,6 +42,10 @@ impl<B: Ops> Past for MixerCache<B> {
         with_cache!(self, cache => cache.len())
     }
 
+    fn earliest(&self) -> usize {
+        with_cache!(self, cache => Past::earliest(cache))
+    }
+
     fn truncate(&mut self, len: usize) {
         with_cache!(self, cache => cache.truncate(len));
     }

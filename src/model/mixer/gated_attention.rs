@@ -103,6 +103,10 @@ impl<B: Backend> Past for GatedAttentionCache<B> {
         Self::len(self)
     }
 
+    fn earliest(&self) -> usize {
+        0
+    }
+
     fn truncate(&mut self, len: usize) {
         Self::truncate(self, len);
     }

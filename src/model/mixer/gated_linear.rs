@@ -17,13 +17,13 @@ use darkhorse_backends::unit::UnitEps;
 
 use super::TokenMixer;
 use super::short_conv::ShortConv;
-use crate::model::cache::{CacheConfig, Extension, one_by_one};
+use crate::model::cache::{CacheConfig, Extension, REVERSIBLE, one_by_one};
 use crate::model::context::{Context, Phase};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
+pub use cache::RecurrentCache;
 use cache::{Moment, Reversible};
-pub use cache::{REVERSIBLE, RecurrentCache};
 pub use config::{Decay, GatedLinearConfig, HeadSharing, QkNorm, Rule};
 
 /// Added to a length, or to its square.

@@ -11,7 +11,7 @@ use darkhorse_backends::{Ops, paged};
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
-use crate::model::cache::{CacheConfig, Extension, Pages, Past};
+use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
@@ -90,16 +90,16 @@ pub struct KeyValueCache<B: Backend> {
     /// Rotated.
     keys: Pages<B>,
     values: Pages<B>,
+    /// The shortest length at which all that the next query sees is still there.
+    earliest: usize,
 }
-
-/// How far back a sequence can be taken whose window has moved on.
-const ROLL_BACK: usize = 64;
 
 impl<B: Backend> KeyValueCache<B> {
     pub(super) fn new(config: CacheConfig) -> Self {
         Self {
             keys: Pages::new(config),
             values: Pages::new(config),
+            earliest: 0,
         }
     }
 }
@@ -109,7 +109,15 @@ impl<B: Backend> Past for KeyValueCache<B> {
         self.keys.len()
     }
 
+    fn earliest(&self) -> usize {
+        self.earliest
+    }
+
     fn truncate(&mut self, len: usize) {
+        if len == 0 {
+            self.earliest = 0;
+        }
+        assert!(len >= self.earliest, "the window has moved past {len}");
         self.keys.truncate(len);
         self.values.truncate(len);
     }
@@ -220,8 +228,12 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
         let output = B::paged_attention(query.squeeze_dim(0), &pasts, self.options);
         if let Some(window) = self.options.window {
             for sequence in sequences {
-                sequence.past.keys.keep_last(window + ROLL_BACK);
-                sequence.past.values.keep_last(window + ROLL_BACK);
+                let past = &mut *sequence.past;
+                past.keys.keep_last(window + REVERSIBLE);
+                past.values.keep_last(window + REVERSIBLE);
+                if past.keys.earliest() > 0 {
+                    past.earliest = past.keys.earliest() + window - 1;
+                }
             }
         }
         self.o_proj

@@ -139,6 +139,10 @@ impl<B: Backend> Past for LatentCache<B> {
         self.latents.len()
     }
 
+    fn earliest(&self) -> usize {
+        self.latents.earliest()
+    }
+
     fn truncate(&mut self, len: usize) {
         self.latents.truncate(len);
     }

@@ -1,10 +1,8 @@
 //! The past of a [`Forgetting`](super::Forgetting) layer.
 
-use crate::model::cache::{Past, bytes};
+use crate::model::cache::{Past, REVERSIBLE, bytes};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-
-use super::super::gated_linear::REVERSIBLE;
 
 /// Keys, values and gates of every position, and the last inputs of the convolutions.
 #[derive(Debug, Clone, Default)]
@@ -119,6 +117,10 @@ impl<B: Backend> Seen<B> {
 impl<B: Backend> Past for ForgettingCache<B> {
     fn len(&self) -> usize {
         Self::len(self)
+    }
+
+    fn earliest(&self) -> usize {
+        Self::earliest(self)
     }
 
     fn truncate(&mut self, len: usize) {

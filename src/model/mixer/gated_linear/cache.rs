@@ -6,9 +6,6 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::linear_attention::{LinearAttention, LinearAttentionOptions};
 
-/// An extension by at most as many positions can be taken back, position by position.
-pub const REVERSIBLE: usize = 16;
-
 /// The state of one layer, and how to get back into its last extension.
 #[derive(Debug, Clone, Default)]
 pub struct RecurrentCache<B: Ops> {
@@ -63,7 +60,7 @@ impl<B: Ops> RecurrentCache<B> {
     /// Forgets all positions from `len` on.
     ///
     /// The state before the last extension is kept with what the extension was given, if it was of no more
-    /// than [`REVERSIBLE`] positions; those that stay are read again.
+    /// than [`REVERSIBLE`](crate::model::cache::REVERSIBLE) positions; those that stay are read again.
     ///
     /// # Panics
     ///
@@ -140,6 +137,10 @@ impl<B: Ops> Reversible<B> {
 impl<B: Ops> Past for RecurrentCache<B> {
     fn len(&self) -> usize {
         Self::len(self)
+    }
+
+    fn earliest(&self) -> usize {
+        Self::earliest(self)
     }
 
     fn truncate(&mut self, len: usize) {
