@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
-use darkhorse_backends::select::{self, Device, Selected};
+use darkhorse_backends::select::{Device, Selected};
 
 /// Far more than any cache holds.
 const NUMBERS: usize = 64 << 20;
@@ -13,7 +13,7 @@ const RUNS: usize = 5;
 /// Bytes per second of reading, the best of a few runs: all threads of the processor, or a sum on any other device.
 pub(super) fn of_device(device: &Device) -> f64 {
     #[cfg(feature = "flex")]
-    if select::name() == "flex" {
+    if darkhorse_backends::select::name() == "flex" {
         let numbers = vec![1.0; NUMBERS];
         return best(|| {
             black_box(darkhorse_backends::bandwidth::sum_of(&numbers));
