@@ -5,7 +5,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
-use darkhorse_genesis::model::cache::{CacheConfig, Extension};
+use darkhorse_genesis::model::cache::{CacheConfig, Extension, Past};
 use darkhorse_genesis::model::mixer::{Mixer, MixerCache, MixerKind, TokenMixer};
 use darkhorse_genesis::model::rope::Rope;
 use darkhorse_genesis::model::{CausalLm, Context, ModelConfig, Phase, Sequences};
@@ -113,14 +113,6 @@ fn context(config: &ModelConfig, start: usize, len: usize) -> Context<B> {
     }
 }
 
-fn truncate(cache: &mut MixerCache<B>, len: usize) {
-    match cache {
-        MixerCache::Recurrent(cache) => cache.truncate(len),
-        MixerCache::Forgetting(cache) => cache.truncate(len),
-        _ => panic!("another mixer"),
-    }
-}
-
 /// After 20 positions, drafts of some others are taken back to every length, and the true ones follow.
 #[test]
 fn a_short_extension_can_be_taken_back_to_any_of_its_positions() {
@@ -155,7 +147,7 @@ fn a_short_extension_can_be_taken_back_to_any_of_its_positions() {
                     let parts = parts.map(|(start, len)| hidden.clone().narrow(1, start, len));
                     let draft = Tensor::cat(parts.collect(), 1);
                     extend(mixer, draft, &context(&config, 20, drafted), &mut cache);
-                    truncate(&mut cache, 20 + kept);
+                    cache.truncate(20 + kept);
                     let rest = 50 - 20 - kept;
                     let output = extend(
                         mixer,
@@ -187,7 +179,7 @@ fn a_state_goes_back_no_further_than_into_its_last_extension() {
             &mut cache,
         );
     }
-    truncate(&mut cache, 3);
+    cache.truncate(3);
 }
 
 #[test]

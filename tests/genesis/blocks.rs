@@ -5,7 +5,7 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::linear_attention::{LinearAttention, LinearAttentionOptions, UpdateRule};
 use darkhorse_backends::select::Selected;
-use darkhorse_genesis::model::cache::{CacheConfig, Extension};
+use darkhorse_genesis::model::cache::{CacheConfig, Extension, Past};
 use darkhorse_genesis::model::feed_forward::FeedForward;
 use darkhorse_genesis::model::feed_forward::selective::SelectiveMask;
 use darkhorse_genesis::model::mixer::forgetting::Forgetting;

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::inference::{Acceptance, Generation, Sampler};
 use darkhorse_genesis::tokenizer::Tokenizer;
+use indicatif::ProgressBar;
 
 use crate::failure::{Failure, OrInput};
+
+/// Reading a prompt of more tokens shows its progress.
+const LONG_PROMPT: usize = 2048;
 
 /// How a continuation ends.
 pub(crate) struct Reply<'a> {
@@ -76,7 +80,13 @@ impl Reply<'_> {
         let mut out = io::stdout().lock();
         out.flush()?;
         let begin = Instant::now();
-        generation.read(ids).or_input()?;
+        let bar = match ids.len() > LONG_PROMPT {
+            true => ProgressBar::new(ids.len() as u64),
+            false => ProgressBar::hidden(),
+        };
+        let told = generation.read_with(ids, |read| bar.set_position(read as u64));
+        bar.finish_and_clear();
+        told.or_input()?;
         let prefill = begin.elapsed();
 
         let mut stream = self.tokenizer.stream();

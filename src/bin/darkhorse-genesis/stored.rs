@@ -8,6 +8,7 @@ use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
 use darkhorse_genesis::interop::hugging_face::TokenIds;
 use darkhorse_genesis::interop::qwen3_next::Qwen3NextCheckpoint;
 use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer, Origin};
+use darkhorse_genesis::model::ModelConfig;
 use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::tokenizer::chat::{CHATML_TOKENS, Template};
@@ -125,17 +126,8 @@ impl Stored {
                 )
             }
         };
-        let training = TrainingConfig::default();
         Ok(Self {
-            experiment: Experiment {
-                training: TrainingConfig {
-                    seq_len: training.seq_len.min(found.model.max_position_embeddings),
-                    ..training
-                },
-                model: found.model,
-                tokenizer: Default::default(),
-                data: Default::default(),
-            },
+            experiment: untrained(found.model),
             weights: found.weights,
             tokenizer,
             origin: found.origin,
@@ -154,12 +146,7 @@ impl Stored {
             false => None,
         };
         Ok(Self {
-            experiment: Experiment {
-                model: found.model.clone(),
-                tokenizer: Default::default(),
-                data: Default::default(),
-                training: Default::default(),
-            },
+            experiment: untrained(found.model.clone()),
             origin: origin_of(tokenizer.as_ref()),
             journal: None,
             weights: Box::new(found),
@@ -187,12 +174,7 @@ impl Stored {
             false => None,
         };
         Ok(Self {
-            experiment: Experiment {
-                model: found.model.clone(),
-                tokenizer: Default::default(),
-                data: Default::default(),
-                training: Default::default(),
-            },
+            experiment: untrained(found.model.clone()),
             origin: origin_of(tokenizer.as_ref()),
             journal: None,
             weights: Box::new(found),
@@ -221,6 +203,20 @@ fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, Failure> {
     let is_missing = |name: &&str| tokenizer.token_id(name).is_none();
     let missing: Vec<&str> = CHATML_TOKENS.into_iter().filter(is_missing).collect();
     tokenizer.with_special_tokens(&missing).or_input()
+}
+
+/// The experiment of a model that was trained elsewhere.
+fn untrained(model: ModelConfig) -> Experiment {
+    let training = TrainingConfig::default();
+    Experiment {
+        training: TrainingConfig {
+            seq_len: training.seq_len.min(model.max_position_embeddings),
+            ..training
+        },
+        model,
+        tokenizer: Default::default(),
+        data: Default::default(),
+    }
 }
 
 /// What is known of a model by its tokenizer alone.

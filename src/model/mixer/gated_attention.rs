@@ -79,36 +79,20 @@ pub struct GatedAttentionCache<B: Backend> {
     past: Option<[Tensor<B, 4>; 2]>,
 }
 
-impl<B: Backend> GatedAttentionCache<B> {
-    /// Number of positions.
-    pub fn len(&self) -> usize {
-        self.past.as_ref().map_or(0, |[key, _]| key.dims()[1])
-    }
-
-    /// Whether nothing was read yet.
-    pub fn is_empty(&self) -> bool {
-        self.past.is_none()
-    }
-
-    /// Forgets all positions from `len` on.
-    pub fn truncate(&mut self, len: usize) {
-        let now = self.len();
-        let kept = self.past.take().filter(|_| len > 0);
-        self.past = kept.map(|past| past.map(|it| it.narrow(1, 0, len.min(now))));
-    }
-}
-
 impl<B: Backend> Past for GatedAttentionCache<B> {
     fn len(&self) -> usize {
-        Self::len(self)
+        self.past.as_ref().map_or(0, |[key, _]| key.dims()[1])
     }
 
     fn earliest(&self) -> usize {
         0
     }
 
+    /// Forgets all positions from `len` on.
     fn truncate(&mut self, len: usize) {
-        Self::truncate(self, len);
+        let now = self.len();
+        let kept = self.past.take().filter(|_| len > 0);
+        self.past = kept.map(|past| past.map(|it| it.narrow(1, 0, len.min(now))));
     }
 
     fn memory_bytes(&self) -> usize {

@@ -26,54 +26,6 @@ pub(super) struct Seen<B: Backend> {
     pub(super) raw_value: Tensor<B, 3>,
 }
 
-impl<B: Backend> ForgettingCache<B> {
-    /// Number of positions.
-    pub fn len(&self) -> usize {
-        self.seen.as_ref().map_or(0, |seen| seen.kept.dims()[1])
-    }
-
-    /// Whether nothing was read yet.
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_none()
-    }
-
-    /// The earliest position, except the very beginning, that [`truncate`](Self::truncate) can go back to.
-    pub fn earliest(&self) -> usize {
-        self.len().saturating_sub(REVERSIBLE)
-    }
-
-    /// Forgets all positions from `len` on.
-    ///
-    /// # Panics
-    ///
-    /// If `len` is neither 0 nor one of the last [`REVERSIBLE`] positions, whose convolution inputs are kept.
-    pub fn truncate(&mut self, len: usize) {
-        let (now, earliest) = (self.len(), self.earliest());
-        if len >= now {
-            return;
-        }
-        if len == 0 {
-            self.seen = None;
-            return;
-        }
-        assert!(
-            len >= earliest,
-            "a past of {now} positions cannot go back to {len}, only to {earliest} or to 0"
-        );
-        let fewer = |raw: Tensor<B, 3>| {
-            let [_, rows, _] = raw.dims();
-            raw.narrow(1, 0, rows + len - now)
-        };
-        self.seen = self.seen.take().map(|seen| Seen {
-            key: seen.key.narrow(1, 0, len),
-            value: seen.value.narrow(1, 0, len),
-            kept: seen.kept.narrow(1, 0, len),
-            raw_key: fewer(seen.raw_key),
-            raw_value: fewer(seen.raw_value),
-        });
-    }
-}
-
 impl<B: Backend> Seen<B> {
     /// The inputs that convolutions of `taps` need next.
     pub(super) fn tails(&self, taps: usize) -> (Tensor<B, 3>, Tensor<B, 3>) {
@@ -116,15 +68,42 @@ impl<B: Backend> Seen<B> {
 
 impl<B: Backend> Past for ForgettingCache<B> {
     fn len(&self) -> usize {
-        Self::len(self)
+        self.seen.as_ref().map_or(0, |seen| seen.kept.dims()[1])
     }
 
     fn earliest(&self) -> usize {
-        Self::earliest(self)
+        self.len().saturating_sub(REVERSIBLE)
     }
 
+    /// Forgets all positions from `len` on.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is neither 0 nor one of the last [`REVERSIBLE`] positions, whose convolution inputs are kept.
     fn truncate(&mut self, len: usize) {
-        Self::truncate(self, len);
+        let (now, earliest) = (self.len(), self.earliest());
+        if len >= now {
+            return;
+        }
+        if len == 0 {
+            self.seen = None;
+            return;
+        }
+        assert!(
+            len >= earliest,
+            "a past of {now} positions cannot go back to {len}, only to {earliest} or to 0"
+        );
+        let fewer = |raw: Tensor<B, 3>| {
+            let [_, rows, _] = raw.dims();
+            raw.narrow(1, 0, rows + len - now)
+        };
+        self.seen = self.seen.take().map(|seen| Seen {
+            key: seen.key.narrow(1, 0, len),
+            value: seen.value.narrow(1, 0, len),
+            kept: seen.kept.narrow(1, 0, len),
+            raw_key: fewer(seen.raw_key),
+            raw_value: fewer(seen.raw_value),
+        });
     }
 
     fn memory_bytes(&self) -> usize {

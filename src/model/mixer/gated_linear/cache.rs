@@ -37,60 +37,9 @@ pub(super) struct Reversible<B: Ops> {
 }
 
 impl<B: Ops> RecurrentCache<B> {
-    /// Number of positions.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// The state, `[batch, heads, key_dim, value_dim]`; none before the first position.
     pub fn state(&self) -> Option<&Tensor<B, 4>> {
         self.now.as_ref().map(|now| &now.state)
-    }
-
-    /// Whether nothing was read yet.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The earliest position, except the very beginning, that [`truncate`](Self::truncate) can go back to.
-    pub fn earliest(&self) -> usize {
-        self.last.as_ref().map_or(self.len, |last| last.start)
-    }
-
-    /// Forgets all positions from `len` on.
-    ///
-    /// The state before the last extension is kept with what the extension was given, if it was of no more
-    /// than [`REVERSIBLE`](crate::model::cache::REVERSIBLE) positions; those that stay are read again.
-    ///
-    /// # Panics
-    ///
-    /// If `len` is none of 0, [`earliest`](Self::earliest) and the positions since.
-    pub fn truncate(&mut self, len: usize) {
-        if len >= self.len {
-            return;
-        }
-        if len == 0 {
-            *self = Self {
-                len: 0,
-                now: None,
-                last: None,
-            };
-            return;
-        }
-        let earliest = self.earliest();
-        let Some(last) = self.last.take().filter(|last| last.start <= len) else {
-            panic!(
-                "a recurrent state of {} positions cannot go back to {len}, only to {earliest} or to 0",
-                self.len
-            );
-        };
-        let kept = len - last.start;
-        self.now = match kept {
-            0 => last.before.clone(),
-            _ => Some(last.replay(kept)),
-        };
-        self.len = len;
-        self.last = (kept > 0).then(|| last.shortened(kept));
     }
 }
 
@@ -136,15 +85,47 @@ impl<B: Ops> Reversible<B> {
 
 impl<B: Ops> Past for RecurrentCache<B> {
     fn len(&self) -> usize {
-        Self::len(self)
+        self.len
     }
 
     fn earliest(&self) -> usize {
-        Self::earliest(self)
+        self.last.as_ref().map_or(self.len, |last| last.start)
     }
 
+    /// Forgets all positions from `len` on.
+    ///
+    /// The state before the last extension is kept with what the extension was given, if it was of no more
+    /// than [`REVERSIBLE`](crate::model::cache::REVERSIBLE) positions; those that stay are read again.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is none of 0, [`earliest`](Past::earliest) and the positions since.
     fn truncate(&mut self, len: usize) {
-        Self::truncate(self, len);
+        if len >= self.len {
+            return;
+        }
+        if len == 0 {
+            *self = Self {
+                len: 0,
+                now: None,
+                last: None,
+            };
+            return;
+        }
+        let earliest = self.earliest();
+        let Some(last) = self.last.take().filter(|last| last.start <= len) else {
+            panic!(
+                "a recurrent state of {} positions cannot go back to {len}, only to {earliest} or to 0",
+                self.len
+            );
+        };
+        let kept = len - last.start;
+        self.now = match kept {
+            0 => last.before.clone(),
+            _ => Some(last.replay(kept)),
+        };
+        self.len = len;
+        self.last = (kept > 0).then(|| last.shortened(kept));
     }
 
     fn memory_bytes(&self) -> usize {
