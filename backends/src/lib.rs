@@ -15,6 +15,7 @@ mod awake;
 pub mod bandwidth;
 pub mod cross_entropy;
 pub mod experts;
+pub mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod forgetting;
@@ -33,6 +34,7 @@ pub mod short_conv;
 pub mod swiglu;
 pub mod top_k;
 pub mod unit;
+pub mod weight;
 
 pub use awake::awake;
 pub use ops::Ops;

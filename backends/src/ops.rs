@@ -5,10 +5,12 @@ use burn::tensor::{DType, Int, Tensor};
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
+use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions};
 use crate::paged::{self, Past};
 use crate::unit::UnitEps;
+use crate::weight::Weight;
 use crate::{
     cross_entropy, experts, largest, latent, linear, norm, quantized, rope, short_conv, swiglu,
     top_k, unit,
@@ -28,6 +30,15 @@ pub trait Ops: Backend {
     /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         linear::reference::linear(input, weight)
+    }
+
+    /// [`project`](Self::project) with several weights, which may be in blocks: what a layer makes of one input.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[tokens, in]`, weights: `[in, out]` each, outputs: `[tokens, out]`
+    fn project_each(input: Tensor<Self, 2>, weights: Vec<Weight<Self, 2>>) -> Vec<Tensor<Self, 2>> {
+        linear::reference::linear_each(input, weights)
     }
 
     /// [`project`](Self::project) in a pass that is to be differentiated: sums may run in any order.
@@ -276,6 +287,22 @@ pub trait Ops: Backend {
         weights: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
         experts::grouped::experts(input, projections, indices, weights)
+    }
+
+    /// The chosen experts of every token, and the SwiGLU that every token visits: [`experts`](Self::experts) plus
+    /// `(silu(x G) * (x U)) D`, each where it is given.
+    ///
+    /// On flex, the same bits as of the two by themselves.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[tokens, hidden]`
+    fn feed_forward(
+        input: Tensor<Self, 2>,
+        routed: Option<Routed<Self>>,
+        shared: Option<Gated<Self, 2>>,
+    ) -> Tensor<Self, 2> {
+        feed_forward::reference::feed_forward(input, routed, shared)
     }
 
     /// [`experts`](Self::experts), with what its gradients need.

@@ -5,8 +5,6 @@ mod dispatch;
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
 pub(crate) mod flex_backward;
-#[cfg(feature = "flex")]
-pub(crate) mod flex_forward;
 pub mod grouped;
 pub mod reference;
 

@@ -9,6 +9,8 @@ pub(crate) mod matrix;
 pub(crate) mod product;
 pub(crate) mod rows;
 pub(crate) mod simd;
+pub(crate) mod stored;
+pub(crate) mod team;
 
 use burn::tensor::{DType, Int, Tensor};
 use burn_flex::Flex;
@@ -16,12 +18,14 @@ use burn_flex::Flex;
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
+use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
 use crate::paged::{self, Past};
 use crate::quantized::flex::Packed;
 use crate::quantized::{self, Quantized};
 use crate::unit::UnitEps;
+use crate::weight::Weight;
 use crate::{
     Ops, cross_entropy, largest, latent, linear, norm, rope, short_conv, swiglu, top_k, unit,
 };
@@ -34,6 +38,11 @@ impl Ops for Flex {
             true => linear::flex::linear(input, weight),
             false => linear::reference::linear(input, weight),
         }
+    }
+
+    fn project_each(input: Tensor<Self, 2>, weights: Vec<Weight<Self, 2>>) -> Vec<Tensor<Self, 2>> {
+        let output = linear::flex::linear_each(&input, &weights);
+        output.unwrap_or_else(|| linear::reference::linear_each(input, weights))
     }
 
     fn project_saving(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
@@ -81,15 +90,14 @@ impl Ops for Flex {
         indices: Tensor<Self, 2, Int>,
         weights: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
-        let quantized::Projections { gate, up, down } = &projections;
-        let packed = [gate, up, down].map(Packed::new);
-        if let ([Some(gate), Some(up), Some(down)], true) =
-            (&packed, all_f32(&[input.dtype(), weights.dtype()]))
-            && quantized::flex::alike([gate, up, down])
-        {
-            return quantized::flex::experts(input, [gate, up, down], indices, weights);
-        }
-        quantized::reference::experts(input, projections, indices, weights)
+        let routed = Routed {
+            experts: projections.clone().into(),
+            indices: indices.clone(),
+            weights: weights.clone(),
+        };
+        let output = feed_forward::flex::feed_forward(&input, Some(&routed), None);
+        output
+            .unwrap_or_else(|| quantized::reference::experts(input, projections, indices, weights))
     }
 
     fn project_backward(
@@ -245,11 +253,22 @@ impl Ops for Flex {
         indices: Tensor<Self, 2, Int>,
         weights: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
-        let [x, gate, up, down, w] = types(&input, &projections, &weights);
-        match all_f32(&[x, w]) && stored(gate) && [up, down] == [gate; 2] {
-            true => experts::flex_forward::experts(input, projections, indices, weights),
-            false => experts::grouped::experts(input, projections, indices, weights),
-        }
+        let routed = Routed {
+            experts: projections.clone().into(),
+            indices: indices.clone(),
+            weights: weights.clone(),
+        };
+        let output = feed_forward::flex::feed_forward(&input, Some(&routed), None);
+        output.unwrap_or_else(|| experts::grouped::experts(input, projections, indices, weights))
+    }
+
+    fn feed_forward(
+        input: Tensor<Self, 2>,
+        routed: Option<Routed<Self>>,
+        shared: Option<Gated<Self, 2>>,
+    ) -> Tensor<Self, 2> {
+        let output = feed_forward::flex::feed_forward(&input, routed.as_ref(), shared.as_ref());
+        output.unwrap_or_else(|| feed_forward::reference::feed_forward(input, routed, shared))
     }
 
     fn experts_saving(

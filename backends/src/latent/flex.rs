@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use crate::flex::matrix::{MatMut, MatRef};
 use crate::flex::product::{self, Buffers, Element};
 use crate::flex::rows::{View, tensor, with_element};
+use crate::flex::team;
 
 /// Columns of one head within a matrix of `heads * width` columns, or rows of a tensor `[rows, heads, width]`.
 struct Heads<'a, E> {
@@ -97,6 +97,6 @@ fn by_head(
     let one = |([_, column], mut out): ([usize; 2], MatMut<'_>)| work(column / width, &mut out);
     match product::threads_worth(tokens * heads * width * inner) {
         1 => blocks.into_iter().for_each(one),
-        _ => blocks.into_par_iter().for_each(one),
+        _ => team::each(blocks, || (), |(), block| one(block)),
     }
 }

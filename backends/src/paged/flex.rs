@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::merge::{Part, exponentials};
 use super::sequence::{Sequence, page_rows};
@@ -17,6 +16,7 @@ use crate::attention::AttentionOptions;
 use crate::flex::matrix::{MatMut, MatRef};
 use crate::flex::product::{Buffers, Element, add_block, dots_block, threads_worth};
 use crate::flex::rows::{View, stored, tensor, with_element};
+use crate::flex::team;
 
 /// Positions of a chunk.
 const CHUNK: usize = 256;
@@ -122,24 +122,21 @@ fn attend<E: Element>(
             task.out = finish(part::<E>(&query, task, chunks, shape, &mut scratch));
         }
     } else if tasks.len() >= threads {
-        tasks
-            .par_iter_mut()
-            .with_max_len(1)
-            .for_each_init(Scratch::default, |scratch, task| {
-                let chunks = task.chunks();
-                task.out = finish(part::<E>(&query, task, chunks, shape, scratch));
-            });
+        let work = |scratch: &mut Scratch, task: &mut Task<'_>| {
+            let chunks = task.chunks();
+            task.out = finish(part::<E>(&query, task, chunks, shape, scratch));
+        };
+        team::each(tasks.iter_mut().collect(), Scratch::default, work);
     } else {
         for task in &mut tasks {
-            let parts: Vec<Part> = task
-                .chunks()
-                .into_par_iter()
-                .map_init(Scratch::default, |scratch, chunk| {
-                    part::<E>(&query, task, chunk..chunk + 1, shape, scratch)
-                })
-                .collect();
+            let empty = || Part::empty(0, value_dim);
+            let mut parts: Vec<(usize, Part)> = task.chunks().map(|at| (at, empty())).collect();
+            let work = |scratch: &mut Scratch, (chunk, out): &mut (usize, Part)| {
+                *out = part::<E>(&query, task, *chunk..*chunk + 1, shape, scratch);
+            };
+            team::each(parts.iter_mut().collect(), Scratch::default, work);
             let mut all = Part::empty(task.tokens.len() * group, value_dim);
-            parts.iter().for_each(|part| all.append(part));
+            parts.iter().for_each(|(_, part)| all.append(part));
             task.out = finish(all);
         }
     }

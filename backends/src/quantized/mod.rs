@@ -14,7 +14,7 @@ mod avx512;
 pub(crate) mod flex;
 pub mod reference;
 #[cfg(feature = "flex")]
-mod weights;
+pub(crate) mod weights;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};

@@ -10,6 +10,7 @@ mod attention;
 mod cross_entropy;
 mod determinism;
 mod experts;
+mod feed_forward;
 mod forgetting;
 mod latent;
 mod linear_attention;
