@@ -6,6 +6,7 @@ use burn_flex::Flex;
 use super::matrix::{MatMut, MatRef};
 use super::product::{Buffers, Weights, add_block};
 use super::rows::{View, stored};
+use crate::quantized::Bits;
 use crate::quantized::flex::Packed;
 use crate::quantized::weights::{EightBits, FourBits};
 use crate::weight::Weight;
@@ -40,7 +41,10 @@ impl<const D: usize> Held<D> {
             Self::Numbers(view, DType::BF16) => Stored::Bf16(view.matrix_at(index)),
             Self::Numbers(view, DType::F16) => Stored::F16(view.matrix_at(index)),
             Self::Numbers(view, _) => Stored::F32(view.matrix_at(index)),
-            Self::Blocks(packed) => packed.matrix(index),
+            Self::Blocks(packed) => match packed.bits() {
+                Bits::Eight => Stored::EightBits(packed.eight_bits(index)),
+                Bits::Four => Stored::FourBits(packed.four_bits(index)),
+            },
         }
     }
 }

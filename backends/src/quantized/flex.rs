@@ -8,7 +8,6 @@ use super::{BLOCK, Bits, Quantized};
 use crate::flex::matrix::Threads;
 use crate::flex::product::product;
 use crate::flex::rows::{View, tensor};
-use crate::flex::stored::Stored;
 
 /// A quantized tensor in memory.
 pub(crate) struct Packed<const D: usize> {
@@ -37,15 +36,12 @@ impl<const D: usize> Packed<D> {
         self.shape
     }
 
-    /// One of the matrices.
-    pub(crate) fn matrix(&self, index: usize) -> Stored<'_> {
-        match self.bits {
-            Bits::Eight => Stored::EightBits(self.eight_bits(index)),
-            Bits::Four => Stored::FourBits(self.four_bits(index)),
-        }
+    pub(crate) fn bits(&self) -> Bits {
+        self.bits
     }
 
-    fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
+    /// One of the matrices, if they are of 8 bits.
+    pub(crate) fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         EightBits {
             bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),
@@ -54,7 +50,8 @@ impl<const D: usize> Packed<D> {
         }
     }
 
-    fn four_bits(&self, matrix: usize) -> FourBits<'_> {
+    /// One of the matrices, if they are of 4 bits.
+    pub(crate) fn four_bits(&self, matrix: usize) -> FourBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         FourBits {
             bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),
