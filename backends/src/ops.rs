@@ -371,6 +371,20 @@ pub trait Ops: Backend {
         None
     }
 
+    /// Everything between the projections of a layer of linear attention and the normalization of its output.
+    ///
+    /// # Shapes
+    ///
+    /// Those of [`Layer`](linear_attention::Layer), [`Positions`](linear_attention::Positions) and
+    /// [`Mixed`](linear_attention::Mixed).
+    fn mix_linear(
+        layer: &linear_attention::Layer<Self>,
+        positions: linear_attention::Positions<Self>,
+        mask: &AttentionMask<Self>,
+    ) -> linear_attention::Mixed<Self> {
+        linear_attention::layer::mix(layer, positions, mask)
+    }
+
     /// Causal depthwise convolution with SiLU, `y_tc = silu(sum_j w_cj x_(t+j)c)` over padded tokens, within
     /// documents: runs of equal numbers. What comes before a row belongs to its first document.
     ///
@@ -404,6 +418,20 @@ pub trait Ops: Backend {
         forgetting::reference::forgetting_attention(input, mask, scale)
     }
 
+    /// [`forgetting_attention`](Self::forgetting_attention) of the newest positions of a sequence to what it has
+    /// seen in pages, which may be of another floating-point type than the query. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[new, heads, dim]`, output: `[new, heads, value_dim]`
+    fn forgetting_paged(
+        query: Tensor<Self, 3>,
+        seen: &forgetting::Seen<'_, Self>,
+        scale: f64,
+    ) -> Tensor<Self, 3> {
+        forgetting::paged::forgetting_paged(query, seen, scale)
+    }
+
     /// The forms of [`forgetting_attention`](Self::forgetting_attention) where this backend differentiates
     /// it by hand.
     fn forgetting_attention_by_hand(_dtype: DType) -> Option<forgetting::ByHand<Self>> {
@@ -418,6 +446,16 @@ pub trait Ops: Backend {
     /// - scores, output: `[tokens, width]`
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::largest(scores, k)
+    }
+
+    /// The entries of a row whose magnitudes are among its `k` largest, zero in place of the others; of those equal
+    /// to the smallest that is kept, all are kept.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[tokens, width]`
+    fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        largest::reference::keep_largest(input, k)
     }
 
     /// One AdamW update of a flattened parameter. Not differentiable.

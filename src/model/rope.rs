@@ -124,6 +124,11 @@ pub struct Rotation<B: Backend> {
 }
 
 impl<B: Backend> Rotation<B> {
+    /// Cosines and sines, `[batch, seq, dim / 2]` each.
+    pub fn angles(&self) -> [Tensor<B, 3>; 2] {
+        [self.cos.clone(), self.sin.clone()]
+    }
+
     /// Those of a range of positions.
     pub fn rows(&self, range: Range<usize>) -> Self {
         let of = |angles: &Tensor<B, 3>| angles.clone().narrow(1, range.start, range.len());

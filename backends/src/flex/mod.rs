@@ -384,6 +384,39 @@ impl Ops for Flex {
         })
     }
 
+    fn forgetting_paged(
+        query: Tensor<Self, 3>,
+        seen: &forgetting::Seen<'_, Self>,
+        scale: f64,
+    ) -> Tensor<Self, 3> {
+        let [new, _, _] = query.dims();
+        let dtype = seen.keys[0].dtype();
+        let is_alike = seen.keys.iter().chain(seen.values).all(|page| page.dtype() == dtype);
+        let is_known = stored(dtype) && is_alike && all_f32(&[query.dtype(), seen.kept[0].dtype()]);
+        match is_known && new <= forgetting::flex_paged::FEW {
+            true => forgetting::flex_paged::forgetting_paged(query, seen, scale),
+            false => forgetting::paged::forgetting_paged(query, seen, scale),
+        }
+    }
+
+    fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype()]) {
+            true => largest::flex::keep_largest(input, k),
+            false => largest::reference::keep_largest(input, k),
+        }
+    }
+
+    fn mix_linear(
+        layer: &linear_attention::Layer<Self>,
+        positions: linear_attention::Positions<Self>,
+        mask: &AttentionMask<Self>,
+    ) -> linear_attention::Mixed<Self> {
+        match linear_attention::flex_token::applies(layer, &positions) {
+            true => linear_attention::flex_token::mix_token(layer, positions),
+            false => linear_attention::layer::mix(layer, positions, mask),
+        }
+    }
+
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         match all_f32(&[scores.dtype()]) {
             true => largest::flex::largest(scores, k),

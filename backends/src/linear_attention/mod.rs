@@ -6,6 +6,9 @@ pub mod chunked;
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
 pub(crate) mod flex_backward;
+#[cfg(feature = "flex")]
+pub(crate) mod flex_token;
+pub mod layer;
 pub mod reference;
 mod runs;
 #[cfg(feature = "flex")]
@@ -15,6 +18,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::attention::AttentionMask;
+pub use layer::{Decay, Given, HeadNorm, HeadSharing, Layer, Mixed, Moment, Positions};
 pub use runs::runs;
 
 /// How a token changes the state.

@@ -5,7 +5,7 @@ pub(crate) mod flex;
 #[cfg(feature = "flex")]
 pub(crate) mod flex_write;
 #[cfg(feature = "flex")]
-mod merge;
+pub(crate) mod merge;
 pub mod reference;
 #[cfg(feature = "flex")]
 mod sequence;

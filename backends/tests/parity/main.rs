@@ -18,5 +18,6 @@ mod paged;
 mod quantized;
 mod row_invariance;
 mod rows;
+mod steps;
 mod support;
 mod updates;
