@@ -391,7 +391,11 @@ impl Ops for Flex {
     ) -> Tensor<Self, 3> {
         let [new, _, _] = query.dims();
         let dtype = seen.keys[0].dtype();
-        let is_alike = seen.keys.iter().chain(seen.values).all(|page| page.dtype() == dtype);
+        let is_alike = seen
+            .keys
+            .iter()
+            .chain(seen.values)
+            .all(|page| page.dtype() == dtype);
         let is_known = stored(dtype) && is_alike && all_f32(&[query.dtype(), seen.kept[0].dtype()]);
         match is_known && new <= forgetting::flex_paged::FEW {
             true => forgetting::flex_paged::forgetting_paged(query, seen, scale),

@@ -38,7 +38,11 @@ pub(crate) fn forgetting_paged(
     with_element!(seen.keys[0].dtype(), E => attend::<E>(query, seen, scale as f32))
 }
 
-fn attend<E: Element>(query: Tensor<Flex, 3>, seen: &Seen<'_, Flex>, scale: f32) -> Tensor<Flex, 3> {
+fn attend<E: Element>(
+    query: Tensor<Flex, 3>,
+    seen: &Seen<'_, Flex>,
+    scale: f32,
+) -> Tensor<Flex, 3> {
     let [new, heads, dim] = query.dims();
     let [_, _, value_dim] = seen.values[0].dims();
     let pages = Pages::new(seen);

@@ -66,9 +66,7 @@ pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixe
         next.push(tail);
     }
     let next: [Tensor<Flex, 3>; 3] = next.try_into().expect("there are three");
-    let rotation = positions
-        .rotation
-        .map(|angles| angles.map(|it| View::rows(it)));
+    let rotation = positions.rotation.map(|angles| angles.map(View::rows));
     for (which, channels) in channels.iter_mut().take(2).enumerate() {
         let width = channels.len() / batch.max(1);
         for (item, channels) in channels.chunks_exact_mut(width.max(1)).enumerate() {

@@ -154,9 +154,8 @@ pub fn mix<B: Ops>(layer: &Layer<B>, positions: Positions<B>, mask: &AttentionMa
             _ => Tensor::cat(vec![tail, projected], 1),
         }
     });
-    let [query, key, value] = std::array::from_fn(|at| {
-        B::short_conv(padded[at].clone(), convolutions[at].clone(), mask)
-    });
+    let [query, key, value] =
+        std::array::from_fn(|at| B::short_conv(padded[at].clone(), convolutions[at].clone(), mask));
     let zeros = |dims| Tensor::zeros(dims, (&device, DType::F32));
     let input = LinearAttention {
         query: placed(layer, 0, query, positions.rotation.as_ref()),

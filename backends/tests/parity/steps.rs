@@ -80,7 +80,10 @@ fn one(all: &Positions<Flex>, at: usize) -> Positions<Flex> {
         projected: all.projected.each_ref().map(of),
         decay: of(&all.decay),
         write: all.write.as_ref().map(of),
-        rotation: all.rotation.as_ref().map(|angles| angles.each_ref().map(of)),
+        rotation: all
+            .rotation
+            .as_ref()
+            .map(|angles| angles.each_ref().map(of)),
         past: None,
     }
 }
@@ -104,18 +107,24 @@ fn linear_attention_token_by_token_is_that_of_the_whole_sequence() {
                 past = Some(mixed.now);
             }
             let now = past.unwrap();
-            let outcome = |output: Tensor<Flex, 4>, state: Tensor<Flex, 4>, tail: Tensor<Flex, 3>| {
-                Outcome(vec![
-                    ("output", output.into_data()),
-                    ("state", state.into_data()),
-                    ("tail", tail.into_data()),
-                ])
-            };
+            let outcome =
+                |output: Tensor<Flex, 4>, state: Tensor<Flex, 4>, tail: Tensor<Flex, 3>| {
+                    Outcome(vec![
+                        ("output", output.into_data()),
+                        ("state", state.into_data()),
+                        ("tail", tail.into_data()),
+                    ])
+                };
             let [_, tail, _] = now.tails;
             let found = outcome(Tensor::cat(outputs, 1), now.state, tail);
             let [_, tail, _] = expected.now.tails;
             let expected = outcome(expected.output, expected.now.state, tail);
-            assert_close(&format!("layer {number}, batch {batch}"), &found, &expected, 2e-5);
+            assert_close(
+                &format!("layer {number}, batch {batch}"),
+                &found,
+                &expected,
+                2e-5,
+            );
         }
     }
 }
@@ -197,5 +206,8 @@ fn the_largest_magnitudes_are_kept_as_a_mask_of_them_would() {
     }
     let tied = TensorData::new(vec![2f32, -1.0, -2.0, 2.0], [1, 4]);
     let kept = Flex::keep_largest(constant(&tied), 2).into_data();
-    assert_eq!(kept.iter::<f32>().collect::<Vec<_>>(), [2.0, 0.0, -2.0, 2.0]);
+    assert_eq!(
+        kept.iter::<f32>().collect::<Vec<_>>(),
+        [2.0, 0.0, -2.0, 2.0]
+    );
 }

@@ -141,8 +141,8 @@ impl<B: Ops> Selective<B> {
 
     /// All activations, `[tokens, width]`.
     pub fn inner(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let gate = self.gate_proj.forward(input.clone());
-        B::swiglu(gate, self.up_proj.forward(input))
+        let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], input);
+        B::swiglu(gate, up)
     }
 
     /// The mask on activations, `[tokens, width]`.

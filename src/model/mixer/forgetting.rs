@@ -178,13 +178,22 @@ impl<B: Ops> Forgetting<B> {
     }
 
     fn project(&self, hidden: Tensor<B, 3>) -> Projected<B> {
-        let of = |projection: &Linear<B>| projection.forward(hidden.clone());
+        let [query, key, value, forget, gate] = Linear::forward_each(
+            [
+                &self.q_proj,
+                &self.k_proj,
+                &self.v_proj,
+                &self.fgate_proj,
+                &self.ogate_proj,
+            ],
+            hidden,
+        );
         Projected {
-            query: of(&self.q_proj),
-            key: of(&self.k_proj),
-            value: of(&self.v_proj),
-            forget: of(&self.fgate_proj),
-            gate: of(&self.ogate_proj),
+            query,
+            key,
+            value,
+            forget,
+            gate,
         }
     }
 

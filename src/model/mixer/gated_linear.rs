@@ -210,14 +210,24 @@ impl<B: Ops> GatedLinear<B> {
 
     /// The strengths of writes only where the rule asks for them.
     fn project(&self, hidden: Tensor<B, 3>, rule: Rule) -> Projected<B> {
-        let of = |projection: &Linear<B>| projection.forward(hidden.clone());
+        let write = (rule != Rule::Additive).then(|| self.b_proj.forward(hidden.clone()));
+        let [query, key, value, decay, gate] = Linear::forward_each(
+            [
+                &self.q_proj,
+                &self.k_proj,
+                &self.v_proj,
+                &self.gk_proj,
+                &self.g_proj,
+            ],
+            hidden,
+        );
         Projected {
-            query: of(&self.q_proj),
-            key: of(&self.k_proj),
-            value: of(&self.v_proj),
-            decay: of(&self.gk_proj),
-            write: (rule != Rule::Additive).then(|| of(&self.b_proj)),
-            gate: of(&self.g_proj),
+            query,
+            key,
+            value,
+            decay,
+            write,
+            gate,
         }
     }
 

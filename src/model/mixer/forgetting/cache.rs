@@ -71,7 +71,11 @@ impl<B: Backend> ForgettingCache<B> {
             return None;
         }
         let of_pages = || {
-            let last = self.kept.pages().last().expect("it holds the last position");
+            let last = self
+                .kept
+                .pages()
+                .last()
+                .expect("it holds the last position");
             let [page_len, all, _] = last.dims();
             let row = (self.kept.len() - 1) % page_len;
             let last = last.clone().narrow(0, row, 1);
