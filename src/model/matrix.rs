@@ -4,11 +4,12 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
+use darkhorse_backends::latent::UpProjection;
 use darkhorse_backends::quantized::{BLOCK, Bits, Quantized};
 use serde::{Deserialize, Serialize};
 
-/// How the weights of projections and experts are held. Embeddings, norms, routers and the up-projection of
-/// latent attention, which is used from both sides, always are numbers.
+/// How the weights of projections and experts are held. Embeddings, norms and routers always are numbers, and so is
+/// the up-projection of latent attention where the widths of a head are not whole blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantization {
@@ -106,6 +107,14 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
 }
 
 impl<B: Ops> Matrix<B, 2> {
+    /// As what latent attention takes apart by heads.
+    pub fn up_projection(&self) -> UpProjection<B> {
+        match self {
+            Self::Dense(weight) => UpProjection::Numbers(weight.val()),
+            Self::Blocks(blocks) => UpProjection::Blocks(blocks.val()),
+        }
+    }
+
     /// `x W`.
     ///
     /// # Shapes

@@ -33,7 +33,29 @@ impl<const D: usize> Packed<D> {
         })
     }
 
-    fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
+    /// Size of each dimension, that of the numbers.
+    pub(crate) fn shape(&self) -> [usize; D] {
+        self.shape
+    }
+
+    /// Width of an integer.
+    pub(crate) fn bits(&self) -> Bits {
+        self.bits
+    }
+
+    /// All rows of all matrices, of 8 bits.
+    pub(crate) fn rows_of_eight_bits(&self) -> EightBits<'_> {
+        let width = self.shape[D - 1];
+        let rows = self.shape[..D - 1].iter().product();
+        EightBits {
+            bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[..rows * width / 4]),
+            scales: &self.scales.data_of::<f16>()[..rows * width / BLOCK],
+            shape: [rows, width],
+        }
+    }
+
+    /// One of the matrices, of 8 bits.
+    pub(crate) fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         EightBits {
             bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),
@@ -42,7 +64,8 @@ impl<const D: usize> Packed<D> {
         }
     }
 
-    fn four_bits(&self, matrix: usize) -> FourBits<'_> {
+    /// One of the matrices, of 4 bits.
+    pub(crate) fn four_bits(&self, matrix: usize) -> FourBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         FourBits {
             bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),
