@@ -79,7 +79,7 @@ fn prefill_and_decode_equal_the_full_forward() {
 
         let mut cache = model.empty_cache(&CacheConfig {
             page_len: 7,
-            dtype: None,
+            format: None,
         });
         let mut stepwise = Vec::new();
         // a prefill, a chunk, then token by token

@@ -27,7 +27,7 @@ fn engine_config() -> EngineConfig {
         prefill_tokens: 40,
         cache: CacheConfig {
             page_len: 8,
-            dtype: None,
+            format: None,
         },
         shared_prefix_tokens: 0,
     }

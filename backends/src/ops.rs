@@ -8,7 +8,7 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions};
-use crate::paged::{self, Past};
+use crate::paged::{self, Page, Past};
 use crate::unit::UnitEps;
 use crate::weight::Weight;
 use crate::{
@@ -211,8 +211,10 @@ pub trait Ops: Backend {
     ///
     /// Of the `new` newest tokens of a sequence of `len`, token `i` sees the positions up to
     /// `len - new + i`, and of these the last `window` when the options have one. Pages may be of another
-    /// floating-point type than the query. Query heads `j * heads / kv_heads ..` share key head `j`.
-    /// On flex, a token's output has the same bits whatever else is computed with it.
+    /// format than the query. Query heads `j * heads / kv_heads ..` share key head `j`; with
+    /// [`Values::Expanded`](paged::Values::Expanded) every head has a key of its own. All pasts have their values in
+    /// the same way. On flex, a token's output has the same bits whatever else is computed with it, except
+    /// when keys are expanded: then it depends on how many tokens of its own sequence are new.
     ///
     /// # Shapes
     ///
@@ -230,13 +232,13 @@ pub trait Ops: Backend {
         paged::reference::paged_attention(query, pasts, options)
     }
 
-    /// Writes rows into a page from row `at` on, in the page's type; in place on flex when nothing else
+    /// Writes rows into a page from row `at` on, in the page's format; in place on flex when nothing else
     /// holds the page. Not differentiable.
     ///
     /// # Shapes
     ///
     /// - page, output: `[page_len, kv_heads, dim]`, rows: `[count, kv_heads, dim]`
-    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
+    fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
         paged::reference::write_rows(page, at, rows)
     }
 
@@ -246,7 +248,7 @@ pub trait Ops: Backend {
     ///
     /// - query: `[tokens, heads, nope]`, weight: `[rank, heads * (nope + value)]`
     /// - output: `[tokens, heads, rank]`
-    fn absorb_query(query: Tensor<Self, 3>, weight: Tensor<Self, 2>) -> Tensor<Self, 3> {
+    fn absorb_query(query: Tensor<Self, 3>, weight: Weight<Self, 2>) -> Tensor<Self, 3> {
         latent::reference::absorb_query(query, weight)
     }
 
@@ -258,7 +260,7 @@ pub trait Ops: Backend {
     /// - output: `[tokens, heads, value]`
     fn expand_value(
         latent: Tensor<Self, 3>,
-        weight: Tensor<Self, 2>,
+        weight: Weight<Self, 2>,
         value_dim: usize,
     ) -> Tensor<Self, 3> {
         latent::reference::expand_value(latent, weight, value_dim)

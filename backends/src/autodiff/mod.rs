@@ -18,7 +18,7 @@ use crate::forgetting::Forgetting;
 use crate::linear;
 use crate::linear_attention::{Attended, LinearAttention, LinearAttentionOptions};
 use crate::ops::Ops;
-use crate::paged::Past;
+use crate::paged::{Page, Past};
 use crate::unit::UnitEps;
 use node::{Derivative, below, integers, primitive, record, wrap};
 
@@ -131,8 +131,8 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         pages::paged_attention(query, pasts, options)
     }
 
-    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        Tensor::from_inner(B::write_rows(page.inner(), at, rows.inner()))
+    fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
+        pages::write_rows(page, at, rows)
     }
 
     fn top_k(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2, Int> {

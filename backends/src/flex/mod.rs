@@ -20,8 +20,9 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
+use crate::latent::flex::Up;
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
-use crate::paged::{self, Past};
+use crate::paged::{self, Page, Past};
 use crate::quantized::flex::Packed;
 use crate::quantized::{self, Quantized};
 use crate::unit::UnitEps;
@@ -59,21 +60,24 @@ impl Ops for Flex {
         }
     }
 
-    fn absorb_query(query: Tensor<Self, 3>, weight: Tensor<Self, 2>) -> Tensor<Self, 3> {
-        match all_f32(&[query.dtype()]) && stored(weight.dtype()) {
-            true => latent::flex::absorb_query(query, weight),
-            false => latent::reference::absorb_query(query, weight),
+    fn absorb_query(query: Tensor<Self, 3>, weight: Weight<Self, 2>) -> Tensor<Self, 3> {
+        let ([_, heads, nope], [_, columns]) = (query.dims(), weight.dims());
+        let value = columns / heads - nope;
+        match up_of(&weight, heads, value, query.dtype()) {
+            Some(up) => latent::flex::absorb_query(query, &up),
+            None => latent::reference::absorb_query(query, weight),
         }
     }
 
     fn expand_value(
         latent: Tensor<Self, 3>,
-        weight: Tensor<Self, 2>,
+        weight: Weight<Self, 2>,
         value_dim: usize,
     ) -> Tensor<Self, 3> {
-        match all_f32(&[latent.dtype()]) && stored(weight.dtype()) {
-            true => latent::flex::expand_value(latent, weight, value_dim),
-            false => latent::reference::expand_value(latent, weight, value_dim),
+        let [_, heads, _] = latent.dims();
+        match up_of(&weight, heads, value_dim, latent.dtype()) {
+            Some(up) => latent::flex::expand_value(latent, &up),
+            None => latent::reference::expand_value(latent, weight, value_dim),
         }
     }
 
@@ -227,14 +231,15 @@ impl Ops for Flex {
         pasts: &[Past<'_, Self>],
         options: AttentionOptions,
     ) -> Tensor<Self, 3> {
-        match all_f32(&[query.dtype()]) && paged::flex::readable(pasts) {
-            true => paged::flex::paged_attention(query, pasts, options),
-            false => paged::reference::paged_attention(query, pasts, options),
-        }
+        let fast = match all_f32(&[query.dtype()]) {
+            true => paged::flex::paged_attention(&query, pasts, options),
+            false => None,
+        };
+        fast.unwrap_or_else(|| paged::reference::paged_attention(query, pasts, options))
     }
 
-    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        match stored(page.dtype()) && all_f32(&[rows.dtype()]) {
+    fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
+        match all_f32(&[rows.dtype()]) {
             true => paged::flex_write::write_rows(page, at, rows),
             false => paged::reference::write_rows(page, at, rows),
         }
@@ -390,17 +395,11 @@ impl Ops for Flex {
         scale: f64,
     ) -> Tensor<Self, 3> {
         let [new, _, _] = query.dims();
-        let dtype = seen.keys[0].dtype();
-        let is_alike = seen
-            .keys
-            .iter()
-            .chain(seen.values)
-            .all(|page| page.dtype() == dtype);
-        let is_known = stored(dtype) && is_alike && all_f32(&[query.dtype(), seen.kept[0].dtype()]);
-        match is_known && new <= forgetting::flex_paged::FEW {
-            true => forgetting::flex_paged::forgetting_paged(query, seen, scale),
-            false => forgetting::paged::forgetting_paged(query, seen, scale),
-        }
+        let output = match all_f32(&[query.dtype()]) && new <= forgetting::flex_paged::FEW {
+            true => forgetting::flex_paged::forgetting_paged(&query, seen, scale),
+            false => None,
+        };
+        output.unwrap_or_else(|| forgetting::paged::forgetting_paged(query, seen, scale))
     }
 
     fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
@@ -464,5 +463,13 @@ fn common_dtype(input: &LinearAttention<Flex>) -> DType {
     match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
         true => DType::F32,
         false => DType::BF16,
+    }
+}
+
+/// The up-projection as the kernels read it, for a tensor of a type that they are written for.
+fn up_of(weight: &Weight<Flex, 2>, heads: usize, value: usize, dtype: DType) -> Option<Up> {
+    match all_f32(&[dtype]) {
+        true => Up::new(weight, heads, value),
+        false => None,
     }
 }

@@ -23,33 +23,33 @@ impl Part {
         }
     }
 
-    /// Forgets all keys.
-    pub(crate) fn clear(&mut self) {
-        self.largest.fill(f32::NEG_INFINITY);
-        self.sums.fill(0.0);
-        self.outputs.fill(0.0);
+    /// Of no key, for so many queries.
+    pub(crate) fn clear(&mut self, queries: usize) {
+        let value_dim = self.outputs.len() / self.sums.len().max(1);
+        self.largest.clear();
+        self.largest.resize(queries, f32::NEG_INFINITY);
+        self.sums.clear();
+        self.sums.resize(queries, 0.0);
+        self.outputs.clear();
+        self.outputs.resize(queries * value_dim, 0.0);
     }
 
-    /// Appends the keys of `next`.
-    pub(crate) fn append(&mut self, next: &Self) {
+    /// Appends the keys of `next`, whose queries are those from `first` on.
+    pub(crate) fn append(&mut self, first: usize, next: &Self) {
         let value_dim = self.outputs.len() / self.sums.len().max(1);
-        for query in 0..self.sums.len() {
+        for (at, query) in (first..).take(next.sums.len()).enumerate() {
             // a part in which a query sees nothing changes nothing, to the bit
-            if next.sums[query] == 0.0 {
+            if next.sums[at] == 0.0 {
                 continue;
             }
             let own = query * value_dim..(query + 1) * value_dim;
-            let largest = self.largest[query].max(next.largest[query]);
+            let largest = self.largest[query].max(next.largest[at]);
             let [keep, add] =
-                [self.largest[query], next.largest[query]].map(|part| exp(part - largest));
+                [self.largest[query], next.largest[at]].map(|part| exp(part - largest));
             self.largest[query] = largest;
-            self.sums[query] = self.sums[query] * keep + next.sums[query] * add;
-            combine(
-                &mut self.outputs[own.clone()],
-                keep,
-                &next.outputs[own],
-                add,
-            );
+            self.sums[query] = self.sums[query] * keep + next.sums[at] * add;
+            let next = &next.outputs[at * value_dim..][..value_dim];
+            combine(&mut self.outputs[own], keep, next, add);
         }
     }
 }

@@ -8,7 +8,8 @@ use darkhorse_genesis::inference::{Sampler, SamplingConfig};
 use darkhorse_genesis::tokenizer::chat::{Message, Role, Template};
 
 use crate::args::{
-    DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, TokenizerArgs, WeightsArgs,
+    CacheArgs, DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, TokenizerArgs,
+    WeightsArgs,
 };
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
@@ -38,6 +39,8 @@ pub(crate) struct ChatArgs {
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
@@ -73,7 +76,10 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let (defaults, max_tokens) = defaults(template);
     let sampler = Sampler::new(args.sampling.config_over(defaults)?).or_input()?;
     let max_tokens = args.sampling.max_tokens(max_tokens);
-    let begin = || loaded.begin(args.domain.domain, args.speculative.config());
+    let begin = || {
+        let cache = args.cache.config();
+        loaded.begin(args.domain.domain, args.speculative.config(), cache)
+    };
     let mut generation = begin()?;
     let mut messages = opening(args, template);
     eprintln!("{COMMANDS}");

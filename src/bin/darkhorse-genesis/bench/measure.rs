@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use darkhorse_backends::awake;
 use darkhorse_genesis::inference::{Engine, EngineConfig, Event, Limits, Request};
 
+use crate::args::CacheArgs;
 use crate::failure::{Failure, OrInput};
 use crate::model::Loaded;
 
@@ -33,21 +34,26 @@ pub(super) struct Run {
 }
 
 /// The runs that count.
-pub(super) fn runs(loaded: &Loaded, case: Case, count: usize) -> Result<Vec<Run>, Failure> {
+pub(super) fn runs(
+    loaded: &Loaded,
+    case: Case,
+    cache: CacheArgs,
+    count: usize,
+) -> Result<Vec<Run>, Failure> {
     awake(|| {
-        run(loaded, case)?;
-        (0..count).map(|_| run(loaded, case)).collect()
+        run(loaded, case, cache)?;
+        (0..count).map(|_| run(loaded, case, cache)).collect()
     })
 }
 
-fn run(loaded: &Loaded, case: Case) -> Result<Run, Failure> {
+fn run(loaded: &Loaded, case: Case, cache: CacheArgs) -> Result<Run, Failure> {
     let model = &loaded.experiment.model;
     let config = EngineConfig {
         max_sequences: case.batch,
         prefill_chunk: 512,
         prefill_tokens: 512,
         shared_prefix_tokens: 0,
-        ..EngineConfig::default()
+        cache: cache.config(),
     };
     let mut engine = Engine::new(&loaded.model, Limits::of(model), config);
     let ids = model.vocab_size as u64 - 2;

@@ -11,7 +11,7 @@ use clap::Args;
 use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::model::cost::Dtype;
 
-use crate::args::{DeviceArgs, ExperimentArgs, WeightsArgs};
+use crate::args::{CacheArgs, DeviceArgs, ExperimentArgs, WeightsArgs};
 use crate::device;
 use crate::failure::Failure;
 use crate::inference::Weights;
@@ -57,6 +57,8 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     weights: WeightsArgs,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     device: DeviceArgs,
     /// Print JSON, with the ids that were generated first
     #[arg(long)]
@@ -89,7 +91,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
             weights: Dtype::held_as(quantization),
-            cache: Dtype::F32,
+            cache: args.cache.dtype().unwrap_or(Dtype::F32),
             context: longest,
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
@@ -110,8 +112,8 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
                 new: args.new as usize,
                 batch: batch as usize,
             };
-            let runs = measure::runs(&loaded, case, args.runs as usize)?;
-            let figures = Figures::of(&loaded.experiment.model, case, &runs, bandwidth);
+            let runs = measure::runs(&loaded, case, args.cache, args.runs as usize)?;
+            let figures = Figures::of(&loaded.experiment.model, case, args.cache, &runs, bandwidth);
             match args.json {
                 true => report.cases.push(figures),
                 false => report.line(&figures)?,

@@ -108,7 +108,7 @@ fn position_131071_finds_what_was_planted_at_position_0() {
         &context(&config, LEN as i64 - 1),
     );
     // the key that the first head looks for, and nothing like it elsewhere
-    let folded = mla.kv_b_proj.weight.val();
+    let folded = mla.kv_b_proj.weight.weight();
     let wanted = B::absorb_query(queries.nope.clone().squeeze_dim(0), folded);
     let wanted = Tensor::cat(vec![wanted, queries.rope.clone().squeeze_dim(0)], 2);
     let wanted = wanted.narrow(1, 0, 1);
@@ -120,7 +120,7 @@ fn position_131071_finds_what_was_planted_at_position_0() {
     cache.latents.append(rows.clone());
     let sequences = [Extension::new(&mut cache, 1)];
     let expected = expanded_in_loops(&mla, &queries, &values(rows));
-    let found = values(mla.absorbed(queries, &sequences));
+    let found = values(mla.attend(queries, &sequences, Form::Absorbed));
 
     assert!(expected[0].1 > 0.9, "{}", expected[0].1);
     let expected = expected.into_iter().flat_map(|(output, _)| output);
