@@ -213,8 +213,8 @@ pub trait Ops: Backend {
     /// `len - new + i`, and of these the last `window` when the options have one. Pages may be of another
     /// format than the query. Query heads `j * heads / kv_heads ..` share key head `j`; with
     /// [`Values::Expanded`](paged::Values::Expanded) every head has a key of its own. All pasts have their values in
-    /// the same way. On flex, a token's output has the same bits whatever else is computed with it, except
-    /// when keys are expanded: then it depends on how many tokens of its own sequence are new.
+    /// the same way. On flex, a token's output has the same bits whatever else is computed with it, as long as fewer
+    /// than 32 tokens of its own sequence are new; with more, it depends on how many.
     ///
     /// # Shapes
     ///

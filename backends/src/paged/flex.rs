@@ -4,8 +4,9 @@
 //! has a fixed order, so a query's output depends on its past alone. Heads of one key head and the new
 //! tokens of a sequence are rows of the same products, which read the keys once for all of them.
 //!
-//! Expanded keys and values are made chunk by chunk for all new tokens together, and are never in memory for
-//! the whole past. Their products go through the `gemm` crate, whose sums depend on the number of rows.
+//! Products of [`LONG`] and more new tokens of a sequence go through the `gemm` crate, which is faster there: the
+//! order of its sums depends on how many they are. Expanded keys and values are made chunk by chunk for all new
+//! tokens together, and are never in memory for the whole past.
 
 use std::ops::Range;
 
@@ -25,6 +26,10 @@ use crate::flex::team;
 const CHUNK: usize = 256;
 /// Queries, times the heads of a key head, whose scores are in memory at once at most.
 const ROWS: usize = 128;
+/// New tokens of a sequence from which on their number may change the order of sums.
+const LONG: usize = 32;
+/// [`ROWS`] of so many new tokens.
+const LONG_ROWS: usize = 256;
 
 /// New tokens of a sequence with the heads of one key head, and where their output goes.
 struct Task<'a> {
@@ -33,7 +38,33 @@ struct Task<'a> {
     tokens: Range<usize>,
     /// Row of the query that is the first of `tokens`.
     row: usize,
+    products: Products,
     out: Vec<f32>,
+}
+
+/// What multiplies queries with keys, and weights with values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Products {
+    /// A row has the same bits whatever others there are.
+    RowByRow,
+    Together,
+}
+
+impl Products {
+    fn of(new: usize) -> Self {
+        match new >= LONG {
+            true => Self::Together,
+            false => Self::RowByRow,
+        }
+    }
+
+    /// Rows at once at most.
+    fn rows(self) -> usize {
+        match self {
+            Self::RowByRow => ROWS,
+            Self::Together => LONG_ROWS,
+        }
+    }
 }
 
 impl Task<'_> {
@@ -75,7 +106,7 @@ pub(crate) fn paged_attention(
         // what is expanded serves all new tokens
         let step = match sequence.expands() {
             true => *new,
-            false => (ROWS / group).max(1),
+            false => (Products::of(*new).rows() / group).max(1),
         };
         for start in (0..*new).step_by(step) {
             for head in 0..kv_heads {
@@ -84,6 +115,7 @@ pub(crate) fn paged_attention(
                     head,
                     tokens: start..(start + step).min(*new),
                     row: row + start,
+                    products: Products::of(*new),
                     out: Vec::new(),
                 });
             }
@@ -185,7 +217,7 @@ fn part(
     }
     let queries = MatRef::new(queries, [rows, dim]);
 
-    let step = (ROWS / group).max(1) * group;
+    let step = (task.products.rows() / group).max(1) * group;
     let mut all = Part::empty(rows, sequence.value_dim);
     let mut own = Part::empty(rows.min(step), sequence.value_dim);
     let last = sequence.seen(task.tokens.end - 1).end;
@@ -213,7 +245,7 @@ fn part(
                 len: positions.len(),
                 keys: &keys,
                 values: &values,
-                expanded: sequence.expands(),
+                products: task.products,
             };
             chunk.attend(queries, shape.scale, sees, &mut own, block);
             all.append(first, &own);
@@ -227,7 +259,7 @@ struct Chunk<'a> {
     len: usize,
     keys: &'a [Segment<'a>],
     values: &'a [Segment<'a>],
-    expanded: bool,
+    products: Products,
 }
 
 impl Chunk<'_> {
@@ -251,16 +283,12 @@ impl Chunk<'_> {
         for &(at, keys) in self.keys {
             let columns = at..at + keys.shape()[0];
             let mut scores = MatMut::new(scores, [rows, width]).columns(columns);
-            match self.expanded {
-                true => gemm(
-                    &mut scores,
-                    Update::Set,
-                    1.0,
-                    queries,
-                    keys.transposed(),
-                    Threads::One,
-                ),
-                false => dots_block(&mut scores, queries, keys, widened),
+            match self.products {
+                Products::Together => {
+                    let keys = keys.transposed();
+                    gemm(&mut scores, Update::Set, 1.0, queries, keys, Threads::One);
+                }
+                Products::RowByRow => dots_block(&mut scores, queries, keys, widened),
             }
         }
         for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
@@ -270,9 +298,11 @@ impl Chunk<'_> {
             let [count, value_dim] = values.shape();
             let weights = MatRef::new(scores, [rows, width]).columns(at..at + count);
             let mut out = MatMut::new(&mut out.outputs, [rows, value_dim]);
-            match self.expanded {
-                true => gemm(&mut out, Update::Add, 1.0, weights, values, Threads::One),
-                false => add_block(&mut out, weights, values, 0, products),
+            match self.products {
+                Products::Together => {
+                    gemm(&mut out, Update::Add, 1.0, weights, values, Threads::One);
+                }
+                Products::RowByRow => add_block(&mut out, weights, values, 0, products),
             }
         }
     }

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use crate::flex::simd::{exp, kernel, max, sum};
 
+/// Scores that are worked on at once.
+const LANES: usize = 32;
+
 /// For every query the largest score, the sum of `e^(score - largest)` and the values weighed by these.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -73,13 +76,23 @@ kernel! {
             scores.fill(0.0);
             return [f32::NEG_INFINITY, 0.0];
         }
-        for score in scores[seen].iter_mut() {
-            *score *= scale;
+        // a factor on minus infinity leaves it as it is
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (blocks, _) = scores.as_chunks_mut::<LANES>();
+        for block in blocks.iter_mut() {
+            for (lane, score) in lanes.iter_mut().zip(block) {
+                *score *= scale;
+                *lane = if *score > *lane { *score } else { *lane };
+            }
         }
-        let largest = max(scores);
-        for score in scores.iter_mut() {
-            *score = exp(*score - largest);
+        let largest = max(&lanes);
+        let mut lanes = [0.0; LANES];
+        for block in blocks {
+            for (lane, score) in lanes.iter_mut().zip(block) {
+                *score = exp(*score - largest);
+                *lane += *score;
+            }
         }
-        [largest, sum(scores, |score| score)]
+        [largest, sum(&lanes, |lane| lane)]
     }
 }

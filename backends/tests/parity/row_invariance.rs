@@ -14,6 +14,8 @@ use crate::support::{constant, draws, integers, noise};
 
 const ROWS: usize = 200;
 const BATCHES: [usize; 7] = [2, 3, 5, 8, 17, 64, 200];
+/// New tokens of one sequence: more than drafts ever are, fewer than those of a long piece of a prompt.
+const NEW: [usize; 6] = [2, 3, 5, 8, 17, 31];
 
 fn bits(data: TensorData) -> Vec<u32> {
     data.iter::<f32>().map(f32::to_bits).collect()
@@ -21,11 +23,19 @@ fn bits(data: TensorData) -> Vec<u32> {
 
 /// Computes `row..row + count` of [`ROWS`] rows in batches of every size.
 fn assert_invariant<const D: usize>(case: &str, compute: impl Fn(usize, usize) -> Tensor<Flex, D>) {
+    assert_invariant_in(&BATCHES, case, compute);
+}
+
+fn assert_invariant_in<const D: usize>(
+    batches: &[usize],
+    case: &str,
+    compute: impl Fn(usize, usize) -> Tensor<Flex, D>,
+) {
     let alone: Vec<_> = (0..ROWS)
         .map(|row| bits(compute(row, 1).into_data()))
         .collect();
     assert!(alone[0].iter().any(|bits| *bits != 0));
-    for batch in BATCHES {
+    for &batch in batches {
         for start in (0..ROWS).step_by(batch) {
             let count = batch.min(ROWS - start);
             let together = bits(compute(start, count).into_data());
@@ -141,7 +151,8 @@ fn attention_over_pages() {
                 len,
                 new,
             };
-            assert_invariant(&format!("window {window:?}"), |row, count| {
+            let case = format!("window {window:?}, {format:?}");
+            assert_invariant_in(&NEW, &case, |row, count| {
                 let query = query.clone().narrow(0, row, count);
                 let own = past(before + row + count, count);
                 if row % 3 == 0 {
@@ -150,6 +161,12 @@ fn attention_over_pages() {
                 // beside another sequence
                 let query = Tensor::cat(vec![query, other.clone()], 0);
                 Flex::paged_attention(query, &[own, past(40, 3)], options).narrow(0, 0, count)
+            });
+            // one token of each of many sequences
+            assert_invariant(&case, |row, count| {
+                let query = query.clone().narrow(0, row, count);
+                let pasts = (row..row + count).map(|row| past(before + row + 1, 1));
+                Flex::paged_attention(query, &pasts.collect::<Vec<_>>(), options)
             });
         }
     }
