@@ -20,7 +20,8 @@ use crate::linear_attention::{Attended, LinearAttention, LinearAttentionOptions}
 use crate::ops::Ops;
 use crate::paged::{Page, Past};
 use crate::unit::UnitEps;
-use node::{Derivative, below, integers, primitive, record, wrap};
+use node::{Derivative, below, integers, record};
+pub(crate) use node::{primitive, wrap};
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {

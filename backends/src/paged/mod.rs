@@ -1,5 +1,7 @@
 //! Attention of the newest tokens of several sequences to their pasts, which are kept in pages.
 
+#[cfg(feature = "cubecl")]
+pub(crate) mod cube;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
