@@ -7,7 +7,7 @@ use super::stream::{Inputs, Streamed, append, floats};
 use crate::Ops;
 use crate::attention::AttentionOptions;
 use crate::autodiff::{primitive, wrap};
-use crate::paged::{Past, Values};
+use crate::paged::{Page, Past, Values};
 
 /// A [`Past`] without its pages.
 struct Described {
@@ -33,8 +33,11 @@ pub(super) fn paged_attention<B: FusionBackend + Ops>(
         let (values, first_of_keys): (&[_], _) = match past.values {
             Values::Pages(pages) => (pages, None),
             Values::FirstOfKeys(dim) => (&[], Some(dim)),
+            Values::Expanded(_) => unreachable!("kernels are not for it"),
         };
-        inputs.extend(past.keys.iter().chain(values).cloned().map(primitive));
+        let pages = past.keys.iter().chain(values);
+        let held = |page: &Page<_>| page.held_numbers().expect("it fits").clone();
+        inputs.extend(pages.map(held).map(primitive));
         described.push(Described {
             pages: past.keys.len(),
             first_of_keys,
@@ -68,11 +71,11 @@ pub(super) fn paged_attention<B: FusionBackend + Ops>(
 }
 
 /// The pages of keys, and those of values if they have any.
-fn pages<B: FusionBackend>(inputs: &mut Inputs<'_, B>, past: &Described) -> [Vec<Tensor<B, 3>>; 2] {
-    let keys = (0..past.pages).map(|_| inputs.floats()).collect();
+fn pages<B: FusionBackend>(inputs: &mut Inputs<'_, B>, past: &Described) -> [Vec<Page<B>>; 2] {
+    let keys = (0..past.pages).map(|_| inputs.floats().into()).collect();
     let values = match past.first_of_keys {
         Some(_) => 0,
         None => past.pages,
     };
-    [keys, (0..values).map(|_| inputs.floats()).collect()]
+    [keys, (0..values).map(|_| inputs.floats().into()).collect()]
 }

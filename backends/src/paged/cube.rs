@@ -27,10 +27,19 @@ const LOWEST: f32 = -1e30;
 
 /// True for the pasts that the kernels are for.
 pub(crate) fn fits<B: Backend>(pasts: &[Past<'_, B>]) -> bool {
-    let mut pages = pasts.iter().flat_map(|past| past.keys);
-    pasts.iter().any(|past| past.new > 0)
-        && pasts.iter().all(|past| past.new == 0 || few(past.new))
-        && pages.all(|page| page.dims()[0] <= POSITIONS)
+    let held = |page: &super::Page<B>| {
+        let numbers = page.held_numbers();
+        numbers.is_some_and(|rows| rows.dims()[0] <= POSITIONS)
+    };
+    let each_fits = |past: &Past<'_, B>| {
+        let values: &[_] = match past.values {
+            Values::Pages(pages) => pages,
+            Values::FirstOfKeys(_) => &[],
+            Values::Expanded(_) => return false,
+        };
+        (past.new == 0 || few(past.new)) && past.keys.iter().chain(values).all(held)
+    };
+    pasts.iter().any(|past| past.new > 0) && pasts.iter().all(each_fits)
 }
 
 /// One sequence, page by page.
@@ -59,7 +68,10 @@ impl<R: CubeRuntime> Sequence<R> {
     ) -> Self {
         let first_new = past.first_new();
         let first_seen = (first_new + 1).saturating_sub(options.window.unwrap_or(usize::MAX));
-        let memory = |page: &burn::tensor::Tensor<B, 3>| in_rows(primitive(page.clone()));
+        let memory = |page: &super::Page<B>| {
+            let rows = page.held_numbers().expect("it fits");
+            in_rows(primitive(rows.clone()))
+        };
         let pages = past
             .pages()
             .filter(|(_, start, len)| start + len > first_seen);
@@ -67,7 +79,7 @@ impl<R: CubeRuntime> Sequence<R> {
             let keys = memory(&past.keys[page]);
             let values = match past.values {
                 Values::Pages(pages) => memory(&pages[page]),
-                Values::FirstOfKeys(_) => keys.clone(),
+                Values::FirstOfKeys(_) | Values::Expanded(_) => keys.clone(),
             };
             Page {
                 keys,

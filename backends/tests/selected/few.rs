@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData, f16};
 use burn_ndarray::NdArray;
 use darkhorse_backends::attention::AttentionOptions;
-use darkhorse_backends::paged::{Past, Values};
+use darkhorse_backends::paged::{Page, Past, Values};
 use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::select::Selected;
 use darkhorse_backends::{Ops, experts, norm, paged, top_k};
@@ -213,8 +213,8 @@ fn attended<B: Ops>(
     [query, held]: [DType; 2],
     attend: impl Fn(Tensor<B, 3>, &[Past<'_, B>], AttentionOptions) -> Tensor<B, 3>,
 ) -> Tensor<B, 2> {
-    let pages = |seed, count: u32, heads, dim| -> Vec<Tensor<B, 3>> {
-        let page = |page| numbers([page_len, heads, dim], seed + page, held);
+    let pages = |seed, count: u32, heads, dim| -> Vec<Page<B>> {
+        let page = |page| numbers::<B, 3>([page_len, heads, dim], seed + page, held).into();
         (0..count).map(page).collect()
     };
     let heads = [(3, 2), (1, 1)];
