@@ -20,6 +20,7 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
+use crate::heads::{self, HeadSharing};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
 use crate::paged::{self, Past};
 use crate::quantized::flex::Packed;
@@ -370,9 +371,10 @@ impl Ops for Flex {
     ) -> Tensor<Self, 4> {
         let types = [input.query.dtype(), input.key.dtype(), input.value.dtype()];
         match all_f32(&types) && all_f32(&[input.kept.dtype()]) {
-            true => forgetting::flex::forgetting_attention(input, mask, scale)
-                .output
-                .swap_dims(1, 2),
+            true => {
+                let softmaxes = forgetting::flex::forgetting_attention(input, mask, scale);
+                heads::flex::swap_heads(softmaxes.output)
+            }
             false => forgetting::reference::forgetting_attention(input, mask, scale),
         }
     }
@@ -382,6 +384,38 @@ impl Ops for Flex {
             forward: forgetting::flex::forgetting_attention,
             backward: forgetting::flex::forgetting_attention_backward,
         })
+    }
+
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        match all_f32(&[input.dtype()]) {
+            true => heads::flex::swap_heads(input),
+            false => input.swap_dims(1, 2),
+        }
+    }
+
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        match all_f32(&[heads.dtype()]) {
+            true => heads::flex::share_heads(heads, each, sharing),
+            false => heads::reference::share_heads(heads, each, sharing),
+        }
+    }
+
+    fn share_heads_backward(
+        grad: Tensor<Self, 4>,
+        each: usize,
+        sharing: HeadSharing,
+    ) -> Tensor<Self, 4> {
+        match all_f32(&[grad.dtype()]) {
+            true => heads::flex::share_heads_backward(grad, each, sharing),
+            false => heads::reference::share_heads_backward(grad, each, sharing),
+        }
+    }
+
+    fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        match all_f32(&[input.dtype()]) {
+            true => norm::flex::sum_of_squares(input),
+            false => norm::reference::sum_of_squares(input),
+        }
     }
 
     fn forgetting_paged(
