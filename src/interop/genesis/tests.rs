@@ -150,3 +150,17 @@ fn a_model_of_another_family_is_not_written_and_told_why() {
         "{error}"
     );
 }
+
+#[test]
+fn what_matters_in_training_alone_is_told_and_not_refused() {
+    let config = GenesisConfig {
+        dropout: 0.1,
+        use_segment_recurrence: true,
+        ..Default::default()
+    };
+    assert!(config.model(Path::new("x")).is_ok());
+    let lines = config.not_done();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[0].contains("`dropout` is 0.1"), "{lines:?}");
+    assert!(GenesisConfig::default().not_done().is_empty());
+}
