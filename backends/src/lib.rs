@@ -22,11 +22,13 @@ pub mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod forgetting;
+pub mod heads;
 mod joined;
 pub mod largest;
 pub mod latent;
 pub mod linear;
 pub mod linear_attention;
+pub mod memory;
 pub mod norm;
 mod ops;
 pub mod paged;

@@ -7,6 +7,7 @@ use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
+use crate::heads::{self, HeadSharing};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions};
 use crate::paged::{self, Page, Past};
 use crate::unit::UnitEps;
@@ -458,6 +459,42 @@ pub trait Ops: Backend {
     /// - input, output: `[tokens, width]`
     fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::keep_largest(input, k)
+    }
+
+    /// The two inner dimensions in the other order, also in memory.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, a, b, dim]`, output: `[batch, b, a, dim]`
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        input.swap_dims(1, 2)
+    }
+
+    /// Every head `each` times.
+    ///
+    /// # Shapes
+    ///
+    /// - heads: `[batch, seq, count, dim]`, output: `[batch, seq, count * each, dim]`
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        heads::reference::share_heads(heads, each, sharing)
+    }
+
+    /// Gradient of [`share_heads`](Self::share_heads).
+    fn share_heads_backward(
+        grad: Tensor<Self, 4>,
+        each: usize,
+        sharing: HeadSharing,
+    ) -> Tensor<Self, 4> {
+        heads::reference::share_heads_backward(grad, each, sharing)
+    }
+
+    /// `sum x^2` in f32, `[1]`. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[elements]`
+    fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        norm::reference::sum_of_squares(input)
     }
 
     /// One AdamW update of a flattened parameter. Not differentiable.

@@ -11,6 +11,7 @@ pub(crate) mod rows;
 pub(crate) mod simd;
 pub(crate) mod stored;
 pub(crate) mod team;
+mod types;
 
 use burn::tensor::{DType, Int, Tensor};
 use burn_flex::Flex;
@@ -20,7 +21,7 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
-use crate::latent::flex::Up;
+use crate::heads::{self, HeadSharing};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
 use crate::paged::{self, Page, Past};
 use crate::quantized::flex::Packed;
@@ -31,6 +32,7 @@ use crate::{
     Ops, cross_entropy, largest, latent, linear, norm, rope, short_conv, swiglu, top_k, unit,
 };
 use rows::{all_f32, stored};
+use types::{common_dtype, types, up_of};
 
 /// Every method takes the fast form on f32 and the default on any other type.
 impl Ops for Flex {
@@ -375,9 +377,10 @@ impl Ops for Flex {
     ) -> Tensor<Self, 4> {
         let types = [input.query.dtype(), input.key.dtype(), input.value.dtype()];
         match all_f32(&types) && all_f32(&[input.kept.dtype()]) {
-            true => forgetting::flex::forgetting_attention(input, mask, scale)
-                .output
-                .swap_dims(1, 2),
+            true => {
+                let softmaxes = forgetting::flex::forgetting_attention(input, mask, scale);
+                heads::flex::swap_heads(softmaxes.output)
+            }
             false => forgetting::reference::forgetting_attention(input, mask, scale),
         }
     }
@@ -387,6 +390,38 @@ impl Ops for Flex {
             forward: forgetting::flex::forgetting_attention,
             backward: forgetting::flex::forgetting_attention_backward,
         })
+    }
+
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        match all_f32(&[input.dtype()]) {
+            true => heads::flex::swap_heads(input),
+            false => input.swap_dims(1, 2),
+        }
+    }
+
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        match all_f32(&[heads.dtype()]) {
+            true => heads::flex::share_heads(heads, each, sharing),
+            false => heads::reference::share_heads(heads, each, sharing),
+        }
+    }
+
+    fn share_heads_backward(
+        grad: Tensor<Self, 4>,
+        each: usize,
+        sharing: HeadSharing,
+    ) -> Tensor<Self, 4> {
+        match all_f32(&[grad.dtype()]) {
+            true => heads::flex::share_heads_backward(grad, each, sharing),
+            false => heads::reference::share_heads_backward(grad, each, sharing),
+        }
+    }
+
+    fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        match all_f32(&[input.dtype()]) {
+            true => norm::flex::sum_of_squares(input),
+            false => norm::reference::sum_of_squares(input),
+        }
     }
 
     fn forgetting_paged(
@@ -438,38 +473,5 @@ impl Ops for Flex {
             true => adamw::flex::adamw(parameter, gradient, moments, step),
             false => adamw::reference::adamw(parameter, gradient, moments, step),
         }
-    }
-}
-
-/// Types of what an expert layer multiplies.
-fn types(
-    input: &Tensor<Flex, 2>,
-    projections: &Projections<Flex>,
-    weights: &Tensor<Flex, 2>,
-) -> [burn::tensor::DType; 5] {
-    let Projections { gate, up, down } = projections;
-    [
-        input.dtype(),
-        gate.dtype(),
-        up.dtype(),
-        down.dtype(),
-        weights.dtype(),
-    ]
-}
-
-/// The type of all inputs, or one that has no fast form where they differ.
-fn common_dtype(input: &LinearAttention<Flex>) -> DType {
-    let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
-    match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
-        true => DType::F32,
-        false => DType::BF16,
-    }
-}
-
-/// The up-projection as the kernels read it, for a tensor of a type that they are written for.
-fn up_of(weight: &Weight<Flex, 2>, heads: usize, value: usize, dtype: DType) -> Option<Up> {
-    match all_f32(&[dtype]) {
-        true => Up::new(weight, heads, value),
-        false => None,
     }
 }
