@@ -93,8 +93,7 @@ pub(crate) fn change_nothing(trained: &Trained, count: usize) -> Outcome {
             }
         }
         Ok(differing)
-    })
-    .map_err(|error| error.to_string())?;
+    })?;
     println!("{count} prompts x {NEW} greedy tokens, with and without drafts: {differing} differ");
     for (depth, places) in by_depth.iter().enumerate() {
         println!(
@@ -147,8 +146,7 @@ pub(crate) fn on_repeats(trained: &Trained) -> Outcome {
             }
         }
         Ok(())
-    })
-    .map_err(|error| error.to_string())?;
+    })?;
     println!(
         "{} prompts, {TIMES} times a passage of {PASSAGE} tokens, {REPEATED_NEW} new ones each; medians of {ROUNDS} rounds in turns",
         prompts.len()

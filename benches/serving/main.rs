@@ -18,7 +18,7 @@ mod memory;
 mod requests;
 mod run;
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> Outcome {
     let arguments = std::env::args().skip(1).filter(|it| it != "--bench");

@@ -121,8 +121,7 @@ pub(crate) fn at_random(count: usize) -> Outcome {
             }
         }
         Ok(())
-    })
-    .map_err(|error| error.to_string())?;
+    })?;
     let seconds = begin.elapsed().as_secs_f64();
     let tokens: usize = texts.values().map(|(text, _)| text.len()).sum();
     if engine.cache_bytes() != 0 {

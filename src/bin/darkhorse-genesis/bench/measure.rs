@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use darkhorse_backends::awake;
 use darkhorse_genesis::inference::{Engine, EngineConfig, Event, Limits, Request};
+use indicatif::ProgressBar;
 
 use crate::args::CacheArgs;
 use crate::failure::{Failure, OrInput};
@@ -39,14 +40,15 @@ pub(super) fn runs(
     case: Case,
     cache: CacheArgs,
     count: usize,
+    bar: &ProgressBar,
 ) -> Result<Vec<Run>, Failure> {
     awake(|| {
-        run(loaded, case, cache)?;
-        (0..count).map(|_| run(loaded, case, cache)).collect()
+        run(loaded, case, cache, bar)?;
+        (0..count).map(|_| run(loaded, case, cache, bar)).collect()
     })
 }
 
-fn run(loaded: &Loaded, case: Case, cache: CacheArgs) -> Result<Run, Failure> {
+fn run(loaded: &Loaded, case: Case, cache: CacheArgs, bar: &ProgressBar) -> Result<Run, Failure> {
     let model = &loaded.experiment.model;
     let config = EngineConfig {
         max_sequences: case.batch,
@@ -71,6 +73,7 @@ fn run(loaded: &Loaded, case: Case, cache: CacheArgs) -> Result<Run, Failure> {
     let (mut started, mut ids, mut generated) = (BTreeSet::new(), Vec::new(), 0);
     while !engine.is_idle() {
         cache_bytes = cache_bytes.max(engine.cache_bytes());
+        bar.tick();
         for event in engine.step() {
             if let Event::Token { request, id } = event {
                 generated += 1;
@@ -85,6 +88,7 @@ fn run(loaded: &Loaded, case: Case, cache: CacheArgs) -> Result<Run, Failure> {
         }
     }
     let total = begin.elapsed();
+    bar.inc(1);
     let (prefill, before) = prefill.expect("every request got a token");
     Ok(Run {
         decode: total - prefill,
