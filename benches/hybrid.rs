@@ -28,6 +28,7 @@ fn main() {
         let at = arguments.iter().position(|it| it == name)?;
         arguments.get(at + 1)
     };
+    darkhorse_backends::memory::keep_freed();
     let steps = value("--steps").map_or(3, |it| it.parse().expect("a number of steps"));
     let model = match value("--model") {
         Some(path) => stored(Path::new(path)),

@@ -144,6 +144,12 @@ fn a_conversation_goes_on_and_begins_anew() {
         prefills[0].starts_with(&format!("{first} tokens")),
         "{message}"
     );
+    // the end of the answer's turn, `<|im_start|>user\nmore\n<|im_end|>\n`, `<|im_start|>assistant\n`: no history
+    let next = 3 + 1 + 5 + 5 + 1 + 1 + 1 + 10;
+    assert!(
+        prefills[1].starts_with(&format!("{next} tokens")),
+        "{message}"
+    );
     assert!(
         prefills[2].starts_with(&format!("{first} tokens")),
         "{message}"

@@ -1,6 +1,6 @@
 //! Matrices of weights in memory, whatever they are stored as, side by side in one list.
 
-use burn::tensor::{DType, bf16, f16};
+use burn::tensor::{DType, Tensor, bf16, f16};
 use burn_flex::Flex;
 
 use super::matrix::{MatMut, MatRef};
@@ -20,9 +20,20 @@ pub(crate) enum Held<const D: usize> {
 impl<const D: usize> Held<D> {
     /// Absent when the kernels do not read what it is stored as.
     pub(crate) fn new(weight: &Weight<Flex, D>) -> Option<Self> {
+        Self::viewed(weight, View::strided)
+    }
+
+    /// With adjacent elements in every row.
+    pub(crate) fn rows(weight: &Weight<Flex, D>) -> Option<Self> {
+        Self::viewed(weight, View::rows)
+    }
+
+    fn viewed(weight: &Weight<Flex, D>, view: impl Fn(Tensor<Flex, D>) -> View<D>) -> Option<Self> {
         match weight {
-            Weight::Dense(weight) => stored(weight.dtype())
-                .then(|| Self::Numbers(View::strided(weight.clone()), weight.dtype())),
+            Weight::Dense(weight) => {
+                let dtype = weight.dtype();
+                stored(dtype).then(|| Self::Numbers(view(weight.clone()), dtype))
+            }
             Weight::Blocks(weight) => Packed::new(weight).map(Self::Blocks),
         }
     }

@@ -5,15 +5,18 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::paged::Seen;
-use crate::flex::product::{Element, threads_worth};
-use crate::flex::rows::{View, tensor, with_element};
+use crate::flex::product::threads_worth;
+use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{dot, kernel};
+use crate::flex::team;
+use crate::paged::Page;
 use crate::paged::merge::{Part, exponentials};
+use crate::paged::rows::Rows;
+use crate::quantized::BLOCK;
 
 /// Positions of a chunk.
 const CHUNK: usize = 512;
@@ -29,24 +32,17 @@ struct Task {
     part: Part,
 }
 
-/// See [`Ops::forgetting_paged`](crate::Ops::forgetting_paged).
+/// See [`Ops::forgetting_paged`](crate::Ops::forgetting_paged). Absent when pages are not stored as the kernels
+/// read them.
 pub(crate) fn forgetting_paged(
-    query: Tensor<Flex, 3>,
+    query: &Tensor<Flex, 3>,
     seen: &Seen<'_, Flex>,
     scale: f64,
-) -> Tensor<Flex, 3> {
-    with_element!(seen.keys[0].dtype(), E => attend::<E>(query, seen, scale as f32))
-}
-
-fn attend<E: Element>(
-    query: Tensor<Flex, 3>,
-    seen: &Seen<'_, Flex>,
-    scale: f32,
-) -> Tensor<Flex, 3> {
+) -> Option<Tensor<Flex, 3>> {
     let [new, heads, dim] = query.dims();
     let [_, _, value_dim] = seen.values[0].dims();
-    let pages = Pages::new(seen);
-    let query = View::rows(query);
+    let pages = Pages::new(seen)?;
+    let query = View::rows(query.clone());
     let mut tasks = Vec::new();
     for token in 0..new {
         let len = seen.len - new + token + 1;
@@ -63,7 +59,7 @@ fn attend<E: Element>(
         let start = task.query * query.stride(0) + task.head * query.stride(1);
         let own = &query.data()[start..start + dim];
         let position = seen.len - new + task.query;
-        pages.attend::<E>(own, position, scale, task, scratch);
+        pages.attend(own, position, scale as f32, task, scratch);
     };
     let work: usize = tasks.iter().map(|task| task.positions.len()).sum();
     match threads_worth(work * (dim + value_dim)) {
@@ -71,9 +67,7 @@ fn attend<E: Element>(
             let mut scratch = Scratch::default();
             tasks.iter_mut().for_each(|task| run(&mut scratch, task));
         }
-        _ => tasks
-            .par_iter_mut()
-            .for_each_init(Scratch::default, |scratch, task| run(scratch, task)),
+        _ => team::each(tasks.iter_mut().collect(), Scratch::default, run),
     }
 
     let mut output = vec![0.0; new * heads * value_dim];
@@ -81,13 +75,13 @@ fn attend<E: Element>(
     let of_row = tasks.chunk_by(|one, two| (one.query, one.head) == (two.query, two.head));
     for (out, chunks) in rows.zip(of_row) {
         let mut all = Part::empty(1, value_dim);
-        chunks.iter().for_each(|task| all.append(&task.part));
+        chunks.iter().for_each(|task| all.append(0, &task.part));
         let sum = all.sums[0];
         for (out, value) in out.iter_mut().zip(all.outputs) {
             *out = value / sum;
         }
     }
-    tensor(output, [new, heads, value_dim])
+    Some(tensor(output, [new, heads, value_dim]))
 }
 
 /// What a thread keeps from task to task.
@@ -99,33 +93,35 @@ struct Scratch {
 
 /// Pages in memory.
 struct Pages {
-    keys: Vec<View<3>>,
-    values: Vec<View<3>>,
+    keys: Vec<Rows>,
+    values: Vec<Rows>,
     kept: Vec<View<3>>,
     /// Query heads of a key head.
     group: usize,
 }
 
 impl Pages {
-    fn new(seen: &Seen<'_, Flex>) -> Self {
-        let views = |pages: &[Tensor<Flex, 3>]| -> Vec<_> {
-            pages.iter().map(|page| View::rows(page.clone())).collect()
-        };
+    fn new(seen: &Seen<'_, Flex>) -> Option<Self> {
+        let rows = |pages: &[Page<Flex>]| pages.iter().map(Rows::of).collect::<Option<_>>();
+        let sums = seen.kept.iter().map(|page| match page {
+            Page::Numbers(sums) if sums.dtype() == DType::F32 => Some(View::rows(sums.clone())),
+            _ => None,
+        });
         let ([_, key_heads, _], [_, heads, _]) = (seen.keys[0].dims(), seen.values[0].dims());
-        Self {
-            keys: views(seen.keys),
-            values: views(seen.values),
-            kept: views(seen.kept),
+        Some(Self {
+            keys: rows(seen.keys)?,
+            values: rows(seen.values)?,
+            kept: sums.collect::<Option<_>>()?,
             group: heads / key_heads,
-        }
+        })
     }
 
     /// Pages that hold `positions`, and which of their rows do.
     fn segments(&self, positions: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         let mut first = 0;
-        let pages = self.keys.iter().enumerate();
-        pages.filter_map(move |(page, keys)| {
-            let held = first..first + keys.shape()[0];
+        let pages = self.kept.iter().enumerate();
+        pages.filter_map(move |(page, kept)| {
+            let held = first..first + kept.shape()[0];
             first = held.end;
             let (start, end) = (held.start.max(positions.start), held.end.min(positions.end));
             (start < end).then(|| (page, start - held.start..end - held.start))
@@ -139,7 +135,7 @@ impl Pages {
         kept.data()[rows.start * kept.stride(0) + head * kept.stride(1)]
     }
 
-    fn attend<E: Element>(
+    fn attend(
         &self,
         query: &[f32],
         position: usize,
@@ -154,7 +150,7 @@ impl Pages {
         for (page, rows) in self.segments(task.positions.clone()) {
             let kept = &self.kept[page];
             for row in rows {
-                let key = row_of::<E>(&self.keys[page], row, task.head / self.group, widened);
+                let key = row_of(&self.keys[page], row, task.head / self.group, widened);
                 let at = row * kept.stride(0) + task.head * kept.stride(1);
                 scores.push(score(query, key) * scale + (own - kept.data()[at]));
             }
@@ -167,7 +163,7 @@ impl Pages {
         for (page, rows) in self.segments(task.positions.clone()) {
             for row in rows {
                 let weight = weights.next().expect("there is one for every position");
-                let value = row_of::<E>(&self.values[page], row, task.head, widened);
+                let value = row_of(&self.values[page], row, task.head, widened);
                 add_scaled(&mut part.outputs, value, *weight);
             }
         }
@@ -175,24 +171,15 @@ impl Pages {
 }
 
 /// A row of a head as f32.
-#[inline(always)]
-fn row_of<'a, E: Element>(
-    page: &'a View<3>,
-    row: usize,
-    head: usize,
-    widened: &'a mut Vec<f32>,
-) -> &'a [f32] {
-    let [_, _, dim] = page.shape();
-    let start = row * page.stride(0) + head * page.stride(1);
-    let row = &page.data_of::<E>()[start..start + dim];
-    match bytemuck::try_cast_slice(row) {
-        Ok(row) if E::dtype() == burn::tensor::DType::F32 => row,
-        _ => {
-            widened.clear();
-            widened.extend(row.iter().map(|value| Element::widen(*value)));
-            widened
-        }
+fn row_of<'a>(page: &'a Rows, row: usize, head: usize, widened: &'a mut Vec<f32>) -> &'a [f32] {
+    let [_, dim] = page.width();
+    if let Some(rows) = page.in_place(head, row..row + 1, dim) {
+        return rows.row(0);
     }
+    let stride = dim.next_multiple_of(BLOCK);
+    widened.resize(stride, 0.0);
+    page.widen(head, row..row + 1, stride, widened);
+    &widened[..dim]
 }
 
 kernel! {

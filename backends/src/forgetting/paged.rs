@@ -6,17 +6,18 @@ use burn::tensor::backend::Backend;
 use super::Forgetting;
 use crate::attention::AttentionMask;
 use crate::ops::Ops;
+use crate::paged::Page;
 
 /// What a sequence has seen, its newest positions included. Several sequences of one length stand in it as
 /// more heads.
 #[derive(Debug, Clone)]
 pub struct Seen<'a, B: Backend> {
     /// Pages of keys in order, `[page_len, key_heads, dim]` each.
-    pub keys: &'a [Tensor<B, 3>],
+    pub keys: &'a [Page<B>],
     /// Pages of values, `[page_len, heads, value_dim]` each.
-    pub values: &'a [Tensor<B, 3>],
+    pub values: &'a [Page<B>],
     /// Pages of the sums of the logarithms of the forget gates, f32, `[page_len, heads, 1]` each.
-    pub kept: &'a [Tensor<B, 3>],
+    pub kept: &'a [Page<B>],
     /// Positions in use.
     pub len: usize,
 }
@@ -28,8 +29,9 @@ pub fn forgetting_paged<B: Ops>(
     scale: f64,
 ) -> Tensor<B, 3> {
     let dtype = query.dtype();
-    let all = |pages: &[Tensor<B, 3>]| {
-        let all = Tensor::cat(pages.to_vec(), 0).narrow(0, 0, seen.len);
+    let all = |pages: &[Page<B>]| {
+        let pages = pages.iter().map(Page::numbers).collect();
+        let all = Tensor::cat(pages, 0).narrow(0, 0, seen.len);
         all.unsqueeze::<4>()
     };
     let kept = all(seen.kept);

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::layer::{Decay, HeadNorm, HeadSharing, Layer, Mixed, Moment, Positions};
+use super::layer::{Decay, HeadNorm, Layer, Mixed, Moment, Positions};
 use super::{UpdateRule, flex::Views};
 use crate::flex::product::threads_worth;
 use crate::flex::rows::{View, all_f32, tensor};
@@ -104,10 +104,7 @@ pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixe
         }
         let own = |channels: &[f32], dim: usize| {
             let count = channels.len() / dim / batch;
-            let which = match layer.sharing {
-                HeadSharing::Tiled => number % count,
-                HeadSharing::Grouped => number / (heads / count),
-            };
+            let which = layer.sharing.source(number, count, heads / count);
             let start = (item * count + which) * dim;
             start..start + dim
         };

@@ -7,17 +7,9 @@ use burn::tensor::{DType, Tensor};
 
 use super::{LinearAttention, LinearAttentionOptions};
 use crate::attention::AttentionMask;
+use crate::heads::HeadSharing;
 use crate::ops::Ops;
 use crate::unit::UnitEps;
-
-/// Which of `n` heads state `h` of `heads` reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadSharing {
-    /// `h mod n`.
-    Tiled,
-    /// `h / (heads / n)`: neighbours share.
-    Grouped,
-}
 
 /// How the heads of queries and keys are normalized.
 #[derive(Debug, Clone)]
@@ -220,19 +212,10 @@ fn placed<B: Ops>(
 }
 
 /// One head for every state.
-fn shared<B: Backend>(layer: &Layer<B>, heads: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [batch, seq, count, dim] = heads.dims();
-    let each = layer.heads / count;
-    if each == 1 {
-        return heads;
+fn shared<B: Ops>(layer: &Layer<B>, heads: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [_, _, count, _] = heads.dims();
+    match layer.heads / count {
+        1 => heads,
+        each => B::share_heads(heads, each, layer.sharing),
     }
-    match layer.sharing {
-        HeadSharing::Tiled => heads
-            .unsqueeze_dim::<5>(2)
-            .expand([batch, seq, each, count, dim]),
-        HeadSharing::Grouped => heads
-            .unsqueeze_dim::<5>(3)
-            .expand([batch, seq, count, each, dim]),
-    }
-    .reshape([batch, seq, each * count, dim])
 }

@@ -32,15 +32,28 @@ impl<const D: usize> Packed<D> {
         })
     }
 
+    /// Size of each dimension, that of the numbers.
     pub(crate) fn shape(&self) -> [usize; D] {
         self.shape
     }
 
+    /// Width of an integer.
     pub(crate) fn bits(&self) -> Bits {
         self.bits
     }
 
-    /// One of the matrices, if they are of 8 bits.
+    /// All rows of all matrices, of 8 bits.
+    pub(crate) fn rows_of_eight_bits(&self) -> EightBits<'_> {
+        let width = self.shape[D - 1];
+        let rows = self.shape[..D - 1].iter().product();
+        EightBits {
+            bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[..rows * width / 4]),
+            scales: &self.scales.data_of::<f16>()[..rows * width / BLOCK],
+            shape: [rows, width],
+        }
+    }
+
+    /// One of the matrices, of 8 bits.
     pub(crate) fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         EightBits {
@@ -50,7 +63,7 @@ impl<const D: usize> Packed<D> {
         }
     }
 
-    /// One of the matrices, if they are of 4 bits.
+    /// One of the matrices, of 4 bits.
     pub(crate) fn four_bits(&self, matrix: usize) -> FourBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         FourBits {

@@ -9,6 +9,7 @@
 mod attention;
 mod cross_entropy;
 mod determinism;
+mod expanded;
 mod experts;
 mod feed_forward;
 mod forgetting;

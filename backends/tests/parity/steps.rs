@@ -3,10 +3,11 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::Flex;
 use darkhorse_backends::attention::AttentionMask;
-use darkhorse_backends::forgetting::{Forgetting, Seen, reference};
+use darkhorse_backends::forgetting::{self, Forgetting, Seen, reference};
 use darkhorse_backends::linear_attention::{
     Decay, HeadNorm, HeadSharing, Layer, LinearAttentionOptions, Positions, UpdateRule, layer,
 };
+use darkhorse_backends::paged::{Page, PageFormat};
 use darkhorse_backends::unit::UnitEps;
 use darkhorse_backends::{Ops, largest};
 
@@ -172,12 +173,22 @@ fn forgetting_attention_reads_pages_where_they_are() {
             let causal = AttentionMask::Causal;
             let expected = reference::forgetting_attention(input, &causal, 0.4);
             let expected = Outcome(vec![("output", expected.squeeze_dim::<3>(0).into_data())]);
-            let kept = paged(&kept.unsqueeze_dim::<3>(2), page_len);
-            for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::BF16, 2e-2)] {
-                let [keys, values] = [&key, &value].map(|all| {
-                    let pages = paged(all, page_len).into_iter();
-                    pages.map(|page| page.cast(dtype)).collect::<Vec<_>>()
+            let held = |all: &Tensor<Flex, 3>, format: PageFormat| -> Vec<Page<Flex>> {
+                let pages = paged(all, page_len).into_iter();
+                let written = pages.map(|rows| {
+                    let page = Page::zeros(rows.dims(), format, &rows.device());
+                    Flex::write_rows(page, 0, rows)
                 });
+                written.collect()
+            };
+            let numbers = PageFormat::Numbers;
+            let kept = held(&kept.unsqueeze_dim::<3>(2), numbers(DType::F32));
+            for (format, tolerance) in [
+                (numbers(DType::F32), 2e-5),
+                (numbers(DType::BF16), 2e-2),
+                (PageFormat::EightBits, 2e-2),
+            ] {
+                let [keys, values] = [&key, &value].map(|all| held(all, format));
                 let seen = Seen {
                     keys: &keys,
                     values: &values,
@@ -186,8 +197,11 @@ fn forgetting_attention_reads_pages_where_they_are() {
                 };
                 let found = Flex::forgetting_paged(query.clone(), &seen, 0.4);
                 let found = Outcome(vec![("output", found.into_data())]);
-                let case = format!("{len}, {new} new, {heads} heads, {dtype:?}");
+                let case = format!("{len}, {new} new, {heads} heads, {format:?}");
                 assert_close(&case, &found, &expected, tolerance);
+                let together = forgetting::paged::forgetting_paged(query.clone(), &seen, 0.4);
+                let together = Outcome(vec![("output", together.into_data())]);
+                assert_close(&case, &found, &together, 2e-5);
             }
         }
     }

@@ -23,8 +23,8 @@ Weights are read one at a time. `--weights q8` of inference, chat, evaluate and 
 
 /// Round the weights of projections and experts to blocks of 8 or 4 bits
 ///
-/// A block is 32 neighbours with a scale of 16 bits. Embeddings, norms, routers and the up-projection of latent
-/// attention stay as they are. The result is a run that can be used, not trained.
+/// A block is 32 neighbours with a scale of 16 bits. Embeddings, norms and routers stay as they are. The result is a run
+/// that can be used, not trained.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct QuantizeArgs {

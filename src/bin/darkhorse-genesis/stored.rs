@@ -196,6 +196,9 @@ impl Stored {
                 path.display()
             );
         }
+        for line in found.config.not_done() {
+            eprintln!("{}: {line}", path.display());
+        }
         let beside = path.with_file_name("tokenizer.json");
         let tokenizer = match beside.is_file() {
             true => Some(with_chat_tokens(

@@ -106,6 +106,7 @@ impl TrainArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
     let run = args.resumed_run()?;
     let start = args.start()?;
     let experiment = args.changed(match (&run, &start) {

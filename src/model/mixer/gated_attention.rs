@@ -10,6 +10,7 @@ use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::forgetting::Forgetting;
+use darkhorse_backends::heads::HeadSharing;
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
@@ -166,12 +167,9 @@ impl<B: Ops> GatedAttention<B> {
 
     /// One head for every query head.
     fn repeated(&self, heads: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, seq, shared, dim] = heads.dims();
-        let all = self.config.num_attention_heads;
-        heads
-            .unsqueeze_dim::<5>(3)
-            .expand([batch, seq, shared, all / shared, dim])
-            .reshape([batch, seq, all, dim])
+        let [_, _, shared, _] = heads.dims();
+        let each = self.config.num_attention_heads / shared;
+        B::share_heads(heads, each, HeadSharing::Grouped)
     }
 
     fn gated(&self, gate: Tensor<B, 3>, attended: Tensor<B, 4>) -> Tensor<B, 3> {

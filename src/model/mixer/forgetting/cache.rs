@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
+use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::{Ops, forgetting};
 
 use super::Seen;
@@ -38,7 +39,7 @@ impl<B: Backend> ForgettingCache<B> {
             keys: Pages::new(config),
             values: Pages::new(config),
             kept: Pages::new(CacheConfig {
-                dtype: Some(DType::F32),
+                format: Some(PageFormat::Numbers(DType::F32)),
                 ..config
             }),
             sum: None,
@@ -78,7 +79,7 @@ impl<B: Backend> ForgettingCache<B> {
                 .expect("it holds the last position");
             let [page_len, all, _] = last.dims();
             let row = (self.kept.len() - 1) % page_len;
-            let last = last.clone().narrow(0, row, 1);
+            let last = last.numbers().narrow(0, row, 1);
             last.reshape([batch, 1, all / batch])
         };
         Some(self.sum.clone().unwrap_or_else(of_pages))
