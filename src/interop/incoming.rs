@@ -8,7 +8,7 @@ use safetensors::Dtype;
 
 use super::hugging_face::{HfConfig, RopeLayout, RopeRows};
 use super::names::{self, Entry, Form};
-use super::{InteropError, RawTensor, TensorSource, dtype, layout};
+use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, layout};
 use crate::model::ModelConfig;
 use crate::model::weights::{WeightError, WeightSource};
 
@@ -76,7 +76,7 @@ impl<S: TensorSource> Incoming<S> {
 
     /// One of their tensors, as it lies in ours.
     fn turned(&self, form: Form, name: &str) -> Result<RawTensor<'_>, InteropError> {
-        let mut tensor = self.source.tensor(name)?;
+        let mut tensor = self.source.tensor(name)?.finite(&self.path, name)?;
         if let Some(rows) = RopeRows::of(&self.config, name) {
             let layouts = [self.config.rope_layout(), RopeLayout::Interleaved];
             tensor = rows.reorder(tensor, layouts, &self.path, name)?;
@@ -125,13 +125,17 @@ impl<S: TensorSource> Incoming<S> {
     ) -> Result<TensorData, InteropError> {
         match dtype::to_burn(dtype) {
             Some(dtype) => Ok(TensorData::from_bytes_vec(bytes, shape, dtype)),
-            None => Err(InteropError::TensorDtype {
-                path: self.path.clone(),
-                name: name.into(),
-                found: dtype.to_string(),
-                expected: "F32, F16 or BF16".into(),
-            }),
+            None => Err(unsupported(self.path.clone(), name.into(), dtype)),
         }
+    }
+}
+
+fn unsupported(path: PathBuf, name: String, dtype: Dtype) -> InteropError {
+    InteropError::TensorDtype {
+        path,
+        name,
+        found: dtype.to_string(),
+        expected: "F32, F16 or BF16".into(),
     }
 }
 
@@ -178,6 +182,39 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
         }
         let entry = self.entries.get(name)?;
         dtype::to_burn(self.source.info(&entry.theirs[0])?.dtype)
+    }
+
+    fn check(&self, name: &str, expected: &[usize]) -> Result<(), WeightError> {
+        let Some(entry) = self.entries.get(name) else {
+            // what there is no entry for is zeros, in the length of the model
+            return Ok(());
+        };
+        let mut expected = expected.to_vec();
+        if entry.form == Form::Experts {
+            expected.remove(0);
+        }
+        if entry.form != Form::Same {
+            expected.reverse();
+        }
+        for theirs in &entry.theirs {
+            let path = self.path.clone();
+            let name = theirs.clone();
+            let failure = match self.source.info(theirs) {
+                None => InteropError::MissingTensor { path, name },
+                Some(TensorInfo { shape, .. }) if shape != expected => InteropError::TensorShape {
+                    path,
+                    name,
+                    found: shape,
+                    expected,
+                },
+                Some(TensorInfo { dtype, .. }) if dtype::to_burn(dtype).is_none() => {
+                    unsupported(path, name, dtype)
+                }
+                Some(_) => continue,
+            };
+            return Err(WeightError::Read(Box::new(failure)));
+        }
+        Ok(())
     }
 
     fn data(&self, name: &str) -> Result<TensorData, WeightError> {

@@ -111,7 +111,8 @@ impl GenesisCheckpoint {
     }
 
     fn read(&self, entry: &Entry) -> Result<TensorData, InteropError> {
-        let tensor = self.file.tensor(&entry.theirs)?;
+        let name = &entry.theirs;
+        let tensor = self.file.tensor(name)?.finite(&self.path, name)?;
         let tensor = match entry.form {
             Form::Same | Form::Convolution => tensor,
             Form::Transposed => layout::transposed(tensor),
