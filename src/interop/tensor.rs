@@ -102,9 +102,15 @@ mod tests {
         assert!(of(Dtype::F32, &[one, f32::MAX.to_bits(), 0], 4).is_ok());
         assert_eq!(found(of(Dtype::F32, &[one, nan, infinite], 4)), expected(2));
         assert!(of(Dtype::BF16, &[one >> 16, f32::MAX.to_bits() >> 16], 2).is_ok());
-        assert_eq!(found(of(Dtype::BF16, &[one >> 16, nan >> 16], 2)), expected(1));
+        assert_eq!(
+            found(of(Dtype::BF16, &[one >> 16, nan >> 16], 2)),
+            expected(1)
+        );
         // the largest number of F16, its infinity, a NaN
         assert!(of(Dtype::F16, &[0x3c00, 0x7bff, 0xfbff], 2).is_ok());
-        assert_eq!(found(of(Dtype::F16, &[0x3c00, 0xfc00, 0x7e01], 2)), expected(2));
+        assert_eq!(
+            found(of(Dtype::F16, &[0x3c00, 0xfc00, 0x7e01], 2)),
+            expected(2)
+        );
     }
 }
