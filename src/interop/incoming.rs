@@ -10,6 +10,8 @@ use super::hugging_face::{HfConfig, RopeLayout, RopeRows};
 use super::names::{self, Entry, Form};
 use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, layout};
 use crate::model::ModelConfig;
+use crate::model::feed_forward::moe::MoeConfig;
+use crate::model::routing::ScoringFunc;
 use crate::model::weights::{WeightError, WeightSource};
 
 /// Weights under our names, in our order of dimensions, read from tensors with Hugging Face's.
@@ -38,9 +40,11 @@ impl<S: TensorSource> Incoming<S> {
         let path = path.into();
         let mut entries = names::entries(model);
         let experts = model.moe.as_ref().map_or(0, |moe| moe.n_routed_experts);
+        let is_softmax = |moe: &MoeConfig| moe.router.scoring_func == ScoringFunc::Softmax;
+        let is_softmax = model.moe.as_ref().is_some_and(is_softmax);
         let zeros: BTreeMap<String, usize> = entries
             .extract_if(.., |entry| {
-                is_bias(entry) && source.info(&entry.theirs[0]).is_none()
+                is_softmax && is_bias(entry) && source.info(&entry.theirs[0]).is_none()
             })
             .map(|entry| (entry.ours, experts))
             .collect();
@@ -59,7 +63,9 @@ impl<S: TensorSource> Incoming<S> {
         }
         let skipped = |name: &String| {
             let is_head = model.tie_word_embeddings && name == "lm_head.weight";
-            known.contains(name) || is_head || names::is_derived(name)
+            // transformers writes the shared experts of a model that has none, with a width of zero
+            let is_empty = source.info(name).is_some_and(|it| it.shape.contains(&0));
+            known.contains(name) || is_head || is_empty || names::is_derived(name)
         };
         if let Some(name) = source.names().into_iter().find(|name| !skipped(name)) {
             return Err(InteropError::UnexpectedTensor { path, name });
