@@ -8,6 +8,11 @@
 pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use crate::flex::team::Team;
+
+    /// Looks at the team's word for each look at the rest of the pool's work.
+    const LOOKS: u32 = 256;
+
     /// Also when `work` panics.
     struct Done<'a>(&'a AtomicBool);
 
@@ -18,18 +23,26 @@ pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 
     let done = AtomicBool::new(false);
+    let team = Team::new();
     rayon::scope(|scope| {
         for _ in 1..rayon::current_num_threads() {
             scope.spawn(|_| {
+                let mut looks = 0u32;
                 while !done.load(Ordering::Acquire) {
-                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                        std::hint::spin_loop();
+                    if team.help() {
+                        looks = 0;
+                        continue;
+                    }
+                    looks = looks.wrapping_add(1);
+                    match looks.is_multiple_of(LOOKS) {
+                        true => _ = rayon::yield_now(),
+                        false => std::hint::spin_loop(),
                     }
                 }
             });
         }
         let _done = Done(&done);
-        work()
+        team.lead(work)
     })
 }
 

@@ -5,11 +5,13 @@ use burn::tensor::{DType, Int, Tensor};
 
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
+use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
-use crate::latent::UpProjection;
+use crate::heads::{self, HeadSharing};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions};
 use crate::paged::{self, Page, Past};
 use crate::unit::UnitEps;
+use crate::weight::Weight;
 use crate::{
     cross_entropy, experts, largest, latent, linear, norm, quantized, rope, short_conv, swiglu,
     top_k, unit,
@@ -29,6 +31,15 @@ pub trait Ops: Backend {
     /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         linear::reference::linear(input, weight)
+    }
+
+    /// [`project`](Self::project) with several weights, which may be in blocks: what a layer makes of one input.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[tokens, in]`, weights: `[in, out]` each, outputs: `[tokens, out]`
+    fn project_each(input: Tensor<Self, 2>, weights: Vec<Weight<Self, 2>>) -> Vec<Tensor<Self, 2>> {
+        linear::reference::linear_each(input, weights)
     }
 
     /// [`project`](Self::project) in a pass that is to be differentiated: sums may run in any order.
@@ -238,7 +249,7 @@ pub trait Ops: Backend {
     ///
     /// - query: `[tokens, heads, nope]`, weight: `[rank, heads * (nope + value)]`
     /// - output: `[tokens, heads, rank]`
-    fn absorb_query(query: Tensor<Self, 3>, weight: UpProjection<Self>) -> Tensor<Self, 3> {
+    fn absorb_query(query: Tensor<Self, 3>, weight: Weight<Self, 2>) -> Tensor<Self, 3> {
         latent::reference::absorb_query(query, weight)
     }
 
@@ -250,7 +261,7 @@ pub trait Ops: Backend {
     /// - output: `[tokens, heads, value]`
     fn expand_value(
         latent: Tensor<Self, 3>,
-        weight: UpProjection<Self>,
+        weight: Weight<Self, 2>,
         value_dim: usize,
     ) -> Tensor<Self, 3> {
         latent::reference::expand_value(latent, weight, value_dim)
@@ -279,6 +290,22 @@ pub trait Ops: Backend {
         weights: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
         experts::grouped::experts(input, projections, indices, weights)
+    }
+
+    /// The chosen experts of every token, and the SwiGLU that every token visits: [`experts`](Self::experts) plus
+    /// `(silu(x G) * (x U)) D`, each where it is given.
+    ///
+    /// On flex, the same bits as of the two by themselves.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[tokens, hidden]`
+    fn feed_forward(
+        input: Tensor<Self, 2>,
+        routed: Option<Routed<Self>>,
+        shared: Option<Gated<Self, 2>>,
+    ) -> Tensor<Self, 2> {
+        feed_forward::reference::feed_forward(input, routed, shared)
     }
 
     /// [`experts`](Self::experts), with what its gradients need.
@@ -347,6 +374,20 @@ pub trait Ops: Backend {
         None
     }
 
+    /// Everything between the projections of a layer of linear attention and the normalization of its output.
+    ///
+    /// # Shapes
+    ///
+    /// Those of [`Layer`](linear_attention::Layer), [`Positions`](linear_attention::Positions) and
+    /// [`Mixed`](linear_attention::Mixed).
+    fn mix_linear(
+        layer: &linear_attention::Layer<Self>,
+        positions: linear_attention::Positions<Self>,
+        mask: &AttentionMask<Self>,
+    ) -> linear_attention::Mixed<Self> {
+        linear_attention::layer::mix(layer, positions, mask)
+    }
+
     /// Causal depthwise convolution with SiLU, `y_tc = silu(sum_j w_cj x_(t+j)c)` over padded tokens, within
     /// documents: runs of equal numbers. What comes before a row belongs to its first document.
     ///
@@ -380,6 +421,20 @@ pub trait Ops: Backend {
         forgetting::reference::forgetting_attention(input, mask, scale)
     }
 
+    /// [`forgetting_attention`](Self::forgetting_attention) of the newest positions of a sequence to what it has
+    /// seen in pages, which may be of another floating-point type than the query. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[new, heads, dim]`, output: `[new, heads, value_dim]`
+    fn forgetting_paged(
+        query: Tensor<Self, 3>,
+        seen: &forgetting::Seen<'_, Self>,
+        scale: f64,
+    ) -> Tensor<Self, 3> {
+        forgetting::paged::forgetting_paged(query, seen, scale)
+    }
+
     /// The forms of [`forgetting_attention`](Self::forgetting_attention) where this backend differentiates
     /// it by hand.
     fn forgetting_attention_by_hand(_dtype: DType) -> Option<forgetting::ByHand<Self>> {
@@ -394,6 +449,52 @@ pub trait Ops: Backend {
     /// - scores, output: `[tokens, width]`
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::largest(scores, k)
+    }
+
+    /// The entries of a row whose magnitudes are among its `k` largest, zero in place of the others; of those equal
+    /// to the smallest that is kept, all are kept.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[tokens, width]`
+    fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        largest::reference::keep_largest(input, k)
+    }
+
+    /// The two inner dimensions in the other order, also in memory.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, a, b, dim]`, output: `[batch, b, a, dim]`
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        input.swap_dims(1, 2)
+    }
+
+    /// Every head `each` times.
+    ///
+    /// # Shapes
+    ///
+    /// - heads: `[batch, seq, count, dim]`, output: `[batch, seq, count * each, dim]`
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        heads::reference::share_heads(heads, each, sharing)
+    }
+
+    /// Gradient of [`share_heads`](Self::share_heads).
+    fn share_heads_backward(
+        grad: Tensor<Self, 4>,
+        each: usize,
+        sharing: HeadSharing,
+    ) -> Tensor<Self, 4> {
+        heads::reference::share_heads_backward(grad, each, sharing)
+    }
+
+    /// `sum x^2` in f32, `[1]`. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[elements]`
+    fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        norm::reference::sum_of_squares(input)
     }
 
     /// One AdamW update of a flattened parameter. Not differentiable.

@@ -87,14 +87,28 @@ pub fn one_by_one<B: Backend, C>(
     sequences: &mut [Extension<'_, C>],
     mut extend: impl FnMut(Tensor<B, 3>, Range<usize>, &mut C) -> Tensor<B, 3>,
 ) -> Tensor<B, 3> {
+    by_sequence(sequences, |range, past| {
+        let rows = hidden.clone().narrow(1, range.start, range.len());
+        extend(rows, range, past)
+    })
+}
+
+/// The same where the rows are found by their range; outputs are `[1, rows, ..]`.
+pub(super) fn by_sequence<B: Backend, C, const D: usize>(
+    sequences: &mut [Extension<'_, C>],
+    mut extend: impl FnMut(Range<usize>, &mut C) -> Tensor<B, D>,
+) -> Tensor<B, D> {
     let mut at = 0;
     let outputs = sequences.iter_mut().map(|sequence| {
         let range = at..at + sequence.new;
         at = range.end;
-        let rows = hidden.clone().narrow(1, range.start, sequence.new);
-        extend(rows, range, sequence.past)
+        extend(range, sequence.past)
     });
-    Tensor::cat(outputs.collect(), 1)
+    let mut outputs: Vec<_> = outputs.collect();
+    match outputs.len() {
+        1 => outputs.remove(0),
+        _ => Tensor::cat(outputs, 1),
+    }
 }
 
 /// One [`Past`] per layer.

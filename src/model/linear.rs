@@ -64,10 +64,28 @@ impl<B: Ops> Linear<B> {
     ///
     /// - input: `[.., in]`, output: `[.., out]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        let mut dims = input.dims();
-        let [inner, outer] = self.weight.dims();
-        let rows = dims.iter().product::<usize>() / inner;
-        let product = self.weight.project(input.reshape([rows, inner]));
+        let dims = input.dims();
+        let product = self.weight.weight().project(rows_of(input));
+        self.finish(product, dims)
+    }
+
+    /// [`forward`](Self::forward) of several projections of one input, in one operation.
+    pub fn forward_each<const D: usize, const N: usize>(
+        projections: [&Self; N],
+        input: Tensor<B, D>,
+    ) -> [Tensor<B, D>; N] {
+        let dims = input.dims();
+        let weights = projections.map(|projection| projection.weight.weight());
+        let mut products = B::project_each(rows_of(input), weights.into()).into_iter();
+        projections.map(|projection| {
+            let product = products.next().expect("there is one for every weight");
+            projection.finish(product, dims)
+        })
+    }
+
+    /// Adds the bias, and gives the product the dimensions of the input but for its own width.
+    fn finish<const D: usize>(&self, product: Tensor<B, 2>, mut dims: [usize; D]) -> Tensor<B, D> {
+        let [_, outer] = product.dims();
         let output = match &self.bias {
             Some(bias) => product + bias.val().unsqueeze(),
             None => product,
@@ -75,4 +93,11 @@ impl<B: Ops> Linear<B> {
         dims[D - 1] = outer;
         output.reshape(dims)
     }
+}
+
+/// Rows, whatever they are divided into.
+fn rows_of<B: Backend, const D: usize>(input: Tensor<B, D>) -> Tensor<B, 2> {
+    let dims = input.dims();
+    let rows = dims[..D - 1].iter().product::<usize>();
+    input.reshape([rows, dims[D - 1]])
 }

@@ -3,9 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use darkhorse_backends::Ops;
-use darkhorse_backends::latent::UpProjection;
 use darkhorse_backends::quantized::{BLOCK, Bits, Quantized};
+use darkhorse_backends::weight::Weight;
 use serde::{Deserialize, Serialize};
 
 /// How the weights of projections and experts are held. Embeddings, norms and routers always are numbers, and so is
@@ -93,6 +92,14 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         }
     }
 
+    /// The tensors, as operations take them.
+    pub fn weight(&self) -> Weight<B, D> {
+        match self {
+            Self::Dense(weight) => Weight::Dense(weight.val()),
+            Self::Blocks(blocks) => Weight::Blocks(blocks.val()),
+        }
+    }
+
     /// The numbers.
     ///
     /// # Panics
@@ -102,28 +109,6 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         match self {
             Self::Dense(weight) => weight.val(),
             Self::Blocks(_) => panic!("this matrix is never in blocks"),
-        }
-    }
-}
-
-impl<B: Ops> Matrix<B, 2> {
-    /// As what latent attention takes apart by heads.
-    pub fn up_projection(&self) -> UpProjection<B> {
-        match self {
-            Self::Dense(weight) => UpProjection::Numbers(weight.val()),
-            Self::Blocks(blocks) => UpProjection::Blocks(blocks.val()),
-        }
-    }
-
-    /// `x W`.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[tokens, in]`, output: `[tokens, out]`
-    pub fn project(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        match self {
-            Self::Dense(weight) => B::project(input, weight.val()),
-            Self::Blocks(blocks) => B::project_quantized(input, blocks.val()),
         }
     }
 }

@@ -6,9 +6,9 @@ use burn::tensor::Tensor;
 
 use crate::Ops;
 use crate::attention::AttentionOptions;
-use crate::latent::UpProjection;
 use crate::paged::{BlockRows, Expansion, Page, Past, Values};
 use crate::quantized::Quantized;
+use crate::weight::Weight;
 
 /// See [`Ops::paged_attention`].
 pub(super) fn paged_attention<B: Ops, C: CheckpointStrategy>(
@@ -33,8 +33,8 @@ pub(super) fn paged_attention<B: Ops, C: CheckpointStrategy>(
                 Values::FirstOfKeys(dim) => Made::FirstOfKeys(dim),
                 Values::Expanded(expansion) => Made::Expanded(Expansion {
                     weight: match expansion.weight.clone() {
-                        UpProjection::Numbers(weight) => UpProjection::Numbers(weight.inner()),
-                        UpProjection::Blocks(weight) => UpProjection::Blocks(blocks_below(weight)),
+                        Weight::Dense(weight) => Weight::Dense(weight.inner()),
+                        Weight::Blocks(weight) => Weight::Blocks(blocks_below(weight)),
                     },
                     value_dim: expansion.value_dim,
                 }),

@@ -99,6 +99,7 @@ pub(crate) fn experts_saving(
     });
 
     let output = combine(&outputs, &dispatch, [tokens, hidden], k);
+    let output = tensor(output, [tokens, hidden]);
     let slots = dispatch.len();
     let saved = Saved {
         input,
@@ -196,22 +197,22 @@ pub(super) fn gather(
 }
 
 /// For every token the sum of its assignments' rows, in the order of the choice.
-pub(super) fn combine(
+pub(crate) fn combine(
     sorted: &[f32],
     dispatch: &Dispatch,
     [tokens, width]: [usize; 2],
     k: usize,
-) -> Tensor<Flex, 2> {
+) -> Vec<f32> {
     let positions = dispatch.position_of_slots();
     let mut out = vec![0.0; tokens * width];
     for_each_rows(Threads::All, &mut out, width, |first, out| {
         add_rows(out, width, sorted, &positions[first * k..], k);
     });
-    tensor(out, [tokens, width])
+    out
 }
 
 /// The gate weights, by slot.
-pub(super) fn flat(weights: &Tensor<Flex, 2>) -> Vec<f32> {
+pub(crate) fn flat(weights: &Tensor<Flex, 2>) -> Vec<f32> {
     let [tokens, _] = weights.dims();
     let view = View::rows(weights.clone());
     (0..tokens)
@@ -220,7 +221,7 @@ pub(super) fn flat(weights: &Tensor<Flex, 2>) -> Vec<f32> {
 }
 
 /// The first `len` elements, taken off.
-pub(super) fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+pub(crate) fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     let (taken, left) = std::mem::take(rest).split_at_mut(len);
     *rest = left;
     taken

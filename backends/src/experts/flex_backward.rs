@@ -157,7 +157,8 @@ pub(crate) fn experts_backward(
     Gradients {
         input: needed
             .input
-            .then(|| combine(&d_input, dispatch, [tokens, hidden], k)),
+            .then(|| combine(&d_input, dispatch, [tokens, hidden], k))
+            .map(|sums| tensor(sums, [tokens, hidden])),
         projections: needed.projections.then(|| Projections {
             gate: tensor(d_gate, [experts, hidden, width]),
             up: tensor(d_up, [experts, hidden, width]),

@@ -1,12 +1,12 @@
 //! Routed SwiGLU experts with stacked weights (DeepSeekMoE, <https://arxiv.org/abs/2401.06066>).
 
+#[cfg(feature = "cubecl")]
+pub(crate) mod cube;
 mod dispatch;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
 pub(crate) mod flex_backward;
-#[cfg(feature = "flex")]
-pub(crate) mod flex_forward;
 pub mod grouped;
 pub mod reference;
 

@@ -9,6 +9,9 @@ pub(crate) mod matrix;
 pub(crate) mod product;
 pub(crate) mod rows;
 pub(crate) mod simd;
+pub(crate) mod stored;
+pub(crate) mod team;
+mod types;
 
 use burn::tensor::{DType, Int, Tensor};
 use burn_flex::Flex;
@@ -16,18 +19,20 @@ use burn_flex::Flex;
 use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
+use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
-use crate::latent::UpProjection;
-use crate::latent::flex::Up;
+use crate::heads::{self, HeadSharing};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
 use crate::paged::{self, Page, Past};
 use crate::quantized::flex::Packed;
 use crate::quantized::{self, Quantized};
 use crate::unit::UnitEps;
+use crate::weight::Weight;
 use crate::{
     Ops, cross_entropy, largest, latent, linear, norm, rope, short_conv, swiglu, top_k, unit,
 };
 use rows::{all_f32, stored};
+use types::{common_dtype, types, up_of};
 
 /// Every method takes the fast form on f32 and the default on any other type.
 impl Ops for Flex {
@@ -36,6 +41,11 @@ impl Ops for Flex {
             true => linear::flex::linear(input, weight),
             false => linear::reference::linear(input, weight),
         }
+    }
+
+    fn project_each(input: Tensor<Self, 2>, weights: Vec<Weight<Self, 2>>) -> Vec<Tensor<Self, 2>> {
+        let output = linear::flex::linear_each(&input, &weights);
+        output.unwrap_or_else(|| linear::reference::linear_each(input, weights))
     }
 
     fn project_saving(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
@@ -52,7 +62,7 @@ impl Ops for Flex {
         }
     }
 
-    fn absorb_query(query: Tensor<Self, 3>, weight: UpProjection<Self>) -> Tensor<Self, 3> {
+    fn absorb_query(query: Tensor<Self, 3>, weight: Weight<Self, 2>) -> Tensor<Self, 3> {
         let ([_, heads, nope], [_, columns]) = (query.dims(), weight.dims());
         let value = columns / heads - nope;
         match up_of(&weight, heads, value, query.dtype()) {
@@ -63,7 +73,7 @@ impl Ops for Flex {
 
     fn expand_value(
         latent: Tensor<Self, 3>,
-        weight: UpProjection<Self>,
+        weight: Weight<Self, 2>,
         value_dim: usize,
     ) -> Tensor<Self, 3> {
         let [_, heads, _] = latent.dims();
@@ -86,15 +96,14 @@ impl Ops for Flex {
         indices: Tensor<Self, 2, Int>,
         weights: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
-        let quantized::Projections { gate, up, down } = &projections;
-        let packed = [gate, up, down].map(Packed::new);
-        if let ([Some(gate), Some(up), Some(down)], true) =
-            (&packed, all_f32(&[input.dtype(), weights.dtype()]))
-            && quantized::flex::alike([gate, up, down])
-        {
-            return quantized::flex::experts(input, [gate, up, down], indices, weights);
-        }
-        quantized::reference::experts(input, projections, indices, weights)
+        let routed = Routed {
+            experts: projections.clone().into(),
+            indices: indices.clone(),
+            weights: weights.clone(),
+        };
+        let output = feed_forward::flex::feed_forward(&input, Some(&routed), None);
+        output
+            .unwrap_or_else(|| quantized::reference::experts(input, projections, indices, weights))
     }
 
     fn project_backward(
@@ -251,11 +260,22 @@ impl Ops for Flex {
         indices: Tensor<Self, 2, Int>,
         weights: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
-        let [x, gate, up, down, w] = types(&input, &projections, &weights);
-        match all_f32(&[x, w]) && stored(gate) && [up, down] == [gate; 2] {
-            true => experts::flex_forward::experts(input, projections, indices, weights),
-            false => experts::grouped::experts(input, projections, indices, weights),
-        }
+        let routed = Routed {
+            experts: projections.clone().into(),
+            indices: indices.clone(),
+            weights: weights.clone(),
+        };
+        let output = feed_forward::flex::feed_forward(&input, Some(&routed), None);
+        output.unwrap_or_else(|| experts::grouped::experts(input, projections, indices, weights))
+    }
+
+    fn feed_forward(
+        input: Tensor<Self, 2>,
+        routed: Option<Routed<Self>>,
+        shared: Option<Gated<Self, 2>>,
+    ) -> Tensor<Self, 2> {
+        let output = feed_forward::flex::feed_forward(&input, routed.as_ref(), shared.as_ref());
+        output.unwrap_or_else(|| feed_forward::reference::feed_forward(input, routed, shared))
     }
 
     fn experts_saving(
@@ -357,9 +377,10 @@ impl Ops for Flex {
     ) -> Tensor<Self, 4> {
         let types = [input.query.dtype(), input.key.dtype(), input.value.dtype()];
         match all_f32(&types) && all_f32(&[input.kept.dtype()]) {
-            true => forgetting::flex::forgetting_attention(input, mask, scale)
-                .output
-                .swap_dims(1, 2),
+            true => {
+                let softmaxes = forgetting::flex::forgetting_attention(input, mask, scale);
+                heads::flex::swap_heads(softmaxes.output)
+            }
             false => forgetting::reference::forgetting_attention(input, mask, scale),
         }
     }
@@ -369,6 +390,69 @@ impl Ops for Flex {
             forward: forgetting::flex::forgetting_attention,
             backward: forgetting::flex::forgetting_attention_backward,
         })
+    }
+
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        match all_f32(&[input.dtype()]) {
+            true => heads::flex::swap_heads(input),
+            false => input.swap_dims(1, 2),
+        }
+    }
+
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        match all_f32(&[heads.dtype()]) {
+            true => heads::flex::share_heads(heads, each, sharing),
+            false => heads::reference::share_heads(heads, each, sharing),
+        }
+    }
+
+    fn share_heads_backward(
+        grad: Tensor<Self, 4>,
+        each: usize,
+        sharing: HeadSharing,
+    ) -> Tensor<Self, 4> {
+        match all_f32(&[grad.dtype()]) {
+            true => heads::flex::share_heads_backward(grad, each, sharing),
+            false => heads::reference::share_heads_backward(grad, each, sharing),
+        }
+    }
+
+    fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        match all_f32(&[input.dtype()]) {
+            true => norm::flex::sum_of_squares(input),
+            false => norm::reference::sum_of_squares(input),
+        }
+    }
+
+    fn forgetting_paged(
+        query: Tensor<Self, 3>,
+        seen: &forgetting::Seen<'_, Self>,
+        scale: f64,
+    ) -> Tensor<Self, 3> {
+        let [new, _, _] = query.dims();
+        let output = match all_f32(&[query.dtype()]) && new <= forgetting::flex_paged::FEW {
+            true => forgetting::flex_paged::forgetting_paged(&query, seen, scale),
+            false => None,
+        };
+        output.unwrap_or_else(|| forgetting::paged::forgetting_paged(query, seen, scale))
+    }
+
+    fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype()]) {
+            true => largest::flex::keep_largest(input, k),
+            false => largest::reference::keep_largest(input, k),
+        }
+    }
+
+    fn mix_linear(
+        layer: &linear_attention::Layer<Self>,
+        positions: linear_attention::Positions<Self>,
+        mask: &AttentionMask<Self>,
+    ) -> linear_attention::Mixed<Self> {
+        match linear_attention::flex_token::applies(layer, &positions) {
+            true => linear_attention::flex_token::mix_token(layer, positions),
+            false => linear_attention::layer::mix(layer, positions, mask),
+        }
     }
 
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
@@ -389,38 +473,5 @@ impl Ops for Flex {
             true => adamw::flex::adamw(parameter, gradient, moments, step),
             false => adamw::reference::adamw(parameter, gradient, moments, step),
         }
-    }
-}
-
-/// Types of what an expert layer multiplies.
-fn types(
-    input: &Tensor<Flex, 2>,
-    projections: &Projections<Flex>,
-    weights: &Tensor<Flex, 2>,
-) -> [burn::tensor::DType; 5] {
-    let Projections { gate, up, down } = projections;
-    [
-        input.dtype(),
-        gate.dtype(),
-        up.dtype(),
-        down.dtype(),
-        weights.dtype(),
-    ]
-}
-
-/// The type of all inputs, or one that has no fast form where they differ.
-fn common_dtype(input: &LinearAttention<Flex>) -> DType {
-    let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
-    match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
-        true => DType::F32,
-        false => DType::BF16,
-    }
-}
-
-/// The up-projection as the kernels read it, for a tensor of a type that they are written for.
-fn up_of(weight: &UpProjection<Flex>, heads: usize, value: usize, dtype: DType) -> Option<Up> {
-    match all_f32(&[dtype]) {
-        true => Up::new(weight.clone(), heads, value),
-        false => None,
     }
 }

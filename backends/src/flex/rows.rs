@@ -3,9 +3,9 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, DType, Element, Int, Shape, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor, Layout};
-use rayon::prelude::*;
 
 use super::matrix::{MatRef, Threads};
+use super::team;
 
 /// Elements that one parallel task works on at least, about ten microseconds of it.
 const TASK_ELEMENTS: usize = 16 * 1024;
@@ -167,6 +167,21 @@ impl View<1> {
     }
 }
 
+impl<const D: usize> View<D> {
+    /// One matrix of a stack; the only one, if it is none.
+    pub(crate) fn matrix_at<E: Element + bytemuck::Pod>(&self, index: usize) -> MatRef<'_, E> {
+        let (shape, strides) = (&self.shape[D - 2..], &self.strides[D - 2..]);
+        let stride = if D > 2 { self.strides[D - 3] } else { 0 };
+        let data = self.data_of();
+        let start = (index * stride).min(data.len());
+        MatRef::strided(
+            &data[start..],
+            [shape[0], shape[1]],
+            [strides[0], strides[1]],
+        )
+    }
+}
+
 impl View<2> {
     /// As a matrix.
     pub(crate) fn matrix(&self) -> MatRef<'_> {
@@ -196,7 +211,10 @@ pub(crate) fn for_each_rows(
     if out.len() <= rows * width || threads == Threads::One {
         return work(0, out);
     }
-    out.par_chunks_mut(rows * width)
-        .enumerate()
-        .for_each(|(task, piece)| work(task * rows, piece));
+    let pieces = out.chunks_mut(rows * width).enumerate().collect();
+    team::each(
+        pieces,
+        || (),
+        |(), (task, piece): (usize, &mut [f32])| work(task * rows, piece),
+    );
 }

@@ -1,93 +1,42 @@
 //! One product per head, straight from the columns of the up-projection. A row has the same bits in any batch, and
 //! with blocks those of the product with the numbers that they stand for.
 
-use burn::tensor::{DType, Tensor, bf16, f16};
-use burn_flex::Flex;
-use rayon::prelude::*;
+use std::ops::Range;
 
-use super::UpProjection;
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+
 use crate::flex::matrix::{MatMut, MatRef};
-use crate::flex::product::{self, Buffers, Element, Weights};
-use crate::flex::rows::{View, stored, tensor};
-use crate::quantized::flex::Packed;
-use crate::quantized::{BLOCK, Bits};
+use crate::flex::product::{self, Buffers, Weights, dots_block};
+use crate::flex::rows::{View, tensor};
+use crate::flex::stored::{Held, Stored};
+use crate::flex::team;
+use crate::quantized::BLOCK;
+use crate::weight::Weight;
 
 /// Rows of blocks that become f32 at once.
 const WIDENED: usize = 64;
 
 /// An up-projection in memory, and how its columns are divided among heads.
 pub(crate) struct Up {
-    weight: Weight,
+    weight: Held<2>,
     rank: usize,
     /// Columns of a head, those of the value last.
     width: usize,
     value: usize,
 }
 
-enum Weight {
-    F32(View<2>),
-    Bf16(View<2>),
-    F16(View<2>),
-    Blocks(Packed<2>),
-}
-
-/// Evaluates `body` with the weights, whatever they are stored as.
-macro_rules! with_weights {
-    ($weight:expr, $weights:ident => $body:expr) => {
-        match $weight {
-            Weight::F32(view) => {
-                let $weights = view.matrix_of::<f32>();
-                $body
-            }
-            Weight::Bf16(view) => {
-                let $weights = view.matrix_of::<bf16>();
-                $body
-            }
-            Weight::F16(view) => {
-                let $weights = view.matrix_of::<f16>();
-                $body
-            }
-            Weight::Blocks(packed) => match packed.bits() {
-                Bits::Eight => {
-                    let $weights = packed.eight_bits(0);
-                    $body
-                }
-                Bits::Four => {
-                    let $weights = packed.four_bits(0);
-                    $body
-                }
-            },
-        }
-    };
-}
-
 impl Up {
     /// Absent when it is not stored as the kernels read it, or a block has columns of two heads.
-    pub(crate) fn new(weight: UpProjection<Flex>, heads: usize, value: usize) -> Option<Self> {
+    pub(crate) fn new(weight: &Weight<Flex, 2>, heads: usize, value: usize) -> Option<Self> {
         let [rank, columns] = weight.dims();
         let width = columns / heads;
-        let weight = match weight {
-            UpProjection::Numbers(weight) => {
-                let dtype = weight.dtype();
-                if !stored(dtype) {
-                    return None;
-                }
-                let view = View::rows(weight);
-                match dtype {
-                    DType::BF16 => Weight::Bf16(view),
-                    DType::F16 => Weight::F16(view),
-                    _ => Weight::F32(view),
-                }
-            }
-            UpProjection::Blocks(weight) => {
-                if !(width.is_multiple_of(BLOCK) && value.is_multiple_of(BLOCK)) {
-                    return None;
-                }
-                Weight::Blocks(Packed::new(&weight)?)
-            }
-        };
+        let whole = width.is_multiple_of(BLOCK) && value.is_multiple_of(BLOCK);
+        if matches!(weight, Weight::Blocks(_)) && !whole {
+            return None;
+        }
         Some(Self {
-            weight,
+            weight: Held::rows(weight)?,
             rank,
             width,
             value,
@@ -113,9 +62,9 @@ impl Up {
         buffers: &mut Buffers,
     ) {
         let first = head * self.width;
-        with_weights!(&self.weight, weights => {
-            product::add_block(out, latents, weights, first, buffers);
-        });
+        self.weight
+            .matrix(0)
+            .add_block(out, latents, first, buffers);
     }
 
     /// `out += c V_h`.
@@ -127,9 +76,9 @@ impl Up {
         buffers: &mut Buffers,
     ) {
         let first = head * self.width + self.nope();
-        with_weights!(&self.weight, weights => {
-            product::add_block(out, latents, weights, first, buffers);
-        });
+        self.weight
+            .matrix(0)
+            .add_block(out, latents, first, buffers);
     }
 
     /// `out = q U_h^T`.
@@ -141,35 +90,34 @@ impl Up {
         widened: &mut Vec<f32>,
     ) {
         let columns = head * self.width..head * self.width + self.nope();
-        fn dots<E: Element>(
-            out: &mut MatMut<'_>,
-            queries: MatRef<'_>,
-            view: &View<2>,
-            columns: std::ops::Range<usize>,
-            widened: &mut Vec<f32>,
-        ) {
-            let keys = view.matrix_of::<E>().columns(columns);
-            product::dots_block(out, queries, keys, widened);
+        match self.weight.matrix(0) {
+            Stored::F32(keys) => dots_block(out, queries, keys.columns(columns), widened),
+            Stored::Bf16(keys) => dots_block(out, queries, keys.columns(columns), widened),
+            Stored::F16(keys) => dots_block(out, queries, keys.columns(columns), widened),
+            Stored::EightBits(keys) => dots_of_blocks(out, queries, keys, columns, widened),
+            Stored::FourBits(keys) => dots_of_blocks(out, queries, keys, columns, widened),
         }
-        match &self.weight {
-            Weight::F32(view) => dots::<f32>(out, queries, view, columns, widened),
-            Weight::Bf16(view) => dots::<bf16>(out, queries, view, columns, widened),
-            Weight::F16(view) => dots::<f16>(out, queries, view, columns, widened),
-            blocks => with_weights!(blocks, weights => {
-                let mut none = Vec::new();
-                widened.resize(WIDENED * columns.len(), 0.0);
-                let [tokens, _] = out.shape();
-                for ([_, row], mut out) in out.rows(0..tokens).split_blocks(tokens.max(1), WIDENED) {
-                    let [_, count] = out.shape();
-                    let rows = widened.chunks_exact_mut(columns.len().max(1)).take(count);
-                    for (at, widened) in rows.enumerate() {
-                        weights.widen(row + at, columns.clone(), widened);
-                    }
-                    let keys = MatRef::new(widened, [count, columns.len()]);
-                    product::dots_block(&mut out, queries, keys, &mut none);
-                }
-            }),
+    }
+}
+
+/// As [`dots_block`], some rows of blocks after the other.
+fn dots_of_blocks<W: Weights>(
+    out: &mut MatMut<'_>,
+    queries: MatRef<'_>,
+    keys: W,
+    columns: Range<usize>,
+    widened: &mut Vec<f32>,
+) {
+    widened.resize(WIDENED * columns.len(), 0.0);
+    let [tokens, _] = out.shape();
+    for ([_, row], mut out) in out.rows(0..tokens).split_blocks(tokens.max(1), WIDENED) {
+        let [_, count] = out.shape();
+        let rows = widened.chunks_exact_mut(columns.len().max(1)).take(count);
+        for (at, widened) in rows.enumerate() {
+            keys.widen(row + at, columns.clone(), widened);
         }
+        let keys = MatRef::new(widened, [count, columns.len()]);
+        dots_block(&mut out, queries, keys, &mut Vec::new());
     }
 }
 
@@ -217,6 +165,6 @@ fn by_head(
     let one = |([_, column], mut out): ([usize; 2], MatMut<'_>)| work(column / width, &mut out);
     match product::threads_worth(tokens * heads * width * inner) {
         1 => blocks.into_iter().for_each(one),
-        _ => blocks.into_par_iter().for_each(one),
+        _ => team::each(blocks, || (), |(), block| one(block)),
     }
 }

@@ -3,10 +3,10 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::UpProjection;
+use crate::weight::Weight;
 
 /// See [`Ops::absorb_query`](crate::Ops::absorb_query).
-pub fn absorb_query<B: Backend>(query: Tensor<B, 3>, weight: UpProjection<B>) -> Tensor<B, 3> {
+pub fn absorb_query<B: Backend>(query: Tensor<B, 3>, weight: Weight<B, 2>) -> Tensor<B, 3> {
     let [_, heads, nope] = query.dims();
     let keys = by_head(weight.numbers().cast(query.dtype()), heads).narrow(2, 0, nope);
     let product = query.swap_dims(0, 1).matmul(keys.swap_dims(1, 2));
@@ -16,7 +16,7 @@ pub fn absorb_query<B: Backend>(query: Tensor<B, 3>, weight: UpProjection<B>) ->
 /// See [`Ops::expand_value`](crate::Ops::expand_value).
 pub fn expand_value<B: Backend>(
     latent: Tensor<B, 3>,
-    weight: UpProjection<B>,
+    weight: Weight<B, 2>,
     value_dim: usize,
 ) -> Tensor<B, 3> {
     let [_, heads, _] = latent.dims();

@@ -3,9 +3,12 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use crate::flex::matrix::{Threads, product};
-use crate::flex::product;
-use crate::flex::rows::{View, tensor, with_element};
+use crate::flex::matrix::{MatMut, Threads, product};
+use crate::flex::product::{self, Buffers};
+use crate::flex::rows::{View, all_f32, tensor, with_element};
+use crate::flex::stored::{Held, Stored};
+use crate::flex::team;
+use crate::weight::Weight;
 
 /// See [`Ops::project`](crate::Ops::project). Weights of two bytes become f32 as they are read.
 pub(crate) fn linear(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
@@ -16,6 +19,53 @@ pub(crate) fn linear(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<
         product::product(input.matrix(), weight.matrix_of::<E>(), Threads::All)
     });
     tensor(values, shape)
+}
+
+/// See [`Ops::project_each`](crate::Ops::project_each): few rows go through all weights in one parallel part.
+/// Absent when they are not for the kernels.
+pub(crate) fn linear_each(
+    input: &Tensor<Flex, 2>,
+    weights: &[Weight<Flex, 2>],
+) -> Option<Vec<Tensor<Flex, 2>>> {
+    let [rows, inner] = input.dims();
+    if !all_f32(&[input.dtype()]) || rows > product::FEW_ROWS {
+        return None;
+    }
+    let held: Vec<Held<2>> = weights.iter().map(Held::new).collect::<Option<_>>()?;
+    let matrices: Vec<Stored<'_>> = held.iter().map(|held| held.matrix(0)).collect();
+    let x = View::strided(input.clone());
+    let x = x.matrix();
+    let widths: Vec<usize> = matrices.iter().map(|matrix| matrix.shape()[1]).collect();
+    let threads = product::threads_worth(rows * inner * widths.iter().sum::<usize>());
+    let mut outputs: Vec<Vec<f32>> = widths.iter().map(|cols| vec![0.0; rows * cols]).collect();
+    let mut blocks = Vec::new();
+    for ((out, matrix), cols) in outputs.iter_mut().zip(&matrices).zip(&widths) {
+        let step = product::stream_columns(rows, *cols, threads);
+        let cut = MatMut::new(out, [rows, *cols]).split_blocks(rows.max(1), step);
+        blocks.extend(
+            cut.into_iter()
+                .map(|([_, first], out)| (matrix, first, out)),
+        );
+    }
+    type Block<'a> = (&'a Stored<'a>, usize, MatMut<'a>);
+    let work = |buffers: &mut Buffers, (matrix, first, mut out): Block<'_>| {
+        matrix.add_block(&mut out, x, first, buffers);
+    };
+    match threads {
+        1 => {
+            let mut buffers = Buffers::default();
+            blocks
+                .into_iter()
+                .for_each(|block| work(&mut buffers, block));
+        }
+        _ => team::each(blocks, Buffers::default, work),
+    }
+    let shaped = outputs.into_iter().zip(widths);
+    Some(
+        shaped
+            .map(|(out, cols)| tensor(out, [rows, cols]))
+            .collect(),
+    )
 }
 
 /// See [`Ops::project_transposed`](crate::Ops::project_transposed).

@@ -12,7 +12,6 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::Past;
 use super::merge::{Part, exponentials};
@@ -21,6 +20,7 @@ use crate::attention::AttentionOptions;
 use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
 use crate::flex::product::{Buffers, add_block, dots_block, threads_worth};
 use crate::flex::rows::{View, tensor};
+use crate::flex::team;
 
 /// Positions of a chunk.
 const CHUNK: usize = 256;
@@ -139,24 +139,21 @@ pub(crate) fn paged_attention(
             task.out = finish(part(&query, task, chunks, shape, &mut scratch));
         }
     } else if tasks.len() >= threads {
-        tasks
-            .par_iter_mut()
-            .with_max_len(1)
-            .for_each_init(Scratch::default, |scratch, task| {
-                let chunks = task.chunks();
-                task.out = finish(part(&query, task, chunks, shape, scratch));
-            });
+        let work = |scratch: &mut Scratch, task: &mut Task<'_>| {
+            let chunks = task.chunks();
+            task.out = finish(part(&query, task, chunks, shape, scratch));
+        };
+        team::each(tasks.iter_mut().collect(), Scratch::default, work);
     } else {
         for task in &mut tasks {
-            let parts: Vec<Part> = task
-                .chunks()
-                .into_par_iter()
-                .map_init(Scratch::default, |scratch, chunk| {
-                    part(&query, task, chunk..chunk + 1, shape, scratch)
-                })
-                .collect();
+            let empty = || Part::empty(0, value_dim);
+            let mut parts: Vec<(usize, Part)> = task.chunks().map(|at| (at, empty())).collect();
+            let work = |scratch: &mut Scratch, (chunk, out): &mut (usize, Part)| {
+                *out = part(&query, task, *chunk..*chunk + 1, shape, scratch);
+            };
+            team::each(parts.iter_mut().collect(), Scratch::default, work);
             let mut all = Part::empty(task.tokens.len() * group, value_dim);
-            parts.iter().for_each(|part| all.append(0, part));
+            parts.iter().for_each(|(_, part)| all.append(0, part));
             task.out = finish(all);
         }
     }

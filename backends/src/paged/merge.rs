@@ -9,16 +9,16 @@ const LANES: usize = 32;
 
 /// For every query the largest score, the sum of `e^(score - largest)` and the values weighed by these.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) largest: Vec<f32>,
-    pub(super) sums: Vec<f32>,
+pub(crate) struct Part {
+    pub(crate) largest: Vec<f32>,
+    pub(crate) sums: Vec<f32>,
     /// `[queries, value_dim]`.
-    pub(super) outputs: Vec<f32>,
+    pub(crate) outputs: Vec<f32>,
 }
 
 impl Part {
     /// Of no key.
-    pub(super) fn empty(queries: usize, value_dim: usize) -> Self {
+    pub(crate) fn empty(queries: usize, value_dim: usize) -> Self {
         Self {
             largest: vec![f32::NEG_INFINITY; queries],
             sums: vec![0.0; queries],
@@ -27,7 +27,7 @@ impl Part {
     }
 
     /// Of no key, for so many queries.
-    pub(super) fn clear(&mut self, queries: usize) {
+    pub(crate) fn clear(&mut self, queries: usize) {
         let value_dim = self.outputs.len() / self.sums.len().max(1);
         self.largest.clear();
         self.largest.resize(queries, f32::NEG_INFINITY);
@@ -38,7 +38,7 @@ impl Part {
     }
 
     /// Appends the keys of `next`, whose queries are those from `first` on.
-    pub(super) fn append(&mut self, first: usize, next: &Self) {
+    pub(crate) fn append(&mut self, first: usize, next: &Self) {
         let value_dim = self.outputs.len() / self.sums.len().max(1);
         for (at, query) in (first..).take(next.sums.len()).enumerate() {
             // a part in which a query sees nothing changes nothing, to the bit
@@ -69,7 +69,7 @@ kernel! {
     /// Scores become `e^(scale score - largest)`, zero where not seen; the largest, and their sum.
     ///
     /// The number of scores is a multiple of 32, so that a sum's order does not depend on keys not seen.
-    pub(super) fn exponentials<'a>(scores: &'a mut [f32], seen: Range<usize>, scale: f32) -> [f32; 2] {
+    pub(crate) fn exponentials<'a>(scores: &'a mut [f32], seen: Range<usize>, scale: f32) -> [f32; 2] {
         scores[..seen.start].fill(f32::NEG_INFINITY);
         scores[seen.end..].fill(f32::NEG_INFINITY);
         if seen.is_empty() {

@@ -1,22 +1,24 @@
 //! Attention of the newest tokens of several sequences to their pasts, which are kept in pages.
 
+#[cfg(feature = "cubecl")]
+pub(crate) mod cube;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
 pub(crate) mod flex_write;
 #[cfg(feature = "flex")]
-mod merge;
+pub(crate) mod merge;
 mod page;
 pub mod reference;
 #[cfg(feature = "flex")]
-mod rows;
+pub(crate) mod rows;
 #[cfg(feature = "flex")]
 mod sequence;
 
 use burn::tensor::backend::Backend;
 
 pub use self::page::{BlockRows, Page, PageFormat};
-use crate::latent::UpProjection;
+use crate::weight::Weight;
 
 /// What one sequence has seen so far, its newest tokens included.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ pub enum Values<'a, B: Backend> {
 #[derive(Debug, Clone)]
 pub struct Expansion<B: Backend> {
     /// `[rank, heads * (nope + value_dim)]`, for every head `U_h`, then `V_h`.
-    pub weight: UpProjection<B>,
+    pub weight: Weight<B, 2>,
     /// Width of a value.
     pub value_dim: usize,
 }

@@ -68,6 +68,15 @@ impl<B: Backend> Page<B> {
         }
     }
 
+    /// The numbers where they are held as such.
+    #[cfg(feature = "cubecl")]
+    pub(crate) fn held_numbers(&self) -> Option<&Tensor<B, 3>> {
+        match self {
+            Self::Numbers(rows) => Some(rows),
+            Self::Blocks(_) => None,
+        }
+    }
+
     /// What the page stands for, in f32.
     pub fn numbers(&self) -> Tensor<B, 3> {
         match self {

@@ -13,7 +13,7 @@ use crate::quantized::flex::Packed;
 use burn::tensor::{DType, bf16, f16};
 
 /// A page in memory.
-pub(super) enum Rows {
+pub(crate) enum Rows {
     F32(View<3>),
     Bf16(View<3>),
     F16(View<3>),
@@ -23,7 +23,7 @@ pub(super) enum Rows {
 
 impl Rows {
     /// Absent when it is not stored as the kernels read it.
-    pub(super) fn of(page: &Page<Flex>) -> Option<Self> {
+    pub(crate) fn of(page: &Page<Flex>) -> Option<Self> {
         match page {
             Page::Numbers(rows) if !stored(rows.dtype()) => None,
             Page::Numbers(rows) => {
@@ -42,7 +42,7 @@ impl Rows {
     }
 
     /// Key heads, and the width of a row.
-    pub(super) fn width(&self) -> [usize; 2] {
+    pub(crate) fn width(&self) -> [usize; 2] {
         let [_, heads, dim] = match self {
             Self::F32(view) | Self::Bf16(view) | Self::F16(view) => view.shape(),
             Self::Blocks(packed, dim) => {
@@ -54,7 +54,7 @@ impl Rows {
     }
 
     /// Columns `0..dim` of some rows of a head where they lie, if they are f32 there.
-    pub(super) fn in_place(
+    pub(crate) fn in_place(
         &self,
         head: usize,
         rows: Range<usize>,
@@ -67,7 +67,7 @@ impl Rows {
     }
 
     /// The same in `out`, whose rows are `stride` apart: a multiple of 32, and at least the width.
-    pub(super) fn widen(&self, head: usize, rows: Range<usize>, stride: usize, out: &mut [f32]) {
+    pub(crate) fn widen(&self, head: usize, rows: Range<usize>, stride: usize, out: &mut [f32]) {
         match self {
             Self::F32(page) => widen_numbers::<f32>(page, head, rows, stride, out),
             Self::Bf16(page) => widen_numbers::<bf16>(page, head, rows, stride, out),

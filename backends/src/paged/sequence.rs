@@ -61,7 +61,7 @@ impl Sequence {
             }
             Values::FirstOfKeys(_) => (ValuesIn::FirstOfKeys, kv_heads),
             Values::Expanded(expansion) => {
-                let up = Up::new(expansion.weight.clone(), heads, expansion.value_dim)?;
+                let up = Up::new(&expansion.weight, heads, expansion.value_dim)?;
                 (ValuesIn::Expanded(up), heads)
             }
         };

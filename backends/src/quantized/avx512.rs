@@ -6,10 +6,10 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_loadu_si256,
-    _mm512_broadcastss_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_permutexvar_ps,
-    _mm512_set1_ps, _mm512_setr_ps, _mm512_srli_epi32, _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
+    _mm256_maskz_loadu_epi16, _mm512_broadcastss_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
+    _mm512_permutexvar_ps, _mm512_set1_ps, _mm512_setr_ps, _mm512_srli_epi32, _mm512_storeu_ps,
 };
 
 use burn::tensor::f16;
@@ -20,7 +20,10 @@ use crate::flex::product::IN_FLIGHT;
 /// True when the machine has what this module needs.
 #[inline(always)]
 pub(super) fn available() -> bool {
-    std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("f16c")
+    std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("f16c")
 }
 
 /// Blocks of 32 bytes, each weight its byte times the scale of the block.
@@ -62,90 +65,154 @@ pub(super) fn four_bits(out: &mut [f32], bytes: &[u8], scales: &[f16]) {
     }
 }
 
-/// `sums += sum_k x[k] w[k]` over rows of blocks of 32 bytes.
-#[target_feature(enable = "avx512f,f16c")]
-pub(super) fn add_eight_bits(
-    sums: &mut [f32],
-    x: &[f32; IN_FLIGHT],
-    rows: [&[i8]; IN_FLIGHT],
-    scales: [&[f16]; IN_FLIGHT],
-) {
-    let factors = x.map(|x| _mm512_set1_ps(x));
-    let (sums, _) = sums.as_chunks_mut::<BLOCK>();
-    let rows = rows.map(|row| &row.as_chunks::<BLOCK>().0[..sums.len()]);
-    for (group, sums) in sums.chunks_mut(GROUP).enumerate() {
-        let scales = widened(scales, group * GROUP, sums.len());
-        for (at, sums) in sums.iter_mut().enumerate() {
-            let block = group * GROUP + at;
-            // SAFETY: a block is 32 bytes of every row, and 32 sums.
-            unsafe {
-                let mut low = _mm512_loadu_ps(sums.as_ptr());
-                let mut high = _mm512_loadu_ps(sums.as_ptr().add(16));
-                for k in 0..IN_FLIGHT {
-                    let scale = _mm512_set1_ps(scales[k][at]);
-                    let bytes = rows[k][block].as_ptr();
-                    let first = _mm_loadu_si128(bytes.cast());
-                    let second = _mm_loadu_si128(bytes.add(16).cast());
-                    let first = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(first));
-                    let second = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(second));
-                    low = _mm512_fmadd_ps(factors[k], _mm512_mul_ps(first, scale), low);
-                    high = _mm512_fmadd_ps(factors[k], _mm512_mul_ps(second, scale), high);
-                }
-                _mm512_storeu_ps(sums.as_mut_ptr(), low);
-                _mm512_storeu_ps(sums.as_mut_ptr().add(16), high);
-            }
-        }
+/// Bytes and scales of rows with a common distance from one to the next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'a, E> {
+    pub(super) packed: &'a [E],
+    pub(super) packed_stride: usize,
+    pub(super) scales: &'a [f16],
+    pub(super) scales_stride: usize,
+}
+
+impl<E> Rows<'_, E> {
+    /// Panics unless there are so many rows of so many blocks.
+    fn hold(&self, rows: usize, blocks: usize, packed_block: usize) {
+        let last = rows.saturating_sub(1);
+        assert!(self.packed.len() >= last * self.packed_stride + blocks * packed_block);
+        assert!(self.scales.len() >= last * self.scales_stride + blocks);
     }
 }
 
-/// `sums += sum_k x[k] w[k]` over rows of blocks of 16 bytes with two levels each.
-#[target_feature(enable = "avx512f,f16c")]
-pub(super) fn add_four_bits(
-    sums: &mut [f32],
-    x: &[f32; IN_FLIGHT],
-    rows: [&[u8]; IN_FLIGHT],
-    scales: [&[f16]; IN_FLIGHT],
-) {
-    let factors = x.map(|x| _mm512_set1_ps(x));
-    let levels = levels();
-    let (sums, _) = sums.as_chunks_mut::<BLOCK>();
-    let rows = rows.map(|row| &row.as_chunks::<{ BLOCK / 2 }>().0[..sums.len()]);
-    for (group, sums) in sums.chunks_mut(GROUP).enumerate() {
-        let scales = widened(scales, group * GROUP, sums.len());
-        for (at, sums) in sums.iter_mut().enumerate() {
-            let block = group * GROUP + at;
-            // SAFETY: a block is 16 bytes of every row, and 32 sums.
-            unsafe {
-                let mut low = _mm512_loadu_ps(sums.as_ptr());
-                let mut high = _mm512_loadu_ps(sums.as_ptr().add(16));
-                for k in 0..IN_FLIGHT {
-                    let scale = _mm512_set1_ps(scales[k][at]);
-                    let bytes = _mm_loadu_si128(rows[k][block].as_ptr().cast());
-                    let pairs = _mm512_cvtepu8_epi32(bytes);
-                    let first = _mm512_permutexvar_ps(pairs, levels);
-                    let second = _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(pairs), levels);
-                    low = _mm512_fmadd_ps(factors[k], _mm512_mul_ps(first, scale), low);
-                    high = _mm512_fmadd_ps(factors[k], _mm512_mul_ps(second, scale), high);
+/// Defines `sums += sum_k x[k] w[k]` in the order of `k`, over rows of blocks of `$size` packed elements; what
+/// becomes of a block's bytes and its scale, in two vectors, is `$weights`.
+macro_rules! add_blocks {
+    ($(#[$doc:meta])* $name:ident, $element:ty, $size:expr, $weights:ident) => {
+        $(#[$doc])*
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+        pub(super) fn $name(sums: &mut [f32], x: &[f32], rows: Rows<'_, $element>) {
+            /// Some rows from `row` on.
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+            #[inline]
+            fn add_rows<const K: usize>(
+                sums: &mut [[f32; BLOCK]],
+                x: &[f32; K],
+                rows: Rows<'_, $element>,
+                row: usize,
+            ) {
+                // loops and not closures, which would not have the instructions
+                let mut factors = [_mm512_set1_ps(0.0); K];
+                for k in 0..K {
+                    factors[k] = _mm512_set1_ps(x[k]);
                 }
-                _mm512_storeu_ps(sums.as_mut_ptr(), low);
-                _mm512_storeu_ps(sums.as_mut_ptr().add(16), high);
+                for (group, sums) in sums.chunks_mut(GROUP).enumerate() {
+                    let scales = widened::<K, _>(rows, row, group * GROUP, sums.len());
+                    for (at, sums) in sums.iter_mut().enumerate() {
+                        let block = group * GROUP + at;
+                        // SAFETY: the rows have this block, which is as long as its sums.
+                        unsafe {
+                            let mut low = _mm512_loadu_ps(sums.as_ptr());
+                            let mut high = _mm512_loadu_ps(sums.as_ptr().add(16));
+                            for k in 0..K {
+                                let start = (row + k) * rows.packed_stride + block * $size;
+                                let packed = rows.packed.as_ptr().add(start);
+                                let ahead = packed.wrapping_add(K * rows.packed_stride);
+                                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                                let [first, second] = $weights(packed, scales[k][at]);
+                                low = _mm512_fmadd_ps(factors[k], first, low);
+                                high = _mm512_fmadd_ps(factors[k], second, high);
+                            }
+                            _mm512_storeu_ps(sums.as_mut_ptr(), low);
+                            _mm512_storeu_ps(sums.as_mut_ptr().add(16), high);
+                        }
+                    }
+                }
+            }
+
+            let (sums, _) = sums.as_chunks_mut::<BLOCK>();
+            rows.hold(x.len(), sums.len(), $size);
+            let (together, alone) = x.as_chunks::<IN_FLIGHT>();
+            for (at, x) in together.iter().enumerate() {
+                add_rows(sums, x, rows, at * IN_FLIGHT);
+            }
+            for (at, x) in alone.iter().enumerate() {
+                add_rows(sums, &[*x], rows, together.len() * IN_FLIGHT + at);
             }
         }
-    }
+    };
+}
+
+add_blocks! {
+    /// Weights of 8 bits.
+    add_eight_bits, i8, BLOCK, weights_of_eight_bits
+}
+add_blocks! {
+    /// Weights of 4 bits.
+    add_four_bits, u8, BLOCK / 2, weights_of_four_bits
+}
+
+/// A block of 32 bytes.
+///
+/// # Safety
+///
+/// `bytes` points to a block.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn weights_of_eight_bits(bytes: *const i8, scale: f32) -> [__m512; 2] {
+    let scale = _mm512_set1_ps(scale);
+    // SAFETY: a block is twice sixteen bytes.
+    let [first, second] = unsafe {
+        [
+            _mm_loadu_si128(bytes.cast()),
+            _mm_loadu_si128(bytes.add(16).cast()),
+        ]
+    };
+    [
+        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(first)), scale),
+        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(second)), scale),
+    ]
+}
+
+/// A block of 16 bytes with two levels each.
+///
+/// # Safety
+///
+/// `bytes` points to a block.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn weights_of_four_bits(bytes: *const u8, scale: f32) -> [__m512; 2] {
+    // what a level stands for in this block
+    let weights = _mm512_mul_ps(levels(), _mm512_set1_ps(scale));
+    // SAFETY: a block is sixteen bytes.
+    let pairs = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(bytes.cast()) });
+    // a permutation looks at the lowest four bits of an index
+    [
+        _mm512_permutexvar_ps(pairs, weights),
+        _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(pairs), weights),
+    ]
 }
 
 /// Blocks whose scales become f32 at once.
 const GROUP: usize = 16;
 
-#[target_feature(enable = "avx512f,f16c")]
-fn widened(scales: [&[f16]; IN_FLIGHT], from: usize, count: usize) -> [[f32; GROUP]; IN_FLIGHT] {
-    let mut widened = [[0.0; GROUP]; IN_FLIGHT];
-    for (widened, scales) in widened.iter_mut().zip(scales) {
-        let mut group = [f16::ZERO; GROUP];
-        group[..count].copy_from_slice(&scales[from..from + count]);
-        // SAFETY: sixteen elements of two bytes are read, and sixteen of four are written.
+/// Scales of blocks `from..from + count` of some rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+#[inline]
+fn widened<const K: usize, E>(
+    rows: Rows<'_, E>,
+    row: usize,
+    from: usize,
+    count: usize,
+) -> [[f32; GROUP]; K] {
+    let mut widened = [[0.0; GROUP]; K];
+    let mask = u16::MAX >> (GROUP - count);
+    for (k, widened) in widened.iter_mut().enumerate() {
+        // SAFETY: the row has the blocks; elements that are masked out are not read.
         unsafe {
-            let halves = _mm256_loadu_si256(group.as_ptr().cast());
+            let scales = rows
+                .scales
+                .as_ptr()
+                .add((row + k) * rows.scales_stride + from);
+            let halves = _mm256_maskz_loadu_epi16(mask, scales.cast());
             _mm512_storeu_ps(widened.as_mut_ptr(), _mm512_cvtph_ps(halves));
         }
     }

@@ -1,11 +1,10 @@
-//! Products and experts that read the packed words.
+//! Products that read the packed words.
 
-use burn::tensor::{DType, Int, Tensor, f16};
+use burn::tensor::{DType, Tensor, f16};
 use burn_flex::Flex;
 
 use super::weights::{EightBits, FourBits};
 use super::{BLOCK, Bits, Quantized};
-use crate::experts::flex_forward::{Stacks, forward};
 use crate::flex::matrix::Threads;
 use crate::flex::product::product;
 use crate::flex::rows::{View, tensor};
@@ -92,39 +91,4 @@ pub(crate) fn project(input: Tensor<Flex, 2>, weights: &Packed<2>) -> Tensor<Fle
         Bits::Four => product(input.matrix(), weights.four_bits(0), Threads::All),
     };
     tensor(values, shape)
-}
-
-/// See [`Ops::experts_quantized`](crate::Ops::experts_quantized); the three stacks have one width of weights.
-pub(crate) fn experts(
-    input: Tensor<Flex, 2>,
-    [gate, up, down]: [&Packed<3>; 3],
-    indices: Tensor<Flex, 2, Int>,
-    weights: Tensor<Flex, 2>,
-) -> Tensor<Flex, 2> {
-    let experts = gate.shape[0];
-    match gate.bits {
-        Bits::Eight => {
-            let stacks = Stacks {
-                gate: |expert| gate.eight_bits(expert),
-                up: |expert| up.eight_bits(expert),
-                down: |expert| down.eight_bits(expert),
-                experts,
-            };
-            forward(input, &stacks, indices, weights)
-        }
-        Bits::Four => {
-            let stacks = Stacks {
-                gate: |expert| gate.four_bits(expert),
-                up: |expert| up.four_bits(expert),
-                down: |expert| down.four_bits(expert),
-                experts,
-            };
-            forward(input, &stacks, indices, weights)
-        }
-    }
-}
-
-/// True when all have weights of one width.
-pub(crate) fn alike(stacks: [&Packed<3>; 3]) -> bool {
-    stacks.iter().all(|stack| stack.bits == stacks[0].bits)
 }

@@ -10,11 +10,13 @@
 
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod avx512;
+#[cfg(feature = "cubecl")]
+pub(crate) mod cube;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 pub mod reference;
 #[cfg(feature = "flex")]
-mod weights;
+pub(crate) mod weights;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};

@@ -9,7 +9,7 @@ use std::ops::Range;
 use burn::tensor::f16;
 
 use super::BLOCK;
-use crate::flex::product::{Element, IN_FLIGHT, Outcome, Weights};
+use crate::flex::product::{Element, Outcome, Weights};
 
 /// Rows of packed bytes, one for every weight.
 #[derive(Debug, Clone, Copy)]
@@ -37,23 +37,18 @@ impl Weights for EightBits<'_> {
         f32::from(self.bytes[at]) * self.scales[at / BLOCK].widen()
     }
 
-    #[inline(always)]
-    fn add_rows(
-        self,
-        sums: &mut [f32],
-        x: &[f32; IN_FLIGHT],
-        row: usize,
-        cols: Range<usize>,
-    ) -> Outcome {
+    fn add(self, sums: &mut [f32], x: &[f32], cols: Range<usize>) -> Outcome {
         debug_assert!(cols.start.is_multiple_of(BLOCK) && cols.end.is_multiple_of(BLOCK));
         #[cfg(target_arch = "x86_64")]
         if super::avx512::available() {
-            let starts: [usize; IN_FLIGHT] =
-                std::array::from_fn(|k| (row + k) * self.shape[1] + cols.start);
-            let rows = starts.map(|start| &self.bytes[start..][..cols.len()]);
-            let scales = starts.map(|start| &self.scales[start / BLOCK..][..cols.len() / BLOCK]);
+            let rows = super::avx512::Rows {
+                packed: &self.bytes[cols.start..],
+                packed_stride: self.shape[1],
+                scales: &self.scales[cols.start / BLOCK..],
+                scales_stride: self.shape[1] / BLOCK,
+            };
             // SAFETY: the machine has the instructions.
-            unsafe { super::avx512::add_eight_bits(sums, x, rows, scales) };
+            unsafe { super::avx512::add_eight_bits(sums, x, rows) };
             return Outcome::Done;
         }
         Outcome::NotThisWay
@@ -93,23 +88,18 @@ impl Weights for FourBits<'_> {
         (f32::from(level) - 8.0) * self.scales[block].widen()
     }
 
-    #[inline(always)]
-    fn add_rows(
-        self,
-        sums: &mut [f32],
-        x: &[f32; IN_FLIGHT],
-        row: usize,
-        cols: Range<usize>,
-    ) -> Outcome {
+    fn add(self, sums: &mut [f32], x: &[f32], cols: Range<usize>) -> Outcome {
         debug_assert!(cols.start.is_multiple_of(BLOCK) && cols.end.is_multiple_of(BLOCK));
         #[cfg(target_arch = "x86_64")]
         if super::avx512::available() {
-            let starts: [usize; IN_FLIGHT] =
-                std::array::from_fn(|k| (row + k) * self.shape[1] + cols.start);
-            let rows = starts.map(|start| &self.bytes[start / 2..][..cols.len() / 2]);
-            let scales = starts.map(|start| &self.scales[start / BLOCK..][..cols.len() / BLOCK]);
+            let rows = super::avx512::Rows {
+                packed: &self.bytes[cols.start / 2..],
+                packed_stride: self.shape[1] / 2,
+                scales: &self.scales[cols.start / BLOCK..],
+                scales_stride: self.shape[1] / BLOCK,
+            };
             // SAFETY: the machine has the instructions.
-            unsafe { super::avx512::add_four_bits(sums, x, rows, scales) };
+            unsafe { super::avx512::add_four_bits(sums, x, rows) };
             return Outcome::Done;
         }
         Outcome::NotThisWay

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Bytes, DType, Int, Shape, Tensor};
 use burn_flex::{Flex, FlexTensor, Layout};
-use rayon::prelude::*;
 
 use crate::flex::rows::{View, rows_per_task};
+use crate::flex::team;
 
 /// See [`Ops::top_k`](crate::Ops::top_k).
 pub(crate) fn top_k(scores: Tensor<Flex, 2>, k: usize) -> Tensor<Flex, 2, Int> {
@@ -14,14 +14,16 @@ pub(crate) fn top_k(scores: Tensor<Flex, 2>, k: usize) -> Tensor<Flex, 2, Int> {
     let scores = scores.matrix();
     let mut chosen = vec![0_i32; tokens * k];
     let rows = rows_per_task(experts);
-    chosen
-        .par_chunks_mut((rows * k).max(1))
-        .enumerate()
-        .for_each(|(task, chosen)| {
+    let pieces = chosen.chunks_mut((rows * k).max(1)).enumerate().collect();
+    team::each(
+        pieces,
+        || (),
+        |(), (task, chosen): (usize, &mut [i32])| {
             for (row, chosen) in chosen.chunks_exact_mut(k).enumerate() {
                 largest(chosen, scores.row(task * rows + row));
             }
-        });
+        },
+    );
     let layout = Layout::contiguous(Shape::from([tokens, k]));
     Tensor::from_primitive(FlexTensor::new(
         Bytes::from_elems(chosen),

@@ -3,10 +3,10 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use darkhorse_backends::attention::AttentionOptions;
-use darkhorse_backends::latent::UpProjection;
 use darkhorse_backends::latent::reference::by_head;
 use darkhorse_backends::paged::{self, Expansion, Page, PageFormat, Past, Values};
 use darkhorse_backends::quantized::{Bits, Quantized};
+use darkhorse_backends::weight::Weight;
 use darkhorse_backends::{Ops, latent};
 
 use crate::support::{Flex, NdArray, Outcome, ROUGHLY, assert_close, constant, noise};
@@ -24,11 +24,11 @@ enum Held {
     Blocks(Bits),
 }
 
-fn weight<B: Backend>(held: Held) -> UpProjection<B> {
+fn weight<B: Backend>(held: Held) -> Weight<B, 2> {
     let numbers = constant(&noise(1, [RANK, HEADS * (NOPE + VALUE)]));
     match held {
-        Held::Numbers(dtype) => UpProjection::Numbers(numbers.cast(dtype)),
-        Held::Blocks(bits) => UpProjection::Blocks(Quantized::quantize(numbers, bits).unwrap()),
+        Held::Numbers(dtype) => Weight::Dense(numbers.cast(dtype)),
+        Held::Blocks(bits) => Weight::Blocks(Quantized::quantize(numbers, bits).unwrap()),
     }
 }
 

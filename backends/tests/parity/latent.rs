@@ -2,9 +2,9 @@
 
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
-use darkhorse_backends::latent::UpProjection;
 use darkhorse_backends::quantized::Bits;
 use darkhorse_backends::quantized::reference::{dequantize, quantize};
+use darkhorse_backends::weight::Weight;
 use darkhorse_backends::{Ops, latent};
 
 use crate::support::{constant, noise};
@@ -31,8 +31,8 @@ fn both_products_equal_their_definition_with_weights_of_any_type() {
             let case = format!("{tokens} tokens, {heads} heads, rank {rank}, {dtype:?}");
             let weight: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
             let weight = weight.cast(dtype);
-            let numbers = UpProjection::Numbers(weight.clone().cast(DType::F32));
-            let weight = UpProjection::Numbers(weight);
+            let numbers = Weight::Dense(weight.clone().cast(DType::F32));
+            let weight = Weight::Dense(weight);
             // a part of something wider, as a query is
             let query: Tensor<Flex, 3> = constant(&noise(2, [tokens, heads, nope + 3]));
             let query = query.narrow(2, 0, nope);
@@ -64,11 +64,11 @@ fn blocks_equal_the_numbers_that_they_stand_for() {
             let case = format!("{tokens} tokens, {heads} heads, rank {rank}, {bits:?}");
             let weight: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
             let blocks = quantize(weight, bits, DType::F16).unwrap();
-            let numbers = UpProjection::Numbers(dequantize(blocks.clone()));
-            let blocks = UpProjection::Blocks(blocks);
+            let numbers = Weight::Dense(dequantize(blocks.clone()));
+            let blocks = Weight::Blocks(blocks);
             let query: Tensor<Flex, 3> = constant(&noise(2, [tokens, heads, nope]));
             let seen: Tensor<Flex, 3> = constant(&noise(3, [tokens, heads, rank]));
-            let both = |weight: UpProjection<Flex>| {
+            let both = |weight: Weight<Flex, 2>| {
                 let query = Flex::absorb_query(query.clone(), weight.clone());
                 [query, Flex::expand_value(seen.clone(), weight, value)]
             };

@@ -5,10 +5,10 @@ use burn_flex::Flex;
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionOptions;
 use darkhorse_backends::experts::Projections;
-use darkhorse_backends::latent::UpProjection;
 use darkhorse_backends::paged::{Page, PageFormat, Past, Values};
 use darkhorse_backends::quantized::reference::quantize;
 use darkhorse_backends::quantized::{self, Bits};
+use darkhorse_backends::weight::Weight;
 
 use crate::support::{constant, draws, integers, noise};
 
@@ -178,12 +178,12 @@ fn products_of_latent_attention() {
     let numbers: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
     let blocks = |bits| {
         let blocks = quantize(numbers.clone(), bits, DType::F16);
-        UpProjection::Blocks(blocks.unwrap())
+        Weight::Blocks(blocks.unwrap())
     };
     let query: Tensor<Flex, 3> = constant(&noise(2, [ROWS, heads, nope]));
     let latent: Tensor<Flex, 3> = constant(&noise(3, [ROWS, heads, rank]));
     for weight in [
-        UpProjection::Numbers(numbers.clone()),
+        Weight::Dense(numbers.clone()),
         blocks(Bits::Eight),
         blocks(Bits::Four),
     ] {

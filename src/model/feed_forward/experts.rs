@@ -1,11 +1,10 @@
 //! The routed experts, stacked: one parameter per projection.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
-use darkhorse_backends::experts::Projections;
-use darkhorse_backends::quantized;
+use darkhorse_backends::feed_forward::{Gated, Routed};
 
 use super::moe::MoeConfig;
 use crate::model::init::Initializers;
@@ -43,24 +42,20 @@ impl<B: Ops> Experts<B> {
     ///
     /// - hidden, output: `[tokens, hidden_size]`
     pub fn forward(&self, hidden: Tensor<B, 2>, routing: &Routing<B>) -> Tensor<B, 2> {
-        let (indices, weights) = (routing.indices.clone(), routing.weights.clone());
-        match (&self.gate_proj, &self.up_proj, &self.down_proj) {
-            (Matrix::Blocks(gate), Matrix::Blocks(up), Matrix::Blocks(down)) => {
-                let projections = quantized::Projections {
-                    gate: gate.val(),
-                    up: up.val(),
-                    down: down.val(),
-                };
-                B::experts_quantized(hidden, projections, indices, weights)
-            }
-            (gate, up, down) => {
-                let projections = Projections {
-                    gate: gate.val(),
-                    up: up.val(),
-                    down: down.val(),
-                };
-                B::experts(hidden, projections, indices, weights)
-            }
+        let dtype = hidden.dtype();
+        B::feed_forward(hidden, Some(self.routed(routing, dtype)), None)
+    }
+
+    /// The experts with what was chosen of them, as an operation takes them: gates in the type of the states.
+    pub(super) fn routed(&self, routing: &Routing<B>, dtype: DType) -> Routed<B> {
+        Routed {
+            experts: Gated {
+                gate: self.gate_proj.weight(),
+                up: self.up_proj.weight(),
+                down: self.down_proj.weight(),
+            },
+            indices: routing.indices.clone(),
+            weights: routing.weights.clone().cast(dtype),
         }
     }
 }

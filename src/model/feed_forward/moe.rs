@@ -119,14 +119,18 @@ impl<B: Ops, R: Route<B>> Moe<B, R> {
         let [batch, seq, width] = dims;
         let tokens = hidden.reshape([batch * seq, width]);
         let routing = self.router.route(tokens.clone(), context.prior.clone());
-        let routed = self.experts.forward(tokens.clone(), &routing);
         let output = match (&self.shared_experts, &self.shared_expert_gate) {
             (Some(shared), Some(gate)) => {
+                let routed = self.experts.forward(tokens.clone(), &routing);
                 let open = sigmoid(gate.forward(tokens.clone()));
                 routed + shared.forward(tokens) * open
             }
-            (Some(shared), None) => routed + shared.forward(tokens),
-            (None, _) => routed,
+            (shared, _) => {
+                // shared experts have no biases
+                let shared = shared.as_ref().and_then(SwiGlu::gated);
+                let routed = self.experts.routed(&routing, tokens.dtype());
+                B::feed_forward(tokens, Some(routed), shared)
+            }
         };
         (output.reshape(dims), routing)
     }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
+use darkhorse_backends::feed_forward::Gated;
 
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
@@ -45,8 +46,30 @@ impl<B: Ops> SwiGlu<B> {
         let dims = input.dims();
         let rows = dims[..D - 1].iter().product::<usize>();
         let input = input.reshape([rows, dims[D - 1]]);
-        let gate = self.gate_proj.forward(input.clone());
-        let up = self.up_proj.forward(input);
-        self.down_proj.forward(B::swiglu(gate, up)).reshape(dims)
+        let output = match self.gated() {
+            Some(gated) => B::feed_forward(input, None, Some(gated)),
+            None => {
+                let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], input);
+                self.down_proj.forward(B::swiglu(gate, up))
+            }
+        };
+        output.reshape(dims)
+    }
+
+    /// The weights as an operation takes them; absent when there are biases beside them.
+    pub(super) fn gated(&self) -> Option<Gated<B, 2>> {
+        let Self {
+            gate_proj,
+            up_proj,
+            down_proj,
+        } = self;
+        let biased = [gate_proj, up_proj, down_proj]
+            .iter()
+            .any(|projection| projection.bias.is_some());
+        (!biased).then(|| Gated {
+            gate: gate_proj.weight.weight(),
+            up: up_proj.weight.weight(),
+            down: down_proj.weight.weight(),
+        })
     }
 }

@@ -156,18 +156,16 @@ impl<B: Backend> Gqa<B> {
 }
 
 impl<B: Ops> Gqa<B> {
-    /// Rotated queries, `[batch, seq, num_attention_heads, head_dim]`.
-    fn query(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 4> {
-        let query = self.heads(self.q_proj.forward(hidden));
-        context.rotation.apply(query)
-    }
-
-    fn key_values(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> KeyValues<B> {
-        let key = self.heads(self.k_proj.forward(hidden.clone()));
-        KeyValues {
-            key: context.rotation.apply(key),
-            value: self.heads(self.v_proj.forward(hidden)),
-        }
+    /// Rotated queries, `[batch, seq, num_attention_heads, head_dim]`, and what they look at.
+    fn project(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> (Tensor<B, 4>, KeyValues<B>) {
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let [query, key, value] = Linear::forward_each(projections, hidden);
+        let rotated = |projected| context.rotation.apply(self.heads(projected));
+        let seen = KeyValues {
+            key: rotated(key),
+            value: self.heads(value),
+        };
+        (rotated(query), seen)
     }
 
     fn heads(&self, projected: Tensor<B, 3>) -> Tensor<B, 4> {
@@ -196,8 +194,8 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
     type Cache = KeyValueCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        let query = self.query(hidden.clone(), context);
-        self.whole(query, self.key_values(hidden, context), context)
+        let (query, seen) = self.project(hidden, context);
+        self.whole(query, seen, context)
     }
 
     fn extend(
@@ -206,8 +204,7 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
         context: &Context<B>,
         sequences: &mut [Extension<'_, KeyValueCache<B>>],
     ) -> Tensor<B, 3> {
-        let query = self.query(hidden.clone(), context);
-        let new = self.key_values(hidden, context);
+        let (query, new) = self.project(hidden, context);
         let [_, tokens, heads, dim] = query.dims();
         let (keys, values): (Tensor<B, 3>, Tensor<B, 3>) =
             (new.key.squeeze_dim(0), new.value.squeeze_dim(0));

@@ -243,28 +243,40 @@ impl<B: Backend> Mla<B> {
 }
 
 impl<B: Ops> Mla<B> {
-    fn queries(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> HeadQueries<B> {
-        let [batch, seq, _] = hidden.dims();
+    /// What a layer makes of its input before positions look at each other.
+    fn project(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> (HeadQueries<B>, Latents<B>) {
+        let kv_a_proj = &self.kv_a_proj_with_mqa;
+        let (query, compressed) = match &self.queries {
+            Queries::Direct(q_proj) => {
+                let [query, compressed] = Linear::forward_each([q_proj, kv_a_proj], hidden);
+                (query, compressed)
+            }
+            Queries::Latent(latent) => {
+                let [query, compressed] =
+                    Linear::forward_each([&latent.q_a_proj, kv_a_proj], hidden);
+                let query = latent.q_a_layernorm.forward(query);
+                (latent.q_b_proj.forward(query), compressed)
+            }
+        };
+        (
+            self.queries(query, context),
+            self.latents(compressed, context),
+        )
+    }
+
+    fn queries(&self, query: Tensor<B, 3>, context: &Context<B>) -> HeadQueries<B> {
+        let [batch, seq, _] = query.dims();
         let (nope, rope) = (self.qk_nope_head_dim, self.qk_rope_head_dim);
-        let query = match &self.queries {
-            Queries::Direct(q_proj) => q_proj.forward(hidden),
-            Queries::Latent(latent) => latent.q_b_proj.forward(
-                latent
-                    .q_a_layernorm
-                    .forward(latent.q_a_proj.forward(hidden)),
-            ),
-        }
-        .reshape([batch, seq, self.num_attention_heads, nope + rope]);
+        let query = query.reshape([batch, seq, self.num_attention_heads, nope + rope]);
         HeadQueries {
             nope: query.clone().narrow(3, 0, nope),
             rope: context.rotation.apply(query.narrow(3, nope, rope)),
         }
     }
 
-    fn latents(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Latents<B> {
-        let [batch, seq, _] = hidden.dims();
+    fn latents(&self, compressed: Tensor<B, 3>, context: &Context<B>) -> Latents<B> {
+        let [batch, seq, _] = compressed.dims();
         let (rank, rope) = (self.kv_lora_rank, self.qk_rope_head_dim);
-        let compressed = self.kv_a_proj_with_mqa.forward(hidden);
         let rope_key = compressed
             .clone()
             .narrow(2, rank, rope)
@@ -313,7 +325,7 @@ impl<B: Ops> Mla<B> {
         sequences: &[Extension<'_, LatentCache<B>>],
         form: Form,
     ) -> Tensor<B, 3> {
-        let weight = self.kv_b_proj.weight.up_projection();
+        let weight = self.kv_b_proj.weight.weight();
         let (heads, value_dim) = (self.num_attention_heads, self.v_head_dim);
         let [_, tokens, _, _] = queries.nope.dims();
         let [nope, rope] = [queries.nope, queries.rope].map(|part| part.squeeze_dim(0));
@@ -378,8 +390,7 @@ impl<B: Ops> TokenMixer<B> for Mla<B> {
     type Cache = LatentCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        let queries = self.queries(hidden.clone(), context);
-        let latents = self.latents(hidden, context);
+        let (queries, latents) = self.project(hidden, context);
         self.o_proj
             .forward(self.expanded(queries, latents, &context.mask))
     }
@@ -390,8 +401,7 @@ impl<B: Ops> TokenMixer<B> for Mla<B> {
         context: &Context<B>,
         sequences: &mut [Extension<'_, LatentCache<B>>],
     ) -> Tensor<B, 3> {
-        let queries = self.queries(hidden.clone(), context);
-        let latents = self.latents(hidden, context);
+        let (queries, latents) = self.project(hidden, context);
         let form =
             |sequence: &Extension<'_, LatentCache<B>>| self.form(sequence.past.len(), sequence.new);
         let forms: Vec<Form> = sequences.iter().map(form).collect();

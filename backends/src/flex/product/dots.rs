@@ -3,11 +3,10 @@
 //! Sum `l` has the elements `l, l + 16, l + 32, ...`, a chain of fused multiply-adds in this order; the order
 //! depends on the width `in` alone.
 
-use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
-
 use super::weights::Element;
 use crate::flex::matrix::{MatMut, MatRef, Threads};
+use crate::flex::team;
+use pulp::{Simd, WithSimd};
 
 /// Sums of a dot product.
 const LANES: usize = 16;
@@ -40,9 +39,9 @@ pub(crate) fn dots<E: Element>(
         dots_block(&mut out, x, weights.rows(first..first + cols), widened);
     };
     let tasks = MatMut::new(&mut out, [rows, cols]).split_blocks(rows, OUTPUTS);
-    let worth = rows * inner * cols >= super::WORTH_A_THREAD;
+    let worth = super::threads_worth(rows * inner * cols) > 1;
     match threads == Threads::All && worth {
-        true => tasks.into_par_iter().for_each_init(Vec::new, work),
+        true => team::each(tasks, Vec::new, work),
         false => {
             let mut widened = Vec::new();
             tasks.into_iter().for_each(|task| work(&mut widened, task));

@@ -14,15 +14,17 @@ mod packed;
 mod stream;
 mod weights;
 
-use rayon::prelude::*;
-
 use crate::flex::matrix::{MatMut, MatRef, Threads};
+use crate::flex::team;
 pub(crate) use dots::{dots, dots_block};
 pub(crate) use packed::Buffers;
+pub(crate) use stream::ROWS as FEW_ROWS;
 pub(crate) use weights::{Element, IN_FLIGHT, Outcome, Weights};
 
 /// Multiply-adds that are worth a second thread, about ten microseconds of them.
 const WORTH_A_THREAD: usize = 64 * 1024;
+/// The same where a team is at hand: two microseconds of reading weights.
+const WORTH_A_MEMBER: usize = 8 * 1024;
 /// Rows of a task at most; their packed copy stays in the last cache.
 const TASK_ROWS: usize = 480;
 /// Tasks per thread, so that a thread which is held up leaves work to the others.
@@ -69,15 +71,17 @@ pub(crate) fn add_product<W: Weights>(
         true => [rows, stream_columns(rows, cols, threads)],
         false => packed_steps([rows, cols], threads),
     };
-    out.split_blocks(row_step, col_step)
-        .into_par_iter()
-        .with_max_len(1)
-        .for_each_init(Buffers::default, run);
+    let blocks = out.split_blocks(row_step, col_step);
+    team::each(blocks, Buffers::default, run);
 }
 
 /// Threads that so many multiply-adds are worth.
 pub(crate) fn threads_worth(multiply_adds: usize) -> usize {
-    let most = (multiply_adds / WORTH_A_THREAD).max(1);
+    let worth = match team::at_hand() {
+        true => WORTH_A_MEMBER,
+        false => WORTH_A_THREAD,
+    };
+    let most = (multiply_adds / worth).max(1);
     match most {
         1 => 1,
         _ => rayon::current_num_threads().min(most),
@@ -112,7 +116,7 @@ fn streams<W: Weights>(rows: usize, weights: W) -> bool {
 }
 
 /// Columns of a task that streams.
-fn stream_columns(rows: usize, cols: usize, threads: usize) -> usize {
+pub(crate) fn stream_columns(rows: usize, cols: usize, threads: usize) -> usize {
     let share = cols.div_ceil(threads);
     let most = (stream::COLUMNS / rows).max(256);
     let tasks = share.div_ceil(most);

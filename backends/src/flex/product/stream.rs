@@ -1,12 +1,14 @@
 //! Few rows: one pass over the weights, several rows of them in flight, sums in the nearest cache.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::weights::{IN_FLIGHT, Outcome, Weights};
 use crate::flex::matrix::{MatMut, MatRef};
 
 /// Rows of the input that one pass serves at most.
-pub(super) const ROWS: usize = 8;
+pub(crate) const ROWS: usize = 8;
 /// Columns of a task at most, for one row; their sums stay in the nearest cache.
 pub(super) const COLUMNS: usize = 4096;
 /// Columns that are widened at once.
@@ -15,6 +17,7 @@ const WIDENED: usize = 256;
 /// `out += x W[:, first..]` with one chain of fused multiply-adds per element.
 pub(super) fn stream<W: Weights>(out: &mut MatMut<'_>, x: MatRef<'_>, weights: W, first: usize) {
     match out.shape()[0] {
+        1 if add_row(out, x, weights, first) == Outcome::Done => {}
         1 => rows::<W, 1, 8>(out, x, weights, first),
         2 => rows::<W, 2, 4>(out, x, weights, first),
         3 => rows::<W, 3, 4>(out, x, weights, first),
@@ -27,121 +30,105 @@ pub(super) fn stream<W: Weights>(out: &mut MatMut<'_>, x: MatRef<'_>, weights: W
     }
 }
 
+/// One row the way of the weights, when they have one.
+fn add_row<W: Weights>(out: &mut MatMut<'_>, x: MatRef<'_>, weights: W, first: usize) -> Outcome {
+    let cols = first..first + out.shape()[1];
+    match x.has_adjacent_columns() {
+        true => weights.add(out.row(0), x.row(0), cols),
+        false => {
+            let x: Vec<f32> = (0..x.shape()[1]).map(|k| x.at(0, k)).collect();
+            weights.add(out.row(0), &x, cols)
+        }
+    }
+}
+
 fn rows<W: Weights, const R: usize, const K: usize>(
     out: &mut MatMut<'_>,
     x: MatRef<'_>,
     weights: W,
     first: usize,
 ) {
-    let [inner, _] = weights.shape();
-    let whole = inner / K * K;
-    let Aligned(widened) = &mut Aligned([0.0; IN_FLIGHT * WIDENED]);
-    for row in (0..whole).step_by(K) {
-        step::<W, R, K>(out, x, weights, row, first, widened);
+    let cols = out.shape()[1];
+    let sums = out.rows_from::<R>(0, 0..cols);
+    pulp::Arch::new().dispatch(Rows::<W, R, K> {
+        sums,
+        x,
+        weights,
+        first,
+    });
+}
+
+/// All rows of the weights, `K` at a time.
+struct Rows<'a, W, const R: usize, const K: usize> {
+    sums: [&'a mut [f32]; R],
+    x: MatRef<'a>,
+    weights: W,
+    first: usize,
+}
+
+impl<W: Weights, const R: usize, const K: usize> WithSimd for Rows<'_, W, R, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let [inner, _] = self.weights.shape();
+        let whole = inner / K * K;
+        let Aligned(widened) = &mut Aligned([0.0; IN_FLIGHT * WIDENED]);
+        for row in (0..whole).step_by(K) {
+            self.add::<S, K>(simd, row, widened);
+        }
+        for row in whole..inner {
+            self.add::<S, 1>(simd, row, widened);
+        }
     }
-    for row in whole..inner {
-        step::<W, R, 1>(out, x, weights, row, first, widened);
+}
+
+impl<W: Weights, const R: usize, const K: usize> Rows<'_, W, R, K> {
+    /// Adds what `N` rows of weights contribute.
+    #[inline(always)]
+    fn add<S: Simd, const N: usize>(&mut self, simd: S, row: usize, widened: &mut [f32]) {
+        let Self {
+            sums,
+            x: input,
+            weights,
+            first,
+        } = self;
+        let mut x = [[0.0; N]; R];
+        for (r, x) in x.iter_mut().enumerate() {
+            for (k, x) in x.iter_mut().enumerate() {
+                *x = input.at(r, row + k);
+            }
+        }
+        let cols = sums[0].len();
+        let mut in_place: [&[f32]; N] = [&[]; N];
+        let mut fetch = Fetch::Nothing;
+        for (k, in_place) in in_place.iter_mut().enumerate() {
+            if let Some(row) = weights.in_place(row + k, *first..*first + cols) {
+                *in_place = row;
+                fetch = Fetch::Next;
+            }
+        }
+        if fetch == Fetch::Next {
+            return accumulate(simd, sums, &x, in_place, 0..cols, fetch);
+        }
+        for start in (0..cols).step_by(WIDENED) {
+            let len = WIDENED.min(cols - start);
+            for (k, out) in widened.chunks_exact_mut(WIDENED).enumerate().take(N) {
+                let cols = *first + start..*first + start + len;
+                weights.widen(row + k, cols, &mut out[..len]);
+            }
+            let mut rows: [&[f32]; N] = [&[]; N];
+            for (rows, widened) in rows.iter_mut().zip(widened.chunks_exact(WIDENED)) {
+                *rows = &widened[..len];
+            }
+            accumulate(simd, sums, &x, rows, start..start + len, fetch);
+        }
     }
 }
 
 /// Vectors of it do not lie in two lines of the cache.
 #[repr(align(64))]
 struct Aligned([f32; IN_FLIGHT * WIDENED]);
-
-/// Adds what `K` rows of weights contribute.
-#[inline(always)]
-fn step<W: Weights, const R: usize, const K: usize>(
-    out: &mut MatMut<'_>,
-    x: MatRef<'_>,
-    weights: W,
-    row: usize,
-    first: usize,
-    widened: &mut [f32],
-) {
-    let cols = out.shape()[1];
-    let x = std::array::from_fn(|r| std::array::from_fn(|k| x.at(r, row + k)));
-    let sums = out.rows_from::<R>(0, 0..cols);
-    if weights.in_place(row, 0..0).is_some() {
-        let weights = std::array::from_fn(|k| {
-            let in_place = weights.in_place(row + k, first..first + cols);
-            in_place.unwrap_or_default()
-        });
-        let fetch = Fetch::Next;
-        pulp::Arch::new().dispatch(Accumulate::<R, K> {
-            sums,
-            x,
-            weights,
-            fetch,
-        });
-        return;
-    }
-    let mut sums = sums;
-    if let ([sums], [x]) = (&mut sums[..], &x[..])
-        && let Ok(x) = x[..].try_into()
-        && weights.add_rows(sums, x, row, first..first + cols) == Outcome::Done
-    {
-        return;
-    }
-    pulp::Arch::new().dispatch(Widened {
-        sums,
-        x,
-        weights,
-        row,
-        first,
-        widened,
-    });
-}
-
-/// As [`Accumulate`], with weights that become f32 piece by piece.
-struct Widened<'a, W, const R: usize, const K: usize> {
-    sums: [&'a mut [f32]; R],
-    x: [[f32; K]; R],
-    weights: W,
-    row: usize,
-    first: usize,
-    widened: &'a mut [f32],
-}
-
-impl<W: Weights, const R: usize, const K: usize> WithSimd for Widened<'_, W, R, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self {
-            mut sums,
-            x,
-            weights,
-            row,
-            first,
-            widened,
-        } = self;
-        let cols = sums[0].len();
-        for start in (0..cols).step_by(WIDENED) {
-            let len = WIDENED.min(cols - start);
-            for (k, out) in widened.chunks_exact_mut(WIDENED).enumerate().take(K) {
-                let cols = first + start..first + start + len;
-                weights.widen(row + k, cols, &mut out[..len]);
-            }
-            let weights = std::array::from_fn(|k| &widened[k * WIDENED..][..len]);
-            let sums = sums.each_mut().map(|sums| &mut sums[start..start + len]);
-            let fetch = Fetch::Nothing;
-            simd.vectorize(Accumulate::<R, K> {
-                sums,
-                x,
-                weights,
-                fetch,
-            });
-        }
-    }
-}
-
-/// `sums[r] += sum_k x[r][k] weights[k]`, in the order of `k`.
-struct Accumulate<'a, const R: usize, const K: usize> {
-    sums: [&'a mut [f32]; R],
-    x: [[f32; K]; R],
-    weights: [&'a [f32]; K],
-    fetch: Fetch,
-}
 
 /// What is asked of memory before it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,62 +162,62 @@ fn prefetch<T>(value: &T, ahead: usize) {
     let _ = (value, ahead);
 }
 
-impl<const R: usize, const K: usize> WithSimd for Accumulate<'_, R, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        // loops, for what a closure calls of `simd` is not compiled for the instruction set of `S`
-        let Self {
-            sums,
-            x,
-            weights,
-            fetch,
-        } = self;
-        let mut factors = [[simd.splat_f32s(0.0); K]; R];
-        for (factors, x) in factors.iter_mut().zip(x) {
-            for (factor, x) in factors.iter_mut().zip(x) {
-                *factor = simd.splat_f32s(x);
-            }
+/// `sums[r][cols] += sum_k x[r][k] weights[k]`, in the order of `k`.
+#[inline(always)]
+fn accumulate<S: Simd, const R: usize, const K: usize>(
+    simd: S,
+    sums: &mut [&mut [f32]; R],
+    x: &[[f32; K]; R],
+    weights: [&[f32]; K],
+    cols: Range<usize>,
+    fetch: Fetch,
+) {
+    // loops, for what a closure calls of `simd` is not compiled for the instruction set of `S`
+    let mut factors = [[simd.splat_f32s(0.0); K]; R];
+    for (factors, x) in factors.iter_mut().zip(x) {
+        for (factor, x) in factors.iter_mut().zip(x) {
+            *factor = simd.splat_f32s(*x);
         }
-        let whole = sums[0].len() / S::F32_LANES * S::F32_LANES;
-        let mut rows: [&[S::f32s]; K] = [&[]; K];
-        for (row, weights) in rows.iter_mut().zip(weights) {
-            *row = S::as_simd_f32s(&weights[..whole]).0;
-        }
-        let mut halves = sums.map(|sums| sums.split_at_mut(whole));
-        let totals = halves.each_mut().map(|half| S::as_mut_simd_f32s(half.0).0);
-        let len = whole / S::F32_LANES;
-        for row in &rows {
-            assert_eq!(row.len(), len);
-        }
-        for row in &totals {
-            assert_eq!(row.len(), len);
-        }
-        let ahead = match (fetch, &rows[..]) {
-            (Fetch::Next, [first, second, ..]) => K * distance(first, second),
-            _ => 0,
-        };
-        let mut vectors = [simd.splat_f32s(0.0); K];
-        for at in 0..len {
-            for k in 0..K {
-                if ahead > 0 {
-                    prefetch(&rows[k][at], ahead);
-                }
-                vectors[k] = rows[k][at];
+    }
+    let whole = cols.len() / S::F32_LANES * S::F32_LANES;
+    let mut rows: [&[S::f32s]; K] = [&[]; K];
+    for (row, weights) in rows.iter_mut().zip(weights) {
+        *row = S::as_simd_f32s(&weights[..whole]).0;
+    }
+    let mut halves = sums
+        .each_mut()
+        .map(|sums| sums[cols.clone()].split_at_mut(whole));
+    let totals = halves.each_mut().map(|half| S::as_mut_simd_f32s(half.0).0);
+    let len = whole / S::F32_LANES;
+    for row in &rows {
+        assert_eq!(row.len(), len);
+    }
+    for row in &totals {
+        assert_eq!(row.len(), len);
+    }
+    let ahead = match (fetch, &rows[..]) {
+        (Fetch::Next, [first, second, ..]) => K * distance(first, second),
+        _ => 0,
+    };
+    let mut vectors = [simd.splat_f32s(0.0); K];
+    for at in 0..len {
+        for k in 0..K {
+            if ahead > 0 {
+                prefetch(&rows[k][at], ahead);
             }
-            for r in 0..R {
-                totals[r][at] = chain(simd, &factors[r], &vectors, totals[r][at]);
-            }
+            vectors[k] = rows[k][at];
         }
-        if !halves[0].1.is_empty() {
-            for k in 0..K {
-                vectors[k] = simd.partial_load_f32s(&weights[k][whole..]);
-            }
-            for (factors, (_, rest)) in factors.iter().zip(halves) {
-                let total = chain(simd, factors, &vectors, simd.partial_load_f32s(rest));
-                simd.partial_store_f32s(rest, total);
-            }
+        for r in 0..R {
+            totals[r][at] = chain(simd, &factors[r], &vectors, totals[r][at]);
+        }
+    }
+    if !halves[0].1.is_empty() {
+        for k in 0..K {
+            vectors[k] = simd.partial_load_f32s(&weights[k][whole..]);
+        }
+        for (factors, (_, rest)) in factors.iter().zip(halves) {
+            let total = chain(simd, factors, &vectors, simd.partial_load_f32s(rest));
+            simd.partial_store_f32s(rest, total);
         }
     }
 }

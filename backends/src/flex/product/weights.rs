@@ -38,16 +38,9 @@ pub(crate) trait Weights: Copy + Send + Sync {
     /// One weight as f32.
     fn at(self, row: usize, col: usize) -> f32;
 
-    /// `sums += sum_k x[k] W[row + k, cols]` in the order of `k`, without a copy of the weights in f32, when
-    /// there is such a way on this machine.
-    #[inline(always)]
-    fn add_rows(
-        self,
-        _sums: &mut [f32],
-        _x: &[f32; IN_FLIGHT],
-        _row: usize,
-        _cols: Range<usize>,
-    ) -> Outcome {
+    /// `sums += x W[:, cols]` for one row `x`, in the order of its elements, without a copy of the weights in
+    /// f32, when there is such a way on this machine.
+    fn add(self, _sums: &mut [f32], _x: &[f32], _cols: Range<usize>) -> Outcome {
         Outcome::NotThisWay
     }
 

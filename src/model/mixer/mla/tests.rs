@@ -110,7 +110,7 @@ fn position_131071_finds_what_was_planted_at_position_0() {
         &context(&config, LEN as i64 - 1),
     );
     // the key that the first head looks for, and nothing like it elsewhere
-    let folded = mla.kv_b_proj.weight.up_projection();
+    let folded = mla.kv_b_proj.weight.weight();
     let wanted = B::absorb_query(queries.nope.clone().squeeze_dim(0), folded);
     let wanted = Tensor::cat(vec![wanted, queries.rope.clone().squeeze_dim(0)], 2);
     let wanted = wanted.narrow(1, 0, 1);

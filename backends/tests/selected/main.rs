@@ -3,6 +3,8 @@
 //! Runs on any backend: `cargo test -p darkhorse-backends --no-default-features --features vulkan,ndarray
 //! --test selected`. Sizes are awkward on purpose: an expert without a token, another with one.
 
+mod few;
+
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorData};

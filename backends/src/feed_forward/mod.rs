@@ -1,0 +1,58 @@
+//! What a token goes through beside attention: the experts that it chose, and one that every token visits.
+//!
+//! DeepSeekMoE (<https://arxiv.org/abs/2401.06066>), section 3.2; with nothing chosen it is the dense SwiGLU
+//! (<https://arxiv.org/abs/2002.05202>).
+
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
+pub mod reference;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+use crate::weight::Weight;
+use crate::{experts, quantized};
+
+/// Stacked experts, and which of them every token visits.
+#[derive(Debug, Clone)]
+pub struct Routed<B: Backend> {
+    /// The experts.
+    pub experts: Gated<B, 3>,
+    /// Experts of every token, `[tokens, k]`.
+    pub indices: Tensor<B, 2, Int>,
+    /// Their weights, `[tokens, k]`.
+    pub weights: Tensor<B, 2>,
+}
+
+impl<B: Backend> From<experts::Projections<B>> for Gated<B, 3> {
+    fn from(projections: experts::Projections<B>) -> Self {
+        let experts::Projections { gate, up, down } = projections;
+        Self {
+            gate: Weight::Dense(gate),
+            up: Weight::Dense(up),
+            down: Weight::Dense(down),
+        }
+    }
+}
+
+impl<B: Backend> From<quantized::Projections<B>> for Gated<B, 3> {
+    fn from(projections: quantized::Projections<B>) -> Self {
+        let quantized::Projections { gate, up, down } = projections;
+        Self {
+            gate: Weight::Blocks(gate),
+            up: Weight::Blocks(up),
+            down: Weight::Blocks(down),
+        }
+    }
+}
+
+/// The three projections of `(silu(x G) * (x U)) D`, or of a stack of them.
+#[derive(Debug, Clone)]
+pub struct Gated<B: Backend, const D: usize> {
+    /// `G`, `[.., hidden, width]`.
+    pub gate: Weight<B, D>,
+    /// `U`, `[.., hidden, width]`.
+    pub up: Weight<B, D>,
+    /// `D`, `[.., width, hidden]`.
+    pub down: Weight<B, D>,
+}

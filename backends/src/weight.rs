@@ -1,0 +1,49 @@
+//! A matrix of weights, whatever its numbers are stored as.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::Ops;
+use crate::quantized::Quantized;
+use crate::quantized::reference::dequantize;
+
+/// A matrix `[in, out]`, or a stack of them `[experts, in, out]`.
+#[derive(Debug, Clone)]
+pub enum Weight<B: Backend, const D: usize> {
+    /// Numbers.
+    Dense(Tensor<B, D>),
+    /// Blocks of small integers.
+    Blocks(Quantized<B, D>),
+}
+
+impl<B: Backend, const D: usize> Weight<B, D> {
+    /// Size of each dimension, that of the numbers.
+    pub fn dims(&self) -> [usize; D] {
+        match self {
+            Self::Dense(weight) => weight.dims(),
+            Self::Blocks(weight) => weight.dims(),
+        }
+    }
+
+    /// The numbers: as they are, or those that blocks stand for, in f32.
+    pub fn numbers(self) -> Tensor<B, D> {
+        match self {
+            Self::Dense(weight) => weight,
+            Self::Blocks(weight) => dequantize(weight),
+        }
+    }
+}
+
+impl<B: Ops> Weight<B, 2> {
+    /// `x W`, by [`Ops::project`] or [`Ops::project_quantized`].
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[tokens, in]`, output: `[tokens, out]`
+    pub fn project(self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Dense(weight) => B::project(input, weight),
+            Self::Blocks(weight) => B::project_quantized(input, weight),
+        }
+    }
+}
