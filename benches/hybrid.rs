@@ -1,7 +1,10 @@
-//! Genesis-152M with random weights: decode, prefill of 2,048 tokens, and a training step of 4 x 256.
+//! Training steps of Genesis-152M, 4 x 256 tokens each: `cargo bench --bench hybrid -- train`.
 //!
-//! `cargo bench --bench hybrid -- [decode] [prefill] [train]`; threads are rayon's, `RAYON_NUM_THREADS`.
+//! `--model FILE.safetensors` takes the weights of a published checkpoint instead of random ones, `--steps N`
+//! does so many, `--json` prints durations and losses for `benches/peers/hybrid.py`. Threads are rayon's,
+//! `RAYON_NUM_THREADS`. Prefill and decode are measured by the program's `bench`.
 
+use std::path::Path;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
@@ -10,79 +13,72 @@ use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::Ops;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
-use darkhorse_genesis::inference::{Generation, Limits, Sampler, SamplingConfig};
-use darkhorse_genesis::model::{CausalLm, Sequences};
+use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
+use darkhorse_genesis::model::{CausalLm, Sequences, weights};
 use darkhorse_genesis::training::{AdamW, TrainingConfig};
 
-fn ids(count: usize) -> Vec<i64> {
-    (0..count as i64)
-        .map(|at| (at * 7919 + 13) % 50_000)
-        .collect()
-}
+type B = Autodiff<Selected>;
+
+const ROWS: usize = 4;
+const SEQ: usize = 256;
 
 fn main() {
-    let asked: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|it| !it.starts_with('-'))
-        .collect();
-    let wants = |name: &str| asked.is_empty() || asked.iter().any(|it| it == name);
-    let experiment = Experiment::preset("genesis-152m").expect("there is such a preset");
-    let config = experiment.model;
-    if wants("decode") || wants("prefill") {
-        let model = CausalLm::<Selected>::init(&config, 0, &Default::default());
-        let limits = Limits {
-            context: 4096,
-            ..Limits::of(&config)
-        };
-        let sampler = Sampler::new(SamplingConfig::greedy()).expect("the settings are valid");
-        let prompt: Vec<u32> = ids(2048).into_iter().map(|id| id as u32).collect();
-        if wants("decode") {
-            let mut generation = Generation::new(&model, limits, None);
-            generation.read(&prompt[..64]).expect("it is short");
-            for _ in 0..4 {
-                generation.next_token(&sampler);
-            }
-            let begin = Instant::now();
-            for _ in 0..48 {
-                generation.next_token(&sampler);
-            }
-            println!(
-                "decode: {:.1} tokens/s",
-                48.0 / begin.elapsed().as_secs_f64()
-            );
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| {
+        let at = arguments.iter().position(|it| it == name)?;
+        arguments.get(at + 1)
+    };
+    darkhorse_backends::memory::keep_freed();
+    let steps = value("--steps").map_or(3, |it| it.parse().expect("a number of steps"));
+    let model = match value("--model") {
+        Some(path) => stored(Path::new(path)),
+        None => {
+            let preset = Experiment::preset("genesis-152m").expect("there is such a preset");
+            CausalLm::init(&preset.model, 0, &Default::default())
         }
-        if wants("prefill") {
-            for _ in 0..2 {
-                let mut generation = Generation::new(&model, limits, None);
-                let begin = Instant::now();
-                generation.read(&prompt).expect("it fits");
-                let rate = 2048.0 / begin.elapsed().as_secs_f64();
-                println!("prefill of 2048: {rate:.0} tokens/s");
-            }
-        }
+    };
+    let is_json = arguments.iter().any(|it| it == "--json");
+    let (durations, losses) = train(model, steps, is_json);
+    if is_json {
+        println!("{{\"durations_s\": {durations:?}, \"losses\": {losses:?}}}");
     }
-    if wants("train") {
-        type B = Autodiff<Selected>;
-        let mut model = CausalLm::<B>::init(&config, 0, &Default::default());
-        let mut optimizer = AdamW::<B>::new(&TrainingConfig::default());
-        for step in 0..3 {
-            let begin = Instant::now();
-            let device = Default::default();
-            let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids(1024), [4, 256]), &device);
-            let logits = model.forward(&Sequences::plain(ids.clone()));
-            let [_, _, vocab] = logits.dims();
-            let loss = B::cross_entropy(logits.reshape([1024, vocab]), ids.reshape([1024])).mean();
-            let forward = begin.elapsed();
-            let grads = GradientsParams::from_grads(loss.backward(), &model);
-            let backward = begin.elapsed();
-            model = optimizer.step(1e-4, model, grads);
+}
+
+fn stored(path: &Path) -> CausalLm<B> {
+    let found = GenesisCheckpoint::open(path).expect("a checkpoint");
+    let model = CausalLm::init(&found.model, 0, &Default::default());
+    weights::load(model, &found).expect("the weights of the model")
+}
+
+fn train(mut model: CausalLm<B>, steps: usize, is_quiet: bool) -> (Vec<f64>, Vec<f32>) {
+    let [vocab, _] = model.embed_tokens.val().dims();
+    let mut optimizer = AdamW::<B>::new(&TrainingConfig::default());
+    let ids = |i: usize| (2 + (7919 * i + 13) % (vocab - 2)) as i64;
+    let rows: Vec<i64> = (0..ROWS * (SEQ + 1)).map(ids).collect();
+    let device = Default::default();
+    let rows = Tensor::<B, 2, Int>::from_data(TensorData::new(rows, [ROWS, SEQ + 1]), &device);
+    let (mut durations, mut losses) = (Vec::new(), Vec::new());
+    for step in 0..steps {
+        let begin = Instant::now();
+        let logits = model.forward(&Sequences::plain(rows.clone().narrow(1, 0, SEQ)));
+        let targets = rows.clone().narrow(1, 1, SEQ).reshape([ROWS * SEQ]);
+        let loss = B::cross_entropy(logits.reshape([ROWS * SEQ, vocab]), targets).mean();
+        let forward = begin.elapsed().as_secs_f64();
+        losses.push(loss.clone().into_scalar());
+        let grads = GradientsParams::from_grads(loss.backward(), &model);
+        let backward = begin.elapsed().as_secs_f64();
+        model = optimizer.step(1e-4, model, grads);
+        let whole = begin.elapsed().as_secs_f64();
+        durations.push(whole);
+        if !is_quiet {
             println!(
-                "training step {step} of 4 x 256: {:.0} tokens/s (forward {:.2} s, backward {:.2} s, update {:.2} s)",
-                1024.0 / begin.elapsed().as_secs_f64(),
-                forward.as_secs_f64(),
-                (backward - forward).as_secs_f64(),
-                (begin.elapsed() - backward).as_secs_f64()
+                "step {step}: {:.0} tokens/s (forward {forward:.2} s, backward {:.2} s, update {:.2} s), loss {:.5}",
+                (ROWS * SEQ) as f64 / whole,
+                backward - forward,
+                whole - backward,
+                losses[step]
             );
         }
     }
+    (durations, losses)
 }

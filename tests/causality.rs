@@ -2,11 +2,14 @@
 
 mod support;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::attention::AttentionMask;
+use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::cache::CacheConfig;
+use darkhorse_genesis::model::cost::Dtype;
+use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
 use support::{hybrid_config, recurrent_config, small_config};
@@ -70,32 +73,80 @@ fn changing_a_token_leaves_the_logits_before_it_unchanged() {
     }
 }
 
+/// Logits of ids that are read in pieces: a few, a long one behind them, then token by token.
+fn in_pieces(model: &CausalLm<B>, ids: &[i32], format: Option<PageFormat>) -> Vec<f32> {
+    let mut cache = model.empty_cache(&CacheConfig {
+        page_len: 7,
+        format,
+    });
+    let mut logits = Vec::new();
+    let single = (70..ids.len()).map(|i| i..i + 1);
+    for range in [0..17, 17..25, 25..70].into_iter().chain(single) {
+        let mut input = tagged(&ids[range.clone()], Domain::Legal);
+        input.positions = input.positions + range.start as i64;
+        let hidden = model.extend_one(&input, &mut cache);
+        logits.extend(values(model.logits(hidden.states)));
+    }
+    assert_eq!(cache.len(), ids.len());
+    logits
+}
+
 #[test]
 fn prefill_and_decode_equal_the_full_forward() {
     for (mode, config) in every_kind() {
         let model = CausalLm::<B>::init(&config, 2, &Default::default());
-        let ids = ids(40);
+        let ids = ids(85);
         let full = values(model.forward(&tagged(&ids, Domain::Legal)));
-
-        let mut cache = model.empty_cache(&CacheConfig {
-            page_len: 7,
-            dtype: None,
-        });
-        let mut stepwise = Vec::new();
-        // a prefill, a chunk, then token by token
-        for range in [0..17, 17..25]
-            .into_iter()
-            .chain((25..40).map(|i| i..i + 1))
-        {
-            let mut input = tagged(&ids[range.clone()], Domain::Legal);
-            input.positions = input.positions + range.start as i64;
-            let hidden = model.extend_one(&input, &mut cache);
-            stepwise.extend(values(model.logits(hidden.states)));
-        }
-
-        assert_eq!(cache.len(), 40);
-        let difference = largest_difference(&full, &stepwise);
+        let difference = largest_difference(&full, &in_pieces(&model, &ids, None));
         assert!(difference < 1e-4, "{mode:?}: {difference}");
+    }
+}
+
+/// Without experts: a close choice of them may fall otherwise, which moves whole rows.
+#[test]
+fn a_cache_of_8_bits_changes_the_logits_little() {
+    for config in [
+        small_config(DomainMode::Off),
+        hybrid_config(DomainMode::Off),
+    ] {
+        let config = ModelConfig {
+            first_k_dense_replace: config.num_hidden_layers,
+            ..config
+        };
+        let model = CausalLm::<B>::init(&config, 2, &Default::default());
+        let ids = ids(85);
+        let exact = in_pieces(&model, &ids, None);
+        let rounded = in_pieces(&model, &ids, Some(PageFormat::EightBits));
+        let apart = exact.iter().zip(&rounded).map(|(l, r)| (l - r).abs());
+        let (mean, size) = (
+            apart.sum::<f32>() / exact.len() as f32,
+            exact.iter().map(|it| it.abs()).sum::<f32>() / exact.len() as f32,
+        );
+        assert!(mean > 0.0 && mean < 0.01 * size, "{mean} of {size}");
+    }
+}
+
+#[test]
+fn a_cache_takes_the_bytes_that_are_counted() {
+    let mut grouped = hybrid_config(DomainMode::Off);
+    grouped.layer_types = vec![MixerKind::Gqa];
+    let gqa = grouped.mixer.gqa.as_mut().expect("it has one");
+    gqa.sliding_window = None;
+    for config in [small_config(DomainMode::Off), grouped] {
+        let model = CausalLm::<B>::init(&config, 2, &Default::default());
+        for (format, dtype) in [
+            (PageFormat::Numbers(DType::F32), Dtype::F32),
+            (PageFormat::Numbers(DType::F16), Dtype::Bf16),
+            (PageFormat::EightBits, Dtype::Q8),
+        ] {
+            let mut cache = model.empty_cache(&CacheConfig {
+                page_len: 4,
+                format: Some(format),
+            });
+            model.extend_one(&tagged(&ids(20), Domain::Code), &mut cache);
+            let counted = 20 * config.cache_bytes_per_token(dtype);
+            assert_eq!(cache.memory_bytes() as u64, counted, "{format:?}");
+        }
     }
 }
 

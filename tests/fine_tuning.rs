@@ -116,6 +116,82 @@ fn the_first_loss_is_that_of_the_weights_it_begins_with() {
     }
 }
 
+/// The folder that a run becomes.
+fn exported(run: &Path, out: &Path) {
+    let export = ["export", "--checkpoint", text(run), "--format", "hf"];
+    shown(&[&export[..], &["--out", text(out)]].concat());
+}
+
+#[test]
+fn a_tuned_model_goes_out_with_the_special_tokens_of_the_one_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = documents(folder.path());
+    let at = |name: &str| folder.path().join(name);
+    let source = at("source");
+    fs::create_dir(&source).unwrap();
+    for entry in fs::read_dir(fixture("deepseek_v3_yarn")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
+    }
+    // of two ends a tokenizer knows one
+    let mut config = json(source.join("config.json"));
+    let tokens = json(source.join("tokenizer.json"))["added_tokens"].clone();
+    config["eos_token_id"] = value!([tokens[1]["id"], tokens[2]["id"]]);
+    fs::write(source.join("config.json"), config.to_string()).unwrap();
+
+    train(&source, &at("tuned"), &data, &[]);
+    train(&at("tuned"), &at("tuned-again"), &data, &[]);
+    exported(&at("tuned-again"), &at("out"));
+    let found = json(at("out").join("config.json"));
+    for key in ["bos_token_id", "eos_token_id"] {
+        assert_eq!(found[key], config[key], "{key}");
+    }
+    let [found, expected] =
+        [at("out"), source].map(|folder| json(folder.join("tokenizer_config.json")));
+    assert!(expected["chat_template"].is_string());
+    for key in ["bos_token", "chat_template"] {
+        assert_eq!(found[key], expected[key], "{key}");
+    }
+}
+
+#[test]
+fn a_tuned_model_goes_out_without_the_copies_that_were_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = documents(folder.path());
+    let at = |name: &str| folder.path().join(name);
+    let (source, name) = (fixture("deepseek_v3_mtp2"), "model.safetensors");
+    let bare = at("bare");
+    fs::create_dir(&bare).unwrap();
+    fs::copy(source.join("config.json"), bare.join("config.json")).unwrap();
+    let weights = fs::read(source.join(name)).unwrap();
+    let weights = SafeTensors::deserialize(&weights).unwrap();
+    let is_copy = |name: &str| name.contains("shared_head.head");
+    let tensors = weights.tensors().into_iter();
+    let tensors: Vec<_> = tensors.filter(|(name, _)| !is_copy(name)).collect();
+    assert_eq!(tensors.len() + 2, weights.len());
+    safetensors::serialize_to_file(tensors.clone(), None, &bare.join(name)).unwrap();
+    let tokenizer = value!({"version": "1.0", "added_tokens": [],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "one": 1, "two": 2}}});
+    fs::write(at("words.json"), tokenizer.to_string()).unwrap();
+
+    let words = at("words.json");
+    train(
+        &bare,
+        &at("tuned"),
+        &data,
+        &["--tokenizer", text(&words), "--seq-len", "16"],
+    );
+    exported(&at("tuned"), &at("out"));
+    let written = fs::read(at("out").join(name)).unwrap();
+    let written = SafeTensors::deserialize(&written).unwrap();
+    let mut names = written.names();
+    names.sort_unstable();
+    let mut expected: Vec<_> = tensors.iter().map(|(name, _)| &name[..]).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
 #[test]
 fn domains_come_to_a_model_that_had_none() {
     let folder = tempfile::tempdir().unwrap();

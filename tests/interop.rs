@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use command::{fixture, json, logits, refused, shown, text};
-use safetensors::tensor::SafeTensors;
+use safetensors::tensor::{SafeTensors, TensorView};
 
 fn floats(file: &[u8], name: &str) -> Vec<f32> {
     let file = SafeTensors::deserialize(file).unwrap();
@@ -291,6 +291,83 @@ fn an_export_in_bf16_and_in_shards_is_read_back() {
         .map(|(left, right)| (left - right).abs())
         .fold(0.0, f32::max);
     assert!(worst > 0.0 && worst < 2.0, "{worst}");
+}
+
+/// A copy of a fixture in which one tensor is another.
+fn altered(name: &str, tensor: &str, change: impl Fn(&mut Vec<usize>, &mut Vec<u8>), to: &Path) {
+    let source = fixture(name);
+    fs::create_dir(to).unwrap();
+    fs::copy(source.join("config.json"), to.join("config.json")).unwrap();
+    let file = fs::read(source.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&file).unwrap();
+    let own = file.tensor(tensor).unwrap();
+    let (mut shape, mut bytes) = (own.shape().to_vec(), own.data().to_vec());
+    change(&mut shape, &mut bytes);
+    let other = TensorView::new(own.dtype(), shape, &bytes).unwrap();
+    let tensors = file.tensors().into_iter();
+    let tensors = tensors.map(|(name, own)| match name == tensor {
+        true => (name, other.clone()),
+        false => (name, own),
+    });
+    safetensors::serialize_to_file(tensors, None, &to.join("model.safetensors")).unwrap();
+}
+
+/// What every command says of a folder, whose line must end in the same words; nothing is written.
+fn refused_by_all(model: &Path, expected: &str) {
+    let out = model.with_extension("out");
+    let ids = fixture("deepseek_v3_plain").join("fixture.safetensors");
+    let (model, to, ids) = (text(model), text(&out), text(&ids));
+    for command in [
+        &["import", "--from", model, "--out", to][..],
+        &["export", "--model", model, "--format", "hf", "--out", to],
+        &["export", "--model", model, "--format", "gguf", "--out", to],
+        &["logits", "--model", model, "--ids-file", ids, "--out", to],
+        &["inference", "--model", model, "--ids", "1,2", "--print-ids"],
+    ] {
+        let line = refused(command);
+        assert!(line.trim_end().ends_with(expected), "{command:?}: {line}");
+        assert!(!out.exists(), "{command:?}");
+    }
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named_with_both_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let last_row_lost = |shape: &mut Vec<usize>, bytes: &mut Vec<u8>| {
+        let row = bytes.len() / shape[0];
+        shape[0] -= 1;
+        bytes.truncate(row * shape[0]);
+    };
+    for (at, tensor, shapes) in [
+        (
+            "matrix",
+            "model.layers.0.self_attn.o_proj.weight",
+            "[47, 48], expected [48, 48]",
+        ),
+        (
+            "expert",
+            "model.layers.1.mlp.experts.3.up_proj.weight",
+            "[19, 48], expected [20, 48]",
+        ),
+    ] {
+        let model = folder.path().join(at);
+        altered("deepseek_v3_plain", tensor, last_row_lost, &model);
+        refused_by_all(&model, &format!(": tensor `{tensor}` has shape {shapes}"));
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_named_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = "model.layers.1.mlp.experts.3.up_proj.weight";
+    let nan = |_: &mut Vec<usize>, bytes: &mut Vec<u8>| {
+        bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
+        bytes[80..84].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    };
+    let model = folder.path().join("model");
+    altered("deepseek_v3_plain", tensor, nan, &model);
+    let what = "has 2 values that are NaN or infinite, expected none";
+    refused_by_all(&model, &format!(": tensor `{tensor}` {what}"));
 }
 
 #[test]

@@ -20,6 +20,10 @@ fn config(quantization: Option<Quantization>) -> ModelConfig {
     config.intermediate_size = 96;
     let mla = config.mixer.mla.as_mut().expect("it has one");
     mla.q_lora_rank = Some(32);
+    mla.kv_lora_rank = 24;
+    mla.qk_nope_head_dim = 32;
+    mla.qk_rope_head_dim = 16;
+    mla.v_head_dim = 64;
     let moe = config.moe.as_mut().expect("it has experts");
     moe.moe_intermediate_size = 32;
     config.initializer_range = 0.1;

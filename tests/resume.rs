@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use burn::backend::Autodiff;
 use darkhorse_backends::select::{Selected, default_device};
-use darkhorse_genesis::checkpoint::Run;
+use darkhorse_genesis::checkpoint::{Checkpoint, FileEntry, Run};
 use darkhorse_genesis::config::{DataConfig, Experiment, TokenizerConfig};
 use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::telemetry::{Record, read_journal};
 use darkhorse_genesis::tokenizer::Tokenizer;
-use darkhorse_genesis::training::TrainingConfig;
 use darkhorse_genesis::training::error::TrainingError;
 use darkhorse_genesis::training::job::{Job, Screen};
+use darkhorse_genesis::training::{Precision, TrainingConfig};
 
 const STEPS: u64 = 12;
 
@@ -78,31 +78,35 @@ fn losses(run: &Path) -> Vec<(u64, f64)> {
     steps.collect()
 }
 
-/// Digests of weights and moments in the last checkpoint, and where the data stands.
-fn last_checkpoint(run: &Path) -> (Vec<String>, serde_json::Value) {
+/// Every file of a sound checkpoint with its digest, and the digest of the run's configuration.
+fn contents(checkpoint: &Checkpoint) -> (String, Vec<FileEntry>) {
+    checkpoint.verify().expect("the checkpoint is sound");
+    let manifest = checkpoint.manifest();
+    let mut files = manifest.files.clone();
+    files.sort_by(|left, right| left.name.cmp(&right.name));
+    let names: Vec<&str> = files.iter().map(|file| &file.name[..]).collect();
+    assert_eq!(
+        names,
+        ["model.safetensors", "optimizer.safetensors", "state.json"]
+    );
+    (manifest.config_digest.clone(), files)
+}
+
+/// The same of the last checkpoint, which the run ended with.
+fn last_checkpoint(run: &Path) -> (String, Vec<FileEntry>) {
     let run = Run::open(run).expect("the run is there");
     let latest = run.latest().expect("the checkpoint is sound");
     let checkpoint = latest.expect("there is one");
     assert_eq!(checkpoint.step(), STEPS);
-    let digest = |name| {
-        let bytes = checkpoint.bytes(name).expect("the file is there");
-        blake3::hash(&bytes).to_hex().to_string()
-    };
-    let state: serde_json::Value = checkpoint.json("state.json").expect("the file is JSON");
-    (
-        ["model.safetensors", "optimizer.safetensors"]
-            .map(digest)
-            .to_vec(),
-        state["position"].clone(),
-    )
+    contents(&checkpoint)
 }
 
-#[test]
-fn two_halves_are_bit_identical_to_the_whole() {
+fn halves_are_the_whole(precision: Precision) {
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
     let cache = folder.path().join("cache");
-    let experiment = experiment(folder.path());
+    let mut experiment = experiment(folder.path());
+    experiment.training.precision = precision;
     train(Job::create(
         experiment.clone(),
         &whole,
@@ -123,6 +127,16 @@ fn two_halves_are_bit_identical_to_the_whole() {
 
     assert_eq!(losses(&whole), losses(&halves));
     assert_eq!(last_checkpoint(&whole), last_checkpoint(&halves));
+}
+
+#[test]
+fn two_halves_are_bit_identical_to_the_whole() {
+    halves_are_the_whole(Precision::F32);
+}
+
+#[test]
+fn two_halves_in_bf16_are_bit_identical_to_the_whole() {
+    halves_are_the_whole(Precision::Bf16);
 }
 
 fn spawn(config: &Path, run: &Path, arguments: &[&str]) -> Child {
@@ -180,8 +194,34 @@ fn a_run_killed_at_any_moment_goes_on_from_its_last_checkpoint() {
             "kill {kill}: step {last} was done, {saved} is saved"
         );
         reached = saved;
-        child = spawn(&config, &run, &["--resume"]);
+        if kill < 19 {
+            child = spawn(&config, &run, &["--resume"]);
+        }
     }
+
+    // twenty times killed, and at this step as if it never had been
+    let undisturbed = folder.path().join("undisturbed");
+    let mut child = spawn(&config, &undisturbed, &[]);
+    let at_step = |run: &Path| {
+        let run = Run::open(run).ok()?;
+        let checkpoint = run.checkpoint(reached).expect("the folder can be read")?;
+        Some(contents(&checkpoint))
+    };
+    let begin = Instant::now();
+    let expected = loop {
+        if let Some(contents) = at_step(&undisturbed) {
+            break contents;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(120), "no progress");
+        std::thread::sleep(Duration::from_millis(2));
+    };
     child.kill().expect("the process is running");
     child.wait().expect("the process is ours");
+    assert_eq!(at_step(&run).expect("it was found above"), expected);
+    let until = |run: &Path| {
+        let mut losses = losses(run);
+        losses.retain(|&(step, _)| step <= reached);
+        losses
+    };
+    assert_eq!(until(&run), until(&undisturbed));
 }

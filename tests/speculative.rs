@@ -4,12 +4,14 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{
     Acceptance, Engine, EngineConfig, Event, Generation, GenerationError, Limits, Request,
     RequestId, Sampler, SamplingConfig, Speculation, When,
 };
+use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use support::{hybrid_config, recurrent_config, small_config};
@@ -69,8 +71,15 @@ fn the_text_is_the_same_with_and_without_drafts() {
     ] {
         let config = drafting(config, modules);
         let model = CausalLm::<B>::init(&config, 5, &Default::default());
-        let begin = || Generation::new(&model, Limits::of(&config), Some(Domain::Code));
         for number in 0..50 {
+            let cache = CacheConfig {
+                format: [None, Some(PageFormat::EightBits)][number / 4 % 2],
+                ..CacheConfig::default()
+            };
+            let begin = || {
+                let limits = Limits::of(&config);
+                Generation::with_cache(&model, limits, Some(Domain::Code), cache)
+            };
             let sampler = sampled([0.0, 1.0, 6.0, 200.0][number % 4], number as u64);
             let prompt = prompt(number);
             let (expected, _) = generated(begin(), &prompt, &sampler, 24);

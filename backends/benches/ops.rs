@@ -13,7 +13,7 @@ use burn_flex::Flex;
 use darkhorse_backends::adamw::{AdamWStep, Moments};
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::experts::Projections;
-use darkhorse_backends::paged::{self, Past, Values};
+use darkhorse_backends::paged::{self, Page, Past, Values};
 use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::{
     Ops, adamw, attention, cross_entropy, experts, linear, norm, rope, swiglu, top_k,
@@ -410,7 +410,7 @@ fn pasts() {
     for [len, new] in [[2048, 1], [131_072, 1], [32_768, 512]] {
         let [heads, dim, value_dim] = [8, 96, 64];
         let keys: Vec<_> = (0..len / 256)
-            .map(|_| random([256, 1, dim]).inner())
+            .map(|_| Page::Numbers(random([256, 1, dim]).inner()))
             .collect();
         let query = random([new, heads, dim]).inner();
         let past = [Past {

@@ -1,7 +1,7 @@
 //! The backends of burn 0.21 that compute with the defaults. Those with forms of their own join where
 //! these stand.
 
-#[cfg(any(feature = "ndarray", feature = "tch", feature = "cubecl"))]
+#[cfg(any(feature = "ndarray", feature = "tch"))]
 use crate::Ops;
 
 #[cfg(feature = "ndarray")]
@@ -17,16 +17,3 @@ where
 
 #[cfg(feature = "tch")]
 impl<E: burn_tch::TchElement> Ops for burn_tch::LibTorch<E> {}
-
-#[cfg(feature = "cubecl")]
-impl<R, F, I, BT> Ops for burn_cubecl::CubeBackend<R, F, I, BT>
-where
-    R: burn_cubecl::CubeRuntime,
-    F: burn_cubecl::FloatElement,
-    I: burn_cubecl::IntElement,
-    BT: burn_cubecl::BoolElement,
-{
-}
-
-#[cfg(feature = "cubecl")]
-impl<B: burn_fusion::FusionBackend> Ops for burn_fusion::Fusion<B> {}

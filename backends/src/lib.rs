@@ -5,7 +5,8 @@
 //!   operations, so any backend joins with an empty `impl`; a backend overrides what it can do faster.
 //!
 //! Each operation is a folder: `reference.rs` is its definition, written for reading, and the oracle
-//! that `tests/parity.rs` holds every faster form against, forward and gradients.
+//! that `tests/parity` holds every faster form against, forward and gradients, and `tests/selected` the kernels
+//! for GPUs.
 
 pub mod adamw;
 pub mod attention;
@@ -14,16 +15,20 @@ mod awake;
 #[cfg(feature = "flex")]
 pub mod bandwidth;
 pub mod cross_entropy;
+#[cfg(feature = "cubecl")]
+mod cube;
 pub mod experts;
 pub mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod forgetting;
+pub mod heads;
 mod joined;
 pub mod largest;
 pub mod latent;
 pub mod linear;
 pub mod linear_attention;
+pub mod memory;
 pub mod norm;
 mod ops;
 pub mod paged;

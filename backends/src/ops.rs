@@ -7,8 +7,9 @@ use crate::adamw::{self, AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
+use crate::heads::{self, HeadSharing};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions};
-use crate::paged::{self, Past};
+use crate::paged::{self, Page, Past};
 use crate::unit::UnitEps;
 use crate::weight::Weight;
 use crate::{
@@ -211,8 +212,10 @@ pub trait Ops: Backend {
     ///
     /// Of the `new` newest tokens of a sequence of `len`, token `i` sees the positions up to
     /// `len - new + i`, and of these the last `window` when the options have one. Pages may be of another
-    /// floating-point type than the query. Query heads `j * heads / kv_heads ..` share key head `j`.
-    /// On flex, a token's output has the same bits whatever else is computed with it.
+    /// format than the query. Query heads `j * heads / kv_heads ..` share key head `j`; with
+    /// [`Values::Expanded`](paged::Values::Expanded) every head has a key of its own. All pasts have their values in
+    /// the same way. On flex, a token's output has the same bits whatever else is computed with it, as long as fewer
+    /// than 32 tokens of its own sequence are new; with more, it depends on how many.
     ///
     /// # Shapes
     ///
@@ -230,13 +233,13 @@ pub trait Ops: Backend {
         paged::reference::paged_attention(query, pasts, options)
     }
 
-    /// Writes rows into a page from row `at` on, in the page's type; in place on flex when nothing else
+    /// Writes rows into a page from row `at` on, in the page's format; in place on flex when nothing else
     /// holds the page. Not differentiable.
     ///
     /// # Shapes
     ///
     /// - page, output: `[page_len, kv_heads, dim]`, rows: `[count, kv_heads, dim]`
-    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
+    fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
         paged::reference::write_rows(page, at, rows)
     }
 
@@ -246,7 +249,7 @@ pub trait Ops: Backend {
     ///
     /// - query: `[tokens, heads, nope]`, weight: `[rank, heads * (nope + value)]`
     /// - output: `[tokens, heads, rank]`
-    fn absorb_query(query: Tensor<Self, 3>, weight: Tensor<Self, 2>) -> Tensor<Self, 3> {
+    fn absorb_query(query: Tensor<Self, 3>, weight: Weight<Self, 2>) -> Tensor<Self, 3> {
         latent::reference::absorb_query(query, weight)
     }
 
@@ -258,7 +261,7 @@ pub trait Ops: Backend {
     /// - output: `[tokens, heads, value]`
     fn expand_value(
         latent: Tensor<Self, 3>,
-        weight: Tensor<Self, 2>,
+        weight: Weight<Self, 2>,
         value_dim: usize,
     ) -> Tensor<Self, 3> {
         latent::reference::expand_value(latent, weight, value_dim)
@@ -371,6 +374,20 @@ pub trait Ops: Backend {
         None
     }
 
+    /// Everything between the projections of a layer of linear attention and the normalization of its output.
+    ///
+    /// # Shapes
+    ///
+    /// Those of [`Layer`](linear_attention::Layer), [`Positions`](linear_attention::Positions) and
+    /// [`Mixed`](linear_attention::Mixed).
+    fn mix_linear(
+        layer: &linear_attention::Layer<Self>,
+        positions: linear_attention::Positions<Self>,
+        mask: &AttentionMask<Self>,
+    ) -> linear_attention::Mixed<Self> {
+        linear_attention::layer::mix(layer, positions, mask)
+    }
+
     /// Causal depthwise convolution with SiLU, `y_tc = silu(sum_j w_cj x_(t+j)c)` over padded tokens, within
     /// documents: runs of equal numbers. What comes before a row belongs to its first document.
     ///
@@ -404,6 +421,20 @@ pub trait Ops: Backend {
         forgetting::reference::forgetting_attention(input, mask, scale)
     }
 
+    /// [`forgetting_attention`](Self::forgetting_attention) of the newest positions of a sequence to what it has
+    /// seen in pages, which may be of another floating-point type than the query. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[new, heads, dim]`, output: `[new, heads, value_dim]`
+    fn forgetting_paged(
+        query: Tensor<Self, 3>,
+        seen: &forgetting::Seen<'_, Self>,
+        scale: f64,
+    ) -> Tensor<Self, 3> {
+        forgetting::paged::forgetting_paged(query, seen, scale)
+    }
+
     /// The forms of [`forgetting_attention`](Self::forgetting_attention) where this backend differentiates
     /// it by hand.
     fn forgetting_attention_by_hand(_dtype: DType) -> Option<forgetting::ByHand<Self>> {
@@ -418,6 +449,52 @@ pub trait Ops: Backend {
     /// - scores, output: `[tokens, width]`
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::largest(scores, k)
+    }
+
+    /// The entries of a row whose magnitudes are among its `k` largest, zero in place of the others; of those equal
+    /// to the smallest that is kept, all are kept.
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[tokens, width]`
+    fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        largest::reference::keep_largest(input, k)
+    }
+
+    /// The two inner dimensions in the other order, also in memory.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, a, b, dim]`, output: `[batch, b, a, dim]`
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        input.swap_dims(1, 2)
+    }
+
+    /// Every head `each` times.
+    ///
+    /// # Shapes
+    ///
+    /// - heads: `[batch, seq, count, dim]`, output: `[batch, seq, count * each, dim]`
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        heads::reference::share_heads(heads, each, sharing)
+    }
+
+    /// Gradient of [`share_heads`](Self::share_heads).
+    fn share_heads_backward(
+        grad: Tensor<Self, 4>,
+        each: usize,
+        sharing: HeadSharing,
+    ) -> Tensor<Self, 4> {
+        heads::reference::share_heads_backward(grad, each, sharing)
+    }
+
+    /// `sum x^2` in f32, `[1]`. Not differentiable.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[elements]`
+    fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        norm::reference::sum_of_squares(input)
     }
 
     /// One AdamW update of a flattened parameter. Not differentiable.

@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 
 use crate::Ops;
 use crate::quantized::Quantized;
+use crate::quantized::reference::dequantize;
 
 /// A matrix `[in, out]`, or a stack of them `[experts, in, out]`.
 #[derive(Debug, Clone)]
@@ -21,6 +22,14 @@ impl<B: Backend, const D: usize> Weight<B, D> {
         match self {
             Self::Dense(weight) => weight.dims(),
             Self::Blocks(weight) => weight.dims(),
+        }
+    }
+
+    /// The numbers: as they are, or those that blocks stand for, in f32.
+    pub fn numbers(self) -> Tensor<B, D> {
+        match self {
+            Self::Dense(weight) => weight,
+            Self::Blocks(weight) => dequantize(weight),
         }
     }
 }

@@ -108,19 +108,6 @@ pub enum CheckpointError {
     /// Tensors that do not fit the model.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// A tensor with NaN or infinite values.
-    #[error(
-        "tensor `{name}` in {} has {count} values that are NaN or infinite; load an earlier checkpoint",
-        path.display()
-    )]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// Path of the tensor in the module.
-        name: String,
-        /// How many values.
-        count: usize,
-    },
     /// Two tensors of one name.
     #[error("two tensors are named `{name}`, expected unique names")]
     DuplicateTensor {

@@ -33,7 +33,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::NotSaved`] with the first failure; earlier checkpoints are as they were.
+    /// [`CheckpointError::NotSaved`] with the first failure, or [`CheckpointError::Weights`] if what was to be saved
+    /// cannot be read; earlier checkpoints are as they were.
     pub fn save(
         &self,
         step: u64,
@@ -43,9 +44,13 @@ impl Run {
         let manifest = self
             .config_digest()
             .and_then(|digest| save::save(&self.disk, &folder, step, digest, fill))
-            .map_err(|source| CheckpointError::NotSaved {
-                step,
-                source: Box::new(source),
+            .map_err(|source| match source {
+                // not for want of room
+                CheckpointError::Weights(error) => CheckpointError::Weights(error),
+                source => CheckpointError::NotSaved {
+                    step,
+                    source: Box::new(source),
+                },
             })?;
         let checkpoint = Checkpoint::new(folder.join(folder_name(step)), manifest);
         self.delete_old(step);

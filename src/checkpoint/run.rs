@@ -214,6 +214,30 @@ impl Run {
         self.disk.write_atomically(&self.tokenizer_path(), bytes)
     }
 
+    /// Writes a JSON file of the caller's into the folder, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Io`] if it cannot be written.
+    pub fn write_json<T: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &T,
+    ) -> Result<(), CheckpointError> {
+        let path = self.path.join(name);
+        self.disk.write_atomically(&path, &to_json(&path, value)?)
+    }
+
+    /// Reads what [`write_json`](Self::write_json) wrote under a name; none if there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Io`], or [`CheckpointError::Json`] if it is no `T`.
+    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, CheckpointError> {
+        let path = self.path.join(name);
+        path.is_file().then(|| read_json(&path)).transpose()
+    }
+
     /// Writes the report, whole or not at all.
     ///
     /// # Errors

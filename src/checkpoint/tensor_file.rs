@@ -50,32 +50,6 @@ impl TensorFile {
             Err(source) => Err(CheckpointError::Format { path, source }),
         }
     }
-
-    /// Looks for NaN and infinite values. Reads the whole file.
-    ///
-    /// # Errors
-    ///
-    /// [`CheckpointError::NotFinite`] for the first tensor, by name, that has some.
-    pub fn check_finite(&self) -> Result<(), CheckpointError> {
-        for name in self.names() {
-            let data = self.data(&name)?;
-            if !data.dtype.is_float() {
-                continue;
-            }
-            let count = data
-                .iter::<f64>()
-                .filter(|value| !value.is_finite())
-                .count();
-            if count > 0 {
-                return Err(CheckpointError::NotFinite {
-                    path: self.path.clone(),
-                    name,
-                    count,
-                });
-            }
-        }
-        Ok(())
-    }
 }
 
 impl TensorFile {
@@ -283,18 +257,6 @@ mod tests {
         let run = Run::create(folder.path().join("run"), &0, None).unwrap();
         let saved = run.save(1, |writer| writer.tensors("a.safetensors", tensors));
         (saved.unwrap().tensors("a.safetensors").unwrap(), folder)
-    }
-
-    #[test]
-    fn values_that_are_not_finite_are_found() {
-        let data = TensorData::from([1.0f32, f32::NAN, f32::INFINITY]);
-        let (bad, _folder) = file([("a".to_string(), data)]);
-        let message = bad.check_finite().unwrap_err().to_string();
-        assert!(message.contains("tensor `a` in "), "{message}");
-        assert!(message.contains("has 2 values that are NaN"), "{message}");
-
-        let (good, _folder) = file([("a".to_string(), TensorData::from([1.0f32, 2.0]))]);
-        good.check_finite().unwrap();
     }
 
     #[test]

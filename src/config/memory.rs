@@ -21,7 +21,7 @@ pub enum Purpose {
     },
     /// Training with AdamW.
     Training {
-        /// Format of weights, gradients and activations.
+        /// Format of the weights and activations within a step; gradients are f32.
         dtype: Dtype,
         /// Tokens of a micro-batch.
         tokens: usize,
@@ -125,7 +125,7 @@ impl MemoryNeeds {
             },
             Purpose::Training { dtype, tokens } => Self {
                 weights_bytes: dtype.bytes(weights),
-                gradients_bytes: dtype.bytes(weights),
+                gradients_bytes: Dtype::F32.bytes(weights),
                 optimizer_bytes: dtype.optimizer_bytes(weights),
                 activations_bytes: dtype.bytes(
                     model

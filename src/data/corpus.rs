@@ -70,11 +70,7 @@ impl Corpus {
         let shards = cache::open_or_build(source, tokenizer, cache, progress)?;
         let corpus = Self::new(shards, tokenizer);
         if corpus.is_empty() {
-            let first = source.paths().next().unwrap_or(Path::new(""));
-            return Err(DataError::NoDocuments {
-                files: source.paths().count(),
-                first: first.into(),
-            });
+            return Err(source.without_documents());
         }
         Ok(corpus)
     }

@@ -98,7 +98,7 @@ pub enum DataError {
         source: TokenizerError,
     },
     /// Files without a single document.
-    #[error("no documents in {files} file(s), first `{}`", first.display())]
+    #[error("no documents in {files} file(s), first `{}`, expected a JSON object with `text` on every line", first.display())]
     NoDocuments { files: usize, first: PathBuf },
     /// The cache of tokens cannot be written or read.
     #[error("cannot use the token cache `{}`", path.display())]

@@ -107,6 +107,15 @@ impl Source {
         self.files.iter().map(|file| file.size).sum()
     }
 
+    /// The error of files that hold no document.
+    pub(crate) fn without_documents(&self) -> DataError {
+        let first = self.paths().next().unwrap_or(Path::new(""));
+        DataError::NoDocuments {
+            files: self.files.len(),
+            first: first.into(),
+        }
+    }
+
     /// Reads all documents once.
     pub fn documents(&self) -> Documents {
         Documents::new(self.files.clone(), self.options)

@@ -118,6 +118,18 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
         Ok(())
     }
 
+    /// Forgets the tokens from `len` on, at least one being left. False, and nothing changes, if one of the mixers cannot
+    /// go back so far.
+    pub fn truncate(&mut self, len: usize) -> bool {
+        let reachable =
+            len > 0 && len.min(self.sequence.cache.len()) >= self.sequence.cache.earliest();
+        if reachable {
+            self.sequence.truncate(len);
+            self.given = self.given.min(len);
+        }
+        reachable
+    }
+
     /// Chooses the next token. None once the context is full.
     ///
     /// # Panics

@@ -82,6 +82,16 @@ pub enum InteropError {
         /// The shape that the configuration asks for.
         expected: Vec<usize>,
     },
+    /// A tensor with values that are no weights.
+    #[error("{}: tensor `{name}` has {count} values that are NaN or infinite, expected none", path.display())]
+    NotFinite {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// How many values.
+        count: usize,
+    },
     /// A tensor of a type that is not supported here.
     #[error("{}: tensor `{name}` is {found}, expected {expected}", path.display())]
     TensorDtype {

@@ -8,8 +8,10 @@ use safetensors::Dtype;
 
 use super::hugging_face::{HfConfig, RopeLayout, RopeRows};
 use super::names::{self, Entry, Form};
-use super::{InteropError, RawTensor, TensorSource, dtype, layout};
+use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, layout};
 use crate::model::ModelConfig;
+use crate::model::feed_forward::moe::MoeConfig;
+use crate::model::routing::ScoringFunc;
 use crate::model::weights::{WeightError, WeightSource};
 
 /// Weights under our names, in our order of dimensions, read from tensors with Hugging Face's.
@@ -38,9 +40,11 @@ impl<S: TensorSource> Incoming<S> {
         let path = path.into();
         let mut entries = names::entries(model);
         let experts = model.moe.as_ref().map_or(0, |moe| moe.n_routed_experts);
+        let is_softmax = |moe: &MoeConfig| moe.router.scoring_func == ScoringFunc::Softmax;
+        let is_softmax = model.moe.as_ref().is_some_and(is_softmax);
         let zeros: BTreeMap<String, usize> = entries
             .extract_if(.., |entry| {
-                is_bias(entry) && source.info(&entry.theirs[0]).is_none()
+                is_softmax && is_bias(entry) && source.info(&entry.theirs[0]).is_none()
             })
             .map(|entry| (entry.ours, experts))
             .collect();
@@ -59,7 +63,9 @@ impl<S: TensorSource> Incoming<S> {
         }
         let skipped = |name: &String| {
             let is_head = model.tie_word_embeddings && name == "lm_head.weight";
-            known.contains(name) || is_head || names::is_derived(name)
+            // transformers writes the shared experts of a model that has none, with a width of zero
+            let is_empty = source.info(name).is_some_and(|it| it.shape.contains(&0));
+            known.contains(name) || is_head || is_empty || names::is_derived(name)
         };
         if let Some(name) = source.names().into_iter().find(|name| !skipped(name)) {
             return Err(InteropError::UnexpectedTensor { path, name });
@@ -76,7 +82,7 @@ impl<S: TensorSource> Incoming<S> {
 
     /// One of their tensors, as it lies in ours.
     fn turned(&self, form: Form, name: &str) -> Result<RawTensor<'_>, InteropError> {
-        let mut tensor = self.source.tensor(name)?;
+        let mut tensor = self.source.tensor(name)?.finite(&self.path, name)?;
         if let Some(rows) = RopeRows::of(&self.config, name) {
             let layouts = [self.config.rope_layout(), RopeLayout::Interleaved];
             tensor = rows.reorder(tensor, layouts, &self.path, name)?;
@@ -125,13 +131,17 @@ impl<S: TensorSource> Incoming<S> {
     ) -> Result<TensorData, InteropError> {
         match dtype::to_burn(dtype) {
             Some(dtype) => Ok(TensorData::from_bytes_vec(bytes, shape, dtype)),
-            None => Err(InteropError::TensorDtype {
-                path: self.path.clone(),
-                name: name.into(),
-                found: dtype.to_string(),
-                expected: "F32, F16 or BF16".into(),
-            }),
+            None => Err(unsupported(self.path.clone(), name.into(), dtype)),
         }
+    }
+}
+
+fn unsupported(path: PathBuf, name: String, dtype: Dtype) -> InteropError {
+    InteropError::TensorDtype {
+        path,
+        name,
+        found: dtype.to_string(),
+        expected: "F32, F16 or BF16".into(),
     }
 }
 
@@ -178,6 +188,39 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
         }
         let entry = self.entries.get(name)?;
         dtype::to_burn(self.source.info(&entry.theirs[0])?.dtype)
+    }
+
+    fn check(&self, name: &str, expected: &[usize]) -> Result<(), WeightError> {
+        let Some(entry) = self.entries.get(name) else {
+            // what there is no entry for is zeros, in the length of the model
+            return Ok(());
+        };
+        let mut expected = expected.to_vec();
+        if entry.form == Form::Experts {
+            expected.remove(0);
+        }
+        if entry.form != Form::Same {
+            expected.reverse();
+        }
+        for theirs in &entry.theirs {
+            let path = self.path.clone();
+            let name = theirs.clone();
+            let failure = match self.source.info(theirs) {
+                None => InteropError::MissingTensor { path, name },
+                Some(TensorInfo { shape, .. }) if shape != expected => InteropError::TensorShape {
+                    path,
+                    name,
+                    found: shape,
+                    expected,
+                },
+                Some(TensorInfo { dtype, .. }) if dtype::to_burn(dtype).is_none() => {
+                    unsupported(path, name, dtype)
+                }
+                Some(_) => continue,
+            };
+            return Err(WeightError::Read(Box::new(failure)));
+        }
+        Ok(())
     }
 
     fn data(&self, name: &str) -> Result<TensorData, WeightError> {

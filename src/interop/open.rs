@@ -84,7 +84,9 @@ impl ForeignModel {
         config: HfConfig,
         folder: &Path,
     ) -> Result<Self, InteropError> {
-        let mut model = family::model_config(&config, &folder.join("config.json"))?;
+        let config_path = folder.join("config.json");
+        refuse_absurd_counts(&config, &tensors, &config_path)?;
+        let mut model = family::model_config(&config, &config_path)?;
         drop_absent_mtp(&mut model, &tensors);
         let origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
         let tokenizer = folder.join("tokenizer.json");
@@ -121,6 +123,34 @@ impl ForeignModel {
             origin,
         })
     }
+}
+
+/// More tensors than this are not listed by name just to say which of them the file lacks.
+const MAX_TENSORS: usize = 1 << 22;
+
+/// Refuses a count of layers or experts that no file can hold, before a name is made for each of them.
+fn refuse_absurd_counts(
+    config: &HfConfig,
+    tensors: &dyn TensorSource,
+    path: &Path,
+) -> Result<(), InteropError> {
+    let (modules, experts) = match config {
+        HfConfig::DeepseekV3(config) => (config.num_nextn_predict_layers, config.n_routed_experts),
+        HfConfig::Mixtral(config) => (0, config.num_local_experts),
+        HfConfig::Llama(_) => (0, 0),
+    };
+    let layers = config.decoder().num_hidden_layers.saturating_add(modules);
+    if layers.saturating_mul(experts.saturating_add(1)) <= MAX_TENSORS {
+        return Ok(());
+    }
+    Err(InteropError::Malformed {
+        path: path.to_path_buf(),
+        found: format!("{layers} layers with {experts} experts"),
+        expected: format!(
+            "no more than the {} tensors beside it hold",
+            tensors.names().len()
+        ),
+    })
 }
 
 /// transformers writes a count of MTP modules even where it left them out of the file.

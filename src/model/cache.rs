@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
+use darkhorse_backends::paged::{Page, PageFormat};
 
 use super::mixer::{Mixer, TokenMixer};
 
@@ -21,15 +22,16 @@ pub(super) fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize 
 pub struct CacheConfig {
     /// Positions of a page.
     pub page_len: usize,
-    /// Type of the numbers; absent: that of the model's activations.
-    pub dtype: Option<DType>,
+    /// What keys, values and latents of attention are held as; absent: numbers of the type of the model's
+    /// activations. Mixers whose past does not lie in pages hold theirs so in any case.
+    pub format: Option<PageFormat>,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             page_len: 128,
-            dtype: None,
+            format: None,
         }
     }
 }
@@ -85,14 +87,28 @@ pub fn one_by_one<B: Backend, C>(
     sequences: &mut [Extension<'_, C>],
     mut extend: impl FnMut(Tensor<B, 3>, Range<usize>, &mut C) -> Tensor<B, 3>,
 ) -> Tensor<B, 3> {
+    by_sequence(sequences, |range, past| {
+        let rows = hidden.clone().narrow(1, range.start, range.len());
+        extend(rows, range, past)
+    })
+}
+
+/// The same where the rows are found by their range; outputs are `[1, rows, ..]`.
+pub(super) fn by_sequence<B: Backend, C, const D: usize>(
+    sequences: &mut [Extension<'_, C>],
+    mut extend: impl FnMut(Range<usize>, &mut C) -> Tensor<B, D>,
+) -> Tensor<B, D> {
     let mut at = 0;
     let outputs = sequences.iter_mut().map(|sequence| {
         let range = at..at + sequence.new;
         at = range.end;
-        let rows = hidden.clone().narrow(1, range.start, sequence.new);
-        extend(rows, range, sequence.past)
+        extend(range, sequence.past)
     });
-    Tensor::cat(outputs.collect(), 1)
+    let mut outputs: Vec<_> = outputs.collect();
+    match outputs.len() {
+        1 => outputs.remove(0),
+        _ => Tensor::cat(outputs, 1),
+    }
 }
 
 /// One [`Past`] per layer.
@@ -140,7 +156,7 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
 /// Rows of positions, `[heads, dim]` each, in pages.
 #[derive(Debug, Clone)]
 pub struct Pages<B: Backend> {
-    pages: Vec<Tensor<B, 3>>,
+    pages: Vec<Page<B>>,
     config: CacheConfig,
     len: usize,
     /// Positions whose pages were given back, from the first on.
@@ -169,7 +185,7 @@ impl<B: Backend> Pages<B> {
     }
 
     /// The pages that are left, in the order of positions.
-    pub fn pages(&self) -> &[Tensor<B, 3>] {
+    pub fn pages(&self) -> &[Page<B>] {
         &self.pages
     }
 
@@ -214,7 +230,7 @@ impl<B: Backend> Pages<B> {
 
     /// Memory held, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.pages.iter().map(bytes).sum()
+        self.pages.iter().map(Page::memory_bytes).sum()
     }
 }
 
@@ -242,16 +258,17 @@ impl<B: Ops> Pages<B> {
         }
     }
 
-    fn empty_page(&self, shape: [usize; 3], like: &Tensor<B, 3>) -> Tensor<B, 3> {
-        let dtype = self.config.dtype.unwrap_or(like.dtype());
-        Tensor::zeros(shape, (&like.device(), dtype))
+    fn empty_page(&self, shape: [usize; 3], like: &Tensor<B, 3>) -> Page<B> {
+        let format = self.config.format;
+        let format = format.unwrap_or(PageFormat::Numbers(like.dtype()));
+        Page::zeros(shape, format, &like.device())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::TensorData;
+    use burn::tensor::{DType, TensorData};
     use darkhorse_backends::select::Selected;
 
     fn rows(range: std::ops::Range<usize>) -> Tensor<Selected, 3> {
@@ -266,7 +283,8 @@ mod tests {
     }
 
     fn held(pages: &Pages<Selected>) -> Vec<f32> {
-        let all = Tensor::cat(pages.pages().to_vec(), 0).narrow(0, 0, pages.held());
+        let all = Tensor::cat(pages.pages().iter().map(Page::numbers).collect(), 0);
+        let all = all.narrow(0, 0, pages.held());
         all.narrow(2, 0, 1).into_data().iter::<f32>().collect()
     }
 
@@ -277,7 +295,7 @@ mod tests {
     fn of_three() -> Pages<Selected> {
         Pages::new(CacheConfig {
             page_len: 3,
-            dtype: None,
+            format: None,
         })
     }
 
@@ -316,13 +334,20 @@ mod tests {
     }
 
     #[test]
-    fn a_page_holds_the_configured_type() {
-        let mut pages = Pages::<Selected>::new(CacheConfig {
-            page_len: 4,
-            dtype: Some(DType::F16),
-        });
-        pages.append(rows(0..3));
-        assert_eq!(held(&pages), counted(0..3));
-        assert_eq!(pages.memory_bytes(), 4 * 2 * 2);
+    fn a_page_is_held_as_configured() {
+        let formats = [
+            (PageFormat::Numbers(DType::F16), 2 * 2),
+            (PageFormat::EightBits, 32 + 2),
+        ];
+        for (format, row_bytes) in formats {
+            let mut pages = Pages::<Selected>::new(CacheConfig {
+                page_len: 4,
+                format: Some(format),
+            });
+            pages.append(rows(0..3));
+            let close = |(found, expected): (f32, f32)| (found - expected).abs() < 1e-3;
+            assert!(held(&pages).into_iter().zip(counted(0..3)).all(close));
+            assert_eq!(pages.memory_bytes(), 4 * row_bytes);
+        }
     }
 }

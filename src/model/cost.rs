@@ -125,26 +125,37 @@ impl ModelConfig {
 
     /// Numbers that decoding keeps of every token, at most: a sliding window forgets those before it.
     pub fn cache_values_per_token(&self) -> u64 {
-        sum(self.plan().into_iter().map(|layer| match layer.mixer {
+        let layers = self.plan().into_iter();
+        sum(layers.map(|layer| sum(self.cached_rows(layer.mixer))))
+    }
+
+    /// Widths of the rows that a layer keeps of every token.
+    fn cached_rows(&self, mixer: MixerKind) -> Vec<u64> {
+        let heads = |count: usize, dim: usize| vec![dim as u64; count];
+        match mixer {
             MixerKind::Mla => {
                 let mla = self.expect_mla();
-                (mla.kv_lora_rank + mla.qk_rope_head_dim) as u64
+                vec![(mla.kv_lora_rank + mla.qk_rope_head_dim) as u64]
             }
             MixerKind::Gqa => {
                 let gqa = self.expect_gqa();
-                product([2, gqa.num_key_value_heads, gqa.head_dim])
+                heads(2 * gqa.num_key_value_heads, gqa.head_dim)
             }
-            MixerKind::Gla => 0,
+            MixerKind::Gla => Vec::new(),
             MixerKind::Fox => {
                 let fox = self.expect_fox();
-                let heads = fox.num_key_value_heads + fox.num_attention_heads;
-                product([heads, fox.head_dim]).saturating_add(fox.num_attention_heads as u64)
+                let mut rows = heads(
+                    fox.num_key_value_heads + fox.num_attention_heads,
+                    fox.head_dim,
+                );
+                rows.push(fox.num_attention_heads as u64);
+                rows
             }
             MixerKind::GatedAttention => {
                 let gated = self.expect_gated_attention();
-                product([2, gated.num_key_value_heads, gated.head_dim])
+                heads(2 * gated.num_key_value_heads, gated.head_dim)
             }
-        }))
+        }
     }
 
     /// Numbers that decoding keeps of a sequence whatever its length: the states of linear attentions and
@@ -170,9 +181,19 @@ impl ModelConfig {
 
     /// Bytes that decoding keeps of every token: with MLA throughout,
     /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` numbers, with GQA
-    /// `num_hidden_layers * 2 * num_key_value_heads * head_dim`.
+    /// `num_hidden_layers * 2 * num_key_value_heads * head_dim`. In blocks, every row is made of whole ones, and only
+    /// what lies in pages is in blocks: keys, values and latents of these two.
     pub fn cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
-        dtype.bytes(self.cache_values_per_token())
+        let layers = self.plan().into_iter().map(|layer| {
+            let rows = self.cached_rows(layer.mixer).into_iter();
+            match (dtype, layer.mixer) {
+                (Dtype::Q8 | Dtype::Q4, MixerKind::Mla | MixerKind::Gqa) => {
+                    sum(rows.map(|row| dtype.bytes(row.next_multiple_of(32))))
+                }
+                _ => dtype.of_numbers().bytes(sum(rows)),
+            }
+        });
+        sum(layers)
     }
 
     /// Bytes of all weights, MTP modules included.
@@ -369,6 +390,13 @@ mod tests {
     #[test]
     fn the_cache_holds_latent_and_rotary_key_of_every_layer() {
         assert_eq!(dense().cache_bytes_per_token(Dtype::Bf16), 2 * (3 + 2) * 2);
+    }
+
+    #[test]
+    fn a_cache_in_blocks_has_whole_ones_in_every_row() {
+        assert_eq!(dense().cache_bytes_per_token(Dtype::Q8), 2 * 34);
+        let config = grouped(None);
+        assert_eq!(config.cache_bytes_per_token(Dtype::Q8), 2 * 2 * 2 * 34);
     }
 
     fn grouped(sliding_window: Option<usize>) -> ModelConfig {

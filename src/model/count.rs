@@ -117,7 +117,7 @@ impl ModelConfig {
     }
 
     /// Number of weights that are numbers also where matrices are in blocks, MTP modules included: the
-    /// embedding table, norms, routers, the up-projection of latents, and what has no rows of whole blocks.
+    /// embedding table, norms, routers, and what has no rows, or heads, of whole blocks.
     pub fn num_unquantized_params(&self) -> u64 {
         let modules = vec![self.mtp_plan(); self.num_nextn_predict_layers];
         let layers = self.plan().into_iter().chain(modules);
@@ -126,8 +126,10 @@ impl ModelConfig {
             let up = match plan.mixer {
                 MixerKind::Mla => {
                     let mla = self.expect_mla();
-                    let width = mla.qk_nope_head_dim + mla.v_head_dim;
-                    let up = product([mla.kv_lora_rank, mla.num_attention_heads, width]);
+                    let up = match mla.up_projection_has_blocks() {
+                        true => 0,
+                        false => product([mla.kv_lora_rank, mla.up_width()]),
+                    };
                     let down = mla.kv_lora_rank + mla.qk_rope_head_dim;
                     match down.is_multiple_of(BLOCK) {
                         true => up,

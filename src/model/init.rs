@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData, f16};
 use darkhorse_backends::quantized::reference::to_blocks;
 use darkhorse_backends::quantized::{BLOCK, Bits};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
+use rayon::prelude::*;
 
 use super::ModelConfig;
 use super::linear::Linear;
@@ -123,9 +124,9 @@ impl<'a> Initializers<'a> {
                 Matrix::Dense(self.normal(shape, deviation, device))
             }
             Some(quantization) => {
-                let (stream, count) = (self.stream(), shape.iter().product());
-                let numbers = move || stream.draw(count, normal(deviation));
-                Matrix::Blocks(in_blocks(numbers, shape, quantization.bits(), device))
+                let (stream, bits) = (self.stream(), quantization.bits());
+                let blocks = move || stream.blocks(shape, normal(deviation), bits);
+                Matrix::Blocks(in_blocks(blocks, shape, bits, device))
             }
         }
     }
@@ -209,6 +210,9 @@ impl<'a> Initializers<'a> {
     }
 }
 
+/// Numbers that are drawn one after the other, whole blocks.
+const PIECE: usize = 1 << 20;
+
 /// Where the draws of one parameter come from.
 #[derive(Debug, Clone, Copy)]
 struct Stream {
@@ -217,10 +221,51 @@ struct Stream {
 }
 
 impl Stream {
-    fn draw(self, count: usize, draw: impl Fn(&mut ChaCha8Rng) -> f32) -> Vec<f32> {
+    fn draw(self, count: usize, draw: impl Fn(&mut ChaCha8Rng) -> f32 + Sync) -> Vec<f32> {
+        let mut values = vec![0.0; count];
+        let pieces = values.par_chunks_mut(PIECE).enumerate();
+        pieces.for_each(|(piece, values)| {
+            let mut rng = self.piece(piece);
+            values.fill_with(|| draw(&mut rng));
+        });
+        values
+    }
+
+    /// The same numbers rounded to blocks, words and scales, a piece at a time.
+    fn blocks<const D: usize>(
+        self,
+        mut shape: [usize; D],
+        draw: impl Fn(&mut ChaCha8Rng) -> f32 + Sync,
+        bits: Bits,
+    ) -> [TensorData; 2] {
+        let count: usize = shape.iter().product();
+        let (per_block, width) = (bits.words_per_block(), shape[D - 1]);
+        let mut words = vec![0_i32; count / BLOCK * per_block];
+        let mut scales = vec![f16::ZERO; count / BLOCK];
+        let pieces = words
+            .par_chunks_mut(PIECE / BLOCK * per_block)
+            .zip(scales.par_chunks_mut(PIECE / BLOCK))
+            .enumerate();
+        pieces.for_each(|(piece, (words, scales))| {
+            let mut rng = self.piece(piece);
+            let numbers: Vec<f32> = (0..scales.len() * BLOCK).map(|_| draw(&mut rng)).collect();
+            let blocks = to_blocks(&numbers, [numbers.len()], bits, DType::F16);
+            let [of_words, of_scales] = blocks.expect("a piece is made of whole blocks");
+            words.copy_from_slice(of_words.as_slice().expect("words are i32"));
+            scales.copy_from_slice(of_scales.as_slice().expect("scales are f16"));
+        });
+        shape[D - 1] = width / BLOCK * per_block;
+        let words = TensorData::new(words, shape);
+        shape[D - 1] = width / BLOCK;
+        [words, TensorData::new(scales, shape)]
+    }
+
+    /// A generator for some of the numbers: those of a large parameter are drawn in parallel, the same on any number
+    /// of threads.
+    fn piece(self, piece: usize) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(self.number);
-        (0..count).map(|_| draw(&mut rng)).collect()
+        rng.set_stream(self.number | (piece as u64) << 32);
+        rng
     }
 }
 
@@ -234,7 +279,7 @@ fn normal(deviation: f64) -> impl Fn(&mut ChaCha8Rng) -> f32 + Copy + Send + Syn
 
 /// A matrix that is drawn and rounded to blocks when it is first used.
 fn in_blocks<B: Backend, const D: usize>(
-    numbers: impl Fn() -> Vec<f32> + Clone + Send + Sync + 'static,
+    blocks: impl Fn() -> [TensorData; 2] + Clone + Send + Sync + 'static,
     shape: [usize; D],
     bits: Bits,
     device: &B::Device,
@@ -244,8 +289,7 @@ fn in_blocks<B: Backend, const D: usize>(
     let part = move |index: usize| {
         let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
         if left[index].is_none() {
-            let blocks = to_blocks(&numbers(), shape, bits, DType::F16);
-            *left = blocks.expect("the configuration was validated").map(Some);
+            *left = blocks().map(Some);
         }
         left[index].take().expect("it was just made")
     };

@@ -7,8 +7,8 @@ use darkhorse_backends::quantized::{BLOCK, Bits, Quantized};
 use darkhorse_backends::weight::Weight;
 use serde::{Deserialize, Serialize};
 
-/// How the weights of projections and experts are held. Embeddings, norms, routers and the up-projection of
-/// latent attention, which is used from both sides, always are numbers.
+/// How the weights of projections and experts are held. Embeddings, norms and routers always are numbers, and so is
+/// the up-projection of latent attention where the widths of a head are not whole blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantization {

@@ -65,30 +65,36 @@ pub struct Rope {
 impl Rope {
     /// Rotations of `dim` dimensions, by pairs.
     pub fn new(config: &RopeConfig, dim: usize) -> Self {
-        let plain = (0..dim / 2)
-            .map(|pair| config.rope_theta.powf(-2.0 * pair as f64 / dim as f64))
-            .collect::<Vec<_>>();
-        let interpolated = |factor: f64, kept: Vec<f64>| -> Vec<f64> {
-            let mixed = plain.iter().zip(kept);
-            mixed
-                .map(|(plain, kept)| plain * kept + plain / factor * (1.0 - kept))
-                .collect()
+        // in f32 step by step, as in transformers: a last bit of a frequency is much at a late position
+        let period = |pair: usize| {
+            let exponent = (2 * pair) as f32 / dim as f32;
+            config.rope_theta.powf(exponent.into()) as f32
         };
+        let periods = (0..dim / 2).map(period);
         let frequencies = match &config.rope_scaling {
-            None => plain,
+            None => periods.map(|period| 1.0 / period).collect(),
             Some(RopeScaling::Yarn(yarn)) => {
-                interpolated(yarn.factor, yarn.kept(config.rope_theta, dim))
+                let kept = yarn.kept(config.rope_theta, dim);
+                let mix = |(period, kept): (f32, f32)| {
+                    1.0 / (yarn.factor as f32 * period) * (1.0 - kept) + 1.0 / period * kept
+                };
+                periods.zip(kept).map(mix).collect()
             }
             Some(RopeScaling::Llama3(llama)) => {
-                let kept = plain.iter().map(|&frequency| llama.kept(frequency));
-                interpolated(llama.factor, kept.collect())
+                let mix = |period: f32| {
+                    let plain = 1.0 / period;
+                    let kept = llama.kept(plain);
+                    plain / llama.factor as f32 * (1.0 - kept) + plain * kept
+                };
+                periods.map(mix).collect()
             }
             Some(RopeScaling::Linear(linear)) => {
-                interpolated(linear.factor, vec![0.0; plain.len()])
+                let stretched = |period: f32| 1.0 / period / linear.factor as f32;
+                periods.map(stretched).collect()
             }
         };
         Self {
-            frequencies: frequencies.into_iter().map(|f| f as f32).collect(),
+            frequencies,
             magnitude: match &config.rope_scaling {
                 Some(RopeScaling::Yarn(yarn)) => yarn.magnitude(),
                 Some(RopeScaling::Llama3(_) | RopeScaling::Linear(_)) | None => 1.0,
@@ -124,6 +130,11 @@ pub struct Rotation<B: Backend> {
 }
 
 impl<B: Backend> Rotation<B> {
+    /// Cosines and sines, `[batch, seq, dim / 2]` each.
+    pub fn angles(&self) -> [Tensor<B, 3>; 2] {
+        [self.cos.clone(), self.sin.clone()]
+    }
+
     /// Those of a range of positions.
     pub fn rows(&self, range: Range<usize>) -> Self {
         let of = |angles: &Tensor<B, 3>| angles.clone().narrow(1, range.start, range.len());
@@ -204,6 +215,33 @@ mod tests {
         let plain = Rope::new(&config("null"), 16).frequencies;
         let expected: Vec<f32> = plain.iter().map(|frequency| frequency / 4.0).collect();
         assert_frequencies(&config(r#"{"type": "linear", "factor": 4.0}"#), &expected);
+    }
+
+    /// Bits of transformers 5.23's `inv_freq`, where a formula in f64 gives others.
+    #[test]
+    fn frequencies_have_the_bits_of_transformers() {
+        let yarn = r#"{"type": "yarn", "factor": 6.0, "original_max_position_embeddings": 4096}"#;
+        let linear = r#"{"type": "linear", "factor": 3.0}"#;
+        for (scaling, pairs) in [
+            (
+                "null",
+                [(1, 0x3e46_93b0), (3, 0x3bee_f74f), (4, 0x3ab9_5d21)],
+            ),
+            (
+                linear,
+                [(1, 0x3d84_6275), (3, 0x3b1f_4f8a), (4, 0x39f7_26d7)],
+            ),
+            (
+                LLAMA3,
+                [(1, 0x3e46_93b0), (3, 0x3a6e_f74f), (4, 0x3939_5d21)],
+            ),
+            (yarn, [(3, 0x3b54_6a0c), (5, 0x383f_b69f), (7, 0x35e6_b4de)]),
+        ] {
+            let frequencies = Rope::new(&config(scaling), 16).frequencies;
+            for (pair, bits) in pairs {
+                assert_eq!(frequencies[pair].to_bits(), bits, "{scaling}: {pair}");
+            }
+        }
     }
 
     #[test]

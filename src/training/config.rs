@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::groups::GroupingConfig;
+use super::precision::Precision;
 use super::schedule::ScheduleConfig;
 
 /// Configuration of a training run. A step is an optimizer step: `accumulation` micro-batches of
@@ -18,6 +19,8 @@ pub struct TrainingConfig {
     pub seq_len: usize,
     /// Micro-batches of an optimizer step.
     pub accumulation: usize,
+    /// Type that a step computes in.
+    pub precision: Precision,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// How the learning rate rises and falls.
@@ -63,6 +66,7 @@ impl Default for TrainingConfig {
             batch_size: 8,
             seq_len: 256,
             accumulation: 1,
+            precision: Precision::F32,
             learning_rate: 3e-4,
             schedule: ScheduleConfig::default(),
             betas: [0.9, 0.95],

@@ -6,6 +6,8 @@ use crate::data::{DataError, Origin};
 use crate::telemetry::JournalError;
 use crate::tokenizer::TokenizerError;
 
+use super::precision::Precision;
+
 /// A training run that could not begin, or not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
@@ -39,6 +41,17 @@ pub enum TrainingError {
         "`model.quantization` is set, but weights in blocks cannot be trained: leave it out, and quantize the result"
     )]
     InBlocks,
+    /// A type that the backend does not compute in.
+    #[error(
+        "`training.precision` is {}, which backend `{backend}` has no arithmetic for: train in f32, by `--precision f32`",
+        precision.dtype().name()
+    )]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// The backend, as it names itself.
+        backend: String,
+    },
     /// A loss that is no number.
     #[error(
         "the loss is not finite at step {step}: next token {next_token}, multi-token prediction {mtp}; documents of the step: {}; the last checkpoint is intact: lower `training.learning_rate` or look at these documents, then resume",

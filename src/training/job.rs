@@ -192,6 +192,7 @@ impl Job {
         R: TrainableRouter<B>,
     {
         let config = self.experiment.training.clone();
+        config.precision.check::<B>(device)?;
         let optimizer = AdamW::<B>::new(&config);
         let (model, state) = match &self.from {
             None => (model, RunState::default()),

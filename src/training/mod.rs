@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod loss;
 pub mod metrics;
 pub mod optimizer;
+pub mod precision;
 pub mod schedule;
 pub mod screen;
 pub mod state;
@@ -26,6 +27,7 @@ pub mod window;
 
 pub use config::TrainingConfig;
 pub use optimizer::AdamW;
+pub use precision::Precision;
 pub use schedule::Schedule;
 pub use trainee::{
     StepLosses, StepReport, TrainableMixer, TrainableRouter, Trainee, TrainingBackend,

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
 use burn::record::Record;
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::adamw::{AdamWStep, Moments};
 
@@ -168,10 +168,11 @@ where
 }
 
 /// Euclidean norm of all gradients together.
-pub fn global_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
-    module: &M,
-    grads: &GradientsParams,
-) -> f64 {
+pub fn global_norm<B, M>(module: &M, grads: &GradientsParams) -> f64
+where
+    B: AutodiffBackend<InnerBackend: Ops>,
+    M: AutodiffModule<B>,
+{
     let mut squares = Squares::<B> {
         grads,
         sums: Vec::new(),
@@ -189,10 +190,12 @@ struct Squares<'a, B: AutodiffBackend> {
     sums: Vec<Tensor<B::InnerBackend, 1>>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Squares<'_, B> {
+impl<B: AutodiffBackend<InnerBackend: Ops>> ModuleVisitor<B> for Squares<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) {
-            self.sums.push(grad.cast(DType::F32).square().sum());
+            let elements = grad.shape().num_elements();
+            let sum = B::InnerBackend::sum_of_squares(grad.reshape([elements]));
+            self.sums.push(sum);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::TrainingError;
 use crate::config::{Experiment, TokenizerConfig};
 use crate::data::{Corpus, EmbeddedCorpus, Progress, Source};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The files that an experiment names, or the embedded corpus.
 #[derive(Debug)]
@@ -46,7 +46,10 @@ impl Texts {
         let tokenizer = Tokenizer::train(self.train.texts(&mut failed), vocab_size);
         match failed {
             Some(error) => Err(error.into()),
-            None => Ok(tokenizer?),
+            None => match tokenizer {
+                Err(TokenizerError::NoText) => Err(self.train.without_documents().into()),
+                trained => Ok(trained?),
+            },
         }
     }
 

@@ -211,7 +211,8 @@ where
             mtp: self.config.mtp_weight_at(batch.step),
             balance: self.config.seq_aux_alpha,
         };
-        let losses = loss::loss(&self.model, &batch, weights);
+        let model = self.config.precision.model(&self.model);
+        let losses = loss::loss(&model, &batch, weights);
         self.record_loads(&batch, &losses);
         let report = read_losses(&losses);
         TrainOutput::new(self, losses.total.backward(), report)

@@ -1,6 +1,7 @@
 //! Differentiation: an operation is one node of the graph, with the backward pass of the backend below,
 //! instead of a node for every burn operation that its definition is made of.
 
+mod heads;
 mod node;
 mod pages;
 mod sequence;
@@ -15,12 +16,14 @@ use crate::adamw::{AdamWStep, Moments};
 use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
 use crate::forgetting::Forgetting;
+use crate::heads::HeadSharing;
 use crate::linear;
 use crate::linear_attention::{Attended, LinearAttention, LinearAttentionOptions};
 use crate::ops::Ops;
-use crate::paged::Past;
+use crate::paged::{Page, Past};
 use crate::unit::UnitEps;
-use node::{Derivative, below, integers, primitive, record, wrap};
+use node::{Derivative, below, integers, record};
+pub(crate) use node::{primitive, wrap};
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
@@ -131,8 +134,8 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         pages::paged_attention(query, pasts, options)
     }
 
-    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        Tensor::from_inner(B::write_rows(page.inner(), at, rows.inner()))
+    fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
+        pages::write_rows(page, at, rows)
     }
 
     fn top_k(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2, Int> {
@@ -203,6 +206,14 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         scale: f64,
     ) -> Tensor<Self, 4> {
         sequence::forgetting_attention(input, mask, scale)
+    }
+
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        heads::swap_heads(input)
+    }
+
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        heads::share_heads(heads, each, sharing)
     }
 
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {

@@ -162,7 +162,7 @@ pub(super) fn forgetting_attention<B: Ops, C: CheckpointStrategy>(
     let [query, key, value] = &tensors;
     record::<B, C, _, 4, 4>([query, key, value, &kept], |keep| {
         let softmaxes = (by_hand.forward)(input.clone(), &mask, scale);
-        let output = softmaxes.output.clone().swap_dims(1, 2);
+        let output = B::swap_heads(softmaxes.output.clone());
         let saved = keep.then_some(Forgot {
             input,
             mask,

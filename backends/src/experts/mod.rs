@@ -1,5 +1,7 @@
 //! Routed SwiGLU experts with stacked weights (DeepSeekMoE, <https://arxiv.org/abs/2401.06066>).
 
+#[cfg(feature = "cubecl")]
+pub(crate) mod cube;
 mod dispatch;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;

@@ -36,9 +36,9 @@ fn visit_experts<B: Ops>(input: Tensor<B, 2>, routed: Routed<B>) -> Tensor<B, 2>
         return B::experts_quantized(input, projections, indices, weights);
     }
     let dtype = input.dtype();
-    let numbers = |weight| match weight {
+    let numbers = |weight: Weight<B, 3>| match weight {
         Weight::Dense(weight) => weight,
-        Weight::Blocks(weight) => quantized::reference::dequantize(weight).cast(dtype),
+        blocks => blocks.numbers().cast(dtype),
     };
     let projections = experts::Projections {
         gate: numbers(experts.gate),

@@ -11,6 +11,7 @@ pub(crate) mod rows;
 pub(crate) mod simd;
 pub(crate) mod stored;
 pub(crate) mod team;
+mod types;
 
 use burn::tensor::{DType, Int, Tensor};
 use burn_flex::Flex;
@@ -20,8 +21,9 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Projections};
 use crate::feed_forward::{self, Gated, Routed};
 use crate::forgetting::{self, Forgetting};
+use crate::heads::{self, HeadSharing};
 use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
-use crate::paged::{self, Past};
+use crate::paged::{self, Page, Past};
 use crate::quantized::flex::Packed;
 use crate::quantized::{self, Quantized};
 use crate::unit::UnitEps;
@@ -30,6 +32,7 @@ use crate::{
     Ops, cross_entropy, largest, latent, linear, norm, rope, short_conv, swiglu, top_k, unit,
 };
 use rows::{all_f32, stored};
+use types::{common_dtype, types, up_of};
 
 /// Every method takes the fast form on f32 and the default on any other type.
 impl Ops for Flex {
@@ -59,21 +62,24 @@ impl Ops for Flex {
         }
     }
 
-    fn absorb_query(query: Tensor<Self, 3>, weight: Tensor<Self, 2>) -> Tensor<Self, 3> {
-        match all_f32(&[query.dtype()]) && stored(weight.dtype()) {
-            true => latent::flex::absorb_query(query, weight),
-            false => latent::reference::absorb_query(query, weight),
+    fn absorb_query(query: Tensor<Self, 3>, weight: Weight<Self, 2>) -> Tensor<Self, 3> {
+        let ([_, heads, nope], [_, columns]) = (query.dims(), weight.dims());
+        let value = columns / heads - nope;
+        match up_of(&weight, heads, value, query.dtype()) {
+            Some(up) => latent::flex::absorb_query(query, &up),
+            None => latent::reference::absorb_query(query, weight),
         }
     }
 
     fn expand_value(
         latent: Tensor<Self, 3>,
-        weight: Tensor<Self, 2>,
+        weight: Weight<Self, 2>,
         value_dim: usize,
     ) -> Tensor<Self, 3> {
-        match all_f32(&[latent.dtype()]) && stored(weight.dtype()) {
-            true => latent::flex::expand_value(latent, weight, value_dim),
-            false => latent::reference::expand_value(latent, weight, value_dim),
+        let [_, heads, _] = latent.dims();
+        match up_of(&weight, heads, value_dim, latent.dtype()) {
+            Some(up) => latent::flex::expand_value(latent, &up),
+            None => latent::reference::expand_value(latent, weight, value_dim),
         }
     }
 
@@ -227,14 +233,15 @@ impl Ops for Flex {
         pasts: &[Past<'_, Self>],
         options: AttentionOptions,
     ) -> Tensor<Self, 3> {
-        match all_f32(&[query.dtype()]) && paged::flex::readable(pasts) {
-            true => paged::flex::paged_attention(query, pasts, options),
-            false => paged::reference::paged_attention(query, pasts, options),
-        }
+        let fast = match all_f32(&[query.dtype()]) {
+            true => paged::flex::paged_attention(&query, pasts, options),
+            false => None,
+        };
+        fast.unwrap_or_else(|| paged::reference::paged_attention(query, pasts, options))
     }
 
-    fn write_rows(page: Tensor<Self, 3>, at: usize, rows: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        match stored(page.dtype()) && all_f32(&[rows.dtype()]) {
+    fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
+        match all_f32(&[rows.dtype()]) {
             true => paged::flex_write::write_rows(page, at, rows),
             false => paged::reference::write_rows(page, at, rows),
         }
@@ -370,9 +377,10 @@ impl Ops for Flex {
     ) -> Tensor<Self, 4> {
         let types = [input.query.dtype(), input.key.dtype(), input.value.dtype()];
         match all_f32(&types) && all_f32(&[input.kept.dtype()]) {
-            true => forgetting::flex::forgetting_attention(input, mask, scale)
-                .output
-                .swap_dims(1, 2),
+            true => {
+                let softmaxes = forgetting::flex::forgetting_attention(input, mask, scale);
+                heads::flex::swap_heads(softmaxes.output)
+            }
             false => forgetting::reference::forgetting_attention(input, mask, scale),
         }
     }
@@ -382,6 +390,69 @@ impl Ops for Flex {
             forward: forgetting::flex::forgetting_attention,
             backward: forgetting::flex::forgetting_attention_backward,
         })
+    }
+
+    fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        match all_f32(&[input.dtype()]) {
+            true => heads::flex::swap_heads(input),
+            false => input.swap_dims(1, 2),
+        }
+    }
+
+    fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
+        match all_f32(&[heads.dtype()]) {
+            true => heads::flex::share_heads(heads, each, sharing),
+            false => heads::reference::share_heads(heads, each, sharing),
+        }
+    }
+
+    fn share_heads_backward(
+        grad: Tensor<Self, 4>,
+        each: usize,
+        sharing: HeadSharing,
+    ) -> Tensor<Self, 4> {
+        match all_f32(&[grad.dtype()]) {
+            true => heads::flex::share_heads_backward(grad, each, sharing),
+            false => heads::reference::share_heads_backward(grad, each, sharing),
+        }
+    }
+
+    fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        match all_f32(&[input.dtype()]) {
+            true => norm::flex::sum_of_squares(input),
+            false => norm::reference::sum_of_squares(input),
+        }
+    }
+
+    fn forgetting_paged(
+        query: Tensor<Self, 3>,
+        seen: &forgetting::Seen<'_, Self>,
+        scale: f64,
+    ) -> Tensor<Self, 3> {
+        let [new, _, _] = query.dims();
+        let output = match all_f32(&[query.dtype()]) && new <= forgetting::flex_paged::FEW {
+            true => forgetting::flex_paged::forgetting_paged(&query, seen, scale),
+            false => None,
+        };
+        output.unwrap_or_else(|| forgetting::paged::forgetting_paged(query, seen, scale))
+    }
+
+    fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
+        match all_f32(&[input.dtype()]) {
+            true => largest::flex::keep_largest(input, k),
+            false => largest::reference::keep_largest(input, k),
+        }
+    }
+
+    fn mix_linear(
+        layer: &linear_attention::Layer<Self>,
+        positions: linear_attention::Positions<Self>,
+        mask: &AttentionMask<Self>,
+    ) -> linear_attention::Mixed<Self> {
+        match linear_attention::flex_token::applies(layer, &positions) {
+            true => linear_attention::flex_token::mix_token(layer, positions),
+            false => linear_attention::layer::mix(layer, positions, mask),
+        }
     }
 
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
@@ -402,30 +473,5 @@ impl Ops for Flex {
             true => adamw::flex::adamw(parameter, gradient, moments, step),
             false => adamw::reference::adamw(parameter, gradient, moments, step),
         }
-    }
-}
-
-/// Types of what an expert layer multiplies.
-fn types(
-    input: &Tensor<Flex, 2>,
-    projections: &Projections<Flex>,
-    weights: &Tensor<Flex, 2>,
-) -> [burn::tensor::DType; 5] {
-    let Projections { gate, up, down } = projections;
-    [
-        input.dtype(),
-        gate.dtype(),
-        up.dtype(),
-        down.dtype(),
-        weights.dtype(),
-    ]
-}
-
-/// The type of all inputs, or one that has no fast form where they differ.
-fn common_dtype(input: &LinearAttention<Flex>) -> DType {
-    let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
-    match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
-        true => DType::F32,
-        false => DType::BF16,
     }
 }

@@ -1,11 +1,12 @@
 //! Matrices of weights in memory, whatever they are stored as, side by side in one list.
 
-use burn::tensor::{DType, bf16, f16};
+use burn::tensor::{DType, Tensor, bf16, f16};
 use burn_flex::Flex;
 
 use super::matrix::{MatMut, MatRef};
 use super::product::{Buffers, Weights, add_block};
 use super::rows::{View, stored};
+use crate::quantized::Bits;
 use crate::quantized::flex::Packed;
 use crate::quantized::weights::{EightBits, FourBits};
 use crate::weight::Weight;
@@ -19,9 +20,20 @@ pub(crate) enum Held<const D: usize> {
 impl<const D: usize> Held<D> {
     /// Absent when the kernels do not read what it is stored as.
     pub(crate) fn new(weight: &Weight<Flex, D>) -> Option<Self> {
+        Self::viewed(weight, View::strided)
+    }
+
+    /// With adjacent elements in every row.
+    pub(crate) fn rows(weight: &Weight<Flex, D>) -> Option<Self> {
+        Self::viewed(weight, View::rows)
+    }
+
+    fn viewed(weight: &Weight<Flex, D>, view: impl Fn(Tensor<Flex, D>) -> View<D>) -> Option<Self> {
         match weight {
-            Weight::Dense(weight) => stored(weight.dtype())
-                .then(|| Self::Numbers(View::strided(weight.clone()), weight.dtype())),
+            Weight::Dense(weight) => {
+                let dtype = weight.dtype();
+                stored(dtype).then(|| Self::Numbers(view(weight.clone()), dtype))
+            }
             Weight::Blocks(weight) => Packed::new(weight).map(Self::Blocks),
         }
     }
@@ -40,7 +52,10 @@ impl<const D: usize> Held<D> {
             Self::Numbers(view, DType::BF16) => Stored::Bf16(view.matrix_at(index)),
             Self::Numbers(view, DType::F16) => Stored::F16(view.matrix_at(index)),
             Self::Numbers(view, _) => Stored::F32(view.matrix_at(index)),
-            Self::Blocks(packed) => packed.matrix(index),
+            Self::Blocks(packed) => match packed.bits() {
+                Bits::Eight => Stored::EightBits(packed.eight_bits(index)),
+                Bits::Four => Stored::FourBits(packed.four_bits(index)),
+            },
         }
     }
 }

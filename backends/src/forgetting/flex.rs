@@ -10,6 +10,8 @@ use crate::attention::AttentionMask;
 use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
 use crate::flex::rows::{View, indices, tensor};
 use crate::flex::simd::{dot, exp, kernel, max, sum};
+use crate::heads::HeadSharing;
+use crate::heads::flex::{share_heads_backward, swap_heads};
 
 /// Queries of a block.
 const QUERIES: usize = 64;
@@ -271,16 +273,12 @@ pub(crate) fn forgetting_attention_backward(
                 }
             },
         );
-    let by_token =
-        |values, rows, width| tensor(values, [batch, heads, rows, width]).swap_dims(1, 2);
+    let by_token = |values, rows, width| swap_heads(tensor(values, [batch, heads, rows, width]));
     let group = heads / key_heads;
     let key: Tensor<Flex, 4> = by_token(d_key, seq, dim);
     let key = match group {
         1 => key,
-        _ => key
-            .reshape([batch, seq, key_heads, group, dim])
-            .sum_dim(3)
-            .reshape([batch, seq, key_heads, dim]),
+        _ => share_heads_backward(key, group, HeadSharing::Grouped),
     };
     Forgetting {
         query: by_token(d_query, new, dim),

@@ -5,12 +5,16 @@
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
+#[cfg(feature = "flex")]
+pub(crate) mod flex_paged;
+pub mod paged;
 pub mod reference;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::attention::AttentionMask;
+pub use paged::Seen;
 
 /// The tensors of a forgetting attention. The queries are those of the last positions.
 #[derive(Debug, Clone)]

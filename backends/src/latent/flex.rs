@@ -1,88 +1,156 @@
-//! One product per head, straight from the columns of the up-projection. A row has the same bits in any batch.
+//! One product per head, straight from the columns of the up-projection. A row has the same bits in any batch, and
+//! with blocks those of the product with the numbers that they stand for.
+
+use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
 use crate::flex::matrix::{MatMut, MatRef};
-use crate::flex::product::{self, Buffers, Element};
-use crate::flex::rows::{View, tensor, with_element};
+use crate::flex::product::{self, Buffers, Weights, dots_block};
+use crate::flex::rows::{View, tensor};
+use crate::flex::stored::{Held, Stored};
 use crate::flex::team;
+use crate::quantized::BLOCK;
+use crate::weight::Weight;
 
-/// Columns of one head within a matrix of `heads * width` columns, or rows of a tensor `[rows, heads, width]`.
-struct Heads<'a, E> {
-    data: &'a [E],
-    rows: usize,
-    row_stride: usize,
-    head_stride: usize,
+/// Rows of blocks that become f32 at once.
+const WIDENED: usize = 64;
+
+/// An up-projection in memory, and how its columns are divided among heads.
+pub(crate) struct Up {
+    weight: Held<2>,
+    rank: usize,
+    /// Columns of a head, those of the value last.
+    width: usize,
+    value: usize,
 }
 
-impl<'a, E: Element> Heads<'a, E> {
-    /// Columns `first..first + cols` of a head.
-    fn of(&self, head: usize, first: usize, cols: usize) -> MatRef<'a, E> {
-        let start = (head * self.head_stride + first).min(self.data.len());
-        let strides = [self.row_stride, 1];
-        MatRef::strided(&self.data[start..], [self.rows, cols], strides)
+impl Up {
+    /// Absent when it is not stored as the kernels read it, or a block has columns of two heads.
+    pub(crate) fn new(weight: &Weight<Flex, 2>, heads: usize, value: usize) -> Option<Self> {
+        let [rank, columns] = weight.dims();
+        let width = columns / heads;
+        let whole = width.is_multiple_of(BLOCK) && value.is_multiple_of(BLOCK);
+        if matches!(weight, Weight::Blocks(_)) && !whole {
+            return None;
+        }
+        Some(Self {
+            weight: Held::rows(weight)?,
+            rank,
+            width,
+            value,
+        })
+    }
+
+    /// Width of a latent.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Width of a head's key.
+    pub(crate) fn nope(&self) -> usize {
+        self.width - self.value
+    }
+
+    /// `out += c U_h`.
+    pub(crate) fn add_keys(
+        &self,
+        head: usize,
+        latents: MatRef<'_>,
+        out: &mut MatMut<'_>,
+        buffers: &mut Buffers,
+    ) {
+        let first = head * self.width;
+        self.weight
+            .matrix(0)
+            .add_block(out, latents, first, buffers);
+    }
+
+    /// `out += c V_h`.
+    pub(crate) fn add_values(
+        &self,
+        head: usize,
+        latents: MatRef<'_>,
+        out: &mut MatMut<'_>,
+        buffers: &mut Buffers,
+    ) {
+        let first = head * self.width + self.nope();
+        self.weight
+            .matrix(0)
+            .add_block(out, latents, first, buffers);
+    }
+
+    /// `out = q U_h^T`.
+    fn absorb(
+        &self,
+        head: usize,
+        queries: MatRef<'_>,
+        out: &mut MatMut<'_>,
+        widened: &mut Vec<f32>,
+    ) {
+        let columns = head * self.width..head * self.width + self.nope();
+        match self.weight.matrix(0) {
+            Stored::F32(keys) => dots_block(out, queries, keys.columns(columns), widened),
+            Stored::Bf16(keys) => dots_block(out, queries, keys.columns(columns), widened),
+            Stored::F16(keys) => dots_block(out, queries, keys.columns(columns), widened),
+            Stored::EightBits(keys) => dots_of_blocks(out, queries, keys, columns, widened),
+            Stored::FourBits(keys) => dots_of_blocks(out, queries, keys, columns, widened),
+        }
     }
 }
 
-fn heads_of_rows(view: &View<3>) -> Heads<'_, f32> {
-    let [rows, _, _] = view.shape();
-    Heads {
-        data: view.data(),
-        rows,
-        row_stride: view.stride(0),
-        head_stride: view.stride(1),
+/// As [`dots_block`], some rows of blocks after the other.
+fn dots_of_blocks<W: Weights>(
+    out: &mut MatMut<'_>,
+    queries: MatRef<'_>,
+    keys: W,
+    columns: Range<usize>,
+    widened: &mut Vec<f32>,
+) {
+    widened.resize(WIDENED * columns.len(), 0.0);
+    let [tokens, _] = out.shape();
+    for ([_, row], mut out) in out.rows(0..tokens).split_blocks(tokens.max(1), WIDENED) {
+        let [_, count] = out.shape();
+        let rows = widened.chunks_exact_mut(columns.len().max(1)).take(count);
+        for (at, widened) in rows.enumerate() {
+            keys.widen(row + at, columns.clone(), widened);
+        }
+        let keys = MatRef::new(widened, [count, columns.len()]);
+        dots_block(&mut out, queries, keys, &mut Vec::new());
     }
 }
 
-fn heads_of_columns<E: Element>(view: &View<2>, width: usize) -> Heads<'_, E> {
-    Heads {
-        data: view.data_of(),
-        rows: view.shape()[0],
-        row_stride: view.stride(0),
-        head_stride: width,
-    }
+/// Rows of a head, of a tensor `[rows, heads, width]`.
+fn rows_of(view: &View<3>, head: usize) -> MatRef<'_> {
+    let [rows, _, width] = view.shape();
+    let data = view.data();
+    let start = (head * view.stride(1)).min(data.len());
+    MatRef::strided(&data[start..], [rows, width], [view.stride(0), 1])
 }
 
 /// See [`Ops::absorb_query`](crate::Ops::absorb_query).
-pub(crate) fn absorb_query(query: Tensor<Flex, 3>, weight: Tensor<Flex, 2>) -> Tensor<Flex, 3> {
-    let ([tokens, heads, nope], [rank, columns]) = (query.dims(), weight.dims());
-    let dtype = weight.dtype();
-    let (query, weight) = (View::rows(query), View::rows(weight));
-    let mut out = vec![0.0; tokens * heads * rank];
-    with_element!(dtype, E => {
-        let keys = heads_of_columns::<E>(&weight, columns / heads);
-        let queries = heads_of_rows(&query);
-        by_head(&mut out, [tokens, heads, rank], nope, |head, out| {
-            let mut widened = Vec::new();
-            let (query, keys) = (queries.of(head, 0, nope), keys.of(head, 0, nope));
-            product::dots_block(out, query, keys, &mut widened);
-        });
+pub(crate) fn absorb_query(query: Tensor<Flex, 3>, up: &Up) -> Tensor<Flex, 3> {
+    let [tokens, heads, nope] = query.dims();
+    assert_eq!(nope, up.nope(), "width of a query");
+    let query = View::rows(query);
+    let mut out = vec![0.0; tokens * heads * up.rank];
+    by_head(&mut out, [tokens, heads, up.rank], nope, |head, out| {
+        up.absorb(head, rows_of(&query, head), out, &mut Vec::new());
     });
-    tensor(out, [tokens, heads, rank])
+    tensor(out, [tokens, heads, up.rank])
 }
 
 /// See [`Ops::expand_value`](crate::Ops::expand_value).
-pub(crate) fn expand_value(
-    latent: Tensor<Flex, 3>,
-    weight: Tensor<Flex, 2>,
-    value_dim: usize,
-) -> Tensor<Flex, 3> {
-    let ([tokens, heads, rank], [_, columns]) = (latent.dims(), weight.dims());
-    let dtype = weight.dtype();
-    let (latent, weight) = (View::rows(latent), View::rows(weight));
-    let width = columns / heads;
-    let mut out = vec![0.0; tokens * heads * value_dim];
-    with_element!(dtype, E => {
-        let values = heads_of_columns::<E>(&weight, width);
-        let latents = heads_of_rows(&latent);
-        by_head(&mut out, [tokens, heads, value_dim], rank, |head, out| {
-            let values = values.of(head, width - value_dim, value_dim);
-            let latent = latents.of(head, 0, rank);
-            product::add_block(out, latent, values, 0, &mut Buffers::default());
-        });
+pub(crate) fn expand_value(latent: Tensor<Flex, 3>, up: &Up) -> Tensor<Flex, 3> {
+    let [tokens, heads, rank] = latent.dims();
+    assert_eq!(rank, up.rank, "width of a latent");
+    let latent = View::rows(latent);
+    let mut out = vec![0.0; tokens * heads * up.value];
+    by_head(&mut out, [tokens, heads, up.value], rank, |head, out| {
+        up.add_values(head, rows_of(&latent, head), out, &mut Buffers::default());
     });
-    tensor(out, [tokens, heads, value_dim])
+    tensor(out, [tokens, heads, up.value])
 }
 
 /// Calls `work(head, its columns of out)`, on as many threads as sums of `inner` products are worth.

@@ -38,12 +38,17 @@ impl Views {
 
     /// Copies the state before the first token of a sequence and head.
     pub(super) fn initial(&self, item: usize, head: usize, state: &mut [f32]) {
-        let [_, _, _, width] = self.state.shape();
-        let start = item * self.state.stride(0) + head * self.state.stride(1);
-        let data = &self.state.data()[start..];
+        Self::copy_state(&self.state, item, head, state);
+    }
+
+    /// Copies the state of a sequence and head.
+    pub(super) fn copy_state(from: &View<4>, item: usize, head: usize, state: &mut [f32]) {
+        let [_, _, _, width] = from.shape();
+        let start = item * from.stride(0) + head * from.stride(1);
+        let data = &from.data()[start..];
         for (row, to) in state.chunks_exact_mut(width).enumerate() {
-            let data = &data[row * self.state.stride(2)..];
-            match self.state.stride(3) {
+            let data = &data[row * from.stride(2)..];
+            match from.stride(3) {
                 1 => to.copy_from_slice(&data[..width]),
                 stride => {
                     for (column, to) in to.iter_mut().enumerate() {

@@ -11,6 +11,7 @@ use crate::attention::AttentionMask;
 use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
 use crate::flex::rows::{View, tensor};
 use crate::flex::simd::dot;
+use crate::heads::flex::swap_heads;
 
 /// Gradients of the six inputs, tokens after heads: `[batch, heads, seq, _]`.
 struct Gradients<'a> {
@@ -127,7 +128,7 @@ pub(crate) fn linear_attention_backward(
             },
         );
 
-    let by_token = |values, width| tensor(values, [batch, heads, seq, width]).swap_dims(1, 2);
+    let by_token = |values, width| swap_heads(tensor(values, [batch, heads, seq, width]));
     let gates = |values| tensor(values, [batch, heads, seq]).swap_dims(1, 2);
     LinearAttention {
         query: by_token(query, key_dim),

@@ -6,6 +6,9 @@ pub mod chunked;
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
 pub(crate) mod flex_backward;
+#[cfg(feature = "flex")]
+pub(crate) mod flex_token;
+pub mod layer;
 pub mod reference;
 mod runs;
 #[cfg(feature = "flex")]
@@ -15,6 +18,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::attention::AttentionMask;
+pub use crate::heads::HeadSharing;
+use crate::ops::Ops;
+pub use layer::{Decay, Given, HeadNorm, Layer, Mixed, Moment, Positions};
 pub use runs::runs;
 
 /// How a token changes the state.
@@ -107,10 +113,10 @@ impl<B: Backend> LinearAttention<B> {
 }
 
 /// Outputs with the final states behind them, `[batch, heads, seq + key_dim, value_dim]`, taken apart.
-pub(crate) fn unpack<B: Backend>(packed: Tensor<B, 4>, seq: usize) -> Attended<B> {
+pub(crate) fn unpack<B: Ops>(packed: Tensor<B, 4>, seq: usize) -> Attended<B> {
     let [_, _, rows, _] = packed.dims();
     Attended {
-        output: packed.clone().narrow(2, 0, seq).swap_dims(1, 2),
+        output: B::swap_heads(packed.clone().narrow(2, 0, seq)),
         state: packed.narrow(2, seq, rows - seq),
     }
 }

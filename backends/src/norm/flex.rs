@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::flex::matrix::{MatRef, Threads};
 use crate::flex::rows::{View, for_each_rows, rows_per_task, tensor};
-use crate::flex::simd::{dot, kernel};
+use crate::flex::simd::{dot, kernel, sum};
 
 /// See [`Ops::rms_norm`](crate::Ops::rms_norm).
 pub(crate) fn rms_norm(
@@ -90,5 +90,23 @@ kernel! {
                 *dw += dy * x * scale;
             }
         }
+    }
+}
+
+/// See [`Ops::sum_of_squares`](crate::Ops::sum_of_squares): sums of equal parts, put together in order.
+pub(crate) fn sum_of_squares(input: Tensor<Flex, 1>) -> Tensor<Flex, 1> {
+    const PART: usize = 64 * 1024;
+    let input = View::contiguous(input);
+    let parts: Vec<f64> = input
+        .slice()
+        .par_chunks(PART)
+        .map(|part| f64::from(squares(part)))
+        .collect();
+    tensor(vec![parts.into_iter().sum::<f64>() as f32], [1])
+}
+
+kernel! {
+    fn squares<'a>(values: &'a [f32]) -> f32 {
+        sum(values, |value| value * value)
     }
 }

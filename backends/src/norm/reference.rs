@@ -11,3 +11,8 @@ pub fn rms_norm<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 1>, eps: f64)
     let normalized = input / (mean_square + eps).sqrt();
     normalized.cast(dtype) * weight.unsqueeze()
 }
+
+/// See [`Ops::sum_of_squares`](crate::Ops::sum_of_squares).
+pub fn sum_of_squares<B: Backend>(input: Tensor<B, 1>) -> Tensor<B, 1> {
+    input.cast(DType::F32).square().sum()
+}

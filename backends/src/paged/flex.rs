@@ -3,53 +3,33 @@
 //! Chunks begin at multiples of [`CHUNK`] positions whatever the pages are, and every score, sum and product
 //! has a fixed order, so a query's output depends on its past alone. Heads of one key head and the new
 //! tokens of a sequence are rows of the same products, which read the keys once for all of them.
+//!
+//! Products of [`LONG`] and more new tokens of a sequence go through the `gemm` crate, which is faster there: the
+//! order of its sums depends on how many they are. Expanded keys and values are made chunk by chunk for all new
+//! tokens together, and are never in memory for the whole past.
 
 use std::ops::Range;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use burn_flex::Flex;
 
+use super::Past;
 use super::merge::{Part, exponentials};
-use super::sequence::{Sequence, page_rows};
-use super::{Past, Values};
+use super::sequence::{Loaded, Segment, Sequence};
 use crate::attention::AttentionOptions;
-use crate::flex::matrix::{MatMut, MatRef};
-use crate::flex::product::{Buffers, Element, add_block, dots_block, threads_worth};
-use crate::flex::rows::{View, stored, tensor, with_element};
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
+use crate::flex::product::{Buffers, add_block, dots_block, threads_worth};
+use crate::flex::rows::{View, tensor};
 use crate::flex::team;
 
 /// Positions of a chunk.
 const CHUNK: usize = 256;
-/// Rows of a task at most: queries times the heads of a key head.
+/// Queries, times the heads of a key head, whose scores are in memory at once at most.
 const ROWS: usize = 128;
-
-/// See [`Ops::paged_attention`](crate::Ops::paged_attention).
-pub(crate) fn paged_attention(
-    query: Tensor<Flex, 3>,
-    pasts: &[Past<'_, Flex>],
-    options: AttentionOptions,
-) -> Tensor<Flex, 3> {
-    match pasts.iter().find(|past| !past.keys.is_empty()) {
-        Some(past) => with_element!(past.keys[0].dtype(), E => {
-            attend::<E>(query, pasts, options)
-        }),
-        None => query,
-    }
-}
-
-/// True when all pages have elements of one type that the kernels read.
-pub(crate) fn readable(pasts: &[Past<'_, Flex>]) -> bool {
-    let pages = pasts.iter().flat_map(|past| {
-        let values = match past.values {
-            Values::Pages(pages) => pages,
-            Values::FirstOfKeys(_) => &[],
-        };
-        past.keys.iter().chain(values)
-    });
-    let mut types = pages.map(|page| page.dtype());
-    let first = types.next().unwrap_or(DType::F32);
-    stored(first) && types.all(|dtype| dtype == first)
-}
+/// New tokens of a sequence from which on their number may change the order of sums.
+const LONG: usize = 32;
+/// [`ROWS`] of so many new tokens.
+const LONG_ROWS: usize = 256;
 
 /// New tokens of a sequence with the heads of one key head, and where their output goes.
 struct Task<'a> {
@@ -58,7 +38,33 @@ struct Task<'a> {
     tokens: Range<usize>,
     /// Row of the query that is the first of `tokens`.
     row: usize,
+    products: Products,
     out: Vec<f32>,
+}
+
+/// What multiplies queries with keys, and weights with values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Products {
+    /// A row has the same bits whatever others there are.
+    RowByRow,
+    Together,
+}
+
+impl Products {
+    fn of(new: usize) -> Self {
+        match new >= LONG {
+            true => Self::Together,
+            false => Self::RowByRow,
+        }
+    }
+
+    /// Rows at once at most.
+    fn rows(self) -> usize {
+        match self {
+            Self::RowByRow => ROWS,
+            Self::Together => LONG_ROWS,
+        }
+    }
 }
 
 impl Task<'_> {
@@ -70,28 +76,38 @@ impl Task<'_> {
     }
 }
 
-fn attend<E: Element>(
-    query: Tensor<Flex, 3>,
+/// See [`Ops::paged_attention`](crate::Ops::paged_attention). Absent when a page is not stored as the kernels
+/// read it.
+///
+/// # Panics
+///
+/// When the values of two pasts are not in the same way where they are.
+pub(crate) fn paged_attention(
+    query: &Tensor<Flex, 3>,
     pasts: &[Past<'_, Flex>],
     options: AttentionOptions,
-) -> Tensor<Flex, 3> {
+) -> Option<Tensor<Flex, 3>> {
     let [tokens, heads, dim] = query.dims();
-    let query = View::rows(query);
-    let sequences: Vec<_> = pasts
-        .iter()
-        .filter(|past| past.new > 0)
-        .map(|past| (Sequence::new(past, options), past.new))
-        .collect();
+    let query = View::rows(query.clone());
+    let pasts = pasts.iter().filter(|past| past.new > 0);
+    let sequences = pasts
+        .map(|past| Some((Sequence::new(past, heads, options)?, past.new)))
+        .collect::<Option<Vec<_>>>()?;
     let Some((first, _)) = sequences.first() else {
-        return tensor(Vec::new(), [0, heads, dim]);
+        return Some(tensor(Vec::new(), [0, heads, dim]));
     };
     let (kv_heads, value_dim) = (first.kv_heads, first.value_dim);
     let group = heads / kv_heads;
-    let step = (ROWS / group).max(1);
 
     let mut tasks = Vec::new();
     let mut row = 0;
     for (sequence, new) in &sequences {
+        assert_eq!(sequence.expands(), first.expands(), "one form for all");
+        // what is expanded serves all new tokens
+        let step = match sequence.expands() {
+            true => *new,
+            false => (Products::of(*new).rows() / group).max(1),
+        };
         for start in (0..*new).step_by(step) {
             for head in 0..kv_heads {
                 tasks.push(Task {
@@ -99,6 +115,7 @@ fn attend<E: Element>(
                     head,
                     tokens: start..(start + step).min(*new),
                     row: row + start,
+                    products: Products::of(*new),
                     out: Vec::new(),
                 });
             }
@@ -119,12 +136,12 @@ fn attend<E: Element>(
         let mut scratch = Scratch::default();
         for task in &mut tasks {
             let chunks = task.chunks();
-            task.out = finish(part::<E>(&query, task, chunks, shape, &mut scratch));
+            task.out = finish(part(&query, task, chunks, shape, &mut scratch));
         }
     } else if tasks.len() >= threads {
         let work = |scratch: &mut Scratch, task: &mut Task<'_>| {
             let chunks = task.chunks();
-            task.out = finish(part::<E>(&query, task, chunks, shape, scratch));
+            task.out = finish(part(&query, task, chunks, shape, scratch));
         };
         team::each(tasks.iter_mut().collect(), Scratch::default, work);
     } else {
@@ -132,11 +149,11 @@ fn attend<E: Element>(
             let empty = || Part::empty(0, value_dim);
             let mut parts: Vec<(usize, Part)> = task.chunks().map(|at| (at, empty())).collect();
             let work = |scratch: &mut Scratch, (chunk, out): &mut (usize, Part)| {
-                *out = part::<E>(&query, task, *chunk..*chunk + 1, shape, scratch);
+                *out = part(&query, task, *chunk..*chunk + 1, shape, scratch);
             };
             team::each(parts.iter_mut().collect(), Scratch::default, work);
             let mut all = Part::empty(task.tokens.len() * group, value_dim);
-            parts.iter().for_each(|(_, part)| all.append(part));
+            parts.iter().for_each(|(_, part)| all.append(0, part));
             task.out = finish(all);
         }
     }
@@ -148,7 +165,7 @@ fn attend<E: Element>(
             output[(row * kv_heads + task.head) * width..][..width].copy_from_slice(own);
         }
     }
-    tensor(output, [tokens, heads, value_dim])
+    Some(tensor(output, [tokens, heads, value_dim]))
 }
 
 #[derive(Clone, Copy)]
@@ -163,27 +180,33 @@ struct Shape {
 #[derive(Default)]
 struct Scratch {
     queries: Vec<f32>,
+    loaded: Loaded,
+    block: Block,
+}
+
+/// What a thread keeps from one block of rows to the next.
+#[derive(Default)]
+struct Block {
     scores: Vec<f32>,
     widened: Vec<f32>,
     products: Buffers,
 }
 
 /// A task's softmax over some chunks, in their order.
-fn part<E: Element>(
+fn part(
     query: &View<3>,
     task: &Task<'_>,
     chunks: Range<usize>,
     shape: Shape,
     scratch: &mut Scratch,
 ) -> Part {
-    let Shape { dim, group, scale } = shape;
+    let Shape { dim, group, .. } = shape;
     let (sequence, head) = (task.sequence, task.head);
     let rows = task.tokens.len() * group;
     let Scratch {
         queries,
-        scores,
-        widened,
-        products,
+        loaded,
+        block,
     } = scratch;
     queries.clear();
     for token in 0..task.tokens.len() {
@@ -194,36 +217,95 @@ fn part<E: Element>(
     }
     let queries = MatRef::new(queries, [rows, dim]);
 
+    let step = (task.products.rows() / group).max(1) * group;
     let mut all = Part::empty(rows, sequence.value_dim);
-    let mut own = Part::empty(rows, sequence.value_dim);
+    let mut own = Part::empty(rows.min(step), sequence.value_dim);
     let last = sequence.seen(task.tokens.end - 1).end;
     for chunk in chunks {
         let positions = chunk * CHUNK..((chunk + 1) * CHUNK).min(last);
-        let width = positions.len().next_multiple_of(32);
-        scores.clear();
-        scores.resize(rows * width, 0.0);
-        for (page, held, at) in sequence.segments(positions.clone()) {
-            let keys = page_rows::<E>(&sequence.keys[page], head, held.clone(), dim);
-            let mut scores = MatMut::new(scores, [rows, width]).columns(at..at + held.len());
-            dots_block(&mut scores, queries, keys, widened);
+        sequence.load(head, positions.clone(), loaded);
+        let keys = sequence.keys(head, positions.clone(), dim, loaded);
+        let values = sequence.values(head, positions.clone(), loaded);
+        for first in (0..rows).step_by(step) {
+            let rows = first..rows.min(first + step);
+            let seen = |row: usize| {
+                let seen = sequence.seen(task.tokens.start + row / group);
+                let within = |position: usize| {
+                    position.clamp(positions.start, positions.end) - positions.start
+                };
+                within(seen.start)..within(seen.end)
+            };
+            if seen(rows.end - 1).is_empty() && seen(rows.start).is_empty() {
+                continue;
+            }
+            own.clear(rows.len());
+            let sees = |row: usize| seen(first + row);
+            let queries = queries.rows(rows);
+            let chunk = Chunk {
+                len: positions.len(),
+                keys: &keys,
+                values: &values,
+                products: task.products,
+            };
+            chunk.attend(queries, shape.scale, sees, &mut own, block);
+            all.append(first, &own);
         }
-        own.clear();
-        for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
-            let seen = sequence.seen(task.tokens.start + row / group);
-            let within = |position: usize| position.clamp(positions.start, positions.end);
-            let seen = within(seen.start) - positions.start..within(seen.end) - positions.start;
-            [own.largest[row], own.sums[row]] = exponentials(scores, seen, scale);
-        }
-        for (page, held, at) in sequence.segments(positions) {
-            let pages = sequence.values.as_ref().unwrap_or(&sequence.keys);
-            let values = page_rows::<E>(&pages[page], head, held.clone(), sequence.value_dim);
-            let weights = MatRef::new(scores, [rows, width]).columns(at..at + held.len());
-            let mut out = MatMut::new(&mut own.outputs, [rows, sequence.value_dim]);
-            add_block(&mut out, weights, values, 0, products);
-        }
-        all.append(&own);
     }
     all
+}
+
+/// Keys and values of some positions.
+struct Chunk<'a> {
+    len: usize,
+    keys: &'a [Segment<'a>],
+    values: &'a [Segment<'a>],
+    products: Products,
+}
+
+impl Chunk<'_> {
+    /// The softmax of some queries over the positions that each sees.
+    fn attend(
+        &self,
+        queries: MatRef<'_>,
+        scale: f32,
+        sees: impl Fn(usize) -> Range<usize>,
+        out: &mut Part,
+        block: &mut Block,
+    ) {
+        let [rows, _] = queries.shape();
+        let width = self.len.next_multiple_of(32);
+        let Block {
+            scores,
+            widened,
+            products,
+        } = block;
+        scores.resize(rows * width, 0.0);
+        for &(at, keys) in self.keys {
+            let columns = at..at + keys.shape()[0];
+            let mut scores = MatMut::new(scores, [rows, width]).columns(columns);
+            match self.products {
+                Products::Together => {
+                    let keys = keys.transposed();
+                    gemm(&mut scores, Update::Set, 1.0, queries, keys, Threads::One);
+                }
+                Products::RowByRow => dots_block(&mut scores, queries, keys, widened),
+            }
+        }
+        for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
+            [out.largest[row], out.sums[row]] = exponentials(scores, sees(row), scale);
+        }
+        for &(at, values) in self.values {
+            let [count, value_dim] = values.shape();
+            let weights = MatRef::new(scores, [rows, width]).columns(at..at + count);
+            let mut out = MatMut::new(&mut out.outputs, [rows, value_dim]);
+            match self.products {
+                Products::Together => {
+                    gemm(&mut out, Update::Add, 1.0, weights, values, Threads::One);
+                }
+                Products::RowByRow => add_block(&mut out, weights, values, 0, products),
+            }
+        }
+    }
 }
 
 /// The weighed values over the sum of their weights.

@@ -4,18 +4,21 @@ use std::ops::Range;
 
 use crate::flex::simd::{exp, kernel, max, sum};
 
+/// Scores that are worked on at once.
+const LANES: usize = 32;
+
 /// For every query the largest score, the sum of `e^(score - largest)` and the values weighed by these.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) largest: Vec<f32>,
-    pub(super) sums: Vec<f32>,
+pub(crate) struct Part {
+    pub(crate) largest: Vec<f32>,
+    pub(crate) sums: Vec<f32>,
     /// `[queries, value_dim]`.
-    pub(super) outputs: Vec<f32>,
+    pub(crate) outputs: Vec<f32>,
 }
 
 impl Part {
     /// Of no key.
-    pub(super) fn empty(queries: usize, value_dim: usize) -> Self {
+    pub(crate) fn empty(queries: usize, value_dim: usize) -> Self {
         Self {
             largest: vec![f32::NEG_INFINITY; queries],
             sums: vec![0.0; queries],
@@ -23,33 +26,33 @@ impl Part {
         }
     }
 
-    /// Forgets all keys.
-    pub(super) fn clear(&mut self) {
-        self.largest.fill(f32::NEG_INFINITY);
-        self.sums.fill(0.0);
-        self.outputs.fill(0.0);
+    /// Of no key, for so many queries.
+    pub(crate) fn clear(&mut self, queries: usize) {
+        let value_dim = self.outputs.len() / self.sums.len().max(1);
+        self.largest.clear();
+        self.largest.resize(queries, f32::NEG_INFINITY);
+        self.sums.clear();
+        self.sums.resize(queries, 0.0);
+        self.outputs.clear();
+        self.outputs.resize(queries * value_dim, 0.0);
     }
 
-    /// Appends the keys of `next`.
-    pub(super) fn append(&mut self, next: &Self) {
+    /// Appends the keys of `next`, whose queries are those from `first` on.
+    pub(crate) fn append(&mut self, first: usize, next: &Self) {
         let value_dim = self.outputs.len() / self.sums.len().max(1);
-        for query in 0..self.sums.len() {
+        for (at, query) in (first..).take(next.sums.len()).enumerate() {
             // a part in which a query sees nothing changes nothing, to the bit
-            if next.sums[query] == 0.0 {
+            if next.sums[at] == 0.0 {
                 continue;
             }
             let own = query * value_dim..(query + 1) * value_dim;
-            let largest = self.largest[query].max(next.largest[query]);
+            let largest = self.largest[query].max(next.largest[at]);
             let [keep, add] =
-                [self.largest[query], next.largest[query]].map(|part| exp(part - largest));
+                [self.largest[query], next.largest[at]].map(|part| exp(part - largest));
             self.largest[query] = largest;
-            self.sums[query] = self.sums[query] * keep + next.sums[query] * add;
-            combine(
-                &mut self.outputs[own.clone()],
-                keep,
-                &next.outputs[own],
-                add,
-            );
+            self.sums[query] = self.sums[query] * keep + next.sums[at] * add;
+            let next = &next.outputs[at * value_dim..][..value_dim];
+            combine(&mut self.outputs[own], keep, next, add);
         }
     }
 }
@@ -66,20 +69,30 @@ kernel! {
     /// Scores become `e^(scale score - largest)`, zero where not seen; the largest, and their sum.
     ///
     /// The number of scores is a multiple of 32, so that a sum's order does not depend on keys not seen.
-    pub(super) fn exponentials<'a>(scores: &'a mut [f32], seen: Range<usize>, scale: f32) -> [f32; 2] {
+    pub(crate) fn exponentials<'a>(scores: &'a mut [f32], seen: Range<usize>, scale: f32) -> [f32; 2] {
         scores[..seen.start].fill(f32::NEG_INFINITY);
         scores[seen.end..].fill(f32::NEG_INFINITY);
         if seen.is_empty() {
             scores.fill(0.0);
             return [f32::NEG_INFINITY, 0.0];
         }
-        for score in scores[seen].iter_mut() {
-            *score *= scale;
+        // a factor on minus infinity leaves it as it is
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (blocks, _) = scores.as_chunks_mut::<LANES>();
+        for block in blocks.iter_mut() {
+            for (lane, score) in lanes.iter_mut().zip(block) {
+                *score *= scale;
+                *lane = if *score > *lane { *score } else { *lane };
+            }
         }
-        let largest = max(scores);
-        for score in scores.iter_mut() {
-            *score = exp(*score - largest);
+        let largest = max(&lanes);
+        let mut lanes = [0.0; LANES];
+        for block in blocks {
+            for (lane, score) in lanes.iter_mut().zip(block) {
+                *score = exp(*score - largest);
+                *lane += *score;
+            }
         }
-        [largest, sum(scores, |score| score)]
+        [largest, sum(&lanes, |lane| lane)]
     }
 }

@@ -1,23 +1,30 @@
 //! Attention of the newest tokens of several sequences to their pasts, which are kept in pages.
 
+#[cfg(feature = "cubecl")]
+pub(crate) mod cube;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 #[cfg(feature = "flex")]
 pub(crate) mod flex_write;
 #[cfg(feature = "flex")]
-mod merge;
+pub(crate) mod merge;
+mod page;
 pub mod reference;
+#[cfg(feature = "flex")]
+pub(crate) mod rows;
 #[cfg(feature = "flex")]
 mod sequence;
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+
+pub use self::page::{BlockRows, Page, PageFormat};
+use crate::weight::Weight;
 
 /// What one sequence has seen so far, its newest tokens included.
 #[derive(Debug, Clone)]
 pub struct Past<'a, B: Backend> {
     /// Pages of keys in order, each `[page_len, kv_heads, dim]`; pages may differ in length.
-    pub keys: &'a [Tensor<B, 3>],
+    pub keys: &'a [Page<B>],
     /// Where the values are.
     pub values: Values<'a, B>,
     /// Positions in use, counted from the first page on, the newest tokens included.
@@ -30,9 +37,21 @@ pub struct Past<'a, B: Backend> {
 #[derive(Debug, Clone)]
 pub enum Values<'a, B: Backend> {
     /// In pages of their own, each as long as that of the keys, `[page_len, kv_heads, value_dim]`.
-    Pages(&'a [Tensor<B, 3>]),
+    Pages(&'a [Page<B>]),
     /// The first columns of the keys, so many: the latent of multi-head latent attention.
     FirstOfKeys(usize),
+    /// Keys and values of all heads are made of the rows in the pages.
+    Expanded(&'a Expansion<B>),
+}
+
+/// How a row `[latent, rotary key]` of width `rank + rope` becomes keys and values of all heads: the key of head `h`
+/// is `[c U_h, r]` and its value `c V_h`.
+#[derive(Debug, Clone)]
+pub struct Expansion<B: Backend> {
+    /// `[rank, heads * (nope + value_dim)]`, for every head `U_h`, then `V_h`.
+    pub weight: Weight<B, 2>,
+    /// Width of a value.
+    pub value_dim: usize,
 }
 
 impl<B: Backend> Past<'_, B> {
@@ -45,6 +64,7 @@ impl<B: Backend> Past<'_, B> {
         match self.values {
             Values::Pages(pages) => pages[0].dims()[2],
             Values::FirstOfKeys(dim) => dim,
+            Values::Expanded(expansion) => expansion.value_dim,
         }
     }
 
@@ -53,8 +73,9 @@ impl<B: Backend> Past<'_, B> {
         let mut start = 0;
         self.keys.iter().enumerate().map_while(move |(page, keys)| {
             let first = start;
-            start += keys.dims()[0];
-            (first < self.len).then(|| (page, first, keys.dims()[0].min(self.len - first)))
+            let [len, ..] = keys.dims();
+            start += len;
+            (first < self.len).then(|| (page, first, len.min(self.len - first)))
         })
     }
 

@@ -3,8 +3,12 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
-use super::{Past, Values};
+use super::page::BlockRows;
+use super::{Expansion, Page, Past, Values};
 use crate::attention::AttentionOptions;
+use crate::latent::reference::by_head;
+use crate::quantized::reference::to_eight_bits;
+use crate::quantized::{BLOCK, Quantized};
 
 /// Below every score, and finite: the maximum of no score.
 const LOWEST: f64 = -1e30;
@@ -31,7 +35,10 @@ fn one_sequence<B: Backend>(
 ) -> Tensor<B, 3> {
     let (dtype, device) = (query.dtype(), query.device());
     let [new, heads, dim] = query.dims();
-    let kv_heads = past.keys[0].dims()[1];
+    let kv_heads = match past.values {
+        Values::Expanded(_) => heads,
+        _ => past.keys[0].dims()[1],
+    };
     let (group, value_dim) = (heads / kv_heads, past.value_dim());
     let first_new = past.first_new();
     // a key head's queries one after the other, token by token
@@ -55,14 +62,12 @@ fn one_sequence<B: Backend>(
         if start + len <= (first_new + 1).saturating_sub(window) {
             continue;
         }
-        let by_head = |page: &Tensor<B, 3>| {
-            let page = page.clone().narrow(0, 0, len);
-            page.cast(DType::F32).swap_dims(0, 1)
-        };
-        let keys = by_head(&past.keys[page]);
-        let values = match past.values {
-            Values::Pages(pages) => by_head(&pages[page]),
-            Values::FirstOfKeys(dim) => keys.clone().narrow(2, 0, dim),
+        let of_page = |page: &Page<B>| page.numbers().narrow(0, 0, len).swap_dims(0, 1);
+        let rows = of_page(&past.keys[page]);
+        let [keys, values] = match past.values {
+            Values::Pages(pages) => [rows, of_page(&pages[page])],
+            Values::FirstOfKeys(dim) => [rows.clone(), rows.narrow(2, 0, dim)],
+            Values::Expanded(expansion) => expanded(rows, expansion, heads),
         };
         let at = Tensor::<B, 1, Int>::arange(start as i64..(start + len) as i64, &device)
             .reshape([1, 1, len]);
@@ -95,9 +100,55 @@ fn one_sequence<B: Backend>(
         .cast(dtype)
 }
 
+/// Keys and values of every head, of rows `[1, len, rank + rope]`.
+fn expanded<B: Backend>(
+    rows: Tensor<B, 3>,
+    expansion: &Expansion<B>,
+    heads: usize,
+) -> [Tensor<B, 3>; 2] {
+    let weight = expansion.weight.clone().numbers().cast(DType::F32);
+    let ([_, len, width], [rank, _]) = (rows.dims(), weight.dims());
+    let folded = by_head(weight, heads);
+    let [_, _, both] = folded.dims();
+    let nope = both - expansion.value_dim;
+    let latents = rows.clone().narrow(2, 0, rank).expand([heads, len, rank]);
+    let rope = rows.narrow(2, rank, width - rank);
+    let made = latents.matmul(folded);
+    let keys = vec![
+        made.clone().narrow(2, 0, nope),
+        rope.expand([heads, len, width - rank]),
+    ];
+    [
+        Tensor::cat(keys, 2),
+        made.narrow(2, nope, expansion.value_dim),
+    ]
+}
+
 /// See [`Ops::write_rows`](crate::Ops::write_rows).
-pub fn write_rows<B: Backend>(page: Tensor<B, 3>, at: usize, rows: Tensor<B, 3>) -> Tensor<B, 3> {
+pub fn write_rows<B: Backend>(page: Page<B>, at: usize, rows: Tensor<B, 3>) -> Page<B> {
     let [count, heads, dim] = rows.dims();
-    let rows = rows.cast(page.dtype());
-    page.slice_assign([at..at + count, 0..heads, 0..dim], rows)
+    match page {
+        Page::Numbers(page) => {
+            let rows = rows.cast(page.dtype());
+            Page::Numbers(page.slice_assign([at..at + count, 0..heads, 0..dim], rows))
+        }
+        Page::Blocks(BlockRows { blocks, dim }) => {
+            let device = rows.device();
+            let rest = dim.next_multiple_of(BLOCK) - dim;
+            let mut parts = vec![rows.cast(DType::F32)];
+            if rest > 0 {
+                parts.push(Tensor::zeros([count, heads, rest], (&device, DType::F32)));
+            }
+            let new = to_eight_bits(Tensor::cat(parts, 2), blocks.scales.dtype());
+            let [_, _, words] = new.values.dims();
+            let [_, _, scales] = new.scales.dims();
+            let range = |width| [at..at + count, 0..heads, 0..width];
+            let blocks = Quantized {
+                values: blocks.values.slice_assign(range(words), new.values),
+                scales: blocks.scales.slice_assign(range(scales), new.scales),
+                ..blocks
+            };
+            Page::Blocks(BlockRows { blocks, dim })
+        }
+    }
 }

@@ -1,22 +1,23 @@
-//! A past in memory: which positions a token sees, and which pages hold them.
+//! A past in memory: which positions a token sees, which pages hold them, and their keys and values in f32.
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
 use burn_flex::Flex;
 
+use super::rows::Rows;
 use super::{Past, Values};
 use crate::attention::AttentionOptions;
-use crate::flex::matrix::MatRef;
-use crate::flex::product::Element;
-use crate::flex::rows::View;
+use crate::flex::matrix::{MatMut, MatRef};
+use crate::flex::product::Buffers;
+use crate::latent::flex::Up;
+use crate::quantized::BLOCK;
 
 /// A sequence in memory.
 pub(super) struct Sequence {
-    pub(super) keys: Vec<View<3>>,
-    /// Absent: the first columns of the keys.
-    pub(super) values: Option<Vec<View<3>>>,
+    keys: Vec<Rows>,
+    values: ValuesIn,
     pub(super) value_dim: usize,
+    /// Heads of keys: with expanded keys, all.
     pub(super) kv_heads: usize,
     /// First position and positions in use of every page.
     pages: Vec<Range<usize>>,
@@ -24,26 +25,58 @@ pub(super) struct Sequence {
     window: usize,
 }
 
+/// Where the values are.
+enum ValuesIn {
+    Pages(Vec<Rows>),
+    FirstOfKeys,
+    Expanded(Up),
+}
+
+/// Keys and values of a chunk of positions, of what is not f32 in memory.
+#[derive(Default)]
+pub(super) struct Loaded {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// What keys and values are expanded from.
+    rows: Vec<f32>,
+    products: Buffers,
+}
+
+/// Some rows, and the number of the first among those asked for.
+pub(super) type Segment<'a> = (usize, MatRef<'a>);
+
 impl Sequence {
-    pub(super) fn new(past: &Past<'_, Flex>, options: AttentionOptions) -> Self {
-        let views = |pages: &[Tensor<Flex, 3>]| -> Vec<_> {
-            pages.iter().map(|page| View::rows(page.clone())).collect()
+    /// Absent when a part of it is not stored as the kernels read it.
+    pub(super) fn new(
+        past: &Past<'_, Flex>,
+        heads: usize,
+        options: AttentionOptions,
+    ) -> Option<Self> {
+        let keys = past.keys.iter().map(Rows::of).collect::<Option<Vec<_>>>()?;
+        let [kv_heads, _] = keys.first()?.width();
+        let (values, kv_heads) = match past.values {
+            Values::Pages(pages) => {
+                let pages = pages.iter().map(Rows::of).collect::<Option<_>>()?;
+                (ValuesIn::Pages(pages), kv_heads)
+            }
+            Values::FirstOfKeys(_) => (ValuesIn::FirstOfKeys, kv_heads),
+            Values::Expanded(expansion) => {
+                let up = Up::new(&expansion.weight, heads, expansion.value_dim)?;
+                (ValuesIn::Expanded(up), heads)
+            }
         };
-        Self {
-            keys: views(past.keys),
-            values: match past.values {
-                Values::Pages(pages) => Some(views(pages)),
-                Values::FirstOfKeys(_) => None,
-            },
+        Some(Self {
+            keys,
+            values,
             value_dim: past.value_dim(),
-            kv_heads: past.keys[0].dims()[1],
+            kv_heads,
             pages: past
                 .pages()
                 .map(|(_, first, len)| first..first + len)
                 .collect(),
             first_new: past.first_new(),
             window: options.window.unwrap_or(usize::MAX),
-        }
+        })
     }
 
     /// Positions that a new token sees.
@@ -52,31 +85,136 @@ impl Sequence {
         end.saturating_sub(self.window)..end
     }
 
+    /// Whether every head has keys of its own, made of the rows in the pages.
+    pub(super) fn expands(&self) -> bool {
+        matches!(self.values, ValuesIn::Expanded(_))
+    }
+
+    /// Makes keys and values of a head ready at `positions`, where they are not read in place.
+    pub(super) fn load(&self, head: usize, positions: Range<usize>, loaded: &mut Loaded) {
+        let len = positions.len();
+        match &self.values {
+            ValuesIn::Expanded(up) => self.expand(up, head, positions, loaded),
+            values => {
+                if self.is_widened(&self.keys, &positions) {
+                    self.widen(&self.keys, head, positions.clone(), &mut loaded.keys);
+                }
+                if let ValuesIn::Pages(pages) = values
+                    && self.is_widened(pages, &positions)
+                {
+                    self.widen(pages, head, positions, &mut loaded.values);
+                }
+            }
+        }
+        debug_assert!(len > 0);
+    }
+
+    /// Keys, of what [`load`](Self::load) was called for last.
+    pub(super) fn keys<'a>(
+        &'a self,
+        head: usize,
+        positions: Range<usize>,
+        dim: usize,
+        loaded: &'a Loaded,
+    ) -> Vec<Segment<'a>> {
+        match self.expands() {
+            true => vec![(0, MatRef::new(&loaded.keys, [positions.len(), dim]))],
+            false => self.rows(&self.keys, head, positions, dim, &loaded.keys),
+        }
+    }
+
+    /// Values, of what [`load`](Self::load) was called for last.
+    pub(super) fn values<'a>(
+        &'a self,
+        head: usize,
+        positions: Range<usize>,
+        loaded: &'a Loaded,
+    ) -> Vec<Segment<'a>> {
+        let dim = self.value_dim;
+        match &self.values {
+            ValuesIn::Pages(pages) => self.rows(pages, head, positions, dim, &loaded.values),
+            ValuesIn::FirstOfKeys => self.rows(&self.keys, head, positions, dim, &loaded.keys),
+            ValuesIn::Expanded(_) => {
+                vec![(0, MatRef::new(&loaded.values, [positions.len(), dim]))]
+            }
+        }
+    }
+
     /// Pages that hold `positions`: their number, the positions in them, and these counted from the first.
-    pub(super) fn segments(
+    fn segments(
         &self,
         positions: Range<usize>,
     ) -> impl Iterator<Item = (usize, Range<usize>, usize)> {
-        let pages = self.pages.iter().enumerate();
-        pages.filter_map(move |(page, held)| {
+        let first = self
+            .pages
+            .partition_point(|held| held.end <= positions.start);
+        let pages = self.pages.iter().enumerate().skip(first);
+        pages.map_while(move |(page, held)| {
             let (start, end) = (held.start.max(positions.start), held.end.min(positions.end));
             let rows = || start - held.start..end - held.start;
             (start < end).then(|| (page, rows(), start - positions.start))
         })
     }
-}
 
-/// Rows of one page for one key head.
-pub(super) fn page_rows<E: Element>(
-    page: &View<3>,
-    head: usize,
-    rows: Range<usize>,
-    dim: usize,
-) -> MatRef<'_, E> {
-    let start = rows.start * page.stride(0) + head * page.stride(1);
-    MatRef::strided(
-        &page.data_of()[start..],
-        [rows.len(), dim],
-        [page.stride(0), 1],
-    )
+    /// Whether one of the pages that hold `positions` is not f32.
+    fn is_widened(&self, pages: &[Rows], positions: &Range<usize>) -> bool {
+        self.segments(positions.clone())
+            .any(|(page, ..)| !matches!(pages[page], Rows::F32(_)))
+    }
+
+    fn rows<'a>(
+        &'a self,
+        pages: &'a [Rows],
+        head: usize,
+        positions: Range<usize>,
+        dim: usize,
+        widened: &'a [f32],
+    ) -> Vec<Segment<'a>> {
+        if self.is_widened(pages, &positions) {
+            let [_, width] = pages[0].width();
+            let stride = width.next_multiple_of(BLOCK);
+            let rows = MatRef::strided(widened, [positions.len(), dim], [stride, 1]);
+            return vec![(0, rows)];
+        }
+        self.segments(positions)
+            .filter_map(|(page, held, at)| Some((at, pages[page].in_place(head, held, dim)?)))
+            .collect()
+    }
+
+    /// Rows of all `positions`, each as wide as whole blocks.
+    fn widen(&self, pages: &[Rows], head: usize, positions: Range<usize>, out: &mut Vec<f32>) {
+        let [_, width] = pages[0].width();
+        let stride = width.next_multiple_of(BLOCK);
+        out.resize(positions.len() * stride, 0.0);
+        for (page, held, at) in self.segments(positions) {
+            pages[page].widen(head, held, stride, &mut out[at * stride..]);
+        }
+    }
+
+    fn expand(&self, up: &Up, head: usize, positions: Range<usize>, loaded: &mut Loaded) {
+        let Loaded {
+            keys,
+            values,
+            rows,
+            products,
+        } = loaded;
+        let len = positions.len();
+        self.widen(&self.keys, 0, positions, rows);
+        let ([_, width], [rank, nope]) = (self.keys[0].width(), [up.rank(), up.nope()]);
+        let stride = width.next_multiple_of(BLOCK);
+        let rows = MatRef::strided(rows, [len, width], [stride, 1]);
+        let (latents, rope) = (rows.columns(0..rank), rows.columns(rank..width));
+        let dim = nope + width - rank;
+        keys.clear();
+        keys.resize(len * dim, 0.0);
+        values.clear();
+        values.resize(len * self.value_dim, 0.0);
+        let mut keys = MatMut::new(keys, [len, dim]);
+        for row in 0..len {
+            keys.row(row)[nope..].copy_from_slice(rope.row(row));
+        }
+        up.add_keys(head, latents, &mut keys.columns(0..nope), products);
+        let mut values = MatMut::new(values, [len, self.value_dim]);
+        up.add_values(head, latents, &mut values, products);
+    }
 }

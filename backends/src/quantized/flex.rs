@@ -8,7 +8,6 @@ use super::{BLOCK, Bits, Quantized};
 use crate::flex::matrix::Threads;
 use crate::flex::product::product;
 use crate::flex::rows::{View, tensor};
-use crate::flex::stored::Stored;
 
 /// A quantized tensor in memory.
 pub(crate) struct Packed<const D: usize> {
@@ -33,19 +32,29 @@ impl<const D: usize> Packed<D> {
         })
     }
 
+    /// Size of each dimension, that of the numbers.
     pub(crate) fn shape(&self) -> [usize; D] {
         self.shape
     }
 
-    /// One of the matrices.
-    pub(crate) fn matrix(&self, index: usize) -> Stored<'_> {
-        match self.bits {
-            Bits::Eight => Stored::EightBits(self.eight_bits(index)),
-            Bits::Four => Stored::FourBits(self.four_bits(index)),
+    /// Width of an integer.
+    pub(crate) fn bits(&self) -> Bits {
+        self.bits
+    }
+
+    /// All rows of all matrices, of 8 bits.
+    pub(crate) fn rows_of_eight_bits(&self) -> EightBits<'_> {
+        let width = self.shape[D - 1];
+        let rows = self.shape[..D - 1].iter().product();
+        EightBits {
+            bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[..rows * width / 4]),
+            scales: &self.scales.data_of::<f16>()[..rows * width / BLOCK],
+            shape: [rows, width],
         }
     }
 
-    fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
+    /// One of the matrices, of 8 bits.
+    pub(crate) fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         EightBits {
             bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),
@@ -54,7 +63,8 @@ impl<const D: usize> Packed<D> {
         }
     }
 
-    fn four_bits(&self, matrix: usize) -> FourBits<'_> {
+    /// One of the matrices, of 4 bits.
+    pub(crate) fn four_bits(&self, matrix: usize) -> FourBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         FourBits {
             bytes: bytemuck::cast_slice(&self.values.data_of::<i32>()[words[0]..words[1]]),

@@ -10,6 +10,8 @@
 
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod avx512;
+#[cfg(feature = "cubecl")]
+pub(crate) mod cube;
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 pub mod reference;

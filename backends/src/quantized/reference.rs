@@ -61,6 +61,47 @@ pub fn quantize<B: Backend, const D: usize>(
     })
 }
 
+/// Rounds f32 to blocks of 8 bits where the tensor is, its scales as `scales`: for what is made while a model runs.
+///
+/// # Panics
+///
+/// If the last dimension is not made of whole blocks.
+pub fn to_eight_bits<B: Backend, const D: usize>(
+    numbers: Tensor<B, D>,
+    scales: DType,
+) -> Quantized<B, D> {
+    let mut shape = numbers.dims();
+    let width = shape[D - 1];
+    assert!(width.is_multiple_of(BLOCK), "rows are {width} wide");
+    let blocks = shape.iter().product::<usize>() / BLOCK;
+    let numbers = numbers.reshape([blocks, BLOCK]);
+    let most = numbers.clone().abs().max_dim(1);
+    let largest = f64::from(LARGEST_SCALE);
+    let factors = most.div_scalar(127.0).clamp_max(largest).cast(scales);
+    let by = factors.clone().cast(DType::F32);
+    // a block of zeros has the scale zero
+    let by = by.clone().mask_fill(by.equal_elem(0.0), 1.0);
+    let levels = (numbers * by.recip()).round().clamp(-127.0, 127.0);
+    let bytes = levels.int().cast(DType::I32).reshape([blocks * 8, 4]);
+    let byte = |at: usize, weight: i32| {
+        let byte = bytes.clone().narrow(1, at, 1);
+        let byte = match at {
+            3 => byte,
+            _ => byte.bitwise_and_scalar(0xff.elem()),
+        };
+        byte.mul_scalar(weight)
+    };
+    let words = byte(0, 1) + byte(1, 1 << 8) + byte(2, 1 << 16) + byte(3, 1 << 24);
+    shape[D - 1] = width / BLOCK * Bits::Eight.words_per_block();
+    let values = words.reshape(shape);
+    shape[D - 1] = width / BLOCK;
+    Quantized {
+        values,
+        scales: factors.reshape(shape),
+        bits: Bits::Eight,
+    }
+}
+
 fn scale_of(block: &[f32], bits: Bits) -> f32 {
     let larger = |most: f32, &number: &f32| {
         if number.abs() > most.abs() {

@@ -2,6 +2,9 @@
 
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
+use darkhorse_backends::quantized::Bits;
+use darkhorse_backends::quantized::reference::{dequantize, quantize};
+use darkhorse_backends::weight::Weight;
 use darkhorse_backends::{Ops, latent};
 
 use crate::support::{constant, noise};
@@ -28,7 +31,8 @@ fn both_products_equal_their_definition_with_weights_of_any_type() {
             let case = format!("{tokens} tokens, {heads} heads, rank {rank}, {dtype:?}");
             let weight: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
             let weight = weight.cast(dtype);
-            let numbers = weight.clone().cast(DType::F32);
+            let numbers = Weight::Dense(weight.clone().cast(DType::F32));
+            let weight = Weight::Dense(weight);
             // a part of something wider, as a query is
             let query: Tensor<Flex, 3> = constant(&noise(2, [tokens, heads, nope + 3]));
             let query = query.narrow(2, 0, nope);
@@ -43,6 +47,38 @@ fn both_products_equal_their_definition_with_weights_of_any_type() {
                 Flex::expand_value(seen.clone(), weight, value),
                 latent::reference::expand_value(seen, numbers, value),
             );
+        }
+    }
+}
+
+/// Blocks are the numbers that they stand for, to the bit, where none has columns of two heads; elsewhere nearly.
+#[test]
+fn blocks_equal_the_numbers_that_they_stand_for() {
+    for [tokens, heads, rank, nope, value] in [
+        [1, 3, 33, 32, 64],
+        [7, 2, 200, 128, 96],
+        [65, 4, 64, 64, 64],
+        [5, 4, 16, 8, 16],
+    ] {
+        for bits in [Bits::Eight, Bits::Four] {
+            let case = format!("{tokens} tokens, {heads} heads, rank {rank}, {bits:?}");
+            let weight: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
+            let blocks = quantize(weight, bits, DType::F16).unwrap();
+            let numbers = Weight::Dense(dequantize(blocks.clone()));
+            let blocks = Weight::Blocks(blocks);
+            let query: Tensor<Flex, 3> = constant(&noise(2, [tokens, heads, nope]));
+            let seen: Tensor<Flex, 3> = constant(&noise(3, [tokens, heads, rank]));
+            let both = |weight: Weight<Flex, 2>| {
+                let query = Flex::absorb_query(query.clone(), weight.clone());
+                [query, Flex::expand_value(seen.clone(), weight, value)]
+            };
+            let [found, expected] = [both(blocks), both(numbers)];
+            for (found, expected) in found.into_iter().zip(expected) {
+                match nope.is_multiple_of(32) {
+                    true => assert_eq!(found.into_data(), expected.into_data(), "{case}"),
+                    false => close(&case, found, expected),
+                }
+            }
         }
     }
 }

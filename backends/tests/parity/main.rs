@@ -9,6 +9,7 @@
 mod attention;
 mod cross_entropy;
 mod determinism;
+mod expanded;
 mod experts;
 mod feed_forward;
 mod forgetting;
@@ -18,5 +19,6 @@ mod paged;
 mod quantized;
 mod row_invariance;
 mod rows;
+mod steps;
 mod support;
 mod updates;

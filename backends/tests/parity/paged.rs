@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionOptions;
-use darkhorse_backends::paged::{self, Past, Values};
+use darkhorse_backends::paged::{self, Page, PageFormat, Past, Values};
 
 use crate::support::{Flex, NdArray, Outcome, ROUGHLY, assert_close, constant, noise};
 
@@ -44,13 +44,16 @@ fn pages<B: Backend>(
     page_lens: &[usize],
     heads: usize,
     dim: usize,
-) -> Vec<Tensor<B, 3>> {
+) -> Vec<Page<B>> {
     let mut held = 0;
     let mut pages = Vec::new();
     while held < len {
         let page_len = page_lens[pages.len() % page_lens.len()];
         let seed = (1 + index * 100 + pages.len()) as u64 * 31 + dim as u64;
-        pages.push(constant(&noise(seed, [page_len, heads, dim])));
+        pages.push(Page::Numbers(constant(&noise(
+            seed,
+            [page_len, heads, dim],
+        ))));
         held += page_len;
     }
     pages
@@ -95,10 +98,12 @@ fn at_once<B: Backend>(
     let mut row = 0;
     let mut outputs = Vec::new();
     for past in pasts {
-        let keys = Tensor::cat(past.keys.to_vec(), 0);
+        let all = |pages: &[Page<B>]| Tensor::cat(pages.iter().map(Page::numbers).collect(), 0);
+        let keys = all(past.keys);
         let values = match past.values {
-            Values::Pages(pages) => Tensor::cat(pages.to_vec(), 0),
+            Values::Pages(pages) => all(pages),
             Values::FirstOfKeys(dim) => keys.clone().narrow(2, 0, dim),
+            Values::Expanded(_) => unreachable!("see `expanded.rs`"),
         };
         let [_, kv_heads, value_dim] = values.dims();
         for new in 0..past.new {
@@ -182,14 +187,13 @@ fn pages_may_be_of_two_bytes_an_element() {
     for dtype in [DType::BF16, DType::F16] {
         let attend = |narrow: bool| {
             run::<burn_flex::Flex>(LATENT, &[(70, 3)], &[32], |query, pasts| {
-                let keys: Vec<_> = pasts[0]
-                    .keys
-                    .iter()
-                    .map(|page| page.clone().cast(dtype))
+                let keys = pasts[0].keys.iter();
+                let keys: Vec<_> = keys
+                    .map(|page| Page::Numbers(page.numbers().cast(dtype)))
                     .collect();
                 let widened: Vec<_> = keys
                     .iter()
-                    .map(|page| page.clone().cast(DType::F32))
+                    .map(|page| Page::Numbers(page.numbers()))
                     .collect();
                 let past = Past {
                     keys: if narrow { &keys } else { &widened },
@@ -202,34 +206,122 @@ fn pages_may_be_of_two_bytes_an_element() {
     }
 }
 
+/// A page of zeros with rows written into it, and what it then stands for.
+fn written<B: Ops>(
+    format: PageFormat,
+    write: impl Fn(Page<B>, usize, Tensor<B, 3>) -> Page<B>,
+) -> TensorData {
+    let device = Default::default();
+    let rows = constant::<B, 3>(&noise(2, [2, 6, 45])).swap_dims(0, 1);
+    let page = Page::zeros([9, 2, 45], format, &device);
+    let page = write(page, 0, rows.clone().mul_scalar(3.0).narrow(0, 0, 5));
+    let page = write(page, 3, rows.narrow(0, 1, 4));
+    assert_eq!(page.dims(), [9, 2, 45]);
+    page.numbers().into_data().convert_dtype(DType::F32)
+}
+
 #[test]
-fn rows_are_written_where_they_belong_and_in_the_type_of_the_page() {
-    fn written<B: Ops>(dtype: DType) -> TensorData {
-        let page: Tensor<B, 3> = constant(&noise(1, [9, 2, 5]));
-        let rows = constant::<B, 3>(&noise(2, [2, 6, 5])).swap_dims(0, 1);
-        let page = B::write_rows(page.cast(dtype), 3, rows.narrow(0, 1, 4));
-        assert_eq!(page.dtype(), dtype);
-        page.into_data().convert_dtype(DType::F32)
+fn rows_are_written_where_they_belong_and_in_the_format_of_the_page() {
+    type F = burn_flex::Flex;
+    let f32 = PageFormat::Numbers(DType::F32);
+    for format in [
+        f32,
+        PageFormat::Numbers(DType::BF16),
+        PageFormat::Numbers(DType::F16),
+        PageFormat::EightBits,
+    ] {
+        let expected = written::<F>(format, paged::reference::write_rows);
+        assert_eq!(written::<F>(format, F::write_rows), expected, "{format:?}");
+        assert_eq!(written::<Flex>(format, Flex::write_rows), expected);
     }
-    let expected = |dtype: DType| {
-        let page: Tensor<burn_flex::Flex, 3> = constant(&noise(1, [9, 2, 5]));
-        let rows = constant::<burn_flex::Flex, 3>(&noise(2, [2, 6, 5])).swap_dims(0, 1);
-        let page = paged::reference::write_rows(page.cast(dtype), 3, rows.narrow(0, 1, 4));
-        page.into_data().convert_dtype(DType::F32)
+    let expected = written::<F>(f32, paged::reference::write_rows);
+    assert_eq!(written::<NdArray>(f32, NdArray::write_rows), expected);
+    let blocks = written::<NdArray>(PageFormat::EightBits, NdArray::write_rows);
+    let outcome = |data| Outcome(vec![("page", data)]);
+    assert_close("in blocks", &outcome(blocks), &outcome(expected), 0.013);
+}
+
+/// Half a 127th of the largest number of a block, and what the scale is rounded by.
+#[test]
+fn a_row_in_blocks_comes_back_within_half_a_step() {
+    type F = burn_flex::Flex;
+    let [exact, rounded] = [PageFormat::Numbers(DType::F32), PageFormat::EightBits]
+        .map(|format| written::<F>(format, F::write_rows).to_vec::<f32>().unwrap());
+    let mut apart = false;
+    for (exact, rounded) in exact.chunks(45).zip(rounded.chunks(45)) {
+        for (exact, rounded) in exact.chunks(32).zip(rounded.chunks(32)) {
+            let most = exact.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            for (exact, rounded) in exact.iter().zip(rounded) {
+                assert!((exact - rounded).abs() <= most * (0.5 / 127.0 + 2e-4));
+                apart |= exact != rounded;
+            }
+        }
+    }
+    assert!(apart);
+}
+
+#[test]
+fn pages_in_blocks_give_what_the_numbers_that_they_stand_for_give() {
+    type F = burn_flex::Flex;
+    let options = AttentionOptions {
+        scale: 0.3,
+        window: Some(500),
     };
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
-        assert_eq!(written::<burn_flex::Flex>(dtype), expected(dtype));
-        assert_eq!(written::<Flex>(dtype), expected(dtype));
+    for shape in [GROUPED, LATENT] {
+        let outcomes = [false, true].map(|widened| {
+            run::<F>(shape, &[(700, 9), (40, 1)], &[100], |query, pasts| {
+                let in_blocks = |pages: &[Page<F>]| -> Vec<Page<F>> {
+                    let pages = pages.iter().map(|page| {
+                        let rows = page.numbers();
+                        let blocks =
+                            Page::zeros(rows.dims(), PageFormat::EightBits, &rows.device());
+                        let blocks = F::write_rows(blocks, 0, rows);
+                        match widened {
+                            true => Page::Numbers(blocks.numbers()),
+                            false => blocks,
+                        }
+                    });
+                    pages.collect()
+                };
+                let pages: Vec<_> = pasts
+                    .iter()
+                    .map(|past| match past.values {
+                        Values::Pages(values) => [in_blocks(past.keys), in_blocks(values)],
+                        _ => [in_blocks(past.keys), Vec::new()],
+                    })
+                    .collect();
+                let pasts: Vec<_> = pasts
+                    .iter()
+                    .zip(&pages)
+                    .map(|(past, [keys, values])| Past {
+                        keys,
+                        values: match past.values {
+                            Values::Pages(_) => Values::Pages(values),
+                            _ => past.values.clone(),
+                        },
+                        ..past.clone()
+                    })
+                    .collect();
+                let fast = F::paged_attention(query.clone(), &pasts, options);
+                let definition = paged::reference::paged_attention(query, &pasts, options);
+                let outcome = |data: Tensor<F, 3>| Outcome(vec![("output", data.into_data())]);
+                assert_close("fast", &outcome(fast.clone()), &outcome(definition), 2e-5);
+                fast
+            })
+        });
+        assert_eq!(outcomes[0], outcomes[1], "{shape:?}");
     }
-    assert_eq!(written::<NdArray>(DType::F32), expected(DType::F32));
 }
 
 #[test]
 fn a_page_that_others_hold_does_not_change() {
-    let page: Tensor<burn_flex::Flex, 3> = constant(&noise(1, [4, 1, 3]));
-    let rows = constant(&noise(2, [1, 1, 3]));
-    let held = page.clone();
-    let written = burn_flex::Flex::write_rows(page, 2, rows);
-    assert_eq!(held.into_data(), noise(1, [4, 1, 3]));
-    assert_ne!(written.into_data(), noise(1, [4, 1, 3]));
+    type F = burn_flex::Flex;
+    for format in [PageFormat::Numbers(DType::F32), PageFormat::EightBits] {
+        let page = Page::<F>::zeros([4, 1, 3], format, &Default::default());
+        let rows: Tensor<F, 3> = constant(&noise(2, [1, 1, 3]));
+        let held = page.clone();
+        let written = F::write_rows(page, 2, rows);
+        let zeros = |page: &Page<F>| page.numbers().into_data().iter::<f32>().all(|x| x == 0.0);
+        assert!(zeros(&held) && !zeros(&written), "{format:?}");
+    }
 }

@@ -5,14 +5,17 @@ use burn_flex::Flex;
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionOptions;
 use darkhorse_backends::experts::Projections;
-use darkhorse_backends::paged::{Past, Values};
+use darkhorse_backends::paged::{Page, PageFormat, Past, Values};
 use darkhorse_backends::quantized::reference::quantize;
 use darkhorse_backends::quantized::{self, Bits};
+use darkhorse_backends::weight::Weight;
 
 use crate::support::{constant, draws, integers, noise};
 
 const ROWS: usize = 200;
 const BATCHES: [usize; 7] = [2, 3, 5, 8, 17, 64, 200];
+/// New tokens of one sequence: more than drafts ever are, fewer than those of a long piece of a prompt.
+const NEW: [usize; 6] = [2, 3, 5, 8, 17, 31];
 
 fn bits(data: TensorData) -> Vec<u32> {
     data.iter::<f32>().map(f32::to_bits).collect()
@@ -20,11 +23,19 @@ fn bits(data: TensorData) -> Vec<u32> {
 
 /// Computes `row..row + count` of [`ROWS`] rows in batches of every size.
 fn assert_invariant<const D: usize>(case: &str, compute: impl Fn(usize, usize) -> Tensor<Flex, D>) {
+    assert_invariant_in(&BATCHES, case, compute);
+}
+
+fn assert_invariant_in<const D: usize>(
+    batches: &[usize],
+    case: &str,
+    compute: impl Fn(usize, usize) -> Tensor<Flex, D>,
+) {
     let alone: Vec<_> = (0..ROWS)
         .map(|row| bits(compute(row, 1).into_data()))
         .collect();
     assert!(alone[0].iter().any(|bits| *bits != 0));
-    for batch in BATCHES {
+    for &batch in batches {
         for start in (0..ROWS).step_by(batch) {
             let count = batch.min(ROWS - start);
             let together = bits(compute(start, count).into_data());
@@ -122,45 +133,68 @@ fn experts() {
 fn attention_over_pages() {
     let (before, heads, kv_heads, dim) = (500, 6, 2, 33);
     let query: Tensor<Flex, 3> = constant(&noise(1, [ROWS, heads, dim]));
-    let [keys, values] = [2_u64, 20].map(|seed| {
-        let page = |page| constant::<Flex, 3>(&noise(seed + page, [100, kv_heads, dim]));
-        (0..7).map(page).collect::<Vec<_>>()
-    });
-    let other: Tensor<Flex, 3> = constant(&noise(9, [3, heads, dim]));
-    for window in [None, Some(300)] {
-        let options = AttentionOptions { scale: 0.2, window };
-        let past = |len, new| Past {
-            keys: &keys,
-            values: Values::Pages(&values),
-            len,
-            new,
-        };
-        assert_invariant(&format!("window {window:?}"), |row, count| {
-            let query = query.clone().narrow(0, row, count);
-            let own = past(before + row + count, count);
-            if row % 3 == 0 {
-                return Flex::paged_attention(query, &[own], options);
-            }
-            // beside another sequence
-            let query = Tensor::cat(vec![query, other.clone()], 0);
-            Flex::paged_attention(query, &[own, past(40, 3)], options).narrow(0, 0, count)
+    for format in [PageFormat::Numbers(DType::F32), PageFormat::EightBits] {
+        let [keys, values] = [2_u64, 20].map(|seed| {
+            let page = |page| {
+                let rows = constant::<Flex, 3>(&noise(seed + page, [100, kv_heads, dim]));
+                let page = Page::zeros([100, kv_heads, dim], format, &rows.device());
+                Flex::write_rows(page, 0, rows)
+            };
+            (0..7).map(page).collect::<Vec<_>>()
         });
+        let other: Tensor<Flex, 3> = constant(&noise(9, [3, heads, dim]));
+        for window in [None, Some(300)] {
+            let options = AttentionOptions { scale: 0.2, window };
+            let past = |len, new| Past {
+                keys: &keys,
+                values: Values::Pages(&values),
+                len,
+                new,
+            };
+            let case = format!("window {window:?}, {format:?}");
+            assert_invariant_in(&NEW, &case, |row, count| {
+                let query = query.clone().narrow(0, row, count);
+                let own = past(before + row + count, count);
+                if row % 3 == 0 {
+                    return Flex::paged_attention(query, &[own], options);
+                }
+                // beside another sequence
+                let query = Tensor::cat(vec![query, other.clone()], 0);
+                Flex::paged_attention(query, &[own, past(40, 3)], options).narrow(0, 0, count)
+            });
+            // one token of each of many sequences
+            assert_invariant(&case, |row, count| {
+                let query = query.clone().narrow(0, row, count);
+                let pasts = (row..row + count).map(|row| past(before + row + 1, 1));
+                Flex::paged_attention(query, &pasts.collect::<Vec<_>>(), options)
+            });
+        }
     }
 }
 
 #[test]
 fn products_of_latent_attention() {
-    let (heads, rank, nope, value) = (3, 40, 24, 20);
-    let weight: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
+    let (heads, rank, nope, value) = (3, 40, 64, 32);
+    let numbers: Tensor<Flex, 2> = constant(&noise(1, [rank, heads * (nope + value)]));
+    let blocks = |bits| {
+        let blocks = quantize(numbers.clone(), bits, DType::F16);
+        Weight::Blocks(blocks.unwrap())
+    };
     let query: Tensor<Flex, 3> = constant(&noise(2, [ROWS, heads, nope]));
-    assert_invariant("absorbed query", |row, count| {
-        Flex::absorb_query(query.clone().narrow(0, row, count), weight.clone())
-    });
     let latent: Tensor<Flex, 3> = constant(&noise(3, [ROWS, heads, rank]));
-    assert_invariant("expanded value", |row, count| {
-        let rows = latent.clone().narrow(0, row, count);
-        Flex::expand_value(rows, weight.clone(), value)
-    });
+    for weight in [
+        Weight::Dense(numbers.clone()),
+        blocks(Bits::Eight),
+        blocks(Bits::Four),
+    ] {
+        assert_invariant("absorbed query", |row, count| {
+            Flex::absorb_query(query.clone().narrow(0, row, count), weight.clone())
+        });
+        assert_invariant("expanded value", |row, count| {
+            let rows = latent.clone().narrow(0, row, count);
+            Flex::expand_value(rows, weight.clone(), value)
+        });
+    }
 }
 
 #[test]

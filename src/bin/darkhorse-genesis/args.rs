@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use burn::tensor::DType;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
+use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::{self, Device};
 use darkhorse_genesis::config::{Experiment, PRESETS};
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{SamplingConfig, Speculation, When};
 use darkhorse_genesis::model::Ttt;
+use darkhorse_genesis::model::cache::CacheConfig;
+use darkhorse_genesis::model::cost::Dtype;
 use darkhorse_genesis::model::matrix::Quantization;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 
@@ -323,5 +327,51 @@ impl WeightsArgs {
     /// What to round to, if at all.
     pub(crate) fn quantization(self) -> Option<Quantization> {
         self.weights.map(Quantization::from)
+    }
+}
+
+/// How keys, values and latents of the past are held.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct CacheArgs {
+    /// Numbers of the cache; without it those that the model computes in
+    #[arg(long, value_name = "FORMAT")]
+    cache_dtype: Option<CacheFormat>,
+}
+
+/// What a cache can be held as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CacheFormat {
+    /// 4 bytes a number
+    F32,
+    /// 2 bytes a number, with the range of f32
+    Bf16,
+    /// 2 bytes a number
+    F16,
+    /// 8 bits a number, and a scale for each 32
+    Q8,
+}
+
+impl CacheArgs {
+    /// How the cache lies in memory.
+    pub(crate) fn config(self) -> CacheConfig {
+        let format = self.cache_dtype.map(|format| match format {
+            CacheFormat::F32 => PageFormat::Numbers(DType::F32),
+            CacheFormat::Bf16 => PageFormat::Numbers(DType::BF16),
+            CacheFormat::F16 => PageFormat::Numbers(DType::F16),
+            CacheFormat::Q8 => PageFormat::EightBits,
+        });
+        CacheConfig {
+            format,
+            ..CacheConfig::default()
+        }
+    }
+
+    /// What its bytes are counted as, if it was said.
+    pub(crate) fn dtype(self) -> Option<Dtype> {
+        self.cache_dtype.map(|format| match format {
+            CacheFormat::F32 => Dtype::F32,
+            CacheFormat::Bf16 | CacheFormat::F16 => Dtype::Bf16,
+            CacheFormat::Q8 => Dtype::Q8,
+        })
     }
 }

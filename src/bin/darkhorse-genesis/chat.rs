@@ -8,7 +8,8 @@ use darkhorse_genesis::inference::{Sampler, SamplingConfig};
 use darkhorse_genesis::tokenizer::chat::{Message, Role, Template};
 
 use crate::args::{
-    DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, TokenizerArgs, WeightsArgs,
+    CacheArgs, DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, TokenizerArgs,
+    WeightsArgs,
 };
 use crate::failure::{Failure, OrInput};
 use crate::generate::Reply;
@@ -38,6 +39,8 @@ pub(crate) struct ChatArgs {
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
@@ -73,9 +76,13 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let (defaults, max_tokens) = defaults(template);
     let sampler = Sampler::new(args.sampling.config_over(defaults)?).or_input()?;
     let max_tokens = args.sampling.max_tokens(max_tokens);
-    let begin = || loaded.begin(args.domain.domain, args.speculative.config());
+    let begin = || {
+        let cache = args.cache.config();
+        loaded.begin(args.domain.domain, args.speculative.config(), cache)
+    };
     let mut generation = begin()?;
     let mut messages = opening(args, template);
+    let mut answered: Option<Answered> = None;
     eprintln!("{COMMANDS}");
     let mut lines = std::io::stdin().lines();
     loop {
@@ -83,7 +90,7 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
         let Some(line) = lines.next().transpose()? else {
             return Ok(());
         };
-        match line.trim() {
+        let said = match line.trim() {
             "" => continue,
             "/exit" | "/quit" | "exit" | "quit" => return Ok(()),
             "/help" => {
@@ -92,29 +99,38 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
             }
             "/clear" | "/reset" => {
                 messages = opening(args, template);
-                generation = begin()?;
+                answered = None;
                 continue;
             }
-            said => messages.push(Message::new(Role::User, said)),
-        }
+            said => said,
+        };
+        messages.push(Message::new(Role::User, said));
         let prompt = |messages: &[Message]| {
             let ids = template.prompt(loaded.tokenizer()?, messages, args.domain.domain);
             ids.or_input()
         };
-        let mut ids = prompt(&messages)?;
         let context = loaded.experiment.model.max_position_embeddings;
-        while template == Template::GenesisChatMl
-            && ids.len() > context.saturating_sub(max_tokens)
-            && drop_oldest(&mut messages)
-        {
-            ids = prompt(&messages)?;
-        }
+        let slides = template == Template::GenesisChatMl;
+        let too_long = |len: usize| slides && len > context.saturating_sub(max_tokens);
         // what was read before is not read again
-        let unread = match ids.strip_prefix(generation.past()) {
-            Some(unread) if !unread.is_empty() => unread,
+        let next = match &answered {
+            Some(Answered { len, rest }) => {
+                let next = template.next_turn(loaded.tokenizer()?, rest, said);
+                Some((*len, next.or_input()?))
+            }
+            None => None,
+        };
+        let (kept, unread) = match next {
+            Some((len, next)) if !too_long(len + next.len()) && generation.truncate(len) => {
+                (len, next)
+            }
             _ => {
                 generation = begin()?;
-                &ids
+                let mut ids = prompt(&messages)?;
+                while too_long(ids.len()) && drop_oldest(&mut messages) {
+                    ids = prompt(&messages)?;
+                }
+                (0, ids)
             }
         };
         let reply = Reply {
@@ -123,18 +139,35 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
             stop_text: template.stop_text(),
             max_tokens,
         };
-        let stats = awake(|| reply.stream(&mut generation, unread, &sampler))?;
+        let stats = awake(|| reply.stream(&mut generation, &unread, &sampler))?;
         println!();
         if args.stats {
             eprintln!("{stats}");
         }
         let said = match template {
             // the template writes the newline itself
-            Template::GenesisChatMl => stats.text.trim().to_owned(),
-            _ => stats.text,
+            Template::GenesisChatMl => stats.text.trim_end(),
+            _ => &stats.text,
+        };
+        let (tokens, rest) = stats.of_first(said.len());
+        answered = Some(Answered {
+            len: kept + unread.len() + tokens,
+            rest: rest.to_owned(),
+        });
+        let said = match template {
+            Template::GenesisChatMl => said.trim(),
+            _ => said,
         };
         messages.push(Message::new(Role::Assistant, said));
     }
+}
+
+/// Where the newest answer ends.
+struct Answered {
+    /// Tokens up to its last one.
+    len: usize,
+    /// Text of it behind these.
+    rest: String,
 }
 
 const COMMANDS: &str = "/clear begins anew, /help tells this, /exit or the end of input ends";

@@ -34,7 +34,17 @@ impl Failure {
     /// What happened and its causes, in one line.
     fn line(&self) -> String {
         let (Self::Input(error) | Self::Other(error)) = self;
-        one_line(&format!("{error:#}"))
+        let mut line = String::new();
+        for cause in error.chain() {
+            let cause = cause.to_string();
+            // some messages tell their cause themselves
+            if !line.ends_with(&cause) {
+                let colon = if line.is_empty() { "" } else { ": " };
+                line.push_str(colon);
+                line.push_str(&cause);
+            }
+        }
+        one_line(&line)
     }
 
     /// Whether the reader of the output has gone, which is nobody's fault: `plan | head`.

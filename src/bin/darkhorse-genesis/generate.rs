@@ -25,6 +25,8 @@ pub(crate) struct Reply<'a> {
 /// What was generated, and how fast.
 pub(crate) struct Stats {
     pub(crate) text: String,
+    /// Length of the text after each token that was generated.
+    ends: Vec<usize>,
     read: usize,
     generated: usize,
     prefill: Duration,
@@ -49,6 +51,22 @@ fn drafts(acceptance: &Acceptance) -> String {
         },
         acceptance.plain
     )
+}
+
+impl Stats {
+    /// How many tokens the first `len` bytes of the text have whole, and what of these bytes is behind them.
+    pub(crate) fn of_first(&self, len: usize) -> (usize, &str) {
+        let whole = self.ends.iter().take_while(|&&end| end <= len).count();
+        let rest = match whole == self.ends.len() {
+            // half a character at the end is in the tokens
+            true => "",
+            false => {
+                let end = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
+                &self.text[end..len]
+            }
+        };
+        (whole, rest)
+    }
 }
 
 impl fmt::Display for Stats {
@@ -93,6 +111,7 @@ impl Reply<'_> {
         let mut text = String::new();
         let mut shown = 0;
         let mut generated = 0;
+        let mut ends = Vec::new();
         let begin = Instant::now();
         while generated < self.max_tokens {
             let Some(id) = generation.next_token(sampler) else {
@@ -104,6 +123,7 @@ impl Reply<'_> {
             }
             generated += 1;
             text.push_str(&stream.push(id).unwrap_or_default());
+            ends.push(text.len());
             if let Some(stop) = self.stop_text.and_then(|stop| text.find(stop)) {
                 text.truncate(stop);
                 break;
@@ -121,6 +141,7 @@ impl Reply<'_> {
         out.flush()?;
         Ok(Stats {
             text,
+            ends,
             read: ids.len(),
             generated,
             prefill,

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::model::weights::NamedTensor;
-use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
-use crate::stored::{ORIGIN_FILE, Stored};
+use crate::stored::Stored;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,16 +36,7 @@ pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
     let tensors = names.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
     let count = tensors.len();
-    let tokenizer = stored.tokenizer.as_ref().map(|it| it.json().as_bytes());
-    let run = Run::create(&args.out, &stored.experiment, tokenizer).or_input()?;
-    if let Some(tokenizer) = &stored.tokenizer {
-        tokenizer.save(&run.tokenizer_path()).or_input()?;
-    }
-    run.save(stored.step, |writer| {
-        writer.tensors(MODEL_FILE, tensors)?;
-        writer.json(ORIGIN_FILE, &stored.origin)
-    })
-    .or_input()?;
+    stored.write_run(&args.out, &stored.experiment, tensors)?;
     println!(
         "{count} tensors from {} to {}: continue a prompt by `darkhorse-genesis inference --model {1} --prompt ...`",
         args.from.display(),

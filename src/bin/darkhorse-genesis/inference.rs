@@ -11,7 +11,8 @@ use darkhorse_genesis::inference::{Generation, Sampler, SamplingConfig};
 use darkhorse_genesis::model::cost::Dtype;
 
 use crate::args::{
-    DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, WeightsArgs,
+    CacheArgs, DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs,
+    WeightsArgs,
 };
 use crate::device;
 use crate::failure::{Failure, OrInput};
@@ -60,6 +61,8 @@ pub(crate) struct InferenceArgs {
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
     #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) speculative: SpeculationArgs,
@@ -102,7 +105,7 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
             weights: Dtype::held_as(args.weights.quantization()),
-            cache: Dtype::F32,
+            cache: args.cache.dtype().unwrap_or(Dtype::F32),
             context: args.sampling.max_tokens(MAX_TOKENS),
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
@@ -114,7 +117,9 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
 fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Result<(), Failure> {
     let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
     let sampler = Sampler::new(sampling).or_input()?;
-    let mut generation = loaded.begin(args.domain.domain, args.speculative.config())?;
+    let cache = args.cache.config();
+    let speculation = args.speculative.config();
+    let mut generation = loaded.begin(args.domain.domain, speculation, cache)?;
     let (Some(prompt), None) = (&args.prompt, &args.ids) else {
         let ids = args.ids.as_deref().unwrap_or_default();
         return continue_ids(args, &loaded, generation, ids, sampler);

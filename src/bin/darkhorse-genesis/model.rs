@@ -9,6 +9,7 @@ use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{Generation, Limits, Speculation};
 use darkhorse_genesis::interop::hugging_face::TokenIds;
+use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::matrix::Quantization;
 use darkhorse_genesis::model::weights::InBlocks;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
@@ -138,9 +139,10 @@ impl Loaded {
         &self,
         domain: Option<Domain>,
         speculation: Option<Speculation>,
+        cache: CacheConfig,
     ) -> Result<Generation<'_, Selected>, Failure> {
         let limits = Limits::of(&self.experiment.model);
-        let generation = Generation::new(&self.model, limits, domain);
+        let generation = Generation::with_cache(&self.model, limits, domain, cache);
         match speculation {
             Some(speculation) => generation.speculating(speculation).or_input(),
             None => Ok(generation),

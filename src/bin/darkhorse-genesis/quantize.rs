@@ -10,7 +10,6 @@ use darkhorse_genesis::model::CausalLm;
 use darkhorse_genesis::model::cost::Dtype;
 use darkhorse_genesis::model::matrix::Quantization;
 use darkhorse_genesis::model::weights::{InBlocks, NamedTensor, WeightSource};
-use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
 use crate::stored::Stored;
@@ -24,8 +23,8 @@ Weights are read one at a time. `--weights q8` of inference, chat, evaluate and 
 
 /// Round the weights of projections and experts to blocks of 8 or 4 bits
 ///
-/// A block is 32 neighbours with a scale of 16 bits. Embeddings, norms, routers and the up-projection of latent
-/// attention stay as they are. The result is a run that can be used, not trained.
+/// A block is 32 neighbours with a scale of 16 bits. Embeddings, norms and routers stay as they are. The result is a run
+/// that can be used, not trained.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct QuantizeArgs {
@@ -53,7 +52,7 @@ pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     Run::check_new(&args.out).or_input()?;
     let stored = Stored::open(&args.model)?;
     stored.refuse_blocks("quantized")?;
-    let mut experiment = stored.experiment;
+    let mut experiment = stored.experiment.clone();
     let before = experiment.model.weight_bytes(Dtype::F32);
     experiment.model.quantization = Some(args.bits);
     experiment.model.validate().or_input()?;
@@ -62,10 +61,7 @@ pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     let names = source.names().into_iter();
     let tensors = names.map(|name| NamedTensor::of(&source, &name));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
-    let tokenizer = stored.tokenizer.as_ref().map(|it| it.json().as_bytes());
-    let run = Run::create(&args.out, &experiment, tokenizer).or_input()?;
-    run.save(stored.step, |writer| writer.tensors(MODEL_FILE, tensors))
-        .or_input()?;
+    stored.write_run(&args.out, &experiment, tensors)?;
     let after = experiment
         .model
         .weight_bytes(Dtype::held_as(Some(args.bits)));

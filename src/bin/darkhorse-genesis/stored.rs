@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use darkhorse_genesis::checkpoint::{FileEntry, Run};
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
 use darkhorse_genesis::interop::hugging_face::TokenIds;
 use darkhorse_genesis::interop::qwen3_next::Qwen3NextCheckpoint;
 use darkhorse_genesis::interop::{ForeignModel, ForeignTokenizer, Origin};
-use darkhorse_genesis::model::ModelConfig;
-use darkhorse_genesis::model::weights::WeightSource;
+use darkhorse_genesis::model::weights::{self, NamedTensor, WeightSource};
+use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::tokenizer::chat::{CHATML_TOKENS, Template};
 use darkhorse_genesis::training::TrainingConfig;
@@ -17,8 +18,8 @@ use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::failure::{Failure, OrInput};
 
-/// File of a checkpoint that was imported: what its first files said beside the model.
-pub(crate) const ORIGIN_FILE: &str = "origin.json";
+/// File of a run whose weights come from another model: what the files of that one said beside the model.
+const ORIGIN_FILE: &str = "origin.json";
 
 /// A model on disk: its configuration, and its weights to be read.
 pub(crate) struct Stored {
@@ -41,7 +42,11 @@ impl Stored {
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         match path.join("checkpoints").is_dir() {
             true => Self::of_run(&Run::open(path).or_input()?),
-            false => Self::foreign(path),
+            false => {
+                let stored = Self::foreign(path)?;
+                check_weights(&stored.experiment.model, stored.weights.as_ref())?;
+                Ok(stored)
+            }
         }
     }
 
@@ -54,6 +59,32 @@ impl Stored {
                 self.weights.path().display()
             ))),
         }
+    }
+
+    /// Writes a run of weights that are this model's, or are made from them. If they cannot be written there is none.
+    pub(crate) fn write_run(
+        &self,
+        folder: &Path,
+        experiment: &Experiment,
+        tensors: Vec<NamedTensor<'_>>,
+    ) -> Result<(), Failure> {
+        let tokenizer = self.tokenizer.as_ref();
+        let json = tokenizer.map(|it| it.json().as_bytes());
+        let run = Run::create(folder, experiment, json).or_input()?;
+        if let Some(tokenizer) = tokenizer {
+            tokenizer.save(&run.tokenizer_path()).or_input()?;
+        }
+        self.write_origin(&run)?;
+        let saved = run.save(self.step, |writer| writer.tensors(MODEL_FILE, tensors));
+        saved.or_input().map(drop).inspect_err(|_| {
+            // of no use, and in the way of another attempt
+            let _ = std::fs::remove_dir_all(folder);
+        })
+    }
+
+    /// Writes down in a run that its weights come from this model, so that it is exported as this one is.
+    pub(crate) fn write_origin(&self, run: &Run) -> Result<(), Failure> {
+        run.write_json(ORIGIN_FILE, &self.origin).or_input()
     }
 
     /// The newest checkpoint of a run.
@@ -71,15 +102,14 @@ impl Stored {
             true => Some(Tokenizer::from_file(&run.tokenizer_path()).or_input()?),
             false => None,
         };
-        let is_origin = |file: &FileEntry| file.name == ORIGIN_FILE;
-        let origin = match saved.manifest().files.iter().any(is_origin) {
-            true => saved.json(ORIGIN_FILE).or_input()?,
-            false => origin_of(tokenizer.as_ref()),
-        };
+        let origin = run.json(ORIGIN_FILE).or_input()?;
+        let origin = origin.unwrap_or_else(|| origin_of(tokenizer.as_ref()));
+        let weights = saved.tensors(MODEL_FILE).or_input()?;
+        check_weights(&experiment.model, &weights)?;
         Ok(Self {
             origin,
             template: None,
-            weights: Box::new(saved.tensors(MODEL_FILE).or_input()?),
+            weights: Box::new(weights),
             step: saved.step(),
             journal: Some(run.metrics_path()),
             experiment,
@@ -166,6 +196,9 @@ impl Stored {
                 path.display()
             );
         }
+        for line in found.config.not_done() {
+            eprintln!("{}: {line}", path.display());
+        }
         let beside = path.with_file_name("tokenizer.json");
         let tokenizer = match beside.is_file() {
             true => Some(with_chat_tokens(
@@ -196,6 +229,15 @@ impl Stored {
         self.tokenizer = Some(tokenizer);
         Ok(self)
     }
+}
+
+/// Refuses weights that are not those of a model, before anything is read or written.
+pub(crate) fn check_weights(
+    model: &ModelConfig,
+    weights: &dyn WeightSource,
+) -> Result<(), Failure> {
+    let module = CausalLm::<Selected>::init(model, 0, &Default::default());
+    weights::check(&module, weights).or_input()
 }
 
 /// The tokenizer with the tokens of ChatML behind its own, where it does not have them.

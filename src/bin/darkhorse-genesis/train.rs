@@ -10,18 +10,21 @@ use burn::backend::Autodiff;
 use clap::Args;
 use darkhorse_backends::select::{self, Device, Selected};
 use darkhorse_genesis::checkpoint::Run;
+use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::config::memory::Purpose;
-use darkhorse_genesis::config::{Experiment, TokenizerConfig};
 use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::model::CausalLm;
 use darkhorse_genesis::model::cost::Dtype;
 use darkhorse_genesis::telemetry::EvaluationTable;
+use darkhorse_genesis::training::Precision;
 use darkhorse_genesis::training::job::{Job, Screen};
+use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::args::{DeviceArgs, ExperimentArgs};
 use crate::device;
 use crate::failure::{Failure, OrInput};
 use crate::model::{RUNS, new_run};
+use crate::stored::check_weights;
 use settings::{DataArgs, TrainingArgs};
 use start::Start;
 
@@ -103,6 +106,7 @@ impl TrainArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
     let run = args.resumed_run()?;
     let start = args.start()?;
     let experiment = args.changed(match (&run, &start) {
@@ -111,11 +115,16 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
         (None, None) => args.experiment.load()?,
     })?;
     let purpose = Purpose::Training {
-        dtype: Dtype::F32,
+        dtype: match experiment.training.precision {
+            Precision::F32 => Dtype::F32,
+            Precision::Bf16 => Dtype::Bf16,
+        },
         tokens: experiment.training.batch_size * experiment.training.seq_len,
     };
     device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     let device = args.device.open()?;
+    let precision = experiment.training.precision;
+    precision.check::<Selected>(&device).or_input()?;
     let cache = Path::new(RUNS).join(".cache");
     let model = start
         .as_ref()
@@ -123,17 +132,16 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     let model = model.transpose()?;
     let (folder, progress) = (args.folder(), Progress::Shown);
     let job = match (run, start) {
-        (Some(run), _) => Job::resume(experiment, run, &cache, progress),
-        (None, Some(start)) => {
-            let experiment = Experiment {
-                tokenizer: TokenizerConfig::File(folder.join("tokenizer.json")),
-                ..experiment
-            };
-            Job::fine_tune(experiment, start.tokenizer(), &folder, &cache, progress)
+        (Some(run), _) => {
+            if let Some(saved) = run.newest().or_input()? {
+                check_weights(&experiment.model, &saved.tensors(MODEL_FILE).or_input()?)?;
+            }
+            Job::resume(experiment, run, &cache, progress).or_input()
         }
-        (None, None) => Job::create(experiment, &folder, &cache, progress),
+        (None, Some(start)) => start.job(experiment, &folder, &cache),
+        (None, None) => Job::create(experiment, &folder, &cache, progress).or_input(),
     };
-    let job = job.or_input().inspect_err(|_| {
+    let job = job.inspect_err(|_| {
         // folders that the attempt made and nothing filled
         let _ = std::fs::remove_dir(&cache);
         let _ = std::fs::remove_dir(RUNS);

@@ -12,7 +12,7 @@ use crate::model::feed_forward::moe::MoeConfig;
 use crate::model::mixer::gqa::GqaConfig;
 use crate::model::mixer::mla::MlaConfig;
 use crate::model::mixer::{MixerConfig, MixerKind};
-use crate::model::rope::{Llama3, RopeConfig, RopeScaling, Yarn};
+use crate::model::rope::{Linear, Llama3, RopeConfig, RopeScaling, Yarn};
 use crate::model::routing::domain::{DomainConfig, DomainMode};
 use crate::model::routing::{RouterConfig, ScoringFunc};
 
@@ -176,6 +176,9 @@ fn rope(rope: &HfRope) -> RopeConfig {
             low_freq_factor: llama.low_freq_factor,
             high_freq_factor: llama.high_freq_factor,
             original_max_position_embeddings: llama.original_max_position_embeddings,
+        }),
+        HfRopeScaling::Linear(linear) => RopeScaling::Linear(Linear {
+            factor: linear.factor,
         }),
     });
     RopeConfig {

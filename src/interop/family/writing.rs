@@ -5,7 +5,7 @@ use safetensors::Dtype;
 use crate::interop::InteropError;
 use crate::interop::hugging_face::{
     DecoderConfig, DeepseekV3Config, HfConfig, HfRope, HfRopeScaling, LATENT_NORM_EPS,
-    Llama3Scaling, LlamaConfig, MixtralConfig, RopeLayout, TokenIds, YarnScaling,
+    LinearScaling, Llama3Scaling, LlamaConfig, MixtralConfig, RopeLayout, TokenIds, YarnScaling,
 };
 use crate::model::ModelConfig;
 use crate::model::feed_forward::moe::MoeConfig;
@@ -48,12 +48,8 @@ fn no_family(reason: &str) -> InteropError {
     }
 }
 
-fn decoder(
-    model: &ModelConfig,
-    num_attention_heads: usize,
-    extras: Extras,
-) -> Result<DecoderConfig, InteropError> {
-    Ok(DecoderConfig {
+fn decoder(model: &ModelConfig, num_attention_heads: usize, extras: Extras) -> DecoderConfig {
+    DecoderConfig {
         vocab_size: model.vocab_size,
         hidden_size: model.hidden_size,
         intermediate_size: model.intermediate_size,
@@ -61,20 +57,20 @@ fn decoder(
         num_attention_heads,
         max_position_embeddings: model.max_position_embeddings,
         rms_norm_eps: model.rms_norm_eps,
-        rope: rope(&model.rope)?,
+        rope: rope(&model.rope),
         tie_word_embeddings: model.tie_word_embeddings,
         initializer_range: model.initializer_range,
         token_ids: extras.token_ids,
         dtype: extras.dtype,
         quantization: None,
-    })
+    }
 }
 
 fn llama(model: &ModelConfig, gqa: &GqaConfig, extras: Extras) -> Result<HfConfig, InteropError> {
     if gqa.sliding_window.is_some() {
         return Err(no_family("Llama has no sliding window"));
     }
-    let decoder = decoder(model, gqa.num_attention_heads, extras)?;
+    let decoder = decoder(model, gqa.num_attention_heads, extras);
     Ok(HfConfig::Llama(LlamaConfig {
         decoder,
         num_key_value_heads: gqa.num_key_value_heads,
@@ -107,7 +103,7 @@ fn mixtral(
     }
     let decoder = DecoderConfig {
         intermediate_size: moe.moe_intermediate_size,
-        ..decoder(model, gqa.num_attention_heads, extras)?
+        ..decoder(model, gqa.num_attention_heads, extras)
     };
     Ok(HfConfig::Mixtral(MixtralConfig {
         decoder,
@@ -134,7 +130,7 @@ fn deepseek_v3(
             "`mixer.mla.latent_norm_eps` is not 1e-6, and transformers has no other",
         ));
     }
-    let decoder = decoder(model, mla.num_attention_heads, extras)?;
+    let decoder = decoder(model, mla.num_attention_heads, extras);
     Ok(HfConfig::DeepseekV3(DeepseekV3Config {
         decoder,
         moe_intermediate_size: moe.moe_intermediate_size,
@@ -157,7 +153,7 @@ fn deepseek_v3(
     }))
 }
 
-fn rope(rope: &RopeConfig) -> Result<HfRope, InteropError> {
+fn rope(rope: &RopeConfig) -> HfRope {
     let scaling = match &rope.rope_scaling {
         None => None,
         Some(RopeScaling::Yarn(yarn)) => Some(HfRopeScaling::Yarn(YarnScaling {
@@ -174,12 +170,12 @@ fn rope(rope: &RopeConfig) -> Result<HfRope, InteropError> {
             high_freq_factor: llama.high_freq_factor,
             original_max_position_embeddings: llama.original_max_position_embeddings,
         })),
-        Some(RopeScaling::Linear(_)) => {
-            return Err(no_family("linear rope scaling is not written"));
-        }
+        Some(RopeScaling::Linear(linear)) => Some(HfRopeScaling::Linear(LinearScaling {
+            factor: linear.factor,
+        })),
     };
-    Ok(HfRope {
+    HfRope {
         rope_theta: rope.rope_theta,
         scaling,
-    })
+    }
 }

@@ -221,6 +221,21 @@ impl GenesisConfig {
         Ok(model)
     }
 
+    /// What it asks for beside the weights and is not done here, a line each.
+    pub fn not_done(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.dropout != 0.0 {
+            lines.push(format!(
+                "`dropout` is {}: training here drops nothing",
+                self.dropout
+            ));
+        }
+        if self.use_segment_recurrence {
+            lines.push("`use_segment_recurrence`: every sequence here begins anew".into());
+        }
+        lines
+    }
+
     fn layer_types(&self) -> Vec<MixerKind> {
         let ratio = self.hybrid_full_attn_ratio;
         if !self.use_hybrid_layout || ratio <= 0.0 {
@@ -284,7 +299,6 @@ impl GenesisConfig {
             ("gla_use_short_conv", self.gla_use_short_conv, true),
             ("use_fox", self.use_fox, true),
             ("use_fox_pro", self.use_fox_pro, true),
-            ("use_segment_recurrence", self.use_segment_recurrence, false),
         ];
         for (field, found, expected) in switches {
             if found != expected {
@@ -294,9 +308,6 @@ impl GenesisConfig {
         }
         if !["dual", "minibatch"].contains(&self.ttt_mode.as_str()) {
             return refuse("ttt_mode", self.ttt_mode.clone(), "dual or minibatch");
-        }
-        if self.dropout != 0.0 {
-            return refuse("dropout", self.dropout.to_string(), "0");
         }
         let (heads, shared) = (self.n_head, self.n_kv_head);
         if heads == 0 || !self.n_embd.is_multiple_of(heads) {

@@ -3,8 +3,10 @@
 mod config;
 pub(super) mod file;
 mod names;
+mod of_model;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::model::weights::{WeightError, WeightSource};
 pub use config::GenesisConfig;
 use file::File;
 pub use names::{Entry, Form, entries};
+pub use writing::write;
 
 /// Key of the configuration in the file's metadata.
 pub const CONFIG_KEY: &str = "genesis_config_json";
@@ -108,7 +111,8 @@ impl GenesisCheckpoint {
     }
 
     fn read(&self, entry: &Entry) -> Result<TensorData, InteropError> {
-        let tensor = self.file.tensor(&entry.theirs)?;
+        let name = &entry.theirs;
+        let tensor = self.file.tensor(name)?.finite(&self.path, name)?;
         let tensor = match entry.form {
             Form::Same | Form::Convolution => tensor,
             Form::Transposed => layout::transposed(tensor),

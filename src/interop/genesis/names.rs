@@ -25,6 +25,14 @@ impl Form {
             (Self::Same | Self::Convolution, shape) => shape.to_vec(),
         }
     }
+
+    /// Their shape of our tensor.
+    pub(super) fn theirs(self, ours: &[usize]) -> Vec<usize> {
+        match (self, ours) {
+            (Self::Convolution, &[channels, taps]) => vec![channels, 1, taps],
+            (_, shape) => self.ours(shape),
+        }
+    }
 }
 
 /// A parameter and the tensor that holds it.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{GenesisCheckpoint, GenesisConfig};
+use super::{GenesisCheckpoint, GenesisConfig, write};
+use crate::model::mixer::MixerKind;
+use crate::model::weights::WeightSource;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/");
 
@@ -78,4 +80,87 @@ fn a_file_without_its_configuration_is_refused() {
         error.contains("no `genesis_config_json` in its metadata"),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_written_is_read_back_as_it_was() {
+    let source = Path::new(FIXTURES).join("genesis152m/tiny_genesis.safetensors");
+    let source = GenesisCheckpoint::open(&source).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("copy.safetensors");
+    write(&target, &source, &source.model, None).unwrap();
+    let copy = GenesisCheckpoint::open(&target).unwrap();
+    assert_eq!(copy.model, source.model);
+    assert!(copy.unknown_keys.is_empty());
+    assert_eq!(copy.names(), source.names());
+    for name in source.names() {
+        let [copy, source] = [&copy, &source].map(|it| it.data(&name).unwrap());
+        assert_eq!(copy, source, "{name}");
+    }
+    let error = write(&target, &source, &source.model, None).unwrap_err();
+    assert!(error.to_string().contains("a file that exists"), "{error}");
+}
+
+#[test]
+fn every_configuration_of_the_package_survives_the_way_there_and_back() {
+    let changes: [fn(&mut GenesisConfig); 8] = [
+        |_| (),
+        |it| (it.n_embd, it.n_head, it.n_kv_head, it.gla_expand_k) = (576, 9, 3, 0.75),
+        |it| it.hybrid_full_attn_ratio = 1.0 / 49.0,
+        |it| it.hybrid_full_attn_ratio = 0.0,
+        |it| it.gla_qk_norm = "rms".into(),
+        |it| it.gla_use_mamba_gate = false,
+        |it| (it.use_ttt, it.use_selective_activation) = (false, false),
+        |it| (it.use_mup, it.tie_word_embeddings, it.n_layer) = (true, false, 60),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut config = GenesisConfig::default();
+        change(&mut config);
+        let path = Path::new("x");
+        let model = config.model(path).unwrap();
+        let again = GenesisConfig::of(&model, path)
+            .unwrap()
+            .model(path)
+            .unwrap();
+        let kinds = |model: &crate::model::ModelConfig| -> Vec<MixerKind> {
+            model.plan().into_iter().map(|layer| layer.mixer).collect()
+        };
+        assert_eq!(kinds(&again), kinds(&model), "change {number}");
+        let plan = model.layer_types.clone();
+        let again = crate::model::ModelConfig {
+            layer_types: plan,
+            ..again
+        };
+        assert_eq!(again, model, "change {number}");
+    }
+}
+
+#[test]
+fn a_model_of_another_family_is_not_written_and_told_why() {
+    let path = Path::new("x.safetensors");
+    let model = GenesisConfig::default().model(path).unwrap();
+    let other = crate::model::ModelConfig {
+        rms_norm_eps: 1e-6,
+        intermediate_size: 7,
+        ..model
+    };
+    let error = GenesisConfig::of(&other, path).unwrap_err().to_string();
+    assert!(
+        error.contains("`intermediate_size`: 7, where the package has 1920"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_matters_in_training_alone_is_told_and_not_refused() {
+    let config = GenesisConfig {
+        dropout: 0.1,
+        use_segment_recurrence: true,
+        ..Default::default()
+    };
+    assert!(config.model(Path::new("x")).is_ok());
+    let lines = config.not_done();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[0].contains("`dropout` is 0.1"), "{lines:?}");
+    assert!(GenesisConfig::default().not_done().is_empty());
 }

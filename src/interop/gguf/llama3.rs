@@ -43,20 +43,24 @@ impl Llama3 {
 
     /// The scaling that has these factors; none if no usual one has.
     ///
-    /// GGUF keeps the factors only. They do not change when all three lengths grow alike, and each
-    /// published model has the factors 1 and 4, so the length is looked for among the powers of two.
+    /// GGUF keeps the factors only. They do not change when all three lengths grow alike, so the lower
+    /// one may be 1; each published model has the factors 1 and 4. The length and the upper one are
+    /// looked for among the powers of two.
     pub(super) fn from_factors(factors: &[f32], theta: f64, head_dim: usize) -> Option<Self> {
         if factors.len() != head_dim / 2 {
             return None;
         }
         let factor = factors.iter().copied().fold(1.0, f32::max).into();
         let equal = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs();
-        (4..=24)
-            .map(|power| Self {
-                factor,
-                low_freq_factor: 1.0,
-                high_freq_factor: 4.0,
-                original_max_position_embeddings: f64::from(1 << power),
+        [4.0, 8.0, 2.0, 16.0]
+            .into_iter()
+            .flat_map(|high_freq_factor| {
+                (1..=24).map(move |power| Self {
+                    factor,
+                    low_freq_factor: 1.0,
+                    high_freq_factor,
+                    original_max_position_embeddings: f64::from(1 << power),
+                })
             })
             .find(|scaling| {
                 scaling
@@ -107,6 +111,14 @@ mod tests {
         assert_eq!((factors[28], factors[35]), (1.0, 8.0));
         assert_eq!(Llama3::from_factors(&factors, 5e5, 128), Some(scaling));
         assert_eq!(Llama3::from_factors(&factors[..63], 5e5, 128), None);
+        let unusual = Llama3 {
+            low_freq_factor: 2.0,
+            high_freq_factor: 16.0,
+            ..llama3(64.0)
+        };
+        let factors = unusual.factors(1e4, 16);
+        let found = Llama3::from_factors(&factors, 1e4, 16).unwrap();
+        assert_eq!(found.factors(1e4, 16), factors);
         assert_eq!(Llama3::from_factors(&[1.0, 3.0, 2.0], 5e5, 6), None);
     }
 

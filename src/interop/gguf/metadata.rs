@@ -8,7 +8,7 @@
 use super::config::{Attention, Config, Experts, Family, Layout, MlaDims};
 use super::entry::Entry;
 use super::quantize::GgmlType;
-use super::rope::{Rope, Scaling, YARN_NUMBERS};
+use super::rope::{Rope, Scaling, YARN_NUMBERS, Yarn};
 use super::size_label::size_label;
 use super::value::GgufValue::{self, Bool, F32, U32};
 use crate::interop::InteropError;
@@ -162,6 +162,7 @@ fn rope_keys(
             keys.number("rope.scaling.factor", *factor);
         }
         Scaling::Yarn(yarn) => {
+            check_temperature(yarn, config, layout.family)?;
             keys.put("rope.scaling.type", "yarn".into());
             keys.number("rope.scaling.factor", yarn.factor);
             keys.put(
@@ -182,6 +183,27 @@ fn rope_keys(
     }
     keys.number("rope.freq_base", rope.theta);
     Ok(())
+}
+
+/// llama.cpp warms the rotated vectors by `0.1 ln factor + 1`, or in `deepseek2` the softmax, by a number that the
+/// file gives; transformers does the former without `mscale_all_dim`, and in DeepSeek-V3 the latter with it.
+fn check_temperature(yarn: &Yarn, config: &Config<'_>, family: Family) -> Result<(), InteropError> {
+    let field = "mscale_all_dim";
+    match (family, yarn.mscale_all_dim) {
+        // without an extension nothing is warmed
+        _ if yarn.factor <= 1.0 => Ok(()),
+        (Family::DeepseekV3, Some(_)) | (Family::Mixtral | Family::Llama, None) => Ok(()),
+        (Family::DeepseekV3, None) => Err(config.error(
+            field,
+            "missing",
+            "a number, without which llama.cpp scales the softmax of this family",
+        )),
+        (Family::Mixtral | Family::Llama, Some(mscale)) => Err(config.error(
+            field,
+            mscale,
+            "none, for llama.cpp has no such key in this family",
+        )),
+    }
 }
 
 /// The router of DeepSeek-V3. transformers scores by sigmoid whether `scoring_func` is there or

@@ -200,7 +200,7 @@ fn llama(keys: &Keys<'_>) -> Result<Map<String, Value>, InteropError> {
             return Err(InteropError::Field {
                 path: keys.file.path().to_owned(),
                 field: ROPE_FREQS.to_owned(),
-                found: "no llama3 scaling with the usual factors 1 and 4".to_owned(),
+                found: "no llama3 scaling that is known here".to_owned(),
                 expected: "one".to_owned(),
             });
         };

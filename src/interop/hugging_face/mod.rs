@@ -24,7 +24,8 @@ use super::InteropError;
 pub use card::{ModelCard, ParameterCounts, TrainingFacts};
 pub use config::{
     DecoderConfig, DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling,
-    LATENT_NORM_EPS, Llama3Scaling, LlamaConfig, MixtralConfig, TokenIds, YarnScaling,
+    LATENT_NORM_EPS, LinearScaling, Llama3Scaling, LlamaConfig, MixtralConfig, TokenIds,
+    YarnScaling,
 };
 pub use experts::{PerExpert, mixtral_name};
 pub use folder::HfFolder;

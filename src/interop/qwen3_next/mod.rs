@@ -95,7 +95,7 @@ impl Qwen3NextCheckpoint {
         let mut bytes = Vec::new();
         let mut found = None;
         for name in &entry.theirs {
-            let mut tensor = self.file.tensor(name)?;
+            let mut tensor = self.file.tensor(name)?.finite(&self.path, name)?;
             if let Some(rows) = &entry.rows {
                 tensor = chosen(tensor, rows);
             }

@@ -1,8 +1,8 @@
 //! The routed experts, stacked: one parameter per projection.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::feed_forward::{Gated, Routed};
 
@@ -42,11 +42,12 @@ impl<B: Ops> Experts<B> {
     ///
     /// - hidden, output: `[tokens, hidden_size]`
     pub fn forward(&self, hidden: Tensor<B, 2>, routing: &Routing<B>) -> Tensor<B, 2> {
-        B::feed_forward(hidden, Some(self.routed(routing)), None)
+        let dtype = hidden.dtype();
+        B::feed_forward(hidden, Some(self.routed(routing, dtype)), None)
     }
 
-    /// The experts with what was chosen of them, as an operation takes them.
-    pub(super) fn routed(&self, routing: &Routing<B>) -> Routed<B> {
+    /// The experts with what was chosen of them, as an operation takes them: gates in the type of the states.
+    pub(super) fn routed(&self, routing: &Routing<B>, dtype: DType) -> Routed<B> {
         Routed {
             experts: Gated {
                 gate: self.gate_proj.weight(),
@@ -54,7 +55,7 @@ impl<B: Ops> Experts<B> {
                 down: self.down_proj.weight(),
             },
             indices: routing.indices.clone(),
-            weights: routing.weights.clone(),
+            weights: routing.weights.clone().cast(dtype),
         }
     }
 }

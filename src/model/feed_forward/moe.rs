@@ -128,7 +128,8 @@ impl<B: Ops, R: Route<B>> Moe<B, R> {
             (shared, _) => {
                 // shared experts have no biases
                 let shared = shared.as_ref().and_then(SwiGlu::gated);
-                B::feed_forward(tokens, Some(self.experts.routed(&routing)), shared)
+                let routed = self.experts.routed(&routing, tokens.dtype());
+                B::feed_forward(tokens, Some(routed), shared)
             }
         };
         (output.reshape(dims), routing)

@@ -141,8 +141,8 @@ impl<B: Ops> Selective<B> {
 
     /// All activations, `[tokens, width]`.
     pub fn inner(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let gate = self.gate_proj.forward(input.clone());
-        B::swiglu(gate, self.up_proj.forward(input))
+        let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], input);
+        B::swiglu(gate, up)
     }
 
     /// The mask on activations, `[tokens, width]`.
@@ -164,9 +164,11 @@ impl<B: Ops> Selective<B> {
 
     fn kept(&self, inner: Tensor<B, 2>) -> Tensor<B, 2> {
         let [_, width] = inner.dims();
-        if self.config.kept(width) >= width && self.config.mask == SelectiveMask::Hard {
-            return inner;
+        let count = self.config.kept(width);
+        match self.config.mask {
+            SelectiveMask::Hard if count >= width => inner,
+            SelectiveMask::Hard => B::keep_largest(inner, count),
+            SelectiveMask::Soft { .. } => inner.clone() * self.mask(inner),
         }
-        inner.clone() * self.mask(inner)
     }
 }

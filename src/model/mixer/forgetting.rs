@@ -5,6 +5,8 @@
 
 mod cache;
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::backend::Backend;
@@ -16,14 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
 use super::short_conv::ShortConv;
-use crate::model::cache::{CacheConfig, Extension, one_by_one};
+use crate::model::cache::{CacheConfig, Extension, by_sequence};
 use crate::model::context::Context;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
 pub use cache::ForgettingCache;
-use cache::Seen;
 
 /// Configuration of [`Forgetting`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +127,45 @@ impl<B: Backend> Forgetting<B> {
     }
 }
 
+/// A layer's projections of some positions.
+struct Projected<B: Backend> {
+    query: Tensor<B, 3>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
+    forget: Tensor<B, 3>,
+    gate: Tensor<B, 3>,
+}
+
+impl<B: Backend> Projected<B> {
+    /// Those of a range of positions.
+    fn rows(&self, range: Range<usize>) -> Self {
+        let of = |tensor: &Tensor<B, 3>| {
+            let [_, seq, _] = tensor.dims();
+            match range == (0..seq) {
+                true => tensor.clone(),
+                false => tensor.clone().narrow(1, range.start, range.len()),
+            }
+        };
+        Self {
+            query: of(&self.query),
+            key: of(&self.key),
+            value: of(&self.value),
+            forget: of(&self.forget),
+            gate: of(&self.gate),
+        }
+    }
+}
+
+/// What positions show later ones.
+struct Seen<B: Backend> {
+    /// `[batch, seq, key_heads, head_dim]`.
+    key: Tensor<B, 4>,
+    /// `[batch, seq, heads, head_dim]`.
+    value: Tensor<B, 4>,
+    /// Sums of the logarithms of the gates from the first of them on, f32, `[batch, seq, heads]`.
+    kept: Tensor<B, 3>,
+}
+
 impl<B: Ops> Forgetting<B> {
     /// Every head at a root mean square of one, then scaled, `[batch, seq, heads, head_dim]`.
     fn normalized(&self, heads: Tensor<B, 3>, weight: &Param<Tensor<B, 1>>) -> Tensor<B, 4> {
@@ -137,90 +177,91 @@ impl<B: Ops> Forgetting<B> {
         (normalized * weight.val().unsqueeze()).reshape([batch, seq, width / dim, dim])
     }
 
-    /// Keys, values and gates of some positions after `past`.
-    fn seen(
-        &self,
-        hidden: Tensor<B, 3>,
-        mask: &AttentionMask<B>,
-        past: Option<&Seen<B>>,
-    ) -> Seen<B> {
-        let [batch, seq, _] = hidden.dims();
-        let taps = self.config.conv_kernel_size;
-        let tails = past.map(|past| past.tails(taps));
-        let (key_tail, value_tail) = tails.unzip();
-        let raw_key = self
-            .k_conv
-            .padded(self.k_proj.forward(hidden.clone()), key_tail);
-        let raw_value = self
-            .v_conv
-            .padded(self.v_proj.forward(hidden.clone()), value_tail);
-        let key = B::short_conv(raw_key.clone(), self.k_conv.weight.val(), mask);
-        let value = B::short_conv(raw_value.clone(), self.v_conv.weight.val(), mask);
-        let gates = self.fgate_proj.forward(hidden).cast(DType::F32);
-        let kept = log_sigmoid(gates).cumsum(1);
-        let dim = self.config.head_dim;
-        let [_, _, width] = value.dims();
-        Seen {
-            key: self.normalized(key, &self.k_norm),
-            value: value.reshape([batch, seq, width / dim, dim]),
-            kept: match past {
-                Some(past) => {
-                    let [_, len, _] = past.kept.dims();
-                    kept + past.kept.clone().narrow(1, len - 1, 1)
-                }
-                None => kept,
-            },
-            raw_key,
-            raw_value,
+    fn project(&self, hidden: Tensor<B, 3>) -> Projected<B> {
+        let [query, key, value, forget, gate] = Linear::forward_each(
+            [
+                &self.q_proj,
+                &self.k_proj,
+                &self.v_proj,
+                &self.fgate_proj,
+                &self.ogate_proj,
+            ],
+            hidden,
+        );
+        Projected {
+            query,
+            key,
+            value,
+            forget,
+            gate,
         }
     }
 
-    /// Attention of the last positions of `seen`, which are those of `hidden`.
-    fn attend(
+    /// What positions show later ones, and what their convolutions were given; `tails` come before them.
+    fn seen(
         &self,
-        hidden: Tensor<B, 3>,
-        seen: &Seen<B>,
+        projected: &Projected<B>,
         mask: &AttentionMask<B>,
-    ) -> Tensor<B, 3> {
-        let [batch, seq, _] = hidden.dims();
-        let input = self.given(hidden.clone(), seen);
-        let scale = (self.config.head_dim as f64).powf(-0.5);
-        let output = B::forgetting_attention(input, mask, scale);
-        let gate = self.ogate_proj.forward(hidden);
-        let [_, _, width] = gate.dims();
+        tails: Option<[Tensor<B, 3>; 2]>,
+    ) -> (Seen<B>, [Tensor<B, 3>; 2]) {
+        let [key_tail, value_tail] = match tails {
+            Some(tails) => tails.map(Some),
+            None => [None, None],
+        };
+        let raw_key = self.k_conv.padded(projected.key.clone(), key_tail);
+        let raw_value = self.v_conv.padded(projected.value.clone(), value_tail);
+        let key = B::short_conv(raw_key.clone(), self.k_conv.weight.val(), mask);
+        let value = B::short_conv(raw_value.clone(), self.v_conv.weight.val(), mask);
+        let dim = self.config.head_dim;
+        let [batch, seq, width] = value.dims();
+        let seen = Seen {
+            key: self.normalized(key, &self.k_norm),
+            value: value.reshape([batch, seq, width / dim, dim]),
+            kept: log_sigmoid(projected.forget.clone().cast(DType::F32)).cumsum(1),
+        };
+        (seen, [raw_key, raw_value])
+    }
+
+    fn given(&self, query: Tensor<B, 3>, seen: Seen<B>) -> forgetting::Forgetting<B> {
+        forgetting::Forgetting {
+            query: self.normalized(query, &self.q_norm),
+            key: seen.key,
+            value: seen.value,
+            kept: seen.kept,
+        }
+    }
+
+    fn scale(&self) -> f64 {
+        (self.config.head_dim as f64).powf(-0.5)
+    }
+
+    /// Normalizes, gates and projects what the heads read, `[batch, seq, heads, head_dim]`.
+    fn finish(&self, read: Tensor<B, 4>, gate: Tensor<B, 3>) -> Tensor<B, 3> {
+        let dims @ [batch, seq, width] = gate.dims();
         let rows = [batch * seq, width];
-        let normalized = self.o_norm.forward(output).reshape(rows);
+        let normalized = self.o_norm.forward(read).reshape(rows);
         let gated = B::swiglu(gate.reshape(rows), normalized);
-        self.o_proj.forward(gated.reshape([batch, seq, width]))
+        self.o_proj.forward(gated.reshape(dims))
     }
 
     /// What the attention of a whole sequence is given.
     pub fn inputs(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> forgetting::Forgetting<B> {
-        let seen = self.seen(hidden.clone(), &context.mask, None);
-        self.given(hidden, &seen)
+        let projected = self.project(hidden);
+        let (seen, _) = self.seen(&projected, &context.mask, None);
+        self.given(projected.query, seen)
     }
 
-    fn given(&self, hidden: Tensor<B, 3>, seen: &Seen<B>) -> forgetting::Forgetting<B> {
-        forgetting::Forgetting {
-            query: self.normalized(self.q_proj.forward(hidden), &self.q_norm),
-            key: seen.key.clone(),
-            value: seen.value.clone(),
-            kept: seen.kept.clone(),
-        }
-    }
-
-    /// Mixes the next positions of one past, and adds them to it.
-    fn extend_one(&self, hidden: Tensor<B, 3>, cache: &mut ForgettingCache<B>) -> Tensor<B, 3> {
-        let mask = AttentionMask::Causal;
-        let past = cache.seen.take();
-        let new = self.seen(hidden.clone(), &mask, past.as_ref());
-        let seen = match past {
-            Some(past) => past.followed_by(new, self.config.conv_kernel_size),
-            None => new,
-        };
-        let output = self.attend(hidden, &seen, &mask);
-        cache.seen = Some(seen.lightened(self.config.conv_kernel_size));
-        output
+    /// What the next positions of one past read, `[batch, seq, heads, head_dim]`; they are added to it.
+    fn advance(&self, projected: Projected<B>, cache: &mut ForgettingCache<B>) -> Tensor<B, 4> {
+        let [batch, new, width] = projected.query.dims();
+        let tails = cache.tails(self.config.conv_kernel_size);
+        let (seen, raw) = self.seen(&projected, &AttentionMask::Causal, tails);
+        cache.append(seen, raw, self.config.conv_kernel_size);
+        let dim = self.config.head_dim;
+        let query = self.normalized(projected.query, &self.q_norm);
+        let query = cache::by_position(query);
+        let read = B::forgetting_paged(query, &cache.seen(), self.scale());
+        read.reshape([new, batch, width / dim, dim]).swap_dims(0, 1)
     }
 }
 
@@ -228,8 +269,11 @@ impl<B: Ops> TokenMixer<B> for Forgetting<B> {
     type Cache = ForgettingCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        let seen = self.seen(hidden.clone(), &context.mask, None);
-        self.attend(hidden, &seen, &context.mask)
+        let projected = self.project(hidden);
+        let (seen, _) = self.seen(&projected, &context.mask, None);
+        let input = self.given(projected.query, seen);
+        let read = B::forgetting_attention(input, &context.mask, self.scale());
+        self.finish(read, projected.gate)
     }
 
     fn extend(
@@ -238,12 +282,14 @@ impl<B: Ops> TokenMixer<B> for Forgetting<B> {
         _: &Context<B>,
         sequences: &mut [Extension<'_, ForgettingCache<B>>],
     ) -> Tensor<B, 3> {
-        one_by_one(hidden, sequences, |rows, _, past| {
-            self.extend_one(rows, past)
-        })
+        let projected = self.project(hidden);
+        let read = by_sequence(sequences, |range, past| {
+            self.advance(projected.rows(range), past)
+        });
+        self.finish(read, projected.gate)
     }
 
-    fn empty_cache(&self, _: &CacheConfig) -> ForgettingCache<B> {
-        ForgettingCache { seen: None }
+    fn empty_cache(&self, config: &CacheConfig) -> ForgettingCache<B> {
+        ForgettingCache::new(*config)
     }
 }

@@ -10,6 +10,7 @@ use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::forgetting::Forgetting;
+use darkhorse_backends::heads::HeadSharing;
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
@@ -124,6 +125,18 @@ impl<B: Backend> GatedAttention<B> {
     }
 }
 
+/// A layer's projections of some positions, heads at their places.
+struct Projected<B: Backend> {
+    /// `[batch, seq, num_attention_heads, head_dim]`.
+    query: Tensor<B, 4>,
+    /// `[batch, seq, num_key_value_heads, head_dim]`.
+    key: Tensor<B, 4>,
+    /// `[batch, seq, num_key_value_heads, head_dim]`.
+    value: Tensor<B, 4>,
+    /// `[batch, seq, num_attention_heads * head_dim]`.
+    gate: Tensor<B, 3>,
+}
+
 impl<B: Ops> GatedAttention<B> {
     fn heads(&self, projected: Tensor<B, 3>) -> Tensor<B, 4> {
         let [batch, seq, width] = projected.dims();
@@ -141,26 +154,27 @@ impl<B: Ops> GatedAttention<B> {
         context.rotation.apply_to_halves(heads)
     }
 
-    fn key_value(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> [Tensor<B, 4>; 2] {
-        let key = self.k_proj.forward(hidden.clone());
-        let key = self.placed(key, &self.k_norm, context);
-        [key, self.heads(self.v_proj.forward(hidden))]
+    fn project(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Projected<B> {
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj, &self.gate_proj];
+        let [query, key, value, gate] = Linear::forward_each(projections, hidden);
+        Projected {
+            query: self.placed(query, &self.q_norm, context),
+            key: self.placed(key, &self.k_norm, context),
+            value: self.heads(value),
+            gate,
+        }
     }
 
     /// One head for every query head.
     fn repeated(&self, heads: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, seq, shared, dim] = heads.dims();
-        let all = self.config.num_attention_heads;
-        heads
-            .unsqueeze_dim::<5>(3)
-            .expand([batch, seq, shared, all / shared, dim])
-            .reshape([batch, seq, all, dim])
+        let [_, _, shared, _] = heads.dims();
+        let each = self.config.num_attention_heads / shared;
+        B::share_heads(heads, each, HeadSharing::Grouped)
     }
 
-    fn gated(&self, hidden: Tensor<B, 3>, attended: Tensor<B, 4>) -> Tensor<B, 3> {
-        let gate = sigmoid(self.gate_proj.forward(hidden));
+    fn gated(&self, gate: Tensor<B, 3>, attended: Tensor<B, 4>) -> Tensor<B, 3> {
         let dims = gate.dims();
-        self.o_proj.forward(attended.reshape(dims) * gate)
+        self.o_proj.forward(attended.reshape(dims) * sigmoid(gate))
     }
 
     fn scale(&self) -> f64 {
@@ -174,28 +188,27 @@ impl<B: Ops> GatedAttention<B> {
         context: &Context<B>,
         cache: &mut GatedAttentionCache<B>,
     ) -> Tensor<B, 3> {
-        let query = self.q_proj.forward(hidden.clone());
-        let query = self.placed(query, &self.q_norm, context);
-        let [new_key, new_value] = self.key_value(hidden.clone(), context);
+        let device = hidden.device();
+        let new = self.project(hidden, context);
         let [key, value] = match cache.past.take() {
             Some([key, value]) => [
-                Tensor::cat(vec![key, new_key], 1),
-                Tensor::cat(vec![value, new_value], 1),
+                Tensor::cat(vec![key, new.key], 1),
+                Tensor::cat(vec![value, new.value], 1),
             ],
-            None => [new_key, new_value],
+            None => [new.key, new.value],
         };
         let [batch, seq, ..] = key.dims();
         let heads = self.config.num_attention_heads;
         // attention that forgets nothing
         let input = Forgetting {
-            query,
+            query: new.query,
             key: key.clone(),
             value: self.repeated(value.clone()),
-            kept: Tensor::zeros([batch, seq, heads], (&hidden.device(), DType::F32)),
+            kept: Tensor::zeros([batch, seq, heads], (&device, DType::F32)),
         };
         let attended = B::forgetting_attention(input, &AttentionMask::Causal, self.scale());
         cache.past = Some([key, value]);
-        self.gated(hidden, attended)
+        self.gated(new.gate, attended)
     }
 }
 
@@ -203,17 +216,15 @@ impl<B: Ops> TokenMixer<B> for GatedAttention<B> {
     type Cache = GatedAttentionCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        let query = self.q_proj.forward(hidden.clone());
-        let query = self.placed(query, &self.q_norm, context);
-        let [key, value] = self.key_value(hidden.clone(), context);
+        let projected = self.project(hidden, context);
         let attended = B::causal_attention(
-            query,
-            self.repeated(key),
-            self.repeated(value),
+            projected.query,
+            self.repeated(projected.key),
+            self.repeated(projected.value),
             &context.mask,
             AttentionOptions::scaled(self.scale()),
         );
-        self.gated(hidden, attended)
+        self.gated(projected.gate, attended)
     }
 
     fn extend(

@@ -6,24 +6,28 @@
 mod cache;
 mod config;
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
-use burn::tensor::activation::{log_sigmoid, sigmoid};
+use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
-use darkhorse_backends::linear_attention::{LinearAttention, LinearAttentionOptions};
+use darkhorse_backends::linear_attention::{
+    self, HeadNorm, Layer, LinearAttention, LinearAttentionOptions, Mixed, Moment, Positions,
+};
 use darkhorse_backends::unit::UnitEps;
 
 use super::TokenMixer;
 use super::short_conv::ShortConv;
-use crate::model::cache::{CacheConfig, Extension, REVERSIBLE, one_by_one};
+use crate::model::cache::{CacheConfig, Extension, REVERSIBLE, by_sequence};
 use crate::model::context::{Context, Phase};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
 pub use cache::RecurrentCache;
-use cache::{Moment, Reversible};
+use cache::Reversible;
 pub use config::{Decay, GatedLinearConfig, HeadSharing, QkNorm, Rule};
 
 /// Added to a length, or to its square.
@@ -108,12 +112,35 @@ impl<B: Backend> GatedLinear<B> {
     }
 }
 
-/// What a layer makes of some positions.
-struct Mixed<B: Ops> {
-    output: Tensor<B, 3>,
-    now: Moment<B>,
-    /// What it was given, to be taken back.
-    given: ([Tensor<B, 3>; 3], LinearAttention<B>),
+/// A layer's projections of some positions.
+struct Projected<B: Backend> {
+    query: Tensor<B, 3>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
+    decay: Tensor<B, 3>,
+    write: Option<Tensor<B, 3>>,
+    gate: Tensor<B, 3>,
+}
+
+impl<B: Backend> Projected<B> {
+    /// Those of a range of positions.
+    fn rows(&self, range: Range<usize>) -> Self {
+        let of = |tensor: &Tensor<B, 3>| {
+            let [_, seq, _] = tensor.dims();
+            match range == (0..seq) {
+                true => tensor.clone(),
+                false => tensor.clone().narrow(1, range.start, range.len()),
+            }
+        };
+        Self {
+            query: of(&self.query),
+            key: of(&self.key),
+            value: of(&self.value),
+            decay: of(&self.decay),
+            write: self.write.as_ref().map(of),
+            gate: of(&self.gate),
+        }
+    }
 }
 
 impl<B: Ops> GatedLinear<B> {
@@ -125,25 +152,55 @@ impl<B: Ops> GatedLinear<B> {
         }
     }
 
-    fn options(&self, rule: Rule) -> LinearAttentionOptions {
-        LinearAttentionOptions {
-            rule: rule.into(),
-            scale: (self.config.key_head_dim as f64).powf(-0.5),
+    /// The same behind a past, where there are no chunks.
+    fn rule_of_steps(&self) -> Rule {
+        match self.config.rule {
+            Rule::ChunkDelta { .. } | Rule::Additive => Rule::Additive,
+            Rule::Delta => Rule::Delta,
+        }
+    }
+
+    fn layer(&self, rule: Rule) -> Layer<B> {
+        let norm = match (self.config.qk_norm, &self.q_norm, &self.k_norm) {
+            (QkNorm::Length, ..) => HeadNorm::Unit(UnitEps::Length(LENGTH_EPS)),
+            (QkNorm::SquaredLength, ..) => HeadNorm::Unit(UnitEps::Square(LENGTH_EPS)),
+            (QkNorm::Rms, Some(query), Some(key)) => HeadNorm::Rms {
+                weights: [query.weight.val(), key.weight.val()],
+                eps: QK_RMS_EPS,
+            },
+            (QkNorm::Rms, ..) => unreachable!("a normalization with a weight has it"),
+        };
+        Layer {
+            convolutions: [&self.q_conv, &self.k_conv, &self.v_conv].map(|it| it.weight.val()),
+            norm,
+            decay: self.decay(),
+            sharing: self.config.head_sharing.into(),
+            heads: self.config.num_heads,
+            key_dim: self.config.key_head_dim,
+            value_dim: self.config.value_head_dim,
+            options: LinearAttentionOptions {
+                rule: rule.into(),
+                scale: (self.config.key_head_dim as f64).powf(-0.5),
+            },
+        }
+    }
+
+    fn decay(&self) -> linear_attention::Decay<B> {
+        match (self.config.decay, &self.a_log, &self.dt_bias) {
+            (Decay::Softplus, Some(a_log), Some(dt_bias)) => linear_attention::Decay::Softplus {
+                a_log: a_log.val(),
+                dt_bias: dt_bias.val(),
+            },
+            (Decay::LogSigmoid { normalizer }, ..) => {
+                linear_attention::Decay::LogSigmoid { normalizer }
+            }
+            (Decay::Softplus, ..) => unreachable!("a softplus decay has its rate and its bias"),
         }
     }
 
     /// Logarithms of the decays, f32, `[batch, seq, num_heads]`.
     pub fn log_decay(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let raw = self.gk_proj.forward(hidden).cast(DType::F32);
-        match (self.config.decay, &self.a_log, &self.dt_bias) {
-            (Decay::Softplus, Some(a_log), Some(dt_bias)) => {
-                let rate = a_log.val().cast(DType::F32).exp().unsqueeze();
-                let raw = raw + dt_bias.val().cast(DType::F32).unsqueeze();
-                log_sigmoid(raw.neg()) * rate
-            }
-            (Decay::LogSigmoid { normalizer }, ..) => log_sigmoid(raw).div_scalar(normalizer),
-            (Decay::Softplus, ..) => unreachable!("a softplus decay has its rate and its bias"),
-        }
+        self.decay().log(self.gk_proj.forward(hidden))
     }
 
     /// Strengths of the writes, f32, `[batch, seq, num_heads]`.
@@ -151,118 +208,73 @@ impl<B: Ops> GatedLinear<B> {
         sigmoid(self.b_proj.forward(hidden).cast(DType::F32))
     }
 
-    fn heads(&self, projected: Tensor<B, 3>, dim: usize) -> Tensor<B, 4> {
-        let [batch, seq, width] = projected.dims();
-        let heads = projected.reshape([batch, seq, width / dim, dim]);
-        heads.cast(DType::F32)
-    }
-
-    /// One head for every state.
-    fn shared(&self, heads: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, seq, count, dim] = heads.dims();
-        let each = self.config.num_heads / count;
-        if each == 1 {
-            return heads;
+    /// The strengths of writes only where the rule asks for them.
+    fn project(&self, hidden: Tensor<B, 3>, rule: Rule) -> Projected<B> {
+        let write = (rule != Rule::Additive).then(|| self.b_proj.forward(hidden.clone()));
+        let [query, key, value, decay, gate] = Linear::forward_each(
+            [
+                &self.q_proj,
+                &self.k_proj,
+                &self.v_proj,
+                &self.gk_proj,
+                &self.g_proj,
+            ],
+            hidden,
+        );
+        Projected {
+            query,
+            key,
+            value,
+            decay,
+            write,
+            gate,
         }
-        match self.config.head_sharing {
-            HeadSharing::Tiled => heads
-                .unsqueeze_dim::<5>(2)
-                .expand([batch, seq, each, count, dim]),
-            HeadSharing::Grouped => heads
-                .unsqueeze_dim::<5>(3)
-                .expand([batch, seq, count, each, dim]),
-        }
-        .reshape([batch, seq, each * count, dim])
     }
 
-    /// Normalized and rotated, for every state.
-    fn placed(
-        &self,
-        heads: Tensor<B, 4>,
-        norm: Option<&RmsNorm<B>>,
-        context: &Context<B>,
-    ) -> Tensor<B, 4> {
-        let normalized = match (self.config.qk_norm, norm) {
-            (QkNorm::Length, _) => unit(heads, UnitEps::Length(LENGTH_EPS)),
-            (QkNorm::SquaredLength, _) => unit(heads, UnitEps::Square(LENGTH_EPS)),
-            (QkNorm::Rms, Some(norm)) => norm
-                .forward(heads.cast(norm.weight.val().dtype()))
-                .cast(DType::F32),
-            (QkNorm::Rms, None) => unreachable!("a normalization with a weight has it"),
-        };
-        let rotated = match self.config.rotary_dim {
-            0 => normalized,
-            _ => context.rotation.apply_to_halves(normalized),
-        };
-        self.shared(rotated)
-    }
-
-    /// Mixes positions with those before them.
+    /// Mixes positions with those before them; their gates are yet to be applied.
     fn mix(
         &self,
-        hidden: Tensor<B, 3>,
+        projected: Projected<B>,
         context: &Context<B>,
         mask: &AttentionMask<B>,
-        past: Option<&Moment<B>>,
-        options: LinearAttentionOptions,
+        past: Option<Moment<B>>,
+        rule: Rule,
     ) -> Mixed<B> {
-        let [batch, seq, _] = hidden.dims();
-        let dtype = hidden.dtype();
-        let GatedLinearConfig {
-            num_heads,
-            key_head_dim,
-            value_head_dim,
-            ..
-        } = self.config;
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let convs = [&self.q_conv, &self.k_conv, &self.v_conv];
-        let padded: [Tensor<B, 3>; 3] = std::array::from_fn(|at| {
-            let tail = past.map(|past| past.tails[at].clone());
-            convs[at].padded(projections[at].forward(hidden.clone()), tail)
-        });
-        let tails = std::array::from_fn(|at| convs[at].tail(padded[at].clone()));
-        let [query, key, value] = std::array::from_fn(|at| {
-            B::short_conv(padded[at].clone(), convs[at].weight.val(), mask)
-        });
-        let input = LinearAttention {
-            query: self.placed(
-                self.heads(query, key_head_dim),
-                self.q_norm.as_ref(),
-                context,
-            ),
-            key: self.placed(self.heads(key, key_head_dim), self.k_norm.as_ref(), context),
-            value: self.shared(self.heads(value, value_head_dim)),
-            log_decay: self.log_decay(hidden.clone()),
-            write: self.write(hidden.clone()),
-            state: match past {
-                Some(past) => past.state.clone(),
-                None => Tensor::zeros(
-                    [batch, num_heads, key_head_dim, value_head_dim],
-                    (&hidden.device(), DType::F32),
-                ),
-            },
+        let positions = Positions {
+            projected: [projected.query, projected.key, projected.value],
+            decay: projected.decay,
+            write: projected.write,
+            rotation: (self.config.rotary_dim > 0).then(|| context.rotation.angles()),
+            past,
         };
-        let attended = B::linear_attention(input.clone(), options, mask);
-        let rows = [batch * seq, num_heads * value_head_dim];
-        let normalized = self.o_norm.forward(attended.output.cast(dtype));
-        let normalized = normalized.reshape(rows);
-        let gate = self.g_proj.forward(hidden).reshape(rows);
-        let gated = B::swiglu(gate, normalized);
-        Mixed {
-            output: self.o_proj.forward(gated.reshape([batch, seq, rows[1]])),
-            now: Moment {
-                state: attended.state,
-                tails,
-            },
-            given: (padded, input),
-        }
+        B::mix_linear(&self.layer(rule), positions, mask)
+    }
+
+    /// Normalizes, gates and projects what the heads read.
+    fn finish(&self, read: Tensor<B, 4>, gate: Tensor<B, 3>) -> Tensor<B, 3> {
+        let dims @ [batch, seq, width] = gate.dims();
+        let rows = [batch * seq, width];
+        let normalized = self.o_norm.forward(read.cast(gate.dtype()));
+        let gated = B::swiglu(gate.reshape(rows), normalized.reshape(rows));
+        self.o_proj.forward(gated.reshape(dims))
     }
 
     /// What the linear attention of a whole sequence is given.
     pub fn inputs(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> LinearAttention<B> {
-        let options = self.options(self.config.rule);
-        let mixed = self.mix(hidden, context, &context.mask, None, options);
-        mixed.given.1
+        let rule = self.config.rule;
+        let projected = Projected {
+            write: Some(self.b_proj.forward(hidden.clone())),
+            ..self.project(hidden, rule)
+        };
+        let positions = Positions {
+            projected: [projected.query, projected.key, projected.value],
+            decay: projected.decay,
+            write: projected.write,
+            rotation: (self.config.rotary_dim > 0).then(|| context.rotation.angles()),
+            past: None,
+        };
+        let mixed = linear_attention::layer::mix(&self.layer(rule), positions, &context.mask);
+        mixed.given.expect("the definition gives it").input
     }
 
     /// A past of `len` positions of which the state is known and nothing else: convolutions begin anew.
@@ -283,22 +295,8 @@ impl<B: Ops> GatedLinear<B> {
         }
     }
 
-    /// Mixes the next positions of one past, and adds them to it.
-    fn extend_one(
-        &self,
-        hidden: Tensor<B, 3>,
-        context: &Context<B>,
-        cache: &mut RecurrentCache<B>,
-    ) -> Tensor<B, 3> {
-        let rule = match self.config.rule {
-            Rule::ChunkDelta { .. } | Rule::Additive => Rule::Additive,
-            Rule::Delta => Rule::Delta,
-        };
-        self.extend_by(hidden, context, cache, rule)
-    }
-
-    /// [`extend`](TokenMixer::extend) under a rule of the caller's choice; chunks are counted from the first
-    /// of the new positions.
+    /// [`extend`](TokenMixer::extend) of one past under a rule of the caller's choice; chunks are counted from the
+    /// first of the new positions.
     pub fn extend_by(
         &self,
         hidden: Tensor<B, 3>,
@@ -306,18 +304,29 @@ impl<B: Ops> GatedLinear<B> {
         cache: &mut RecurrentCache<B>,
         rule: Rule,
     ) -> Tensor<B, 3> {
-        let [_, new, _] = hidden.dims();
-        let options = self.options(rule);
+        let projected = self.project(hidden, rule);
+        let gate = projected.gate.clone();
+        self.finish(self.advance(projected, context, cache, rule), gate)
+    }
+
+    /// What the next positions of one past read, `[batch, seq, num_heads, value_head_dim]`; they are added to it.
+    fn advance(
+        &self,
+        projected: Projected<B>,
+        context: &Context<B>,
+        cache: &mut RecurrentCache<B>,
+        rule: Rule,
+    ) -> Tensor<B, 4> {
+        let [_, new, _] = projected.query.dims();
         let before = cache.now.take();
         let mask = AttentionMask::Causal;
-        let mixed = self.mix(hidden, context, &mask, before.as_ref(), options);
-        let (padded, input) = mixed.given;
+        let mixed = self.mix(projected, context, &mask, before.clone(), rule);
         cache.last = (new <= REVERSIBLE).then_some(Reversible {
             start: cache.len,
+            new,
             before,
-            padded,
-            input,
-            options,
+            given: mixed.given,
+            options: self.layer(rule).options,
         });
         cache.now = Some(mixed.now);
         cache.len += new;
@@ -325,19 +334,15 @@ impl<B: Ops> GatedLinear<B> {
     }
 }
 
-/// Heads of length one, `[batch, seq, heads, dim]`.
-fn unit<B: Ops>(heads: Tensor<B, 4>, eps: UnitEps) -> Tensor<B, 4> {
-    let dims @ [batch, seq, count, dim] = heads.dims();
-    B::unit_rows(heads.reshape([batch * seq * count, dim]), eps).reshape(dims)
-}
-
 impl<B: Ops> TokenMixer<B> for GatedLinear<B> {
     type Cache = RecurrentCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        let options = self.options(self.rule(context.phase));
-        self.mix(hidden, context, &context.mask, None, options)
-            .output
+        let rule = self.rule(context.phase);
+        let projected = self.project(hidden, rule);
+        let gate = projected.gate.clone();
+        let mixed = self.mix(projected, context, &context.mask, None, rule);
+        self.finish(mixed.output, gate)
     }
 
     fn extend(
@@ -346,9 +351,13 @@ impl<B: Ops> TokenMixer<B> for GatedLinear<B> {
         context: &Context<B>,
         sequences: &mut [Extension<'_, RecurrentCache<B>>],
     ) -> Tensor<B, 3> {
-        one_by_one(hidden, sequences, |rows, range, past| {
-            self.extend_one(rows, &context.rows(range), past)
-        })
+        let rule = self.rule_of_steps();
+        let projected = self.project(hidden, rule);
+        let read = by_sequence(sequences, |range, past| {
+            let own = projected.rows(range.clone());
+            self.advance(own, &context.rows(range), past, rule)
+        });
+        self.finish(read, projected.gate)
     }
 
     fn empty_cache(&self, _: &CacheConfig) -> RecurrentCache<B> {

@@ -1,26 +1,29 @@
 //! Multi-head latent attention: keys and values come from one small latent per token.
 //!
 //! DeepSeek-V2 (<https://arxiv.org/abs/2405.04434>), section 2.1. Whole sequences use the expanded form;
-//! decoding the absorbed one, which folds `kv_b_proj` into the query and the output and so caches only
-//! the latent and one rotary key per token.
+//! decoding the absorbed one, which folds `kv_b_proj` into the query and the output. Only the latent and one
+//! rotary key per token are cached, and pieces of long prompts take whichever form is cheaper over these.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
+use darkhorse_backends::quantized::BLOCK;
 use darkhorse_backends::{Ops, paged};
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
-use crate::model::cache::{CacheConfig, Extension, Pages, Past};
+use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
 
-/// A sequence's first positions are read in the expanded form when they are at least so many.
+/// Fewer new tokens of a sequence are always read in the absorbed form, in which a token's numbers do not depend on
+/// how many are read together: more than a pass over drafts has.
 const EXPANDED_FROM: usize = 32;
+const _: () = assert!(EXPANDED_FROM > REVERSIBLE);
 
 /// Configuration of [`Mla`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +73,17 @@ impl MlaConfig {
             });
         }
         ModelConfigError::positive("latent_norm_eps", self.latent_norm_eps)
+    }
+
+    /// Columns of `kv_b_proj`.
+    pub(crate) fn up_width(&self) -> usize {
+        self.num_attention_heads * (self.qk_nope_head_dim + self.v_head_dim)
+    }
+
+    /// Whether `kv_b_proj` is in blocks where matrices are: it is used head by head, and no block may belong to two.
+    pub(crate) fn up_projection_has_blocks(&self) -> bool {
+        let parts = [self.qk_nope_head_dim, self.v_head_dim];
+        parts.iter().all(|width| width.is_multiple_of(BLOCK))
     }
 
     /// Width of a head's query and key.
@@ -213,11 +227,10 @@ impl<B: Backend> Mla<B> {
                 device,
             ),
             kv_a_layernorm: init.norm_with(config.kv_lora_rank, config.latent_norm_eps, device),
-            kv_b_proj: init.dense_linear(
-                config.kv_lora_rank,
-                heads * (config.qk_nope_head_dim + config.v_head_dim),
-                device,
-            ),
+            kv_b_proj: match config.up_projection_has_blocks() {
+                true => init.linear(config.kv_lora_rank, config.up_width(), device),
+                false => init.dense_linear(config.kv_lora_rank, config.up_width(), device),
+            },
             o_proj: init.residual_linear(heads * config.v_head_dim, hidden, device),
             num_attention_heads: heads,
             kv_lora_rank: config.kv_lora_rank,
@@ -304,29 +317,73 @@ impl<B: Ops> Mla<B> {
         output.reshape([batch, seq, heads * value])
     }
 
-    /// Attention on the latents themselves: `kv_b_proj` moves over to the query and the output. The rows
-    /// of `queries` are the newest positions of `sequences`, one after the other.
-    fn absorbed(
+    /// Attention of the newest positions of `sequences`, whose queries stand one after the other, to all that is
+    /// in their pages.
+    fn attend(
         &self,
         queries: HeadQueries<B>,
         sequences: &[Extension<'_, LatentCache<B>>],
+        form: Form,
     ) -> Tensor<B, 3> {
+        let weight = self.kv_b_proj.weight.weight();
+        let (heads, value_dim) = (self.num_attention_heads, self.v_head_dim);
+        let [_, tokens, _, _] = queries.nope.dims();
+        let [nope, rope] = [queries.nope, queries.rope].map(|part| part.squeeze_dim(0));
+        let expansion = paged::Expansion {
+            weight: weight.clone(),
+            value_dim,
+        };
         let pasts = sequences.iter().map(|sequence| paged::Past {
             keys: sequence.past.latents.pages(),
-            values: paged::Values::FirstOfKeys(self.kv_lora_rank),
+            values: match form {
+                Form::Absorbed => paged::Values::FirstOfKeys(self.kv_lora_rank),
+                Form::Expanded => paged::Values::Expanded(&expansion),
+            },
             len: sequence.past.latents.held(),
             new: sequence.new,
         });
         let pasts: Vec<_> = pasts.collect();
-        let (heads, value) = (self.num_attention_heads, self.v_head_dim);
-        let [_, tokens, _, _] = queries.nope.dims();
-        let folded = self.kv_b_proj.weight.val();
-        let query = B::absorb_query(queries.nope.squeeze_dim(0), folded.clone());
-        let query = Tensor::cat(vec![query, queries.rope.squeeze_dim(0)], 2);
         let options = AttentionOptions::scaled(self.softmax_scale);
-        let seen = B::paged_attention(query, &pasts, options);
-        B::expand_value(seen, folded, value).reshape([1, tokens, heads * value])
+        let attend = |nope: Tensor<B, 3>| {
+            B::paged_attention(Tensor::cat(vec![nope, rope], 2), &pasts, options)
+        };
+        let output = match form {
+            Form::Expanded => attend(nope),
+            // `kv_b_proj` moves over to the query and the output
+            Form::Absorbed => {
+                let seen = attend(B::absorb_query(nope, weight.clone()));
+                B::expand_value(seen, weight, value_dim)
+            }
+        };
+        output.reshape([1, tokens, heads * value_dim])
     }
+
+    /// The form that costs less for `new` positions after `past` others.
+    fn form(&self, past: usize, new: usize) -> Form {
+        if new < EXPANDED_FROM {
+            return Form::Absorbed;
+        }
+        let (rank, rope) = (self.kv_lora_rank, self.qk_rope_head_dim);
+        let (nope, value) = (self.qk_nope_head_dim, self.v_head_dim);
+        // multiply-adds of a head: those of a pair, and those of a row of `kv_b_proj`
+        let pairs = new * past + new * (new + 1) / 2;
+        let row = rank * (nope + value);
+        let absorbed = pairs * (2 * rank + rope) + new * row;
+        let expanded = pairs * (nope + rope + value) + (past + new) * row;
+        match expanded < absorbed {
+            true => Form::Expanded,
+            false => Form::Absorbed,
+        }
+    }
+}
+
+/// How latents in pages are attended to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As they are.
+    Absorbed,
+    /// Keys and values of every head are made of them, a few at a time.
+    Expanded,
 }
 
 impl<B: Ops> TokenMixer<B> for Mla<B> {
@@ -345,30 +402,26 @@ impl<B: Ops> TokenMixer<B> for Mla<B> {
         sequences: &mut [Extension<'_, LatentCache<B>>],
     ) -> Tensor<B, 3> {
         let (queries, latents) = self.project(hidden, context);
-        let expands = |sequence: &Extension<'_, LatentCache<B>>| {
-            sequence.past.is_empty() && sequence.new >= EXPANDED_FROM
-        };
-        let expands: Vec<bool> = sequences.iter().map(expands).collect();
+        let form =
+            |sequence: &Extension<'_, LatentCache<B>>| self.form(sequence.past.len(), sequence.new);
+        let forms: Vec<Form> = sequences.iter().map(form).collect();
         let mut at = 0;
         for sequence in sequences.iter_mut() {
             let rows = latents.narrow(at, sequence.new).rows();
             sequence.past.latents.append(rows);
             at += sequence.new;
         }
-        // Neighbours in the absorbed form share its products.
-        let order: Vec<usize> = (0..sequences.len()).collect();
+        // neighbours in one form share its products
+        let mut sequences = &*sequences;
         let mut at = 0;
-        let groups = order.chunk_by(|&left, &right| !expands[left] && !expands[right]);
+        let groups = forms.chunk_by(|left, right| left == right);
         let outputs = groups.map(|group| {
-            let expand = expands[group[0]];
-            let group = &sequences[group[0]..group[0] + group.len()];
-            let len = group.iter().map(|sequence| sequence.new).sum();
-            let (queries, latents) = (queries.narrow(at, len), latents.narrow(at, len));
+            let (own, others) = sequences.split_at(group.len());
+            sequences = others;
+            let len = own.iter().map(|sequence| sequence.new).sum();
+            let queries = queries.narrow(at, len);
             at += len;
-            match expand {
-                true => self.expanded(queries, latents, &AttentionMask::Causal),
-                false => self.absorbed(queries, group),
-            }
+            self.attend(queries, own, group[0])
         });
         self.o_proj.forward(Tensor::cat(outputs.collect(), 1))
     }

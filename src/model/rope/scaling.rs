@@ -45,11 +45,11 @@ pub struct Llama3 {
 
 impl Llama3 {
     /// How far a frequency is kept, from 0 (interpolated) to 1 (kept).
-    pub(super) fn kept(&self, frequency: f64) -> f64 {
-        let rotations = self.original_max_position_embeddings as f64 * frequency / (2.0 * PI);
-        let share =
-            (rotations - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
-        share.clamp(0.0, 1.0)
+    pub(super) fn kept(&self, frequency: f32) -> f32 {
+        let wavelength = (1.0 / frequency) * (2.0 * PI) as f32;
+        let rotations = (1.0 / wavelength) * self.original_max_position_embeddings as f32;
+        let width = (self.high_freq_factor - self.low_freq_factor) as f32;
+        ((rotations - self.low_freq_factor as f32) / width).clamp(0.0, 1.0)
     }
 }
 
@@ -103,7 +103,7 @@ impl Yarn {
     }
 
     /// How far each frequency is kept, from 0 (interpolated) to 1 (kept).
-    pub(super) fn kept(&self, theta: f64, dim: usize) -> Vec<f64> {
+    pub(super) fn kept(&self, theta: f64, dim: usize) -> Vec<f32> {
         let correction = |rotations: f64| {
             let original = self.original_max_position_embeddings as f64;
             dim as f64 * (original / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln())
@@ -112,7 +112,7 @@ impl Yarn {
         let high = correction(self.beta_slow).ceil().min(dim as f64 - 1.0);
         let width = if high == low { 0.001 } else { high - low };
         (0..dim / 2)
-            .map(|pair| 1.0 - ((pair as f64 - low) / width).clamp(0.0, 1.0))
+            .map(|pair| 1.0 - ((pair as f32 - low as f32) / width as f32).clamp(0.0, 1.0))
             .collect()
     }
 }

@@ -23,7 +23,9 @@ pub fn load<B: Backend, M: Module<B>>(
     module: M,
     source: &dyn WeightSource,
 ) -> Result<M, WeightError> {
-    check_names(&shapes(&module), source)?;
+    let expected = shapes(&module);
+    check_names(&expected, source)?;
+    check_sizes(&expected, source)?;
 
     let mut loader = Loader {
         path: Path::default(),
@@ -44,7 +46,7 @@ pub(super) fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, V
     expected.shapes
 }
 
-fn check_names(
+pub(super) fn check_names(
     expected: &BTreeMap<String, Vec<usize>>,
     source: &dyn WeightSource,
 ) -> Result<(), WeightError> {
@@ -59,6 +61,13 @@ fn check_names(
     if !names.is_empty() {
         return Err(WeightError::Unexpected { path, names });
     }
+    Ok(())
+}
+
+fn check_sizes(
+    expected: &BTreeMap<String, Vec<usize>>,
+    source: &dyn WeightSource,
+) -> Result<(), WeightError> {
     for (name, expected) in expected {
         let found = source.shape(name).unwrap_or_default();
         // a parameter may be stored transposed (burn's load mappers): its final shape is compared again

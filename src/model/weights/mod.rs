@@ -2,6 +2,7 @@
 //!
 //! Files are not known here; whoever reads one is a [`WeightSource`].
 
+mod check;
 mod error;
 mod in_blocks;
 mod in_memory;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
 
+pub use check::check;
 pub use error::WeightError;
 pub use in_blocks::InBlocks;
 pub use in_memory::InMemory;
@@ -33,6 +35,39 @@ pub trait WeightSource {
 
     /// Element type of a tensor, if there is one and burn knows its type.
     fn dtype(&self, name: &str) -> Option<DType>;
+
+    /// Checks that a tensor has a shape, and a type that burn knows. Reads nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightError::Missing`], [`WeightError::Shape`], [`WeightError::Dtype`]; where the source has another name for
+    /// the tensor, [`WeightError::Read`] with that.
+    fn check(&self, name: &str, expected: &[usize]) -> Result<(), WeightError> {
+        let path = || self.path().to_path_buf();
+        let Some(found) = self.shape(name) else {
+            return Err(WeightError::Missing {
+                path: path(),
+                names: vec![name.into()],
+            });
+        };
+        if found != expected {
+            return Err(WeightError::Shape {
+                path: path(),
+                name: name.into(),
+                found,
+                expected: expected.to_vec(),
+            });
+        }
+        match self.dtype(name) {
+            Some(_) => Ok(()),
+            None => Err(WeightError::Dtype {
+                path: path(),
+                name: name.into(),
+                found: "another type".into(),
+                expected: "a type of burn".into(),
+            }),
+        }
+    }
 
     /// Reads a tensor in its own type.
     ///

@@ -9,6 +9,7 @@ use darkhorse_genesis::model::cost::Dtype;
 use serde::Serialize;
 
 use super::measure::{Case, Run};
+use crate::args::CacheArgs;
 use crate::failure::Failure;
 use crate::model::Loaded;
 
@@ -46,12 +47,18 @@ pub(super) struct Report {
 }
 
 impl Figures {
-    pub(super) fn of(model: &ModelConfig, case: Case, runs: &[Run], bandwidth: f64) -> Self {
+    pub(super) fn of(
+        model: &ModelConfig,
+        case: Case,
+        cache: CacheArgs,
+        runs: &[Run],
+        bandwidth: f64,
+    ) -> Self {
         let prefill_s = median(runs.iter().map(|run| run.prefill.as_secs_f64()));
         let per_token = |run: &Run| run.decode.as_secs_f64() / run.decoded.max(1) as f64;
         let token_s = median(runs.iter().map(per_token));
         let pass_s = token_s * case.batch as f64;
-        let cache = model.cache_bytes_per_token(Dtype::F32);
+        let cache = model.cache_bytes_per_token(cache.dtype().unwrap_or(Dtype::F32));
         // on average half of the new tokens are in the cache
         let cached = (case.batch * (case.prompt + case.new / 2)) as f64 * cache as f64;
         let dtype = Dtype::held_as(model.quantization);

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use darkhorse_backends::awake;
 use darkhorse_genesis::inference::{Engine, EngineConfig, Event, Limits, Request};
+use indicatif::ProgressBar;
 
+use crate::args::CacheArgs;
 use crate::failure::{Failure, OrInput};
 use crate::model::Loaded;
 
@@ -33,21 +35,27 @@ pub(super) struct Run {
 }
 
 /// The runs that count.
-pub(super) fn runs(loaded: &Loaded, case: Case, count: usize) -> Result<Vec<Run>, Failure> {
+pub(super) fn runs(
+    loaded: &Loaded,
+    case: Case,
+    cache: CacheArgs,
+    count: usize,
+    bar: &ProgressBar,
+) -> Result<Vec<Run>, Failure> {
     awake(|| {
-        run(loaded, case)?;
-        (0..count).map(|_| run(loaded, case)).collect()
+        run(loaded, case, cache, bar)?;
+        (0..count).map(|_| run(loaded, case, cache, bar)).collect()
     })
 }
 
-fn run(loaded: &Loaded, case: Case) -> Result<Run, Failure> {
+fn run(loaded: &Loaded, case: Case, cache: CacheArgs, bar: &ProgressBar) -> Result<Run, Failure> {
     let model = &loaded.experiment.model;
     let config = EngineConfig {
         max_sequences: case.batch,
         prefill_chunk: 512,
         prefill_tokens: 512,
         shared_prefix_tokens: 0,
-        ..EngineConfig::default()
+        cache: cache.config(),
     };
     let mut engine = Engine::new(&loaded.model, Limits::of(model), config);
     let ids = model.vocab_size as u64 - 2;
@@ -65,6 +73,7 @@ fn run(loaded: &Loaded, case: Case) -> Result<Run, Failure> {
     let (mut started, mut ids, mut generated) = (BTreeSet::new(), Vec::new(), 0);
     while !engine.is_idle() {
         cache_bytes = cache_bytes.max(engine.cache_bytes());
+        bar.tick();
         for event in engine.step() {
             if let Event::Token { request, id } = event {
                 generated += 1;
@@ -79,6 +88,7 @@ fn run(loaded: &Loaded, case: Case) -> Result<Run, Failure> {
         }
     }
     let total = begin.elapsed();
+    bar.inc(1);
     let (prefill, before) = prefill.expect("every request got a token");
     Ok(Run {
         decode: total - prefill,

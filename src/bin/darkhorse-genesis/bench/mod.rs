@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use clap::Args;
 use darkhorse_genesis::config::memory::Purpose;
 use darkhorse_genesis::model::cost::Dtype;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::{DeviceArgs, ExperimentArgs, WeightsArgs};
+use crate::args::{CacheArgs, DeviceArgs, ExperimentArgs, WeightsArgs};
 use crate::device;
 use crate::failure::Failure;
 use crate::inference::Weights;
@@ -22,7 +23,8 @@ use measure::Case;
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis bench --model runs/mixed
-  darkhorse-genesis bench --params 5b --random-weights --prompt 128,1024 --batch 1,8
+  darkhorse-genesis bench --params 5b --random-weights --weights q8 --prompt 128,1024 --batch 1,8
+  darkhorse-genesis bench --model runs/mixed --prompt 128,4096 --batch 1,8,64 --cache-dtype q8
   darkhorse-genesis bench --model ./DeepSeek-small --prompt 128 --new 64 --runs 5 --json";
 
 /// Measure prefill and decode: tokens per second, time to the first token, bytes of cache, share of the bandwidth
@@ -40,14 +42,14 @@ pub(crate) struct BenchArgs {
     /// Measure an untrained model of --params or --config
     #[arg(long, conflicts_with = "model")]
     random_weights: bool,
-    /// Tokens of a prompt
+    /// Tokens of a prompt; several numbers, with commas, are measured one after the other
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "128",
           value_parser = clap::value_parser!(u32).range(1..))]
     prompt: Vec<u32>,
-    /// Tokens to generate
+    /// Tokens that each request generates
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
     new: u32,
-    /// Requests at a time
+    /// Requests at a time; several numbers likewise
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
           value_parser = clap::value_parser!(u32).range(1..))]
     batch: Vec<u32>,
@@ -56,6 +58,8 @@ pub(crate) struct BenchArgs {
     runs: u32,
     #[command(flatten)]
     weights: WeightsArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     device: DeviceArgs,
     /// Print JSON, with the ids that were generated first
@@ -89,7 +93,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
             weights: Dtype::held_as(quantization),
-            cache: Dtype::F32,
+            cache: args.cache.dtype().unwrap_or(Dtype::F32),
             context: longest,
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
@@ -103,6 +107,8 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
     }
     let bandwidth = bandwidth::of_device(&loaded.device());
     let mut report = Report::new(&loaded, bandwidth);
+    let runs = args.runs as usize;
+    let bar = bar((args.prompt.len() * args.batch.len() * (runs + 1)) as u64);
     for &prompt in &args.prompt {
         for &batch in &args.batch {
             let case = Case {
@@ -110,18 +116,26 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
                 new: args.new as usize,
                 batch: batch as usize,
             };
-            let runs = measure::runs(&loaded, case, args.runs as usize)?;
-            let figures = Figures::of(&loaded.experiment.model, case, &runs, bandwidth);
+            bar.set_message(format!("{batch} x {prompt} tokens"));
+            let runs = measure::runs(&loaded, case, args.cache, runs, &bar)?;
+            let figures = Figures::of(&loaded.experiment.model, case, args.cache, &runs, bandwidth);
             match args.json {
                 true => report.cases.push(figures),
-                false => report.line(&figures)?,
+                false => bar.suspend(|| report.line(&figures))?,
             }
         }
     }
+    bar.finish_and_clear();
     if args.json {
         let mut out = io::stdout().lock();
         serde_json::to_writer(&mut out, &report)?;
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Runs that are done, on a terminal.
+fn bar(runs: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} run {pos} of {len}, {msg}, {elapsed}");
+    ProgressBar::new(runs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }

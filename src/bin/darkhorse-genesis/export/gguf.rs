@@ -4,7 +4,7 @@ use std::path::Path;
 
 use darkhorse_genesis::interop::Outgoing;
 use darkhorse_genesis::interop::gguf::{self, GgufOptions};
-use darkhorse_genesis::interop::hugging_face::{HfConfig, TokenizerFiles};
+use darkhorse_genesis::interop::hugging_face::{HfConfig, HfRope, HfRopeScaling, TokenizerFiles};
 use indicatif::{ProgressBar, ProgressStyle};
 use safetensors::Dtype;
 
@@ -53,8 +53,24 @@ pub(super) fn write(
     );
     bar.finish_and_clear();
     written.or_input()?;
-    println!("{}: run it by `llama-cli -m {0}`", args.out.display());
+    let rope = &config.decoder().rope;
+    println!(
+        "{}: run it by `llama-cli -m {0}{}`",
+        args.out.display(),
+        betas(rope)
+    );
     Ok(())
+}
+
+/// llama.cpp does not read the file's where they are not its own.
+fn betas(rope: &HfRope) -> String {
+    match &rope.scaling {
+        Some(HfRopeScaling::Yarn(yarn)) if (yarn.beta_fast, yarn.beta_slow) != (32.0, 1.0) => {
+            let (fast, slow) = (yarn.beta_fast, yarn.beta_slow);
+            format!(" --yarn-beta-fast {fast} --yarn-beta-slow {slow}")
+        }
+        _ => String::new(),
+    }
 }
 
 /// The same for the writer of GGUF.

@@ -1,6 +1,7 @@
 //! `export`: a model for other engines.
 
 mod facts;
+mod genesis;
 mod gguf;
 mod hugging_face;
 mod libtorch;
@@ -25,6 +26,7 @@ Examples:
   darkhorse-genesis export --checkpoint runs/mixed --format hf --out ./mixed
   darkhorse-genesis export --checkpoint runs/mixed --format hf --out ./mixed-legal --domain legal --dtype bf16
   darkhorse-genesis export --checkpoint runs/mixed --format gguf --out mixed.gguf --dtype q8_0
+  darkhorse-genesis export --checkpoint runs/genesis-tiny --format genesis --out tiny.safetensors
   darkhorse-genesis export --model weights.ot --format hf --out ./weights
 
 A folder of --format hf is read by transformers, vLLM and SGLang, a file of --format gguf by llama.cpp and Ollama.
@@ -41,7 +43,7 @@ pub(crate) struct ExportArgs {
     /// What to write
     #[arg(long, value_enum)]
     format: Format,
-    /// Folder to write; for gguf the file; for ot either, a file `*.ot` has its config.json beside it
+    /// Folder to write; for gguf and genesis the file; for ot either, a file `*.ot` has its config.json beside it
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// Type of the matrices; without it that of the weights
@@ -65,6 +67,8 @@ enum Format {
     Hf,
     /// One file for llama.cpp and Ollama
     Gguf,
+    /// Checkpoint of the Genesis-152M package: one safetensors file with its configuration
+    Genesis,
     /// libtorch's archive of named tensors, with config.json and tokenizer files
     Ot,
 }
@@ -117,6 +121,9 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
         (Format::Hf | Format::Ot, Some(dtype)) => Some(dtype.of_safetensors()?),
         _ => None,
     };
+    if args.format == Format::Genesis {
+        return genesis::write(args, &stored);
+    }
     let own = weights_dtype(stored.weights.as_ref());
     let config = hf_config(
         model,
@@ -136,6 +143,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
         Format::Hf => hugging_face::write(args, &stored, &config, &tensors),
         Format::Gguf => gguf::write(args, &stored, &config, &tensors, own),
         Format::Ot => libtorch::write(args, &stored, &config, &tensors),
+        Format::Genesis => unreachable!("it was written above"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use crate::args::{DeviceArgs, ExperimentArgs, memory_bytes};
+use crate::args::{CacheArgs, DeviceArgs, ExperimentArgs, memory_bytes};
 use crate::device;
 use crate::failure::Failure;
 use report::{Memory, MemorySource, Plan, Setting};
@@ -15,6 +15,7 @@ use report::{Memory, MemorySource, Plan, Setting};
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis plan --params 5b --memory 12GB
+  darkhorse-genesis plan --params 5b --memory 12GB --cache-dtype q8
   darkhorse-genesis plan --params 500b --context 131072 --memory 80GB --devices 64
   darkhorse-genesis plan --config mine.json --json";
 
@@ -33,6 +34,8 @@ pub(crate) struct PlanArgs {
     /// Number of devices to divide the model among
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     devices: Option<u32>,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     device: DeviceArgs,
     /// Rows of a micro-batch in training; without it the preset's
@@ -59,6 +62,7 @@ pub(crate) fn execute(args: &PlanArgs) -> Result<(), Failure> {
     let training = &experiment.training;
     let setting = Setting {
         context,
+        cache: args.cache.dtype(),
         batch_size: args
             .batch_size
             .map_or(training.batch_size, |rows| rows as usize),

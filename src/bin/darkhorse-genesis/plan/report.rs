@@ -11,6 +11,8 @@ use serde::Serialize;
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub(super) context: usize,
+    /// Absent: what goes with the weights.
+    pub(super) cache: Option<Dtype>,
     pub(super) batch_size: usize,
     pub(super) seq_len: usize,
     pub(super) devices: Option<usize>,
@@ -73,11 +75,11 @@ pub(super) struct Flops {
 pub(super) struct Inference {
     pub(super) dtype: Dtype,
     pub(super) weights_bytes: u64,
-    /// A cache in the same format.
+    /// What the cache is in: as asked for, or else bf16 beside weights in blocks and the format of the weights beside
+    /// others.
+    pub(super) cache_dtype: Dtype,
     pub(super) cache_bytes_per_token: u64,
     pub(super) cache_bytes: u64,
-    /// What the cache is taken to be in for the two fields below: quantized weights go with bf16.
-    pub(super) cache_dtype: Dtype,
     pub(super) total_bytes: u64,
     /// The longest context that fits `memory`; absent: not even the weights do.
     pub(super) largest_context: Option<usize>,
@@ -128,9 +130,17 @@ impl Setting {
     fn inference(&self, weights: Dtype) -> Purpose {
         Purpose::Inference {
             weights,
-            cache: cache_dtype(weights),
+            cache: self.cache_dtype(weights),
             context: self.context,
         }
+    }
+
+    /// The cache beside weights of a format.
+    fn cache_dtype(&self, weights: Dtype) -> Dtype {
+        self.cache.unwrap_or(match weights {
+            Dtype::F32 => Dtype::F32,
+            Dtype::Bf16 | Dtype::Q8 | Dtype::Q4 => Dtype::Bf16,
+        })
     }
 
     fn training(&self, dtype: Dtype) -> Purpose {
@@ -150,14 +160,14 @@ impl Plan {
         let inference = |dtype: Dtype| Inference {
             dtype,
             weights_bytes: model.weight_bytes(dtype),
-            cache_bytes_per_token: model.cache_bytes_per_token(dtype),
+            cache_dtype: setting.cache_dtype(dtype),
+            cache_bytes_per_token: model.cache_bytes_per_token(setting.cache_dtype(dtype)),
             cache_bytes: model
-                .cache_bytes_per_token(dtype)
+                .cache_bytes_per_token(setting.cache_dtype(dtype))
                 .saturating_mul(setting.context as u64),
-            cache_dtype: cache_dtype(dtype),
             total_bytes: MemoryNeeds::of(model, setting.inference(dtype)).total(),
             largest_context: setting.memory.and_then(|memory| {
-                fit::largest_context(model, dtype, cache_dtype(dtype), memory.bytes)
+                fit::largest_context(model, dtype, setting.cache_dtype(dtype), memory.bytes)
             }),
         };
         let training = |dtype: Dtype| {
@@ -217,12 +227,4 @@ fn shares(model: &ModelConfig, setting: &Setting, sharding: Sharding) -> Vec<Sha
         }
     };
     Dtype::ALL.map(share).into()
-}
-
-/// The cache that goes with weights of a format.
-fn cache_dtype(weights: Dtype) -> Dtype {
-    match weights {
-        Dtype::F32 => Dtype::F32,
-        Dtype::Bf16 | Dtype::Q8 | Dtype::Q4 => Dtype::Bf16,
-    }
 }

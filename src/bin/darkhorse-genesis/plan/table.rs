@@ -59,18 +59,26 @@ fn flops(plan: &Plan) -> Table {
 
 fn inference(plan: &Plan) -> String {
     let context = format!("cache of {}", grouped(plan.context as u64));
-    let mut heading = vec!["inference", "weights", "cache/token", &context, "in all"];
+    let mut heading = vec![
+        "inference",
+        "weights",
+        "cache in",
+        "cache/token",
+        &context,
+        "in all",
+    ];
     let fit_heading = plan.memory.map(|memory| fit_heading(memory.bytes));
     heading.extend(fit_heading.as_deref());
     let row = |row: &Inference| {
-        let bytes = [
-            row.weights_bytes,
-            row.cache_bytes_per_token,
-            row.cache_bytes,
-            row.total_bytes,
+        let bytes = |bytes: u64| Bytes(bytes).to_string();
+        let mut cells = vec![
+            row.dtype.name().to_string(),
+            bytes(row.weights_bytes),
+            row.cache_dtype.name().to_string(),
+            bytes(row.cache_bytes_per_token),
+            bytes(row.cache_bytes),
+            bytes(row.total_bytes),
         ];
-        let mut cells = vec![row.dtype.name().to_string()];
-        cells.extend(bytes.map(|bytes| Bytes(bytes).to_string()));
         if plan.memory.is_some() {
             cells.push(match row.largest_context {
                 Some(tokens) => format!("{} tokens", grouped(tokens as u64)),
@@ -80,11 +88,8 @@ fn inference(plan: &Plan) -> String {
         cells
     };
     let table = Table::of(&heading, plan.inference.iter().map(row));
-    let note = "the last columns take the cache beside q8 and q4 weights in bf16";
-    format!(
-        "{}  ({note}; weights include MTP modules)\n",
-        table.render()
-    )
+    let note = "--cache-dtype sets the cache of all rows; weights include MTP modules";
+    format!("{}  ({note})\n", table.render())
 }
 
 fn training(plan: &Plan) -> String {

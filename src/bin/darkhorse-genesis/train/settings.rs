@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use darkhorse_genesis::config::{Experiment, TokenizerConfig};
 use darkhorse_genesis::data::Mix;
 use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::training::Precision;
 use darkhorse_genesis::training::schedule::ScheduleConfig;
 
 use crate::args::Domains;
@@ -57,6 +58,9 @@ pub(super) struct TrainingArgs {
     /// Micro-batches of an optimizer step
     #[arg(long, value_name = "N")]
     accumulation: Option<usize>,
+    /// Type that a step computes in; weights, optimizer and checkpoints stay f32
+    #[arg(long, value_enum)]
+    precision: Option<StepPrecision>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
@@ -89,6 +93,24 @@ enum Schedule {
     Wsd,
     /// Warm-up, then half a cosine
     Cosine,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StepPrecision {
+    /// 32 bits
+    F32,
+    /// 16 bits, where the backend computes in them (not wgpu, vulkan and metal); routers, softmax, norms' sums and
+    /// losses stay f32
+    Bf16,
+}
+
+impl From<StepPrecision> for Precision {
+    fn from(precision: StepPrecision) -> Self {
+        match precision {
+            StepPrecision::F32 => Self::F32,
+            StepPrecision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 impl From<Schedule> for ScheduleConfig {
@@ -140,6 +162,7 @@ impl TrainingArgs {
         set(&mut training.batch_size, self.batch_size);
         set(&mut training.seq_len, self.seq_len);
         set(&mut training.accumulation, self.accumulation);
+        set(&mut training.precision, self.precision.map(Into::into));
         set(&mut training.learning_rate, self.learning_rate);
         set(&mut training.schedule, self.schedule.map(Into::into));
         set(&mut training.seed, self.seed);

@@ -5,11 +5,13 @@ use std::path::Path;
 use burn::backend::Autodiff;
 use burn::tensor::TensorData;
 use darkhorse_backends::select::{Device, Selected};
-use darkhorse_genesis::config::Experiment;
+use darkhorse_genesis::config::{Experiment, TokenizerConfig};
+use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::model::CausalLm;
 use darkhorse_genesis::model::routing::domain::{DomainMode, TAGS};
 use darkhorse_genesis::model::weights::{self, Replaced};
 use darkhorse_genesis::tokenizer::Tokenizer;
+use darkhorse_genesis::training::job::Job;
 
 use crate::failure::{Failure, OrInput};
 use crate::stored::Stored;
@@ -26,10 +28,7 @@ pub(super) struct Start {
 impl Start {
     /// Opens a model; `tokenizer` takes the place of its own.
     pub(super) fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Failure> {
-        let mut stored = Stored::open(path)?;
-        if let Some(file) = tokenizer {
-            stored.tokenizer = Some(Tokenizer::from_file(file).or_input()?);
-        }
+        let stored = Stored::open(path)?.with_tokenizer(tokenizer)?;
         stored.check_tokenizer()?;
         let Some(tokenizer) = stored.tokenizer.clone() else {
             return Err(Failure::input(format!(
@@ -45,8 +44,22 @@ impl Start {
         self.stored.experiment.clone()
     }
 
-    pub(super) fn tokenizer(&self) -> Tokenizer {
-        self.tokenizer.clone()
+    /// Prepares a run that begins with these weights.
+    pub(super) fn job(
+        &self,
+        experiment: Experiment,
+        folder: &Path,
+        cache: &Path,
+    ) -> Result<Job, Failure> {
+        let experiment = Experiment {
+            tokenizer: TokenizerConfig::File(folder.join("tokenizer.json")),
+            ..experiment
+        };
+        let tokenizer = self.tokenizer.clone();
+        let job = Job::fine_tune(experiment, tokenizer, folder, cache, Progress::Shown);
+        let job = job.or_input()?;
+        self.stored.write_origin(&job.run)?;
+        Ok(job)
     }
 
     /// Loads the weights into the model of `experiment`, whose domains may be others.

@@ -22,7 +22,23 @@ fn refusal(checkpoint: &Checkpoint) -> String {
 
 #[test]
 fn configurations_that_llama_cpp_does_not_have() {
-    let cases: [(&str, &str, Value, &str); 16] = [
+    let yarn = json!({"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64});
+    let mut with_mscale = yarn.clone();
+    with_mscale["mscale"] = 1.0.into();
+    with_mscale["mscale_all_dim"] = 1.0.into();
+    let cases: [(&str, &str, Value, &str); 18] = [
+        (
+            "deepseek_v3_plain",
+            "rope_parameters",
+            yarn,
+            "`mscale_all_dim` is missing, expected a number, without which llama.cpp scales the softmax",
+        ),
+        (
+            "llama_tied",
+            "rope_parameters",
+            with_mscale,
+            "`mscale_all_dim` is 1, expected none",
+        ),
         (
             "deepseek_v3_plain",
             "rms_norm_eps",

@@ -68,7 +68,6 @@ impl DeepseekV3Config {
         )?;
         fields.only("num_key_value_heads", json!(decoder.num_attention_heads))?;
         let this = Self {
-            decoder,
             moe_intermediate_size: fields.size("moe_intermediate_size")?,
             n_shared_experts: match fields.has("n_shared_experts") {
                 true => fields.count_or("n_shared_experts", 0)?,
@@ -80,7 +79,10 @@ impl DeepseekV3Config {
             topk_group: fields.size_or("topk_group", 4)?,
             norm_topk_prob: fields.flag_or("norm_topk_prob", true)?,
             routed_scaling_factor: fields.positive_or("routed_scaling_factor", 2.5)?,
-            first_k_dense_replace: fields.count_or("first_k_dense_replace", 3)?,
+            // transformers presumes three, of a model with two layers too
+            first_k_dense_replace: fields
+                .count_or("first_k_dense_replace", 3)?
+                .min(decoder.num_hidden_layers),
             // transformers presumes one here, but a file without the key holds none
             num_nextn_predict_layers: fields.count_or(
                 "num_nextn_predict_layers",
@@ -99,6 +101,7 @@ impl DeepseekV3Config {
                 false => RopeLayout::HalfSplit,
             },
             attention_bias: fields.flag_or("attention_bias", false)?,
+            decoder,
         };
         this.check(fields)?;
         let (n_group, topk_group) = this.groups();
@@ -178,6 +181,8 @@ mod tests {
             (config.routed_scaling_factor, config.norm_topk_prob),
             (2.5, true)
         );
+        let shallow = parse(&json!({"first_k_dense_replace": null, "num_hidden_layers": 2}));
+        assert_eq!(shallow.unwrap().first_k_dense_replace, 2);
         let all = parse(&json!({"n_group": 4, "topk_group": 4})).unwrap();
         assert_eq!((all.n_group, all.topk_group), (1, 1));
     }

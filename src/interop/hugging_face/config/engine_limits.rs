@@ -11,6 +11,10 @@ pub(super) fn engine_limits(config: &DeepseekV3Config) -> Vec<String> {
         Some(HfRopeScaling::Yarn(yarn)) => yarn.mscale != yarn.mscale_all_dim,
         _ => false,
     };
+    let other_betas = match &config.decoder.rope.scaling {
+        Some(HfRopeScaling::Yarn(yarn)) => (yarn.beta_fast, yarn.beta_slow) != (32.0, 1.0),
+        _ => false,
+    };
     let limits = [
         (
             config.rope_layout == RopeLayout::HalfSplit,
@@ -35,6 +39,10 @@ pub(super) fn engine_limits(config: &DeepseekV3Config) -> Vec<String> {
         (
             two_temperatures,
             "`mscale` differs from `mscale_all_dim`: GGUF has one number for both",
+        ),
+        (
+            other_betas,
+            "`beta_fast` and `beta_slow` are not 32 and 1: llama.cpp takes these unless told by `--yarn-beta-fast` and `--yarn-beta-slow`",
         ),
     ];
     let holding = limits.into_iter().filter(|(holds, _)| *holds);
@@ -77,5 +85,11 @@ mod tests {
             }
         });
         assert!(scaling.contains("`mscale`"));
+        let betas = told(|config| {
+            if let Some(HfRopeScaling::Yarn(yarn)) = &mut config.decoder.rope.scaling {
+                yarn.beta_slow = 0.5;
+            }
+        });
+        assert!(betas.contains("--yarn-beta-slow"), "{betas}");
     }
 }

@@ -27,7 +27,7 @@ pub use deepseek_v3::{DeepseekV3Config, LATENT_NORM_EPS};
 pub use llama::LlamaConfig;
 pub use mixtral::MixtralConfig;
 pub use quantization::Fp8Quantization;
-pub use rope::{HfRope, HfRopeScaling, Llama3Scaling, YarnScaling};
+pub use rope::{HfRope, HfRopeScaling, LinearScaling, Llama3Scaling, YarnScaling};
 pub use token_ids::TokenIds;
 
 /// Configuration of a model of one of the supported families.

@@ -24,6 +24,8 @@ pub enum HfRopeScaling {
     Yarn(YarnScaling),
     /// Llama 3.1's.
     Llama3(Llama3Scaling),
+    /// Every frequency by the same factor (<https://arxiv.org/abs/2306.15595>).
+    Linear(LinearScaling),
 }
 
 /// Parameters of YaRN.
@@ -41,6 +43,13 @@ pub struct YarnScaling {
     pub mscale: Option<f64>,
     /// Temperature on the softmax.
     pub mscale_all_dim: Option<f64>,
+}
+
+/// Parameters of the linear extension.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinearScaling {
+    /// By how much the context grows.
+    pub factor: f64,
 }
 
 /// Parameters of Llama 3.1's extension.
@@ -110,6 +119,10 @@ impl HfRope {
                 "high_freq_factor": llama.high_freq_factor,
                 "original_max_position_embeddings": llama.original_max_position_embeddings,
             }),
+            Some(HfRopeScaling::Linear(linear)) => json!({
+                kind: "linear",
+                "factor": linear.factor,
+            }),
         };
         [
             ("rope_theta", json!(self.rope_theta)),
@@ -146,7 +159,10 @@ impl HfRopeScaling {
                 original_max_position_embeddings: fields
                     .size("original_max_position_embeddings")?,
             }))),
-            _ => Err(fields.error(key, "default, yarn or llama3")),
+            (_, Some("linear")) => Ok(Some(Self::Linear(LinearScaling {
+                factor: fields.required_positive("factor")?,
+            }))),
+            _ => Err(fields.error(key, "default, linear, yarn or llama3")),
         }
     }
 }
@@ -195,11 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn linear_scaling_reads_as_it_was_written() {
+        let json = json!({"rope_theta": 5.0, "rope_scaling": {"type": "linear", "factor": 3.5}});
+        let rope = parse(&json).unwrap();
+        let Some(HfRopeScaling::Linear(linear)) = &rope.scaling else {
+            panic!("{rope:?}");
+        };
+        assert_eq!(linear.factor, 3.5);
+        let written = rope.entries("type").map(|(key, value)| (key.into(), value));
+        assert_eq!(Value::Object(written.into_iter().collect()), json);
+    }
+
+    #[test]
     fn what_is_computed_differently_is_refused() {
         let cases = [
             (
                 json!({"type": "dynamic"}),
-                "`rope_scaling.type` is \"dynamic\", expected default, yarn",
+                "`rope_scaling.type` is \"dynamic\", expected default, linear, yarn",
             ),
             (json!({"rope_type": 3}), "`rope_scaling.rope_type` is 3"),
             (json!({"type": "yarn"}), "`rope_scaling.factor` is absent"),

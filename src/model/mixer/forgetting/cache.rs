@@ -1,74 +1,123 @@
 //! The past of a [`Forgetting`](super::Forgetting) layer.
 
-use crate::model::cache::{Past, REVERSIBLE, bytes};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+use darkhorse_backends::paged::PageFormat;
+use darkhorse_backends::{Ops, forgetting};
 
-/// Keys, values and gates of every position, and the last inputs of the convolutions.
-#[derive(Debug, Clone, Default)]
-pub struct ForgettingCache<B: Backend> {
-    pub(super) seen: Option<Seen<B>>,
-}
+use super::Seen;
+use crate::model::cache::{CacheConfig, Pages, Past, REVERSIBLE, bytes};
 
-/// What positions leave behind for later ones.
+/// Keys, values and gates of every position, and the last inputs of the convolutions. The rows of a batch stand
+/// in the pages as more heads.
 #[derive(Debug, Clone)]
-pub(super) struct Seen<B: Backend> {
-    /// `[batch, seq, key_heads, head_dim]`.
-    pub(super) key: Tensor<B, 4>,
-    /// `[batch, seq, heads, head_dim]`.
-    pub(super) value: Tensor<B, 4>,
-    /// Sums of the logarithms of the gates, `[batch, seq, heads]`.
-    pub(super) kept: Tensor<B, 3>,
-    /// Inputs of the convolution of keys, zeros before the first, of the last positions,
+pub struct ForgettingCache<B: Backend> {
+    keys: Pages<B>,
+    values: Pages<B>,
+    /// Sums of the logarithms of the gates from the first position on.
+    kept: Pages<B>,
+    /// The last of these sums, `[batch, 1, heads]`; absent before the first position and where it was taken back.
+    sum: Option<Tensor<B, 3>>,
+    /// Inputs of the convolutions of keys and values, zeros before the first, of the last positions,
     /// `[batch, rows, _]`.
-    pub(super) raw_key: Tensor<B, 3>,
-    /// The same for values.
-    pub(super) raw_value: Tensor<B, 3>,
+    raw: Option<[Tensor<B, 3>; 2]>,
 }
 
-impl<B: Backend> Seen<B> {
-    /// The inputs that convolutions of `taps` need next.
-    pub(super) fn tails(&self, taps: usize) -> (Tensor<B, 3>, Tensor<B, 3>) {
-        let last = |raw: &Tensor<B, 3>| {
-            let [_, rows, _] = raw.dims();
-            raw.clone().narrow(1, rows + 1 - taps, taps - 1)
-        };
-        (last(&self.raw_key), last(&self.raw_value))
+/// `[batch, seq, heads, dim]` as `[seq, batch * heads, dim]`.
+pub(super) fn by_position<B: Backend>(heads: Tensor<B, 4>) -> Tensor<B, 3> {
+    let [batch, seq, count, dim] = heads.dims();
+    let heads = match batch {
+        1 => heads,
+        _ => heads.swap_dims(0, 1),
+    };
+    heads.reshape([seq, batch * count, dim])
+}
+
+impl<B: Backend> ForgettingCache<B> {
+    pub(super) fn new(config: CacheConfig) -> Self {
+        Self {
+            keys: Pages::new(config),
+            values: Pages::new(config),
+            kept: Pages::new(CacheConfig {
+                format: Some(PageFormat::Numbers(DType::F32)),
+                ..config
+            }),
+            sum: None,
+            raw: None,
+        }
     }
 
-    /// With the positions after it, whose convolution inputs begin with the `taps - 1` before them.
-    pub(super) fn followed_by(self, new: Self, taps: usize) -> Self {
-        let joined = |old: Tensor<B, 3>, new: Tensor<B, 3>| {
+    /// The inputs that convolutions of `taps` need next; absent before the first position.
+    pub(super) fn tails(&self, taps: usize) -> Option<[Tensor<B, 3>; 2]> {
+        let raw = self.raw.clone()?;
+        Some(raw.map(|raw| {
+            let [_, rows, _] = raw.dims();
+            raw.narrow(1, rows + 1 - taps, taps - 1)
+        }))
+    }
+
+    /// What the newest positions see.
+    pub(super) fn seen(&self) -> forgetting::Seen<'_, B> {
+        forgetting::Seen {
+            keys: self.keys.pages(),
+            values: self.values.pages(),
+            kept: self.kept.pages(),
+            len: self.keys.len(),
+        }
+    }
+
+    /// The last sum of gates of `batch` rows.
+    fn last_sum(&self, batch: usize) -> Option<Tensor<B, 3>> {
+        if self.kept.is_empty() {
+            return None;
+        }
+        let of_pages = || {
+            let last = self
+                .kept
+                .pages()
+                .last()
+                .expect("it holds the last position");
+            let [page_len, all, _] = last.dims();
+            let row = (self.kept.len() - 1) % page_len;
+            let last = last.numbers().narrow(0, row, 1);
+            last.reshape([batch, 1, all / batch])
+        };
+        Some(self.sum.clone().unwrap_or_else(of_pages))
+    }
+}
+
+impl<B: Ops> ForgettingCache<B> {
+    /// Adds positions, whose convolutions were given `raw`, the `taps - 1` inputs before them first.
+    pub(super) fn append(&mut self, new: Seen<B>, raw: [Tensor<B, 3>; 2], taps: usize) {
+        let [batch, seq, _] = new.kept.dims();
+        let kept = match self.last_sum(batch) {
+            Some(before) => new.kept + before,
+            None => new.kept,
+        };
+        self.sum = Some(kept.clone().narrow(1, seq - 1, 1));
+        self.keys.append(by_position(new.key));
+        self.values.append(by_position(new.value));
+        self.kept.append(by_position(kept.unsqueeze_dim::<4>(3)));
+        let old = self.raw.take();
+        let mut old = old.into_iter().flatten();
+        // no more than somebody may ask for
+        let most = REVERSIBLE + taps - 1;
+        self.raw = Some(raw.map(|new| {
             let [_, rows, _] = new.dims();
-            Tensor::cat(vec![old, new.narrow(1, taps - 1, rows + 1 - taps)], 1)
-        };
-        Self {
-            key: Tensor::cat(vec![self.key, new.key], 1),
-            value: Tensor::cat(vec![self.value, new.value], 1),
-            kept: Tensor::cat(vec![self.kept, new.kept], 1),
-            raw_key: joined(self.raw_key, new.raw_key),
-            raw_value: joined(self.raw_value, new.raw_value),
-        }
-    }
-
-    /// Without convolution inputs that nobody will ask for.
-    pub(super) fn lightened(self, taps: usize) -> Self {
-        let last = |raw: Tensor<B, 3>| {
-            let [_, rows, _] = raw.dims();
-            let kept = rows.min(REVERSIBLE + taps - 1);
-            raw.narrow(1, rows - kept, kept)
-        };
-        Self {
-            raw_key: last(self.raw_key),
-            raw_value: last(self.raw_value),
-            ..self
-        }
+            let all = match old.next() {
+                Some(old) => Tensor::cat(vec![old, new.narrow(1, taps - 1, rows + 1 - taps)], 1),
+                None => new,
+            };
+            let [_, rows, _] = all.dims();
+            let kept = rows.min(most);
+            all.narrow(1, rows - kept, kept)
+        }));
     }
 }
 
 impl<B: Backend> Past for ForgettingCache<B> {
     fn len(&self) -> usize {
-        self.seen.as_ref().map_or(0, |seen| seen.kept.dims()[1])
+        self.keys.len()
     }
 
     fn earliest(&self) -> usize {
@@ -85,30 +134,27 @@ impl<B: Backend> Past for ForgettingCache<B> {
         if len >= now {
             return;
         }
-        if len == 0 {
-            self.seen = None;
-            return;
-        }
         assert!(
-            len >= earliest,
+            len == 0 || len >= earliest,
             "a past of {now} positions cannot go back to {len}, only to {earliest} or to 0"
         );
-        let fewer = |raw: Tensor<B, 3>| {
-            let [_, rows, _] = raw.dims();
-            raw.narrow(1, 0, rows + len - now)
-        };
-        self.seen = self.seen.take().map(|seen| Seen {
-            key: seen.key.narrow(1, 0, len),
-            value: seen.value.narrow(1, 0, len),
-            kept: seen.kept.narrow(1, 0, len),
-            raw_key: fewer(seen.raw_key),
-            raw_value: fewer(seen.raw_value),
+        for pages in [&mut self.keys, &mut self.values, &mut self.kept] {
+            pages.truncate(len);
+        }
+        self.sum = None;
+        let raw = self.raw.take().filter(|_| len > 0);
+        self.raw = raw.map(|raw| {
+            raw.map(|raw| {
+                let [_, rows, _] = raw.dims();
+                raw.narrow(1, 0, rows + len - now)
+            })
         });
     }
 
     fn memory_bytes(&self) -> usize {
-        self.seen.as_ref().map_or(0, |seen| {
-            bytes(&seen.key) + bytes(&seen.value) + bytes(&seen.kept)
-        })
+        let pages = [&self.keys, &self.values, &self.kept];
+        let pages: usize = pages.into_iter().map(Pages::memory_bytes).sum();
+        let raw: usize = self.raw.iter().flatten().map(bytes).sum();
+        pages + raw
     }
 }

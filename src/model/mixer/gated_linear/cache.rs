@@ -4,7 +4,9 @@ use crate::model::cache::{Past, bytes};
 use burn::tensor::Tensor;
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
-use darkhorse_backends::linear_attention::{LinearAttention, LinearAttentionOptions};
+use darkhorse_backends::linear_attention::{
+    Given, LinearAttention, LinearAttentionOptions, Moment,
+};
 
 /// The state of one layer, and how to get back into its last extension.
 #[derive(Debug, Clone, Default)]
@@ -15,24 +17,16 @@ pub struct RecurrentCache<B: Ops> {
     pub(super) last: Option<Reversible<B>>,
 }
 
-/// What is known after some position.
-#[derive(Debug, Clone)]
-pub(super) struct Moment<B: Ops> {
-    /// `[batch, heads, key_dim, value_dim]`.
-    pub(super) state: Tensor<B, 4>,
-    /// Last inputs of the convolutions of queries, keys and values, `[batch, taps - 1, channels]`.
-    pub(super) tails: [Tensor<B, 3>; 3],
-}
-
 /// A short extension: what it began with and what it was given.
 #[derive(Debug, Clone)]
 pub(super) struct Reversible<B: Ops> {
     pub(super) start: usize,
+    /// Number of positions.
+    pub(super) new: usize,
     /// None: nothing was there.
     pub(super) before: Option<Moment<B>>,
-    /// The convolutions' inputs with their tails before them.
-    pub(super) padded: [Tensor<B, 3>; 3],
-    pub(super) input: LinearAttention<B>,
+    /// Absent for a single position, of which there is no part.
+    pub(super) given: Option<Given<B>>,
     pub(super) options: LinearAttentionOptions,
 }
 
@@ -58,26 +52,30 @@ impl<B: Ops> Reversible<B> {
     }
 
     fn replay(&self, count: usize) -> Moment<B> {
-        let input = Self::first(&self.input, count);
+        let given = self.given.as_ref();
+        let given = given.expect("several positions leave what they were given");
+        let input = Self::first(&given.input, count);
         let attended = B::linear_attention(input, self.options, &AttentionMask::Causal);
-        let [_, new, _, _] = self.input.key.dims();
         Moment {
             state: attended.state,
-            tails: self.padded.clone().map(|padded| {
+            tails: given.padded.clone().map(|padded| {
                 let [_, rows, _] = padded.dims();
-                padded.narrow(1, count, rows - new)
+                padded.narrow(1, count, rows - self.new)
             }),
         }
     }
 
     fn shortened(self, count: usize) -> Self {
-        let [_, new, _, _] = self.input.key.dims();
-        Self {
-            padded: self.padded.map(|padded| {
+        let given = self.given.map(|given| Given {
+            padded: given.padded.map(|padded| {
                 let [_, rows, _] = padded.dims();
-                padded.narrow(1, 0, rows + count - new)
+                padded.narrow(1, 0, rows + count - self.new)
             }),
-            input: Self::first(&self.input, count),
+            input: Self::first(&given.input, count),
+        });
+        Self {
+            new: count,
+            given,
             ..self
         }
     }

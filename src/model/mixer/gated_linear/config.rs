@@ -1,6 +1,6 @@
 //! What a [`GatedLinear`](super::GatedLinear) is.
 
-use darkhorse_backends::linear_attention::UpdateRule;
+use darkhorse_backends::linear_attention::{self, UpdateRule};
 use serde::{Deserialize, Serialize};
 
 use crate::model::error::ModelConfigError;
@@ -120,6 +120,15 @@ impl From<Rule> for UpdateRule {
             Rule::Additive => Self::Additive,
             Rule::ChunkDelta { chunk } => Self::ChunkDelta { chunk },
             Rule::Delta => Self::Delta,
+        }
+    }
+}
+
+impl From<HeadSharing> for linear_attention::HeadSharing {
+    fn from(sharing: HeadSharing) -> Self {
+        match sharing {
+            HeadSharing::Tiled => Self::Tiled,
+            HeadSharing::Grouped => Self::Grouped,
         }
     }
 }

@@ -204,7 +204,7 @@ fn a_prefill_chunks_and_single_tokens_equal_the_whole() {
         for ends in [vec![8, 11, 20, 21, 22, 23, 24], (1..=24).collect()] {
             let mut cache = gqa.empty_cache(&CacheConfig {
                 page_len: 4,
-                dtype: None,
+                format: None,
             });
             let mut parts = Vec::new();
             let mut start = 0;

@@ -1,9 +1,11 @@
 use burn::tensor::{Int, TensorData};
+use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::Selected;
 
 use super::*;
 use crate::model::ModelConfig;
 use crate::model::context::Phase;
+use crate::model::mixer::MixerConfig;
 use crate::model::rope::Rope;
 
 type B = Selected;
@@ -108,7 +110,7 @@ fn position_131071_finds_what_was_planted_at_position_0() {
         &context(&config, LEN as i64 - 1),
     );
     // the key that the first head looks for, and nothing like it elsewhere
-    let folded = mla.kv_b_proj.weight.val();
+    let folded = mla.kv_b_proj.weight.weight();
     let wanted = B::absorb_query(queries.nope.clone().squeeze_dim(0), folded);
     let wanted = Tensor::cat(vec![wanted, queries.rope.clone().squeeze_dim(0)], 2);
     let wanted = wanted.narrow(1, 0, 1);
@@ -120,11 +122,65 @@ fn position_131071_finds_what_was_planted_at_position_0() {
     cache.latents.append(rows.clone());
     let sequences = [Extension::new(&mut cache, 1)];
     let expected = expanded_in_loops(&mla, &queries, &values(rows));
-    let found = values(mla.absorbed(queries, &sequences));
+    let found = values(mla.attend(queries, &sequences, Form::Absorbed));
 
     assert!(expected[0].1 > 0.9, "{}", expected[0].1);
     let expected = expected.into_iter().flat_map(|(output, _)| output);
     for (found, expected) in found.into_iter().zip(expected) {
         assert!((found - expected).abs() < 1e-3, "{found}, {expected}");
+    }
+}
+
+/// A long piece behind a past, whose latents are of both formats.
+#[test]
+fn both_forms_are_the_same_attention() {
+    const LEN: usize = 300;
+    const NEW: usize = 70;
+    let config = config();
+    let mla = Mla::<B>::init(&Initializers::new(&config, 3), &Default::default());
+    for format in [None, Some(PageFormat::EightBits)] {
+        let mut cache = LatentCache::new(CacheConfig {
+            page_len: 50,
+            format,
+        });
+        cache.latents.append(noise([LEN, 1, RANK + ROPE], 0.9));
+        let sequences = [Extension::new(&mut cache, NEW)];
+        let [absorbed, expanded] = [Form::Absorbed, Form::Expanded].map(|form| {
+            let queries = HeadQueries {
+                nope: noise([1, NEW, HEADS, NOPE], 0.1),
+                rope: noise([1, NEW, HEADS, ROPE], 0.2),
+            };
+            values(mla.attend(queries, &sequences, form))
+        });
+        let pairs = absorbed.iter().zip(&expanded);
+        let difference = pairs.map(|(l, r)| (l - r).abs()).fold(0.0, f64::max);
+        assert!(difference < 1e-5, "{difference}");
+    }
+}
+
+#[test]
+fn long_pieces_are_expanded_where_that_is_cheaper_and_short_ones_never() {
+    let flagship: MlaConfig = serde_json::from_value(serde_json::json!({
+        "num_attention_heads": 16, "q_lora_rank": 1024, "kv_lora_rank": 512,
+        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128
+    }))
+    .unwrap();
+    let config = ModelConfig {
+        mixer: MixerConfig {
+            mla: Some(flagship),
+            ..Default::default()
+        },
+        ..config()
+    };
+    let mla = Mla::<B>::init(&Initializers::new(&config, 3), &Default::default());
+    for (past, new, form) in [
+        (0, 31, Form::Absorbed),
+        (0, 32, Form::Expanded),
+        (0, 512, Form::Expanded),
+        // every row of the past is expanded for few tokens
+        (100_000, 64, Form::Absorbed),
+        (100_000, 512, Form::Expanded),
+    ] {
+        assert_eq!(mla.form(past, new), form, "{new} after {past}");
     }
 }

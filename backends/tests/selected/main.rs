@@ -3,6 +3,8 @@
 //! Runs on any backend: `cargo test -p darkhorse-backends --no-default-features --features vulkan,ndarray
 //! --test selected`. Sizes are awkward on purpose: an expert without a token, another with one.
 
+mod few;
+
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -10,7 +12,7 @@ use burn_ndarray::NdArray;
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
 use darkhorse_backends::experts::Projections;
-use darkhorse_backends::paged::{Past, Values};
+use darkhorse_backends::paged::{Page, PageFormat, Past, Values};
 use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::select::Selected;
 
@@ -189,12 +191,15 @@ fn in_blocks<B: Trained>() -> Vec<Vec<f32>> {
 }
 
 fn paged<B: Trained>() -> Vec<Vec<f32>> {
-    let pages = |seed: u32, dim| -> Vec<Tensor<B, 3>> {
-        let page = |page| floats::<B, 3>([7, 2, dim], seed + page).detach();
+    let pages = |seed: u32, dim| -> Vec<Page<B>> {
+        let page = |page| Page::Numbers(floats::<B, 3>([7, 2, dim], seed + page).detach());
         (0..3).map(page).collect()
     };
-    let (mut keys, more, held) = (pages(1, 8), pages(11, 8), pages(21, 6));
-    keys[1] = B::write_rows(keys[1].clone(), 2, floats::<B, 3>([3, 2, 8], 31).detach());
+    let (mut keys, mut more, held) = (pages(1, 8), pages(11, 8), pages(21, 6));
+    let rows = || floats::<B, 3>([3, 2, 8], 31).detach();
+    keys[1] = B::write_rows(keys[1].clone(), 2, rows());
+    let blocks = Page::zeros([7, 2, 8], PageFormat::EightBits, &rows().device());
+    more[0] = B::write_rows(blocks, 1, rows());
     let pasts = [
         Past {
             keys: &keys,

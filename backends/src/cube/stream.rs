@@ -1,0 +1,100 @@
+//! An operation of the backend below as one operation of burn-fusion's stream, in its order and without waiting.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, Int, Shape, Tensor};
+use burn_fusion::stream::{Operation, OperationStreams};
+use burn_fusion::{Fusion, FusionBackend, FusionHandle};
+use burn_ir::{CustomOpIr, HandleContainer, OperationIr, TensorId, TensorIr};
+
+use crate::autodiff::{primitive, wrap};
+
+/// A tensor of the backend below, in the memory of the stream.
+pub(super) type Handle<B> = FusionHandle<<B as FusionBackend>::FusionRuntime>;
+
+/// A tensor of the stream.
+pub(super) type Streamed<B> = FloatTensor<Fusion<B>>;
+
+/// What an operation reads, in the order in which it was registered.
+pub(super) struct Inputs<'a, B: FusionBackend> {
+    tensors: std::slice::Iter<'a, TensorIr>,
+    handles: &'a mut HandleContainer<Handle<B>>,
+}
+
+impl<B: FusionBackend> Inputs<'_, B> {
+    /// The next, of floating-point numbers.
+    pub(super) fn floats<const D: usize>(&mut self) -> Tensor<B, D> {
+        let next = self.tensors.next().expect("registered with the operation");
+        wrap(self.handles.get_float_tensor::<B>(next))
+    }
+
+    /// The next, of integers.
+    pub(super) fn integers<const D: usize>(&mut self) -> Tensor<B, D, Int> {
+        let next = self.tensors.next().expect("registered with the operation");
+        Tensor::from_primitive(self.handles.get_int_tensor::<B>(next))
+    }
+}
+
+/// An output of floating-point numbers.
+pub(super) fn floats<B: FusionBackend, const D: usize>(tensor: Tensor<B, D>) -> Handle<B> {
+    B::float_tensor_handle(primitive(tensor))
+}
+
+/// An output of integers.
+pub(super) fn integers<B: FusionBackend, const D: usize>(tensor: Tensor<B, D, Int>) -> Handle<B> {
+    B::int_tensor_handle(tensor.into_primitive())
+}
+
+/// Appends an operation to the stream; `compute` runs when its turn has come.
+pub(super) fn append<B: FusionBackend, const D: usize>(
+    name: &'static str,
+    inputs: Vec<Streamed<B>>,
+    (shape, dtype): ([usize; D], DType),
+    compute: impl Fn(&mut Inputs<'_, B>) -> Handle<B> + Send + Sync + 'static,
+) -> Streamed<B> {
+    let client = inputs[0].client.clone();
+    let streams = OperationStreams::with_inputs(&inputs);
+    let inputs: Vec<TensorIr> = inputs.into_iter().map(|input| input.into_ir()).collect();
+    let output = TensorIr::uninit(client.create_empty_handle(), Shape::from(shape), dtype);
+    let operation = Below {
+        name,
+        inputs: inputs.clone(),
+        output: output.id,
+        compute,
+        backend: PhantomData::<B>,
+    };
+    let described = CustomOpIr::new(name, &inputs, &[output]);
+    let mut outputs = client.register(streams, OperationIr::Custom(described), operation);
+    outputs.pop().expect("an operation has its output")
+}
+
+struct Below<B, C> {
+    name: &'static str,
+    inputs: Vec<TensorIr>,
+    output: TensorId,
+    compute: C,
+    backend: PhantomData<B>,
+}
+
+impl<B, C> fmt::Debug for Below<B, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl<B, C> Operation<B::FusionRuntime> for Below<B, C>
+where
+    B: FusionBackend,
+    C: Fn(&mut Inputs<'_, B>) -> Handle<B> + Send + Sync,
+{
+    fn execute(&self, handles: &mut HandleContainer<Handle<B>>) {
+        let mut inputs = Inputs {
+            tensors: self.inputs.iter(),
+            handles,
+        };
+        let output = (self.compute)(&mut inputs);
+        handles.register_handle(self.output, output);
+    }
+}

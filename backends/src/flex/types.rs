@@ -1,0 +1,48 @@
+//! Which inputs the fast forms are for, by their types.
+
+use burn::tensor::{DType, Tensor};
+use burn_flex::Flex;
+
+use super::rows::all_f32;
+use crate::experts::Projections;
+use crate::latent::flex::Up;
+use crate::linear_attention::LinearAttention;
+use crate::weight::Weight;
+
+/// Types of what an expert layer multiplies.
+pub(super) fn types(
+    input: &Tensor<Flex, 2>,
+    projections: &Projections<Flex>,
+    weights: &Tensor<Flex, 2>,
+) -> [DType; 5] {
+    let Projections { gate, up, down } = projections;
+    [
+        input.dtype(),
+        gate.dtype(),
+        up.dtype(),
+        down.dtype(),
+        weights.dtype(),
+    ]
+}
+
+/// The type of all inputs, or one that has no fast form where they differ.
+pub(super) fn common_dtype(input: &LinearAttention<Flex>) -> DType {
+    let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
+    match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
+        true => DType::F32,
+        false => DType::BF16,
+    }
+}
+
+/// The up-projection as the kernels read it, for a tensor of a type that they are written for.
+pub(super) fn up_of(
+    weight: &Weight<Flex, 2>,
+    heads: usize,
+    value: usize,
+    dtype: DType,
+) -> Option<Up> {
+    match all_f32(&[dtype]) {
+        true => Up::new(weight, heads, value),
+        false => None,
+    }
+}

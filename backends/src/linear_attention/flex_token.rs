@@ -1,0 +1,291 @@
+//! One position in one pass: what decoding does in every layer of linear attention.
+
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+use rayon::prelude::*;
+
+use super::layer::{Decay, HeadNorm, Layer, Mixed, Moment, Positions};
+use super::{UpdateRule, flex::Views};
+use crate::flex::product::threads_worth;
+use crate::flex::rows::{View, all_f32, tensor};
+use crate::flex::simd::{dot, kernel, sigmoid, sum};
+use crate::unit::UnitEps;
+
+/// True for one position whose tensors are all f32, under a rule without chunks.
+pub(crate) fn applies(layer: &Layer<Flex>, positions: &Positions<Flex>) -> bool {
+    let [_, seq, _] = positions.decay.dims();
+    let is_stepwise = match layer.options.rule {
+        UpdateRule::Additive => true,
+        UpdateRule::Delta => positions.write.is_some(),
+        UpdateRule::ChunkDelta { .. } => false,
+    };
+    let mut types = vec![positions.decay.dtype()];
+    types.extend(positions.write.iter().map(|it| it.dtype()));
+    types.extend(positions.projected.iter().map(|it| it.dtype()));
+    types.extend(layer.convolutions.iter().map(|it| it.dtype()));
+    types.extend(positions.rotation.iter().flatten().map(|it| it.dtype()));
+    if let HeadNorm::Rms { weights, .. } = &layer.norm {
+        types.extend(weights.iter().map(|it| it.dtype()));
+    }
+    if let Decay::Softplus { a_log, dt_bias } = &layer.decay {
+        types.extend([a_log.dtype(), dt_bias.dtype()]);
+    }
+    if let Some(Moment { state, tails }) = &positions.past {
+        types.push(state.dtype());
+        types.extend(tails.iter().map(|it| it.dtype()));
+    }
+    seq == 1 && is_stepwise && all_f32(&types)
+}
+
+/// A state, its output, and what they are made of.
+struct Head<'a> {
+    at: usize,
+    state: &'a mut [f32],
+    output: &'a mut [f32],
+}
+
+/// See [`Ops::mix_linear`](crate::Ops::mix_linear).
+pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixed<Flex> {
+    let Layer {
+        heads,
+        key_dim,
+        value_dim,
+        options,
+        ..
+    } = *layer;
+    let [batch, _, _] = positions.decay.dims();
+    let (state, tails) = match positions.past {
+        Some(Moment { state, tails }) => (Some(state), Some(tails)),
+        None => (None, None),
+    };
+    let (mut channels, mut next) = (Vec::new(), Vec::new());
+    for (at, projected) in positions.projected.into_iter().enumerate() {
+        let tail = tails.as_ref().map(|tails| tails[at].clone());
+        let (out, tail) = convolve(projected, layer.convolutions[at].clone(), tail);
+        channels.push(out);
+        next.push(tail);
+    }
+    let next: [Tensor<Flex, 3>; 3] = next.try_into().expect("there are three");
+    let rotation = positions.rotation.map(|angles| angles.map(View::rows));
+    for (which, channels) in channels.iter_mut().take(2).enumerate() {
+        let width = channels.len() / batch.max(1);
+        for (item, channels) in channels.chunks_exact_mut(width.max(1)).enumerate() {
+            normalize(layer, which, channels);
+            if let Some([cos, sin]) = &rotation {
+                let [_, _, half] = cos.shape();
+                let [cos, sin] = [cos, sin].map(|it| &it.data()[item * it.stride(0)..][..half]);
+                for head in channels.chunks_exact_mut(key_dim) {
+                    turn(head, cos, sin);
+                }
+            }
+        }
+    }
+    let decays = decays(layer, positions.decay);
+    let writes: Option<Vec<f32>> = positions.write.map(|write| {
+        let write = View::contiguous(write);
+        let write = &write.data()[..batch * heads];
+        write.iter().map(|it| sigmoid(*it)).collect()
+    });
+
+    let before = state.map(View::strided);
+    let size = key_dim * value_dim;
+    let mut states = vec![0.0; batch * heads * size];
+    let mut outputs = vec![0.0; batch * heads * value_dim];
+    let mut work: Vec<Head<'_>> = states
+        .chunks_exact_mut(size)
+        .zip(outputs.chunks_exact_mut(value_dim))
+        .enumerate()
+        .map(|(at, (state, output))| Head { at, state, output })
+        .collect();
+    let run = |head: &mut Head<'_>| {
+        let (item, number) = (head.at / heads, head.at % heads);
+        if let Some(before) = &before {
+            Views::copy_state(before, item, number, head.state);
+        }
+        let own = |channels: &[f32], dim: usize| {
+            let count = channels.len() / dim / batch;
+            let which = layer.sharing.source(number, count, heads / count);
+            let start = (item * count + which) * dim;
+            start..start + dim
+        };
+        let [query, key] = [0, 1].map(|at| &channels[at][own(&channels[at], key_dim)]);
+        let value = &channels[2][own(&channels[2], value_dim)];
+        let (decay, write) = (decays[head.at], writes.as_ref().map(|it| it[head.at]));
+        let factors = [decay, options.scale as f32];
+        match (options.rule, write) {
+            (UpdateRule::Delta, Some(write)) => {
+                let mut news = vec![0.0; value_dim];
+                what_is_new(&mut news, head.state, key, value, [decay, write]);
+                step(head.state, head.output, [query, key], &news, factors);
+            }
+            _ => step(head.state, head.output, [query, key], value, factors),
+        }
+    };
+    match threads_worth(batch * heads * size * 2) {
+        1 => work.iter_mut().for_each(run),
+        _ => work.par_iter_mut().with_min_len(2).for_each(run),
+    }
+    Mixed {
+        output: tensor(outputs, [batch, 1, heads, value_dim]),
+        now: Moment {
+            state: tensor(states, [batch, heads, key_dim, value_dim]),
+            tails: next,
+        },
+        given: None,
+    }
+}
+
+/// The convolution of one token per row, activated, and the inputs that the next one needs.
+fn convolve(
+    projected: Tensor<Flex, 3>,
+    weight: Tensor<Flex, 2>,
+    tail: Option<Tensor<Flex, 3>>,
+) -> (Vec<f32>, Tensor<Flex, 3>) {
+    let [batch, _, channels] = projected.dims();
+    let [_, taps] = weight.dims();
+    let (projected, weight) = (View::rows(projected), View::contiguous(weight));
+    let tail = tail.map(View::rows);
+    let mut out = vec![0.0; batch * channels];
+    let mut window = vec![0.0; batch * taps * channels];
+    let items = window.chunks_exact_mut((taps * channels).max(1));
+    for ((item, window), out) in items.enumerate().zip(out.chunks_exact_mut(channels.max(1))) {
+        let (before, own) = window.split_at_mut((taps - 1) * channels);
+        own.copy_from_slice(&projected.data()[item * projected.stride(0)..][..channels]);
+        if let Some(tail) = &tail {
+            for (row, to) in before.chunks_exact_mut(channels).enumerate() {
+                let start = item * tail.stride(0) + row * tail.stride(1);
+                to.copy_from_slice(&tail.data()[start..start + channels]);
+            }
+        }
+        activate(out, window, &weight.data()[..channels * taps]);
+    }
+    let window: Tensor<Flex, 3> = tensor(window, [batch, taps, channels]);
+    (out, window.narrow(1, 1, taps - 1))
+}
+
+kernel! {
+    /// `silu(sum_j w_cj x_jc)`.
+    fn activate<'a>(out: &'a mut [f32], window: &'a [f32], weight: &'a [f32]) {
+        let channels = out.len();
+        let taps = weight.len() / channels;
+        for tap in 0..taps {
+            let row = &window[tap * channels..(tap + 1) * channels];
+            let factors = weight.chunks_exact(taps);
+            for ((out, x), factors) in out.iter_mut().zip(row).zip(factors) {
+                *out += x * factors[tap];
+            }
+        }
+        for out in out.iter_mut() {
+            *out *= sigmoid(*out);
+        }
+    }
+}
+
+/// Heads of queries (`which` is 0) or keys (1) of one token.
+fn normalize(layer: &Layer<Flex>, which: usize, channels: &mut [f32]) {
+    match &layer.norm {
+        HeadNorm::Unit(eps) => unit(channels, layer.key_dim, *eps),
+        HeadNorm::Rms { weights, eps } => {
+            let weight = View::contiguous(weights[which].clone());
+            rms(channels, weight.slice(), *eps as f32);
+        }
+    }
+}
+
+kernel! {
+    fn unit<'a>(channels: &'a mut [f32], dim: usize, eps: UnitEps) {
+        for head in channels.chunks_exact_mut(dim) {
+            let square = dot(head, head);
+            let factor = match eps {
+                UnitEps::Length(eps) => 1.0 / ((square + 1e-24).sqrt() + eps as f32),
+                UnitEps::Square(eps) => 1.0 / (square + eps as f32).sqrt(),
+            };
+            head.iter_mut().for_each(|value| *value *= factor);
+        }
+    }
+}
+
+kernel! {
+    fn rms<'a>(channels: &'a mut [f32], weight: &'a [f32], eps: f32) {
+        for head in channels.chunks_exact_mut(weight.len()) {
+            let mean = sum(head, |value| value * value) / head.len() as f32;
+            let factor = 1.0 / (mean + eps).sqrt();
+            for (value, weight) in head.iter_mut().zip(weight) {
+                *value *= factor * weight;
+            }
+        }
+    }
+}
+
+/// Rotates the leading dimensions, halves as pairs.
+fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (left, right) = head.split_at_mut(cos.len());
+    for (((x, y), cos), sin) in left.iter_mut().zip(right).zip(cos).zip(sin) {
+        let (a, b) = (*x, *y);
+        *x = a * cos - b * sin;
+        *y = b * cos + a * sin;
+    }
+}
+
+/// The factors on the states, item by item.
+fn decays(layer: &Layer<Flex>, projected: Tensor<Flex, 3>) -> Vec<f32> {
+    let count: usize = projected.dims().iter().product();
+    let raw = View::contiguous(projected);
+    let raw = raw.data()[..count].iter().copied();
+    // log(1 + e^x), without an overflow
+    let softplus = |x: f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    match &layer.decay {
+        Decay::Softplus { a_log, dt_bias } => {
+            let [rate, bias] = [a_log, dt_bias].map(|it| View::contiguous(it.clone()));
+            let parameters = rate.slice().iter().zip(bias.slice()).cycle();
+            raw.zip(parameters)
+                .map(|(x, (rate, bias))| (-rate.exp() * softplus(x + bias)).exp())
+                .collect()
+        }
+        Decay::LogSigmoid { normalizer } => raw
+            .map(|x| (-softplus(-x) / *normalizer as f32).exp())
+            .collect(),
+    }
+}
+
+kernel! {
+    /// `news = b (v - d S^T k)`.
+    fn what_is_new<'a>(
+        news: &'a mut [f32],
+        state: &'a [f32],
+        key: &'a [f32],
+        value: &'a [f32],
+        factors: [f32; 2],
+    ) {
+        let [decay, write] = factors;
+        for (row, key) in state.chunks_exact(news.len()).zip(key) {
+            for (sum, state) in news.iter_mut().zip(row) {
+                *sum += key * state;
+            }
+        }
+        for (news, value) in news.iter_mut().zip(value) {
+            *news = write * (value - decay * *news);
+        }
+    }
+}
+
+kernel! {
+    /// `S = d S + k v^T`, `o = s q^T S`.
+    fn step<'a>(
+        state: &'a mut [f32],
+        output: &'a mut [f32],
+        heads: [&'a [f32]; 2],
+        value: &'a [f32],
+        factors: [f32; 2],
+    ) {
+        let [query, key] = heads;
+        let [decay, scale] = factors;
+        for ((row, query), key) in state.chunks_exact_mut(value.len()).zip(query).zip(key) {
+            let query = query * scale;
+            for ((state, output), value) in row.iter_mut().zip(output.iter_mut()).zip(value) {
+                *state = *state * decay + key * value;
+                *output += query * *state;
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Drafts of a trained run: that they change nothing but the time, how many are right, and what they save.
+
+use std::time::Instant;
+
+use darkhorse_backends::awake;
+use darkhorse_backends::select::Selected;
+use darkhorse_genesis::inference::{
+    Acceptance, Generation, Sampler, SamplingConfig, Speculation, When,
+};
+
+use crate::Outcome;
+use crate::run::Trained;
+
+/// New tokens of a prompt.
+const NEW: usize = 32;
+/// Tokens of a passage that is repeated, and how often.
+const PASSAGE: usize = 24;
+const TIMES: usize = 6;
+/// New tokens after the last repetition.
+const REPEATED_NEW: usize = 192;
+const ROUNDS: usize = 5;
+
+/// Drafts accepted and made, by place.
+#[derive(Default)]
+struct Places(Vec<[usize; 2]>);
+
+impl Places {
+    fn add(&mut self, acceptance: &Acceptance) {
+        let counts = acceptance.accepted.iter().zip(&acceptance.drafted);
+        for (place, (accepted, drafted)) in counts.enumerate() {
+            self.0.resize(self.0.len().max(place + 1), [0; 2]);
+            self.0[place][0] += accepted;
+            self.0[place][1] += drafted;
+        }
+    }
+
+    fn told(&self) -> String {
+        let share = |[accepted, drafted]: &[usize; 2]| {
+            let share = 100.0 * *accepted as f64 / *drafted as f64;
+            format!("{share:.1} % of {drafted}")
+        };
+        let shares: Vec<String> = self.0.iter().map(share).collect();
+        shares.join(", ")
+    }
+}
+
+struct Made {
+    ids: Vec<u32>,
+    acceptance: Option<Acceptance>,
+    seconds: f64,
+}
+
+fn generate(
+    trained: &Trained,
+    prompt: &[u32],
+    new: usize,
+    speculation: Option<Speculation>,
+) -> Outcome<Made> {
+    let sampler = Sampler::new(SamplingConfig::greedy())?;
+    let mut generation: Generation<'_, Selected> =
+        Generation::new(&trained.model, trained.limits(), None);
+    if let Some(speculation) = speculation {
+        generation = generation.speculating(speculation)?;
+    }
+    generation.read(prompt)?;
+    let begin = Instant::now();
+    for _ in 0..new {
+        generation.next_token(&sampler);
+    }
+    Ok(Made {
+        seconds: begin.elapsed().as_secs_f64(),
+        ids: generation.past()[prompt.len()..].to_vec(),
+        acceptance: generation.acceptance().cloned(),
+    })
+}
+
+/// Greedy ids with and without drafts of one to three tokens.
+pub(crate) fn change_nothing(trained: &Trained, count: usize) -> Outcome {
+    let documents = trained.documents("train")?;
+    let mut by_depth: [Places; 3] = Default::default();
+    let differing = awake(|| -> Outcome<usize> {
+        let mut differing = 0;
+        for number in 0..count {
+            let ids = &documents[number * 7 % documents.len()];
+            let prompt = &ids[..ids.len().min(4 + number % 60)];
+            let depth = 1 + number % 3;
+            let when = When::Always;
+            let plain = generate(trained, prompt, NEW, None)?;
+            let drafted = generate(trained, prompt, NEW, Some(Speculation { depth, when }))?;
+            differing += usize::from(plain.ids != drafted.ids);
+            if let Some(acceptance) = &drafted.acceptance {
+                by_depth[depth - 1].add(acceptance);
+            }
+        }
+        Ok(differing)
+    })?;
+    println!("{count} prompts x {NEW} greedy tokens, with and without drafts: {differing} differ");
+    for (depth, places) in by_depth.iter().enumerate() {
+        println!(
+            "drafts of {}: accepted by place {}",
+            depth + 1,
+            places.told()
+        );
+    }
+    match differing {
+        0 => Ok(()),
+        _ => Err("drafts have changed a text".into()),
+    }
+}
+
+/// Prompts that repeat a passage of the training texts, with and without drafts in turns.
+pub(crate) fn on_repeats(trained: &Trained) -> Outcome {
+    let documents = trained.documents("train")?;
+    let prompts: Vec<Vec<u32>> = documents
+        .iter()
+        .step_by(97)
+        .filter(|ids| ids.len() > PASSAGE + 8)
+        .map(|ids| {
+            let (opening, passage) = (&ids[..1], &ids[8..8 + PASSAGE]);
+            [opening, &passage.repeat(TIMES)[..]].concat()
+        })
+        .collect();
+    let ways = [
+        ("without", None),
+        ("1 token", Some((1, When::Always))),
+        ("2 tokens", Some((2, When::Always))),
+        ("3 tokens", Some((3, When::Always))),
+        ("2 tokens where it pays", Some((2, When::ItPays))),
+    ];
+    let mut rates = vec![Vec::new(); ways.len()];
+    let mut places: Vec<Places> = ways.iter().map(|_| Places::default()).collect();
+    awake(|| -> Outcome<()> {
+        for round in 0..ROUNDS {
+            for (way, (_, drafts)) in ways.iter().enumerate() {
+                let speculation = drafts.map(|(depth, when)| Speculation { depth, when });
+                let (mut tokens, mut seconds) = (0, 0.0);
+                for prompt in &prompts {
+                    let made = generate(trained, prompt, REPEATED_NEW, speculation)?;
+                    tokens += made.ids.len();
+                    seconds += made.seconds;
+                    if let (0, Some(acceptance)) = (round, &made.acceptance) {
+                        places[way].add(acceptance);
+                    }
+                }
+                rates[way].push(tokens as f64 / seconds);
+            }
+        }
+        Ok(())
+    })?;
+    println!(
+        "{} prompts, {TIMES} times a passage of {PASSAGE} tokens, {REPEATED_NEW} new ones each; medians of {ROUNDS} rounds in turns",
+        prompts.len()
+    );
+    for (way, (name, _)) in ways.iter().enumerate() {
+        rates[way].sort_by(f64::total_cmp);
+        println!(
+            "{name:<24} {:>8.1} tokens/s   accepted by place: {}",
+            rates[way][ROUNDS / 2],
+            places[way].told()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The type that a step computes in. The weights that are trained are f32 whatever it is.
+//!
+//! Micikevicius et al., mixed-precision training (<https://arxiv.org/abs/1710.03740>), section 3.1: an update that is
+//! smaller than the step between two neighboring numbers of 16 bits is lost unless it adds up in more of them.
+
+use burn::module::{Module, ModuleDisplay, ModuleMapper, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::error::TrainingError;
+use crate::model::CausalLm;
+
+/// Type of the weights and activations within a step.
+///
+/// Weights between steps, their gradients, AdamW's moments, checkpoints and evaluations are f32 in any case; so are
+/// within a step routers with their scores, biases, priors and counts, the softmax of attention, the sums of norms,
+/// and the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of f32, where the backend computes in them.
+    Bf16,
+}
+
+impl Precision {
+    /// The same as a tensor's type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Checks that a device computes in this type.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Precision`] if it does not.
+    pub fn check<B: Backend>(self, device: &B::Device) -> Result<(), TrainingError> {
+        match B::supports_dtype(device, self.dtype()) {
+            true => Ok(()),
+            false => Err(TrainingError::Precision {
+                precision: self,
+                backend: B::name(device),
+            }),
+        }
+    }
+
+    /// The model that a step computes with: trained weights in this type, all but the routers'. Its gradients are
+    /// those of `model`, in f32.
+    pub fn model<B, M, R>(self, model: &CausalLm<B, M, R>) -> CausalLm<B, M, R>
+    where
+        B: Backend,
+        M: Module<B> + ModuleDisplay,
+        R: Module<B> + ModuleDisplay,
+    {
+        if self == Self::F32 {
+            return model.clone();
+        }
+        let mut routers = Vec::new();
+        let _ = model.clone().map_routers(|_, router| {
+            routers.push(router.clone());
+            router
+        });
+        let rounded = model.clone().map(&mut Rounded(self.dtype()));
+        rounded.map_routers(|layer, _| routers[layer].clone())
+    }
+}
+
+/// Casts what is trained.
+struct Rounded(DType);
+
+impl<B: Backend> ModuleMapper<B> for Rounded {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if !param.is_require_grad() {
+            return param;
+        }
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, tensor.cast(self.0), mapper)
+    }
+}
