@@ -7,7 +7,7 @@ mod scaling;
 use std::ops::Range;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
@@ -152,7 +152,8 @@ impl<B: Ops> Rotation<B> {
     ///
     /// - input, output: `[batch, seq, heads, dim]`
     pub fn apply(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        B::rope(input, self.cos.clone(), self.sin.clone())
+        let [cos, sin] = self.angles_in(input.dtype());
+        B::rope(input, cos, sin)
     }
 
     /// Rotates the pairs `(j, j + dim / 2)` of the leading `dim` dimensions, as many as there are angles
@@ -162,8 +163,13 @@ impl<B: Ops> Rotation<B> {
     ///
     /// - input, output: `[batch, seq, heads, width]`
     pub fn apply_to_halves(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [cos, sin] = [&self.cos, &self.sin].map(|it| it.clone().cast(input.dtype()));
+        let [cos, sin] = self.angles_in(input.dtype());
         B::rope_halves(input, cos, sin)
+    }
+
+    /// Cosine and sine in the type of what is rotated.
+    fn angles_in(&self, dtype: DType) -> [Tensor<B, 3>; 2] {
+        [&self.cos, &self.sin].map(|it| it.clone().cast(dtype))
     }
 }
 

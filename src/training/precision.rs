@@ -3,7 +3,7 @@
 //! Micikevicius et al., mixed-precision training (<https://arxiv.org/abs/1710.03740>), section 3.1: an update that is
 //! smaller than the step between two neighboring numbers of 16 bits is lost unless it adds up in more of them.
 
-use burn::module::{Module, ModuleDisplay, ModuleMapper, Param};
+use burn::module::{Module, ModuleDisplay, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -50,24 +50,35 @@ impl Precision {
         }
     }
 
-    /// The model that a step computes with: trained weights in this type, all but the routers'. Its gradients are
-    /// those of `model`, in f32.
-    pub fn model<B, M, R>(self, model: &CausalLm<B, M, R>) -> CausalLm<B, M, R>
+    /// The model that a step computes with when it is another than `model`: trained weights in this type, all but the
+    /// routers'. Its gradients are those of `model`, in f32.
+    pub fn rounded<B, M, R>(self, model: &CausalLm<B, M, R>) -> Option<CausalLm<B, M, R>>
     where
         B: Backend,
         M: Module<B> + ModuleDisplay,
         R: Module<B> + ModuleDisplay,
     {
         if self == Self::F32 {
-            return model.clone();
+            return None;
         }
+        // a copy of weights that are yet to be drawn would draw its own, which no gradient leads back from
+        model.visit(&mut Drawn);
         let mut routers = Vec::new();
         let _ = model.clone().map_routers(|_, router| {
             routers.push(router.clone());
             router
         });
         let rounded = model.clone().map(&mut Rounded(self.dtype()));
-        rounded.map_routers(|layer, _| routers[layer].clone())
+        Some(rounded.map_routers(|layer, _| routers[layer].clone()))
+    }
+}
+
+/// Draws what is yet to be drawn.
+struct Drawn;
+
+impl<B: Backend> ModuleVisitor<B> for Drawn {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let _ = param.val();
     }
 }
 

@@ -211,8 +211,9 @@ where
             mtp: self.config.mtp_weight_at(batch.step),
             balance: self.config.seq_aux_alpha,
         };
-        let model = self.config.precision.model(&self.model);
-        let losses = loss::loss(&model, &batch, weights);
+        let rounded = self.config.precision.rounded(&self.model);
+        let model = rounded.as_ref().unwrap_or(&self.model);
+        let losses = loss::loss(model, &batch, weights);
         self.record_loads(&batch, &losses);
         let report = read_losses(&losses);
         TrainOutput::new(self, losses.total.backward(), report)
