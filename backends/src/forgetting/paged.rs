@@ -22,7 +22,7 @@ pub struct Seen<'a, B: Backend> {
     pub len: usize,
 }
 
-/// See [`Ops::forgetting_paged`](crate::Ops::forgetting_paged): the pages put together.
+/// See [`Ops::forgetting_paged`]: the pages put together.
 pub fn forgetting_paged<B: Ops>(
     query: Tensor<B, 3>,
     seen: &Seen<'_, B>,

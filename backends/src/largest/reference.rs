@@ -5,14 +5,14 @@ use burn::tensor::backend::Backend;
 
 use crate::ops::Ops;
 
-/// See [`Ops::largest`](crate::Ops::largest).
+/// See [`Ops::largest`].
 pub fn largest<B: Backend>(scores: Tensor<B, 2>, k: usize) -> Tensor<B, 2> {
     let threshold = kth_largest(scores.clone(), k);
     let dims = scores.dims();
     scores.greater_equal(threshold.expand(dims)).float()
 }
 
-/// See [`Ops::keep_largest`](crate::Ops::keep_largest).
+/// See [`Ops::keep_largest`].
 pub fn keep_largest<B: Ops>(input: Tensor<B, 2>, k: usize) -> Tensor<B, 2> {
     let mask = B::largest(input.clone().abs(), k).cast(input.dtype());
     input * mask

@@ -6,13 +6,13 @@ use burn::tensor::backend::Backend;
 use crate::Ops;
 use crate::weight::Weight;
 
-/// See [`Ops::project`](crate::Ops::project).
+/// See [`Ops::project`].
 pub fn linear<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
     let weight = of_type(weight, &input);
     input.matmul(weight)
 }
 
-/// See [`Ops::project_transposed`](crate::Ops::project_transposed).
+/// See [`Ops::project_transposed`].
 ///
 /// A single row goes another way: burn-cubecl 0.21 multiplies it with a transposed matrix wrongly.
 pub fn linear_transposed<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {

@@ -124,7 +124,7 @@ pub struct Given<B: Backend> {
     pub input: LinearAttention<B>,
 }
 
-/// See [`Ops::mix_linear`](crate::Ops::mix_linear).
+/// See [`Ops::mix_linear`].
 pub fn mix<B: Ops>(layer: &Layer<B>, positions: Positions<B>, mask: &AttentionMask<B>) -> Mixed<B> {
     let [batch, seq, _] = positions.projected[0].dims();
     let device = positions.decay.device();

@@ -85,7 +85,7 @@ pub struct Attended<B: Backend> {
     reason = "each type is named once, where it is documented"
 )]
 pub struct ByHand<B: Backend> {
-    /// [`Ops::linear_attention`](crate::Ops::linear_attention).
+    /// [`Ops::linear_attention`].
     pub forward: fn(LinearAttention<B>, LinearAttentionOptions, &AttentionMask<B>) -> Tensor<B, 4>,
     /// Gradients of the six inputs from that of the output.
     pub backward: fn(
