@@ -29,6 +29,7 @@ fn context(config: &ModelConfig, start: usize, len: usize) -> Context<B> {
         mask: AttentionMask::Causal,
         prior: None,
         phase: Phase::Inference,
+        step: None,
     }
 }
 

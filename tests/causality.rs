@@ -104,14 +104,15 @@ fn prefill_and_decode_equal_the_full_forward() {
 
 /// Without experts: a close choice of them may fall otherwise, which moves whole rows.
 #[test]
-#[ignore = "off by 2.3 % on average where 1 % is allowed; the cause is not found yet"]
 fn a_cache_of_8_bits_changes_the_logits_little() {
     for config in [
         small_config(DomainMode::Off),
         hybrid_config(DomainMode::Off),
     ] {
+        // larger weights make larger scores, of which a softmax makes more of every rounding
         let config = ModelConfig {
             first_k_dense_replace: config.num_hidden_layers,
+            initializer_range: 0.1,
             ..config
         };
         let model = CausalLm::<B>::init(&config, 2, &Default::default());
@@ -123,7 +124,7 @@ fn a_cache_of_8_bits_changes_the_logits_little() {
             apart.sum::<f32>() / exact.len() as f32,
             exact.iter().map(|it| it.abs()).sum::<f32>() / exact.len() as f32,
         );
-        assert!(mean > 0.0 && mean < 0.01 * size, "{mean} of {size}");
+        assert!(mean > 0.0 && mean < 0.005 * size, "{mean} of {size}");
     }
 }
 

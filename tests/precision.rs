@@ -4,17 +4,27 @@ mod support;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 use burn_ndarray::NdArray;
 use burn_train::TrainStep;
 use darkhorse_backends::select::{Selected, default_device};
 use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::model::weights::collect;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use darkhorse_genesis::training::batch::MicroBatch;
 use darkhorse_genesis::training::{AdamW, Precision, Trainee, TrainingConfig};
 use support::{batches, byte_config, recurrent_config};
 
 type B = Autodiff<Selected>;
+
+/// Of weights so small that rounding errors are not made larger than they are.
+fn recurrent() -> ModelConfig {
+    ModelConfig {
+        initializer_range: 0.05,
+        ..recurrent_config(DomainMode::Off)
+    }
+}
 
 /// A model in training.
 struct Training {
@@ -84,11 +94,10 @@ fn share_moved(before: &[f32], after: &[f32]) -> f64 {
 }
 
 #[test]
-#[ignore = "failed before rotations were cast to bf16, and was not run since"]
 fn the_loss_in_bf16_follows_the_loss_in_f32() {
     for (name, model) in [
         ("experts", byte_config(DomainMode::Soft)),
-        ("recurrent", recurrent_config(DomainMode::Off)),
+        ("recurrent", recurrent()),
     ] {
         let mut rows = batches(4, 48, 30);
         for id in rows.iter_mut().flat_map(|rows| &mut rows.ids) {
@@ -115,17 +124,16 @@ fn the_loss_in_bf16_follows_the_loss_in_f32() {
 }
 
 #[test]
-#[ignore = "failed before rotations were cast to bf16, and was not run since"]
 fn updates_too_small_for_bf16_add_up() {
     let model = byte_config(DomainMode::Soft);
     let rows = &batches(4, 48, 1)[0];
     let mut training = Training::new(&model, Precision::Bf16);
     let before = numbers(&training);
-    // weights are about 0.05: a step of bf16 there is 2e-4, an update of Adam's one of the rate
-    training.advance(rows, 1e-5);
+    // weights are about 0.05: a step of bf16 there is 2e-4, an update of Adam's one of the rate; few are so small that one moves them
+    training.advance(rows, 3e-6);
     let once = numbers(&training);
     for _ in 1..40 {
-        training.advance(rows, 1e-5);
+        training.advance(rows, 3e-6);
     }
     let after = numbers(&training);
 
@@ -148,30 +156,90 @@ fn updates_too_small_for_bf16_add_up() {
 }
 
 #[test]
-fn a_step_in_bf16_leaves_routers_and_priors_as_they_are() {
-    let config = byte_config(DomainMode::Soft);
+fn a_step_in_bf16_leaves_routers_rates_and_the_embedding_as_they_are() {
+    let config = recurrent_config(DomainMode::Soft);
     let model = CausalLm::<B>::init(&config, 7, &default_device());
     let within = Precision::Bf16.rounded(&model).unwrap();
-    assert_eq!(within.embed_tokens.val().dtype(), DType::BF16);
-    assert_eq!(within.norm.weight.val().dtype(), DType::BF16);
-    let prior = |model: &CausalLm<B>| {
-        let prior = model.domain_prior.as_ref().expect("there are domains");
-        prior.table.val().into_data()
+    let stays = |name: &str| {
+        let last = name.rsplit('.').next();
+        name == "embed_tokens"
+            || name.contains("router.")
+            || matches!(last, Some("a_log" | "dt_bias"))
     };
-    assert_eq!(prior(&within), prior(&model));
-    let routers = |model: CausalLm<B>| {
-        let mut all = Vec::new();
-        let _ = model.map_routers(|_, router| {
-            all.push(router.gate.weight.val().into_data());
-            all.push(router.e_score_correction_bias.val().into_data());
-            router
-        });
-        all
-    };
-    let found = routers(within);
-    assert_eq!(found.len(), 6);
-    assert!(found.iter().all(|it| it.dtype == DType::F32));
-    assert_eq!(found, routers(model));
+    let mut kept = 0;
+    for (within, before) in collect(&within).into_iter().zip(collect(&model)) {
+        assert_eq!(within.name, before.name);
+        let name = before.name.clone();
+        if stays(&name) || before.dtype != DType::F32 || name.starts_with("domain_prior") {
+            kept += 1;
+            let [within, before] = [within, before].map(|it| it.read().expect("it is in memory"));
+            assert_eq!(within, before, "{name}");
+        } else {
+            assert_eq!(within.dtype, DType::BF16, "{name}");
+        }
+    }
+    // embedding, prior, two rates of a recurrent layer, gate and bias of three routers and of the counts' owner
+    println!("{kept} tensors stay");
+    assert!(kept >= 10, "{kept}");
+}
+
+struct Flatten<'a> {
+    grads: &'a GradientsParams,
+    values: Vec<(DType, Vec<f32>)>,
+}
+
+impl ModuleVisitor<B> for Flatten<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let grad = self.grads.get::<Selected, D>(param.id);
+        self.values.extend(grad.map(|grad| {
+            let dtype = grad.dtype();
+            (dtype, grad.into_data().iter::<f32>().collect())
+        }));
+    }
+}
+
+#[test]
+fn gradients_in_bf16_are_those_in_f32_to_its_rounding() {
+    for (name, mut model) in [
+        ("experts", byte_config(DomainMode::Soft)),
+        ("recurrent", recurrent()),
+    ] {
+        // a close choice of experts may fall otherwise
+        model.first_k_dense_replace = model.num_hidden_layers;
+        model.num_nextn_predict_layers = 0;
+        let mut rows = batches(4, 48, 1).remove(0);
+        for id in &mut rows.ids {
+            *id %= model.vocab_size as i32;
+        }
+        let of = |precision| {
+            let training = Training::new(&model, precision);
+            let batch = MicroBatch::of_step(1, vec![rows.clone()], 0);
+            let batch = batch.into_iter().next().expect("there is one");
+            let grads = training.trainee.step(batch).grads;
+            let mut flatten = Flatten {
+                grads: &grads,
+                values: Vec::new(),
+            };
+            training.trainee.visit(&mut flatten);
+            flatten.values
+        };
+        let (exact, rounded) = (of(Precision::F32), of(Precision::Bf16));
+        assert_eq!(exact.len(), rounded.len());
+        let norm = |values: &mut dyn Iterator<Item = f32>| {
+            values.map(|it| f64::from(it).powi(2)).sum::<f64>().sqrt()
+        };
+        let mut worst = 0.0_f64;
+        for ((_, exact), (dtype, rounded)) in exact.iter().zip(&rounded) {
+            assert_eq!(*dtype, DType::F32);
+            let apart = norm(&mut exact.iter().zip(rounded).map(|(l, r)| l - r));
+            worst = worst.max(apart / norm(&mut exact.iter().copied()));
+        }
+        println!(
+            "{name}: {} gradients, {worst:.4} apart at most",
+            exact.len()
+        );
+        assert!(worst > 1e-4 && worst < 0.05, "{name}: {worst}");
+    }
 }
 
 #[test]

@@ -135,7 +135,6 @@ fn two_halves_are_bit_identical_to_the_whole() {
 }
 
 #[test]
-#[ignore = "failed before rotations were cast to bf16, and was not run since"]
 fn two_halves_in_bf16_are_bit_identical_to_the_whole() {
     halves_are_the_whole(Precision::Bf16);
 }

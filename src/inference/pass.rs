@@ -184,5 +184,6 @@ pub(super) fn joined<B: Ops>(
         positions: row(positions),
         mask: AttentionMask::Causal,
         tags: tagged.then(|| row(tags).squeeze_dim(0)),
+        step: None,
     }
 }

@@ -80,6 +80,8 @@ pub struct Sequences<B: Backend> {
     pub mask: AttentionMask<B>,
     /// Row of the domain prior for each token, `[batch * seq]`; absent: untagged.
     pub tags: Option<Tensor<B, 1, Int>>,
+    /// Step of the training that the batch is for, where a layer follows a schedule; absent: its end.
+    pub step: Option<u64>,
 }
 
 /// What the layers made of a batch.
@@ -114,6 +116,7 @@ impl<B: Backend> Sequences<B> {
             positions,
             mask: AttentionMask::Causal,
             tags: None,
+            step: None,
         }
     }
 }
@@ -185,7 +188,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// Rows of the embedding table, `[batch, seq, hidden_size]`.
+    /// Rows of the embedding table in the type of the residual stream, that of the norms, `[batch, seq, hidden_size]`.
     pub fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [batch, seq] = ids.dims();
         let [_, hidden] = self.embed_tokens.dims();
@@ -193,6 +196,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
             .val()
             .select(0, ids.reshape([batch * seq]))
             .reshape([batch, seq, hidden])
+            .cast(self.norm.weight.dtype())
     }
 
     /// The same model in a phase, whatever its backend says.
@@ -242,6 +246,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
                 _ => None,
             },
             phase: self.phase(&input.ids.device()),
+            step: input.step,
         }
     }
 
@@ -389,7 +394,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
             Some(head) => head.forward(states),
             None => {
                 let [batch, seq, hidden] = states.dims();
-                let table = self.embed_tokens.val();
+                let table = self.embed_tokens.val().cast(states.dtype());
                 let [vocab, _] = table.dims();
                 B::project_transposed(states.reshape([batch * seq, hidden]), table)
                     .reshape([batch, seq, vocab])

@@ -38,6 +38,8 @@ pub struct Context<B: Backend> {
     pub prior: Option<Tensor<B, 2>>,
     /// What the pass is for.
     pub phase: Phase,
+    /// Step of the training that the pass belongs to, where a layer follows a schedule; absent: its end.
+    pub step: Option<u64>,
 }
 
 impl<B: Backend> Context<B> {
@@ -48,6 +50,7 @@ impl<B: Backend> Context<B> {
             mask: AttentionMask::Causal,
             prior: None,
             phase: self.phase,
+            step: self.step,
         }
     }
 }

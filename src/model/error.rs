@@ -79,6 +79,14 @@ pub enum ModelConfigError {
         /// What ties them together.
         because: &'static str,
     },
+    /// A section that changes nothing beside another field.
+    #[error("`{field}` has no effect: {because}")]
+    NoEffect {
+        /// Path of the field.
+        field: String,
+        /// Why, and what to do.
+        because: &'static str,
+    },
     /// A section that another field calls for.
     #[error("`{field}` is missing, expected it because {because}")]
     Missing {
@@ -168,6 +176,7 @@ impl ModelConfigError {
         | Self::NotInBlocks { field, .. }
         | Self::NotAbove { field, .. }
         | Self::NotEqual { field, .. }
+        | Self::NoEffect { field, .. }
         | Self::Missing { field, .. }
         | Self::PoolTooSmall { field, .. }) = &mut self;
         *field = format!("{section}.{field}");

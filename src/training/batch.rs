@@ -103,6 +103,7 @@ pub fn sequences<B: Backend>(rows: &PackedBatch, device: &B::Device) -> Sequence
         positions: matrix(&rows.positions),
         mask: AttentionMask::Documents(matrix(&documents)),
         tags: Some(vector(rows.tags.iter().map(|&tag| i32::from(tag)), device)),
+        step: None,
     }
 }
 

@@ -44,7 +44,10 @@ where
     R: Route<B>,
 {
     let device = model.embed_tokens.device();
-    let input = batch::sequences::<B>(&batch.rows, &device);
+    let input = Sequences {
+        step: Some(batch.step),
+        ..batch::sequences::<B>(&batch.rows, &device)
+    };
     let mut hidden = model.hidden(&input);
     let next_token = token_loss(model, &hidden, batch, 0);
 
@@ -143,4 +146,60 @@ pub(super) fn count_tags<B: Ops>(
 ) -> Tensor<B, 1, Int> {
     let present = batch::present(&batch.rows, depth);
     batch::counting_tags(&batch.rows.tags, &present, device)
+}
+
+#[cfg(test)]
+mod tests {
+    use darkhorse_backends::select::Selected;
+
+    use super::*;
+    use crate::data::{PackedBatch, UNTAGGED};
+    use crate::model::ModelConfig;
+
+    fn config(selective: serde_json::Value) -> ModelConfig {
+        let config: ModelConfig = serde_json::from_value(serde_json::json!({
+            "vocab_size": 31, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 40, "first_k_dense_replace": 2,
+            "mixer": {"gqa": {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}},
+            "layer_types": ["gqa"], "rope": {"rope_theta": 10000.0}, "max_position_embeddings": 32, "initializer_range": 0.3,
+            "selective": selective
+        }))
+        .expect("the configuration is complete");
+        config.validate().expect("the configuration is valid");
+        config
+    }
+
+    fn loss_at(step: u64, selective: serde_json::Value) -> f64 {
+        let model = CausalLm::<Selected>::init(&config(selective), 1, &Default::default());
+        let rows = PackedBatch {
+            rows: 1,
+            seq_len: 8,
+            ids: vec![3, 9, 27, 5, 15, 14, 11, 2],
+            segments: vec![0; 8],
+            positions: (0..8).collect(),
+            tags: vec![UNTAGGED; 8],
+            domains: vec![0; 8],
+            counted: vec![true; 8],
+            bytes: vec![1; 8],
+            documents: vec![vec![0]],
+        };
+        let batch = MicroBatch::of_step(step, vec![rows], 0).remove(0);
+        let weights = Weights {
+            mtp: 0.0,
+            balance: 0.0,
+        };
+        loss(&model, &batch, weights).total.into_scalar().into()
+    }
+
+    #[test]
+    fn a_selective_layer_follows_its_schedule_while_it_is_trained() {
+        let always = |k_ratio: f64| serde_json::json!({"k_ratio": k_ratio, "applies": "always"});
+        let mut scheduled = always(0.25);
+        scheduled["schedule"] =
+            serde_json::json!({"warmup_steps": 10, "sparsify_steps": 100, "curve": "linear"});
+        for (step, k_ratio) in [(1, 1.0), (9, 1.0), (60, 0.625), (110, 0.25), (5000, 0.25)] {
+            let found = loss_at(step, scheduled.clone());
+            assert_eq!(found, loss_at(step, always(k_ratio)), "step {step}");
+        }
+        assert_ne!(loss_at(1, scheduled.clone()), loss_at(110, scheduled));
+    }
 }

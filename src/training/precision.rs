@@ -15,7 +15,8 @@ use crate::model::CausalLm;
 ///
 /// Weights between steps, their gradients, AdamW's moments, checkpoints and evaluations are f32 in any case; so are
 /// within a step routers with their scores, biases, priors and counts, the softmax of attention, the sums of norms,
-/// and the loss.
+/// the rates of decays, the embedding table, whose gradient is a sum over every place of a frequent token, and the
+/// loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -50,8 +51,8 @@ impl Precision {
         }
     }
 
-    /// The model that a step computes with when it is another than `model`: trained weights in this type, all but the
-    /// routers'. Its gradients are those of `model`, in f32.
+    /// The model that a step computes with when it is another than `model`: trained weights in this type, all but
+    /// those that [`Precision`] names. Its gradients are those of `model`, in f32.
     pub fn rounded<B, M, R>(self, model: &CausalLm<B, M, R>) -> Option<CausalLm<B, M, R>>
     where
         B: Backend,
@@ -68,7 +69,11 @@ impl Precision {
             routers.push(router.clone());
             router
         });
-        let rounded = model.clone().map(&mut Rounded(self.dtype()));
+        let mut rounded = model.clone().map(&mut Rounded {
+            dtype: self.dtype(),
+            path: Vec::new(),
+        });
+        rounded.embed_tokens = model.embed_tokens.clone();
         Some(rounded.map_routers(|layer, _| routers[layer].clone()))
     }
 }
@@ -82,15 +87,33 @@ impl<B: Backend> ModuleVisitor<B> for Drawn {
     }
 }
 
-/// Casts what is trained.
-struct Rounded(DType);
+/// Rates of decays, which an exponential multiplies.
+const RATES: [&str; 2] = ["a_log", "dt_bias"];
+
+/// Casts what is trained, all but [`RATES`].
+struct Rounded {
+    dtype: DType,
+    path: Vec<String>,
+}
 
 impl<B: Backend> ModuleMapper<B> for Rounded {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        if !param.is_require_grad() {
+        let is_rate = self
+            .path
+            .last()
+            .is_some_and(|it| RATES.contains(&it.as_str()));
+        if is_rate || !param.is_require_grad() {
             return param;
         }
         let (id, tensor, mapper) = param.consume();
-        Param::from_mapped_value(id, tensor.cast(self.0), mapper)
+        Param::from_mapped_value(id, tensor.cast(self.dtype), mapper)
+    }
+
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
     }
 }

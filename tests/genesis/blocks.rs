@@ -30,6 +30,7 @@ fn context(config: &ModelConfig, batch: usize, positions: std::ops::Range<i64>) 
         mask: AttentionMask::Causal,
         prior: None,
         phase: Phase::Inference,
+        step: None,
     }
 }
 
@@ -227,11 +228,21 @@ fn the_selective_feed_forward() {
         }
     };
     let hard = selective(fixture.config());
-    fixture.compare_tensor("ffn/eval_out", hard.forward(x.clone(), Phase::Inference));
-    fixture.compare_tensor("ffn/train_out", hard.forward(x.clone(), Phase::Training));
+    fixture.compare_tensor(
+        "ffn/eval_out",
+        hard.forward(x.clone(), Phase::Inference, None),
+    );
+    fixture.compare_tensor(
+        "ffn/train_out",
+        hard.forward(x.clone(), Phase::Training, None),
+    );
     let inner = hard.inner(x.reshape([32, 48]));
     fixture.compare("ffn/hidden", &values(inner.clone()));
-    let mask: Vec<u8> = values(hard.mask(inner.clone()))
+    let kept = |config: &ModelConfig| {
+        let options = config.selective.as_ref().expect("the model is selective");
+        options.kept(config.intermediate_size, None)
+    };
+    let mask: Vec<u8> = values(hard.mask(inner.clone(), kept(fixture.config())))
         .into_iter()
         .map(|it| it as u8)
         .collect();
@@ -240,7 +251,7 @@ fn the_selective_feed_forward() {
     let mut config = fixture.config().clone();
     let options = config.selective.as_mut().expect("the model is selective");
     options.mask = SelectiveMask::Soft { temperature: 0.1 };
-    let soft = selective(&config).mask(inner);
+    let soft = selective(&config).mask(inner, kept(&config));
     fixture.compare("ffn/soft_mask_unused", &values(soft));
 }
 

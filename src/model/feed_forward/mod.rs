@@ -65,7 +65,9 @@ impl<B: Ops, R: Route<B>> FeedForward<B, R> {
     ) -> (Tensor<B, 3>, Option<Routing<B>>) {
         match self {
             Self::Dense(swiglu) => (swiglu.forward(hidden), None),
-            Self::Selective(selective) => (selective.forward(hidden, context.phase), None),
+            Self::Selective(selective) => {
+                (selective.forward(hidden, context.phase, context.step), None)
+            }
             Self::Moe(moe) => {
                 let (output, routing) = moe.forward(hidden, context);
                 (output, Some(routing))

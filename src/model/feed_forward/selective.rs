@@ -73,14 +73,24 @@ impl SelectiveConfig {
             ModelConfigError::positive("mask.soft.temperature", temperature)?;
         }
         match &self.schedule {
+            Some(_) if self.applies == SelectivePhase::Inference => {
+                Err(ModelConfigError::NoEffect {
+                    field: "schedule".into(),
+                    because: "the mask applies in inference only: set `applies` to `always`",
+                })
+            }
             Some(schedule) => schedule.validate().map_err(|it| it.within("schedule")),
             None => Ok(()),
         }
     }
 
-    /// Number of activations kept of `width`.
-    pub fn kept(&self, width: usize) -> usize {
-        ((width as f64 * self.k_ratio) as usize).max(1)
+    /// Number of activations kept of `width`, at a step of the training or after it.
+    pub fn kept(&self, width: usize, step: Option<u64>) -> usize {
+        let ratio = match (&self.schedule, step) {
+            (Some(schedule), Some(step)) => schedule.k_ratio_at(step, self.k_ratio),
+            _ => self.k_ratio,
+        };
+        ((width as f64 * ratio) as usize).max(1)
     }
 }
 
@@ -113,28 +123,27 @@ impl<B: Backend> Selective<B> {
             config: config.clone(),
         }
     }
-
-    /// The same layer that keeps another share of its activations.
-    pub fn keeping(mut self, k_ratio: f64) -> Self {
-        self.config.k_ratio = k_ratio;
-        self
-    }
 }
 
 impl<B: Ops> Selective<B> {
-    /// Transforms every row.
+    /// Transforms every row, at a step of the training or after it.
     ///
     /// # Shapes
     ///
     /// - input, output: `[.., hidden_size]`
-    pub fn forward<const D: usize>(&self, input: Tensor<B, D>, phase: Phase) -> Tensor<B, D> {
+    pub fn forward<const D: usize>(
+        &self,
+        input: Tensor<B, D>,
+        phase: Phase,
+        step: Option<u64>,
+    ) -> Tensor<B, D> {
         let dims = input.dims();
         let rows = dims[..D - 1].iter().product::<usize>();
         let input = input.reshape([rows, dims[D - 1]]);
         let inner = self.inner(input);
         let kept = match (self.config.applies, phase) {
             (SelectivePhase::Inference, Phase::Training) => inner,
-            _ => self.kept(inner),
+            _ => self.kept(inner, step),
         };
         self.down_proj.forward(kept).reshape(dims)
     }
@@ -145,10 +154,8 @@ impl<B: Ops> Selective<B> {
         B::swiglu(gate, up)
     }
 
-    /// The mask on activations, `[tokens, width]`.
-    pub fn mask(&self, inner: Tensor<B, 2>) -> Tensor<B, 2> {
-        let [_, width] = inner.dims();
-        let count = self.config.kept(width);
+    /// The mask that keeps the `count` largest activations of every row, `[tokens, width]`.
+    pub fn mask(&self, inner: Tensor<B, 2>, count: usize) -> Tensor<B, 2> {
         let magnitude = inner.abs();
         match self.config.mask {
             SelectiveMask::Hard => {
@@ -162,13 +169,13 @@ impl<B: Ops> Selective<B> {
         }
     }
 
-    fn kept(&self, inner: Tensor<B, 2>) -> Tensor<B, 2> {
+    fn kept(&self, inner: Tensor<B, 2>, step: Option<u64>) -> Tensor<B, 2> {
         let [_, width] = inner.dims();
-        let count = self.config.kept(width);
+        let count = self.config.kept(width, step);
         match self.config.mask {
             SelectiveMask::Hard if count >= width => inner,
             SelectiveMask::Hard => B::keep_largest(inner, count),
-            SelectiveMask::Soft { .. } => inner.clone() * self.mask(inner),
+            SelectiveMask::Soft { .. } => inner.clone() * self.mask(inner, count),
         }
     }
 }

@@ -60,6 +60,7 @@ fn context(config: &ModelConfig, positions: &[i64], documents: Option<&[i64]>) -
     };
     Context {
         phase: crate::model::Phase::Inference,
+        step: None,
         rotation: Rope::new(&config.rope, config.rope_dim()).at(row(positions)),
         mask: match documents {
             None => AttentionMask::Causal,

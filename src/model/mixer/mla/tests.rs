@@ -54,6 +54,7 @@ fn context(config: &ModelConfig, position: i64) -> Context<B> {
         mask: AttentionMask::Causal,
         prior: None,
         phase: Phase::Inference,
+        step: None,
     }
 }
 
