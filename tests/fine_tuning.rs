@@ -268,6 +268,31 @@ fn a_domain_s_file_of_biases_routes_as_its_tag_does() {
 }
 
 #[test]
+fn a_run_goes_on_with_its_own_model_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = documents(folder.path());
+    let run = folder.path().join("run");
+    train(&fixture("deepseek_v3_yarn"), &run, &data, &[]);
+    let before = fs::read(run.join("metrics.jsonl")).unwrap();
+    let go_on = ["train", "--resume", "--out", text(&run), "--data", &data];
+    let line = refused(&[&go_on[..], &["--params", "tiny"]].concat());
+    for part in [
+        "`model.domains.mode` is",
+        "in `tiny`, but",
+        "leave `--resume` out",
+        "`--params` out",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(fs::read(run.join("metrics.jsonl")).unwrap() == before);
+    // the file that the run itself keeps names the same model
+    let config = run.join("config.json");
+    let same = ["--config", text(&config), "--steps", "3"];
+    shown(&[&go_on[..], &same[..]].concat());
+    assert_eq!(journal(&run, "step").len(), 3);
+}
+
+#[test]
 fn what_does_not_go_together_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let data = documents(folder.path());

@@ -228,6 +228,61 @@ fn special_tokens_and_their_roles_survive_a_run() {
     assert_eq!(template(&found), template(&expected));
 }
 
+/// On texts without a domain: an export without `--domain` is the model of such.
+#[test]
+fn a_trained_run_keeps_its_loss_through_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let run = at("run");
+    let train = ["train", "--params", "tiny", "--out", text(&run)];
+    let size = ["--steps", "12", "--batch-size", "2", "--seq-len", "128"];
+    shown(&[&train[..], &size[..]].concat());
+    let texts: String = fs::read_to_string("data/valid.jsonl")
+        .unwrap()
+        .lines()
+        .step_by(60)
+        .map(|line| {
+            let document: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{}\n", serde_json::json!({"text": document["text"]}))
+        })
+        .collect();
+    fs::write(at("texts.jsonl"), texts).unwrap();
+    let loss = |model: &Path| {
+        let model = ["evaluate", "--model", text(model), "--seq-len", "128"];
+        let data = at("texts.jsonl");
+        let report = shown(&[&model[..], &["--json", "--data", text(&data)]].concat());
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        report["loss"].as_f64().unwrap()
+    };
+    let expected = loss(&run);
+    let mut formats = vec![
+        ("hf", "f32", "hf"),
+        ("hf", "bf16", "half"),
+        ("gguf", "f32", "f32.gguf"),
+        ("gguf", "f16", "f16.gguf"),
+        ("gguf", "bf16", "bf16.gguf"),
+        ("gguf", "q8_0", "q8_0.gguf"),
+    ];
+    if cfg!(feature = "tch") {
+        formats.push(("ot", "f32", "archive"));
+    }
+    for (format, dtype, name) in formats {
+        let from = ["export", "--model", text(&run), "--dtype", dtype];
+        shown(&[&from[..], &["--format", format, "--out", text(&at(name))]].concat());
+        let apart = loss(&at(name)) / expected - 1.0;
+        let allowed = if dtype == "q8_0" { 5e-3 } else { 1e-4 };
+        assert!(apart.abs() < allowed, "{name}: {apart}");
+    }
+    shown(&[
+        "import",
+        "--from",
+        text(&at("hf")),
+        "--out",
+        text(&at("again")),
+    ]);
+    assert!((loss(&at("again")) / expected - 1.0).abs() < 1e-6);
+}
+
 #[test]
 fn greedy_ids_are_those_of_transformers() {
     for name in ["deepseek_v3_plain", "llama_tied", "mixtral"] {

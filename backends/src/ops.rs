@@ -26,18 +26,14 @@ pub trait Ops: Backend {
     /// The weight may be of another floating-point type than the input, whose type the output has.
     /// On flex, a row of the output has the same bits whatever rows stand beside it.
     ///
-    /// # Shapes
-    ///
-    /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
+    /// Shapes: input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         linear::reference::linear(input, weight)
     }
 
     /// [`project`](Self::project) with several weights, which may be in blocks: what a layer makes of one input.
     ///
-    /// # Shapes
-    ///
-    /// - input: `[tokens, in]`, weights: `[in, out]` each, outputs: `[tokens, out]`
+    /// Shapes: input: `[tokens, in]`, weights: `[in, out]` each, outputs: `[tokens, out]`
     fn project_each(input: Tensor<Self, 2>, weights: Vec<Weight<Self, 2>>) -> Vec<Tensor<Self, 2>> {
         linear::reference::linear_each(input, weights)
     }
@@ -50,18 +46,14 @@ pub trait Ops: Backend {
     /// `X W^T`: the head of a model whose embedding table is its head. Types and bits as in
     /// [`project`](Self::project).
     ///
-    /// # Shapes
-    ///
-    /// - input: `[tokens, in]`, weight: `[out, in]`, output: `[tokens, out]`
+    /// Shapes: input: `[tokens, in]`, weight: `[out, in]`, output: `[tokens, out]`
     fn project_transposed(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         linear::reference::linear_transposed(input, weight)
     }
 
     /// [`project`](Self::project) with a weight in blocks. Not differentiable.
     ///
-    /// # Shapes
-    ///
-    /// - input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
+    /// Shapes: input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
     fn project_quantized(
         input: Tensor<Self, 2>,
         weight: quantized::Quantized<Self, 2>,
@@ -91,9 +83,7 @@ pub trait Ops: Backend {
 
     /// Root-mean-square normalization over the last dimension, `x / sqrt(mean(x^2) + eps) * weight`.
     ///
-    /// # Shapes
-    ///
-    /// - input, output: `[tokens, width]`, weight: `[width]`
+    /// Shapes: input, output: `[tokens, width]`, weight: `[width]`
     fn rms_norm(input: Tensor<Self, 2>, weight: Tensor<Self, 1>, eps: f64) -> Tensor<Self, 2> {
         norm::reference::rms_norm(input, weight, eps)
     }
@@ -110,9 +100,7 @@ pub trait Ops: Backend {
 
     /// Gated activation, `silu(gate) * up`.
     ///
-    /// # Shapes
-    ///
-    /// - gate, up, output: `[tokens, width]`
+    /// Shapes: gate, up, output: `[tokens, width]`
     fn swiglu(gate: Tensor<Self, 2>, up: Tensor<Self, 2>) -> Tensor<Self, 2> {
         swiglu::reference::swiglu(gate, up)
     }
@@ -155,9 +143,7 @@ pub trait Ops: Backend {
 
     /// Every row divided by its length.
     ///
-    /// # Shapes
-    ///
-    /// - input, output: `[rows, width]`
+    /// Shapes: input, output: `[rows, width]`
     fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
         unit::reference::unit_rows(input, eps)
     }
@@ -236,9 +222,7 @@ pub trait Ops: Backend {
     /// Writes rows into a page from row `at` on, in the page's format; in place on flex when nothing else
     /// holds the page. Not differentiable.
     ///
-    /// # Shapes
-    ///
-    /// - page, output: `[page_len, kv_heads, dim]`, rows: `[count, kv_heads, dim]`
+    /// Shapes: page, output: `[page_len, kv_heads, dim]`, rows: `[count, kv_heads, dim]`
     fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
         paged::reference::write_rows(page, at, rows)
     }
@@ -269,9 +253,7 @@ pub trait Ops: Backend {
 
     /// Indices of the `k` largest entries of every row, largest first; of equals, the lowest index.
     ///
-    /// # Shapes
-    ///
-    /// - scores: `[tokens, experts]`, output: `[tokens, k]`
+    /// Shapes: scores: `[tokens, experts]`, output: `[tokens, k]`
     fn top_k(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2, Int> {
         top_k::reference::top_k(scores, k)
     }
@@ -297,9 +279,7 @@ pub trait Ops: Backend {
     ///
     /// On flex, the same bits as of the two by themselves.
     ///
-    /// # Shapes
-    ///
-    /// - input, output: `[tokens, hidden]`
+    /// Shapes: input, output: `[tokens, hidden]`
     fn feed_forward(
         input: Tensor<Self, 2>,
         routed: Option<Routed<Self>>,
@@ -329,9 +309,7 @@ pub trait Ops: Backend {
 
     /// Negative log-likelihood of every target, `logsumexp(logits_t) - logits_t[target_t]`, in f32.
     ///
-    /// # Shapes
-    ///
-    /// - logits: `[tokens, vocab]`, targets: `[tokens]`, output: `[tokens]`
+    /// Shapes: logits: `[tokens, vocab]`, targets: `[tokens]`, output: `[tokens]`
     fn cross_entropy(logits: Tensor<Self, 2>, targets: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
         cross_entropy::reference::cross_entropy(logits, targets)
     }
@@ -391,9 +369,7 @@ pub trait Ops: Backend {
     /// Causal depthwise convolution with SiLU, `y_tc = silu(sum_j w_cj x_(t+j)c)` over padded tokens, within
     /// documents: runs of equal numbers. What comes before a row belongs to its first document.
     ///
-    /// # Shapes
-    ///
-    /// - padded: `[batch, taps - 1 + seq, channels]`, weight: `[channels, taps]`, output: `[batch, seq, channels]`
+    /// Shapes: padded: `[batch, taps - 1 + seq, channels]`, weight: `[channels, taps]`, output: `[batch, seq, channels]`
     fn short_conv(
         padded: Tensor<Self, 3>,
         weight: Tensor<Self, 2>,
@@ -424,9 +400,7 @@ pub trait Ops: Backend {
     /// [`forgetting_attention`](Self::forgetting_attention) of the newest positions of a sequence to what it has
     /// seen in pages, which may be of another floating-point type than the query. Not differentiable.
     ///
-    /// # Shapes
-    ///
-    /// - query: `[new, heads, dim]`, output: `[new, heads, value_dim]`
+    /// Shapes: query: `[new, heads, dim]`, output: `[new, heads, value_dim]`
     fn forgetting_paged(
         query: Tensor<Self, 3>,
         seen: &forgetting::Seen<'_, Self>,
@@ -444,9 +418,7 @@ pub trait Ops: Backend {
     /// One where an entry is among the `k` largest of its row, zero elsewhere; of those equal to the
     /// smallest that is kept, all are. Not differentiable.
     ///
-    /// # Shapes
-    ///
-    /// - scores, output: `[tokens, width]`
+    /// Shapes: scores, output: `[tokens, width]`
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::largest(scores, k)
     }
@@ -454,27 +426,21 @@ pub trait Ops: Backend {
     /// The entries of a row whose magnitudes are among its `k` largest, zero in place of the others; of those equal
     /// to the smallest that is kept, all are kept.
     ///
-    /// # Shapes
-    ///
-    /// - input, output: `[tokens, width]`
+    /// Shapes: input, output: `[tokens, width]`
     fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::keep_largest(input, k)
     }
 
     /// The two inner dimensions in the other order, also in memory.
     ///
-    /// # Shapes
-    ///
-    /// - input: `[batch, a, b, dim]`, output: `[batch, b, a, dim]`
+    /// Shapes: input: `[batch, a, b, dim]`, output: `[batch, b, a, dim]`
     fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
         input.swap_dims(1, 2)
     }
 
     /// Every head `each` times.
     ///
-    /// # Shapes
-    ///
-    /// - heads: `[batch, seq, count, dim]`, output: `[batch, seq, count * each, dim]`
+    /// Shapes: heads: `[batch, seq, count, dim]`, output: `[batch, seq, count * each, dim]`
     fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
         heads::reference::share_heads(heads, each, sharing)
     }
@@ -490,18 +456,14 @@ pub trait Ops: Backend {
 
     /// `sum x^2` in f32, `[1]`. Not differentiable.
     ///
-    /// # Shapes
-    ///
-    /// - input: `[elements]`
+    /// Shapes: input: `[elements]`
     fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {
         norm::reference::sum_of_squares(input)
     }
 
     /// One AdamW update of a flattened parameter. Not differentiable.
     ///
-    /// # Shapes
-    ///
-    /// - parameter, gradient and both moments: `[elements]`
+    /// Shapes: parameter, gradient and both moments: `[elements]`
     fn adamw(
         parameter: Tensor<Self, 1>,
         gradient: Tensor<Self, 1>,

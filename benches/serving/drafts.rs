@@ -13,12 +13,12 @@ use crate::run::Trained;
 
 /// New tokens of a prompt.
 const NEW: usize = 32;
-/// Tokens of a passage that is repeated, and how often.
-const PASSAGE: usize = 24;
-const TIMES: usize = 6;
+/// Tokens of passages that are repeated, and of a prompt made of one.
+const PASSAGES: [usize; 3] = [4, 8, 24];
+const REPEATED: usize = 144;
 /// New tokens after the last repetition.
 const REPEATED_NEW: usize = 192;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Drafts accepted and made, by place.
 #[derive(Default)]
@@ -111,13 +111,21 @@ pub(crate) fn change_nothing(trained: &Trained, count: usize) -> Outcome {
 /// Prompts that repeat a passage of the training texts, with and without drafts in turns.
 pub(crate) fn on_repeats(trained: &Trained) -> Outcome {
     let documents = trained.documents("train")?;
+    for passage in PASSAGES {
+        on_repeats_of(trained, &documents, passage)?;
+    }
+    Ok(())
+}
+
+fn on_repeats_of(trained: &Trained, documents: &[Vec<u32>], passage_len: usize) -> Outcome {
+    let times = REPEATED / passage_len;
     let prompts: Vec<Vec<u32>> = documents
         .iter()
         .step_by(97)
-        .filter(|ids| ids.len() > PASSAGE + 8)
+        .filter(|ids| ids.len() > passage_len + 8)
         .map(|ids| {
-            let (opening, passage) = (&ids[..1], &ids[8..8 + PASSAGE]);
-            [opening, &passage.repeat(TIMES)[..]].concat()
+            let (opening, passage) = (&ids[..1], &ids[8..8 + passage_len]);
+            [opening, &passage.repeat(times)[..]].concat()
         })
         .collect();
     let ways = [
@@ -148,7 +156,7 @@ pub(crate) fn on_repeats(trained: &Trained) -> Outcome {
         Ok(())
     })?;
     println!(
-        "{} prompts, {TIMES} times a passage of {PASSAGE} tokens, {REPEATED_NEW} new ones each; medians of {ROUNDS} rounds in turns",
+        "{} prompts, {times} times a passage of {passage_len} tokens, {REPEATED_NEW} new ones each; medians of {ROUNDS} rounds in turns",
         prompts.len()
     );
     for (way, (name, _)) in ways.iter().enumerate() {

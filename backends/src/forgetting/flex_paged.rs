@@ -9,6 +9,7 @@ use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
 
 use super::paged::Seen;
+use crate::flex::matrix::MatRef;
 use crate::flex::product::threads_worth;
 use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{dot, kernel};
@@ -147,51 +148,69 @@ impl Pages {
         let own = self.sum_of_gates(position, task.head);
         let len = task.positions.len();
         scores.clear();
+        scores.resize(len.next_multiple_of(32), 0.0);
+        let mut rest = &mut scores[..len];
         for (page, rows) in self.segments(task.positions.clone()) {
             let kept = &self.kept[page];
-            for row in rows {
-                let key = row_of(&self.keys[page], row, task.head / self.group, widened);
-                let at = row * kept.stride(0) + task.head * kept.stride(1);
-                scores.push(score(query, key) * scale + (own - kept.data()[at]));
-            }
+            let sums = &kept.data()[rows.start * kept.stride(0) + task.head..];
+            let (out, behind) = rest.split_at_mut(rows.len());
+            rest = behind;
+            let keys = rows_of(&self.keys[page], rows, task.head / self.group, widened);
+            scores_of(out, query, keys, [scale, own], (sums, kept.stride(0)));
         }
-        scores.resize(len.next_multiple_of(32), 0.0);
         let [largest, sum] = exponentials(scores, 0..len, 1.0);
         let part = &mut task.part;
         (part.largest[0], part.sums[0]) = (largest, sum);
-        let mut weights = scores.iter();
+        let mut rest = &scores[..len];
         for (page, rows) in self.segments(task.positions.clone()) {
-            for row in rows {
-                let weight = weights.next().expect("there is one for every position");
-                let value = row_of(&self.values[page], row, task.head, widened);
-                add_scaled(&mut part.outputs, value, *weight);
-            }
+            let (weights, behind) = rest.split_at(rows.len());
+            rest = behind;
+            let values = rows_of(&self.values[page], rows, task.head, widened);
+            add_weighted(&mut part.outputs, values, weights);
         }
     }
 }
 
-/// A row of a head as f32.
-fn row_of<'a>(page: &'a Rows, row: usize, head: usize, widened: &'a mut Vec<f32>) -> &'a [f32] {
+/// Rows of a head as f32.
+fn rows_of<'a>(
+    page: &'a Rows,
+    rows: Range<usize>,
+    head: usize,
+    widened: &'a mut Vec<f32>,
+) -> MatRef<'a> {
     let [_, dim] = page.width();
-    if let Some(rows) = page.in_place(head, row..row + 1, dim) {
-        return rows.row(0);
+    if let Some(rows) = page.in_place(head, rows.clone(), dim) {
+        return rows;
     }
-    let stride = dim.next_multiple_of(BLOCK);
-    widened.resize(stride, 0.0);
-    page.widen(head, row..row + 1, stride, widened);
-    &widened[..dim]
+    let (count, stride) = (rows.len(), dim.next_multiple_of(BLOCK));
+    widened.resize(count * stride, 0.0);
+    page.widen(head, rows, stride, widened);
+    MatRef::strided(widened, [count, dim], [stride, 1])
 }
 
 kernel! {
-    fn score<'a>(query: &'a [f32], key: &'a [f32]) -> f32 {
-        dot(query, key)
+    /// `s q k + (own - sum)` for every key; the sums of the gates are so far apart as is said.
+    fn scores_of<'a>(
+        scores: &'a mut [f32],
+        query: &'a [f32],
+        keys: MatRef<'a>,
+        factors: [f32; 2],
+        sums: (&'a [f32], usize),
+    ) {
+        let [scale, own] = factors;
+        let (sums, stride) = sums;
+        for (row, score) in scores.iter_mut().enumerate() {
+            *score = dot(query, keys.row(row)) * scale + (own - sums[row * stride]);
+        }
     }
 }
 
 kernel! {
-    fn add_scaled<'a>(sums: &'a mut [f32], values: &'a [f32], weight: f32) {
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += weight * value;
+    fn add_weighted<'a>(sums: &'a mut [f32], values: MatRef<'a>, weights: &'a [f32]) {
+        for (row, weight) in weights.iter().enumerate() {
+            for (sum, value) in sums.iter_mut().zip(values.row(row)) {
+                *sum += weight * value;
+            }
         }
     }
 }

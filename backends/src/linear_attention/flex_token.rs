@@ -2,13 +2,13 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
+use super::UpdateRule;
 use super::layer::{Decay, HeadNorm, Layer, Mixed, Moment, Positions};
-use super::{UpdateRule, flex::Views};
 use crate::flex::product::threads_worth;
 use crate::flex::rows::{View, all_f32, tensor};
 use crate::flex::simd::{dot, kernel, sigmoid, sum};
+use crate::flex::team;
 use crate::unit::UnitEps;
 
 /// True for one position whose tensors are all f32, under a rule without chunks.
@@ -87,8 +87,9 @@ pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixe
         write.iter().map(|it| sigmoid(*it)).collect()
     });
 
-    let before = state.map(View::strided);
     let size = key_dim * value_dim;
+    let before = state.map(View::contiguous);
+    let nothing = vec![0.0; if before.is_some() { 0 } else { size }];
     let mut states = vec![0.0; batch * heads * size];
     let mut outputs = vec![0.0; batch * heads * value_dim];
     let mut work: Vec<Head<'_>> = states
@@ -99,9 +100,10 @@ pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixe
         .collect();
     let run = |head: &mut Head<'_>| {
         let (item, number) = (head.at / heads, head.at % heads);
-        if let Some(before) = &before {
-            Views::copy_state(before, item, number, head.state);
-        }
+        let before = match &before {
+            Some(before) => &before.data()[head.at * size..][..size],
+            None => &nothing[..],
+        };
         let own = |channels: &[f32], dim: usize| {
             let count = channels.len() / dim / batch;
             let which = layer.sharing.source(number, count, heads / count);
@@ -115,15 +117,29 @@ pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixe
         match (options.rule, write) {
             (UpdateRule::Delta, Some(write)) => {
                 let mut news = vec![0.0; value_dim];
-                what_is_new(&mut news, head.state, key, value, [decay, write]);
-                step(head.state, head.output, [query, key], &news, factors);
+                what_is_new(&mut news, before, key, value, [decay, write]);
+                step(
+                    before,
+                    head.state,
+                    head.output,
+                    [query, key],
+                    &news,
+                    factors,
+                );
             }
-            _ => step(head.state, head.output, [query, key], value, factors),
+            _ => step(
+                before,
+                head.state,
+                head.output,
+                [query, key],
+                value,
+                factors,
+            ),
         }
     };
     match threads_worth(batch * heads * size * 2) {
         1 => work.iter_mut().for_each(run),
-        _ => work.par_iter_mut().with_min_len(2).for_each(run),
+        _ => team::each(work.iter_mut().collect(), || (), |(), head| run(head)),
     }
     Mixed {
         output: tensor(outputs, [batch, 1, heads, value_dim]),
@@ -272,6 +288,7 @@ kernel! {
 kernel! {
     /// `S = d S + k v^T`, `o = s q^T S`.
     fn step<'a>(
+        before: &'a [f32],
         state: &'a mut [f32],
         output: &'a mut [f32],
         heads: [&'a [f32]; 2],
@@ -280,10 +297,13 @@ kernel! {
     ) {
         let [query, key] = heads;
         let [decay, scale] = factors;
-        for ((row, query), key) in state.chunks_exact_mut(value.len()).zip(query).zip(key) {
+        let rows = before.chunks_exact(value.len());
+        let rows = rows.zip(state.chunks_exact_mut(value.len()));
+        for (((before, row), query), key) in rows.zip(query).zip(key) {
             let query = query * scale;
-            for ((state, output), value) in row.iter_mut().zip(output.iter_mut()).zip(value) {
-                *state = *state * decay + key * value;
+            let outputs = output.iter_mut().zip(value);
+            for ((state, before), (output, value)) in row.iter_mut().zip(before).zip(outputs) {
+                *state = before * decay + key * value;
                 *output += query * *state;
             }
         }

@@ -54,6 +54,7 @@ pub(crate) struct ChatArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
     // settings are checked before anything is loaded
     args.sampling.config()?;
     chat(args)

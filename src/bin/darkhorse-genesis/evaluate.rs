@@ -18,7 +18,8 @@ use crate::model::{Loaded, RUNS};
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis evaluate --checkpoint runs/mixed --data data/valid.jsonl
-  darkhorse-genesis evaluate --checkpoint runs/mixed --data a.jsonl b.parquet --json";
+  darkhorse-genesis evaluate --checkpoint runs/mixed --data a.jsonl b.parquet --json
+  darkhorse-genesis evaluate --checkpoint ./exported --data data/valid.jsonl --seq-len 512";
 
 /// Measure a model's loss on documents, by domain
 #[derive(Debug, Clone, Args)]
@@ -33,6 +34,9 @@ pub(crate) struct EvaluateArgs {
     /// Rows of a batch; without it as in training
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
+    /// Tokens of a row, which documents are cut to; without it as in training
+    #[arg(long, value_name = "N")]
+    pub(crate) seq_len: Option<usize>,
     /// Count and report lines that cannot be read instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_bad_lines: bool,
@@ -72,13 +76,20 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let quantization = args.weights.quantization();
     let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
     loaded.model = loaded.model.with_ttt(args.ttt.ttt());
+    let training = &loaded.experiment.training;
+    let seq_len = args.seq_len.unwrap_or(training.seq_len);
+    let positions = loaded.experiment.model.max_position_embeddings;
+    if !(2..=positions).contains(&seq_len) {
+        return Err(Failure::input(format!(
+            "`--seq-len` is {seq_len}, expected 2 to {positions}, the model's `max_position_embeddings`"
+        )));
+    }
     let cache = Path::new(RUNS).join(".cache");
     let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
-    let training = &loaded.experiment.training;
     let valid = ValidFeed {
         corpus: Some(Arc::new(corpus)),
         rows: args.batch_size.unwrap_or(training.batch_size),
-        seq_len: training.seq_len,
+        seq_len,
         batches: 0,
     };
     let record = job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step)?;

@@ -100,6 +100,7 @@ impl InferenceArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
     let sampling = args.sampling.config()?;
     let weights = args.source()?;
     if let Weights::Random(experiment) = &weights {

@@ -3,6 +3,7 @@
 mod settings;
 mod start;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use darkhorse_genesis::telemetry::EvaluationTable;
 use darkhorse_genesis::training::Precision;
 use darkhorse_genesis::training::job::{Job, Screen};
 use darkhorse_genesis::training::state::MODEL_FILE;
+use serde_json::Value;
 
 use crate::args::{DeviceArgs, ExperimentArgs};
 use crate::device;
@@ -78,6 +80,30 @@ impl TrainArgs {
         }
     }
 
+    /// A run goes on with its own settings; a preset or a file beside `--resume` may only name the same model.
+    fn refuse_another_model(&self, run: &Run, own: &Experiment) -> Result<(), Failure> {
+        if self.experiment.params.is_none() && self.experiment.config.is_none() {
+            return Ok(());
+        }
+        let asked = self.changed(self.experiment.load()?)?;
+        let asked = serde_json::to_value(asked.model)?;
+        let own = serde_json::to_value(&own.model)?;
+        match difference("model", &asked, &own) {
+            None => Ok(()),
+            Some((field, asked, own)) => Err(Failure::input(format!(
+                "`{field}` is {asked} in `{}`, but {own} in run `{}`: leave `--resume` out to train another model, or \
+                 {} out to go on with this one",
+                self.experiment.name(),
+                run.path().display(),
+                if self.experiment.config.is_some() {
+                    "`--config`"
+                } else {
+                    "`--params`"
+                },
+            ))),
+        }
+    }
+
     /// The model that a new run begins with, if one is named.
     fn start(&self) -> Result<Option<Start>, Failure> {
         let open = |path: &PathBuf| Start::open(path, self.data.tokenizer.as_deref());
@@ -110,7 +136,11 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     let run = args.resumed_run()?;
     let start = args.start()?;
     let experiment = args.changed(match (&run, &start) {
-        (Some(run), _) => run.config().or_input()?,
+        (Some(run), _) => {
+            let own = run.config().or_input()?;
+            args.refuse_another_model(run, &own)?;
+            own
+        }
         (None, Some(start)) => start.experiment(),
         (None, None) => args.experiment.load()?,
     })?;
@@ -147,6 +177,21 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
         let _ = std::fs::remove_dir(RUNS);
     })?;
     train(job, model, &device)
+}
+
+/// The first place where two JSON values are not the same, and what is there.
+fn difference(path: &str, left: &Value, right: &Value) -> Option<(String, Value, Value)> {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
+            keys.into_iter().find_map(|key| {
+                let [left, right] = [left, right].map(|it| it.get(key).unwrap_or(&Value::Null));
+                difference(&format!("{path}.{key}"), left, right)
+            })
+        }
+        _ if left == right => None,
+        _ => Some((path.to_owned(), left.clone(), right.clone())),
+    }
 }
 
 /// Trains what was resolved: this model, or the one that the run says.

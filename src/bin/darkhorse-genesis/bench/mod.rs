@@ -82,6 +82,7 @@ impl BenchArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
     let weights = args.source()?;
     let quantization = args.weights.quantization();
     let longest = args
