@@ -20,15 +20,14 @@ use crate::paged::rows::Rows;
 use crate::quantized::BLOCK;
 
 /// Positions of a chunk.
-const CHUNK: usize = 512;
+const CHUNK: usize = 128;
 
 /// Queries that are few; of more, the pages are put together.
 pub(crate) const FEW: usize = 16;
 
-/// One query and head with the keys of one chunk.
+/// All heads of one query with one chunk: a row of a page is read from its first head to its last.
 struct Task {
     query: usize,
-    head: usize,
     positions: Range<usize>,
     part: Part,
 }
@@ -47,23 +46,23 @@ pub(crate) fn forgetting_paged(
     let mut tasks = Vec::new();
     for token in 0..new {
         let len = seen.len - new + token + 1;
-        for head in 0..heads {
-            tasks.extend((0..len).step_by(CHUNK).map(|start| Task {
-                query: token,
-                head,
-                positions: start..(start + CHUNK).min(len),
-                part: Part::empty(1, value_dim),
-            }));
-        }
+        tasks.extend((0..len).step_by(CHUNK).map(|start| Task {
+            query: token,
+            positions: start..(start + CHUNK).min(len),
+            part: Part::empty(heads, value_dim),
+        }));
     }
     let run = |scratch: &mut Scratch, task: &mut Task| {
-        let start = task.query * query.stride(0) + task.head * query.stride(1);
-        let own = &query.data()[start..start + dim];
+        let own = |head: usize| {
+            let start = task.query * query.stride(0) + head * query.stride(1);
+            &query.data()[start..start + dim]
+        };
+        let queries: Vec<&[f32]> = (0..heads).map(own).collect();
         let position = seen.len - new + task.query;
-        pages.attend(own, position, scale as f32, task, scratch);
+        pages.attend(&queries, position, scale as f32, task, scratch);
     };
     let work: usize = tasks.iter().map(|task| task.positions.len()).sum();
-    match threads_worth(work * (dim + value_dim)) {
+    match threads_worth(work * heads * (dim + value_dim)) {
         1 => {
             let mut scratch = Scratch::default();
             tasks.iter_mut().for_each(|task| run(&mut scratch, task));
@@ -72,14 +71,16 @@ pub(crate) fn forgetting_paged(
     }
 
     let mut output = vec![0.0; new * heads * value_dim];
-    let rows = output.chunks_exact_mut(value_dim.max(1));
-    let of_row = tasks.chunk_by(|one, two| (one.query, one.head) == (two.query, two.head));
-    for (out, chunks) in rows.zip(of_row) {
-        let mut all = Part::empty(1, value_dim);
+    let rows = output.chunks_exact_mut((heads * value_dim).max(1));
+    for (out, chunks) in rows.zip(tasks.chunk_by(|one, two| one.query == two.query)) {
+        let mut all = Part::empty(heads, value_dim);
         chunks.iter().for_each(|task| all.append(0, &task.part));
-        let sum = all.sums[0];
-        for (out, value) in out.iter_mut().zip(all.outputs) {
-            *out = value / sum;
+        let values = all.outputs.chunks_exact(value_dim.max(1));
+        let heads = out.chunks_exact_mut(value_dim.max(1)).zip(values);
+        for ((out, values), sum) in heads.zip(&all.sums) {
+            for (out, value) in out.iter_mut().zip(values) {
+                *out = value / sum;
+            }
         }
     }
     Some(tensor(output, [new, heads, value_dim]))
@@ -138,78 +139,119 @@ impl Pages {
 
     fn attend(
         &self,
-        query: &[f32],
+        queries: &[&[f32]],
         position: usize,
         scale: f32,
         task: &mut Task,
         scratch: &mut Scratch,
     ) {
         let Scratch { scores, widened } = scratch;
-        let own = self.sum_of_gates(position, task.head);
+        let heads = queries.len();
+        let own: Vec<f32> = (0..heads)
+            .map(|head| self.sum_of_gates(position, head))
+            .collect();
         let len = task.positions.len();
+        let width = len.next_multiple_of(32);
         scores.clear();
-        scores.resize(len.next_multiple_of(32), 0.0);
-        let mut rest = &mut scores[..len];
+        scores.resize(heads * width, 0.0);
+        let mut begin = 0;
         for (page, rows) in self.segments(task.positions.clone()) {
+            let count = rows.len();
             let kept = &self.kept[page];
-            let sums = &kept.data()[rows.start * kept.stride(0) + task.head..];
-            let (out, behind) = rest.split_at_mut(rows.len());
-            rest = behind;
-            let keys = rows_of(&self.keys[page], rows, task.head / self.group, widened);
-            scores_of(out, query, keys, [scale, own], (sums, kept.stride(0)));
+            let gates = Gates {
+                own: &own,
+                kept: &kept.data()[rows.start * kept.stride(0)..],
+                strides: [kept.stride(0), kept.stride(1)],
+            };
+            let keys = heads_of(&self.keys[page], rows, heads / self.group, widened);
+            scores_of(scores, [width, begin, count], queries, &keys, scale, gates);
+            begin += count;
         }
-        let [largest, sum] = exponentials(scores, 0..len, 1.0);
         let part = &mut task.part;
-        (part.largest[0], part.sums[0]) = (largest, sum);
-        let mut rest = &scores[..len];
+        for (head, scores) in scores.chunks_exact_mut(width).enumerate() {
+            let [largest, sum] = exponentials(scores, 0..len, 1.0);
+            (part.largest[head], part.sums[head]) = (largest, sum);
+        }
+        let mut begin = 0;
         for (page, rows) in self.segments(task.positions.clone()) {
-            let (weights, behind) = rest.split_at(rows.len());
-            rest = behind;
-            let values = rows_of(&self.values[page], rows, task.head, widened);
-            add_weighted(&mut part.outputs, values, weights);
+            let count = rows.len();
+            let values = heads_of(&self.values[page], rows, heads, widened);
+            add_weighted(&mut part.outputs, &values, scores, [width, begin, count]);
+            begin += count;
         }
     }
 }
 
-/// Rows of a head as f32.
-fn rows_of<'a>(
+/// Some rows of every head as f32.
+fn heads_of<'a>(
     page: &'a Rows,
     rows: Range<usize>,
-    head: usize,
+    heads: usize,
     widened: &'a mut Vec<f32>,
-) -> MatRef<'a> {
+) -> Vec<MatRef<'a>> {
     let [_, dim] = page.width();
-    if let Some(rows) = page.in_place(head, rows.clone(), dim) {
-        return rows;
+    let in_place = |head| page.in_place(head, rows.clone(), dim);
+    if let Some(heads) = (0..heads).map(in_place).collect() {
+        return heads;
     }
     let (count, stride) = (rows.len(), dim.next_multiple_of(BLOCK));
-    widened.resize(count * stride, 0.0);
-    page.widen(head, rows, stride, widened);
-    MatRef::strided(widened, [count, dim], [stride, 1])
+    widened.resize(heads * count * stride, 0.0);
+    for (head, out) in widened.chunks_exact_mut(count * stride).enumerate() {
+        page.widen(head, rows.clone(), stride, out);
+    }
+    let heads = widened.chunks_exact(count * stride);
+    heads
+        .map(|rows| MatRef::strided(rows, [count, dim], [stride, 1]))
+        .collect()
+}
+
+/// Sums of the logarithms of the gates: up to the query by head, and up to each key by key and head.
+#[derive(Clone, Copy)]
+struct Gates<'a> {
+    own: &'a [f32],
+    kept: &'a [f32],
+    strides: [usize; 2],
 }
 
 kernel! {
-    /// `s q k + (own - sum)` for every key; the sums of the gates are so far apart as is said.
+    /// `scale q k + (own - kept)` by head and key. Rows of scores are so wide, and the keys begin at some column and
+    /// are so many.
     fn scores_of<'a>(
         scores: &'a mut [f32],
-        query: &'a [f32],
-        keys: MatRef<'a>,
-        factors: [f32; 2],
-        sums: (&'a [f32], usize),
+        place: [usize; 3],
+        queries: &'a [&'a [f32]],
+        keys: &'a [MatRef<'a>],
+        scale: f32,
+        gates: Gates<'a>,
     ) {
-        let [scale, own] = factors;
-        let (sums, stride) = sums;
-        for (row, score) in scores.iter_mut().enumerate() {
-            *score = dot(query, keys.row(row)) * scale + (own - sums[row * stride]);
+        let [width, begin, count] = place;
+        let group = queries.len() / keys.len();
+        for row in 0..count {
+            for (head, query) in queries.iter().enumerate() {
+                let kept = gates.kept[row * gates.strides[0] + head * gates.strides[1]];
+                let product = dot(query, keys[head / group].row(row)) * scale;
+                scores[head * width + begin + row] = product + (gates.own[head] - kept);
+            }
         }
     }
 }
 
 kernel! {
-    fn add_weighted<'a>(sums: &'a mut [f32], values: MatRef<'a>, weights: &'a [f32]) {
-        for (row, weight) in weights.iter().enumerate() {
-            for (sum, value) in sums.iter_mut().zip(values.row(row)) {
-                *sum += weight * value;
+    /// The values of some keys, weighed, added to the sums of every head.
+    fn add_weighted<'a>(
+        sums: &'a mut [f32],
+        values: &'a [MatRef<'a>],
+        weights: &'a [f32],
+        place: [usize; 3],
+    ) {
+        let [width, begin, count] = place;
+        let dim = sums.len() / values.len();
+        for row in 0..count {
+            for (head, (sums, values)) in sums.chunks_exact_mut(dim).zip(values).enumerate() {
+                let weight = weights[head * width + begin + row];
+                for (sum, value) in sums.iter_mut().zip(values.row(row)) {
+                    *sum += weight * value;
+                }
             }
         }
     }
