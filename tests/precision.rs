@@ -178,7 +178,7 @@ fn a_step_in_bf16_leaves_routers_rates_and_the_embedding_as_they_are() {
             assert_eq!(within.dtype, DType::BF16, "{name}");
         }
     }
-    // embedding, prior, two rates of a recurrent layer, gate and bias of three routers and of the counts' owner
+    // embedding, prior, two rates of the recurrent layer, gate and bias of three routers
     println!("{kept} tensors stay");
     assert!(kept >= 10, "{kept}");
 }

@@ -98,8 +98,6 @@ struct Pages {
     keys: Vec<Rows>,
     values: Vec<Rows>,
     kept: Vec<View<3>>,
-    /// Query heads of a key head.
-    group: usize,
 }
 
 impl Pages {
@@ -109,12 +107,10 @@ impl Pages {
             Page::Numbers(sums) if sums.dtype() == DType::F32 => Some(View::rows(sums.clone())),
             _ => None,
         });
-        let ([_, key_heads, _], [_, heads, _]) = (seen.keys[0].dims(), seen.values[0].dims());
         Some(Self {
             keys: rows(seen.keys)?,
             values: rows(seen.values)?,
             kept: sums.collect::<Option<_>>()?,
-            group: heads / key_heads,
         })
     }
 
@@ -163,7 +159,7 @@ impl Pages {
                 kept: &kept.data()[rows.start * kept.stride(0)..],
                 strides: [kept.stride(0), kept.stride(1)],
             };
-            let keys = heads_of(&self.keys[page], rows, heads / self.group, widened);
+            let keys = heads_of(&self.keys[page], rows, widened);
             scores_of(scores, [width, begin, count], queries, &keys, scale, gates);
             begin += count;
         }
@@ -175,7 +171,7 @@ impl Pages {
         let mut begin = 0;
         for (page, rows) in self.segments(task.positions.clone()) {
             let count = rows.len();
-            let values = heads_of(&self.values[page], rows, heads, widened);
+            let values = heads_of(&self.values[page], rows, widened);
             add_weighted(&mut part.outputs, &values, scores, [width, begin, count]);
             begin += count;
         }
@@ -183,13 +179,8 @@ impl Pages {
 }
 
 /// Some rows of every head as f32.
-fn heads_of<'a>(
-    page: &'a Rows,
-    rows: Range<usize>,
-    heads: usize,
-    widened: &'a mut Vec<f32>,
-) -> Vec<MatRef<'a>> {
-    let [_, dim] = page.width();
+fn heads_of<'a>(page: &'a Rows, rows: Range<usize>, widened: &'a mut Vec<f32>) -> Vec<MatRef<'a>> {
+    let [heads, dim] = page.width();
     let in_place = |head| page.in_place(head, rows.clone(), dim);
     if let Some(heads) = (0..heads).map(in_place).collect() {
         return heads;

@@ -42,7 +42,7 @@ impl Views {
     }
 
     /// Copies the state of a sequence and head.
-    pub(super) fn copy_state(from: &View<4>, item: usize, head: usize, state: &mut [f32]) {
+    fn copy_state(from: &View<4>, item: usize, head: usize, state: &mut [f32]) {
         let [_, _, _, width] = from.shape();
         let start = item * from.stride(0) + head * from.stride(1);
         let data = &from.data()[start..];

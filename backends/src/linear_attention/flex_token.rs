@@ -114,28 +114,23 @@ pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixe
         let value = &channels[2][own(&channels[2], value_dim)];
         let (decay, write) = (decays[head.at], writes.as_ref().map(|it| it[head.at]));
         let factors = [decay, options.scale as f32];
-        match (options.rule, write) {
+        let mut news = Vec::new();
+        let added = match (options.rule, write) {
             (UpdateRule::Delta, Some(write)) => {
-                let mut news = vec![0.0; value_dim];
+                news.resize(value_dim, 0.0);
                 what_is_new(&mut news, before, key, value, [decay, write]);
-                step(
-                    before,
-                    head.state,
-                    head.output,
-                    [query, key],
-                    &news,
-                    factors,
-                );
+                &news[..]
             }
-            _ => step(
-                before,
-                head.state,
-                head.output,
-                [query, key],
-                value,
-                factors,
-            ),
-        }
+            _ => value,
+        };
+        step(
+            before,
+            head.state,
+            head.output,
+            [query, key],
+            added,
+            factors,
+        );
     };
     match threads_worth(batch * heads * size * 2) {
         1 => work.iter_mut().for_each(run),

@@ -31,7 +31,8 @@ pub struct SelectiveConfig {
     /// When the mask applies.
     #[serde(default)]
     pub applies: SelectivePhase,
-    /// How the share shrinks to `k_ratio` over the steps of a training; absent: it is `k_ratio` throughout.
+    /// How the share shrinks to `k_ratio` over the steps of a training, for a mask that applies
+    /// [always](SelectivePhase::Always); evaluations have the last share. Absent: it is `k_ratio` throughout.
     #[serde(default)]
     pub schedule: Option<SparsitySchedule>,
 }
