@@ -1,13 +1,15 @@
 //! Keeps the threads of the processor at hand while something runs that is made of many small parts.
 
 /// Runs `work` where its parallel parts begin at once: on burn-flex within the thread pool, whose other
-/// threads look for work without ever going to sleep. Elsewhere it is just called.
+/// threads look for work without ever going to sleep, and meanwhile ask memory for what they will probably
+/// need next. Elsewhere it is just called.
 ///
 /// Waking a thread takes as long as a small product; a token takes dozens of them.
 #[cfg(feature = "flex")]
 pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use crate::flex::ahead;
     use crate::flex::team::Team;
 
     /// Looks at the team's word for each look at the rest of the pool's work.
@@ -31,6 +33,9 @@ pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
                 while !done.load(Ordering::Acquire) {
                     if team.help() {
                         looks = 0;
+                        continue;
+                    }
+                    if ahead::fetch() {
                         continue;
                     }
                     looks = looks.wrapping_add(1);

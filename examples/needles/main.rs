@@ -60,7 +60,7 @@ fn train(name: &str, layers: [MixerKind; 2], steps: u64) -> Vec<f64> {
 fn main() -> std::io::Result<()> {
     memory::keep_freed();
     let steps = std::env::args().nth(1);
-    let steps = steps.map_or(1500, |it| it.parse().expect("a number of steps"));
+    let steps = steps.map_or(1200, |it| it.parse().expect("a number of steps"));
     let curves = [
         ("one layer of two forgets", "#0a7", MixerKind::Fox),
         ("both layers are linear", "#c40", MixerKind::Gla),

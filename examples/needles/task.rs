@@ -7,7 +7,8 @@ use rand::{Rng, rngs::SmallRng, seq::SliceRandom};
 
 const KEYS: i64 = 128;
 const VALUES: i64 = 64;
-const ROWS: usize = 32;
+/// Keys that are asked for at once: few in many rows, or many in few.
+const ASKED: usize = 2048;
 
 /// Logits of fresh rows where a key is asked for, and the right answers.
 pub(crate) fn ask<B: Ops>(
@@ -15,8 +16,9 @@ pub(crate) fn ask<B: Ops>(
     pairs: usize,
     rng: &mut SmallRng,
 ) -> (Tensor<B, 2>, Tensor<B, 1, Int>) {
+    let rows = ASKED / pairs;
     let (mut tokens, mut answers) = (Vec::new(), Vec::new());
-    for _ in 0..ROWS {
+    for _ in 0..rows {
         let mut keys: Vec<i64> = (0..KEYS).collect();
         keys.shuffle(rng);
         let mut planted: Vec<(i64, i64)> = keys[..pairs]
@@ -29,10 +31,10 @@ pub(crate) fn ask<B: Ops>(
         answers.extend(planted.iter().map(|&(_, value)| value));
     }
     let device = Default::default();
-    let tokens = TensorData::new(tokens, [ROWS, 3 * pairs]);
+    let tokens = TensorData::new(tokens, [rows, 3 * pairs]);
     let input = Sequences::plain(Tensor::from_data(tokens, &device));
     let logits = model.forward(&input).narrow(1, 2 * pairs, pairs);
-    let (count, vocab) = (ROWS * pairs, (KEYS + VALUES) as usize);
+    let (count, vocab) = (rows * pairs, (KEYS + VALUES) as usize);
     let answers = Tensor::from_data(TensorData::new(answers, [count]), &device);
     (logits.reshape([count, vocab]), answers)
 }

@@ -11,7 +11,7 @@ use super::{Gated, Routed};
 use crate::experts::Dispatch;
 use crate::experts::flex::{combine, flat, take};
 use crate::flex::matrix::{MatMut, MatRef};
-use crate::flex::product::{Buffers, threads_worth};
+use crate::flex::product::{Buffers, STREAM_STEP, threads_worth};
 use crate::flex::rows::{View, all_f32, indices as whole, tensor};
 use crate::flex::simd::{kernel, sigmoid};
 use crate::flex::stored::{Held, Stored};
@@ -231,7 +231,7 @@ fn for_each_block(
             true => threads,
             false => 1,
         };
-        let step = cols.div_ceil(pieces).next_multiple_of(64);
+        let step = cols.div_ceil(pieces).next_multiple_of(STREAM_STEP);
         let out = MatMut::new(take(&mut rest, own), [visit.count(), *cols]);
         let cut = out.split_blocks(visit.count().max(1), step).into_iter();
         blocks.extend(cut.map(|([_, first], out)| (at, first, out)));

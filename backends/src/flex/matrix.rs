@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use gemm::Parallelism;
 
+use super::ahead::Region;
+
 /// How many threads a product may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
@@ -92,6 +94,16 @@ impl<'a, E: Copy> MatRef<'a, E> {
 
     pub(crate) fn shape(self) -> [usize; 2] {
         [self.rows, self.cols]
+    }
+
+    /// Where it lies, when the elements of a row are adjacent.
+    pub(crate) fn region(self) -> Region {
+        Region {
+            start: self.data.as_ptr() as usize,
+            width: self.cols * size_of::<E>(),
+            stride: self.row_stride * size_of::<E>(),
+            rows: self.rows,
+        }
     }
 
     /// True when the elements of a row are adjacent.

@@ -5,7 +5,9 @@
 //! threads of the rayon pool, and are the same to the bit from run to run: work is cut by size alone,
 //! and every sum has one owner.
 
+pub(crate) mod ahead;
 pub(crate) mod matrix;
+mod prefetch;
 pub(crate) mod product;
 pub(crate) mod rows;
 pub(crate) mod simd;

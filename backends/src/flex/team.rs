@@ -13,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::ahead;
+
 /// Calls `work` on every item, on all threads. A thread keeps from item to item what `init` gave it.
 ///
 /// # Panics
@@ -69,7 +71,7 @@ unsafe impl Sync for Team {}
 )]
 unsafe impl Send for Team {}
 
-/// What the members of a team watch: number of the part, its tasks, and the next of them to take.
+/// What the members of a team watch: number of the part, and which of its tasks are left.
 #[derive(Debug, Clone, Copy)]
 struct Word(u64);
 
@@ -84,7 +86,7 @@ impl Word {
         (self.0 >> 32) as u32
     }
 
-    fn tasks(self) -> usize {
+    fn end(self) -> usize {
         (self.0 >> 16 & 0xFFFF) as usize
     }
 
@@ -93,21 +95,33 @@ impl Word {
     }
 
     fn has_tasks(self) -> bool {
-        self.next() < self.tasks()
+        self.next() < self.end()
     }
+}
+
+/// Where tasks are taken from. The leader takes the first, members the last, so that from token to token a
+/// thread mostly reads the same weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Front,
+    Back,
 }
 
 /// The tasks of a part, each of which is taken once.
 struct Tasks<'a> {
     team: &'a Team,
     part: u32,
+    /// Where this thread takes from.
+    end: End,
     /// The task that was taken to get here.
     first: Cell<Option<usize>>,
 }
 
 impl Tasks<'_> {
     fn next(&self) -> Option<usize> {
-        self.first.take().or_else(|| self.team.take(self.part))
+        self.first
+            .take()
+            .or_else(|| self.team.take(self.part, self.end))
     }
 }
 
@@ -142,7 +156,7 @@ impl Team {
             return false;
         }
         self.inside.fetch_add(1, Ordering::SeqCst);
-        let first = self.take(word.part());
+        let first = self.take(word.part(), End::Back);
         if first.is_some() {
             // SAFETY: the owner waits until nobody is inside before it goes on, and it cannot have gone on
             // before the task that was just taken is done.
@@ -154,27 +168,29 @@ impl Team {
             let tasks = Tasks {
                 team: self,
                 part: word.part(),
+                end: End::Back,
                 first: Cell::new(first),
             };
             if let Some(part) = part {
-                self.run(part, &tasks);
+                ahead::noting(|| self.run(part, &tasks));
             }
         }
         self.inside.fetch_sub(1, Ordering::Release);
         first.is_some()
     }
 
-    fn take(&self, part: u32) -> Option<usize> {
+    fn take(&self, part: u32, end: End) -> Option<usize> {
         let mut word = Word(self.word.load(Ordering::Acquire));
         while word.part() == part && word.has_tasks() {
-            let taken = self.word.compare_exchange_weak(
-                word.0,
-                word.0 + 1,
-                Ordering::SeqCst,
-                Ordering::Acquire,
-            );
+            let (task, rest) = match end {
+                End::Front => (word.next(), word.0 + 1),
+                End::Back => (word.end() - 1, word.0 - (1 << 16)),
+            };
+            let taken =
+                self.word
+                    .compare_exchange_weak(word.0, rest, Ordering::SeqCst, Ordering::Acquire);
             match taken {
-                Ok(_) => return Some(word.next()),
+                Ok(_) => return Some(task),
                 Err(now) => word = Word(now),
             }
         }
@@ -186,7 +202,7 @@ impl Team {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| part(tasks))) {
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(panic);
-            while self.take(tasks.part).is_some() {}
+            while self.take(tasks.part, tasks.end).is_some() {}
         }
     }
 
@@ -235,6 +251,7 @@ impl Team {
         let own = Tasks {
             team: self,
             part: number,
+            end: End::Front,
             first: Cell::new(None),
         };
         self.run(part, &own);

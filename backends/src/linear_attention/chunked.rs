@@ -85,12 +85,14 @@ impl<B: Backend> Chunk<B> {
         state: Tensor<B, 4>,
         options: LinearAttentionOptions,
     ) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let [_, _, len, _] = self.query.dims();
+        let [batch, heads, len, _] = self.query.dims();
         let dtype = self.query.dtype();
         let since_start = self.log_decay.cast(DType::F32).cumsum(2);
         let future = Tensor::<B, 2, Bool>::tril_mask([len, len], 0, &since_start.device());
         let future = future.unsqueeze::<4>();
-        let between = (since_start.clone() - since_start.clone().swap_dims(2, 3))
+        // burn-fusion 0.21 spreads a column wrongly that it computes or transposes in the same kernel
+        let of_key = since_start.clone().reshape([batch, heads, 1, len]);
+        let between = (since_start.clone() - of_key)
             .mask_fill(future, f32::NEG_INFINITY)
             .exp()
             .cast(dtype);
@@ -117,7 +119,9 @@ impl<B: Backend> Chunk<B> {
             UpdateRule::Additive | UpdateRule::Delta => values,
             UpdateRule::ChunkDelta { .. } => {
                 let known = key.clone().matmul(decayed.clone());
-                (values - known.mul_scalar(options.scale)) * self.write
+                // spread first, for the same reason
+                let write = self.write.expand(values.dims());
+                (values - known.mul_scalar(options.scale)) * write
             }
         };
         let next = decayed + key.swap_dims(2, 3).matmul(written);

@@ -9,6 +9,7 @@ use std::ops::Range;
 use burn::tensor::f16;
 
 use super::BLOCK;
+use crate::flex::ahead::Region;
 use crate::flex::product::{Element, Outcome, Weights};
 
 /// Rows of packed bytes, one for every weight.
@@ -30,6 +31,15 @@ pub(crate) struct FourBits<'a> {
 impl Weights for EightBits<'_> {
     fn shape(self) -> [usize; 2] {
         self.shape
+    }
+
+    fn region(self, cols: Range<usize>) -> Region {
+        Region {
+            start: self.bytes.as_ptr() as usize + cols.start,
+            width: cols.len(),
+            stride: self.shape[1],
+            rows: self.shape[0],
+        }
     }
 
     fn at(self, row: usize, col: usize) -> f32 {
@@ -78,6 +88,15 @@ impl Weights for EightBits<'_> {
 impl Weights for FourBits<'_> {
     fn shape(self) -> [usize; 2] {
         self.shape
+    }
+
+    fn region(self, cols: Range<usize>) -> Region {
+        Region {
+            start: self.bytes.as_ptr() as usize + cols.start / 2,
+            width: cols.len() / 2,
+            stride: self.shape[1] / 2,
+            rows: self.shape[0],
+        }
     }
 
     fn at(self, row: usize, col: usize) -> f32 {

@@ -3,7 +3,14 @@
 //! Runs on any backend: `cargo test -p darkhorse-backends --no-default-features --features vulkan,ndarray
 //! --test selected`. Sizes are awkward on purpose: an expert without a token, another with one.
 
+macro_rules! gradients {
+    ($($input:ident),*) => {
+        |grads| vec![$(values($input.grad(grads).expect("it takes part"))),*]
+    };
+}
+
 mod few;
+mod recurrent;
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
@@ -15,6 +22,7 @@ use darkhorse_backends::experts::Projections;
 use darkhorse_backends::paged::{Page, PageFormat, Past, Values};
 use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::select::Selected;
+use recurrent::{chunk_level_delta, gated_delta_rule, gated_linear_attention};
 
 /// A backend with gradients whose operations are under test.
 trait Trained: AutodiffBackend<InnerBackend: Ops> + Ops {}
@@ -52,12 +60,6 @@ fn passes<B: Trained, const D: usize>(
     let mut all = vec![values(output.clone())];
     all.extend(gradients(&(output * weights.detach()).sum().backward()));
     all
-}
-
-macro_rules! gradients {
-    ($($input:ident),*) => {
-        |grads| vec![$(values($input.grad(grads).expect("it takes part"))),*]
-    };
 }
 
 fn assert_equal(name: &str, oracle: Vec<Vec<f32>>, selected: Vec<Vec<f32>>) {
@@ -237,4 +239,11 @@ fn every_operation_equals_the_oracle() {
     equal!(experts_of_even_sizes);
     equal!(in_blocks);
     equal!(paged);
+}
+
+#[test]
+fn every_rule_of_linear_attention_equals_the_oracle() {
+    equal!(gated_linear_attention);
+    equal!(chunk_level_delta);
+    equal!(gated_delta_rule);
 }

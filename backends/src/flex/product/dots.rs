@@ -4,6 +4,7 @@
 //! depends on the width `in` alone.
 
 use super::weights::Element;
+use crate::flex::ahead;
 use crate::flex::matrix::{MatMut, MatRef, Threads};
 use crate::flex::team;
 use pulp::{Simd, WithSimd};
@@ -57,6 +58,7 @@ pub(crate) fn dots_block<E: Element>(
     weights: MatRef<'_, E>,
     widened: &mut Vec<f32>,
 ) {
+    ahead::reading(|| weights.region());
     pulp::Arch::new().dispatch(Dots {
         out,
         x,

@@ -30,6 +30,9 @@ const TASK_ROWS: usize = 480;
 /// Tasks per thread, so that a thread which is held up leaves work to the others.
 const TASKS_PER_THREAD: usize = 2;
 
+/// Columns of a task that streams come in steps of these: whole blocks of packed weights, whole lines of others.
+pub(crate) const STREAM_STEP: usize = 32;
+
 /// `x W` in a new buffer.
 pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -> Vec<f32> {
     let shape = [x.shape()[0], weights.shape()[1]];
@@ -120,7 +123,7 @@ pub(crate) fn stream_columns(rows: usize, cols: usize, threads: usize) -> usize 
     let share = cols.div_ceil(threads);
     let most = (stream::COLUMNS / rows).max(256);
     let tasks = share.div_ceil(most);
-    share.div_ceil(tasks).next_multiple_of(64)
+    share.div_ceil(tasks).next_multiple_of(STREAM_STEP)
 }
 
 /// Rows and columns of a task that packs: halves of halves until there is one for every thread.

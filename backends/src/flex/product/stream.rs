@@ -5,7 +5,9 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::weights::{IN_FLIGHT, Outcome, Weights};
+use crate::flex::ahead;
 use crate::flex::matrix::{MatMut, MatRef};
+use crate::flex::prefetch;
 
 /// Rows of the input that one pass serves at most.
 pub(crate) const ROWS: usize = 8;
@@ -16,6 +18,8 @@ const WIDENED: usize = 256;
 
 /// `out += x W[:, first..]` with one chain of fused multiply-adds per element.
 pub(super) fn stream<W: Weights>(out: &mut MatMut<'_>, x: MatRef<'_>, weights: W, first: usize) {
+    let cols = out.shape()[1];
+    ahead::reading(|| weights.region(first..first + cols));
     match out.shape()[0] {
         1 if add_row(out, x, weights, first) == Outcome::Done => {}
         1 => rows::<W, 1, 8>(out, x, weights, first),
@@ -145,23 +149,6 @@ fn distance<T>(first: &[T], second: &[T]) -> usize {
     (second.as_ptr() as usize).wrapping_sub(first.as_ptr() as usize)
 }
 
-/// Asks for the memory `ahead` bytes behind a value.
-#[inline(always)]
-#[allow(
-    unsafe_code,
-    reason = "a hint, which reads nothing, wherever it points"
-)]
-fn prefetch<T>(value: &T, ahead: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching does not fault, and every x86-64 machine has it.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast::<i8>().wrapping_add(ahead));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (value, ahead);
-}
-
 /// `sums[r][cols] += sum_k x[r][k] weights[k]`, in the order of `k`.
 #[inline(always)]
 fn accumulate<S: Simd, const R: usize, const K: usize>(
@@ -203,7 +190,7 @@ fn accumulate<S: Simd, const R: usize, const K: usize>(
     for at in 0..len {
         for k in 0..K {
             if ahead > 0 {
-                prefetch(&rows[k][at], ahead);
+                prefetch::soon(std::ptr::from_ref(&rows[k][at]).addr().wrapping_add(ahead));
             }
             vectors[k] = rows[k][at];
         }

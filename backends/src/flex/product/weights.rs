@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{bf16, f16};
 
+use crate::flex::ahead::Region;
 use crate::flex::matrix::MatRef;
 
 /// Rows of weights that are read at once.
@@ -34,6 +35,9 @@ pub(crate) trait Weights: Copy + Send + Sync {
     {
         None
     }
+
+    /// Where columns of all rows lie.
+    fn region(self, cols: Range<usize>) -> Region;
 
     /// One weight as f32.
     fn at(self, row: usize, col: usize) -> f32;
@@ -117,6 +121,10 @@ impl<E: Element> Weights for MatRef<'_, E> {
             true => Some(bytemuck::cast_slice(&self.row(row)[cols])),
             false => None,
         }
+    }
+
+    fn region(self, cols: Range<usize>) -> Region {
+        self.columns(cols).region()
     }
 
     #[inline(always)]

@@ -1,0 +1,199 @@
+//! What a waiting thread will probably read next, asked of memory while it waits.
+//!
+//! Token after token, the same weights are read in the same order. A member of a team notes what it reads in
+//! each part; between two parts, while the leader is at work that cannot be shared, it asks for what followed
+//! the last time. A wrong guess costs memory's time that nobody used.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use super::prefetch::{self, LINE};
+
+/// Bytes asked for ahead of a part; they have to stay in the second cache until then.
+const MOST: usize = 1 << 20;
+/// Bytes asked for before the thread looks for work again.
+const STEP: usize = 512;
+/// Parts that are remembered, more than a token has.
+const PARTS: usize = 1 << 14;
+
+/// Rows of bytes in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Region {
+    /// Address of the first byte.
+    pub(crate) start: usize,
+    /// Bytes of a row.
+    pub(crate) width: usize,
+    /// Bytes from a row to the next.
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+}
+
+thread_local! {
+    static NOTES: Cell<Notes> = const { Cell::new(Notes::Nothing) };
+    static TRAIL: RefCell<Trail> = RefCell::default();
+}
+
+/// Which reads of this thread are noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notes {
+    Nothing,
+    /// The next one is the first of a part.
+    First,
+    More,
+}
+
+/// Calls `work`, this thread's share of a part of which it is a member.
+pub(crate) fn noting(work: impl FnOnce()) {
+    NOTES.set(Notes::First);
+    work();
+    NOTES.set(Notes::Nothing);
+}
+
+/// This thread is about to read a region.
+#[inline(always)]
+pub(crate) fn reading(region: impl FnOnce() -> Region) {
+    let notes = NOTES.get();
+    if notes != Notes::Nothing {
+        let left = TRAIL.with_borrow_mut(|trail| trail.note(region(), notes == Notes::First));
+        NOTES.set(left);
+    }
+}
+
+/// Asks for some of what is next. False when there is nothing to ask for.
+pub(crate) fn fetch() -> bool {
+    TRAIL.with_borrow_mut(|trail| trail.ask(STEP, prefetch::later))
+}
+
+/// What a thread read, part after part.
+#[derive(Debug, Default)]
+struct Trail {
+    /// What the last part began with, when it was not the present one.
+    before: usize,
+    /// The beginning of the present part.
+    present: Vec<Region>,
+    /// What followed the part that began with an address.
+    after: HashMap<usize, Vec<Region>>,
+    /// The place in what will follow, once it was looked for.
+    next: Option<Place>,
+}
+
+/// How far the regions of a part have been asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    region: usize,
+    row: usize,
+    byte: usize,
+    /// Bytes until here.
+    asked: usize,
+}
+
+impl Trail {
+    /// Whether what follows is worth a note.
+    fn note(&mut self, region: Region, is_first: bool) -> Notes {
+        if is_first {
+            let begin = self.begin();
+            let past = std::mem::replace(&mut self.before, begin);
+            if self.after.len() >= PARTS {
+                self.after.clear();
+            }
+            let known = self.after.entry(past).or_default();
+            known.clear();
+            known.append(&mut self.present);
+            self.next = None;
+        }
+        self.present.push(region);
+        let noted: usize = self.present.iter().map(|it| it.width * it.rows).sum();
+        match noted < MOST {
+            true => Notes::More,
+            false => Notes::Nothing,
+        }
+    }
+
+    /// What the present part begins with.
+    fn begin(&self) -> usize {
+        self.present.first().map_or(0, |region| region.start)
+    }
+
+    /// Asks for so many more bytes of what followed the present part the last time.
+    fn ask(&mut self, bytes: usize, line: impl Fn(usize)) -> bool {
+        let begin = self.begin();
+        let place = self.next.get_or_insert_default();
+        let Some(regions) = self.after.get(&begin) else {
+            return false;
+        };
+        if place.asked >= MOST {
+            return false;
+        }
+        let end = place.asked + bytes;
+        while place.asked < end {
+            let Some(region) = regions.get(place.region) else {
+                return false;
+            };
+            line(region.start + place.row * region.stride + place.byte);
+            place.asked += LINE;
+            place.byte += LINE;
+            if place.byte >= region.width {
+                (place.byte, place.row) = (0, place.row + 1);
+            }
+            if place.row >= region.rows {
+                (place.row, place.region) = (0, place.region + 1);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST, Notes, Region, Trail};
+    use std::cell::RefCell;
+
+    fn region(start: usize) -> Region {
+        Region {
+            start,
+            width: 128,
+            stride: 1000,
+            rows: 2,
+        }
+    }
+
+    fn asked(trail: &mut Trail, bytes: usize) -> Vec<usize> {
+        let lines = RefCell::default();
+        trail.ask(bytes, |line| RefCell::borrow_mut(&lines).push(line));
+        lines.into_inner()
+    }
+
+    #[test]
+    fn what_followed_a_part_the_last_time_is_asked_for_once() {
+        let mut trail = Trail::default();
+        for _ in 0..2 {
+            trail.note(region(10_000), true);
+            trail.note(region(20_000), true);
+            assert_eq!(trail.note(region(30_000), false), Notes::More);
+        }
+        trail.note(region(10_000), true);
+        assert_eq!(asked(&mut trail, 192), [20_000, 20_064, 21_000]);
+        assert_eq!(
+            asked(&mut trail, 1 << 20),
+            [21_064, 30_000, 30_064, 31_000, 31_064]
+        );
+        assert!(asked(&mut trail, 64).is_empty());
+        trail.note(region(20_000), true);
+        assert_eq!(asked(&mut trail, 64), [10_000]);
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_stays_in_the_cache() {
+        let mut trail = Trail::default();
+        let large = |start| Region {
+            rows: MOST,
+            ..region(start)
+        };
+        for _ in 0..2 {
+            assert_eq!(trail.note(large(10_000), true), Notes::Nothing);
+            assert_eq!(trail.note(large(20_000), true), Notes::Nothing);
+        }
+        assert_eq!(asked(&mut trail, 2 * MOST).len(), 2 * MOST / 64);
+        assert!(asked(&mut trail, 64).is_empty());
+    }
+}
