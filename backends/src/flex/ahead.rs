@@ -115,7 +115,7 @@ impl Trail {
     }
 
     /// Asks for so many more bytes of what followed the present part the last time.
-    fn ask(&mut self, bytes: usize, line: impl Fn(usize)) -> bool {
+    fn ask(&mut self, bytes: usize, mut line: impl FnMut(usize)) -> bool {
         let begin = self.begin();
         let place = self.next.get_or_insert_default();
         let Some(regions) = self.after.get(&begin) else {
@@ -146,7 +146,6 @@ impl Trail {
 #[cfg(test)]
 mod tests {
     use super::{MOST, Notes, Region, Trail};
-    use std::cell::RefCell;
 
     fn region(start: usize) -> Region {
         Region {
@@ -158,9 +157,9 @@ mod tests {
     }
 
     fn asked(trail: &mut Trail, bytes: usize) -> Vec<usize> {
-        let lines = RefCell::default();
-        trail.ask(bytes, |line| RefCell::borrow_mut(&lines).push(line));
-        lines.into_inner()
+        let mut lines = Vec::new();
+        trail.ask(bytes, |line| lines.push(line));
+        lines
     }
 
     #[test]
