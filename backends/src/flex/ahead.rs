@@ -78,8 +78,9 @@ struct Trail {
 }
 
 /// How far the regions of a part have been asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Place {
+    regions: Vec<Region>,
     region: usize,
     row: usize,
     byte: usize,
@@ -87,11 +88,20 @@ struct Place {
     asked: usize,
 }
 
+impl Place {
+    fn at(regions: Vec<Region>) -> Self {
+        Self {
+            regions,
+            ..Self::default()
+        }
+    }
+}
+
 impl Trail {
     /// Whether what follows is worth a note.
     fn note(&mut self, region: Region, is_first: bool) -> Notes {
         if is_first {
-            let begin = self.begin();
+            let begin = self.present.first().map_or(0, |region| region.start);
             let past = std::mem::replace(&mut self.before, begin);
             if self.after.len() >= PARTS {
                 self.after.clear();
@@ -109,27 +119,24 @@ impl Trail {
         }
     }
 
-    /// What the present part begins with.
-    fn begin(&self) -> usize {
-        self.present.first().map_or(0, |region| region.start)
-    }
-
     /// Asks for so many more bytes of what followed the present part the last time.
     fn ask(&mut self, bytes: usize, mut line: impl FnMut(usize)) -> bool {
-        let begin = self.begin();
-        let place = self.next.get_or_insert_default();
-        let Some(regions) = self.after.get(&begin) else {
-            return false;
+        let place = match &mut self.next {
+            Some(place) => place,
+            none => {
+                let begin = self.present.first().map_or(0, |region| region.start);
+                let regions = self.after.get(&begin).cloned().unwrap_or_default();
+                none.insert(Place::at(regions))
+            }
         };
-        if place.asked >= MOST {
-            return false;
-        }
-        let end = place.asked + bytes;
+        let end = MOST.min(place.asked + bytes);
+        let mut asks = false;
         while place.asked < end {
-            let Some(region) = regions.get(place.region) else {
-                return false;
+            let Some(region) = place.regions.get(place.region) else {
+                return asks;
             };
             line(region.start + place.row * region.stride + place.byte);
+            asks = true;
             place.asked += LINE;
             place.byte += LINE;
             if place.byte >= region.width {
@@ -139,7 +146,7 @@ impl Trail {
                 (place.row, place.region) = (0, place.region + 1);
             }
         }
-        true
+        asks
     }
 }
 
@@ -192,7 +199,7 @@ mod tests {
             assert_eq!(trail.note(large(10_000), true), Notes::Nothing);
             assert_eq!(trail.note(large(20_000), true), Notes::Nothing);
         }
-        assert_eq!(asked(&mut trail, 2 * MOST).len(), 2 * MOST / 64);
+        assert_eq!(asked(&mut trail, 2 * MOST).len(), MOST / 64);
         assert!(asked(&mut trail, 64).is_empty());
     }
 }
