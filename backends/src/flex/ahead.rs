@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use super::prefetch::{self, LINE};
+use super::prefetch::{Cache, LINE, prefetch};
 
 /// Bytes asked for ahead of a part; they have to stay in the second cache until then.
 const MOST: usize = 1 << 20;
@@ -61,13 +61,13 @@ pub(crate) fn reading(region: impl FnOnce() -> Region) {
 
 /// Asks for some of what is next. False when there is nothing to ask for.
 pub(crate) fn fetch() -> bool {
-    TRAIL.with_borrow_mut(|trail| trail.ask(STEP, prefetch::later))
+    TRAIL.with_borrow_mut(|trail| trail.ask(STEP, |line| prefetch(Cache::Second, line)))
 }
 
 /// What a thread read, part after part.
 #[derive(Debug, Default)]
 struct Trail {
-    /// What the last part began with, when it was not the present one.
+    /// What the part before the present one began with.
     before: usize,
     /// The beginning of the present part.
     present: Vec<Region>,
@@ -88,21 +88,16 @@ struct Place {
     asked: usize,
 }
 
-impl Place {
-    fn at(regions: Vec<Region>) -> Self {
-        Self {
-            regions,
-            ..Self::default()
-        }
-    }
+/// The address by which a part is known; zero before the first.
+fn begin(part: &[Region]) -> usize {
+    part.first().map_or(0, |region| region.start)
 }
 
 impl Trail {
     /// Whether what follows is worth a note.
     fn note(&mut self, region: Region, is_first: bool) -> Notes {
         if is_first {
-            let begin = self.present.first().map_or(0, |region| region.start);
-            let past = std::mem::replace(&mut self.before, begin);
+            let past = std::mem::replace(&mut self.before, begin(&self.present));
             if self.after.len() >= PARTS {
                 self.after.clear();
             }
@@ -121,14 +116,14 @@ impl Trail {
 
     /// Asks for so many more bytes of what followed the present part the last time.
     fn ask(&mut self, bytes: usize, mut line: impl FnMut(usize)) -> bool {
-        let place = match &mut self.next {
-            Some(place) => place,
-            none => {
-                let begin = self.present.first().map_or(0, |region| region.start);
-                let regions = self.after.get(&begin).cloned().unwrap_or_default();
-                none.insert(Place::at(regions))
-            }
-        };
+        let place = self.next.get_or_insert_with(|| Place {
+            regions: self
+                .after
+                .get(&begin(&self.present))
+                .cloned()
+                .unwrap_or_default(),
+            ..Place::default()
+        });
         let end = MOST.min(place.asked + bytes);
         let mut asks = false;
         while place.asked < end {

@@ -99,7 +99,7 @@ impl<'a, E: Copy> MatRef<'a, E> {
     /// Where it lies, when the elements of a row are adjacent.
     pub(crate) fn region(self) -> Region {
         Region {
-            start: self.data.as_ptr() as usize,
+            start: self.data.as_ptr().addr(),
             width: self.cols * size_of::<E>(),
             stride: self.row_stride * size_of::<E>(),
             rows: self.rows,

@@ -3,30 +3,27 @@
 /// Bytes that one hint brings.
 pub(crate) const LINE: usize = 64;
 
-/// Into the nearest cache.
-#[inline(always)]
-pub(crate) fn soon(address: usize) {
-    #[cfg(target_arch = "x86_64")]
-    hint::<{ std::arch::x86_64::_MM_HINT_T0 }>(address);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
+/// Where to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cache {
+    Nearest,
+    Second,
 }
 
-/// Into the second cache.
-#[inline(always)]
-pub(crate) fn later(address: usize) {
-    #[cfg(target_arch = "x86_64")]
-    hint::<{ std::arch::x86_64::_MM_HINT_T1 }>(address);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
-#[cfg(target_arch = "x86_64")]
+/// Asks for the line that holds an address.
 #[inline(always)]
 #[allow(unsafe_code, reason = "the instruction takes a pointer")]
-fn hint<const LEVEL: i32>(address: usize) {
+pub(crate) fn prefetch(cache: Cache, address: usize) {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: prefetching does not fault, and every x86-64 machine has it.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<LEVEL>(std::ptr::without_provenance(address));
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        let address = std::ptr::without_provenance(address);
+        match cache {
+            Cache::Nearest => _mm_prefetch::<_MM_HINT_T0>(address),
+            Cache::Second => _mm_prefetch::<_MM_HINT_T1>(address),
+        }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (cache, address);
 }

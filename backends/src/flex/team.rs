@@ -97,6 +97,14 @@ impl Word {
     fn has_tasks(self) -> bool {
         self.next() < self.end()
     }
+
+    /// A task, when there is one, and what is left without it.
+    fn without(self, end: End) -> (usize, Self) {
+        match end {
+            End::Front => (self.next(), Self(self.0 + 1)),
+            End::Back => (self.end() - 1, Self(self.0 - (1 << 16))),
+        }
+    }
 }
 
 /// Where tasks are taken from. The leader takes the first, members the last, so that from token to token a
@@ -182,13 +190,13 @@ impl Team {
     fn take(&self, part: u32, end: End) -> Option<usize> {
         let mut word = Word(self.word.load(Ordering::Acquire));
         while word.part() == part && word.has_tasks() {
-            let (task, rest) = match end {
-                End::Front => (word.next(), word.0 + 1),
-                End::Back => (word.end() - 1, word.0 - (1 << 16)),
-            };
-            let taken =
-                self.word
-                    .compare_exchange_weak(word.0, rest, Ordering::SeqCst, Ordering::Acquire);
+            let (task, rest) = word.without(end);
+            let taken = self.word.compare_exchange_weak(
+                word.0,
+                rest.0,
+                Ordering::SeqCst,
+                Ordering::Acquire,
+            );
             match taken {
                 Ok(_) => return Some(task),
                 Err(now) => word = Word(now),

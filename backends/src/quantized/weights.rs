@@ -35,7 +35,7 @@ impl Weights for EightBits<'_> {
 
     fn region(self, cols: Range<usize>) -> Region {
         Region {
-            start: self.bytes.as_ptr() as usize + cols.start,
+            start: self.bytes.as_ptr().addr() + cols.start,
             width: cols.len(),
             stride: self.shape[1],
             rows: self.shape[0],
@@ -92,7 +92,7 @@ impl Weights for FourBits<'_> {
 
     fn region(self, cols: Range<usize>) -> Region {
         Region {
-            start: self.bytes.as_ptr() as usize + cols.start / 2,
+            start: self.bytes.as_ptr().addr() + cols.start / 2,
             width: cols.len() / 2,
             stride: self.shape[1] / 2,
             rows: self.shape[0],

@@ -38,10 +38,12 @@ pub(super) fn gated_linear_attention<B: Trained>() -> Vec<Vec<f32>> {
     attended::<B>(UpdateRule::Additive)
 }
 
-/// Without gradients: under burn-fusion 0.21 that of the keys is off by 3 %.
+/// On GPUs without gradients: under burn-fusion 0.21 that of the keys is off by 3 %.
 pub(super) fn chunk_level_delta<B: Trained>() -> Vec<Vec<f32>> {
     let mut all = attended::<B>(UpdateRule::ChunkDelta { chunk: 16 });
-    all.truncate(1);
+    if cfg!(feature = "cubecl") {
+        all.truncate(1);
+    }
     all
 }
 

@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use super::weights::{IN_FLIGHT, Outcome, Weights};
 use crate::flex::ahead;
 use crate::flex::matrix::{MatMut, MatRef};
-use crate::flex::prefetch;
+use crate::flex::prefetch::{Cache, prefetch};
 
 /// Rows of the input that one pass serves at most.
 pub(crate) const ROWS: usize = 8;
@@ -190,7 +190,8 @@ fn accumulate<S: Simd, const R: usize, const K: usize>(
     for at in 0..len {
         for k in 0..K {
             if ahead > 0 {
-                prefetch::soon(std::ptr::from_ref(&rows[k][at]).addr().wrapping_add(ahead));
+                let next = std::ptr::from_ref(&rows[k][at]).addr().wrapping_add(ahead);
+                prefetch(Cache::Nearest, next);
             }
             vectors[k] = rows[k][at];
         }
