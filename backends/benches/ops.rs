@@ -436,6 +436,7 @@ fn pasts() {
 }
 
 fn main() {
+    darkhorse_backends::memory::keep_freed();
     println!("{:<58} {:>29} {:>29}", "", "fast form", "definition");
     // forks are cheap on a thread of the pool
     rayon::scope(|_| {

@@ -7,7 +7,7 @@
 
 pub(crate) mod ahead;
 pub(crate) mod matrix;
-mod prefetch;
+pub(crate) mod prefetch;
 pub(crate) mod product;
 pub(crate) mod rows;
 pub(crate) mod simd;

@@ -10,6 +10,14 @@ pub(crate) enum Cache {
     Second,
 }
 
+/// Asks the nearest cache for some bytes from an address on.
+#[inline(always)]
+pub(crate) fn prefetch_bytes(address: usize, len: usize) {
+    for line in (address / LINE..(address + len).div_ceil(LINE)).map(|line| line * LINE) {
+        prefetch(Cache::Nearest, line);
+    }
+}
+
 /// Asks for the line that holds an address.
 #[inline(always)]
 #[allow(unsafe_code, reason = "the instruction takes a pointer")]

@@ -83,59 +83,78 @@ impl<E> Rows<'_, E> {
     }
 }
 
-/// Defines `sums += sum_k x[k] w[k]` in the order of `k`, over rows of blocks of `$size` packed elements; what
+/// Defines `sums[r] += sum_k x[r][k] w[k]` in the order of `k`, over rows of blocks of `$size` packed elements; what
 /// becomes of a block's bytes and its scale, in two vectors, is `$weights`.
 macro_rules! add_blocks {
     ($(#[$doc:meta])* $name:ident, $element:ty, $size:expr, $weights:ident) => {
         $(#[$doc])*
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-        pub(super) fn $name(sums: &mut [f32], x: &[f32], rows: Rows<'_, $element>) {
+        pub(super) fn $name<const R: usize>(
+            sums: &mut [&mut [f32]; R],
+            x: [&[f32]; R],
+            rows: Rows<'_, $element>,
+        ) {
             /// Some rows from `row` on.
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
             #[inline]
-            fn add_rows<const K: usize>(
-                sums: &mut [[f32; BLOCK]],
-                x: &[f32; K],
+            fn add_rows<const R: usize, const K: usize>(
+                sums: &mut [&mut [[f32; BLOCK]]; R],
+                x: &[&[f32]; R],
                 rows: Rows<'_, $element>,
                 row: usize,
             ) {
                 // loops and not closures, which would not have the instructions
-                let mut factors = [_mm512_set1_ps(0.0); K];
+                let mut factors = [[0.0; R]; K];
                 for k in 0..K {
-                    factors[k] = _mm512_set1_ps(x[k]);
+                    for r in 0..R {
+                        factors[k][r] = x[r][row + k];
+                    }
                 }
-                for (group, sums) in sums.chunks_mut(GROUP).enumerate() {
-                    let scales = widened::<K, _>(rows, row, group * GROUP, sums.len());
-                    for (at, sums) in sums.iter_mut().enumerate() {
-                        let block = group * GROUP + at;
+                let blocks = sums[0].len();
+                for first in (0..blocks).step_by(GROUP) {
+                    let count = GROUP.min(blocks - first);
+                    let scales = widened::<K, _>(rows, row, first, count);
+                    for at in 0..count {
+                        let block = first + at;
+                        let mut totals = [[_mm512_set1_ps(0.0); 2]; R];
                         // SAFETY: the rows have this block, which is as long as its sums.
                         unsafe {
-                            let mut low = _mm512_loadu_ps(sums.as_ptr());
-                            let mut high = _mm512_loadu_ps(sums.as_ptr().add(16));
+                            for r in 0..R {
+                                let sums = sums[r].as_ptr().add(block).cast::<f32>();
+                                totals[r] = [_mm512_loadu_ps(sums), _mm512_loadu_ps(sums.add(16))];
+                            }
                             for k in 0..K {
                                 let start = (row + k) * rows.packed_stride + block * $size;
                                 let packed = rows.packed.as_ptr().add(start);
                                 let ahead = packed.wrapping_add(K * rows.packed_stride);
                                 _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                                let [first, second] = $weights(packed, scales[k][at]);
-                                low = _mm512_fmadd_ps(factors[k], first, low);
-                                high = _mm512_fmadd_ps(factors[k], second, high);
+                                let [low, high] = $weights(packed, scales[k][at]);
+                                for r in 0..R {
+                                    let factor = _mm512_set1_ps(factors[k][r]);
+                                    totals[r][0] = _mm512_fmadd_ps(factor, low, totals[r][0]);
+                                    totals[r][1] = _mm512_fmadd_ps(factor, high, totals[r][1]);
+                                }
                             }
-                            _mm512_storeu_ps(sums.as_mut_ptr(), low);
-                            _mm512_storeu_ps(sums.as_mut_ptr().add(16), high);
+                            for r in 0..R {
+                                let sums = sums[r].as_mut_ptr().add(block).cast::<f32>();
+                                _mm512_storeu_ps(sums, totals[r][0]);
+                                _mm512_storeu_ps(sums.add(16), totals[r][1]);
+                            }
                         }
                     }
                 }
             }
 
-            let (sums, _) = sums.as_chunks_mut::<BLOCK>();
-            rows.hold(x.len(), sums.len(), $size);
-            let (together, alone) = x.as_chunks::<IN_FLIGHT>();
-            for (at, x) in together.iter().enumerate() {
-                add_rows(sums, x, rows, at * IN_FLIGHT);
+            let mut sums = sums.each_mut().map(|sums| sums.as_chunks_mut::<BLOCK>().0);
+            let (blocks, inner) = (sums[0].len(), x[0].len());
+            assert!(sums.iter().all(|sums| sums.len() == blocks));
+            rows.hold(inner, blocks, $size);
+            let whole = inner / IN_FLIGHT * IN_FLIGHT;
+            for row in (0..whole).step_by(IN_FLIGHT) {
+                add_rows::<R, IN_FLIGHT>(&mut sums, &x, rows, row);
             }
-            for (at, x) in alone.iter().enumerate() {
-                add_rows(sums, &[*x], rows, together.len() * IN_FLIGHT + at);
+            for row in whole..inner {
+                add_rows::<R, 1>(&mut sums, &x, rows, row);
             }
         }
     };
@@ -212,6 +231,8 @@ fn widened<const K: usize, E>(
                 .scales
                 .as_ptr()
                 .add((row + k) * rows.scales_stride + from);
+            let ahead = scales.wrapping_add(K * rows.scales_stride);
+            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             let halves = _mm256_maskz_loadu_epi16(mask, scales.cast());
             _mm512_storeu_ps(widened.as_mut_ptr(), _mm512_cvtph_ps(halves));
         }

@@ -10,6 +10,7 @@ use burn::tensor::f16;
 
 use super::BLOCK;
 use crate::flex::ahead::Region;
+use crate::flex::prefetch::prefetch_bytes;
 use crate::flex::product::{Element, Outcome, Weights};
 
 /// Rows of packed bytes, one for every weight.
@@ -42,12 +43,24 @@ impl Weights for EightBits<'_> {
         }
     }
 
+    #[inline(always)]
+    fn fetch(self, row: usize, cols: Range<usize>) {
+        let start = row * self.shape[1] + cols.start;
+        prefetch_bytes(self.bytes.as_ptr().addr() + start, cols.len());
+        fetch_scales(self.scales, start, cols.len());
+    }
+
     fn at(self, row: usize, col: usize) -> f32 {
         let at = row * self.shape[1] + col;
         f32::from(self.bytes[at]) * self.scales[at / BLOCK].widen()
     }
 
-    fn add(self, sums: &mut [f32], x: &[f32], cols: Range<usize>) -> Outcome {
+    fn add<const R: usize>(
+        self,
+        sums: &mut [&mut [f32]; R],
+        x: [&[f32]; R],
+        cols: Range<usize>,
+    ) -> Outcome {
         debug_assert!(cols.start.is_multiple_of(BLOCK) && cols.end.is_multiple_of(BLOCK));
         #[cfg(target_arch = "x86_64")]
         if super::avx512::available() {
@@ -99,6 +112,13 @@ impl Weights for FourBits<'_> {
         }
     }
 
+    #[inline(always)]
+    fn fetch(self, row: usize, cols: Range<usize>) {
+        let start = row * self.shape[1] + cols.start;
+        prefetch_bytes(self.bytes.as_ptr().addr() + start / 2, cols.len() / 2);
+        fetch_scales(self.scales, start, cols.len());
+    }
+
     fn at(self, row: usize, col: usize) -> f32 {
         let at = row * self.shape[1] + col;
         let (block, within) = (at / BLOCK, at % BLOCK);
@@ -107,7 +127,12 @@ impl Weights for FourBits<'_> {
         (f32::from(level) - 8.0) * self.scales[block].widen()
     }
 
-    fn add(self, sums: &mut [f32], x: &[f32], cols: Range<usize>) -> Outcome {
+    fn add<const R: usize>(
+        self,
+        sums: &mut [&mut [f32]; R],
+        x: [&[f32]; R],
+        cols: Range<usize>,
+    ) -> Outcome {
         debug_assert!(cols.start.is_multiple_of(BLOCK) && cols.end.is_multiple_of(BLOCK));
         #[cfg(target_arch = "x86_64")]
         if super::avx512::available() {
@@ -145,4 +170,11 @@ impl Weights for FourBits<'_> {
             }
         }
     }
+}
+
+/// Asks memory for the scales of so many weights from `start` on.
+#[inline(always)]
+fn fetch_scales(scales: &[f16], start: usize, len: usize) {
+    let bytes = |weights: usize| weights / BLOCK * size_of::<f16>();
+    prefetch_bytes(scales.as_ptr().addr() + bytes(start), bytes(len));
 }

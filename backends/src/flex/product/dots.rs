@@ -10,11 +10,11 @@ use crate::flex::team;
 use pulp::{Simd, WithSimd};
 
 /// Sums of a dot product.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 /// Rows of weights that stay in the second cache while the rows of the input pass.
 const OUTPUTS: usize = 64;
 /// Rows of weights of a tile.
-const TILE_OUTPUTS: usize = 4;
+pub(crate) const TILE_OUTPUTS: usize = 4;
 /// Rows of the input of a tile at most, for 32 registers.
 const TILE_ROWS: usize = 5;
 
@@ -145,9 +145,10 @@ fn run<S: Simd, E: Element, const V: usize>(simd: S, task: Dots<'_, '_, E>) {
     }
 }
 
-struct Tile<'a, const R: usize, const V: usize> {
-    x: [&'a [f32]; R],
-    weights: [&'a [f32]; TILE_OUTPUTS],
+/// Products of `R` rows of the input and some rows of weights; `V` vectors hold [`LANES`] sums.
+pub(crate) struct Tile<'a, const R: usize, const V: usize> {
+    pub(crate) x: [&'a [f32]; R],
+    pub(crate) weights: [&'a [f32]; TILE_OUTPUTS],
 }
 
 impl<const R: usize, const V: usize> WithSimd for Tile<'_, R, V> {

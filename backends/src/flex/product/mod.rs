@@ -9,12 +9,12 @@
 //! - `packed.rs`: many rows; blocks of the weights are packed for tiles of registers.
 //! - `dots.rs`: weights `[out, in]`, in sums of their own fixed order.
 
-mod dots;
+pub(crate) mod dots;
 mod packed;
 mod stream;
 mod weights;
 
-use crate::flex::matrix::{MatMut, MatRef, Threads};
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::team;
 pub(crate) use dots::{dots, dots_block};
 pub(crate) use packed::Buffers;
@@ -34,41 +34,29 @@ const TASKS_PER_THREAD: usize = 2;
 pub(crate) const STREAM_STEP: usize = 32;
 
 /// `x W` in a new buffer.
-pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -> Vec<f32> {
-    let shape = [x.shape()[0], weights.shape()[1]];
-    let mut out = vec![0.0; shape[0] * shape[1]];
-    add_product(MatMut::new(&mut out, shape), x, weights, threads);
-    out
-}
-
-/// `out += x W`, every element continuing its chain.
 ///
 /// # Panics
 ///
 /// When the shapes do not fit.
-pub(crate) fn add_product<W: Weights>(
-    mut out: MatMut<'_>,
-    x: MatRef<'_>,
-    weights: W,
-    threads: Threads,
-) {
-    let [rows, cols] = out.shape();
-    let [inner, _] = weights.shape();
-    assert_eq!([x.shape(), weights.shape()], [[rows, inner], [inner, cols]]);
-    if rows == 0 || cols == 0 || inner == 0 {
-        return;
+pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -> Vec<f32> {
+    let ([rows, width], [inner, cols]) = (x.shape(), weights.shape());
+    assert_eq!(width, inner);
+    let mut values = vec![0.0; rows * cols];
+    if values.is_empty() || inner == 0 {
+        return values;
     }
+    let mut out = MatMut::new(&mut values, [rows, cols]);
     let threads = match threads {
         Threads::One => 1,
         Threads::All => threads_worth(rows * inner * cols),
     };
     let run = |buffers: &mut Buffers, ([row, col], mut out): ([usize; 2], MatMut<'_>)| {
         let x = x.rows(row..row + out.shape()[0]);
-        add_block(&mut out, x, weights, col, buffers);
+        write_block(&mut out, Update::Set, x, weights, col, buffers);
     };
-    let mut buffers = Buffers::default();
     if threads == 1 {
-        return run(&mut buffers, ([0, 0], out.rows(0..rows)));
+        run(&mut Buffers::default(), ([0, 0], out.rows(0..rows)));
+        return values;
     }
     let [row_step, col_step] = match streams(rows, weights) {
         true => [rows, stream_columns(rows, cols, threads)],
@@ -76,6 +64,7 @@ pub(crate) fn add_product<W: Weights>(
     };
     let blocks = out.split_blocks(row_step, col_step);
     team::each(blocks, Buffers::default, run);
+    values
 }
 
 /// Threads that so many multiply-adds are worth.
@@ -99,6 +88,18 @@ pub(crate) fn add_block<W: Weights>(
     first: usize,
     buffers: &mut Buffers,
 ) {
+    write_block(out, Update::Add, x, weights, first, buffers);
+}
+
+/// The same, or a chain begins.
+fn write_block<W: Weights>(
+    out: &mut MatMut<'_>,
+    update: Update,
+    x: MatRef<'_>,
+    weights: W,
+    first: usize,
+    buffers: &mut Buffers,
+) {
     let [rows, cols] = out.shape();
     let few = streams(rows, weights);
     let [row_step, col_step] = match few {
@@ -108,8 +109,8 @@ pub(crate) fn add_block<W: Weights>(
     for ([row, col], mut out) in out.rows(0..rows).split_blocks(row_step, col_step) {
         let x = x.rows(row..row + out.shape()[0]);
         match few {
-            true => stream::stream(&mut out, x, weights, first + col),
-            false => packed::packed(&mut out, x, weights, first + col, buffers),
+            true => stream::stream(&mut out, update, x, weights, first + col, buffers),
+            false => packed::packed(&mut out, update, x, weights, first + col, buffers),
         }
     }
 }
@@ -128,7 +129,8 @@ pub(crate) fn stream_columns(rows: usize, cols: usize, threads: usize) -> usize 
 
 /// Rows and columns of a task that packs: halves of halves until there is one for every thread.
 fn packed_steps([rows, cols]: [usize; 2], threads: usize) -> [usize; 2] {
-    let (mut row_step, mut col_step) = (rows.min(TASK_ROWS), cols);
+    let equal = rows.div_ceil(rows.div_ceil(TASK_ROWS));
+    let (mut row_step, mut col_step) = (equal.next_multiple_of(12), cols);
     let count = |row: usize, col: usize| rows.div_ceil(row) * cols.div_ceil(col);
     while count(row_step, col_step) < TASKS_PER_THREAD * threads {
         if col_step > 128 && col_step >= row_step / 4 {

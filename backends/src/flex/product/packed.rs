@@ -5,16 +5,16 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::weights::Weights;
-use crate::flex::matrix::{MatMut, MatRef};
+use crate::flex::matrix::{MatMut, MatRef, Update};
 
-/// Rows of weights in a block.
+/// Rows of weights in a block; so long a panel stays in the nearest cache while the rows of the input pass.
 const DEPTH: usize = 256;
-/// Columns of a block; with [`DEPTH`] rows it stays in the second cache.
-const COLUMNS: usize = 512;
+/// Columns of a block; with [`DEPTH`] rows it stays in the second cache, beside the rows of the input.
+const COLUMNS: usize = 256;
 /// Rows of a tile at most, for 32 registers.
-const TILE_ROWS: usize = 6;
+const TILE_ROWS: usize = 12;
 /// Vectors of a tile's row.
-const TILE_VECTORS: usize = 4;
+const TILE_VECTORS: usize = 2;
 /// Elements of a tile's row at most.
 const WIDEST: usize = TILE_VECTORS * 16;
 
@@ -31,9 +31,25 @@ pub(crate) struct Buffers {
     rows: Vec<f32>,
 }
 
-/// `out += x W[:, first..]` with one chain of fused multiply-adds per element.
+impl Buffers {
+    /// `R` rows of `width` elements, each from the beginning of a line of the cache on.
+    pub(super) fn aligned_rows<const R: usize>(&mut self, width: usize) -> [&mut [f32]; R] {
+        // an odd number of lines, so that no two of a few rows begin at the same place of a page
+        let stride = width.div_ceil(16) | 1;
+        self.panels
+            .resize(self.panels.len().max(R * stride), Line([0.0; 16]));
+        let mut rows = self.panels.chunks_exact_mut(stride);
+        std::array::from_fn(|_| {
+            let row = rows.next().expect("there are so many");
+            &mut bytemuck::cast_slice_mut(row)[..width]
+        })
+    }
+}
+
+/// `out = x W[:, first..]`, or added to it, with one chain of fused multiply-adds per element.
 pub(super) fn packed<W: Weights>(
     out: &mut MatMut<'_>,
+    update: Update,
     x: MatRef<'_>,
     weights: W,
     first: usize,
@@ -41,6 +57,7 @@ pub(super) fn packed<W: Weights>(
 ) {
     pulp::Arch::new().dispatch(Blocks {
         out,
+        update,
         x,
         weights,
         first,
@@ -50,6 +67,7 @@ pub(super) fn packed<W: Weights>(
 
 struct Blocks<'a, 'm, W> {
     out: &'a mut MatMut<'m>,
+    update: Update,
     x: MatRef<'a>,
     weights: W,
     first: usize,
@@ -63,6 +81,7 @@ impl<W: Weights> WithSimd for Blocks<'_, '_, W> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
             out,
+            update,
             x,
             weights,
             first,
@@ -73,7 +92,7 @@ impl<W: Weights> WithSimd for Blocks<'_, '_, W> {
         let width = TILE_VECTORS * S::F32_LANES;
         let most = match S::REGISTER_COUNT {
             32.. => TILE_ROWS,
-            _ => TILE_ROWS / 3,
+            _ => TILE_ROWS / 2,
         };
         // tiles of nearly equal height
         let tile = rows.div_ceil(rows.div_ceil(most));
@@ -83,16 +102,21 @@ impl<W: Weights> WithSimd for Blocks<'_, '_, W> {
             let right = cols.min(left + COLUMNS);
             for top in (0..inner).step_by(DEPTH) {
                 let depth = DEPTH.min(inner - top);
+                let update = match top {
+                    0 => update,
+                    _ => Update::Add,
+                };
                 let from = (top..top + depth, first + left..first + right);
                 pack_panels(buffers, weights, from, width);
                 let panels: &[f32] = bytemuck::cast_slice(&buffers.panels);
-                for row in (0..rows).step_by(tile) {
-                    let height = tile.min(rows - row);
-                    let lhs = &buffers.rows[row * inner + top * height..][..depth * height];
-                    for (panel, rhs) in panels.chunks_exact(depth * width).enumerate() {
-                        let start = left + panel * width;
-                        let cols = start..right.min(start + width);
-                        add_tile(simd, out, row..row + height, cols, lhs, rhs);
+                let starts = (left..right).step_by(width);
+                for (start, rhs) in starts.zip(panels.chunks_exact(depth * width)) {
+                    let cols = start..right.min(start + width);
+                    for row in (0..rows).step_by(tile) {
+                        let height = tile.min(rows - row);
+                        let lhs = &buffers.rows[row * inner + top * height..][..depth * height];
+                        let out = (&mut *out, update);
+                        add_tile(simd, out, row..row + height, cols.clone(), lhs, rhs);
                     }
                 }
             }
@@ -107,9 +131,13 @@ fn pack_rows(packed: &mut Vec<f32>, x: MatRef<'_>, [rows, inner]: [usize; 2], ti
     for row in (0..rows).step_by(tile) {
         let height = tile.min(rows - row);
         let packed = &mut packed[row * inner..][..height * inner];
-        for (k, packed) in packed.chunks_exact_mut(height).enumerate() {
-            for (r, packed) in packed.iter_mut().enumerate() {
-                *packed = x.at(row + r, k);
+        for r in 0..height {
+            let column = packed.iter_mut().skip(r).step_by(height);
+            match x.has_adjacent_columns() {
+                true => column.zip(x.row(row + r)).for_each(|(to, x)| *to = *x),
+                false => column
+                    .enumerate()
+                    .for_each(|(k, to)| *to = x.at(row + r, k)),
             }
         }
     }
@@ -169,7 +197,7 @@ fn pack_panels<W: Weights>(
 #[inline(always)]
 fn add_tile<S: Simd>(
     simd: S,
-    out: &mut MatMut<'_>,
+    (out, update): (&mut MatMut<'_>, Update),
     rows: Range<usize>,
     cols: Range<usize>,
     lhs: &[f32],
@@ -178,19 +206,33 @@ fn add_tile<S: Simd>(
     macro_rules! by_height {
         ($($height:literal)*) => {
             match rows.len() {
-                $($height => add_rows::<S, $height>(simd, out.rows_from(rows.start, cols), lhs, rhs),)*
+                $($height => {
+                    let out = out.rows_from(rows.start, cols);
+                    add_rows::<S, $height>(simd, out, update, lhs, rhs)
+                })*
                 height => unreachable!("{height} rows, more than {TILE_ROWS}"),
             }
         };
     }
-    by_height!(1 2 3 4 5 6);
+    by_height!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
 #[inline(always)]
-fn add_rows<S: Simd, const R: usize>(simd: S, mut out: [&mut [f32]; R], lhs: &[f32], rhs: &[f32]) {
+fn add_rows<S: Simd, const R: usize>(
+    simd: S,
+    mut out: [&mut [f32]; R],
+    update: Update,
+    lhs: &[f32],
+    rhs: &[f32],
+) {
     let width = TILE_VECTORS * S::F32_LANES;
     if out[0].len() == width {
-        return simd.vectorize(AddTile { out, lhs, rhs });
+        return simd.vectorize(AddTile {
+            out,
+            update,
+            lhs,
+            rhs,
+        });
     }
     // at the right edge: whole vectors elsewhere
     let mut whole = [[0.0; WIDEST]; R];
@@ -199,6 +241,7 @@ fn add_rows<S: Simd, const R: usize>(simd: S, mut out: [&mut [f32]; R], lhs: &[f
     }
     simd.vectorize(AddTile {
         out: whole.each_mut().map(|row| &mut row[..width]),
+        update,
         lhs,
         rhs,
     });
@@ -207,9 +250,10 @@ fn add_rows<S: Simd, const R: usize>(simd: S, mut out: [&mut [f32]; R], lhs: &[f
     }
 }
 
-/// `out += lhs rhs` for `R` rows of [`TILE_VECTORS`] vectors.
+/// `out = lhs rhs`, or added to it, for `R` rows of [`TILE_VECTORS`] vectors.
 struct AddTile<'a, const R: usize> {
     out: [&'a mut [f32]; R],
+    update: Update,
     lhs: &'a [f32],
     rhs: &'a [f32],
 }
@@ -219,10 +263,17 @@ impl<const R: usize> WithSimd for AddTile<'_, R> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { out, lhs, rhs } = self;
+        let Self {
+            out,
+            update,
+            lhs,
+            rhs,
+        } = self;
         let mut sums = [[simd.splat_f32s(0.0); TILE_VECTORS]; R];
-        for (sums, out) in sums.iter_mut().zip(&out) {
-            sums.copy_from_slice(S::as_simd_f32s(out).0);
+        if update == Update::Add {
+            for (sums, out) in sums.iter_mut().zip(&out) {
+                sums.copy_from_slice(S::as_simd_f32s(out).0);
+            }
         }
         let (rhs, _) = S::as_simd_f32s(rhs);
         for (lhs, rhs) in lhs.chunks_exact(R).zip(rhs.chunks_exact(TILE_VECTORS)) {

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::packed::Buffers;
 use super::weights::{IN_FLIGHT, Outcome, Weights};
 use crate::flex::ahead;
-use crate::flex::matrix::{MatMut, MatRef};
+use crate::flex::matrix::{MatMut, MatRef, Update};
 use crate::flex::prefetch::{Cache, prefetch};
 
 /// Rows of the input that one pass serves at most.
@@ -16,50 +17,72 @@ pub(super) const COLUMNS: usize = 4096;
 /// Columns that are widened at once.
 const WIDENED: usize = 256;
 
-/// `out += x W[:, first..]` with one chain of fused multiply-adds per element.
-pub(super) fn stream<W: Weights>(out: &mut MatMut<'_>, x: MatRef<'_>, weights: W, first: usize) {
+/// `out = x W[:, first..]`, or added to it, with one chain of fused multiply-adds per element.
+pub(super) fn stream<W: Weights>(
+    out: &mut MatMut<'_>,
+    update: Update,
+    x: MatRef<'_>,
+    weights: W,
+    first: usize,
+    buffers: &mut Buffers,
+) {
     let cols = out.shape()[1];
     ahead::reading(|| weights.region(first..first + cols));
     match out.shape()[0] {
-        1 if add_row(out, x, weights, first) == Outcome::Done => {}
-        1 => rows::<W, 1, 8>(out, x, weights, first),
-        2 => rows::<W, 2, 4>(out, x, weights, first),
-        3 => rows::<W, 3, 4>(out, x, weights, first),
-        4 => rows::<W, 4, 4>(out, x, weights, first),
-        5 => rows::<W, 5, 4>(out, x, weights, first),
-        6 => rows::<W, 6, 4>(out, x, weights, first),
-        7 => rows::<W, 7, 4>(out, x, weights, first),
-        8 => rows::<W, 8, 4>(out, x, weights, first),
+        1 => rows::<W, 1, 8>(out, update, x, weights, first, buffers),
+        2 => rows::<W, 2, 4>(out, update, x, weights, first, buffers),
+        3 => rows::<W, 3, 4>(out, update, x, weights, first, buffers),
+        4 => rows::<W, 4, 4>(out, update, x, weights, first, buffers),
+        5 => rows::<W, 5, 4>(out, update, x, weights, first, buffers),
+        6 => rows::<W, 6, 4>(out, update, x, weights, first, buffers),
+        7 => rows::<W, 7, 4>(out, update, x, weights, first, buffers),
+        8 => rows::<W, 8, 4>(out, update, x, weights, first, buffers),
         count => unreachable!("{count} rows, more than {ROWS}"),
-    }
-}
-
-/// One row the way of the weights, when they have one.
-fn add_row<W: Weights>(out: &mut MatMut<'_>, x: MatRef<'_>, weights: W, first: usize) -> Outcome {
-    let cols = first..first + out.shape()[1];
-    match x.has_adjacent_columns() {
-        true => weights.add(out.row(0), x.row(0), cols),
-        false => {
-            let x: Vec<f32> = (0..x.shape()[1]).map(|k| x.at(0, k)).collect();
-            weights.add(out.row(0), &x, cols)
-        }
     }
 }
 
 fn rows<W: Weights, const R: usize, const K: usize>(
     out: &mut MatMut<'_>,
+    update: Update,
     x: MatRef<'_>,
     weights: W,
     first: usize,
+    buffers: &mut Buffers,
 ) {
     let cols = out.shape()[1];
-    let sums = out.rows_from::<R>(0, 0..cols);
-    pulp::Arch::new().dispatch(Rows::<W, R, K> {
-        sums,
-        x,
-        weights,
-        first,
-    });
+    let mut out = out.rows_from::<R>(0, 0..cols);
+    // Rows of `out` are often a multiple of 4 KiB apart, where the machine takes a read for one of what was just
+    // written, and their vectors lie in two lines of the cache.
+    let mut sums = buffers.aligned_rows::<R>(cols);
+    for (sums, out) in sums.iter_mut().zip(&out) {
+        match update {
+            Update::Set => sums.fill(0.0),
+            Update::Add => sums.copy_from_slice(out),
+        }
+    }
+    let mut copy = Vec::new();
+    let all = first..first + cols;
+    if weights.add(&mut sums, adjacent(x, &mut copy), all) == Outcome::NotThisWay {
+        pulp::Arch::new().dispatch(Rows::<W, R, K> {
+            sums: sums.each_mut().map(|sums| &mut **sums),
+            x,
+            weights,
+            first,
+        });
+    }
+    for (out, sums) in out.iter_mut().zip(&sums) {
+        out.copy_from_slice(sums);
+    }
+}
+
+/// The rows of `x`, copied if their elements are apart.
+fn adjacent<'a, const R: usize>(x: MatRef<'a>, copy: &'a mut Vec<f32>) -> [&'a [f32]; R] {
+    if x.has_adjacent_columns() {
+        return std::array::from_fn(|r| x.row(r));
+    }
+    let [rows, inner] = x.shape();
+    copy.extend((0..rows * inner).map(|at| x.at(at / inner, at % inner)));
+    std::array::from_fn(|r| &copy[r * inner..][..inner])
 }
 
 /// All rows of the weights, `K` at a time.
@@ -119,7 +142,8 @@ impl<W: Weights, const R: usize, const K: usize> Rows<'_, W, R, K> {
             let len = WIDENED.min(cols - start);
             for (k, out) in widened.chunks_exact_mut(WIDENED).enumerate().take(N) {
                 let cols = *first + start..*first + start + len;
-                weights.widen(row + k, cols, &mut out[..len]);
+                weights.widen(row + k, cols.clone(), &mut out[..len]);
+                weights.fetch(row + N + k, cols);
             }
             let mut rows: [&[f32]; N] = [&[]; N];
             for (rows, widened) in rows.iter_mut().zip(widened.chunks_exact(WIDENED)) {

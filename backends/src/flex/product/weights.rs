@@ -6,6 +6,7 @@ use burn::tensor::{bf16, f16};
 
 use crate::flex::ahead::Region;
 use crate::flex::matrix::MatRef;
+use crate::flex::prefetch::prefetch_bytes;
 
 /// Rows of weights that are read at once.
 pub(crate) const IN_FLIGHT: usize = 8;
@@ -39,12 +40,20 @@ pub(crate) trait Weights: Copy + Send + Sync {
     /// Where columns of all rows lie.
     fn region(self, cols: Range<usize>) -> Region;
 
+    /// Asks memory for columns of a row which is read soon, if there is one. For rows that are not in place.
+    fn fetch(self, row: usize, cols: Range<usize>);
+
     /// One weight as f32.
     fn at(self, row: usize, col: usize) -> f32;
 
-    /// `sums += x W[:, cols]` for one row `x`, in the order of its elements, without a copy of the weights in
+    /// `sums += x W[:, cols]` for a few rows `x`, in the order of their elements, without a copy of the weights in
     /// f32, when there is such a way on this machine.
-    fn add(self, _sums: &mut [f32], _x: &[f32], _cols: Range<usize>) -> Outcome {
+    fn add<const R: usize>(
+        self,
+        _sums: &mut [&mut [f32]; R],
+        _x: [&[f32]; R],
+        _cols: Range<usize>,
+    ) -> Outcome {
         Outcome::NotThisWay
     }
 
@@ -125,6 +134,13 @@ impl<E: Element> Weights for MatRef<'_, E> {
 
     fn region(self, cols: Range<usize>) -> Region {
         self.columns(cols).region()
+    }
+
+    #[inline(always)]
+    fn fetch(self, row: usize, cols: Range<usize>) {
+        let all = MatRef::region(self);
+        let start = all.start + row * all.stride + cols.start * size_of::<E>();
+        prefetch_bytes(start, cols.len() * size_of::<E>());
     }
 
     #[inline(always)]
