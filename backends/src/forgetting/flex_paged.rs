@@ -7,12 +7,14 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
+use pulp::{Simd, WithSimd};
 
 use super::paged::Seen;
 use crate::flex::matrix::MatRef;
+use crate::flex::product::dots::{LANES, TILE_OUTPUTS, Tile};
 use crate::flex::product::threads_worth;
 use crate::flex::rows::{View, tensor};
-use crate::flex::simd::{dot, kernel};
+use crate::flex::simd::kernel;
 use crate::flex::team;
 use crate::paged::Page;
 use crate::paged::merge::{Part, exponentials};
@@ -126,11 +128,14 @@ impl Pages {
         })
     }
 
-    fn sum_of_gates(&self, position: usize, head: usize) -> f32 {
+    /// By head.
+    fn sums_of_gates(&self, position: usize) -> Vec<f32> {
         let found = self.segments(position..position + 1).next();
         let (page, rows) = found.expect("the position is held");
         let kept = &self.kept[page];
-        kept.data()[rows.start * kept.stride(0) + head * kept.stride(1)]
+        let row = &kept.data()[rows.start * kept.stride(0)..];
+        let heads = 0..kept.shape()[1];
+        heads.map(|head| row[head * kept.stride(1)]).collect()
     }
 
     fn attend(
@@ -143,9 +148,7 @@ impl Pages {
     ) {
         let Scratch { scores, widened } = scratch;
         let heads = queries.len();
-        let own: Vec<f32> = (0..heads)
-            .map(|head| self.sum_of_gates(position, head))
-            .collect();
+        let own = self.sums_of_gates(position);
         let len = task.positions.len();
         let width = len.next_multiple_of(32);
         scores.clear();
@@ -160,7 +163,14 @@ impl Pages {
                 strides: [kept.stride(0), kept.stride(1)],
             };
             let keys = heads_of(&self.keys[page], rows, widened);
-            scores_of(scores, [width, begin, count], queries, &keys, scale, gates);
+            pulp::Arch::new().dispatch(Scores {
+                scores,
+                place: [width, begin, count],
+                queries,
+                keys: &keys,
+                scale,
+                gates,
+            });
             begin += count;
         }
         let part = &mut task.part;
@@ -197,31 +207,64 @@ fn heads_of<'a>(page: &'a Rows, rows: Range<usize>, widened: &'a mut Vec<f32>) -
 }
 
 /// Sums of the logarithms of the gates: up to the query by head, and up to each key by key and head.
-#[derive(Clone, Copy)]
 struct Gates<'a> {
     own: &'a [f32],
     kept: &'a [f32],
     strides: [usize; 2],
 }
 
-kernel! {
-    /// `scale q k + (own - kept)` by head and key. Rows of scores are so wide, and the keys begin at some column and
-    /// are so many.
-    fn scores_of<'a>(
-        scores: &'a mut [f32],
-        place: [usize; 3],
-        queries: &'a [&'a [f32]],
-        keys: &'a [MatRef<'a>],
-        scale: f32,
-        gates: Gates<'a>,
-    ) {
-        let [width, begin, count] = place;
-        let group = queries.len() / keys.len();
-        for row in 0..count {
-            for (head, query) in queries.iter().enumerate() {
-                let kept = gates.kept[row * gates.strides[0] + head * gates.strides[1]];
-                let product = dot(query, keys[head / group].row(row)) * scale;
-                scores[head * width + begin + row] = product + (gates.own[head] - kept);
+impl Gates<'_> {
+    /// From a key to the query.
+    #[inline(always)]
+    fn since(&self, key: usize, head: usize) -> f32 {
+        self.own[head] - self.kept[key * self.strides[0] + head * self.strides[1]]
+    }
+}
+
+/// `scale q k + (own - kept)` by head and key, several keys at a time. Rows of scores are so wide, and the keys begin
+/// at some column and are so many.
+struct Scores<'a> {
+    scores: &'a mut [f32],
+    place: [usize; 3],
+    queries: &'a [&'a [f32]],
+    keys: &'a [MatRef<'a>],
+    scale: f32,
+    gates: Gates<'a>,
+}
+
+impl WithSimd for Scores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match LANES / S::F32_LANES {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            4 => self.run::<S, 4>(simd),
+            _ => self.run::<S, LANES>(simd),
+        }
+    }
+}
+
+impl Scores<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(self, simd: S) {
+        let [width, begin, count] = self.place;
+        let group = self.queries.len() / self.keys.len();
+        for first in (0..count).step_by(TILE_OUTPUTS) {
+            let tile = TILE_OUTPUTS.min(count - first);
+            for (head, query) in self.queries.iter().enumerate() {
+                let keys = &self.keys[head / group];
+                // a missing key repeats the last one
+                let weights = std::array::from_fn(|key| keys.row(first + key.min(tile - 1)));
+                let [products] = simd.vectorize(Tile::<1, V> {
+                    x: [query],
+                    weights,
+                });
+                let scores = &mut self.scores[head * width + begin + first..][..tile];
+                for (key, (score, product)) in scores.iter_mut().zip(products).enumerate() {
+                    *score = product * self.scale + self.gates.since(first + key, head);
+                }
             }
         }
     }
