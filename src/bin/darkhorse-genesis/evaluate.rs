@@ -58,6 +58,7 @@ pub(crate) struct EvaluateArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
     evaluate(args)
 }
 

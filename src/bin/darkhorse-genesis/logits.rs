@@ -51,6 +51,7 @@ pub(crate) struct LogitsArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
     let (ids, shape) = read_ids(&args.ids_file)?;
     let device = args.device.open()?;
     let loaded = Loaded::open(Weights::Stored(args.model.clone()), None, &device)?;
