@@ -51,8 +51,13 @@ pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -
         Threads::All => threads_worth(rows * inner * cols),
     };
     let run = |buffers: &mut Buffers, ([row, col], mut out): ([usize; 2], MatMut<'_>)| {
-        let x = x.rows(row..row + out.shape()[0]);
-        write_block(&mut out, Update::Set, x, weights, col, buffers);
+        let part = Part {
+            update: Update::Set,
+            x: x.rows(row..row + out.shape()[0]),
+            weights,
+            first: col,
+        };
+        write_block(&mut out, part, buffers);
     };
     if threads == 1 {
         run(&mut Buffers::default(), ([0, 0], out.rows(0..rows)));
@@ -88,29 +93,40 @@ pub(crate) fn add_block<W: Weights>(
     first: usize,
     buffers: &mut Buffers,
 ) {
-    write_block(out, Update::Add, x, weights, first, buffers);
+    let part = Part {
+        update: Update::Add,
+        x,
+        weights,
+        first,
+    };
+    write_block(out, part, buffers);
 }
 
-/// The same, or a chain begins.
-fn write_block<W: Weights>(
-    out: &mut MatMut<'_>,
+/// What is written to a block: columns of the product from `first` on.
+#[derive(Debug, Clone, Copy)]
+struct Part<'a, W> {
     update: Update,
-    x: MatRef<'_>,
+    x: MatRef<'a>,
     weights: W,
     first: usize,
-    buffers: &mut Buffers,
-) {
+}
+
+fn write_block<W: Weights>(out: &mut MatMut<'_>, part: Part<'_, W>, buffers: &mut Buffers) {
     let [rows, cols] = out.shape();
-    let few = streams(rows, weights);
+    let few = streams(rows, part.weights);
     let [row_step, col_step] = match few {
         true => [rows, stream_columns(rows, cols, 1)],
         false => [TASK_ROWS, cols],
     };
     for ([row, col], mut out) in out.rows(0..rows).split_blocks(row_step, col_step) {
-        let x = x.rows(row..row + out.shape()[0]);
+        let part = Part {
+            x: part.x.rows(row..row + out.shape()[0]),
+            first: part.first + col,
+            ..part
+        };
         match few {
-            true => stream::stream(&mut out, update, x, weights, first + col, buffers),
-            false => packed::packed(&mut out, update, x, weights, first + col, buffers),
+            true => stream::stream(&mut out, part, buffers),
+            false => packed::packed(&mut out, part, buffers),
         }
     }
 }
@@ -130,13 +146,13 @@ pub(crate) fn stream_columns(rows: usize, cols: usize, threads: usize) -> usize 
 /// Rows and columns of a task that packs: halves of halves until there is one for every thread.
 fn packed_steps([rows, cols]: [usize; 2], threads: usize) -> [usize; 2] {
     let equal = rows.div_ceil(rows.div_ceil(TASK_ROWS));
-    let (mut row_step, mut col_step) = (equal.next_multiple_of(12), cols);
+    let (mut row_step, mut col_step) = (equal.next_multiple_of(packed::TILE_ROWS), cols);
     let count = |row: usize, col: usize| rows.div_ceil(row) * cols.div_ceil(col);
     while count(row_step, col_step) < TASKS_PER_THREAD * threads {
         if col_step > 128 && col_step >= row_step / 4 {
             col_step = col_step.div_ceil(2).next_multiple_of(64);
         } else if row_step > 48 {
-            row_step = row_step.div_ceil(2).next_multiple_of(12);
+            row_step = row_step.div_ceil(2).next_multiple_of(packed::TILE_ROWS);
         } else {
             break;
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::Part;
 use super::weights::Weights;
 use crate::flex::matrix::{MatMut, MatRef, Update};
 
@@ -12,7 +13,7 @@ const DEPTH: usize = 256;
 /// Columns of a block; with [`DEPTH`] rows it stays in the second cache, beside the rows of the input.
 const COLUMNS: usize = 256;
 /// Rows of a tile at most, for 32 registers.
-const TILE_ROWS: usize = 12;
+pub(super) const TILE_ROWS: usize = 12;
 /// Vectors of a tile's row.
 const TILE_VECTORS: usize = 2;
 /// Elements of a tile's row at most.
@@ -47,30 +48,13 @@ impl Buffers {
 }
 
 /// `out = x W[:, first..]`, or added to it, with one chain of fused multiply-adds per element.
-pub(super) fn packed<W: Weights>(
-    out: &mut MatMut<'_>,
-    update: Update,
-    x: MatRef<'_>,
-    weights: W,
-    first: usize,
-    buffers: &mut Buffers,
-) {
-    pulp::Arch::new().dispatch(Blocks {
-        out,
-        update,
-        x,
-        weights,
-        first,
-        buffers,
-    });
+pub(super) fn packed<W: Weights>(out: &mut MatMut<'_>, part: Part<'_, W>, buffers: &mut Buffers) {
+    pulp::Arch::new().dispatch(Blocks { out, part, buffers });
 }
 
 struct Blocks<'a, 'm, W> {
     out: &'a mut MatMut<'m>,
-    update: Update,
-    x: MatRef<'a>,
-    weights: W,
-    first: usize,
+    part: Part<'a, W>,
     buffers: &'a mut Buffers,
 }
 
@@ -79,14 +63,13 @@ impl<W: Weights> WithSimd for Blocks<'_, '_, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self {
-            out,
+        let Self { out, part, buffers } = self;
+        let Part {
             update,
             x,
             weights,
             first,
-            buffers,
-        } = self;
+        } = part;
         let [rows, cols] = out.shape();
         let [inner, _] = weights.shape();
         let width = TILE_VECTORS * S::F32_LANES;

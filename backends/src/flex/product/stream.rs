@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::Part;
 use super::packed::Buffers;
 use super::weights::{IN_FLIGHT, Outcome, Weights};
 use crate::flex::ahead;
@@ -18,37 +19,33 @@ pub(super) const COLUMNS: usize = 4096;
 const WIDENED: usize = 256;
 
 /// `out = x W[:, first..]`, or added to it, with one chain of fused multiply-adds per element.
-pub(super) fn stream<W: Weights>(
-    out: &mut MatMut<'_>,
-    update: Update,
-    x: MatRef<'_>,
-    weights: W,
-    first: usize,
-    buffers: &mut Buffers,
-) {
-    let cols = out.shape()[1];
-    ahead::reading(|| weights.region(first..first + cols));
+pub(super) fn stream<W: Weights>(out: &mut MatMut<'_>, part: Part<'_, W>, buffers: &mut Buffers) {
+    let cols = part.first..part.first + out.shape()[1];
+    ahead::reading(|| part.weights.region(cols));
     match out.shape()[0] {
-        1 => rows::<W, 1, 8>(out, update, x, weights, first, buffers),
-        2 => rows::<W, 2, 4>(out, update, x, weights, first, buffers),
-        3 => rows::<W, 3, 4>(out, update, x, weights, first, buffers),
-        4 => rows::<W, 4, 4>(out, update, x, weights, first, buffers),
-        5 => rows::<W, 5, 4>(out, update, x, weights, first, buffers),
-        6 => rows::<W, 6, 4>(out, update, x, weights, first, buffers),
-        7 => rows::<W, 7, 4>(out, update, x, weights, first, buffers),
-        8 => rows::<W, 8, 4>(out, update, x, weights, first, buffers),
+        1 => rows::<W, 1, 8>(out, part, buffers),
+        2 => rows::<W, 2, 4>(out, part, buffers),
+        3 => rows::<W, 3, 4>(out, part, buffers),
+        4 => rows::<W, 4, 4>(out, part, buffers),
+        5 => rows::<W, 5, 4>(out, part, buffers),
+        6 => rows::<W, 6, 4>(out, part, buffers),
+        7 => rows::<W, 7, 4>(out, part, buffers),
+        8 => rows::<W, 8, 4>(out, part, buffers),
         count => unreachable!("{count} rows, more than {ROWS}"),
     }
 }
 
 fn rows<W: Weights, const R: usize, const K: usize>(
     out: &mut MatMut<'_>,
-    update: Update,
-    x: MatRef<'_>,
-    weights: W,
-    first: usize,
+    part: Part<'_, W>,
     buffers: &mut Buffers,
 ) {
+    let Part {
+        update,
+        x,
+        weights,
+        first,
+    } = part;
     let cols = out.shape()[1];
     let mut out = out.rows_from::<R>(0, 0..cols);
     // Rows of `out` are often a multiple of 4 KiB apart, where the machine takes a read for one of what was just
