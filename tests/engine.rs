@@ -10,7 +10,6 @@ use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{
     Engine, EngineConfig, Event, Finish, Limits, Request, RequestId, SamplingConfig, Speculation,
-    When,
 };
 use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
@@ -50,10 +49,7 @@ fn random_request(rng: &mut SmallRng) -> Request {
         },
         max_tokens: rng.random_range(1..30),
         stop_ids: ids(rng, 2),
-        speculation: (depth > 0).then_some(Speculation {
-            depth,
-            when: When::Always,
-        }),
+        speculation: (depth > 0).then_some(Speculation::always(depth)),
         deadline: None,
     }
 }

@@ -9,7 +9,7 @@ use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{
     Acceptance, Engine, EngineConfig, Event, Generation, GenerationError, Limits, Request,
-    RequestId, Sampler, SamplingConfig, Speculation, When,
+    RequestId, Sampler, SamplingConfig, Speculation,
 };
 use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
@@ -83,10 +83,7 @@ fn the_text_is_the_same_with_and_without_drafts() {
             let sampler = sampled([0.0, 1.0, 6.0, 200.0][number % 4], number as u64);
             let prompt = prompt(number);
             let (expected, _) = generated(begin(), &prompt, &sampler, 24);
-            let speculation = Speculation {
-                depth: 1 + number % 5,
-                when: When::Always,
-            };
+            let speculation = Speculation::always(1 + number % 5);
             let drafted = begin().speculating(speculation).expect("it has modules");
             let (found, acceptance) = generated(drafted, &prompt, &sampler, 24);
             assert_eq!(found, expected, "prompt {number}, {modules} modules");
@@ -110,10 +107,7 @@ fn drafts_end_where_the_context_does() {
     let sampler = sampled(200.0, 1);
     let begin = || Generation::new(&model, Limits::of(&config), None);
     let (expected, _) = generated(begin(), &prompt(1), &sampler, 30);
-    let speculation = Speculation {
-        depth: 4,
-        when: When::Always,
-    };
+    let speculation = Speculation::always(4);
     let drafted = begin().speculating(speculation).expect("it has modules");
     let (found, _) = generated(drafted, &prompt(1), &sampler, 30);
     assert_eq!(found.len(), 20);
@@ -131,10 +125,7 @@ fn reading_on_forgets_what_was_drafted_but_not_given() {
         let [plain, drafted] = [false, true].map(|drafts| {
             let mut generation = begin();
             if drafts {
-                let speculation = Speculation {
-                    depth: 4,
-                    when: When::Always,
-                };
+                let speculation = Speculation::always(4);
                 generation = generation.speculating(speculation).expect("it has modules");
             }
             for message in 0..3 {
@@ -149,6 +140,31 @@ fn reading_on_forgets_what_was_drafted_but_not_given() {
         plain
     });
     assert_ne!(texts[0], texts[1]);
+}
+
+#[test]
+fn a_draft_ends_where_it_becomes_unlikely() {
+    let config = drafting(small_config(DomainMode::Off), 1);
+    let model = CausalLm::<B>::init(&config, 5, &Default::default());
+    let sampler = sampled(0.0, 1);
+    let begin = || Generation::new(&model, Limits::of(&config), None);
+    let (expected, _) = generated(begin(), &prompt(2), &sampler, 40);
+    // a module of random weights finds one of 97 ids a little likelier than the others
+    let [all, some, none] = [0.0, 0.02, 1.0].map(|min_probability| {
+        let speculation = Speculation {
+            min_probability,
+            ..Speculation::always(3)
+        };
+        let drafted = begin().speculating(speculation).expect("it has modules");
+        let (found, acceptance) = generated(drafted, &prompt(2), &sampler, 40);
+        assert_eq!(found, expected, "{min_probability}");
+        acceptance.expect("it may draft").drafted
+    });
+    assert!(none.is_empty(), "{none:?}");
+    assert!(
+        some[0] == all[0] && some[2] * 2 < all[2],
+        "{some:?} of {all:?}"
+    );
 }
 
 #[test]
@@ -179,10 +195,7 @@ fn drafted_tokens_are_distributed_as_the_model_says() {
     for seed in 0..DRAWS {
         let request = Request {
             sampling: sampling(seed),
-            speculation: Some(Speculation {
-                depth: 2,
-                when: When::Always,
-            }),
+            speculation: Some(Speculation::always(2)),
             ..Request::greedy(vec![3, 1, 4], 2)
         };
         let id = engine.submit(request).expect("it is in range");

@@ -84,9 +84,8 @@ pub(crate) fn change_nothing(trained: &Trained, count: usize) -> Outcome {
             let ids = &documents[number * 7 % documents.len()];
             let prompt = &ids[..ids.len().min(4 + number % 60)];
             let depth = 1 + number % 3;
-            let when = When::Always;
             let plain = generate(trained, prompt, NEW, None)?;
-            let drafted = generate(trained, prompt, NEW, Some(Speculation { depth, when }))?;
+            let drafted = generate(trained, prompt, NEW, Some(Speculation::always(depth)))?;
             differing += usize::from(plain.ids != drafted.ids);
             if let Some(acceptance) = &drafted.acceptance {
                 by_depth[depth - 1].add(acceptance);
@@ -128,44 +127,55 @@ fn on_repeats_of(trained: &Trained, documents: &[Vec<u32>], passage_len: usize) 
             [opening, &passage.repeat(times)[..]].concat()
         })
         .collect();
+    let likely = Speculation {
+        when: When::Always,
+        ..Speculation::default()
+    };
     let ways = [
         ("without", None),
-        ("1 token", Some((1, When::Always))),
-        ("2 tokens", Some((2, When::Always))),
-        ("3 tokens", Some((3, When::Always))),
-        ("2 tokens where it pays", Some((2, When::ItPays))),
+        ("1 token", Some(Speculation::always(1))),
+        ("2 tokens", Some(Speculation::always(2))),
+        ("1 likely one", Some(likely)),
+        ("2 likely ones", Some(Speculation { depth: 2, ..likely })),
+        ("1 likely one where it pays", Some(Speculation::default())),
     ];
     let mut rates = vec![Vec::new(); ways.len()];
     let mut places: Vec<Places> = ways.iter().map(|_| Places::default()).collect();
     awake(|| -> Outcome<()> {
         for round in 0..ROUNDS {
-            for (way, (_, drafts)) in ways.iter().enumerate() {
-                let speculation = drafts.map(|(depth, when)| Speculation { depth, when });
-                let (mut tokens, mut seconds) = (0, 0.0);
-                for prompt in &prompts {
+            for prompt in &prompts {
+                // one right after the other, so that a machine which is busy elsewhere slows all alike
+                for (way, &(_, speculation)) in ways.iter().enumerate() {
                     let made = generate(trained, prompt, REPEATED_NEW, speculation)?;
-                    tokens += made.ids.len();
-                    seconds += made.seconds;
+                    rates[way].push(made.ids.len() as f64 / made.seconds);
                     if let (0, Some(acceptance)) = (round, &made.acceptance) {
                         places[way].add(acceptance);
                     }
                 }
-                rates[way].push(tokens as f64 / seconds);
             }
         }
         Ok(())
     })?;
     println!(
-        "{} prompts, {times} times a passage of {passage_len} tokens, {REPEATED_NEW} new ones each; medians of {ROUNDS} rounds in turns",
+        "{} prompts, {times} times a passage of {passage_len} tokens, {REPEATED_NEW} new ones each; medians over {ROUNDS} rounds of prompts, all ways in turns",
         prompts.len()
     );
     for (way, (name, _)) in ways.iter().enumerate() {
-        rates[way].sort_by(f64::total_cmp);
+        let ratios = rates[way]
+            .iter()
+            .zip(&rates[0])
+            .map(|(rate, plain)| rate / plain);
         println!(
-            "{name:<24} {:>8.1} tokens/s   accepted by place: {}",
-            rates[way][ROUNDS / 2],
+            "{name:<26} {:>8.1} tokens/s, {:.2}x   accepted by place: {}",
+            median(rates[way].clone()),
+            median(ratios.collect()),
             places[way].told()
         );
     }
     Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

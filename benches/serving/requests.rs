@@ -9,7 +9,6 @@ use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{
     Engine, EngineConfig, Event, Finish, Limits, Request, RequestId, SamplingConfig, Speculation,
-    When,
 };
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use rand::rngs::SmallRng;
@@ -38,9 +37,9 @@ fn request(rng: &mut SmallRng, vocab_size: u32) -> Request {
         },
         max_tokens: rng.random_range(1..120),
         stop_ids,
-        speculation: (depth > 0).then_some(Speculation {
+        speculation: (depth > 0).then(|| Speculation {
             depth,
-            when: [When::Always, When::ItPays][rng.random_range(0..2)],
+            ..[Speculation::always(depth), Speculation::default()][rng.random_range(0..2)]
         }),
         deadline: None,
     }

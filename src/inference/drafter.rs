@@ -25,12 +25,17 @@ const MOST: usize = REVERSIBLE - 1;
 const WAITING: usize = 128;
 
 /// How a sequence is drafted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speculation {
-    /// Tokens to draft at a time.
+    /// Tokens to draft at a time, at most.
     pub depth: usize,
     /// When to draft.
     pub when: When,
+    /// A draft goes as far as it is at least this likely to be right to its end, by the modules' own
+    /// probabilities: every token more is a row of the pass, for which other experts may be read.
+    pub min_probability: f32,
+    /// Another token is only drafted after one that is at least this likely to be right: that takes a module.
+    pub min_to_extend: f32,
 }
 
 /// When to draft.
@@ -45,8 +50,22 @@ pub enum When {
 impl Default for Speculation {
     fn default() -> Self {
         Self {
-            depth: 2,
+            depth: 1,
             when: When::ItPays,
+            min_probability: 0.05,
+            min_to_extend: 0.3,
+        }
+    }
+}
+
+impl Speculation {
+    /// Drafts of `depth` tokens before every pass, however unlikely they are.
+    pub fn always(depth: usize) -> Self {
+        Self {
+            depth,
+            when: When::Always,
+            min_probability: 0.0,
+            min_to_extend: 0.0,
         }
     }
 }
@@ -76,6 +95,8 @@ pub(super) struct Drafter<B: Ops, M: TokenMixer<B>> {
     modules: Vec<Listener<B, M>>,
     speculation: Speculation,
     pace: Pace,
+    /// Whether the pass at hand was drafted for, even if no draft was likely enough.
+    tried: bool,
     pub(super) acceptance: Acceptance,
 }
 
@@ -87,6 +108,14 @@ struct Listener<B: Ops, M: TokenMixer<B>> {
     next: usize,
     /// States from that position on, `[1, waiting, hidden_size]`.
     waiting: Option<Tensor<B, 3>>,
+}
+
+/// What a module had read.
+enum Read<C> {
+    /// So many positions: one guess can be taken back.
+    Len(usize),
+    /// All of this. A copy shares its memory until it is written to, and then costs a page.
+    Copy(C),
 }
 
 impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
@@ -133,6 +162,7 @@ impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
             modules: model.mtp.iter().map(listener).collect(),
             speculation,
             pace: Pace::default(),
+            tried: false,
             acceptance: Acceptance::default(),
         })
     }
@@ -162,9 +192,30 @@ impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
         }
     }
 
+    /// What the modules have read, before they guess up to so many tokens.
+    fn remember(&self, deepest: usize) -> Vec<Read<M::Cache>> {
+        // the first token takes no guess, and the last module guesses for those that have no own
+        let own = self.modules.len().max(2);
+        let listeners = self.modules.iter().map(|listener| match deepest > own {
+            true => Read::Copy(listener.past.clone()),
+            false => Read::Len(listener.past.len()),
+        });
+        listeners.collect()
+    }
+
+    /// Goes back to what was read: guesses are read again once they are known to be right.
+    fn forget_guesses(&mut self, read: Vec<Read<M::Cache>>) {
+        for (listener, read) in self.modules.iter_mut().zip(read) {
+            match read {
+                Read::Len(len) => listener.past.truncate(len),
+                Read::Copy(past) => listener.past = past,
+            }
+        }
+    }
+
     /// Notes a pass over one id: how many drafts it had, how many ids were chosen, and its time.
     pub(super) fn record(&mut self, drafts: usize, chosen: usize, seconds: f64) {
-        self.pace.record(drafts, chosen, seconds);
+        self.pace.record(self.tried, chosen, seconds);
         if drafts == 0 {
             self.acceptance.plain += 1;
             return;
@@ -202,11 +253,13 @@ impl<B: Ops, M: TokenMixer<B>> Turn<'_, B, M> {
     }
 }
 
-/// What a module has made of one sequence: its state at a position, and the draft.
+/// What a module has made of one sequence: its state at a position.
 struct Step<B: Ops> {
     turn: usize,
     state: Tensor<B, 3>,
     position: usize,
+    /// How likely it is that all drafts so far are right.
+    probability: f32,
 }
 
 /// Drafts for the sequences that have one unread id and a drafter, in turn order.
@@ -216,33 +269,37 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
 ) -> Vec<Vec<u32>> {
     let depths: Vec<usize> = turns.iter().map(Turn::depth).collect();
     let mut drafts = vec![Vec::new(); turns.len()];
-    let deepest = depths.iter().copied().max().unwrap_or(0);
-    if deepest == 0 {
-        return drafts;
-    }
-    let last = model.mtp.len() - 1;
-    let mut steps = Vec::new();
-    for module in 0..=last {
-        let read = read_waiting(model, turns, module, |turn| depths[turn] > 0);
-        if module == 0 {
-            steps = read;
+    for (turn, &depth) in turns.iter_mut().zip(&depths) {
+        if let Some(drafter) = &mut turn.sequence.drafter {
+            drafter.tried = depth > 0;
         }
     }
-    let kept: Vec<Vec<M::Cache>> = turns
+    let deepest = depths.iter().copied().max().unwrap_or(0);
+    let last = model.mtp.len().saturating_sub(1);
+    let mut steps = Vec::new();
+    if deepest > 0 {
+        steps = read_waiting(model, turns, 0, |turn| depths[turn] > 0);
+        for module in 1..=last {
+            read_waiting(model, turns, module, |turn| depths[turn] > 0);
+        }
+    }
+    let read: Vec<_> = turns
         .iter()
-        .map(|turn| {
-            let drafter = turn.sequence.drafter.as_ref();
-            let modules = drafter.map_or(&[][..], |drafter| &drafter.modules);
-            let pasts = modules.iter().map(|listener| listener.past.clone());
-            pasts.collect()
-        })
+        .map(|turn| turn.sequence.drafter.as_ref())
+        .map(|drafter| drafter.map(|drafter| drafter.remember(deepest)))
         .collect();
     for depth in 0..deepest {
         if depth > 0 {
             let module = depth.min(last);
-            steps.retain(|step| depths[step.turn] > depth);
+            steps.retain(|step| {
+                let speculation = speculation(turns, step);
+                depths[step.turn] > depth && step.probability >= speculation.min_to_extend
+            });
             for step in &mut steps {
                 step.position += usize::from(depth > last);
+            }
+            if steps.is_empty() {
+                break;
             }
             steps = guess(model, turns, module, steps, &drafts);
         }
@@ -250,19 +307,25 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         let logits = model.logits(states).into_data().convert::<f32>();
         let logits: Vec<f32> = logits.into_vec().expect("they were just converted");
         let rows = logits.chunks_exact(logits.len() / steps.len());
-        for (step, row) in steps.iter().zip(rows) {
+        for (step, row) in steps.iter_mut().zip(rows) {
             let turn = &turns[step.turn];
             let sampler = turn.sampler.expect("only what is sampled is drafted");
             let past = [&turn.sequence.ids[..], &drafts[step.turn][..]].concat();
-            drafts[step.turn].push(sampler.choose(row, &past));
+            let id = sampler.choose(row, &past);
+            step.probability *= probability(row, id);
+            drafts[step.turn].push(id);
         }
+        steps.retain(|step| {
+            let likely = step.probability >= speculation(turns, step).min_probability;
+            if !likely {
+                drafts[step.turn].pop();
+            }
+            likely
+        });
     }
-    for (turn, kept) in turns.iter_mut().zip(kept) {
-        let Some(drafter) = &mut turn.sequence.drafter else {
-            continue;
-        };
-        for (listener, kept) in drafter.modules.iter_mut().zip(kept) {
-            listener.past = kept;
+    for (turn, read) in turns.iter_mut().zip(read) {
+        if let (Some(drafter), Some(read)) = (&mut turn.sequence.drafter, read) {
+            drafter.forget_guesses(read);
         }
     }
     drafts
@@ -340,6 +403,7 @@ fn read_waiting<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             turn: at,
             state: own.clone().narrow(1, count - 1, 1),
             position: first + count - 1,
+            probability: 1.0,
         });
         let drafter = turns[at].sequence.drafter.as_mut().expect("it has read");
         drafter.modules[module].next = first + count;
@@ -382,4 +446,17 @@ fn guess<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             ..step
         })
         .collect()
+}
+
+/// How the sequence of a step is drafted.
+fn speculation<B: Ops, M: TokenMixer<B>>(turns: &[Turn<'_, B, M>], step: &Step<B>) -> Speculation {
+    let drafter = &turns[step.turn].sequence.drafter;
+    drafter.as_ref().expect("it has drafted").speculation
+}
+
+/// Of one id, by its logits.
+fn probability(logits: &[f32], id: u32) -> f32 {
+    let of = logits[id as usize];
+    let sum: f32 = logits.iter().map(|logit| (logit - of).exp()).sum();
+    sum.recip()
 }

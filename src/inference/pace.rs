@@ -1,50 +1,71 @@
 //! Whether drafting pays, by the time that passes take.
 
-/// Passes of one kind in a row.
+/// Passes of one kind whose time counts, the newest.
+const TIMES: usize = 9;
+/// Plain passes before the first draft.
 const PLAIN: usize = 3;
-const DRAFTED: usize = 12;
+/// Drafted passes of a trial.
+const TRIAL: usize = 8;
+/// After so many drafted passes a plain one shows whether its time is still the same.
+const DRAFTED: usize = 48;
 /// Plain passes before drafting is tried again, at first and at most.
-const PAUSE: usize = 64;
+const PAUSE: usize = 16;
 const LONGEST_PAUSE: usize = 1024;
 
 /// Compares plain passes with drafted ones, again and again.
+///
+/// What a pass takes is the median of the newest, which a machine that is busy elsewhere does not move; what it
+/// gives is a mean in which newer passes count more.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
-    plain: Rate,
-    drafted: Rate,
-    /// Passes left of what goes on now.
-    left: usize,
-    drafting: bool,
+    plain: Times,
+    drafted: Times,
+    /// Ids that a drafted pass gives.
+    ids: f64,
+    state: State,
+    /// Length of the last pause; 0 once a trial has shown that drafting pays.
     pause: usize,
 }
 
-/// Ids per second, newer passes counting more.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rate {
-    ids: f64,
-    seconds: f64,
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Plain passes, so many more.
+    Plain(usize),
+    /// Drafted passes, so many since the last plain one.
+    Drafted(usize),
+    /// Drafted passes, so many more before the first comparison.
+    Trial(usize),
 }
 
-impl Rate {
-    fn add(&mut self, ids: usize, seconds: f64) {
-        const KEPT: f64 = 0.9;
-        self.ids = self.ids * KEPT + ids as f64;
-        self.seconds = self.seconds * KEPT + seconds;
+/// Seconds of the newest passes of a kind.
+#[derive(Debug, Clone, Default)]
+struct Times {
+    newest: [f64; TIMES],
+    count: usize,
+}
+
+impl Times {
+    fn add(&mut self, seconds: f64) {
+        self.newest[self.count % TIMES] = seconds;
+        self.count += 1;
     }
 
-    fn per_second(self) -> f64 {
-        self.ids / self.seconds.max(1e-9)
+    fn median(&self) -> f64 {
+        let mut sorted = self.newest;
+        let sorted = &mut sorted[..self.count.min(TIMES)];
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
     }
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            plain: Rate::default(),
-            drafted: Rate::default(),
-            left: PLAIN,
-            drafting: false,
-            pause: PAUSE,
+            plain: Times::default(),
+            drafted: Times::default(),
+            ids: 1.0,
+            state: State::Plain(PLAIN),
+            pause: 1,
         }
     }
 }
@@ -52,32 +73,44 @@ impl Default for Pace {
 impl Pace {
     /// Whether to draft for the next pass.
     pub(super) fn pays(&self) -> bool {
-        self.drafting
+        !matches!(self.state, State::Plain(_))
     }
 
     /// Notes a pass, and decides how to go on.
-    pub(super) fn record(&mut self, drafts: usize, chosen: usize, seconds: f64) {
-        match drafts {
-            0 => self.plain.add(chosen, seconds),
-            _ => self.drafted.add(chosen, seconds),
-        }
-        self.left = self.left.saturating_sub(1);
-        if self.left > 0 {
-            return;
-        }
-        let faster = self.drafted.per_second() > self.plain.per_second();
-        (self.drafting, self.left) = match (self.drafting, faster) {
-            (false, _) => (true, DRAFTED),
-            (true, true) => {
-                self.pause = PAUSE;
-                (true, DRAFTED)
+    pub(super) fn record(&mut self, drafted: bool, chosen: usize, seconds: f64) {
+        match drafted {
+            false => self.plain.add(seconds),
+            true => {
+                self.drafted.add(seconds);
+                let weight = match self.state {
+                    // a trial is about what follows it
+                    State::Trial(left) => 1.0 / (TRIAL + 1 - left.min(TRIAL)) as f64,
+                    _ => 1.0 / (2 * TRIAL) as f64,
+                };
+                self.ids += weight * (chosen as f64 - self.ids);
             }
-            (true, false) => {
-                let pause = self.pause;
-                self.pause = (pause * 2).min(LONGEST_PAUSE);
-                (false, pause)
+        }
+        self.state = match self.state {
+            State::Plain(left) if left > 1 => State::Plain(left - 1),
+            // the plain pass between drafted ones
+            State::Plain(_) if self.pause == 0 => State::Drafted(0),
+            State::Plain(_) => State::Trial(TRIAL),
+            State::Trial(left) if left > 1 => State::Trial(left - 1),
+            State::Trial(_) | State::Drafted(_) if !self.faster() => {
+                self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
+                State::Plain(self.pause)
+            }
+            State::Drafted(since) if since < DRAFTED => State::Drafted(since + 1),
+            State::Trial(_) | State::Drafted(_) => {
+                self.pause = 0;
+                State::Plain(1)
             }
         };
+    }
+
+    /// Whether a drafted pass gives its ids sooner than as many plain ones.
+    fn faster(&self) -> bool {
+        self.ids * self.plain.median() > self.drafted.median()
     }
 }
 
@@ -93,9 +126,9 @@ mod tests {
             match pace.pays() {
                 true => {
                     drafted += 1;
-                    pace.record(3, ids, seconds);
+                    pace.record(true, ids, seconds);
                 }
-                false => pace.record(0, 1, 1.0),
+                false => pace.record(false, 1, 1.0),
             }
         }
         drafted as f64 / 2000.0
@@ -103,7 +136,7 @@ mod tests {
 
     #[test]
     fn drafting_goes_on_where_it_is_faster_and_hardly_where_it_is_not() {
-        assert!(drafted(3, 1.5) > 0.99);
+        assert!(drafted(3, 1.5) > 0.97);
         assert!(drafted(1, 1.5) < 0.05);
         assert!(drafted(2, 2.1) < 0.05);
     }
@@ -114,13 +147,13 @@ mod tests {
         let mut run = |ids, passes| {
             let mut drafted = 0;
             for _ in 0..passes {
-                let drafts = 2 * usize::from(pace.pays());
-                drafted += usize::from(drafts > 0);
-                pace.record(
-                    drafts,
-                    if drafts > 0 { ids } else { 1 },
-                    1.0 + 0.2 * drafts as f64,
-                );
+                match pace.pays() {
+                    true => {
+                        drafted += 1;
+                        pace.record(true, ids, 1.4);
+                    }
+                    false => pace.record(false, 1, 1.0),
+                }
             }
             drafted
         };

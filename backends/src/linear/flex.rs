@@ -106,8 +106,16 @@ pub(crate) fn linear_backward(
         View::strided(grad),
     );
     let (x, w, dy) = (input.matrix(), weight.matrix(), grad.matrix());
+    // laid out as the weight is, which another gradient may be added to
+    let weight_grad = || match w.has_adjacent_columns() {
+        true => tensor(product(x.transposed(), dy, Threads::All), shapes[1]),
+        false => {
+            let [inner, cols] = shapes[1];
+            tensor(product(dy.transposed(), x, Threads::All), [cols, inner]).transpose()
+        }
+    };
     [
         needed[0].then(|| tensor(product(dy, w.transposed(), Threads::All), shapes[0])),
-        needed[1].then(|| tensor(product(x.transposed(), dy, Threads::All), shapes[1])),
+        needed[1].then(weight_grad),
     ]
 }

@@ -1,7 +1,10 @@
 //! The selected backend computes every operation as the NdArray backend does, forward and backward.
 //!
-//! Runs on any backend: `cargo test -p darkhorse-backends --no-default-features --features vulkan,ndarray
-//! --test selected`. Sizes are awkward on purpose: an expert without a token, another with one.
+//! Runs on any backend but burn-flex, whose kernels `parity` holds to their references: `cargo test
+//! -p darkhorse-backends --no-default-features --features vulkan,ndarray --test selected`. Sizes are awkward on
+//! purpose: an expert without a token, another with one.
+
+#![cfg(not(feature = "flex"))]
 
 macro_rules! gradients {
     ($($input:ident),*) => {

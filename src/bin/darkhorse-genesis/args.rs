@@ -275,8 +275,8 @@ pub(crate) struct SpeculationArgs {
     /// Let the MTP modules draft tokens for the model to verify, where that is faster; the text stays the same
     #[arg(long)]
     speculative: bool,
-    /// Tokens to draft at a time
-    #[arg(long, value_name = "N", default_value_t = 2, requires = "speculative",
+    /// Tokens to draft at a time, at most
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "speculative",
           value_parser = clap::value_parser!(u8).range(1..=15))]
     draft_tokens: u8,
     /// Draft before every token, whether it is faster or not
@@ -293,6 +293,7 @@ impl SpeculationArgs {
                 true => When::Always,
                 false => When::ItPays,
             },
+            ..Speculation::default()
         })
     }
 }
