@@ -12,10 +12,12 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use darkhorse_backends::Ops;
 
+use super::listener::{Listener, Read};
 use super::pace::Pace;
 use super::pass::{Turn, joined};
+use super::speculation::{Acceptance, Speculation, When};
 use crate::model::CausalLm;
-use crate::model::cache::{CacheConfig, Extension, Past, REVERSIBLE};
+use crate::model::cache::{CacheConfig, Extension, REVERSIBLE};
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
 
@@ -23,71 +25,6 @@ use crate::model::routing::Route;
 const MOST: usize = REVERSIBLE - 1;
 /// States that wait for their module are read at the latest when there are so many.
 const WAITING: usize = 128;
-
-/// How a sequence is drafted.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Speculation {
-    /// Tokens to draft at a time, at most.
-    pub depth: usize,
-    /// When to draft.
-    pub when: When,
-    /// A draft goes as far as it is at least this likely to be right to its end, by the modules' own
-    /// probabilities: every token more is a row of the pass, for which other experts may be read.
-    pub min_probability: f32,
-    /// Another token is only drafted after one that is at least this likely to be right: that takes a module.
-    pub min_to_extend: f32,
-}
-
-/// When to draft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// Before every pass.
-    Always,
-    /// As long as time measured says that it pays.
-    ItPays,
-}
-
-impl Default for Speculation {
-    fn default() -> Self {
-        Self {
-            depth: 1,
-            when: When::ItPays,
-            min_probability: 0.05,
-            min_to_extend: 0.3,
-        }
-    }
-}
-
-impl Speculation {
-    /// Drafts of `depth` tokens before every pass, however unlikely they are.
-    pub fn always(depth: usize) -> Self {
-        Self {
-            depth,
-            when: When::Always,
-            min_probability: 0.0,
-            min_to_extend: 0.0,
-        }
-    }
-}
-
-/// What became of the drafts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Acceptance {
-    /// How many passes had a draft for each place after the next token.
-    pub drafted: Vec<usize>,
-    /// How many of them were accepted.
-    pub accepted: Vec<usize>,
-    /// Passes without drafts.
-    pub plain: usize,
-}
-
-impl Acceptance {
-    /// Share of the drafts that were accepted; none without drafts.
-    pub fn share(&self) -> Option<f64> {
-        let drafted = self.drafted.iter().sum::<usize>();
-        (drafted > 0).then(|| self.accepted.iter().sum::<usize>() as f64 / drafted as f64)
-    }
-}
 
 /// The drafting side of a sequence.
 #[derive(Debug)]
@@ -100,52 +37,6 @@ pub(super) struct Drafter<B: Ops, M: TokenMixer<B>> {
     pub(super) acceptance: Acceptance,
 }
 
-/// One module's reading of a sequence.
-#[derive(Debug)]
-struct Listener<B: Ops, M: TokenMixer<B>> {
-    past: M::Cache,
-    /// The position after those in `past`.
-    next: usize,
-    /// States from that position on, `[1, waiting, hidden_size]`.
-    waiting: Option<Tensor<B, 3>>,
-}
-
-/// What a module had read.
-enum Read<C> {
-    /// So many positions: one guess can be taken back.
-    Len(usize),
-    /// All of this. A copy shares its memory until it is written to, and then costs a page.
-    Copy(C),
-}
-
-impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
-    /// Takes the states from position `first` on. Positions that were never heard are gaps, which cost
-    /// nothing but the quality of drafts.
-    fn hear(&mut self, first: usize, states: Tensor<B, 3>) {
-        self.waiting = Some(match self.waiting.take() {
-            Some(before) => Tensor::cat(vec![before, states], 1),
-            None => {
-                self.next = first;
-                states
-            }
-        });
-    }
-
-    fn waiting(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |states| states.dims()[1])
-    }
-
-    /// The first `count` states, which no longer wait.
-    fn take(&mut self, count: usize) -> Tensor<B, 3> {
-        let all = self.waiting.take().expect("they wait");
-        let [_, waiting, _] = all.dims();
-        if count < waiting {
-            self.waiting = Some(all.clone().narrow(1, count, waiting - count));
-        }
-        all.narrow(1, 0, count)
-    }
-}
-
 impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
     /// A drafter that has heard nothing yet; none if the model has no modules.
     pub(super) fn new<R: Module<B>>(
@@ -153,13 +44,13 @@ impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
         speculation: Speculation,
         config: &CacheConfig,
     ) -> Option<Self> {
-        let listener = |module: &crate::model::mtp::MtpModule<B, M, R>| Listener {
-            past: module.block.mixer.empty_cache(config),
-            next: 0,
-            waiting: None,
-        };
-        (!model.mtp.is_empty()).then(|| Self {
-            modules: model.mtp.iter().map(listener).collect(),
+        let caches = model
+            .mtp
+            .iter()
+            .map(|it| it.block.mixer.empty_cache(config));
+        let modules: Vec<_> = caches.map(Listener::new).collect();
+        (!modules.is_empty()).then(|| Self {
+            modules,
             speculation,
             pace: Pace::default(),
             tried: false,
@@ -175,58 +66,28 @@ impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
     /// Forgets the ids from `len` on.
     pub(super) fn truncate(&mut self, len: usize) {
         for (module, listener) in self.modules.iter_mut().enumerate() {
-            // the module has also read the tokens ahead of its positions
-            let kept = len.saturating_sub(module + 1);
-            if listener.next > kept {
-                let beyond = listener.next - kept;
-                let left = listener.past.len().saturating_sub(beyond);
-                // what cannot go back begins anew: drafts get worse for a while, the text does not change
-                let reached = left >= listener.past.earliest();
-                listener.past.truncate(if reached { left } else { 0 });
-                listener.next = kept;
-                listener.waiting = None;
-            } else {
-                let wanted = (len - listener.next).min(listener.waiting());
-                listener.waiting = (wanted > 0).then(|| listener.take(wanted));
-            }
+            listener.truncate(len, module + 1);
         }
     }
 
-    /// What the modules have read, before they guess up to so many tokens.
+    /// What the modules have read, before they draft up to so many tokens.
     fn remember(&self, deepest: usize) -> Vec<Read<M::Cache>> {
         // the first token takes no guess, and the last module guesses for those that have no own
-        let own = self.modules.len().max(2);
-        let listeners = self.modules.iter().map(|listener| match deepest > own {
-            true => Read::Copy(listener.past.clone()),
-            false => Read::Len(listener.past.len()),
-        });
-        listeners.collect()
+        let guesses = (deepest + 1).saturating_sub(self.modules.len().max(2));
+        let listeners = self.modules.iter();
+        listeners.map(|it| it.remember(guesses)).collect()
     }
 
-    /// Goes back to what was read: guesses are read again once they are known to be right.
     fn forget_guesses(&mut self, read: Vec<Read<M::Cache>>) {
         for (listener, read) in self.modules.iter_mut().zip(read) {
-            match read {
-                Read::Len(len) => listener.past.truncate(len),
-                Read::Copy(past) => listener.past = past,
-            }
+            listener.forget_guesses(read);
         }
     }
 
     /// Notes a pass over one id: how many drafts it had, how many ids were chosen, and its time.
     pub(super) fn record(&mut self, drafts: usize, chosen: usize, seconds: f64) {
         self.pace.record(self.tried, chosen, seconds);
-        if drafts == 0 {
-            self.acceptance.plain += 1;
-            return;
-        }
-        let places = self.acceptance.drafted.len().max(drafts);
-        self.acceptance.drafted.resize(places, 0);
-        self.acceptance.accepted.resize(places, 0);
-        for place in 0..drafts {
-            self.acceptance.drafted[place] += 1;
-            self.acceptance.accepted[place] += usize::from(place + 1 < chosen);
-        }
+        self.acceptance.record(drafts, chosen);
     }
 }
 

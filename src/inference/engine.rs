@@ -11,12 +11,13 @@ use std::time::Instant;
 use burn::module::Module;
 use darkhorse_backends::Ops;
 
-use super::drafter::{Acceptance, Drafter, Speculation};
+use super::drafter::Drafter;
 use super::limits::{GenerationError, Limits};
 use super::pass::{Turn, advance};
 use super::prefix::Prefixes;
 use super::sampling::{Sampler, SamplingConfig};
 use super::sequence::Sequence;
+use super::speculation::{Acceptance, Speculation};
 use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::cache::CacheConfig;

@@ -3,11 +3,12 @@
 use burn::module::Module;
 use darkhorse_backends::Ops;
 
-use super::drafter::{Acceptance, Drafter, Speculation};
+use super::drafter::Drafter;
 use super::limits::{GenerationError, Limits};
 use super::pass::{Turn, advance};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
+use super::speculation::{Acceptance, Speculation};
 use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::cache::CacheConfig;

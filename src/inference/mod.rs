@@ -8,15 +8,17 @@ mod drafter;
 mod engine;
 mod generation;
 mod limits;
+mod listener;
 mod noise;
 mod pace;
 mod pass;
 mod prefix;
 mod sampling;
 mod sequence;
+mod speculation;
 
-pub use drafter::{Acceptance, Speculation, When};
 pub use engine::{Engine, EngineConfig, Event, Finish, Request, RequestId};
 pub use generation::Generation;
 pub use limits::{GenerationError, Limits};
 pub use sampling::{Candidate, Sampler, SamplingConfig, SamplingError};
+pub use speculation::{Acceptance, Speculation, When};
