@@ -23,7 +23,7 @@ pub(super) struct Pace {
     /// Ids that a drafted pass gives.
     ids: f64,
     state: State,
-    /// Length of the last pause; 0 once a trial has shown that drafting pays.
+    /// Length of the next pause.
     pause: usize,
 }
 
@@ -31,6 +31,8 @@ pub(super) struct Pace {
 enum State {
     /// Plain passes, so many more.
     Plain(usize),
+    /// One plain pass between drafted ones.
+    Glance,
     /// Drafted passes, so many since the last plain one.
     Drafted(usize),
     /// Drafted passes, so many more before the first comparison.
@@ -65,7 +67,7 @@ impl Default for Pace {
             drafted: Times::default(),
             ids: 1.0,
             state: State::Plain(PLAIN),
-            pause: 1,
+            pause: PAUSE,
         }
     }
 }
@@ -73,7 +75,7 @@ impl Default for Pace {
 impl Pace {
     /// Whether to draft for the next pass.
     pub(super) fn pays(&self) -> bool {
-        !matches!(self.state, State::Plain(_))
+        !matches!(self.state, State::Plain(_) | State::Glance)
     }
 
     /// Notes a pass, and decides how to go on.
@@ -84,7 +86,7 @@ impl Pace {
                 self.drafted.add(seconds);
                 let weight = match self.state {
                     // a trial is about what follows it
-                    State::Trial(left) => 1.0 / (TRIAL + 1 - left.min(TRIAL)) as f64,
+                    State::Trial(left) => 1.0 / (TRIAL + 1 - left) as f64,
                     _ => 1.0 / (2 * TRIAL) as f64,
                 };
                 self.ids += weight * (chosen as f64 - self.ids);
@@ -92,18 +94,18 @@ impl Pace {
         }
         self.state = match self.state {
             State::Plain(left) if left > 1 => State::Plain(left - 1),
-            // the plain pass between drafted ones
-            State::Plain(_) if self.pause == 0 => State::Drafted(0),
             State::Plain(_) => State::Trial(TRIAL),
+            State::Glance => State::Drafted(0),
             State::Trial(left) if left > 1 => State::Trial(left - 1),
             State::Trial(_) | State::Drafted(_) if !self.faster() => {
-                self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
-                State::Plain(self.pause)
+                let pause = self.pause;
+                self.pause = (pause * 2).min(LONGEST_PAUSE);
+                State::Plain(pause)
             }
             State::Drafted(since) if since < DRAFTED => State::Drafted(since + 1),
             State::Trial(_) | State::Drafted(_) => {
-                self.pause = 0;
-                State::Plain(1)
+                self.pause = PAUSE;
+                State::Glance
             }
         };
     }

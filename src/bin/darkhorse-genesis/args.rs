@@ -279,7 +279,7 @@ pub(crate) struct SpeculationArgs {
     #[arg(long, value_name = "N", default_value_t = 1, requires = "speculative",
           value_parser = clap::value_parser!(u8).range(1..=15))]
     draft_tokens: u8,
-    /// Draft before every token, whether it is faster or not
+    /// Draft before every token, whether that is faster or not; only what is unlikely to be right is left out
     #[arg(long, requires = "speculative")]
     always_draft: bool,
 }
