@@ -10,8 +10,8 @@ use std::time::Instant;
 use burn::backend::Autodiff;
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::{Int, Tensor, TensorData};
-use darkhorse_backends::Ops;
 use darkhorse_backends::select::Selected;
+use darkhorse_backends::{Ops, awake};
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
 use darkhorse_genesis::model::{CausalLm, Sequences, weights};
@@ -60,15 +60,19 @@ fn train(mut model: CausalLm<B>, steps: usize, is_quiet: bool) -> (Vec<f64>, Vec
     let (mut durations, mut losses) = (Vec::new(), Vec::new());
     for step in 0..steps {
         let begin = Instant::now();
-        let logits = model.forward(&Sequences::plain(rows.clone().narrow(1, 0, SEQ)));
-        let targets = rows.clone().narrow(1, 1, SEQ).reshape([ROWS * SEQ]);
-        let loss = B::cross_entropy(logits.reshape([ROWS * SEQ, vocab]), targets).mean();
-        let forward = begin.elapsed().as_secs_f64();
-        losses.push(loss.clone().into_scalar());
-        let grads = GradientsParams::from_grads(loss.backward(), &model);
-        let backward = begin.elapsed().as_secs_f64();
-        model = optimizer.step(1e-4, model, grads);
+        let (updated, loss, [forward, backward]) = awake(|| {
+            let logits = model.forward(&Sequences::plain(rows.clone().narrow(1, 0, SEQ)));
+            let targets = rows.clone().narrow(1, 1, SEQ).reshape([ROWS * SEQ]);
+            let loss = B::cross_entropy(logits.reshape([ROWS * SEQ, vocab]), targets).mean();
+            let forward = begin.elapsed().as_secs_f64();
+            let grads = GradientsParams::from_grads(loss.backward(), &model);
+            let backward = begin.elapsed().as_secs_f64();
+            let updated = optimizer.step(1e-4, model, grads);
+            (updated, loss.into_scalar(), [forward, backward])
+        });
         let whole = begin.elapsed().as_secs_f64();
+        model = updated;
+        losses.push(loss);
         durations.push(whole);
         if !is_quiet {
             println!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use burn::backend::Autodiff;
+use darkhorse_backends::memory::keep_freed;
 use darkhorse_backends::select::{self, Selected};
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::data::Progress;
@@ -19,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(format!("runs/tiny-{}", now.as_secs())),
     };
+    keep_freed();
     let device = select::default_device();
     println!("{}", select::notice(&device));
 

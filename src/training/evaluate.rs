@@ -1,6 +1,6 @@
 //! Loss by domain and routing by domain on held-out text.
 
-use darkhorse_backends::Ops;
+use darkhorse_backends::{Ops, awake};
 use serde::{Deserialize, Serialize};
 
 use super::batch;
@@ -75,6 +75,16 @@ impl BatchEvaluation {
 
 /// Evaluates one batch, with the tags that it carries.
 pub fn evaluate_batch<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> BatchEvaluation
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let model = model.clone();
+    awake(move || evaluate_awake(&model, rows))
+}
+
+fn evaluate_awake<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> BatchEvaluation
 where
     B: Ops,
     M: TokenMixer<B>,

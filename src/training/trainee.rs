@@ -5,7 +5,7 @@ use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use darkhorse_backends::Ops;
+use darkhorse_backends::{Ops, awake};
 
 use super::TrainingConfig;
 use super::batch::MicroBatch;
@@ -211,12 +211,15 @@ where
             mtp: self.config.mtp_weight_at(batch.step),
             balance: self.config.seq_aux_alpha,
         };
-        let rounded = self.config.precision.rounded(&self.model);
-        let model = rounded.as_ref().unwrap_or(&self.model);
-        let losses = loss::loss(model, &batch, weights);
-        self.record_loads(&batch, &losses);
-        let report = read_losses(&losses);
-        TrainOutput::new(self, losses.total.backward(), report)
+        let trainee = self.clone();
+        awake(move || {
+            let rounded = trainee.config.precision.rounded(&trainee.model);
+            let model = rounded.as_ref().unwrap_or(&trainee.model);
+            let losses = loss::loss(model, &batch, weights);
+            trainee.record_loads(&batch, &losses);
+            let report = read_losses(&losses);
+            TrainOutput::new(&trainee, losses.total.backward(), report)
+        })
     }
 
     fn optimize<B2, O>(self, optim: &mut O, lr: f64, grads: GradientsParams) -> Self
@@ -225,7 +228,7 @@ where
         O: Optimizer<Self, B2>,
         Self: AutodiffModule<B2>,
     {
-        optim.step(lr, self, grads).rebalance()
+        awake(move || optim.step(lr, self, grads).rebalance())
     }
 
     fn optimize_multi<B2, O>(self, optim: &mut O, lr: f64, grads: MultiGradientsParams) -> Self

@@ -2,11 +2,11 @@
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::{AdamWStep, Moments};
 use crate::flex::rows::{View, memory, rows_per_task};
 use crate::flex::simd::kernel;
+use crate::flex::team;
 
 /// See [`Ops::adamw`](crate::Ops::adamw).
 pub(crate) fn adamw(
@@ -24,14 +24,19 @@ pub(crate) fn adamw(
 
     let factors = Factors::new(step);
     let piece = rows_per_task(1);
-    parameter.storage_mut::<f32>()[..elements]
-        .par_chunks_mut(piece)
-        .zip(first.storage_mut::<f32>()[..elements].par_chunks_mut(piece))
-        .zip(second.storage_mut::<f32>()[..elements].par_chunks_mut(piece))
-        .zip(gradient.slice().par_chunks(piece))
-        .for_each(|(((parameter, first), second), gradient)| {
+    let tasks = parameter.storage_mut::<f32>()[..elements]
+        .chunks_mut(piece)
+        .zip(first.storage_mut::<f32>()[..elements].chunks_mut(piece))
+        .zip(second.storage_mut::<f32>()[..elements].chunks_mut(piece))
+        .zip(gradient.slice().chunks(piece))
+        .collect();
+    team::each(
+        tasks,
+        || (),
+        |(), (((parameter, first), second), gradient)| {
             update(parameter, first, second, gradient, factors);
-        });
+        },
+    );
 
     let tensor = |memory| Tensor::from_primitive(TensorPrimitive::Float(memory));
     (

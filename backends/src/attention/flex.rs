@@ -5,13 +5,14 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::visible::Visible;
 use super::{AttentionMask, AttentionOptions, Saved};
-use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
+use crate::flex::gemm::gemm;
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{dot, exp, kernel, max, sum};
+use crate::flex::team;
 
 /// Queries of a block.
 const QUERIES: usize = 64;
@@ -35,43 +36,42 @@ pub(crate) fn attention_saving(
     let mut log_sum_exp = vec![0.0; batch * heads * seq];
     let tasks: Vec<_> = panels(&mut output, [batch, seq, heads, value_dim])
         .zip(log_sum_exp.chunks_mut(seq.max(1)))
-        .collect();
-    tasks
-        .into_par_iter()
         .enumerate()
-        .with_max_len(1)
-        .for_each_init(Vec::new, |scores, (task, (mut output, log_sum_exp))| {
-            let (item, head) = (task / heads, task % heads);
-            let [q, k, v] = [&q, &k, &v].map(|of| matrix(of, item, head));
-            for (queries, keys) in blocks(seq, item, &visible) {
-                scores.resize(queries.len() * keys.len(), 0.0);
-                let shape = [queries.len(), keys.len()];
-                let (own_q, own_k) = (q.rows(queries.clone()), k.rows(keys.clone()).transposed());
-                let mut product = MatMut::new(scores, shape);
-                gemm(
-                    &mut product,
-                    Update::Set,
-                    options.scale as f32,
-                    own_q,
-                    own_k,
-                    Threads::One,
-                );
-                for (scores, query) in scores.chunks_exact_mut(keys.len()).zip(queries.clone()) {
-                    let seen = seen(scores, &visible, item, query, keys.start);
-                    log_sum_exp[query] = softmax(scores, seen);
-                }
-                let mut output = output.rows(queries);
-                let attended = MatRef::new(scores, shape);
-                gemm(
-                    &mut output,
-                    Update::Set,
-                    1.0,
-                    attended,
-                    v.rows(keys),
-                    Threads::One,
-                );
+        .collect();
+    type Task<'a> = (usize, (MatMut<'a>, &'a mut [f32]));
+    let work = |scores: &mut Vec<f32>, (task, (mut output, log_sum_exp)): Task<'_>| {
+        let (item, head) = (task / heads, task % heads);
+        let [q, k, v] = [&q, &k, &v].map(|of| matrix(of, item, head));
+        for (queries, keys) in blocks(seq, item, &visible) {
+            scores.resize(queries.len() * keys.len(), 0.0);
+            let shape = [queries.len(), keys.len()];
+            let (own_q, own_k) = (q.rows(queries.clone()), k.rows(keys.clone()).transposed());
+            let mut product = MatMut::new(scores, shape);
+            gemm(
+                &mut product,
+                Update::Set,
+                options.scale as f32,
+                own_q,
+                own_k,
+                Threads::One,
+            );
+            for (scores, query) in scores.chunks_exact_mut(keys.len()).zip(queries.clone()) {
+                let seen = seen(scores, &visible, item, query, keys.start);
+                log_sum_exp[query] = softmax(scores, seen);
             }
-        });
+            let mut output = output.rows(queries);
+            let attended = MatRef::new(scores, shape);
+            gemm(
+                &mut output,
+                Update::Set,
+                1.0,
+                attended,
+                v.rows(keys),
+                Threads::One,
+            );
+        }
+    };
+    team::each(tasks, Vec::new, work);
     Saved {
         output: tensor(output, [batch, seq, heads, value_dim]),
         log_sum_exp: tensor(log_sum_exp, [batch, heads, seq]),
@@ -101,63 +101,59 @@ pub(crate) fn attention_backward(
     let tasks: Vec<_> = panels(&mut d_query, shape)
         .zip(panels(&mut d_key, shape))
         .zip(panels(&mut d_value, value_shape))
-        .collect();
-    tasks
-        .into_par_iter()
         .enumerate()
-        .with_max_len(1)
-        .for_each_init(
-            <[Vec<f32>; 2]>::default,
-            |[attended, score_grad], (task, ((mut d_query, mut d_key), mut d_value))| {
-                let (item, head) = (task / heads, task % heads);
-                let [q, k, v, dy, y] =
-                    [&q, &k, &v, &grad, &output].map(|of| matrix(of, item, head));
-                let log_sum_exp = &log_sum_exp.slice()[task * seq..][..seq];
-                for (queries, keys) in blocks(seq, item, &visible) {
-                    let shape = [queries.len(), keys.len()];
-                    attended.resize(queries.len() * keys.len(), 0.0);
-                    score_grad.resize(queries.len() * keys.len(), 0.0);
-                    let [own_q, own_dy] = [q, dy].map(|of| of.rows(queries.clone()));
-                    let [own_k, own_v] = [k, v].map(|of| of.rows(keys.clone()));
-                    let set = |out: &mut [f32], scale, lhs, rhs| {
-                        let mut out = MatMut::new(out, shape);
-                        gemm(&mut out, Update::Set, scale, lhs, rhs, Threads::One);
-                    };
-                    set(attended, scale, own_q, own_k.transposed());
-                    set(score_grad, 1.0, own_dy, own_v.transposed());
+        .collect();
+    type Task<'a> = (usize, ((MatMut<'a>, MatMut<'a>), MatMut<'a>));
+    let work = |[attended, score_grad]: &mut [Vec<f32>; 2],
+                (task, ((mut d_query, mut d_key), mut d_value)): Task<'_>| {
+        let (item, head) = (task / heads, task % heads);
+        let [q, k, v, dy, y] = [&q, &k, &v, &grad, &output].map(|of| matrix(of, item, head));
+        let log_sum_exp = &log_sum_exp.slice()[task * seq..][..seq];
+        for (queries, keys) in blocks(seq, item, &visible) {
+            let shape = [queries.len(), keys.len()];
+            attended.resize(queries.len() * keys.len(), 0.0);
+            score_grad.resize(queries.len() * keys.len(), 0.0);
+            let [own_q, own_dy] = [q, dy].map(|of| of.rows(queries.clone()));
+            let [own_k, own_v] = [k, v].map(|of| of.rows(keys.clone()));
+            let set = |out: &mut [f32], scale, lhs, rhs| {
+                let mut out = MatMut::new(out, shape);
+                gemm(&mut out, Update::Set, scale, lhs, rhs, Threads::One);
+            };
+            set(attended, scale, own_q, own_k.transposed());
+            set(score_grad, 1.0, own_dy, own_v.transposed());
 
-                    let rows = attended
-                        .chunks_exact_mut(keys.len())
-                        .zip(score_grad.chunks_exact_mut(keys.len()));
-                    for ((attended, score_grad), query) in rows.zip(queries.clone()) {
-                        let seen = seen(attended, &visible, item, query, keys.start);
-                        let (y, dy) = (y.row(query), dy.row(query));
-                        softmax_backward(attended, score_grad, seen, log_sum_exp[query], y, dy);
-                    }
+            let rows = attended
+                .chunks_exact_mut(keys.len())
+                .zip(score_grad.chunks_exact_mut(keys.len()));
+            for ((attended, score_grad), query) in rows.zip(queries.clone()) {
+                let seen = seen(attended, &visible, item, query, keys.start);
+                let (y, dy) = (y.row(query), dy.row(query));
+                softmax_backward(attended, score_grad, seen, log_sum_exp[query], y, dy);
+            }
 
-                    let [attended, score_grad] =
-                        [&*attended, &*score_grad].map(|of| MatRef::new(of, shape));
-                    let add = |mut out: MatMut<'_>, update, scale, lhs, rhs| {
-                        gemm(&mut out, update, scale, lhs, rhs, Threads::One);
-                    };
-                    add(d_query.rows(queries), Update::Set, scale, score_grad, own_k);
-                    add(
-                        d_key.rows(keys.clone()),
-                        Update::Add,
-                        scale,
-                        score_grad.transposed(),
-                        own_q,
-                    );
-                    add(
-                        d_value.rows(keys),
-                        Update::Add,
-                        1.0,
-                        attended.transposed(),
-                        own_dy,
-                    );
-                }
-            },
-        );
+            let [attended, score_grad] =
+                [&*attended, &*score_grad].map(|of| MatRef::new(of, shape));
+            let add = |mut out: MatMut<'_>, update, scale, lhs, rhs| {
+                gemm(&mut out, update, scale, lhs, rhs, Threads::One);
+            };
+            add(d_query.rows(queries), Update::Set, scale, score_grad, own_k);
+            add(
+                d_key.rows(keys.clone()),
+                Update::Add,
+                scale,
+                score_grad.transposed(),
+                own_q,
+            );
+            add(
+                d_value.rows(keys),
+                Update::Add,
+                1.0,
+                attended.transposed(),
+                own_dy,
+            );
+        }
+    };
+    team::each(tasks, Default::default, work);
     [
         tensor(d_query, shape),
         tensor(d_key, shape),

@@ -2,11 +2,11 @@
 
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
-use crate::flex::matrix::MatRef;
-use crate::flex::rows::{View, indices, memory, rows_per_task, tensor};
+use crate::flex::matrix::{MatRef, Threads};
+use crate::flex::rows::{View, for_each_rows, indices, memory, rows_per_task, tensor};
 use crate::flex::simd::{exp, kernel, max, sum};
+use crate::flex::team;
 
 /// See [`Ops::cross_entropy_saving`](crate::Ops::cross_entropy_saving).
 pub(crate) fn cross_entropy_saving(
@@ -18,12 +18,12 @@ pub(crate) fn cross_entropy_saving(
     let logits = logits.matrix();
     let mut log_sum_exps = vec![0.0; tokens];
     let rows = rows_per_task(width);
-    log_sum_exps
-        .par_chunks_mut(rows)
-        .enumerate()
-        .for_each(|(task, out)| {
-            log_sum_exp(out, logits, task * rows);
-        });
+    let tasks = log_sum_exps.chunks_mut(rows).enumerate().collect();
+    team::each(
+        tasks,
+        || (),
+        |(), (task, out): (usize, &mut [f32])| log_sum_exp(out, logits, task * rows),
+    );
 
     let targets = indices(targets);
     let losses = log_sum_exps
@@ -49,16 +49,12 @@ pub(crate) fn cross_entropy_backward(
     let (log_sum_exp, grad) = (log_sum_exp.slice(), grad.slice());
 
     let mut logits = memory(logits).to_contiguous();
-    let rows = rows_per_task(width);
-    logits.storage_mut::<f32>()[..tokens * width]
-        .par_chunks_mut((rows * width).max(1))
-        .enumerate()
-        .for_each(|(task, logits)| {
-            let first = task * rows;
-            let last = (first + rows).min(tokens);
-            let (log_sum_exp, grad) = (&log_sum_exp[first..last], &grad[first..last]);
-            softmax_minus_one_hot(logits, log_sum_exp, grad, &targets[first..last]);
-        });
+    let all = &mut logits.storage_mut::<f32>()[..tokens * width];
+    for_each_rows(Threads::All, all, width, |first, logits| {
+        let last = first + logits.len() / width;
+        let (log_sum_exp, grad) = (&log_sum_exp[first..last], &grad[first..last]);
+        softmax_minus_one_hot(logits, log_sum_exp, grad, &targets[first..last]);
+    });
     Tensor::from_primitive(TensorPrimitive::Float(logits))
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::{Dispatch, Projections, Saved};
-use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
+use crate::flex::fresh::new_rows;
+use crate::flex::gemm::gemm;
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::rows::{View, for_each_rows, indices as whole, tensor};
 use crate::flex::simd::{kernel, sigmoid};
+use crate::flex::team;
 
 /// See [`Ops::experts_saving`](crate::Ops::experts_saving).
 pub(crate) fn experts_saving(
@@ -163,12 +165,9 @@ pub(super) fn run<T: Send>(
         }
         return;
     }
-    tasks
-        .into_par_iter()
-        .with_max_len(1)
-        .for_each_init(Scratch::default, |scratch, task| {
-            work(task, scratch, Threads::One)
-        });
+    team::each(tasks, Scratch::default, |scratch, task| {
+        work(task, scratch, Threads::One);
+    });
 }
 
 /// One expert's matrix.
@@ -204,8 +203,7 @@ pub(crate) fn combine(
     k: usize,
 ) -> Vec<f32> {
     let positions = dispatch.position_of_slots();
-    let mut out = vec![0.0; tokens * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(tokens, [width], |first, [out]| {
         add_rows(out, width, sorted, &positions[first * k..], k);
     });
     out

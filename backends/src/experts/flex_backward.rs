@@ -2,13 +2,14 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::flex::{Scratch, Stacks, combine, expert_of, flat, gather, run, take};
 use super::{Gradients, Needed, Projections, Saved};
-use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
+use crate::flex::gemm::gemm;
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::rows::{View, rows_per_task, tensor};
 use crate::flex::simd::{dot, kernel, sigmoid};
+use crate::flex::team;
 
 /// An expert's part of the backward pass. Empty slices for what is not needed.
 struct Backward<'a> {
@@ -119,11 +120,10 @@ pub(crate) fn experts_backward(
         };
         match threads {
             Threads::One => pieces.zip(sources).for_each(differentiate),
-            Threads::All => pieces
-                .zip(sources)
-                .collect::<Vec<_>>()
-                .into_par_iter()
-                .for_each(differentiate),
+            Threads::All => {
+                let tasks = pieces.zip(sources).collect();
+                team::each(tasks, || (), |(), task| differentiate(task));
+            }
         }
         let [inner, gate_grad, up_grad] =
             [&*inner, &*gate_grad, &*inner_grad].map(|of| MatRef::new(of, [count, width]));

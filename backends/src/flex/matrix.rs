@@ -1,13 +1,12 @@
-//! Strided views of matrices in memory, and their product through the `gemm` crate.
+//! Strided views of matrices in memory.
 #![allow(
     unsafe_code,
-    reason = "`gemm` takes raw pointers, and panels of columns of one buffer are written in parallel"
+    reason = "panels of columns of one buffer are written in parallel"
 )]
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
-
-use gemm::Parallelism;
 
 use super::ahead::Region;
 
@@ -96,6 +95,16 @@ impl<'a, E: Copy> MatRef<'a, E> {
         [self.rows, self.cols]
     }
 
+    /// Elements from one row to the next, and from one column to the next.
+    pub(crate) fn strides(self) -> [usize; 2] {
+        [self.row_stride, self.col_stride]
+    }
+
+    /// Memory from the first element on.
+    pub(crate) fn as_ptr(self) -> *const E {
+        self.data.as_ptr()
+    }
+
     /// Where it lies, when the elements of a row are adjacent.
     pub(crate) fn region(self) -> Region {
         Region {
@@ -164,8 +173,34 @@ impl<'a> MatMut<'a> {
         })
     }
 
+    /// The elements need not have been written yet.
+    ///
+    /// # Panics
+    ///
+    /// When `data` is shorter than the shape.
+    pub(crate) fn unwritten(data: &'a mut [MaybeUninit<f32>], [rows, cols]: [usize; 2]) -> Self {
+        assert!(rows * cols <= data.len());
+        Self {
+            data: data.as_mut_ptr().cast(),
+            rows,
+            cols,
+            row_stride: cols,
+            lifetime: PhantomData,
+        }
+    }
+
     pub(crate) fn shape(&self) -> [usize; 2] {
         [self.rows, self.cols]
+    }
+
+    /// Elements from one row to the next.
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Memory from the first element on.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.data
     }
 
     pub(crate) fn columns(self, range: Range<usize>) -> Self {
@@ -175,6 +210,18 @@ impl<'a> MatMut<'a> {
             cols: range.len(),
             ..self
         }
+    }
+
+    /// The columns before one, and those from it on.
+    pub(crate) fn split_column(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.cols);
+        // in bounds, or never dereferenced; the columns of the two never overlap
+        let right = MatMut {
+            data: self.data.wrapping_add(at),
+            cols: self.cols - at,
+            ..self
+        };
+        (MatMut { cols: at, ..self }, right)
     }
 
     /// Disjoint blocks of at most `rows` by `cols` with their first row and column, row by row.
@@ -224,79 +271,4 @@ impl<'a> MatMut<'a> {
             ..*self
         }
     }
-}
-
-/// `dst = scale * lhs rhs`, or `dst += ...`. For one shape the order of summation is the same on any number of threads.
-///
-/// # Panics
-///
-/// When the shapes do not fit.
-pub(crate) fn gemm(
-    dst: &mut MatMut<'_>,
-    update: Update,
-    scale: f32,
-    lhs: MatRef<'_>,
-    rhs: MatRef<'_>,
-    threads: Threads,
-) {
-    assert_eq!([dst.rows, dst.cols], [lhs.rows, rhs.cols]);
-    assert_eq!(lhs.cols, rhs.rows);
-    if dst.rows == 0 || dst.cols == 0 {
-        return;
-    }
-    if lhs.cols == 0 {
-        if update == Update::Set {
-            for row in 0..dst.rows {
-                // SAFETY: a row of `dst` is in bounds and exclusively borrowed.
-                unsafe { dst.data.add(row * dst.row_stride).write_bytes(0, dst.cols) };
-            }
-        }
-        return;
-    }
-    let parallelism = match threads {
-        Threads::One => Parallelism::None,
-        Threads::All => Parallelism::Rayon(0),
-    };
-    // SAFETY: constructors and slicing keep every element of the three views in bounds, `dst` is
-    // exclusively borrowed, and with `read_dst` false it is written before it is read.
-    unsafe {
-        gemm::gemm(
-            dst.rows,
-            dst.cols,
-            lhs.cols,
-            dst.data,
-            1,
-            dst.row_stride as isize,
-            update == Update::Add,
-            lhs.data.as_ptr(),
-            lhs.col_stride as isize,
-            lhs.row_stride as isize,
-            rhs.data.as_ptr(),
-            rhs.col_stride as isize,
-            rhs.row_stride as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
-}
-
-/// `lhs rhs` in a new buffer.
-pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>, threads: Threads) -> Vec<f32> {
-    let [rows, cols] = [lhs.rows, rhs.cols];
-    let mut values = Vec::with_capacity(rows * cols);
-    let mut dst = MatMut {
-        data: values.as_mut_ptr(),
-        rows,
-        cols,
-        row_stride: cols,
-        lifetime: PhantomData,
-    };
-    gemm(&mut dst, Update::Set, 1.0, lhs, rhs, threads);
-    // SAFETY: the capacity holds them, and `gemm` wrote every element.
-    unsafe { values.set_len(rows * cols) };
-    values
 }

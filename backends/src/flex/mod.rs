@@ -6,6 +6,8 @@
 //! and every sum has one owner.
 
 pub(crate) mod ahead;
+pub(crate) mod fresh;
+pub(crate) mod gemm;
 pub(crate) mod matrix;
 pub(crate) mod prefetch;
 pub(crate) mod product;

@@ -208,6 +208,9 @@ pub(crate) fn for_each_rows(
     work: impl Fn(usize, &mut [f32]) + Sync,
 ) {
     let rows = rows_per_task(width);
+    if out.is_empty() {
+        return;
+    }
     if out.len() <= rows * width || threads == Threads::One {
         return work(0, out);
     }

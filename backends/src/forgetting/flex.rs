@@ -2,12 +2,13 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 use std::ops::Range;
 
 use super::{Forgetting, Softmaxes};
 use crate::attention::AttentionMask;
-use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
+use crate::flex::fresh::new_parts;
+use crate::flex::gemm::gemm;
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::rows::{View, indices, tensor};
 use crate::flex::simd::{dot, exp, kernel, max, sum};
 use crate::heads::HeadSharing;
@@ -120,47 +121,39 @@ pub(crate) fn forgetting_attention(
         ..
     } = sizes;
     let tasks = sizes.batch * heads;
-    let mut output = vec![0.0; tasks * new * value_dim];
-    let mut log_sum_exp = vec![0.0; tasks * new];
-    let work: Vec<_> = output
-        .chunks_mut((new * value_dim).max(1))
-        .zip(log_sum_exp.chunks_mut(new.max(1)))
-        .collect();
-    work.into_par_iter()
-        .enumerate()
-        .with_max_len(1)
-        .for_each_init(
-            <(Vec<f32>, Vec<f32>)>::default,
-            |(scores, kept), (task, (output, log_sum_exp))| {
-                let item = task / heads;
-                let [query, key, value] = views.head(item, task % heads, kept);
-                for (queries, keys) in sizes.blocks() {
-                    let shape = [queries.len(), keys];
-                    scores.resize(shape[0] * keys, 0.0);
-                    let own = query.rows(queries.clone());
-                    let seen = key.rows(0..keys).transposed();
-                    let mut product = MatMut::new(scores, shape);
-                    gemm(
-                        &mut product,
-                        Update::Set,
-                        scale as f32,
-                        own,
-                        seen,
-                        Threads::One,
-                    );
-                    for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-                        let query = queries.start + row;
-                        views.bias(scores, kept, item, sizes.seq - new + query);
-                        log_sum_exp[query] = softmax(scores);
-                    }
-                    let attended = MatRef::new(scores, shape);
-                    let output = &mut output[queries.start * value_dim..queries.end * value_dim];
-                    let mut output = MatMut::new(output, [queries.len(), value_dim]);
-                    let value = value.rows(0..keys);
-                    gemm(&mut output, Update::Set, 1.0, attended, value, Threads::One);
-                }
-            },
-        );
+    let work = |[scores, kept]: &mut [Vec<f32>; 2],
+                task: usize,
+                [output, log_sum_exp]: [&mut [f32]; 2]| {
+        let item = task / heads;
+        let [query, key, value] = views.head(item, task % heads, kept);
+        for (queries, keys) in sizes.blocks() {
+            let shape = [queries.len(), keys];
+            scores.resize(shape[0] * keys, 0.0);
+            let own = query.rows(queries.clone());
+            let seen = key.rows(0..keys).transposed();
+            let mut product = MatMut::new(scores, shape);
+            gemm(
+                &mut product,
+                Update::Set,
+                scale as f32,
+                own,
+                seen,
+                Threads::One,
+            );
+            for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+                let query = queries.start + row;
+                views.bias(scores, kept, item, sizes.seq - new + query);
+                log_sum_exp[query] = softmax(scores);
+            }
+            let attended = MatRef::new(scores, shape);
+            let output = &mut output[queries.start * value_dim..queries.end * value_dim];
+            let mut output = MatMut::new(output, [queries.len(), value_dim]);
+            let value = value.rows(0..keys);
+            gemm(&mut output, Update::Set, 1.0, attended, value, Threads::One);
+        }
+    };
+    let sizes_of_task = [new * value_dim, new];
+    let [output, log_sum_exp] = new_parts(tasks, sizes_of_task, Default::default, work);
     Softmaxes {
         output: tensor(output, [sizes.batch, heads, new, value_dim]),
         log_sum_exp: tensor(log_sum_exp, [sizes.batch, heads, new]),
@@ -192,87 +185,75 @@ pub(crate) fn forgetting_attention_backward(
     let log_sum_exp = View::rows(softmaxes.log_sum_exp.reshape([tasks * new]));
     let log_sum_exp = log_sum_exp.slice();
 
-    let mut d_query = vec![0.0; tasks * new * dim];
-    let mut d_key = vec![0.0; tasks * seq * dim];
-    let mut d_value = vec![0.0; tasks * seq * value_dim];
-    let mut d_kept = vec![0.0; tasks * seq];
-    let work: Vec<_> = d_query
-        .chunks_mut((new * dim).max(1))
-        .zip(d_key.chunks_mut((seq * dim).max(1)))
-        .zip(d_value.chunks_mut((seq * value_dim).max(1)))
-        .zip(d_kept.chunks_mut(seq.max(1)))
-        .collect();
     let scale = scale as f32;
-    work.into_par_iter()
-        .enumerate()
-        .with_max_len(1)
-        .for_each_init(
-            <[Vec<f32>; 3]>::default,
-            |[attended, score_grad, kept], (task, (((d_query, d_key), d_value), d_kept))| {
-                let item = task / heads;
-                let [query, key, value] = views.head(item, task % heads, kept);
-                let [output, grad] = [output, grad].map(|of| of.rows(task * new..(task + 1) * new));
-                for (queries, keys) in sizes.blocks() {
-                    let shape = [queries.len(), keys];
-                    attended.resize(shape[0] * keys, 0.0);
-                    score_grad.resize(shape[0] * keys, 0.0);
-                    let own = query.rows(queries.clone());
-                    let own_grad = grad.rows(queries.clone());
-                    let (key, value) = (key.rows(0..keys), value.rows(0..keys));
-                    let mut to = MatMut::new(attended, shape);
-                    gemm(
-                        &mut to,
-                        Update::Set,
-                        scale,
-                        own,
-                        key.transposed(),
-                        Threads::One,
-                    );
-                    let mut to = MatMut::new(score_grad, shape);
-                    gemm(
-                        &mut to,
-                        Update::Set,
-                        1.0,
-                        own_grad,
-                        value.transposed(),
-                        Threads::One,
-                    );
-                    let rows = attended
-                        .chunks_exact_mut(keys)
-                        .zip(score_grad.chunks_exact_mut(keys));
-                    for (row, (attended, score_grad)) in rows.enumerate() {
-                        let query = queries.start + row;
-                        views.bias(attended, kept, item, seq - new + query);
-                        let denominator = log_sum_exp[task * new + query];
-                        let (y, dy) = (output.row(query), grad.row(query));
-                        softmax_backward(attended, score_grad, denominator, y, dy, d_kept);
-                    }
-                    let [attended, score_grad] =
-                        [&*attended, &*score_grad].map(|of| MatRef::new(of, shape));
-                    let part = &mut d_query[queries.start * dim..queries.end * dim];
-                    let mut to = MatMut::new(part, [queries.len(), dim]);
-                    gemm(&mut to, Update::Set, scale, score_grad, key, Threads::One);
-                    let mut to = MatMut::new(&mut d_key[..keys * dim], [keys, dim]);
-                    gemm(
-                        &mut to,
-                        Update::Add,
-                        scale,
-                        score_grad.transposed(),
-                        own,
-                        Threads::One,
-                    );
-                    let mut to = MatMut::new(&mut d_value[..keys * value_dim], [keys, value_dim]);
-                    gemm(
-                        &mut to,
-                        Update::Add,
-                        1.0,
-                        attended.transposed(),
-                        own_grad,
-                        Threads::One,
-                    );
-                }
-            },
-        );
+    let work = |[attended, score_grad, kept]: &mut [Vec<f32>; 3],
+                task: usize,
+                [d_query, d_key, d_value, d_kept]: [&mut [f32]; 4]| {
+        let item = task / heads;
+        let [query, key, value] = views.head(item, task % heads, kept);
+        let [output, grad] = [output, grad].map(|of| of.rows(task * new..(task + 1) * new));
+        for (queries, keys) in sizes.blocks() {
+            let shape = [queries.len(), keys];
+            attended.resize(shape[0] * keys, 0.0);
+            score_grad.resize(shape[0] * keys, 0.0);
+            let own = query.rows(queries.clone());
+            let own_grad = grad.rows(queries.clone());
+            let (key, value) = (key.rows(0..keys), value.rows(0..keys));
+            let mut to = MatMut::new(attended, shape);
+            gemm(
+                &mut to,
+                Update::Set,
+                scale,
+                own,
+                key.transposed(),
+                Threads::One,
+            );
+            let mut to = MatMut::new(score_grad, shape);
+            gemm(
+                &mut to,
+                Update::Set,
+                1.0,
+                own_grad,
+                value.transposed(),
+                Threads::One,
+            );
+            let rows = attended
+                .chunks_exact_mut(keys)
+                .zip(score_grad.chunks_exact_mut(keys));
+            for (row, (attended, score_grad)) in rows.enumerate() {
+                let query = queries.start + row;
+                views.bias(attended, kept, item, seq - new + query);
+                let denominator = log_sum_exp[task * new + query];
+                let (y, dy) = (output.row(query), grad.row(query));
+                softmax_backward(attended, score_grad, denominator, y, dy, d_kept);
+            }
+            let [attended, score_grad] =
+                [&*attended, &*score_grad].map(|of| MatRef::new(of, shape));
+            let part = &mut d_query[queries.start * dim..queries.end * dim];
+            let mut to = MatMut::new(part, [queries.len(), dim]);
+            gemm(&mut to, Update::Set, scale, score_grad, key, Threads::One);
+            let mut to = MatMut::new(&mut d_key[..keys * dim], [keys, dim]);
+            gemm(
+                &mut to,
+                Update::Add,
+                scale,
+                score_grad.transposed(),
+                own,
+                Threads::One,
+            );
+            let mut to = MatMut::new(&mut d_value[..keys * value_dim], [keys, value_dim]);
+            gemm(
+                &mut to,
+                Update::Add,
+                1.0,
+                attended.transposed(),
+                own_grad,
+                Threads::One,
+            );
+        }
+    };
+    let sizes_of_task = [new * dim, seq * dim, seq * value_dim, seq];
+    let [d_query, d_key, d_value, d_kept] = new_parts(tasks, sizes_of_task, Default::default, work);
     let by_token = |values, rows, width| swap_heads(tensor(values, [batch, heads, rows, width]));
     let group = heads / key_heads;
     let key: Tensor<Flex, 4> = by_token(d_key, seq, dim);

@@ -4,15 +4,14 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 
 use super::HeadSharing;
-use crate::flex::matrix::Threads;
-use crate::flex::rows::{View, for_each_rows, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::rows::{View, tensor};
 
 /// See [`Ops::swap_heads`](crate::Ops::swap_heads).
 pub(crate) fn swap_heads(input: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
     let [batch, outer, inner, dim] = input.dims();
     let input = View::rows(input);
-    let mut out = vec![0.0; batch * outer * inner * dim];
-    for_each_rows(Threads::All, &mut out, dim, |first, out| {
+    let [out] = new_rows(batch * outer * inner, [dim], |first, [out]| {
         for (row, out) in out.chunks_exact_mut(dim.max(1)).enumerate() {
             let row = first + row;
             let (rest, at_outer) = (row / outer, row % outer);
@@ -31,8 +30,7 @@ pub(crate) fn share_heads(
     let [batch, seq, count, dim] = heads.dims();
     let all = count * each;
     let heads = View::rows(heads);
-    let mut out = vec![0.0; batch * seq * all * dim];
-    for_each_rows(Threads::All, &mut out, dim, |first, out| {
+    let [out] = new_rows(batch * seq * all, [dim], |first, [out]| {
         for (row, out) in out.chunks_exact_mut(dim.max(1)).enumerate() {
             let (token, head) = ((first + row) / all, (first + row) % all);
             let head = sharing.source(head, count, each);
@@ -51,8 +49,7 @@ pub(crate) fn share_heads_backward(
     let [batch, seq, all, dim] = grad.dims();
     let count = all / each;
     let grad = View::rows(grad);
-    let mut out = vec![0.0; batch * seq * count * dim];
-    for_each_rows(Threads::All, &mut out, dim, |first, out| {
+    let [out] = new_rows(batch * seq * count, [dim], |first, [out]| {
         for (row, out) in out.chunks_exact_mut(dim.max(1)).enumerate() {
             let (token, head) = ((first + row) / count, (first + row) % count);
             for copy in 0..each {

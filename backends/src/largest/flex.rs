@@ -3,18 +3,17 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use crate::flex::matrix::Threads;
-use crate::flex::rows::{View, for_each_rows, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::rows::{View, tensor};
 use crate::flex::simd::kernel;
 
 /// See [`Ops::largest`](crate::Ops::largest).
 pub(crate) fn largest(scores: Tensor<Flex, 2>, k: usize) -> Tensor<Flex, 2> {
-    let shape @ [_, width] = scores.dims();
+    let shape @ [rows, width] = scores.dims();
     assert!(k > 0 && k <= width, "`k` is {k}, expected 1 to {width}");
     let scores = View::rows(scores);
     let scores = scores.matrix();
-    let mut out = vec![0.0; shape[0] * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(rows, [width], |first, [out]| {
         let mut sorted = Vec::with_capacity(width);
         for (row, out) in out.chunks_exact_mut(width).enumerate() {
             let scores = scores.row(first + row);
@@ -31,12 +30,11 @@ pub(crate) fn largest(scores: Tensor<Flex, 2>, k: usize) -> Tensor<Flex, 2> {
 
 /// See [`Ops::keep_largest`](crate::Ops::keep_largest).
 pub(crate) fn keep_largest(input: Tensor<Flex, 2>, k: usize) -> Tensor<Flex, 2> {
-    let shape @ [_, width] = input.dims();
+    let shape @ [rows, width] = input.dims();
     assert!(k > 0 && k <= width, "`k` is {k}, expected 1 to {width}");
     let input = View::rows(input);
     let input = input.matrix();
-    let mut out = vec![0.0; shape[0] * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(rows, [width], |first, [out]| {
         for (row, out) in out.chunks_exact_mut(width).enumerate() {
             keep(out, input.row(first + row), k);
         }

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use crate::flex::matrix::{MatMut, Threads, product};
-use crate::flex::product::{self, Buffers};
+use crate::flex::gemm::products;
+use crate::flex::matrix::{MatMut, Threads};
+use crate::flex::product::{self, Buffers, Share};
 use crate::flex::rows::{View, all_f32, tensor, with_element};
 use crate::flex::stored::{Held, Stored};
 use crate::flex::team;
@@ -38,27 +39,21 @@ pub(crate) fn linear_each(
     let widths: Vec<usize> = matrices.iter().map(|matrix| matrix.shape()[1]).collect();
     let threads = product::threads_worth(rows * inner * widths.iter().sum::<usize>());
     let mut outputs: Vec<Vec<f32>> = widths.iter().map(|cols| vec![0.0; rows * cols]).collect();
-    let mut blocks = Vec::new();
-    for ((out, matrix), cols) in outputs.iter_mut().zip(&matrices).zip(&widths) {
-        let step = product::stream_columns(rows, *cols, threads);
-        let cut = MatMut::new(out, [rows, *cols]).split_blocks(rows.max(1), step);
-        blocks.extend(
-            cut.into_iter()
-                .map(|([_, first], out)| (matrix, first, out)),
-        );
-    }
-    type Block<'a> = (&'a Stored<'a>, usize, MatMut<'a>);
-    let work = |buffers: &mut Buffers, (matrix, first, mut out): Block<'_>| {
-        matrix.add_block(&mut out, x, first, buffers);
+    let outs = outputs.iter_mut().zip(&widths);
+    let outs = outs.map(|(out, cols)| MatMut::new(out, [rows, *cols]));
+    let shares = product::shares(outs.collect(), threads);
+    let work = |buffers: &mut Buffers, share: Share<'_>| {
+        let mut out = share.out;
+        matrices[share.matrix].add_block(&mut out, x, share.first, buffers);
     };
     match threads {
         1 => {
             let mut buffers = Buffers::default();
-            blocks
+            shares
                 .into_iter()
-                .for_each(|block| work(&mut buffers, block));
+                .for_each(|share| work(&mut buffers, share));
         }
-        _ => team::each(blocks, Buffers::default, work),
+        _ => team::each(shares, Buffers::default, work),
     }
     let shaped = outputs.into_iter().zip(widths);
     Some(
@@ -86,10 +81,8 @@ pub(crate) fn linear_transposed(
 pub(crate) fn linear_saving(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = [input.dims()[0], weight.dims()[1]];
     let (input, weight) = (View::strided(input), View::strided(weight));
-    tensor(
-        product(input.matrix(), weight.matrix(), Threads::All),
-        shape,
-    )
+    let [output] = products([(input.matrix(), weight.matrix())]);
+    tensor(output, shape)
 }
 
 /// See [`Ops::project_backward`](crate::Ops::project_backward).
@@ -107,15 +100,30 @@ pub(crate) fn linear_backward(
     );
     let (x, w, dy) = (input.matrix(), weight.matrix(), grad.matrix());
     // laid out as the weight is, which another gradient may be added to
-    let weight_grad = || match w.has_adjacent_columns() {
-        true => tensor(product(x.transposed(), dy, Threads::All), shapes[1]),
-        false => {
-            let [inner, cols] = shapes[1];
-            tensor(product(dy.transposed(), x, Threads::All), [cols, inner]).transpose()
-        }
+    let is_transposed = !w.has_adjacent_columns();
+    let of_weight = match is_transposed {
+        true => (dy.transposed(), x),
+        false => (x.transposed(), dy),
     };
-    [
-        needed[0].then(|| tensor(product(dy, w.transposed(), Threads::All), shapes[0])),
-        needed[1].then(weight_grad),
-    ]
+    let of_input = (dy, w.transposed());
+    let input_grad = |values| tensor(values, shapes[0]);
+    let weight_grad = |values| match is_transposed {
+        true => tensor(values, [shapes[1][1], shapes[1][0]]).transpose(),
+        false => tensor(values, shapes[1]),
+    };
+    match needed {
+        [true, true] => {
+            let [input, weight] = products([of_input, of_weight]);
+            [Some(input_grad(input)), Some(weight_grad(weight))]
+        }
+        [true, false] => {
+            let [input] = products([of_input]);
+            [Some(input_grad(input)), None]
+        }
+        [false, true] => {
+            let [weight] = products([of_weight]);
+            [None, Some(weight_grad(weight))]
+        }
+        [false, false] => [None, None],
+    }
 }

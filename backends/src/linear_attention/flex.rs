@@ -2,12 +2,13 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::solve::solve;
 use super::{LinearAttention, LinearAttentionOptions, UpdateRule, runs};
 use crate::attention::AttentionMask;
-use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
+use crate::flex::fresh::new_parts;
+use crate::flex::gemm::gemm;
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{exp, kernel};
 
@@ -221,26 +222,23 @@ pub(crate) fn linear_attention(
     let [_, _, _, value_dim] = input.value.dims();
     let documents = runs(mask);
     let views = Views::new(input);
-    let mut packed = vec![0.0; batch * heads * (seq + key_dim) * value_dim];
-    packed
-        .par_chunks_mut((seq + key_dim) * value_dim)
-        .enumerate()
-        .with_max_len(1)
-        .for_each_init(Chunk::default, |chunk, (task, packed)| {
-            let place = [task / heads, task % heads];
-            let (output, state) = packed.split_at_mut(seq * value_dim);
-            views.initial(place[0], place[1], state);
-            for (start, len) in pieces(documents.as_deref(), place[0], seq, options.rule) {
-                if start.begins && start.at > 0 {
-                    state.fill(0.0);
-                }
-                chunk.load(&views, place, start.at, len);
-                chunk.prepare(state, options);
-                let output = &mut output[start.at * value_dim..][..len * value_dim];
-                chunk.read(state, options.scale as f32, output);
-                chunk.advance(state);
+    let work = |chunk: &mut Chunk, task: usize, [packed]: [&mut [f32]; 1]| {
+        let place = [task / heads, task % heads];
+        let (output, state) = packed.split_at_mut(seq * value_dim);
+        views.initial(place[0], place[1], state);
+        for (start, len) in pieces(documents.as_deref(), place[0], seq, options.rule) {
+            if start.begins && start.at > 0 {
+                state.fill(0.0);
             }
-        });
+            chunk.load(&views, place, start.at, len);
+            chunk.prepare(state, options);
+            let output = &mut output[start.at * value_dim..][..len * value_dim];
+            chunk.read(state, options.scale as f32, output);
+            chunk.advance(state);
+        }
+    };
+    let size = (seq + key_dim) * value_dim;
+    let [packed] = new_parts(batch * heads, [size], Chunk::default, work);
     tensor(packed, [batch, heads, seq + key_dim, value_dim])
 }
 

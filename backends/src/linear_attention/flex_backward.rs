@@ -2,13 +2,14 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::flex::{Chunk, Views, multiply, pieces, scale_rows, set};
 use super::solve::solve_transposed;
 use super::{LinearAttention, LinearAttentionOptions, UpdateRule, runs};
 use crate::attention::AttentionMask;
-use crate::flex::matrix::{MatMut, MatRef, Threads, Update, gemm};
+use crate::flex::fresh::new_parts;
+use crate::flex::gemm::gemm;
+use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::rows::{View, tensor};
 use crate::flex::simd::dot;
 use crate::heads::flex::swap_heads;
@@ -58,75 +59,60 @@ pub(crate) fn linear_attention_backward(
     let grad = grad.matrix();
 
     let tasks = batch * heads;
-    let [mut query, mut key] = [(); 2].map(|()| vec![0.0; tasks * seq * key_dim]);
-    let mut value = vec![0.0; tasks * seq * value_dim];
-    let [mut log_decay, mut write] = [(); 2].map(|()| vec![0.0; tasks * seq]);
-    let mut state = vec![0.0; tasks * key_dim * value_dim];
-    let outputs: Vec<_> = query
-        .chunks_mut((seq * key_dim).max(1))
-        .zip(key.chunks_mut((seq * key_dim).max(1)))
-        .zip(value.chunks_mut((seq * value_dim).max(1)))
-        .zip(log_decay.chunks_mut(seq.max(1)))
-        .zip(write.chunks_mut(seq.max(1)))
-        .zip(state.chunks_mut(key_dim * value_dim))
-        .map(
-            |(((((query, key), value), log_decay), write), state)| Gradients {
-                query,
-                key,
-                value,
-                log_decay,
-                write,
-                state,
-            },
-        )
-        .collect();
-    outputs
-        .into_par_iter()
-        .enumerate()
-        .with_max_len(1)
-        .for_each_init(
-            <(Chunk, Scratch, Vec<f32>)>::default,
-            |(chunk, scratch, states), (task, gradients)| {
-                let place = [task / heads, task % heads];
-                let pieces = pieces(documents.as_deref(), place[0], seq, options.rule);
-                let size = key_dim * value_dim;
-                states.clear();
-                states.resize((pieces.len() + 1) * size, 0.0);
-                views.initial(place[0], place[1], &mut states[..size]);
-                for (at, &(start, len)) in pieces.iter().enumerate() {
-                    let (before, after) = states[at * size..][..2 * size].split_at_mut(size);
-                    if start.begins && start.at > 0 {
-                        before.fill(0.0);
-                    }
-                    chunk.load(&views, place, start.at, len);
-                    chunk.prepare(before, options);
-                    after.copy_from_slice(before);
-                    chunk.advance(after);
-                }
+    type Kept = (Chunk, Scratch, Vec<f32>);
+    let work = |(chunk, scratch, states): &mut Kept, task: usize, outputs: [&mut [f32]; 6]| {
+        let [query, key, value, log_decay, write, state] = outputs;
+        let gradients = Gradients {
+            query,
+            key,
+            value,
+            log_decay,
+            write,
+            state,
+        };
+        let place = [task / heads, task % heads];
+        let pieces = pieces(documents.as_deref(), place[0], seq, options.rule);
+        let size = key_dim * value_dim;
+        states.clear();
+        states.resize((pieces.len() + 1) * size, 0.0);
+        views.initial(place[0], place[1], &mut states[..size]);
+        for (at, &(start, len)) in pieces.iter().enumerate() {
+            let (before, after) = states[at * size..][..2 * size].split_at_mut(size);
+            if start.begins && start.at > 0 {
+                before.fill(0.0);
+            }
+            chunk.load(&views, place, start.at, len);
+            chunk.prepare(before, options);
+            after.copy_from_slice(before);
+            chunk.advance(after);
+        }
 
-                let (output_grad, state_grad) = grad.row(task).split_at(seq * value_dim);
-                gradients.state.copy_from_slice(state_grad);
-                for (at, &(start, len)) in pieces.iter().enumerate().rev() {
-                    let before = &states[at * size..][..size];
-                    chunk.load(&views, place, start.at, len);
-                    chunk.prepare(before, options);
-                    let tokens = |width: usize| start.at * width..(start.at + len) * width;
-                    let part = Gradients {
-                        query: &mut gradients.query[tokens(key_dim)],
-                        key: &mut gradients.key[tokens(key_dim)],
-                        value: &mut gradients.value[tokens(value_dim)],
-                        log_decay: &mut gradients.log_decay[tokens(1)],
-                        write: &mut gradients.write[tokens(1)],
-                        state: &mut *gradients.state,
-                    };
-                    let output_grad = &output_grad[tokens(value_dim)];
-                    scratch.differentiate(chunk, before, output_grad, part, options);
-                    if start.begins && start.at > 0 {
-                        gradients.state.fill(0.0);
-                    }
-                }
-            },
-        );
+        let (output_grad, state_grad) = grad.row(task).split_at(seq * value_dim);
+        gradients.state.copy_from_slice(state_grad);
+        for (at, &(start, len)) in pieces.iter().enumerate().rev() {
+            let before = &states[at * size..][..size];
+            chunk.load(&views, place, start.at, len);
+            chunk.prepare(before, options);
+            let tokens = |width: usize| start.at * width..(start.at + len) * width;
+            let part = Gradients {
+                query: &mut gradients.query[tokens(key_dim)],
+                key: &mut gradients.key[tokens(key_dim)],
+                value: &mut gradients.value[tokens(value_dim)],
+                log_decay: &mut gradients.log_decay[tokens(1)],
+                write: &mut gradients.write[tokens(1)],
+                state: &mut *gradients.state,
+            };
+            let output_grad = &output_grad[tokens(value_dim)];
+            scratch.differentiate(chunk, before, output_grad, part, options);
+            if start.begins && start.at > 0 {
+                gradients.state.fill(0.0);
+            }
+        }
+    };
+    let [keyed, valued] = [seq * key_dim, seq * value_dim];
+    let sizes = [keyed, keyed, valued, seq, seq, key_dim * value_dim];
+    let outputs = new_parts(tasks, sizes, Kept::default, work);
+    let [query, key, value, log_decay, write, state] = outputs;
 
     let by_token = |values, width| swap_heads(tensor(values, [batch, heads, seq, width]));
     let gates = |values| tensor(values, [batch, heads, seq]).swap_dims(1, 2);

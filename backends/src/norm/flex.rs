@@ -2,11 +2,12 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
-use crate::flex::matrix::{MatRef, Threads};
-use crate::flex::rows::{View, for_each_rows, rows_per_task, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::matrix::MatRef;
+use crate::flex::rows::{View, rows_per_task, tensor};
 use crate::flex::simd::{dot, kernel, sum};
+use crate::flex::team;
 
 /// See [`Ops::rms_norm`](crate::Ops::rms_norm).
 pub(crate) fn rms_norm(
@@ -17,8 +18,7 @@ pub(crate) fn rms_norm(
     let [tokens, width] = input.dims();
     let (input, weight) = (View::rows(input), View::rows(weight));
     let (x, w) = (input.matrix(), weight.slice());
-    let mut out = vec![0.0; tokens * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(tokens, [width], |first, [out]| {
         normalize(out, x, first, w, eps as f32);
     });
     tensor(out, [tokens, width])
@@ -40,12 +40,18 @@ pub(crate) fn rms_norm_backward(
     // A sum of its own for every task, then added up in order.
     let mut partial = vec![0.0; tokens.div_ceil(rows) * width];
     if width > 0 {
-        dx.par_chunks_mut(rows * width)
-            .zip(partial.par_chunks_mut(width))
+        let tasks = dx
+            .chunks_mut(rows * width)
+            .zip(partial.chunks_mut(width))
             .enumerate()
-            .for_each(|(task, (dx, dw))| {
+            .collect();
+        team::each(
+            tasks,
+            || (),
+            |(), (task, (dx, dw)): (usize, (&mut [f32], &mut [f32]))| {
                 normalize_backward(dx, dw, x, dy, task * rows, w, eps as f32);
-            });
+            },
+        );
     }
     let mut dw = vec![0.0; width];
     for partial in partial.chunks_exact(width.max(1)) {
@@ -97,12 +103,17 @@ kernel! {
 pub(crate) fn sum_of_squares(input: Tensor<Flex, 1>) -> Tensor<Flex, 1> {
     const PART: usize = 64 * 1024;
     let input = View::contiguous(input);
-    let parts: Vec<f64> = input
-        .slice()
-        .par_chunks(PART)
-        .map(|part| f64::from(squares(part)))
-        .collect();
-    tensor(vec![parts.into_iter().sum::<f64>() as f32], [1])
+    let parts = input.slice().chunks(PART);
+    let mut sums = vec![0.0; parts.len()];
+    let tasks = parts.zip(&mut sums).collect();
+    team::each(
+        tasks,
+        || (),
+        |(), (part, sum): (&[f32], &mut f64)| {
+            *sum = f64::from(squares(part));
+        },
+    );
+    tensor(vec![sums.into_iter().sum::<f64>() as f32], [1])
 }
 
 kernel! {

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use crate::flex::matrix::Threads;
-use crate::flex::rows::{View, for_each_rows, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::rows::{View, tensor};
 use crate::flex::simd::kernel;
 
 /// See [`Ops::rope`](crate::Ops::rope).
@@ -15,8 +15,7 @@ pub(crate) fn rope(
 ) -> Tensor<Flex, 4> {
     let [batch, seq, heads, dim] = input.dims();
     let (input, cos, sin) = (View::rows(input), View::rows(cos), View::rows(sin));
-    let mut out = vec![0.0; batch * seq * heads * dim];
-    for_each_rows(Threads::All, &mut out, heads * dim, |first, out| {
+    let [out] = new_rows(batch * seq, [heads * dim], |first, [out]| {
         for (row, out) in out.chunks_exact_mut((heads * dim).max(1)).enumerate() {
             let (item, position) = ((first + row) / seq, (first + row) % seq);
             let start = item * input.stride(0) + position * input.stride(1);

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use crate::flex::matrix::{MatRef, Threads};
-use crate::flex::rows::{View, for_each_rows, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::matrix::MatRef;
+use crate::flex::rows::{View, tensor};
 use crate::flex::simd::kernel;
 
 /// See [`Ops::rope_halves`](crate::Ops::rope_halves).
@@ -19,8 +20,7 @@ pub(crate) fn rope_halves(
     let input = View::rows(input.reshape([rows, width]));
     let [cos, sin] = [cos, sin].map(|angles| View::rows(angles.reshape([batch * seq, half])));
     let (input, angles) = (input.matrix(), [cos.matrix(), sin.matrix()]);
-    let mut out = vec![0.0; rows * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(rows, [width], |first, [out]| {
         turn(out, [width, half, heads], input, angles, first);
     });
     tensor(out, shape)

@@ -2,12 +2,13 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use crate::attention::AttentionMask;
-use crate::flex::matrix::{MatRef, Threads};
-use crate::flex::rows::{View, for_each_rows, rows_per_task, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::matrix::MatRef;
+use crate::flex::rows::{View, rows_per_task, tensor};
 use crate::flex::simd::{kernel, sigmoid};
+use crate::flex::team;
 use crate::linear_attention::runs;
 
 /// Inputs in memory.
@@ -82,8 +83,7 @@ pub(crate) fn short_conv(
 ) -> Tensor<Flex, 3> {
     let conv = Conv::new(padded, weight, mask);
     let matrix = conv.padded.matrix();
-    let mut out = vec![0.0; conv.batch * conv.seq * conv.channels];
-    for_each_rows(Threads::All, &mut out, conv.channels, |first, out| {
+    let [out] = new_rows(conv.batch * conv.seq, [conv.channels], |first, [out]| {
         for (row, out) in out.chunks_exact_mut(conv.channels).enumerate() {
             conv.sum(matrix, first + row, out);
             activate(out);
@@ -108,11 +108,16 @@ pub(crate) fn short_conv_backward(
     // the gradient before the activation, and from it that of the weights, summed by tasks in order
     let mut inner = vec![0.0; outputs * channels];
     let rows = rows_per_task(channels);
-    let sums: Vec<Vec<f32>> = inner
-        .par_chunks_mut((rows * channels).max(1))
+    let pieces = inner.chunks_mut((rows * channels).max(1));
+    let mut sums = vec![0.0; pieces.len() * taps * channels];
+    let tasks = pieces
+        .zip(sums.chunks_mut((taps * channels).max(1)))
         .enumerate()
-        .map(|(task, inner)| {
-            let mut sums = vec![0.0; taps * channels];
+        .collect();
+    team::each(
+        tasks,
+        || (),
+        |(), (task, (inner, sums)): (usize, (&mut [f32], &mut [f32]))| {
             for (row, inner) in inner.chunks_exact_mut(channels).enumerate() {
                 let output = task * rows + row;
                 conv.sum(matrix, output, inner);
@@ -123,19 +128,17 @@ pub(crate) fn short_conv_backward(
                     multiply_add(sum, inner, matrix.row(first + back));
                 }
             }
-            sums
-        })
-        .collect();
+        },
+    );
     let mut weight_grad = vec![0.0; taps * channels];
-    for sums in sums {
+    for sums in sums.chunks_exact((taps * channels).max(1)) {
         for (total, sum) in weight_grad.iter_mut().zip(sums) {
             *total += sum;
         }
     }
 
     let padded_seq = conv.seq + taps - 1;
-    let mut padded_grad = vec![0.0; conv.batch * padded_seq * channels];
-    for_each_rows(Threads::All, &mut padded_grad, channels, |first, out| {
+    let [padded_grad] = new_rows(conv.batch * padded_seq, [channels], |first, [out]| {
         for (row, out) in out.chunks_exact_mut(channels).enumerate() {
             let (item, at) = ((first + row) / padded_seq, (first + row) % padded_seq);
             for (tap, weight) in conv.weight.chunks_exact(channels).enumerate() {

@@ -2,10 +2,10 @@
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
-use crate::flex::matrix::{MatRef, Threads};
-use crate::flex::rows::{View, for_each_rows, rows_per_task, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::matrix::MatRef;
+use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{kernel, sigmoid};
 
 /// See [`Ops::swiglu`](crate::Ops::swiglu).
@@ -13,8 +13,7 @@ pub(crate) fn swiglu(gate: Tensor<Flex, 2>, up: Tensor<Flex, 2>) -> Tensor<Flex,
     let [tokens, width] = gate.dims();
     let (gate, up) = (View::rows(gate), View::rows(up));
     let (gate, up) = (gate.matrix(), up.matrix());
-    let mut out = vec![0.0; tokens * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(tokens, [width], |first, [out]| {
         activate(out, width, gate, up, first);
     });
     tensor(out, [tokens, width])
@@ -29,21 +28,10 @@ pub(crate) fn swiglu_backward(
     let [tokens, width] = gate.dims();
     let (gate, up, grad) = (View::rows(gate), View::rows(up), View::rows(grad));
     let inputs = [gate.matrix(), up.matrix(), grad.matrix()];
-    let mut d_gate = vec![0.0; tokens * width];
-    let mut d_up = vec![0.0; tokens * width];
-    let rows = rows_per_task(width);
-    let piece = (rows * width).max(1);
-    d_gate
-        .par_chunks_mut(piece)
-        .zip(d_up.par_chunks_mut(piece))
-        .enumerate()
-        .for_each(|(task, (d_gate, d_up))| {
-            activate_backward(d_gate, d_up, width, inputs, task * rows);
-        });
-    [
-        tensor(d_gate, [tokens, width]),
-        tensor(d_up, [tokens, width]),
-    ]
+    let grads = new_rows(tokens, [width, width], |first, [d_gate, d_up]| {
+        activate_backward(d_gate, d_up, width, inputs, first);
+    });
+    grads.map(|grad| tensor(grad, [tokens, width]))
 }
 
 kernel! {

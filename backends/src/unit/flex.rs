@@ -4,8 +4,9 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 
 use super::UnitEps;
-use crate::flex::matrix::{MatRef, Threads};
-use crate::flex::rows::{View, for_each_rows, tensor};
+use crate::flex::fresh::new_rows;
+use crate::flex::matrix::MatRef;
+use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{dot, kernel};
 
 /// See [`Ops::unit_rows`](crate::Ops::unit_rows).
@@ -13,8 +14,7 @@ pub(crate) fn unit_rows(input: Tensor<Flex, 2>, eps: UnitEps) -> Tensor<Flex, 2>
     let shape @ [rows, width] = input.dims();
     let input = View::rows(input);
     let input = input.matrix();
-    let mut out = vec![0.0; rows * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(rows, [width], |first, [out]| {
         scale(out, width, input, first, eps);
     });
     tensor(out, shape)
@@ -29,8 +29,7 @@ pub(crate) fn unit_rows_backward(
     let shape @ [rows, width] = input.dims();
     let (input, grad) = (View::rows(input), View::rows(grad));
     let inputs = [input.matrix(), grad.matrix()];
-    let mut out = vec![0.0; rows * width];
-    for_each_rows(Threads::All, &mut out, width, |first, out| {
+    let [out] = new_rows(rows, [width], |first, [out]| {
         scale_backward(out, width, inputs, first, eps);
     });
     tensor(out, shape)

@@ -1,0 +1,245 @@
+//! Products through the `gemm` crate, shared among threads by blocks of what is written.
+#![allow(
+    unsafe_code,
+    reason = "`gemm` takes raw pointers, and its destination need not have been written before"
+)]
+
+use gemm::Parallelism;
+
+use super::matrix::{MatMut, MatRef, Threads, Update};
+use super::team;
+
+/// Multiply-adds that are worth a thread of their own, a few microseconds of them.
+const WORTH_A_THREAD: usize = 256 * 1024;
+/// Rows and columns up to which `gemm` sums in another order than in larger products.
+const SMALL: usize = 64;
+/// Rows and columns of blocks are multiples of these, about the tiles that `gemm` computes in registers.
+const UNIT: [usize; 2] = [6, 32];
+
+/// `dst = scale * lhs rhs`, or `dst += ...`. For one shape the order of summation is the same on any number of threads.
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub(crate) fn gemm(
+    dst: &mut MatMut<'_>,
+    update: Update,
+    scale: f32,
+    lhs: MatRef<'_>,
+    rhs: MatRef<'_>,
+    threads: Threads,
+) {
+    let shape = dst.shape();
+    let product = Product::new(dst.rows(0..shape[0]), update, scale, lhs, rhs);
+    match threads {
+        Threads::One => product.compute(),
+        Threads::All => compute(vec![product]),
+    }
+}
+
+/// `lhs rhs` of every pair in a new buffer, all of them in one parallel part.
+///
+/// # Panics
+///
+/// When the shapes do not fit.
+pub(crate) fn products<const N: usize>(pairs: [(MatRef<'_>, MatRef<'_>); N]) -> [Vec<f32>; N] {
+    let shapes = pairs.map(|(lhs, rhs)| [lhs.shape()[0], rhs.shape()[1]]);
+    let mut buffers = shapes.map(|[rows, cols]| Vec::with_capacity(rows * cols));
+    let parts = buffers.iter_mut().zip(shapes).zip(pairs);
+    let parts = parts.map(|((buffer, shape), (lhs, rhs))| {
+        let dst = MatMut::unwritten(buffer.spare_capacity_mut(), shape);
+        Product::new(dst, Update::Set, 1.0, lhs, rhs)
+    });
+    compute(parts.collect());
+    for (buffer, [rows, cols]) in buffers.iter_mut().zip(shapes) {
+        // SAFETY: the capacity holds them, and the product wrote every element.
+        unsafe { buffer.set_len(rows * cols) };
+    }
+    buffers
+}
+
+/// A product, or a block of one.
+struct Product<'a> {
+    dst: MatMut<'a>,
+    update: Update,
+    scale: f32,
+    lhs: MatRef<'a>,
+    rhs: MatRef<'a>,
+}
+
+/// Computes products by all threads, each cut as if it were alone, the largest blocks first.
+fn compute(products: Vec<Product<'_>>) {
+    let mut blocks: Vec<_> = products.into_iter().flat_map(Product::blocks).collect();
+    if blocks.len() < 2 {
+        return blocks.into_iter().for_each(Product::compute);
+    }
+    blocks.sort_by_key(|block| std::cmp::Reverse(block.multiply_adds()));
+    team::each(blocks, || (), |(), block| block.compute());
+}
+
+impl<'a> Product<'a> {
+    fn new(dst: MatMut<'a>, update: Update, scale: f32, lhs: MatRef<'a>, rhs: MatRef<'a>) -> Self {
+        assert_eq!(dst.shape(), [lhs.shape()[0], rhs.shape()[1]]);
+        assert_eq!(lhs.shape()[1], rhs.shape()[0]);
+        Self {
+            dst,
+            update,
+            scale,
+            lhs,
+            rhs,
+        }
+    }
+
+    fn multiply_adds(&self) -> usize {
+        let [rows, cols] = self.dst.shape();
+        rows * cols * self.lhs.shape()[1]
+    }
+
+    /// Blocks for as many threads as it is worth.
+    fn blocks(self) -> Vec<Self> {
+        let worth = self.multiply_adds() / WORTH_A_THREAD;
+        let threads = rayon::current_num_threads().min(worth);
+        let [row_step, col_step] = steps(self.dst.shape(), threads);
+        let Self {
+            dst,
+            update,
+            scale,
+            lhs,
+            rhs,
+        } = self;
+        let blocks = dst.split_blocks(row_step, col_step).into_iter();
+        let block = |([row, col], dst): ([usize; 2], MatMut<'a>)| {
+            let [rows, cols] = dst.shape();
+            Self {
+                dst,
+                update,
+                scale,
+                lhs: lhs.rows(row..row + rows),
+                rhs: rhs.columns(col..col + cols),
+            }
+        };
+        blocks.map(block).collect()
+    }
+
+    /// Computes it on this thread.
+    fn compute(mut self) {
+        let ([rows, cols], [_, inner]) = (self.dst.shape(), self.lhs.shape());
+        let [lhs_rows, lhs_cols] = self.lhs.strides().map(|stride| stride as isize);
+        let [rhs_rows, rhs_cols] = self.rhs.strides().map(|stride| stride as isize);
+        // SAFETY: constructors and slicing keep every element of the three views in bounds, `dst` is
+        // exclusively borrowed, and with `read_dst` false it is written before it is read.
+        unsafe {
+            gemm::gemm(
+                rows,
+                cols,
+                inner,
+                self.dst.as_mut_ptr(),
+                1,
+                self.dst.row_stride() as isize,
+                self.update == Update::Add,
+                self.lhs.as_ptr(),
+                lhs_cols,
+                lhs_rows,
+                self.rhs.as_ptr(),
+                rhs_cols,
+                rhs_rows,
+                1.0,
+                self.scale,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
+    }
+}
+
+/// Rows and columns of the blocks that so many threads share a product by: the longer side is halved, or the
+/// other where that would make a [`SMALL`] block. Products with vectors are left whole, for the same reason.
+fn steps(shape: [usize; 2], threads: usize) -> [usize; 2] {
+    if shape.contains(&1) {
+        return shape;
+    }
+    let mut pieces = [1, 1];
+    while pieces[0] * pieces[1] < threads {
+        let [rows, cols] = step(shape, pieces);
+        let longer = usize::from(cols > rows);
+        let halved = [longer, 1 - longer].map(|side| {
+            let mut more = pieces;
+            more[side] *= 2;
+            more
+        });
+        match halved.into_iter().find(|more| !has_small(shape, *more)) {
+            Some(more) => pieces = more,
+            None => break,
+        }
+    }
+    step(shape, pieces)
+}
+
+/// Rows and columns of all blocks but the last, for so many pieces of either side.
+fn step(shape: [usize; 2], pieces: [usize; 2]) -> [usize; 2] {
+    std::array::from_fn(|side| match pieces[side] {
+        1 => shape[side],
+        pieces => shape[side].div_ceil(pieces).next_multiple_of(UNIT[side]),
+    })
+}
+
+/// Whether the last block, the least of all, is [`SMALL`].
+fn has_small(shape: [usize; 2], pieces: [usize; 2]) -> bool {
+    let step = step(shape, pieces);
+    (0..2).all(|side| shape[side] - (shape[side] - 1) / step[side] * step[side] <= SMALL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SMALL, products, steps};
+    use crate::flex::matrix::MatRef;
+
+    #[test]
+    fn blocks_are_even_and_none_is_small() {
+        assert_eq!(steps([1024, 1440], 2), [1024, 736]);
+        assert_eq!(steps([1440, 1024], 4), [720, 512]);
+        assert_eq!(steps([128, 96], 2), [66, 96]);
+        // half of the longer side would be small; small products and those with vectors are left whole
+        assert_eq!(steps([128, 64], 2), [128, 32]);
+        assert_eq!(steps([SMALL, SMALL], 8), [SMALL, SMALL]);
+        assert_eq!(steps([1, 4096], 3), [1, 4096]);
+    }
+
+    /// Bits of products on so many threads.
+    fn bits(threads: usize, lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<u32> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pair = (lhs, rhs);
+        let [first, second] = pool.expect("a pool").install(|| products([pair, pair]));
+        assert!(first == second);
+        first.into_iter().map(f32::to_bits).collect()
+    }
+
+    #[test]
+    fn a_product_has_the_same_bits_on_any_number_of_threads() {
+        let number = |at: usize| ((at * 7919 + 13) % 1009) as f32 / 504.0 - 1.0;
+        let numbers: Vec<f32> = (0..2000 * 700).map(number).collect();
+        for [rows, inner, cols] in [
+            [128, 2000, 64],
+            [128, 2000, 96],
+            [70, 1100, 70],
+            [65, 1500, 300],
+            [700, 600, 65],
+            [2000, 130, 100],
+            [1, 700, 2000],
+            [2000, 700, 1],
+        ] {
+            let lhs = MatRef::new(&numbers, [rows, inner]);
+            let transposed = MatRef::new(&numbers, [inner, rows]).transposed();
+            let rhs = MatRef::new(&numbers[..inner * cols], [inner, cols]);
+            for lhs in [lhs, transposed] {
+                let alone = bits(1, lhs, rhs);
+                for threads in [2, 3, 7] {
+                    let same = bits(threads, lhs, rhs) == alone;
+                    assert!(same, "{rows} x {inner} x {cols} on {threads} threads");
+                }
+            }
+        }
+    }
+}
