@@ -4,7 +4,7 @@
 /// threads look for work without ever going to sleep, and meanwhile ask memory for what they will probably
 /// need next. Elsewhere it is just called.
 ///
-/// Waking a thread takes as long as a small product; a token takes dozens of them.
+/// Waking a thread takes as long as a small product; a token takes dozens of them, a training step thousands.
 #[cfg(feature = "flex")]
 pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     use std::sync::atomic::{AtomicBool, Ordering};

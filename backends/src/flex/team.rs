@@ -1,8 +1,9 @@
 //! Small parallel parts, one after the other, by threads that stay at hand.
 //!
-//! A token is dozens of products of a few microseconds. Within [`awake`](crate::awake) the threads of the pool
-//! watch one word for tasks to take, so that a part begins and ends within a fraction of a microsecond;
-//! elsewhere, in training, parts go to rayon, which takes several.
+//! A token is dozens of products of a few microseconds, a training step of a small model thousands. Within
+//! [`awake`](crate::awake) the threads of the pool watch one word for tasks to take, so that a part begins and ends
+//! within a fraction of a microsecond; elsewhere parts go to rayon, which takes several, or more where it has to wake
+//! a thread.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
