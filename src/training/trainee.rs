@@ -237,7 +237,7 @@ where
         O: Optimizer<Self, B2>,
         Self: AutodiffModule<B2>,
     {
-        optim.step_multi(lr, self, grads).rebalance()
+        awake(move || optim.step_multi(lr, self, grads).rebalance())
     }
 }
 
