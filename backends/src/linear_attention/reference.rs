@@ -16,7 +16,8 @@ pub fn linear_attention<B: Backend>(
     by_document(input, mask, |document| recurrent(document, options))
 }
 
-fn recurrent<B: Backend>(
+/// The definition, of one document.
+pub(super) fn recurrent<B: Backend>(
     input: LinearAttention<B>,
     options: LinearAttentionOptions,
 ) -> Attended<B> {
