@@ -37,23 +37,33 @@ pub(crate) fn gemm(
     }
 }
 
-/// `lhs rhs` of every pair in a new buffer, all of them in one parallel part.
+/// `lhs rhs` of every pair that there is in a new buffer, all of them in one parallel part.
 ///
 /// # Panics
 ///
 /// When the shapes do not fit.
-pub(crate) fn products<const N: usize>(pairs: [(MatRef<'_>, MatRef<'_>); N]) -> [Vec<f32>; N] {
-    let shapes = pairs.map(|(lhs, rhs)| [lhs.shape()[0], rhs.shape()[1]]);
-    let mut buffers = shapes.map(|[rows, cols]| Vec::with_capacity(rows * cols));
-    let parts = buffers.iter_mut().zip(shapes).zip(pairs);
-    let parts = parts.map(|((buffer, shape), (lhs, rhs))| {
-        let dst = MatMut::unwritten(buffer.spare_capacity_mut(), shape);
-        Product::new(dst, Update::Set, 1.0, lhs, rhs)
+pub(crate) fn products<const N: usize>(
+    pairs: [Option<(MatRef<'_>, MatRef<'_>)>; N],
+) -> [Option<Vec<f32>>; N] {
+    let shape = |(lhs, rhs): (MatRef<'_>, MatRef<'_>)| [lhs.shape()[0], rhs.shape()[1]];
+    let len = |pair| shape(pair).into_iter().product();
+    let mut buffers = pairs.map(|pair| Some(Vec::with_capacity(len(pair?))));
+    let parts = buffers
+        .iter_mut()
+        .flatten()
+        .zip(pairs.into_iter().flatten());
+    let parts = parts.map(|(buffer, pair)| {
+        let dst = MatMut::unwritten(buffer.spare_capacity_mut(), shape(pair));
+        Product::new(dst, Update::Set, 1.0, pair.0, pair.1)
     });
     compute(parts.collect());
-    for (buffer, [rows, cols]) in buffers.iter_mut().zip(shapes) {
+    for (buffer, pair) in buffers
+        .iter_mut()
+        .flatten()
+        .zip(pairs.into_iter().flatten())
+    {
         // SAFETY: the capacity holds them, and the product wrote every element.
-        unsafe { buffer.set_len(rows * cols) };
+        unsafe { buffer.set_len(len(pair)) };
     }
     buffers
 }
@@ -210,10 +220,11 @@ mod tests {
     /// Bits of products on so many threads.
     fn bits(threads: usize, lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<u32> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pair = (lhs, rhs);
-        let [first, second] = pool.expect("a pool").install(|| products([pair, pair]));
-        assert!(first == second);
-        first.into_iter().map(f32::to_bits).collect()
+        let pair = Some((lhs, rhs));
+        let pairs = [pair, None, pair];
+        let [first, none, second] = pool.expect("a pool").install(|| products(pairs));
+        assert!(first == second && none.is_none());
+        first.into_iter().flatten().map(f32::to_bits).collect()
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl<'a> MatMut<'a> {
     }
 
     /// The columns before one, and those from it on.
-    pub(crate) fn split_column(self, at: usize) -> (Self, Self) {
+    pub(crate) fn split_at_column(self, at: usize) -> (Self, Self) {
         assert!(at <= self.cols);
         // in bounds, or never dereferenced; the columns of the two never overlap
         let right = MatMut {

@@ -81,8 +81,8 @@ pub(crate) fn linear_transposed(
 pub(crate) fn linear_saving(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = [input.dims()[0], weight.dims()[1]];
     let (input, weight) = (View::strided(input), View::strided(weight));
-    let [output] = products([(input.matrix(), weight.matrix())]);
-    tensor(output, shape)
+    let [output] = products([Some((input.matrix(), weight.matrix()))]);
+    tensor(output.expect("it was asked for"), shape)
 }
 
 /// See [`Ops::project_backward`](crate::Ops::project_backward).
@@ -111,19 +111,9 @@ pub(crate) fn linear_backward(
         true => tensor(values, [shapes[1][1], shapes[1][0]]).transpose(),
         false => tensor(values, shapes[1]),
     };
-    match needed {
-        [true, true] => {
-            let [input, weight] = products([of_input, of_weight]);
-            [Some(input_grad(input)), Some(weight_grad(weight))]
-        }
-        [true, false] => {
-            let [input] = products([of_input]);
-            [Some(input_grad(input)), None]
-        }
-        [false, true] => {
-            let [weight] = products([of_weight]);
-            [None, Some(weight_grad(weight))]
-        }
-        [false, false] => [None, None],
-    }
+    let [input, weight] = products([
+        needed[0].then_some(of_input),
+        needed[1].then_some(of_weight),
+    ]);
+    [input.map(input_grad), weight.map(weight_grad)]
 }

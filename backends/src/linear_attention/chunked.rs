@@ -36,7 +36,7 @@ pub fn in_chunks<B: Backend>(
 ) -> Attended<B> {
     by_document(input, mask, |document| {
         let [_, seq, _, _] = document.key.dims();
-        // cheaper, and burn-fusion 0.21 takes one token whose axes are exchanged for another
+        // cheaper, and under burn-fusion 0.21 a chunk of one token is computed wrongly
         if seq == 1 {
             return recurrent(document, options);
         }
