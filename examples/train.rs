@@ -1,5 +1,6 @@
 //! Trains the `tiny` preset on the embedded corpus, in minutes on two CPU cores.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
@@ -17,10 +18,15 @@ use darkhorse_genesis::training::job::{Job, Screen};
 const USAGE: &str = "Usage: cargo run --release --example train [-- RUN_FOLDER]";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // not `println!`, which panics where nobody reads on
+    let mut out = io::stdout();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let folder = match std::env::args().nth(1) {
         Some(option) if option.starts_with('-') => {
-            println!("{USAGE}\n\nOther models and texts: cargo run --release -- train --help");
+            writeln!(
+                out,
+                "{USAGE}\n\nOther models and texts: cargo run --release -- train --help"
+            )?;
             return Ok(());
         }
         Some(folder) => PathBuf::from(folder),
@@ -28,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     keep_freed();
     let device = select::default_device();
-    println!("{}", select::notice(&device));
+    writeln!(out, "{}", select::notice(&device))?;
 
     let experiment = Experiment::preset("tiny")?;
     let limits = Limits::of(&experiment.model);
@@ -42,20 +48,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let minutes = begin.elapsed().as_secs_f64() / 60.0;
 
     let evaluation = &trained.evaluation;
-    print!("\n{}", EvaluationTable(evaluation));
+    write!(out, "\n{}", EvaluationTable(evaluation))?;
     let records = read_journal(run.metrics_path())?;
     if let Some(Record::Eval(initial)) = records.first() {
-        println!(
+        writeln!(
+            out,
             "\ntrained for {minutes:.1} minutes: valid loss {:.3} nats/token, {:.0} % of the initial {:.3}, \
              {:.3} below a unigram model",
             evaluation.loss,
             100.0 * evaluation.loss / initial.loss,
             initial.loss,
             unigram - evaluation.loss,
-        );
+        )?;
     }
 
-    println!("\nA sample per domain:");
+    writeln!(out, "\nA sample per domain:")?;
     for domain in Domain::ALL {
         let mut generation = Generation::new(&trained.model, limits, Some(domain));
         let sampler = Sampler::new(SamplingConfig::default())?;
@@ -68,10 +75,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             sample.push(id);
         }
         let text = tokenizer.decode(&sample).replace('\n', " ");
-        println!("{domain:>12}: {}", text.trim());
+        writeln!(out, "{domain:>12}: {}", text.trim())?;
     }
 
-    println!("\nreport: {}", run.report_path().display());
-    println!("try it: cargo run --release -- --prompt \"The court held that\"");
+    writeln!(out, "\nreport: {}", run.report_path().display())?;
+    writeln!(
+        out,
+        "try it: cargo run --release -- --prompt \"The court held that\""
+    )?;
     Ok(())
 }

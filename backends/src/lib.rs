@@ -32,6 +32,7 @@ pub mod memory;
 pub mod norm;
 mod ops;
 pub mod paged;
+pub mod product;
 pub mod quantized;
 pub mod rope;
 pub mod select;

@@ -346,10 +346,9 @@ pub trait Ops: Backend {
         linear_attention::chunked::linear_attention(input, options, mask)
     }
 
-    /// The forms of [`linear_attention`](Self::linear_attention) where this backend differentiates it by
-    /// hand; where there are none, differentiation goes through burn's operations.
-    fn linear_attention_by_hand(_dtype: DType) -> Option<linear_attention::ByHand<Self>> {
-        None
+    /// The forms of [`linear_attention`](Self::linear_attention) when it is differentiated.
+    fn linear_attention_by_hand(_dtype: DType) -> linear_attention::ByHand<Self> {
+        linear_attention::ByHand::in_chunks()
     }
 
     /// Everything between the projections of a layer of linear attention and the normalization of its output.

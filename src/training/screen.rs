@@ -7,6 +7,7 @@ use burn_train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::time::Instant;
 
 /// burn-train's renderer that prints lines.
@@ -71,10 +72,12 @@ impl MetricsRendererTraining for Lines {
         }
         let per_step_s = self.begin.elapsed().as_secs_f64() / (step - first + 1) as f64;
         let left_s = per_step_s * (total - step) as f64;
-        println!(
-            "step {step:>6}/{total}  {}  {} left",
-            self.line(),
-            indicatif::HumanDuration(std::time::Duration::from_secs_f64(left_s)),
+        let left = indicatif::HumanDuration(std::time::Duration::from_secs_f64(left_s));
+        // a run goes on where nobody reads its lines any more
+        let _ = writeln!(
+            io::stdout(),
+            "step {step:>6}/{total}  {}  {left} left",
+            self.line()
         );
     }
 

@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::reference::hidden_positions;
 use super::{AttentionMask, AttentionOptions, Saved};
+use crate::product::Times;
 
 /// See [`Ops::causal_attention_saving`](crate::Ops::causal_attention_saving).
 pub fn attention_saving<B: Backend>(
@@ -22,7 +23,7 @@ pub fn attention_saving<B: Backend>(
     let sum = exponentials.clone().sum_dim(3);
     let attended = (exponentials / sum.clone()).cast(dtype);
     Saved {
-        output: by_head(attended.matmul(by_head(value.clone()))),
+        output: by_head(attended.times(by_head(value.clone()))),
         log_sum_exp: (sum.log() + largest).reshape([batch, heads, seq]),
         mask: mask.clone(),
         query,
@@ -55,13 +56,13 @@ pub fn attention_backward<B: Backend>(saved: Saved<B>, grad: Tensor<B, 4>) -> [T
         .clone()
         .cast(dtype)
         .swap_dims(2, 3)
-        .matmul(grad.clone());
-    let attended_grad = grad.matmul(by_head(value).swap_dims(2, 3)).cast(DType::F32);
+        .times(grad.clone());
+    let attended_grad = grad.times(by_head(value).swap_dims(2, 3)).cast(DType::F32);
     let score_grad = (attended * (attended_grad - by_head(along)))
         .mul_scalar(options.scale)
         .cast(dtype);
-    let query_grad = score_grad.clone().matmul(by_head(key));
-    let key_grad = score_grad.swap_dims(2, 3).matmul(by_head(query));
+    let query_grad = score_grad.clone().times(by_head(key));
+    let key_grad = score_grad.swap_dims(2, 3).times(by_head(query));
     [by_head(query_grad), by_head(key_grad), by_head(value_grad)]
 }
 
@@ -74,7 +75,7 @@ fn scores<B: Backend>(
 ) -> Tensor<B, 4> {
     let [_, seq, _, _] = query.dims();
     let scores = by_head(query.clone())
-        .matmul(by_head(key.clone()).swap_dims(2, 3))
+        .times(by_head(key.clone()).swap_dims(2, 3))
         .cast(DType::F32)
         .mul_scalar(options.scale);
     let hidden = hidden_positions(mask, options.window, seq, &scores.device());

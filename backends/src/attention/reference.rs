@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, Tensor};
 
 use super::{AttentionMask, AttentionOptions};
+use crate::product::Times;
 
 /// See [`Ops::causal_attention`](crate::Ops::causal_attention). The softmax runs in f32.
 pub fn attention<B: Backend>(
@@ -19,12 +20,12 @@ pub fn attention<B: Backend>(
     let by_head = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
 
     let scores = by_head(query)
-        .matmul(by_head(key).swap_dims(2, 3))
+        .times(by_head(key).swap_dims(2, 3))
         .cast(DType::F32)
         .mul_scalar(options.scale);
     let hidden = hidden_positions(mask, options.window, seq, &scores.device());
     let attended = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
-    by_head(attended.cast(dtype).matmul(by_head(value)))
+    by_head(attended.cast(dtype).times(by_head(value)))
 }
 
 /// True where a query (dimension 2) must not see a key (dimension 3), `[batch or 1, 1, seq, seq]`.

@@ -17,7 +17,6 @@ use crate::attention::{self, AttentionMask, AttentionOptions};
 use crate::experts::{self, Needed, Projections};
 use crate::forgetting::Forgetting;
 use crate::heads::HeadSharing;
-use crate::linear;
 use crate::linear_attention::{Attended, LinearAttention, LinearAttentionOptions};
 use crate::ops::Ops;
 use crate::paged::{Page, Past};
@@ -45,11 +44,7 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
     }
 
     fn project_transposed(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
-        let [tokens, _] = input.dims();
-        match tokens {
-            1 => linear::reference::linear_transposed(input, weight),
-            _ => Self::project(input, weight.transpose()),
-        }
+        Self::project(input, weight.transpose())
     }
 
     fn rms_norm(input: Tensor<Self, 2>, weight: Tensor<Self, 1>, eps: f64) -> Tensor<Self, 2> {

@@ -10,9 +10,7 @@ use super::node::{Derivative, below, integers, primitive, record, wrap};
 use crate::Ops;
 use crate::attention::AttentionMask;
 use crate::forgetting::{self, Forgetting, Softmaxes};
-use crate::linear_attention::{
-    self, Attended, LinearAttention, LinearAttentionOptions, chunked, unpack,
-};
+use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOptions, unpack};
 use crate::short_conv;
 use crate::unit::UnitEps;
 
@@ -33,9 +31,7 @@ pub(super) fn linear_attention<B: Ops, C: CheckpointStrategy>(
     options: LinearAttentionOptions,
     mask: &AttentionMask<Autodiff<B, C>>,
 ) -> Attended<Autodiff<B, C>> {
-    let Some(by_hand) = B::linear_attention_by_hand(input.query.dtype()) else {
-        return chunked::linear_attention(input, options, mask);
-    };
+    let by_hand = B::linear_attention_by_hand(input.query.dtype());
     let [_, seq, _, _] = input.key.dims();
     let LinearAttention {
         query,

@@ -1,12 +1,13 @@
 //! The kernels under burn-fusion: each call is one operation of the stream, which the backend below computes.
 
-use burn::tensor::{Element, Int, Tensor};
+use burn::tensor::{DType, Element, Int, Tensor};
 use burn_fusion::{Fusion, FusionBackend};
 
 use super::stream::{Inputs, Streamed, append, floats, integers};
-use super::{few, pages};
-use crate::attention::AttentionOptions;
+use super::{few, linear_attention, pages};
+use crate::attention::{AttentionMask, AttentionOptions};
 use crate::autodiff::{primitive, wrap};
+use crate::linear_attention::{Attended, ByHand, LinearAttention, LinearAttentionOptions, unpack};
 use crate::paged::Past;
 use crate::quantized::{Bits, Quantized};
 use crate::{Ops, experts, norm, paged, quantized, top_k};
@@ -71,6 +72,22 @@ impl<B: FusionBackend + Ops> Ops for Fusion<B> {
         match paged::cube::fits(pasts) {
             true => pages::paged_attention(query, pasts, options),
             false => paged::reference::paged_attention(query, pasts, options),
+        }
+    }
+
+    fn linear_attention(
+        input: LinearAttention<Self>,
+        options: LinearAttentionOptions,
+        mask: &AttentionMask<Self>,
+    ) -> Attended<Self> {
+        let [_, seq, _, _] = input.key.dims();
+        unpack(linear_attention::forward(input, options, mask), seq)
+    }
+
+    fn linear_attention_by_hand(_dtype: DType) -> ByHand<Self> {
+        ByHand {
+            forward: linear_attention::forward,
+            backward: linear_attention::backward,
         }
     }
 

@@ -8,6 +8,7 @@ mod backend;
 pub(crate) mod columns;
 mod fusion;
 pub(crate) mod launch;
+mod linear_attention;
 mod pages;
 mod stream;
 

@@ -54,47 +54,66 @@ pub(super) fn append<B: FusionBackend, const D: usize>(
     (shape, dtype): ([usize; D], DType),
     compute: impl Fn(&mut Inputs<'_, B>) -> Handle<B> + Send + Sync + 'static,
 ) -> Streamed<B> {
+    let [output] = append_several(name, inputs, [(Shape::from(shape), dtype)], move |inputs| {
+        [compute(inputs)]
+    });
+    output
+}
+
+/// The same of an operation with several outputs.
+pub(super) fn append_several<B: FusionBackend, const N: usize>(
+    name: &'static str,
+    inputs: Vec<Streamed<B>>,
+    outputs: [(Shape, DType); N],
+    compute: impl Fn(&mut Inputs<'_, B>) -> [Handle<B>; N] + Send + Sync + 'static,
+) -> [Streamed<B>; N] {
     let client = inputs[0].client.clone();
     let streams = OperationStreams::with_inputs(&inputs);
     let inputs: Vec<TensorIr> = inputs.into_iter().map(|input| input.into_ir()).collect();
-    let output = TensorIr::uninit(client.create_empty_handle(), Shape::from(shape), dtype);
+    let outputs =
+        outputs.map(|(shape, dtype)| TensorIr::uninit(client.create_empty_handle(), shape, dtype));
+    let described = CustomOpIr::new(name, &inputs, &outputs);
     let operation = Below {
         name,
-        inputs: inputs.clone(),
-        output: output.id,
+        inputs,
+        outputs: outputs.map(|output| output.id),
         compute,
         backend: PhantomData::<B>,
     };
-    let described = CustomOpIr::new(name, &inputs, &[output]);
-    let mut outputs = client.register(streams, OperationIr::Custom(described), operation);
-    outputs.pop().expect("an operation has its output")
+    let outputs = client.register(streams, OperationIr::Custom(described), operation);
+    outputs
+        .try_into()
+        .ok()
+        .expect("an operation has its outputs")
 }
 
-struct Below<B, C> {
+struct Below<B, C, const N: usize> {
     name: &'static str,
     inputs: Vec<TensorIr>,
-    output: TensorId,
+    outputs: [TensorId; N],
     compute: C,
     backend: PhantomData<B>,
 }
 
-impl<B, C> fmt::Debug for Below<B, C> {
+impl<B, C, const N: usize> fmt::Debug for Below<B, C, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl<B, C> Operation<B::FusionRuntime> for Below<B, C>
+impl<B, C, const N: usize> Operation<B::FusionRuntime> for Below<B, C, N>
 where
     B: FusionBackend,
-    C: Fn(&mut Inputs<'_, B>) -> Handle<B> + Send + Sync,
+    C: Fn(&mut Inputs<'_, B>) -> [Handle<B>; N] + Send + Sync,
 {
     fn execute(&self, handles: &mut HandleContainer<Handle<B>>) {
         let mut inputs = Inputs {
             tensors: self.inputs.iter(),
             handles,
         };
-        let output = (self.compute)(&mut inputs);
-        handles.register_handle(self.output, output);
+        let outputs = (self.compute)(&mut inputs);
+        for (id, output) in self.outputs.iter().zip(outputs) {
+            handles.register_handle(*id, output);
+        }
     }
 }

@@ -8,6 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::linear::reference::linear_transposed;
+use crate::product::Times;
 
 use super::{Dispatch, Gradients, Needed, Projections, Saved};
 
@@ -112,9 +113,9 @@ pub fn experts_backward<B: Backend>(
         }
         if needed.projections {
             let chosen = input.clone().select(0, own_rows.clone()).transpose();
-            gates.push(chosen.clone().matmul(gate_grad.clone()));
-            ups.push(chosen.matmul(up_grad.clone()));
-            downs.push((inner * weight).transpose().matmul(grad));
+            gates.push(chosen.clone().times(gate_grad.clone()));
+            ups.push(chosen.times(up_grad.clone()));
+            downs.push((inner * weight).transpose().times(grad));
         }
         if needed.input {
             input_grads.push(
@@ -157,10 +158,10 @@ fn forward<B: Backend>(
         let own_rows = positions_on(&input, dispatch.tokens(expert));
         let slots = positions_on(&input, dispatch.slots(expert).iter().copied());
         let chosen = input.clone().select(0, own_rows.clone());
-        let gate = chosen.clone().matmul(expert_of(&projections.gate, expert));
-        let up = chosen.matmul(expert_of(&projections.up, expert));
+        let gate = chosen.clone().times(expert_of(&projections.gate, expert));
+        let up = chosen.times(expert_of(&projections.up, expert));
         keep(gate.clone(), up.clone());
-        let output = (silu(gate) * up).matmul(expert_of(&projections.down, expert));
+        let output = (silu(gate) * up).times(expert_of(&projections.down, expert));
         outputs.push(output * gates_of(&flat_weights, slots, hidden));
         rows.push(own_rows);
     }

@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::Projections;
+use crate::product::Times;
 
 /// See [`Ops::experts`](crate::Ops::experts).
 pub fn experts<B: Backend>(
@@ -23,8 +24,8 @@ pub fn experts<B: Backend>(
     );
 
     let input = input.unsqueeze::<3>();
-    let inner = silu(input.clone().matmul(projections.gate)) * input.matmul(projections.up);
-    let outputs = inner.matmul(projections.down);
+    let inner = silu(input.clone().times(projections.gate)) * input.times(projections.up);
+    let outputs = inner.times(projections.down);
     (outputs * gates.swap_dims(0, 1).unsqueeze_dim(2))
         .sum_dim(0)
         .reshape([tokens, hidden])

@@ -343,17 +343,18 @@ impl Ops for Flex {
         mask: &AttentionMask<Self>,
     ) -> Attended<Self> {
         let [_, seq, _, _] = input.key.dims();
-        match Self::linear_attention_by_hand(common_dtype(&input)) {
-            Some(by_hand) => unpack((by_hand.forward)(input, options, mask), seq),
-            None => linear_attention::chunked::linear_attention(input, options, mask),
-        }
+        let by_hand = Self::linear_attention_by_hand(common_dtype(&input));
+        unpack((by_hand.forward)(input, options, mask), seq)
     }
 
-    fn linear_attention_by_hand(dtype: DType) -> Option<linear_attention::ByHand<Self>> {
-        all_f32(&[dtype]).then_some(linear_attention::ByHand {
-            forward: linear_attention::flex::linear_attention,
-            backward: linear_attention::flex_backward::linear_attention_backward,
-        })
+    fn linear_attention_by_hand(dtype: DType) -> linear_attention::ByHand<Self> {
+        match all_f32(&[dtype]) {
+            true => linear_attention::ByHand {
+                forward: linear_attention::flex::linear_attention,
+                backward: linear_attention::flex_backward::linear_attention_backward,
+            },
+            false => linear_attention::ByHand::in_chunks(),
+        }
     }
 
     fn short_conv(

@@ -7,6 +7,7 @@ use burn::tensor::{DType, Tensor};
 use super::Forgetting;
 use crate::attention::AttentionMask;
 use crate::attention::reference::hidden_positions;
+use crate::product::Times;
 
 /// See [`Ops::forgetting_attention`](crate::Ops::forgetting_attention). The softmax runs in f32.
 pub fn forgetting_attention<B: Backend>(
@@ -23,15 +24,16 @@ pub fn forgetting_attention<B: Backend>(
         .expand([batch, seq, key_heads, heads / key_heads, dim])
         .reshape([batch, seq, heads, dim]);
     let by_head = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
-    let kept = input.kept.swap_dims(1, 2).cast(DType::F32);
-    let own = kept.clone().narrow(2, seq - new, new);
-    let bias = own.unsqueeze_dim::<4>(3) - kept.unsqueeze_dim::<4>(2);
+    // a dimension more before others change places: burn 0.21 gives it to a view with wrong strides on GPUs
+    let kept = input.kept.cast(DType::F32).unsqueeze_dim::<4>(3);
+    let own = kept.clone().narrow(1, seq - new, new).permute([0, 2, 1, 3]);
+    let bias = own - kept.permute([0, 2, 3, 1]);
     let scores = by_head(input.query)
-        .matmul(by_head(key).swap_dims(2, 3))
+        .times(by_head(key).swap_dims(2, 3))
         .cast(DType::F32)
         .mul_scalar(scale)
         + bias;
     let hidden = hidden_positions(mask, None, seq, &scores.device()).narrow(2, seq - new, new);
     let attended = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
-    by_head(attended.cast(dtype).matmul(by_head(input.value)))
+    by_head(attended.cast(dtype).times(by_head(input.value)))
 }

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::reference::linear_transposed;
+use crate::product::Times;
 
 /// See [`Ops::project_backward`](crate::Ops::project_backward).
 pub fn linear_backward<B: Backend>(
@@ -14,6 +15,6 @@ pub fn linear_backward<B: Backend>(
 ) -> [Option<Tensor<B, 2>>; 2] {
     [
         needed[0].then(|| linear_transposed(grad.clone(), weight)),
-        needed[1].then(|| input.transpose().matmul(grad)),
+        needed[1].then(|| input.transpose().times(grad)),
     ]
 }

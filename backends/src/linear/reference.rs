@@ -4,25 +4,19 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::Ops;
+use crate::product::Times;
 use crate::weight::Weight;
 
 /// See [`Ops::project`].
 pub fn linear<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
     let weight = of_type(weight, &input);
-    input.matmul(weight)
+    input.times(weight)
 }
 
 /// See [`Ops::project_transposed`].
-///
-/// A single row goes another way: burn-cubecl 0.21 multiplies it with a transposed matrix wrongly.
 pub fn linear_transposed<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
-    let [tokens, _] = input.dims();
-    let [outer, _] = weight.dims();
     let weight = of_type(weight, &input);
-    match tokens {
-        1 => (weight * input).sum_dim(1).reshape([1, outer]),
-        _ => input.matmul(weight.transpose()),
-    }
+    input.times(weight.transpose())
 }
 
 fn of_type<B: Backend>(weight: Tensor<B, 2>, input: &Tensor<B, 2>) -> Tensor<B, 2> {

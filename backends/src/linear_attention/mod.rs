@@ -14,6 +14,8 @@ mod runs;
 #[cfg(feature = "flex")]
 mod solve;
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
@@ -77,7 +79,7 @@ pub struct Attended<B: Backend> {
     pub state: Tensor<B, 4>,
 }
 
-/// The forms of a backend that differentiates by hand. Outputs have the final states behind them, heads
+/// Forward and backward, of one node of a graph. Outputs have the final states behind them, heads
 /// before tokens: `[batch, heads, seq + key_dim, value_dim]`.
 #[derive(Debug, Clone, Copy)]
 #[allow(
@@ -96,18 +98,51 @@ pub struct ByHand<B: Backend> {
     ) -> LinearAttention<B>,
 }
 
+impl<B: Backend> ByHand<B> {
+    /// Those in burn's operations.
+    pub(crate) fn in_chunks() -> Self {
+        Self {
+            forward: chunked::forward,
+            backward: chunked::backward,
+        }
+    }
+}
+
 impl<B: Backend> LinearAttention<B> {
-    /// Some sequences, from token `start` on, `len` of them; the state is that of all.
-    fn narrow(&self, item: usize, start: usize, len: usize) -> Self {
+    /// The tokens `run` of row `item`, and the state before them: the one given, or nothing.
+    fn document(&self, item: usize, run: &Range<usize>) -> Self {
+        let (start, len) = (run.start, run.len());
         let of = |tensor: &Tensor<B, 4>| tensor.clone().narrow(0, item, 1).narrow(1, start, len);
         let gate = |tensor: &Tensor<B, 3>| tensor.clone().narrow(0, item, 1).narrow(1, start, len);
+        let state = self.state.clone().narrow(0, item, 1);
         Self {
             query: of(&self.query),
             key: of(&self.key),
             value: of(&self.value),
             log_decay: gate(&self.log_decay),
             write: gate(&self.write),
-            state: self.state.clone().narrow(0, item, 1),
+            state: match start {
+                0 => state,
+                _ => state.zeros_like(),
+            },
+        }
+    }
+
+    /// The tokens of several along a dimension, with the state given.
+    fn join(parts: &[Self], dim: usize, state: Tensor<B, 4>) -> Self {
+        let of = |part: fn(&Self) -> &Tensor<B, 4>| {
+            Tensor::cat(parts.iter().map(part).cloned().collect(), dim)
+        };
+        let gate = |part: fn(&Self) -> &Tensor<B, 3>| {
+            Tensor::cat(parts.iter().map(part).cloned().collect(), dim)
+        };
+        Self {
+            query: of(|part| &part.query),
+            key: of(|part| &part.key),
+            value: of(|part| &part.value),
+            log_decay: gate(|part| &part.log_decay),
+            write: gate(|part| &part.write),
+            state,
         }
     }
 }

@@ -4,8 +4,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::runs::by_document;
-use super::{Attended, LinearAttention, LinearAttentionOptions, UpdateRule};
+use super::{Attended, LinearAttention, LinearAttentionOptions, UpdateRule, runs};
 use crate::attention::AttentionMask;
+use crate::product::Times;
 
 /// See [`Ops::linear_attention`](crate::Ops::linear_attention).
 pub fn linear_attention<B: Backend>(
@@ -13,7 +14,9 @@ pub fn linear_attention<B: Backend>(
     options: LinearAttentionOptions,
     mask: &AttentionMask<B>,
 ) -> Attended<B> {
-    by_document(input, mask, |document| recurrent(document, options))
+    by_document(input, runs(mask).as_ref(), |document| {
+        recurrent(document, options)
+    })
 }
 
 /// The definition, of one document.
@@ -28,31 +31,28 @@ pub(super) fn recurrent<B: Backend>(
         let key = of.clone().narrow(1, at, 1);
         key.reshape([batch, heads, key_dim, 1])
     };
-    let gate = |of: &Tensor<B, 3>, at: usize| {
-        let gate = of.clone().narrow(1, at, 1);
-        gate.reshape([batch, heads, 1, 1])
-    };
+    let [log_decay, write] = [&input.log_decay, &input.write].map(|of| of.clone().unsqueeze_dim(3));
 
     let mut state = input.state.clone();
     let mut chunk = Chunk::beginning(&state);
     let mut outputs = Vec::new();
     for at in 0..seq {
-        let decay = gate(&input.log_decay, at).exp();
+        let decay = row(&log_decay, at).exp();
         let (key, value) = (column(&input.key, at), row(&input.value, at));
         let decayed = state * decay.clone();
         let written = match options.rule {
             UpdateRule::Additive | UpdateRule::ChunkDelta { .. } => value.clone(),
             UpdateRule::Delta => {
-                let known = key.clone().swap_dims(2, 3).matmul(decayed.clone());
-                (value.clone() - known) * gate(&input.write, at)
+                let known = key.clone().swap_dims(2, 3).times(decayed.clone());
+                (value.clone() - known) * row(&write, at)
             }
         };
-        state = decayed + key.clone().matmul(written);
-        let read = row(&input.query, at).matmul(state.clone());
+        state = decayed + key.clone().times(written);
+        let read = row(&input.query, at).times(state.clone());
         outputs.push(read.mul_scalar(options.scale).swap_dims(1, 2));
 
         if let UpdateRule::ChunkDelta { chunk: length } = options.rule {
-            chunk.add(decay, key, value, gate(&input.write, at));
+            chunk.add(decay, key, value, row(&write, at));
             if (at + 1) % length == 0 || at + 1 == seq {
                 state = chunk.handed_on(options.scale);
                 chunk = Chunk::beginning(&state);
@@ -99,8 +99,8 @@ impl<B: Backend> Chunk<B> {
     fn handed_on(&self, scale: f64) -> Tensor<B, 4> {
         let mut next = self.state.clone();
         for [key, value, write] in self.tokens.clone() {
-            let known = key.clone().swap_dims(2, 3).matmul(self.state.clone());
-            next = next + key.matmul((value - known.mul_scalar(scale)) * write);
+            let known = key.clone().swap_dims(2, 3).times(self.state.clone());
+            next = next + key.times((value - known.mul_scalar(scale)) * write);
         }
         next
     }

@@ -8,14 +8,17 @@ use burn::tensor::backend::Backend;
 use super::{Attended, LinearAttention};
 use crate::attention::AttentionMask;
 
+/// The documents of every row.
+pub(crate) type Runs = Vec<Vec<Range<usize>>>;
+
 /// The runs of equal document numbers of every row; none where each row is one run.
-pub fn runs<B: Backend>(mask: &AttentionMask<B>) -> Option<Vec<Vec<Range<usize>>>> {
+pub fn runs<B: Backend>(mask: &AttentionMask<B>) -> Option<Runs> {
     let AttentionMask::Documents(documents) = mask else {
         return None;
     };
     let [_, seq] = documents.dims();
     let numbers: Vec<i64> = documents.to_data().iter::<i64>().collect();
-    let rows: Vec<Vec<Range<usize>>> = numbers.chunks(seq.max(1)).map(of_row).collect();
+    let rows: Runs = numbers.chunks(seq.max(1)).map(of_row).collect();
     rows.iter().any(|row| row.len() > 1).then_some(rows)
 }
 
@@ -33,22 +36,18 @@ fn of_row(numbers: &[i64]) -> Vec<Range<usize>> {
 /// Applies `attend` to every document by itself: only the first of a row begins with the state.
 pub(super) fn by_document<B: Backend>(
     input: LinearAttention<B>,
-    mask: &AttentionMask<B>,
+    runs: Option<&Runs>,
     attend: impl Fn(LinearAttention<B>) -> Attended<B>,
 ) -> Attended<B> {
-    let Some(rows) = runs(mask) else {
+    let Some(rows) = runs else {
         return attend(input);
     };
     let (mut outputs, mut states) = (Vec::new(), Vec::new());
-    for (item, row) in rows.into_iter().enumerate() {
+    for (item, row) in rows.iter().enumerate() {
         let mut output = Vec::new();
         let mut state = None;
         for run in row {
-            let mut part = input.narrow(item, run.start, run.len());
-            if run.start > 0 {
-                part.state = part.state.zeros_like();
-            }
-            let attended = attend(part);
+            let attended = attend(input.document(item, run));
             output.push(attended.output);
             state = Some(attended.state);
         }

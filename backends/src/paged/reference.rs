@@ -7,6 +7,7 @@ use super::page::BlockRows;
 use super::{Expansion, Page, Past, Values};
 use crate::attention::AttentionOptions;
 use crate::latent::reference::by_head;
+use crate::product::Times;
 use crate::quantized::reference::to_eight_bits;
 use crate::quantized::{BLOCK, Quantized};
 
@@ -79,7 +80,7 @@ fn one_sequence<B: Backend>(
         }
         let scores = query
             .clone()
-            .matmul(keys.swap_dims(1, 2))
+            .times(keys.swap_dims(1, 2))
             .mul_scalar(options.scale)
             .mask_fill(
                 hidden.expand([kv_heads, new * group, len]),
@@ -90,7 +91,7 @@ fn one_sequence<B: Backend>(
         let weights = (scores - larger.clone()).exp();
         let keep = (largest - larger.clone()).exp();
         sum = sum * keep.clone() + weights.clone().sum_dim(2);
-        output = output * keep + weights.matmul(values);
+        output = output * keep + weights.times(values);
         largest = larger;
     }
     (output / sum)
@@ -113,7 +114,7 @@ fn expanded<B: Backend>(
     let nope = both - expansion.value_dim;
     let latents = rows.clone().narrow(2, 0, rank).expand([heads, len, rank]);
     let rope = rows.narrow(2, rank, width - rank);
-    let made = latents.matmul(folded);
+    let made = latents.times(folded);
     let keys = vec![
         made.clone().narrow(2, 0, nope),
         rope.expand([heads, len, width - rank]),

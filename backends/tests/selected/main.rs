@@ -13,7 +13,9 @@ macro_rules! gradients {
 }
 
 mod few;
+mod mixers;
 mod recurrent;
+mod vectors;
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
@@ -25,7 +27,11 @@ use darkhorse_backends::experts::Projections;
 use darkhorse_backends::paged::{Page, PageFormat, Past, Values};
 use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::select::Selected;
+use mixers::{
+    forgetting, forgetting_token, rotated_halves, shared_heads, short_convolution, unit_rows,
+};
 use recurrent::{chunk_level_delta, gated_delta_rule, gated_linear_attention};
+use vectors::products_with_vectors;
 
 /// A backend with gradients whose operations are under test.
 trait Trained: AutodiffBackend<InnerBackend: Ops> + Ops {}
@@ -234,6 +240,7 @@ fn paged<B: Trained>() -> Vec<Vec<f32>> {
 fn every_operation_equals_the_oracle() {
     equal!(rows);
     equal!(one_row);
+    equal!(products_with_vectors);
     equal!(rope);
     equal!(attention);
     equal!(cross_entropy);
@@ -242,6 +249,16 @@ fn every_operation_equals_the_oracle() {
     equal!(experts_of_even_sizes);
     equal!(in_blocks);
     equal!(paged);
+}
+
+#[test]
+fn what_mixers_are_made_of_equals_the_oracle() {
+    equal!(forgetting);
+    equal!(forgetting_token);
+    equal!(short_convolution);
+    equal!(rotated_halves);
+    equal!(unit_rows);
+    equal!(shared_heads);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use darkhorse_backends::product::Times;
 use serde::{Deserialize, Serialize};
 
 use super::domain::TAGS;
@@ -100,5 +101,5 @@ pub fn count<B: Backend>(
     let by_tag = choices::<B>(tags.reshape([tokens, 1]), TAGS + 1)
         .narrow(1, 0, TAGS)
         .transpose();
-    by_tag.matmul(choices(indices, experts))
+    by_tag.times(choices(indices, experts))
 }

@@ -5,6 +5,7 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use darkhorse_backends::Ops;
+use darkhorse_backends::product::Times;
 
 use super::config::{TttConfig, TttMode, TttViews};
 use crate::model::init::Initializers;
@@ -194,14 +195,14 @@ impl<B: Ops> TttLayer<B> {
             let len = size.min(seq - start);
             let query = query.clone().narrow(1, start, len);
             let corrupted = query.clone() * seen.clone();
-            let error = corrupted.clone().matmul(weights.clone()) - query.clone();
+            let error = corrupted.clone().times(weights.clone()) - query.clone();
             losses.push(error.clone().square().mean());
             let gradient = corrupted
                 .swap_dims(1, 2)
-                .matmul(error)
+                .times(error)
                 .div_scalar(len as f64);
             weights = weights - gradient * rate.clone();
-            outputs.push(query.matmul(weights.clone()));
+            outputs.push(query.times(weights.clone()));
         }
         Inner {
             output: Tensor::cat(outputs, 1),
