@@ -1,8 +1,7 @@
 //! Gradients of the chunks, from the last to the first: the formulas of `README.md`.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Tensor};
 
 use super::chunk::{Chunk, above, chunks};
 use super::chunk_length;
@@ -81,37 +80,71 @@ fn of_document<B: Backend>(
     }
 }
 
-/// Gradients that several products add to.
+/// Gradients that several products add to, `[batch, heads, len, _]`.
 struct Sums<B: Backend> {
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
     state: Tensor<B, 4>,
     /// Of the sum of the logarithms up to each token, in f32, `[batch, heads, len, 1]`.
     logs: Tensor<B, 4>,
+    /// Of the last of these sums what comes beside, `[batch, heads, 1, 1]`.
+    whole: Tensor<B, 4>,
 }
 
 impl<B: Backend> Sums<B> {
-    fn key(&mut self, more: Tensor<B, 4>) {
+    fn add_key(&mut self, more: Tensor<B, 4>) {
         self.key = self.key.clone() + more;
     }
 
-    fn state(&mut self, more: Tensor<B, 4>) {
+    fn add_state(&mut self, more: Tensor<B, 4>) {
         self.state = self.state.clone() + more;
     }
 
     /// A gradient of something that each token's sum scales, times that.
-    fn scaled(&mut self, product: Tensor<B, 4>) {
+    fn scaled_since_start(&mut self, product: Tensor<B, 4>) {
         self.logs = self.logs.clone() + product.cast(DType::F32).sum_dim(3);
     }
 
     /// The same of something that the difference of two tokens' sums scales.
-    fn between(&mut self, product: Tensor<B, 4>) {
+    fn scaled_between(&mut self, product: Tensor<B, 4>) {
         let [_, _, len, _] = product.dims();
         // of a token and itself nothing, instead of its difference from itself
         let product = product.mask_fill(above(len, -1, &self.query), 0.0);
         let product = product.cast(DType::F32);
         let columns = product.clone().sum_dim(2).swap_dims(2, 3);
         self.logs = self.logs.clone() + product.sum_dim(3) - columns;
+    }
+
+    /// The same of something that the difference of the last token's sum and each token's scales.
+    fn scaled_to_end(&mut self, product: Tensor<B, 4>) {
+        let product = product.cast(DType::F32).sum_dim(3);
+        self.scaled_by_whole(product.clone());
+        self.logs = self.logs.clone() - product;
+    }
+
+    /// The same of something that the last token's sum scales.
+    fn scaled_by_whole(&mut self, product: Tensor<B, 4>) {
+        let product = product.cast(DType::F32).sum_dim(3);
+        self.whole = self.whole.clone() + product.sum_dim(2);
+    }
+
+    /// With those of the values and of the strength of the write, as the inputs lie.
+    fn joined(self, value: Tensor<B, 4>, write: Tensor<B, 4>) -> LinearAttention<B> {
+        let by_token = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
+        let gates = |tensor: Tensor<B, 4>| {
+            let [batch, heads, len, _] = tensor.dims();
+            tensor.reshape([batch, heads, len]).swap_dims(1, 2)
+        };
+        // a token's decay is in the sums of all from it on
+        let log_decay = self.logs.flip([2]).cumsum(2).flip([2]) + self.whole;
+        LinearAttention {
+            query: by_token(self.query),
+            key: by_token(self.key),
+            value: by_token(value),
+            log_decay: gates(log_decay),
+            write: gates(write),
+            state: self.state,
+        }
     }
 }
 
@@ -125,59 +158,17 @@ impl<B: Backend> Chunk<B> {
         after: Tensor<B, 4>,
         options: LinearAttentionOptions,
     ) -> LinearAttention<B> {
-        let decays = &self.decays;
-        let (mut sums, mut of_values) = self.through_output(&state, &values, output, options);
-
-        let key = self.key.clone() * decays.to_end.clone();
-        let decayed = state.clone() * decays.whole.clone();
-        let of_written = key.clone().times(after.clone());
-        let mut of_decayed = after.clone();
-        let (written, mut of_write, mut of_known) = (values.clone(), None, None);
-        let (of_value, written) = match options.rule {
-            UpdateRule::ChunkDelta { .. } => {
-                let known = key.clone().times(decayed.clone());
-                let missing = values.clone() - known.mul_scalar(options.scale);
-                let of_missing = of_written.clone() * self.write.clone();
-                of_write = Some((of_written * missing.clone()).sum_dim(3));
-                of_known = Some(of_missing.clone().mul_scalar(-options.scale));
-                (of_values + of_missing, missing * self.write.clone())
-            }
-            UpdateRule::Additive => (of_values + of_written, written),
-            UpdateRule::Delta => {
-                of_values = of_values + of_written;
-                let (of_value, write) = self.through_system(&state, &values, of_values, &mut sums);
-                of_write = Some(write);
-                (of_value, written)
-            }
+        let (mut sums, of_output) = self.through_output(&state, &values, output, options);
+        let (of_next, write) = self.through_next(&state, &values, after, options, &mut sums);
+        let of_values = of_output + of_next;
+        let (value, write) = match options.rule {
+            UpdateRule::Additive | UpdateRule::ChunkDelta { .. } => (of_values, write),
+            UpdateRule::Delta => self.through_system(&state, &values, of_values, &mut sums),
         };
-        let mut of_key = written.times(after.swap_dims(2, 3));
-        if let Some(of_known) = of_known {
-            of_key = of_key + of_known.clone().times(decayed.clone().swap_dims(2, 3));
-            of_decayed = of_decayed + key.clone().swap_dims(2, 3).times(of_known);
-        }
-        let to_end = (key * of_key.clone()).cast(DType::F32).sum_dim(3);
-        let whole = (decayed * of_decayed.clone()).cast(DType::F32);
-        let last = to_end.clone().sum_dim(2) + whole.sum_dim(2).sum_dim(3);
-        sums.key(of_key * decays.to_end.clone());
-        sums.state(of_decayed * decays.whole.clone());
-        let logs = (sums.logs - to_end).flip([2]).cumsum(2).flip([2]) + last;
-
-        let by_token = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
-        let gates = |tensor: Tensor<B, 4>| {
-            let [batch, heads, len, _] = tensor.dims();
-            tensor.reshape([batch, heads, len]).swap_dims(1, 2)
-        };
-        LinearAttention {
-            query: by_token(sums.query),
-            key: by_token(sums.key),
-            value: by_token(of_value),
-            log_decay: gates(logs),
-            write: gates(of_write.unwrap_or_else(|| self.write.zeros_like())),
-            state: sums.state,
-        }
+        sums.joined(value, write)
     }
 
-    /// What the output has to say, and of the values.
+    /// The gradient of the values, from that of the output.
     fn through_output(
         &self,
         state: &Tensor<B, 4>,
@@ -188,27 +179,63 @@ impl<B: Backend> Chunk<B> {
         let decays = &self.decays;
         let output = output.mul_scalar(options.scale);
         let met = self.query.clone() * decays.since_start.clone();
-        let of_met = output.clone().times(state.clone().swap_dims(2, 3));
+        let of_met = output.clone().times(transposed(state));
         let scores = self.scores();
-        let of_scores = output.clone().times(values.clone().swap_dims(2, 3));
+        let of_scores = output.clone().times(transposed(values));
         let of_products = of_scores.clone() * decays.between.clone();
-        let [batch, heads, len, _] = met.dims();
+        let of_query = of_met.clone() * decays.since_start.clone();
+        let logs = self.write.zeros_like().cast(DType::F32);
         let mut sums = Sums {
-            query: of_met.clone() * decays.since_start.clone()
-                + of_products.clone().times(self.key.clone()),
-            key: of_products.swap_dims(2, 3).times(self.query.clone()),
-            state: met.clone().swap_dims(2, 3).times(output.clone()),
-            logs: Tensor::zeros(
-                Shape::new([batch, heads, len, 1]),
-                (&met.device(), DType::F32),
-            ),
+            whole: logs.clone().narrow(2, 0, 1),
+            logs,
+            query: of_query + of_products.clone().times(self.key.clone()),
+            key: transposed(&of_products).times(self.query.clone()),
+            state: transposed(&met).times(output.clone()),
         };
-        sums.scaled(met * of_met);
-        sums.between(of_scores * scores.clone());
-        (sums, scores.swap_dims(2, 3).times(output))
+        sums.scaled_since_start(met * of_met);
+        sums.scaled_between(of_scores * scores.clone());
+        (sums, transposed(&scores).times(output))
     }
 
-    /// From the gradient of the solved values to those of the values given and of the strength of the write.
+    /// The gradients of the values and of the strength of the write, from that of the state after the chunk.
+    fn through_next(
+        &self,
+        state: &Tensor<B, 4>,
+        values: &Tensor<B, 4>,
+        after: Tensor<B, 4>,
+        options: LinearAttentionOptions,
+        sums: &mut Sums<B>,
+    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
+        let decays = &self.decays;
+        let key = self.key.clone() * decays.to_end.clone();
+        let decayed = state.clone() * decays.whole.clone();
+        let of_written = key.clone().times(after.clone());
+        let (of_values, of_write, of_key, of_decayed) = match options.rule {
+            UpdateRule::Additive | UpdateRule::Delta => {
+                let of_key = values.clone().times(transposed(&after));
+                (of_written, self.write.zeros_like(), of_key, after)
+            }
+            UpdateRule::ChunkDelta { .. } => {
+                let known = key.clone().times(decayed.clone());
+                let missing = values.clone() - known.mul_scalar(options.scale);
+                let of_missing = of_written.clone() * self.write.clone();
+                let of_known = of_missing.clone().mul_scalar(-options.scale);
+                let written = missing.clone() * self.write.clone();
+                let of_key = written.times(transposed(&after))
+                    + of_known.clone().times(transposed(&decayed));
+                let of_decayed = after + transposed(&key).times(of_known);
+                let of_write = (of_written * missing).sum_dim(3);
+                (of_missing, of_write, of_key, of_decayed)
+            }
+        };
+        sums.scaled_to_end(key * of_key.clone());
+        sums.scaled_by_whole(decayed * of_decayed.clone());
+        sums.add_key(of_key * decays.to_end.clone());
+        sums.add_state(of_decayed * decays.whole.clone());
+        (of_values, of_write)
+    }
+
+    /// The gradients of the values given and of the strength of the write, from that of the solved values.
     fn through_system(
         &self,
         state: &Tensor<B, 4>,
@@ -216,37 +243,30 @@ impl<B: Backend> Chunk<B> {
         of_values: Tensor<B, 4>,
         sums: &mut Sums<B>,
     ) -> (Tensor<B, 4>, Tensor<B, 4>) {
+        let decays = &self.decays;
         let system = self.system(state);
         let of_wanted = system.solve_transposed(of_values);
-        let of_lower = of_wanted
-            .clone()
-            .times(values.clone().swap_dims(2, 3))
-            .neg();
+        let of_lower = of_wanted.clone().times(transposed(values)).neg();
         let of_missing = of_wanted.clone() * self.write.clone();
         let of_write = (of_wanted * system.missing.clone()).sum_dim(3)
             + (of_lower.clone() * system.products.clone()).sum_dim(3);
 
-        let of_met = of_missing
-            .clone()
-            .times(state.clone().swap_dims(2, 3))
-            .neg();
-        sums.state(
-            system
-                .met
-                .clone()
-                .swap_dims(2, 3)
-                .times(of_missing.clone())
-                .neg(),
-        );
-        sums.key(of_met.clone() * self.decays.since_start.clone());
-        sums.scaled(system.met * of_met);
+        let of_known = of_missing.clone().neg();
+        let of_met = of_known.clone().times(transposed(state));
+        sums.add_state(transposed(&system.met).times(of_known));
+        sums.add_key(of_met.clone() * decays.since_start.clone());
+        sums.scaled_since_start(system.met * of_met);
 
-        sums.between(of_lower.clone() * system.lower);
         let [_, _, len, _] = of_lower.dims();
-        let of_products = of_lower * self.decays.between.clone() * self.write.clone();
+        let of_products = of_lower.clone() * decays.between.clone() * self.write.clone();
         let of_products = of_products.mask_fill(above(len, -1, &self.key), 0.0);
-        let both = of_products.clone() + of_products.swap_dims(2, 3);
-        sums.key(both.times(self.key.clone()));
+        let both = of_products.clone() + transposed(&of_products);
+        sums.add_key(both.times(self.key.clone()));
+        sums.scaled_between(of_lower * system.lower);
         (of_missing, of_write)
     }
+}
+
+fn transposed<B: Backend>(matrices: &Tensor<B, 4>) -> Tensor<B, 4> {
+    matrices.clone().swap_dims(2, 3)
 }
