@@ -81,10 +81,7 @@ pub(super) fn append_several<B: FusionBackend, const N: usize>(
         backend: PhantomData::<B>,
     };
     let outputs = client.register(streams, OperationIr::Custom(described), operation);
-    outputs
-        .try_into()
-        .ok()
-        .expect("an operation has its outputs")
+    outputs.try_into().expect("an operation has its outputs")
 }
 
 struct Below<B, C, const N: usize> {
