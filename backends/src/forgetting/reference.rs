@@ -24,10 +24,11 @@ pub fn forgetting_attention<B: Backend>(
         .expand([batch, seq, key_heads, heads / key_heads, dim])
         .reshape([batch, seq, heads, dim]);
     let by_head = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
-    // a dimension more before others change places: burn 0.21 gives it to a view with wrong strides on GPUs
+    // A dimension more before others change places: burn 0.21 gives it to a view with wrong strides on GPUs. And
+    // negated, so that each is in memory of its own: libtorch may write a difference over its operands.
     let kept = input.kept.cast(DType::F32).unsqueeze_dim::<4>(3);
-    let own = kept.clone().narrow(1, seq - new, new).permute([0, 2, 1, 3]);
-    let bias = own - kept.permute([0, 2, 3, 1]);
+    let own = kept.clone().narrow(1, seq - new, new).neg();
+    let bias = kept.neg().permute([0, 2, 3, 1]) - own.permute([0, 2, 1, 3]);
     let scores = by_head(input.query)
         .times(by_head(key).swap_dims(2, 3))
         .cast(DType::F32)

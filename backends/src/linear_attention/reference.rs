@@ -32,19 +32,23 @@ pub(super) fn recurrent<B: Backend>(
         key.reshape([batch, heads, key_dim, 1])
     };
     let [log_decay, write] = [&input.log_decay, &input.write].map(|of| of.clone().unsqueeze_dim(3));
+    let gate = |of: &Tensor<B, 4>, at: usize| {
+        let gate = of.clone().narrow(1, at, 1);
+        gate.reshape([batch, heads, 1, 1])
+    };
 
     let mut state = input.state.clone();
     let mut chunk = Chunk::beginning(&state);
     let mut outputs = Vec::new();
     for at in 0..seq {
-        let decay = row(&log_decay, at).exp();
+        let decay = gate(&log_decay, at).exp();
         let (key, value) = (column(&input.key, at), row(&input.value, at));
         let decayed = state * decay.clone();
         let written = match options.rule {
             UpdateRule::Additive | UpdateRule::ChunkDelta { .. } => value.clone(),
             UpdateRule::Delta => {
                 let known = key.clone().swap_dims(2, 3).times(decayed.clone());
-                (value.clone() - known) * row(&write, at)
+                (value.clone() - known) * gate(&write, at)
             }
         };
         state = decayed + key.clone().times(written);
@@ -52,7 +56,7 @@ pub(super) fn recurrent<B: Backend>(
         outputs.push(read.mul_scalar(options.scale).swap_dims(1, 2));
 
         if let UpdateRule::ChunkDelta { chunk: length } = options.rule {
-            chunk.add(decay, key, value, row(&write, at));
+            chunk.add(decay, key, value, gate(&write, at));
             if (at + 1) % length == 0 || at + 1 == seq {
                 state = chunk.handed_on(options.scale);
                 chunk = Chunk::beginning(&state);

@@ -260,8 +260,8 @@ impl<B: Backend> Chunk<B> {
         let [_, _, len, _] = of_lower.dims();
         let of_products = of_lower.clone() * decays.between.clone() * self.write.clone();
         let of_products = of_products.mask_fill(above(len, -1, &self.key), 0.0);
-        let both = of_products.clone() + transposed(&of_products);
-        sums.add_key(both.times(self.key.clone()));
+        sums.add_key(of_products.clone().times(self.key.clone()));
+        sums.add_key(transposed(&of_products).times(self.key.clone()));
         sums.scaled_between(of_lower * system.lower);
         (of_missing, of_write)
     }

@@ -67,8 +67,9 @@ impl<B: Backend> Decays<B> {
     fn new(logs: Tensor<B, 4>, dtype: DType) -> Self {
         let [_, _, len, _] = logs.dims();
         let sums = logs.cast(DType::F32).cumsum(2);
-        let of_column = sums.clone().swap_dims(2, 3);
-        let between = (sums.clone() - of_column).mask_fill(above(len, 0, &sums), f32::NEG_INFINITY);
+        // negated, and so in memory of its own: libtorch may write a difference over its operands
+        let of_column = sums.clone().neg().swap_dims(2, 3);
+        let between = (sums.clone() + of_column).mask_fill(above(len, 0, &sums), f32::NEG_INFINITY);
         let whole = sums.clone().narrow(2, len - 1, 1);
         let to_end = whole.clone() - sums.clone();
         let [since_start, to_end, whole, between] =
