@@ -343,10 +343,12 @@ pub trait Ops: Backend {
         options: LinearAttentionOptions,
         mask: &AttentionMask<Self>,
     ) -> Attended<Self> {
-        linear_attention::chunked::linear_attention(input, options, mask)
+        let [_, seq, _, _] = input.key.dims();
+        let by_hand = Self::linear_attention_by_hand(input.query.dtype());
+        linear_attention::unpack((by_hand.forward)(input, options, mask), seq)
     }
 
-    /// The forms of [`linear_attention`](Self::linear_attention) when it is differentiated.
+    /// The forms of [`linear_attention`](Self::linear_attention), which is differentiated by hand.
     fn linear_attention_by_hand(_dtype: DType) -> linear_attention::ByHand<Self> {
         linear_attention::ByHand::in_chunks()
     }

@@ -5,9 +5,9 @@ use burn_fusion::{Fusion, FusionBackend};
 
 use super::stream::{Inputs, Streamed, append, floats, integers};
 use super::{few, linear_attention, pages};
-use crate::attention::{AttentionMask, AttentionOptions};
+use crate::attention::AttentionOptions;
 use crate::autodiff::{primitive, wrap};
-use crate::linear_attention::{Attended, ByHand, LinearAttention, LinearAttentionOptions, unpack};
+use crate::linear_attention::ByHand;
 use crate::paged::Past;
 use crate::quantized::{Bits, Quantized};
 use crate::{Ops, experts, norm, paged, quantized, top_k};
@@ -73,15 +73,6 @@ impl<B: FusionBackend + Ops> Ops for Fusion<B> {
             true => pages::paged_attention(query, pasts, options),
             false => paged::reference::paged_attention(query, pasts, options),
         }
-    }
-
-    fn linear_attention(
-        input: LinearAttention<Self>,
-        options: LinearAttentionOptions,
-        mask: &AttentionMask<Self>,
-    ) -> Attended<Self> {
-        let [_, seq, _, _] = input.key.dims();
-        unpack(linear_attention::forward(input, options, mask), seq)
     }
 
     fn linear_attention_by_hand(_dtype: DType) -> ByHand<Self> {

@@ -26,16 +26,8 @@ fn chunk_length(rule: UpdateRule) -> usize {
     }
 }
 
-/// See [`Ops::linear_attention`](crate::Ops::linear_attention). Decays are summed in f32.
-pub fn linear_attention<B: Backend>(
-    input: LinearAttention<B>,
-    options: LinearAttentionOptions,
-    mask: &AttentionMask<B>,
-) -> Attended<B> {
-    in_chunks(input, options, mask, chunk_length(options.rule))
-}
-
-/// The same in chunks of `length` tokens, which under [`UpdateRule::ChunkDelta`] must be the rule's own.
+/// [`Ops::linear_attention`](crate::Ops::linear_attention) in chunks of `length` tokens, which under
+/// [`UpdateRule::ChunkDelta`] must be the rule's own. Decays are summed in f32.
 pub fn in_chunks<B: Backend>(
     input: LinearAttention<B>,
     options: LinearAttentionOptions,
