@@ -3,12 +3,22 @@
 //! The way of a document, in order: [`config`] says what a run is, [`data`] reads text with its
 //! [`domain`]s and packs it, [`tokenizer`] turns it into ids, [`model`] ids into logits, [`training`] logits
 //! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost,
-//! [`inference`] continues a prompt, and [`interop`] reads and writes the formats of others.
+//! [`inference`] continues a prompt, and [`interop`] reads and writes the formats of others. `cli` is the
+//! program over all of it, where a backend is selected.
 //!
 //! Every component is generic over burn's `Backend`, with [`darkhorse_backends::Ops`] for the few
 //! operations that burn lacks.
 
 pub mod checkpoint;
+#[cfg(any(
+    feature = "flex",
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "tch"
+))]
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod domain;

@@ -1,0 +1,378 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::config::{Experiment, PRESETS};
+use crate::domain::Domain;
+use crate::inference::{SamplingConfig, Speculation, When};
+use crate::model::Ttt;
+use crate::model::cache::CacheConfig;
+use crate::model::cost::Dtype;
+use crate::model::matrix::Quantization;
+use crate::model::routing::domain::DomainMode;
+use burn::tensor::DType;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+use darkhorse_backends::paged::PageFormat;
+use darkhorse_backends::select::{self, Device};
+
+use crate::cli::failure::{Failure, OrInput};
+
+/// Which experiment.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ExperimentArgs {
+    /// Preset by its size; without it and --config: default
+    #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new(PRESETS), ignore_case = true)]
+    pub(crate) params: Option<String>,
+    /// Experiment of your own, a JSON file as in configs/
+    #[arg(long, value_name = "FILE", conflicts_with = "params")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl ExperimentArgs {
+    /// How the experiment is called.
+    pub(crate) fn name(&self) -> String {
+        match (&self.config, &self.params) {
+            (Some(file), _) => file.display().to_string(),
+            (None, Some(preset)) => preset.to_lowercase(),
+            (None, None) => "default".into(),
+        }
+    }
+
+    /// Reads the experiment.
+    pub(crate) fn load(&self) -> Result<Experiment, Failure> {
+        match &self.config {
+            Some(file) => Experiment::load(file).or_input(),
+            None => Experiment::preset(&self.name()).or_input(),
+        }
+    }
+}
+
+/// Where it runs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeviceArgs {
+    /// Device of the compiled backend: cpu, cuda:1, mps, vulkan:0
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<DeviceName>,
+}
+
+impl DeviceArgs {
+    /// The device, or the backend's default one.
+    pub(crate) fn open(&self) -> Result<Device, Failure> {
+        match &self.device {
+            None => Ok(select::default_device()),
+            Some(DeviceName { kind, index: None }) => select::device(kind).or_input(),
+            Some(DeviceName {
+                kind,
+                index: Some(index),
+            }) => select::device(&format!("{kind}:{index}")).or_input(),
+        }
+    }
+}
+
+/// A device as it is written, `kind` or `kind:index`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceName {
+    /// What it is, lower case.
+    pub(crate) kind: String,
+    /// Which one, from 0.
+    pub(crate) index: Option<usize>,
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let (kind, index) = match name.split_once(':') {
+            Some((kind, index)) => (kind, Some(index.parse().ok())),
+            None => (name, None),
+        };
+        let is_word = !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphanumeric());
+        match (is_word, index) {
+            (true, None | Some(Some(_))) => Ok(Self {
+                kind: kind.to_ascii_lowercase(),
+                index: index.flatten(),
+            }),
+            _ => Err("expected a kind and maybe an index, as in cpu or cuda:1".into()),
+        }
+    }
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// Most tokens to generate; without it 256, or what the model's package takes
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Divides the logits; 0: always the likeliest token
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f64>,
+    /// Choose among the K likeliest tokens; 0: all
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together reach P
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f64>,
+    /// Drop tokens less likely than P times the likeliest
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f64>,
+    /// Make tokens of the past less likely; 1: no effect
+    #[arg(long, value_name = "R")]
+    pub(crate) repetition_penalty: Option<f64>,
+    /// Seed of the draws
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// Most tokens to generate.
+    pub(crate) fn max_tokens(&self, default: usize) -> usize {
+        self.max_tokens.unwrap_or(default)
+    }
+
+    /// The defaults with what was given.
+    pub(crate) fn config(&self) -> Result<SamplingConfig, Failure> {
+        self.config_over(SamplingConfig::default())
+    }
+
+    /// These defaults with what was given.
+    pub(crate) fn config_over(&self, default: SamplingConfig) -> Result<SamplingConfig, Failure> {
+        let config = SamplingConfig {
+            temperature: self.temperature.unwrap_or(default.temperature),
+            top_k: self.top_k.unwrap_or(default.top_k),
+            top_p: self.top_p.unwrap_or(default.top_p),
+            min_p: self.min_p.unwrap_or(default.min_p),
+            repetition_penalty: self
+                .repetition_penalty
+                .unwrap_or(default.repetition_penalty),
+            seed: self.seed.unwrap_or(default.seed),
+        };
+        config.validate().or_input()?;
+        Ok(config)
+    }
+}
+
+/// Most tokens that are generated when nobody says.
+pub(crate) const MAX_TOKENS: usize = 256;
+
+/// A tokenizer from elsewhere.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TokenizerArgs {
+    /// tokenizer.json, for a model that comes without one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+}
+
+/// Whether whole sequences go through test-time training.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TttArgs {
+    /// Test-time training of whole sequences, in a model that has it
+    #[arg(long, value_name = "WHETHER", default_value = "off")]
+    ttt: TttSwitch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TttSwitch {
+    /// Blend in the adapted states, as the package does when it scores a text
+    On,
+    /// Leave the states as they are, as the package does when it generates
+    Off,
+}
+
+impl TttArgs {
+    /// The model's setting.
+    pub(crate) fn ttt(&self) -> Ttt {
+        match self.ttt {
+            TttSwitch::On => Ttt::On,
+            TttSwitch::Off => Ttt::Off,
+        }
+    }
+}
+
+/// What the model is told of the text's domain.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DomainArgs {
+    /// Domain of the text, as code or law; without it the router finds out by itself
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) domain: Option<Domain>,
+}
+
+/// How strongly a document's domain binds the router.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Domains {
+    /// No effect
+    Off,
+    /// Experts of the domain are preferred
+    Soft,
+    /// Experts of other domains are out of reach
+    Hard,
+}
+
+impl From<Domains> for DomainMode {
+    fn from(domains: Domains) -> Self {
+        match domains {
+            Domains::Off => Self::Off,
+            Domains::Soft => Self::Soft,
+            Domains::Hard => Self::Hard,
+        }
+    }
+}
+
+/// Parses an amount of memory such as `12GB` or `80GiB`.
+pub(crate) fn memory_bytes(amount: &str) -> Result<u64, String> {
+    let amount = amount.trim();
+    let end = amount.find(|c: char| c != '.' && !c.is_ascii_digit());
+    let (number, unit) = amount.split_at(end.unwrap_or(amount.len()));
+    let unit_bytes = match unit.trim().to_ascii_lowercase().as_str() {
+        "mb" | "m" => 1e6,
+        "gb" | "g" => 1e9,
+        "tb" | "t" => 1e12,
+        "mib" => f64::powi(2.0, 20),
+        "gib" => f64::powi(2.0, 30),
+        "tib" => f64::powi(2.0, 40),
+        _ => {
+            return Err(
+                "expected a number and a unit (MB, GB, TB, MiB, GiB, TiB), as in 12GB".into(),
+            );
+        }
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number > 0.0 => Ok((number * unit_bytes) as u64),
+        _ => Err("expected a positive number before the unit, as in 12GB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_a_unit() {
+        assert_eq!(memory_bytes("12GB"), Ok(12_000_000_000));
+        assert_eq!(memory_bytes("1.5 gib"), Ok(3 << 29));
+        for wrong in ["12", "GB", "-1GB", "0GB", "12XB", ""] {
+            assert!(memory_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn devices_have_a_kind_and_maybe_an_index() {
+        let device = "CUDA:1".parse::<DeviceName>().unwrap();
+        assert_eq!((device.kind.as_str(), device.index), ("cuda", Some(1)));
+        assert_eq!("cpu".parse::<DeviceName>().unwrap().index, None);
+        for wrong in ["", ":1", "cuda:", "cuda:x", "a b"] {
+            assert!(wrong.parse::<DeviceName>().is_err(), "{wrong}");
+        }
+    }
+}
+
+/// Whether tokens are drafted.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SpeculationArgs {
+    /// Let the MTP modules draft tokens for the model to verify, where that is faster; the text stays the same
+    #[arg(long)]
+    speculative: bool,
+    /// Tokens to draft at a time, at most
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "speculative",
+          value_parser = clap::value_parser!(u8).range(1..=15))]
+    draft_tokens: u8,
+    /// Draft before every token, whether that is faster or not; only what is unlikely to be right is left out
+    #[arg(long, requires = "speculative")]
+    always_draft: bool,
+}
+
+impl SpeculationArgs {
+    /// How to draft, if at all.
+    pub(crate) fn config(&self) -> Option<Speculation> {
+        self.speculative.then(|| Speculation {
+            depth: self.draft_tokens.into(),
+            when: match self.always_draft {
+                true => When::Always,
+                false => When::ItPays,
+            },
+            ..Speculation::default()
+        })
+    }
+}
+
+/// How the weights are held while they are used.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WeightsArgs {
+    /// Round projections and experts to blocks of 8 or 4 bits on the way in; without it they stay as they are
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<WeightFormat>,
+}
+
+/// What weights can be rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightFormat {
+    /// 8 bits, and a scale for each 32 weights
+    Q8,
+    /// 4 bits, and a scale for each 32 weights
+    Q4,
+}
+
+impl From<WeightFormat> for Quantization {
+    fn from(format: WeightFormat) -> Self {
+        match format {
+            WeightFormat::Q8 => Self::Q8,
+            WeightFormat::Q4 => Self::Q4,
+        }
+    }
+}
+
+impl WeightsArgs {
+    /// What to round to, if at all.
+    pub(crate) fn quantization(self) -> Option<Quantization> {
+        self.weights.map(Quantization::from)
+    }
+}
+
+/// How keys, values and latents of the past are held.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct CacheArgs {
+    /// Numbers of the cache; without it those that the model computes in
+    #[arg(long, value_name = "FORMAT")]
+    cache_dtype: Option<CacheFormat>,
+}
+
+/// What a cache can be held as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CacheFormat {
+    /// 4 bytes a number
+    F32,
+    /// 2 bytes a number, with the range of f32
+    Bf16,
+    /// 2 bytes a number
+    F16,
+    /// 8 bits a number, and a scale for each 32
+    Q8,
+}
+
+impl CacheArgs {
+    /// How the cache lies in memory.
+    pub(crate) fn config(self) -> CacheConfig {
+        let format = self.cache_dtype.map(|format| match format {
+            CacheFormat::F32 => PageFormat::Numbers(DType::F32),
+            CacheFormat::Bf16 => PageFormat::Numbers(DType::BF16),
+            CacheFormat::F16 => PageFormat::Numbers(DType::F16),
+            CacheFormat::Q8 => PageFormat::EightBits,
+        });
+        CacheConfig {
+            format,
+            ..CacheConfig::default()
+        }
+    }
+
+    /// What its bytes are counted as, if it was said.
+    pub(crate) fn dtype(self) -> Option<Dtype> {
+        self.cache_dtype.map(|format| match format {
+            CacheFormat::F32 => Dtype::F32,
+            CacheFormat::Bf16 | CacheFormat::F16 => Dtype::Bf16,
+            CacheFormat::Q8 => Dtype::Q8,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! `evaluate`: a model's loss on documents, by domain.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::data::{Corpus, Progress, Source, SourceOptions};
+use crate::domain::Domain;
+use crate::telemetry::EvaluationTable;
+use crate::training::feed::ValidFeed;
+use crate::training::job;
+use clap::Args;
+
+use crate::cli::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::inference::Weights;
+use crate::cli::model::{Loaded, RUNS};
+
+const EXAMPLES: &str = "\
+Examples:
+  darkhorse-genesis evaluate --checkpoint runs/mixed --data data/valid.jsonl
+  darkhorse-genesis evaluate --checkpoint runs/mixed --data a.jsonl b.parquet --json
+  darkhorse-genesis evaluate --checkpoint ./exported --data data/valid.jsonl --seq-len 512";
+
+/// Measure a model's loss on documents, by domain
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct EvaluateArgs {
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file; without it the newest run
+    #[arg(long, visible_alias = "model", value_name = "PATH")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Files or folders of documents
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Rows of a batch; without it as in training
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<usize>,
+    /// Tokens of a row, which documents are cut to; without it as in training
+    #[arg(long, value_name = "N")]
+    pub(crate) seq_len: Option<usize>,
+    /// Count and report lines that cannot be read instead of stopping at the first
+    #[arg(long)]
+    pub(crate) skip_bad_lines: bool,
+    /// Take documents of an unknown domain as of this one
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) unknown_domain: Option<Domain>,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) tokenizer: TokenizerArgs,
+    #[command(flatten)]
+    pub(crate) ttt: TttArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
+    evaluate(args)
+}
+
+/// Evaluates what was resolved.
+fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
+    let options = SourceOptions {
+        skip_bad_lines: args.skip_bad_lines,
+        unknown_domain: args.unknown_domain,
+    };
+    let source = Source::open(&args.data, options).or_input()?;
+    let weights = match &args.checkpoint {
+        Some(path) => Weights::Stored(path.clone()),
+        None => Weights::Newest(None),
+    };
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    let quantization = args.weights.quantization();
+    let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
+    loaded.model = loaded.model.with_ttt(args.ttt.ttt());
+    let training = &loaded.experiment.training;
+    let seq_len = args.seq_len.unwrap_or(training.seq_len);
+    let positions = loaded.experiment.model.max_position_embeddings;
+    if !(2..=positions).contains(&seq_len) {
+        return Err(Failure::input(format!(
+            "`--seq-len` is {seq_len}, expected 2 to {positions}, the model's `max_position_embeddings`"
+        )));
+    }
+    let cache = Path::new(RUNS).join(".cache");
+    let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
+    let valid = ValidFeed {
+        corpus: Some(Arc::new(corpus)),
+        rows: args.batch_size.unwrap_or(training.batch_size),
+        seq_len,
+        batches: 0,
+    };
+    let record = job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step)?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&record)?),
+        false => print!("{}", EvaluationTable(&record)),
+    }
+    Ok(())
+}

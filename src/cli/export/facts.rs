@@ -1,0 +1,99 @@
+//! What a run's journal knows of its training.
+
+use crate::interop::hugging_face::TrainingFacts;
+use crate::telemetry::{EvalRecord, Record, StepRecord, read_journal};
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+/// The facts of the checkpoint that is exported, as far as they are known.
+pub(super) fn training_facts(stored: &Stored) -> Result<TrainingFacts, Failure> {
+    let records = match &stored.journal {
+        Some(journal) => read_journal(journal).or_input()?,
+        None => Vec::new(),
+    };
+    Ok(facts(&records, stored.step))
+}
+
+/// The facts after `step` steps; the journal may go on from there.
+fn facts(records: &[Record], step: u64) -> TrainingFacts {
+    let steps = || {
+        let all = records.iter().filter(|record| record.step() <= step);
+        all.filter_map(|record| match record {
+            Record::Step(it) => Some(it),
+            Record::Eval(_) => None,
+        })
+    };
+    let evaluated = |record: &EvalRecord| record.step == step && record.loss.is_finite();
+    let evaluation = records.iter().rev().find_map(|record| match record {
+        Record::Eval(it) if evaluated(it) => Some(it),
+        _ => None,
+    });
+    let last: Option<&StepRecord> = steps().next_back();
+    let energy_j: f64 = steps().filter_map(|it| it.energy_j).sum();
+    let domains = evaluation.into_iter().flat_map(|it| &it.domains);
+    TrainingFacts {
+        tokens: last.map(|it| it.tokens),
+        steps: (step > 0).then_some(step),
+        training_loss: last.map(|it| it.loss).filter(|loss| loss.is_finite()),
+        validation_loss: evaluation.map(|it| it.loss),
+        domain_losses: domains.map(|it| (it.domain, it.loss)).collect(),
+        energy_j: (energy_j > 0.0).then_some(energy_j),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::Domain;
+    use crate::telemetry::DomainRecord;
+
+    use super::*;
+
+    fn step(step: u64) -> Record {
+        Record::Step(StepRecord {
+            step,
+            tokens: 100 * step,
+            loss: 1.0 / step as f64,
+            energy_j: Some(2.0),
+            ..Default::default()
+        })
+    }
+
+    fn evaluation(step: u64, loss: f64) -> Record {
+        Record::Eval(EvalRecord {
+            step,
+            loss,
+            domains: vec![DomainRecord {
+                domain: Domain::Code,
+                loss,
+                bits_per_byte: 0.0,
+                tokens: 1,
+            }],
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn facts_are_those_of_the_checkpoint_and_not_of_what_came_later() {
+        let records = [
+            evaluation(0, 9.0),
+            step(1),
+            step(2),
+            evaluation(2, 5.0),
+            evaluation(2, 4.0),
+            step(3),
+        ];
+        let known = facts(&records, 2);
+        assert_eq!((known.tokens, known.steps), (Some(200), Some(2)));
+        assert_eq!(
+            (known.training_loss, known.energy_j),
+            (Some(0.5), Some(4.0))
+        );
+        assert_eq!(known.validation_loss, Some(4.0));
+        assert_eq!(known.domain_losses, [(Domain::Code, 4.0)]);
+        // no evaluation is better than one of other weights
+        assert_eq!(facts(&records, 3).validation_loss, None);
+        assert_eq!(facts(&[], 0), TrainingFacts::default());
+    }
+}

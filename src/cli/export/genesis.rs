@@ -1,0 +1,24 @@
+//! A checkpoint of the Genesis-152M package.
+
+use crate::interop::genesis;
+
+use super::ExportArgs;
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+/// Writes the file.
+pub(super) fn write(args: &ExportArgs, stored: &Stored) -> Result<(), Failure> {
+    if args.domain.is_some() {
+        return Err(Failure::input(
+            "`--domain` is for models that route: the Genesis-152M family is dense",
+        ));
+    }
+    let dtype = args.dtype.map(|dtype| dtype.of_safetensors()).transpose()?;
+    let model = &stored.experiment.model;
+    genesis::write(&args.out, stored.weights.as_ref(), model, dtype).or_input()?;
+    println!(
+        "{}: chat with it by `darkhorse-genesis chat --model {0} --tokenizer tokenizer.json`, or load it by the package's `Genesis`",
+        args.out.display()
+    );
+    Ok(())
+}

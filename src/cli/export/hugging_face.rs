@@ -1,0 +1,65 @@
+//! A model folder, with its card and the biases of every domain.
+
+use crate::domain::Domain;
+use crate::interop::hugging_face::{HfConfig, ModelCard, ParameterCounts, ShardedWriter};
+use crate::interop::{Outgoing, OutgoingOptions};
+use crate::model::routing::domain::DomainMode;
+
+use super::facts::training_facts;
+use super::{ExportArgs, config_and_tokenizer, prior, target_name};
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+/// Writes the folder.
+pub(super) fn write(
+    args: &ExportArgs,
+    stored: &Stored,
+    config: &HfConfig,
+    tensors: &Outgoing<'_>,
+) -> Result<(), Failure> {
+    let model = &stored.experiment.model;
+    let mut files = config_and_tokenizer(stored, config)?;
+    let card = ModelCard {
+        name: target_name(args),
+        description: "A Mixture-of-Experts language model trained with Darkhorse Genesis.".into(),
+        license: "apache-2.0".into(),
+        languages: vec!["en".into()],
+        config,
+        parameters: ParameterCounts {
+            total: model.num_params(),
+            active: model.num_active_params(),
+        },
+        training: training_facts(stored)?,
+        gguf: None,
+    };
+    files.push(("README.md".into(), card.to_markdown().into_bytes()));
+    files.extend(domain_biases(stored, config)?);
+    let writer = ShardedWriter {
+        max_shard_size: args.max_shard_size,
+    };
+    writer.write(&args.out, tensors, &files).or_input()?;
+    println!(
+        "{}: load it by AutoModelForCausalLM.from_pretrained(\"{0}\")",
+        args.out.display()
+    );
+    Ok(())
+}
+
+/// The routers' biases with each domain's prior folded in, a file per domain.
+fn domain_biases(stored: &Stored, config: &HfConfig) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let model = &stored.experiment.model;
+    if model.domains.mode == DomainMode::Off || model.moe.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for domain in Domain::ALL {
+        let options = OutgoingOptions {
+            prior: Some(prior(model, domain)?),
+            ..Default::default()
+        };
+        let tensors = Outgoing::new(stored.weights.as_ref(), model, config.clone(), options);
+        let bytes = tensors.biases().or_input()?;
+        files.push((format!("domain_bias/{domain}.safetensors"), bytes));
+    }
+    Ok(files)
+}

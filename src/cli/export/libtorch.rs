@@ -1,0 +1,24 @@
+//! An archive for programs with libtorch.
+
+use crate::interop::hugging_face::HfConfig;
+use crate::interop::{Outgoing, ot};
+
+use super::{ExportArgs, config_and_tokenizer};
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+/// Writes the archive, with what it takes to read it back beside it.
+pub(super) fn write(
+    args: &ExportArgs,
+    stored: &Stored,
+    config: &HfConfig,
+    tensors: &Outgoing<'_>,
+) -> Result<(), Failure> {
+    let files = config_and_tokenizer(stored, config)?;
+    ot::write(&args.out, tensors, &files).or_input()?;
+    println!(
+        "{}: load it by `darkhorse-genesis inference --model {0} --prompt ...`, or by tch's `Tensor::load_multi`",
+        args.out.display()
+    );
+    Ok(())
+}

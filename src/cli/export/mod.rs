@@ -1,0 +1,202 @@
+//! `export`: a model for other engines.
+
+mod facts;
+mod genesis;
+mod gguf;
+mod hugging_face;
+mod libtorch;
+
+use std::path::PathBuf;
+
+use crate::domain::Domain;
+use crate::interop::gguf::GgmlType;
+use crate::interop::hugging_face::{Decoding, HfConfig, TokenizerFiles};
+use crate::interop::{Extras, Outgoing, OutgoingOptions, hf_config, ot, weights_dtype};
+use crate::model::ModelConfig;
+use crate::model::routing::domain::DomainMode;
+use clap::{Args, ValueEnum};
+use safetensors::Dtype;
+
+use crate::cli::args::memory_bytes;
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+const EXAMPLES: &str = "\
+Examples:
+  darkhorse-genesis export --checkpoint runs/mixed --format hf --out ./mixed
+  darkhorse-genesis export --checkpoint runs/mixed --format hf --out ./mixed-legal --domain legal --dtype bf16
+  darkhorse-genesis export --checkpoint runs/mixed --format gguf --out mixed.gguf --dtype q8_0
+  darkhorse-genesis export --checkpoint runs/genesis-tiny --format genesis --out tiny.safetensors
+  darkhorse-genesis export --model weights.ot --format hf --out ./weights
+
+A folder of --format hf is read by transformers, vLLM and SGLang, a file of --format gguf by llama.cpp and Ollama.
+--format ot is libtorch's archive of named tensors, read by tch, by torch.jit.load, and by this program if it was
+built with `--features tch`.";
+
+/// Write a model for transformers, vLLM, SGLang, llama.cpp, Ollama or libtorch
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ExportArgs {
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
+    #[arg(long, visible_alias = "model", value_name = "PATH")]
+    checkpoint: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Folder to write; for gguf and genesis the file; for ot either, a file `*.ot` has its config.json beside it
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    /// Type of the matrices; without it that of the weights
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
+    /// Fold the prior of a domain into the routers, so that other engines route as with the domain given
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<Domain>,
+    /// Largest size of a file of weights
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = memory_bytes)]
+    max_shard_size: u64,
+    /// Name of the model on its card and in GGUF; without it that of the target
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// Other people's formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Hugging Face folder: config.json, safetensors, tokenizer files, model card
+    Hf,
+    /// One file for llama.cpp and Ollama
+    Gguf,
+    /// Checkpoint of the Genesis-152M package: one safetensors file with its configuration
+    Genesis,
+    /// libtorch's archive of named tensors, with config.json and tokenizer files
+    Ot,
+}
+
+/// Types of matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    /// 32 bits
+    F32,
+    /// 16 bits, as IEEE 754 has them
+    F16,
+    /// 16 bits with the range of F32
+    Bf16,
+    /// 8.5 bits, blocks of 32 (gguf only)
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+impl Precision {
+    fn of_safetensors(self) -> Result<Dtype, Failure> {
+        match self {
+            Self::F32 => Ok(Dtype::F32),
+            Self::F16 => Ok(Dtype::F16),
+            Self::Bf16 => Ok(Dtype::BF16),
+            Self::Q8 => Err(Failure::input(
+                "`--dtype q8_0` goes with `--format gguf` only",
+            )),
+        }
+    }
+
+    fn of_gguf(self) -> GgmlType {
+        match self {
+            Self::F32 => GgmlType::F32,
+            Self::F16 => GgmlType::F16,
+            Self::Bf16 => GgmlType::Bf16,
+            Self::Q8 => GgmlType::Q8_0,
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
+    if args.format == Format::Ot {
+        ot::check_available(&args.out).or_input()?;
+    }
+    let stored = Stored::open(&args.checkpoint)?;
+    stored.refuse_blocks("exported")?;
+    let model = &stored.experiment.model;
+    let dtype = match (args.format, args.dtype) {
+        (Format::Hf | Format::Ot, Some(dtype)) => Some(dtype.of_safetensors()?),
+        _ => None,
+    };
+    if args.format == Format::Genesis {
+        return genesis::write(args, &stored);
+    }
+    let own = weights_dtype(stored.weights.as_ref());
+    let config = hf_config(
+        model,
+        Extras {
+            token_ids: stored.origin.token_ids.clone(),
+            dtype: dtype.or(own),
+        },
+    )
+    .or_input()?;
+    let options = OutgoingOptions {
+        dtype,
+        prior: args.domain.map(|domain| prior(model, domain)).transpose()?,
+        absent_copies: stored.origin.absent_copies.clone(),
+    };
+    let tensors = Outgoing::new(stored.weights.as_ref(), model, config.clone(), options);
+    match args.format {
+        Format::Hf => hugging_face::write(args, &stored, &config, &tensors),
+        Format::Gguf => gguf::write(args, &stored, &config, &tensors, own),
+        Format::Ot => libtorch::write(args, &stored, &config, &tensors),
+        Format::Genesis => unreachable!("it was written above"),
+    }
+}
+
+/// What a domain adds to the routers' biases.
+fn prior(model: &ModelConfig, domain: Domain) -> Result<Vec<f32>, Failure> {
+    let Some(moe) = &model.moe else {
+        return Err(Failure::input(
+            "`--domain` is for models that route: this one is dense",
+        ));
+    };
+    if model.domains.mode == DomainMode::Off {
+        return Err(Failure::input(
+            "`--domain` is for models that were trained with domains: `domains.mode` of this one is `off`",
+        ));
+    }
+    let experts = moe.n_routed_experts;
+    let row = domain.index() * experts;
+    Ok(model.domains.prior(experts)[row..row + experts].to_vec())
+}
+
+fn target_name(args: &ExportArgs) -> String {
+    let stem = args.out.file_stem().unwrap_or_default();
+    let own = || stem.to_string_lossy().into_owned();
+    args.name.clone().unwrap_or_else(own)
+}
+
+/// What a model folder holds beside the weights.
+fn config_and_tokenizer(
+    stored: &Stored,
+    config: &HfConfig,
+) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let json = format!("{:#}\n", config.to_json()).into_bytes();
+    let mut files = vec![("config.json".to_owned(), json)];
+    if let Some(tokenizer) = tokenizer_files(stored) {
+        let vocab_size = stored.experiment.model.vocab_size;
+        files.extend(tokenizer.files(vocab_size).or_input()?);
+    }
+    Ok(files)
+}
+
+fn tokenizer_files(stored: &Stored) -> Option<TokenizerFiles> {
+    let tokenizer = stored.tokenizer.as_ref()?;
+    let template = tokenizer.hf_config().get("chat_template").cloned();
+    Some(TokenizerFiles {
+        tokenizer_json: tokenizer.json().as_bytes().to_vec(),
+        token_ids: stored.origin.token_ids.clone(),
+        add_bos_token: stored.origin.token_ids.bos.is_some(),
+        model_max_length: stored.experiment.model.max_position_embeddings,
+        chat_template: template.and_then(|it| it.as_str().map(str::to_owned)),
+        decoding: Decoding::Sample {
+            temperature: 0.8,
+            top_p: 0.95,
+            top_k: None,
+        },
+    })
+}

@@ -1,0 +1,162 @@
+//! Streams a continuation to the standard output.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use crate::inference::{Acceptance, Generation, Sampler};
+use crate::tokenizer::Tokenizer;
+use darkhorse_backends::select::Selected;
+use indicatif::ProgressBar;
+
+use crate::cli::failure::{Failure, OrInput};
+
+/// Reading a prompt of more tokens shows its progress.
+const LONG_PROMPT: usize = 2048;
+
+/// How a continuation ends.
+pub(crate) struct Reply<'a> {
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) stop_ids: Vec<u32>,
+    pub(crate) stop_text: Option<&'static str>,
+    pub(crate) max_tokens: usize,
+}
+
+/// What was generated, and how fast.
+pub(crate) struct Stats {
+    pub(crate) text: String,
+    /// Length of the text after each token that was generated.
+    ends: Vec<usize>,
+    read: usize,
+    generated: usize,
+    prefill: Duration,
+    decode: Duration,
+    /// What became of the drafts.
+    drafts: Option<String>,
+}
+
+/// Share of the drafts that were right, by their place after the next token.
+fn drafts(acceptance: &Acceptance) -> String {
+    let places = acceptance.accepted.iter().zip(&acceptance.drafted);
+    let shares: Vec<String> = places
+        .map(|(accepted, drafted)| format!("{:.0} %", 100.0 * *accepted as f64 / *drafted as f64))
+        .collect();
+    let passes = acceptance.drafted.first().copied().unwrap_or(0);
+    format!(
+        "drafts accepted {} in {passes} passes, {} passes without",
+        if shares.is_empty() {
+            "none".into()
+        } else {
+            shares.join(" / ")
+        },
+        acceptance.plain
+    )
+}
+
+impl Stats {
+    /// How many tokens the first `len` bytes of the text have whole, and what of these bytes is behind them.
+    pub(crate) fn of_first(&self, len: usize) -> (usize, &str) {
+        let whole = self.ends.iter().take_while(|&&end| end <= len).count();
+        let rest = match whole == self.ends.len() {
+            // half a character at the end is in the tokens
+            true => "",
+            false => {
+                let end = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
+                &self.text[end..len]
+            }
+        };
+        (whole, rest)
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+        write!(
+            f,
+            "prefill {} tokens at {:.0} tokens/s, decode {} tokens at {:.1} tokens/s",
+            self.read,
+            rate(self.read, self.prefill),
+            self.generated,
+            rate(self.generated, self.decode)
+        )?;
+        match &self.drafts {
+            Some(drafts) => write!(f, ", {drafts}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Reply<'_> {
+    /// Reads `ids`, then writes text as it is generated, never half a character.
+    pub(crate) fn stream(
+        &self,
+        generation: &mut Generation<'_, Selected>,
+        ids: &[u32],
+        sampler: &Sampler,
+    ) -> Result<Stats, Failure> {
+        let mut out = io::stdout().lock();
+        out.flush()?;
+        let begin = Instant::now();
+        let bar = match ids.len() > LONG_PROMPT {
+            true => ProgressBar::new(ids.len() as u64),
+            false => ProgressBar::hidden(),
+        };
+        let told = generation.read_with(ids, |read| bar.set_position(read as u64));
+        bar.finish_and_clear();
+        told.or_input()?;
+        let prefill = begin.elapsed();
+
+        let mut stream = self.tokenizer.stream();
+        let mut text = String::new();
+        let mut shown = 0;
+        let mut generated = 0;
+        let mut ends = Vec::new();
+        let begin = Instant::now();
+        while generated < self.max_tokens {
+            let Some(id) = generation.next_token(sampler) else {
+                eprintln!("\nthe context is full");
+                break;
+            };
+            if self.stop_ids.contains(&id) {
+                break;
+            }
+            generated += 1;
+            text.push_str(&stream.push(id).unwrap_or_default());
+            ends.push(text.len());
+            if let Some(stop) = self.stop_text.and_then(|stop| text.find(stop)) {
+                text.truncate(stop);
+                break;
+            }
+            let safe = self.safe_to_show(&text).max(shown);
+            out.write_all(&text.as_bytes()[shown..safe])?;
+            out.flush()?;
+            shown = safe;
+        }
+        let decode = begin.elapsed();
+        if self.stop_text.is_none_or(|stop| !text.contains(stop)) {
+            text.push_str(&stream.finish());
+        }
+        out.write_all(&text.as_bytes()[shown.min(text.len())..])?;
+        out.flush()?;
+        Ok(Stats {
+            text,
+            ends,
+            read: ids.len(),
+            generated,
+            prefill,
+            decode,
+            drafts: generation.acceptance().map(drafts),
+        })
+    }
+
+    /// Length of the text that cannot be the beginning of the stop text.
+    fn safe_to_show(&self, text: &str) -> usize {
+        let Some(stop) = self.stop_text else {
+            return text.len();
+        };
+        let begins = |&cut: &usize| text.is_char_boundary(cut) && stop.starts_with(&text[cut..]);
+        let earliest = text.len().saturating_sub(stop.len());
+        (earliest..text.len()).find(begins).unwrap_or(text.len())
+    }
+}

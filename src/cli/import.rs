@@ -1,0 +1,46 @@
+//! `import`: a model of another format as a run.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::Run;
+use crate::model::weights::NamedTensor;
+use clap::Args;
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+const EXAMPLES: &str = "\
+Examples:
+  darkhorse-genesis import --from ./Mixtral-small --out runs/mixtral
+  darkhorse-genesis import --from model.gguf --out runs/model
+
+Weights keep their type; they are read one at a time, so that memory does not limit their size.";
+
+/// Turn a Hugging Face folder, a .safetensors, .ot or .gguf file into a run
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ImportArgs {
+    /// The model to read
+    #[arg(long, value_name = "PATH")]
+    from: PathBuf,
+    /// Folder of the run to write
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
+    Run::check_new(&args.out).or_input()?;
+    let stored = Stored::open(&args.from)?;
+    let names = stored.weights.names().into_iter();
+    let tensors = names.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));
+    let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
+    let count = tensors.len();
+    stored.write_run(&args.out, &stored.experiment, tensors)?;
+    println!(
+        "{count} tensors from {} to {}: continue a prompt by `darkhorse-genesis inference --model {1} --prompt ...`",
+        args.from.display(),
+        args.out.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `inference`: a prompt to its continuation.
+
+use std::path::PathBuf;
+
+use crate::config::Experiment;
+use crate::config::memory::Purpose;
+use crate::inference::{Generation, Sampler, SamplingConfig};
+use crate::model::cost::Dtype;
+use clap::Args;
+use darkhorse_backends::awake;
+use darkhorse_backends::select::Selected;
+
+use crate::cli::args::{
+    CacheArgs, DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs,
+    WeightsArgs,
+};
+use crate::cli::device;
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::generate::Reply;
+use crate::cli::model::Loaded;
+
+const EXAMPLES: &str = "\
+Examples:
+  darkhorse-genesis --prompt \"Explain the laws of thermodynamics.\"
+  darkhorse-genesis inference --params 1b --prompt \"Write a Rust function.\" --domain code
+  darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 1
+  darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --speculative --stats
+  darkhorse-genesis inference --model ./DeepSeek-small --ids 1,2,3 --max-tokens 8 --temperature 0 --print-ids
+  darkhorse-genesis inference --params 5b --random-weights --prompt \"Once\" --max-tokens 32 --stats";
+
+/// Continue a prompt
+///
+/// Without --checkpoint the newest run is taken, with --params the newest one of that preset.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct InferenceArgs {
+    /// Text to continue
+    #[arg(long, value_name = "TEXT", required_unless_present = "ids")]
+    pub(crate) prompt: Option<String>,
+    /// Token ids to continue instead of a text, as 1,2,3
+    #[arg(
+        long,
+        value_name = "IDS",
+        value_delimiter = ',',
+        conflicts_with = "prompt"
+    )]
+    pub(crate) ids: Option<Vec<u32>>,
+    /// Print the ids that were generated instead of their text, in one line
+    #[arg(long)]
+    pub(crate) print_ids: bool,
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
+    #[arg(long, visible_alias = "model", value_name = "PATH")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Run an untrained model, for measuring
+    #[arg(long, conflicts_with = "checkpoint")]
+    pub(crate) random_weights: bool,
+    #[command(flatten)]
+    pub(crate) domain: DomainArgs,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) speculative: SpeculationArgs,
+    /// Tell tokens per second, and with --speculative how many drafts were accepted
+    #[arg(long)]
+    pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+}
+
+/// Where the weights come from.
+#[derive(Debug)]
+pub(crate) enum Weights {
+    /// A run, or a model of another format.
+    Stored(PathBuf),
+    /// The newest run, of that name if there is one.
+    Newest(Option<String>),
+    /// Random ones for this experiment.
+    Random(Box<Experiment>),
+}
+
+impl InferenceArgs {
+    /// Where the weights are to come from.
+    pub(crate) fn source(&self) -> Result<Weights, Failure> {
+        if let Some(run) = &self.checkpoint {
+            return Ok(Weights::Stored(run.clone()));
+        }
+        if self.random_weights {
+            return Ok(Weights::Random(Box::new(self.experiment.load()?)));
+        }
+        let named = self.experiment.params.is_some() || self.experiment.config.is_some();
+        Ok(Weights::Newest(named.then(|| self.experiment.name())))
+    }
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
+    darkhorse_backends::memory::keep_freed();
+    let sampling = args.sampling.config()?;
+    let weights = args.source()?;
+    if let Weights::Random(experiment) = &weights {
+        let purpose = Purpose::Inference {
+            weights: Dtype::held_as(args.weights.quantization()),
+            cache: args.cache.dtype().unwrap_or(Dtype::F32),
+            context: args.sampling.max_tokens(MAX_TOKENS),
+        };
+        device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
+    }
+    infer(args, weights, sampling)
+}
+
+/// Continues the prompt with what was resolved.
+fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Result<(), Failure> {
+    let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
+    let sampler = Sampler::new(sampling).or_input()?;
+    let cache = args.cache.config();
+    let speculation = args.speculative.config();
+    let mut generation = loaded.begin(args.domain.domain, speculation, cache)?;
+    let (Some(prompt), None) = (&args.prompt, &args.ids) else {
+        let ids = args.ids.as_deref().unwrap_or_default();
+        return continue_ids(args, &loaded, generation, ids, sampler);
+    };
+    let tokenizer = loaded.tokenizer()?;
+    let mut ids = tokenizer.opening(args.domain.domain);
+    ids.extend(tokenizer.encode(prompt).or_input()?);
+    if args.print_ids {
+        return continue_ids(args, &loaded, generation, &ids, sampler);
+    }
+
+    print!("{prompt}");
+    let reply = Reply {
+        tokenizer,
+        stop_ids: loaded.stop_ids(),
+        stop_text: None,
+        max_tokens: args.sampling.max_tokens(MAX_TOKENS),
+    };
+    let stats = awake(|| reply.stream(&mut generation, &ids, &sampler))?;
+    println!();
+    if args.stats {
+        eprintln!("{stats}");
+    }
+    Ok(())
+}
+
+/// Generates exactly as many ids as were asked for, and prints them.
+fn continue_ids(
+    args: &InferenceArgs,
+    loaded: &Loaded,
+    mut generation: Generation<'_, Selected>,
+    ids: &[u32],
+    sampler: Sampler,
+) -> Result<(), Failure> {
+    let mut generated = Vec::new();
+    awake(|| -> Result<(), Failure> {
+        generation.read(ids).or_input()?;
+        while generated.len() < args.sampling.max_tokens(MAX_TOKENS)
+            && let Some(id) = generation.next_token(&sampler)
+        {
+            generated.push(id);
+        }
+        Ok(())
+    })?;
+    if args.print_ids {
+        let ids: Vec<String> = generated.iter().map(u32::to_string).collect();
+        println!("{}", ids.join(","));
+    } else {
+        println!("{}", loaded.tokenizer()?.decode(&generated));
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! The figures of a plan.
+
+use crate::config::fit;
+use crate::config::memory::{MemoryNeeds, Purpose, Sharding};
+use crate::model::ModelConfig;
+use crate::model::cost::Dtype;
+use crate::model::count::ParameterCount;
+use serde::Serialize;
+
+/// What is asked about a model.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub(super) context: usize,
+    /// Absent: what goes with the weights.
+    pub(super) cache: Option<Dtype>,
+    pub(super) batch_size: usize,
+    pub(super) seq_len: usize,
+    pub(super) devices: Option<usize>,
+    pub(super) memory: Option<Memory>,
+}
+
+/// Memory of one device.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Memory {
+    pub(super) bytes: u64,
+    pub(super) source: MemorySource,
+}
+
+/// Who says how much memory there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MemorySource {
+    /// The user.
+    Given,
+    /// The device.
+    Device,
+}
+
+/// Everything there is to tell.
+#[derive(Debug, Serialize)]
+pub(super) struct Plan {
+    pub(super) name: String,
+    pub(super) parameters: Parameters,
+    pub(super) flops_per_token: Flops,
+    pub(super) context: usize,
+    pub(super) batch_size: usize,
+    pub(super) seq_len: usize,
+    pub(super) inference: Vec<Inference>,
+    pub(super) training: Vec<Training>,
+    pub(super) memory: Option<Memory>,
+    pub(super) largest_presets: Option<LargestPresets>,
+    pub(super) devices: Option<Devices>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Parameters {
+    pub(super) total: u64,
+    pub(super) active: u64,
+    pub(super) mtp: u64,
+    pub(super) parts: ParameterCount,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Flops {
+    /// A prompt of the whole context, on average.
+    pub(super) forward: u64,
+    /// The token after that context.
+    pub(super) decoding: u64,
+    /// A row of `seq_len` tokens, on average.
+    pub(super) training: u64,
+}
+
+/// Generating with weights in one format.
+#[derive(Debug, Serialize)]
+pub(super) struct Inference {
+    pub(super) dtype: Dtype,
+    pub(super) weights_bytes: u64,
+    /// What the cache is in: as asked for, or else bf16 beside weights in blocks and the format of the weights beside
+    /// others.
+    pub(super) cache_dtype: Dtype,
+    pub(super) cache_bytes_per_token: u64,
+    pub(super) cache_bytes: u64,
+    pub(super) total_bytes: u64,
+    /// The longest context that fits `memory`; absent: not even the weights do.
+    pub(super) largest_context: Option<usize>,
+}
+
+/// Training in one format.
+#[derive(Debug, Serialize)]
+pub(super) struct Training {
+    pub(super) dtype: Dtype,
+    #[serde(flatten)]
+    pub(super) needs: MemoryNeeds,
+    pub(super) total_bytes: u64,
+    /// Whether it fits `memory`; absent: the memory is not known.
+    pub(super) fits: Option<bool>,
+}
+
+/// The largest presets that fit, in the format that takes least.
+#[derive(Debug, Serialize)]
+pub(super) struct LargestPresets {
+    pub(super) inference: Option<&'static str>,
+    pub(super) training: Option<&'static str>,
+}
+
+/// What each of several devices holds.
+#[derive(Debug, Serialize)]
+pub(super) struct Devices {
+    pub(super) count: usize,
+    pub(super) data_parallel: Vec<Share>,
+    pub(super) expert_parallel: Vec<Share>,
+}
+
+/// What a device holds, with weights in one format.
+#[derive(Debug, Serialize)]
+pub(super) struct Share {
+    pub(super) dtype: Dtype,
+    /// Weights and the cache of one context.
+    pub(super) inference_bytes: u64,
+    pub(super) inference_fits: Option<bool>,
+    /// Absent in formats that are not trained in.
+    pub(super) training_bytes: Option<u64>,
+    pub(super) training_fits: Option<bool>,
+}
+
+/// The formats that training can be in.
+const TRAINED_IN: [Dtype; 2] = [Dtype::F32, Dtype::Bf16];
+
+impl Setting {
+    fn inference(&self, weights: Dtype) -> Purpose {
+        Purpose::Inference {
+            weights,
+            cache: self.cache_dtype(weights),
+            context: self.context,
+        }
+    }
+
+    /// The cache beside weights of a format.
+    fn cache_dtype(&self, weights: Dtype) -> Dtype {
+        self.cache.unwrap_or(match weights {
+            Dtype::F32 => Dtype::F32,
+            Dtype::Bf16 | Dtype::Q8 | Dtype::Q4 => Dtype::Bf16,
+        })
+    }
+
+    fn training(&self, dtype: Dtype) -> Purpose {
+        Purpose::Training {
+            dtype,
+            tokens: self.batch_size.saturating_mul(self.seq_len),
+        }
+    }
+
+    fn fits(&self, bytes: u64) -> Option<bool> {
+        self.memory.map(|memory| bytes <= memory.bytes)
+    }
+}
+
+impl Plan {
+    pub(super) fn of(name: String, model: &ModelConfig, setting: &Setting) -> Self {
+        let inference = |dtype: Dtype| Inference {
+            dtype,
+            weights_bytes: model.weight_bytes(dtype),
+            cache_dtype: setting.cache_dtype(dtype),
+            cache_bytes_per_token: model.cache_bytes_per_token(setting.cache_dtype(dtype)),
+            cache_bytes: model
+                .cache_bytes_per_token(setting.cache_dtype(dtype))
+                .saturating_mul(setting.context as u64),
+            total_bytes: MemoryNeeds::of(model, setting.inference(dtype)).total(),
+            largest_context: setting.memory.and_then(|memory| {
+                fit::largest_context(model, dtype, setting.cache_dtype(dtype), memory.bytes)
+            }),
+        };
+        let training = |dtype: Dtype| {
+            let needs = MemoryNeeds::of(model, setting.training(dtype));
+            Training {
+                dtype,
+                needs,
+                total_bytes: needs.total(),
+                fits: setting.fits(needs.total()),
+            }
+        };
+        let largest = |memory: Memory| LargestPresets {
+            inference: fit::largest_preset(setting.inference(Dtype::Q4), memory.bytes),
+            training: fit::largest_preset(setting.training(Dtype::Bf16), memory.bytes),
+        };
+        Self {
+            name,
+            parameters: Parameters {
+                total: model.num_params(),
+                active: model.num_active_params(),
+                mtp: model.num_mtp_params(),
+                parts: model.parameters(),
+            },
+            flops_per_token: Flops {
+                forward: model.flops_per_token(setting.context),
+                decoding: model.decoding_flops_per_token(setting.context),
+                training: model.training_flops_per_token(setting.seq_len),
+            },
+            context: setting.context,
+            batch_size: setting.batch_size,
+            seq_len: setting.seq_len,
+            inference: Dtype::ALL.map(inference).into(),
+            training: TRAINED_IN.map(training).into(),
+            memory: setting.memory,
+            largest_presets: setting.memory.map(largest),
+            devices: setting.devices.map(|count| Devices {
+                count,
+                data_parallel: shares(model, setting, Sharding::DataParallel),
+                expert_parallel: shares(model, setting, Sharding::ExpertParallel(count)),
+            }),
+        }
+    }
+}
+
+fn shares(model: &ModelConfig, setting: &Setting, sharding: Sharding) -> Vec<Share> {
+    let bytes = |purpose| MemoryNeeds::per_device(model, purpose, sharding).total();
+    let share = |dtype: Dtype| {
+        let inference_bytes = bytes(setting.inference(dtype));
+        let trained_in = TRAINED_IN.contains(&dtype);
+        let training_bytes = trained_in.then(|| bytes(setting.training(dtype)));
+        Share {
+            dtype,
+            inference_bytes,
+            inference_fits: setting.fits(inference_bytes),
+            training_bytes,
+            training_fits: training_bytes.and_then(|bytes| setting.fits(bytes)),
+        }
+    };
+    Dtype::ALL.map(share).into()
+}

@@ -1,0 +1,279 @@
+//! A model on disk, whatever wrote it, before its weights are anywhere else.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Run;
+use crate::config::Experiment;
+use crate::interop::genesis::GenesisCheckpoint;
+use crate::interop::hugging_face::TokenIds;
+use crate::interop::qwen3_next::Qwen3NextCheckpoint;
+use crate::interop::{ForeignModel, ForeignTokenizer, Origin};
+use crate::model::weights::{self, NamedTensor, WeightSource};
+use crate::model::{CausalLm, ModelConfig};
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::chat::{CHATML_TOKENS, Template};
+use crate::training::TrainingConfig;
+use crate::training::state::MODEL_FILE;
+use darkhorse_backends::select::Selected;
+
+use crate::cli::failure::{Failure, OrInput};
+
+/// File of a run whose weights come from another model: what the files of that one said beside the model.
+const ORIGIN_FILE: &str = "origin.json";
+
+/// A model on disk: its configuration, and its weights to be read.
+pub(crate) struct Stored {
+    pub(crate) experiment: Experiment,
+    pub(crate) weights: Box<dyn WeightSource>,
+    /// Not every file has one.
+    pub(crate) tokenizer: Option<Tokenizer>,
+    /// What other formats have a place for and a model here has not.
+    pub(crate) origin: Origin,
+    /// What happened while it was trained, if it is a run.
+    pub(crate) journal: Option<PathBuf>,
+    /// How its family marks turns, where the tokenizer does not say.
+    pub(crate) template: Option<Template>,
+    /// Optimizer steps it was trained for.
+    pub(crate) step: u64,
+}
+
+impl Stored {
+    /// Opens a run, a Hugging Face folder, a `.safetensors` or a `.gguf` file.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        match path.join("checkpoints").is_dir() {
+            true => Self::of_run(&Run::open(path).or_input()?),
+            false => {
+                let stored = Self::foreign(path)?;
+                check_weights(&stored.experiment.model, stored.weights.as_ref())?;
+                Ok(stored)
+            }
+        }
+    }
+
+    /// Refuses weights in blocks, which cannot be `done` something to.
+    pub(crate) fn refuse_blocks(&self, done: &str) -> Result<(), Failure> {
+        match self.experiment.model.quantization {
+            None => Ok(()),
+            Some(quantization) => Err(Failure::input(format!(
+                "the weights in {} are in blocks, {quantization:?}, and cannot be {done}: take the model that they were made from",
+                self.weights.path().display()
+            ))),
+        }
+    }
+
+    /// Writes a run of weights that are this model's, or are made from them. If they cannot be written there is none.
+    pub(crate) fn write_run(
+        &self,
+        folder: &Path,
+        experiment: &Experiment,
+        tensors: Vec<NamedTensor<'_>>,
+    ) -> Result<(), Failure> {
+        let tokenizer = self.tokenizer.as_ref();
+        let json = tokenizer.map(|it| it.json().as_bytes());
+        let run = Run::create(folder, experiment, json).or_input()?;
+        if let Some(tokenizer) = tokenizer {
+            tokenizer.save(&run.tokenizer_path()).or_input()?;
+        }
+        self.write_origin(&run)?;
+        let saved = run.save(self.step, |writer| writer.tensors(MODEL_FILE, tensors));
+        saved.or_input().map(drop).inspect_err(|_| {
+            // of no use, and in the way of another attempt
+            let _ = std::fs::remove_dir_all(folder);
+        })
+    }
+
+    /// Writes down in a run that its weights come from this model, so that it is exported as this one is.
+    pub(crate) fn write_origin(&self, run: &Run) -> Result<(), Failure> {
+        run.write_json(ORIGIN_FILE, &self.origin).or_input()
+    }
+
+    /// The newest checkpoint of a run.
+    pub(crate) fn of_run(run: &Run) -> Result<Self, Failure> {
+        let Some(saved) = run.newest().or_input()? else {
+            return Err(Failure::input(format!(
+                "run `{}` has no checkpoint yet: go on with it by `train --out {0} --resume`",
+                run.path().display()
+            )));
+        };
+        let experiment: Experiment = run.config().or_input()?;
+        experiment.validate().or_input()?;
+        saved.verify_file(MODEL_FILE).or_input()?;
+        let tokenizer = match run.tokenizer_path().is_file() {
+            true => Some(Tokenizer::from_file(&run.tokenizer_path()).or_input()?),
+            false => None,
+        };
+        let origin = run.json(ORIGIN_FILE).or_input()?;
+        let origin = origin.unwrap_or_else(|| origin_of(tokenizer.as_ref()));
+        let weights = saved.tensors(MODEL_FILE).or_input()?;
+        check_weights(&experiment.model, &weights)?;
+        Ok(Self {
+            origin,
+            template: None,
+            weights: Box::new(weights),
+            step: saved.step(),
+            journal: Some(run.metrics_path()),
+            experiment,
+            tokenizer,
+        })
+    }
+
+    /// Refuses a tokenizer that gives ids which the model does not have.
+    pub(crate) fn check_tokenizer(&self) -> Result<(), Failure> {
+        let tokens = self.tokenizer.as_ref().map_or(0, Tokenizer::vocab_size);
+        let rows = self.experiment.model.vocab_size;
+        if tokens <= rows {
+            return Ok(());
+        }
+        Err(Failure::input(format!(
+            "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
+            self.weights.path().display()
+        )))
+    }
+
+    fn foreign(path: &Path) -> Result<Self, Failure> {
+        if !path.exists() {
+            return Err(Failure::input(format!(
+                "{} does not exist, expected a run, a Hugging Face folder, a .safetensors, .ot or .gguf file",
+                path.display()
+            )));
+        }
+        if GenesisCheckpoint::is_at(path) {
+            return Self::genesis(path);
+        }
+        if Qwen3NextCheckpoint::is_at(path) {
+            return Self::qwen3_next(path);
+        }
+        let found = ForeignModel::open(path).or_input()?;
+        let tokenizer = match found.tokenizer {
+            None => None,
+            Some(ForeignTokenizer::File(file)) => Some(Tokenizer::from_file(&file).or_input()?),
+            Some(ForeignTokenizer::Embedded { json, config }) => {
+                let config = config.and_then(|it| it.as_object().cloned());
+                let json = json.to_string();
+                Some(
+                    Tokenizer::from_parts(json.as_bytes(), config.unwrap_or_default())
+                        .or_input()?,
+                )
+            }
+        };
+        Ok(Self {
+            experiment: untrained(found.model),
+            weights: found.weights,
+            tokenizer,
+            origin: found.origin,
+            journal: None,
+            template: None,
+            step: 0,
+        })
+    }
+
+    /// A folder of Qwen3-Next.
+    fn qwen3_next(path: &Path) -> Result<Self, Failure> {
+        let found = Qwen3NextCheckpoint::open(path).or_input()?;
+        let file = path.join("tokenizer.json");
+        let tokenizer = match file.is_file() {
+            true => Some(Tokenizer::from_file(&file).or_input()?),
+            false => None,
+        };
+        Ok(Self {
+            experiment: untrained(found.model.clone()),
+            origin: origin_of(tokenizer.as_ref()),
+            journal: None,
+            weights: Box::new(found),
+            template: None,
+            tokenizer,
+            step: 0,
+        })
+    }
+
+    /// A checkpoint of the Genesis-152M package, with the tokenizer beside it if there is one.
+    fn genesis(path: &Path) -> Result<Self, Failure> {
+        let found = GenesisCheckpoint::open(path).or_input()?;
+        if !found.unknown_keys.is_empty() {
+            let keys = found.unknown_keys.join(", ");
+            eprintln!(
+                "{}: keys without a meaning here are ignored: {keys}",
+                path.display()
+            );
+        }
+        for line in found.config.not_done() {
+            eprintln!("{}: {line}", path.display());
+        }
+        let beside = path.with_file_name("tokenizer.json");
+        let tokenizer = match beside.is_file() {
+            true => Some(with_chat_tokens(
+                &Tokenizer::from_file(&beside).or_input()?,
+            )?),
+            false => None,
+        };
+        Ok(Self {
+            experiment: untrained(found.model.clone()),
+            origin: origin_of(tokenizer.as_ref()),
+            journal: None,
+            weights: Box::new(found),
+            template: Some(Template::GenesisChatMl),
+            tokenizer,
+            step: 0,
+        })
+    }
+
+    /// The same model with the tokenizer of a file.
+    pub(crate) fn with_tokenizer(mut self, file: Option<&Path>) -> Result<Self, Failure> {
+        let Some(file) = file else { return Ok(self) };
+        let tokenizer = Tokenizer::from_file(file).or_input()?;
+        let tokenizer = match self.template {
+            Some(Template::GenesisChatMl) => with_chat_tokens(&tokenizer)?,
+            _ => tokenizer,
+        };
+        self.origin.token_ids = token_ids(Some(&tokenizer));
+        self.tokenizer = Some(tokenizer);
+        Ok(self)
+    }
+}
+
+/// Refuses weights that are not those of a model, before anything is read or written.
+pub(crate) fn check_weights(
+    model: &ModelConfig,
+    weights: &dyn WeightSource,
+) -> Result<(), Failure> {
+    let module = CausalLm::<Selected>::init(model, 0, &Default::default());
+    weights::check(&module, weights).or_input()
+}
+
+/// The tokenizer with the tokens of ChatML behind its own, where it does not have them.
+fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, Failure> {
+    let is_missing = |name: &&str| tokenizer.token_id(name).is_none();
+    let missing: Vec<&str> = CHATML_TOKENS.into_iter().filter(is_missing).collect();
+    tokenizer.with_special_tokens(&missing).or_input()
+}
+
+/// The experiment of a model that was trained elsewhere.
+fn untrained(model: ModelConfig) -> Experiment {
+    let training = TrainingConfig::default();
+    Experiment {
+        training: TrainingConfig {
+            seq_len: training.seq_len.min(model.max_position_embeddings),
+            ..training
+        },
+        model,
+        tokenizer: Default::default(),
+        data: Default::default(),
+    }
+}
+
+/// What is known of a model by its tokenizer alone.
+fn origin_of(tokenizer: Option<&Tokenizer>) -> Origin {
+    Origin {
+        token_ids: token_ids(tokenizer),
+        ..Default::default()
+    }
+}
+
+/// The special tokens of a tokenizer.
+fn token_ids(tokenizer: Option<&Tokenizer>) -> TokenIds {
+    TokenIds {
+        bos: tokenizer.and_then(Tokenizer::bos_id),
+        eos: tokenizer.and_then(Tokenizer::eos_id).into_iter().collect(),
+        pad: tokenizer.and_then(Tokenizer::pad_id),
+    }
+}

@@ -1,0 +1,182 @@
+//! What the arguments change in an experiment.
+
+use std::path::PathBuf;
+
+use crate::config::{Experiment, TokenizerConfig};
+use crate::data::Mix;
+use crate::domain::Domain;
+use crate::training::Precision;
+use crate::training::schedule::ScheduleConfig;
+use clap::{Args, ValueEnum};
+
+use crate::cli::args::Domains;
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Data")]
+pub(super) struct DataArgs {
+    /// Files or folders of training documents: JSONL, also .gz and .zst, or parquet
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Files or folders of validation documents
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    valid: Vec<PathBuf>,
+    /// Shares of domains in the training tokens, as code=0.3,math=0.2
+    #[arg(long, value_name = "SHARES")]
+    mix: Option<Mix>,
+    /// Probability that a document's domain is not told
+    #[arg(long, value_name = "P")]
+    domain_dropout: Option<f64>,
+    /// Do not put the domain into the text as a control token
+    #[arg(long)]
+    no_domain_token: bool,
+    /// Count and report lines that cannot be read instead of stopping at the first
+    #[arg(long)]
+    skip_bad_lines: bool,
+    /// Take documents of an unknown domain as of this one
+    #[arg(long, value_name = "DOMAIN")]
+    unknown_domain: Option<Domain>,
+    /// Tokenizer, a Hugging Face tokenizer.json
+    #[arg(long, value_name = "FILE")]
+    pub(super) tokenizer: Option<PathBuf>,
+    /// Train a byte-level tokenizer of N tokens on the data; the model's vocabulary follows
+    #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
+    train_tokenizer: Option<usize>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Training")]
+pub(super) struct TrainingArgs {
+    /// Optimizer steps
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Rows of a micro-batch
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Tokens of a row
+    #[arg(long, value_name = "N")]
+    seq_len: Option<usize>,
+    /// Micro-batches of an optimizer step
+    #[arg(long, value_name = "N")]
+    accumulation: Option<usize>,
+    /// Type that a step computes in; weights, optimizer and checkpoints stay f32
+    #[arg(long, value_enum)]
+    precision: Option<StepPrecision>,
+    /// Highest learning rate
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// How the learning rate rises and falls
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// How strongly a document's domain binds the router
+    #[arg(long)]
+    domains: Option<Domains>,
+    /// Seed of every random draw
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Steps between evaluations; 0: only at the end
+    #[arg(long, value_name = "N")]
+    eval_every: Option<u64>,
+    /// Steps between checkpoints; 0: only at the end
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
+    /// Checkpoints to keep
+    #[arg(long, value_name = "N")]
+    keep_checkpoints: Option<usize>,
+    /// Steps between lines of progress
+    #[arg(long, value_name = "N")]
+    log_every: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Schedule {
+    /// Warm-up, stable, linear decay
+    Wsd,
+    /// Warm-up, then half a cosine
+    Cosine,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StepPrecision {
+    /// 32 bits
+    F32,
+    /// 16 bits, where the backend computes in them (not wgpu, vulkan and metal); routers, softmax, norms' sums and
+    /// losses stay f32
+    Bf16,
+}
+
+impl From<StepPrecision> for Precision {
+    fn from(precision: StepPrecision) -> Self {
+        match precision {
+            StepPrecision::F32 => Self::F32,
+            StepPrecision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+impl From<Schedule> for ScheduleConfig {
+    fn from(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Wsd => Self::default(),
+            Schedule::Cosine => Self::Cosine {
+                warmup: 0.05,
+                min_ratio: 0.1,
+            },
+        }
+    }
+}
+
+impl DataArgs {
+    /// Sets what was given.
+    pub(super) fn apply(&self, experiment: &mut Experiment) {
+        let data = &mut experiment.data;
+        if !self.data.is_empty() {
+            data.train.clone_from(&self.data);
+            data.valid.clear();
+        }
+        if !self.valid.is_empty() {
+            data.valid.clone_from(&self.valid);
+        }
+        if let Some(mix) = &self.mix {
+            let shares = Domain::ALL.map(|domain| Some((domain, mix.weight(domain)?)));
+            data.mix = shares.into_iter().flatten().collect();
+        }
+        set(&mut data.domain_dropout, self.domain_dropout);
+        data.domain_token &= !self.no_domain_token;
+        data.skip_bad_lines |= self.skip_bad_lines;
+        data.unknown_domain = self.unknown_domain.or(data.unknown_domain);
+        if let Some(file) = &self.tokenizer {
+            experiment.tokenizer = TokenizerConfig::File(file.clone());
+        }
+        if let Some(size) = self.train_tokenizer {
+            experiment.tokenizer = TokenizerConfig::Train { vocab_size: None };
+            experiment.model.vocab_size = size;
+        }
+    }
+}
+
+impl TrainingArgs {
+    /// Sets what was given.
+    pub(super) fn apply(&self, experiment: &mut Experiment) {
+        let training = &mut experiment.training;
+        set(&mut training.steps, self.steps);
+        set(&mut training.batch_size, self.batch_size);
+        set(&mut training.seq_len, self.seq_len);
+        set(&mut training.accumulation, self.accumulation);
+        set(&mut training.precision, self.precision.map(Into::into));
+        set(&mut training.learning_rate, self.learning_rate);
+        set(&mut training.schedule, self.schedule.map(Into::into));
+        set(&mut training.seed, self.seed);
+        set(&mut training.eval_every, self.eval_every);
+        set(&mut training.checkpoint_every, self.checkpoint_every);
+        set(&mut training.keep_checkpoints, self.keep_checkpoints);
+        set(&mut training.log_every, self.log_every);
+        let mode = &mut experiment.model.domains.mode;
+        set(mode, self.domains.map(Into::into));
+    }
+}
+
+fn set<T>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
+}

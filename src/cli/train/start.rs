@@ -1,0 +1,82 @@
+//! A model that is there already, as the beginning of a new run.
+
+use std::path::Path;
+
+use crate::config::{Experiment, TokenizerConfig};
+use crate::data::Progress;
+use crate::model::CausalLm;
+use crate::model::routing::domain::{DomainMode, TAGS};
+use crate::model::weights::{self, Replaced};
+use crate::tokenizer::Tokenizer;
+use crate::training::job::Job;
+use burn::backend::Autodiff;
+use burn::tensor::TensorData;
+use darkhorse_backends::select::{Device, Selected};
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+/// Where the prior of domains is among the weights. It is made from the configuration, not trained.
+const PRIOR: &str = "domain_prior.table";
+
+/// Weights to begin with, and the tokenizer that goes with them.
+pub(super) struct Start {
+    stored: Stored,
+    tokenizer: Tokenizer,
+}
+
+impl Start {
+    /// Opens a model; `tokenizer` takes the place of its own.
+    pub(super) fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Failure> {
+        let stored = Stored::open(path)?.with_tokenizer(tokenizer)?;
+        stored.check_tokenizer()?;
+        let Some(tokenizer) = stored.tokenizer.clone() else {
+            return Err(Failure::input(format!(
+                "{} has no tokenizer: name one by `--tokenizer FILE`",
+                path.display()
+            )));
+        };
+        Ok(Self { stored, tokenizer })
+    }
+
+    /// Of a run its own, of another model's the defaults around it.
+    pub(super) fn experiment(&self) -> Experiment {
+        self.stored.experiment.clone()
+    }
+
+    /// Prepares a run that begins with these weights.
+    pub(super) fn job(
+        &self,
+        experiment: Experiment,
+        folder: &Path,
+        cache: &Path,
+    ) -> Result<Job, Failure> {
+        let experiment = Experiment {
+            tokenizer: TokenizerConfig::File(folder.join("tokenizer.json")),
+            ..experiment
+        };
+        let tokenizer = self.tokenizer.clone();
+        let job = Job::fine_tune(experiment, tokenizer, folder, cache, Progress::Shown);
+        let job = job.or_input()?;
+        self.stored.write_origin(&job.run)?;
+        Ok(job)
+    }
+
+    /// Loads the weights into the model of `experiment`, whose domains may be others.
+    pub(super) fn model(
+        &self,
+        experiment: &Experiment,
+        device: &Device,
+    ) -> Result<CausalLm<Autodiff<Selected>>, Failure> {
+        let config = &experiment.model;
+        let model = CausalLm::init(config, experiment.training.seed, device);
+        let moe = config.moe.as_ref();
+        let prior = moe.filter(|_| config.domains.mode != DomainMode::Off);
+        let prior = prior.map(|moe| {
+            let experts = moe.n_routed_experts;
+            TensorData::new(config.domains.prior(experts), [TAGS, experts])
+        });
+        let source = Replaced::new(self.stored.weights.as_ref(), PRIOR, prior);
+        weights::load(model, &source).or_input()
+    }
+}
