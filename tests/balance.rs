@@ -41,7 +41,7 @@ fn lines(limit: usize) -> Arc<Corpus> {
     let documents = texts.into_iter().enumerate().map(|(number, text)| {
         Ok(Document {
             text,
-            turns: None,
+            conversation: None,
             domain: None,
             origin: Origin {
                 file: Arc::from(path.as_path()),

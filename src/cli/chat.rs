@@ -206,7 +206,7 @@ fn opening(args: &ChatArgs, template: Template) -> Vec<Message> {
 
 /// Forgets the oldest message that is neither the system's nor the last; false if there is none.
 fn drop_oldest(messages: &mut Vec<Message>) -> bool {
-    let oldest = messages.iter().position(|it| it.role != Role::System);
+    let oldest = messages.iter().position(|it| it.role() != Role::System);
     match oldest {
         Some(oldest) if oldest + 1 < messages.len() => {
             messages.remove(oldest);

@@ -214,14 +214,14 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
         }
         let tokens: Vec<_> = batch
             .par_iter()
-            .map(|document| match &document.turns {
-                Some(turns) => template.conversation(tokenizer, turns),
+            .map(|document| match &document.conversation {
+                Some(turns) => template.conversation(tokenizer, &turns.messages),
                 None => tokenizer.encode(&document.text),
             })
             .collect();
         for (document, tokens) in batch.drain(..).zip(tokens) {
             let Origin { file, line } = document.origin;
-            if document.turns.is_some() && template == Template::Plain {
+            if document.conversation.is_some() && template == Template::Plain {
                 return Err(DataError::NoTurnTokens {
                     path: file.to_path_buf(),
                     line,
@@ -238,7 +238,7 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
                     limit: u32::MAX.into(),
                 });
             }
-            let bytes = match document.turns {
+            let bytes = match document.conversation {
                 // the names of the roles are text too
                 Some(_) => tokens
                     .iter()

@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::rows::Rows;
 use super::source::{Format, SourceFile, SourceOptions};
 use crate::domain::Domain;
-use crate::tokenizer::chat::Message;
+use crate::tokenizer::chat::Conversation;
 
 /// How many skipped lines are told in full.
 const MAX_EXAMPLES: usize = 5;
@@ -36,8 +36,8 @@ impl std::fmt::Display for Origin {
 pub struct Document {
     /// Never empty; of a conversation, what is said in it.
     pub text: String,
-    /// The turns of a conversation, of which only the assistant's are learned; absent: a plain text.
-    pub turns: Option<Vec<Message>>,
+    /// A conversation, of which only the assistant's turns are learned; absent: a plain text.
+    pub conversation: Option<Conversation>,
     /// The tag; without one a document is general, and its domain unknown to the router.
     pub domain: Option<Domain>,
     /// Where it comes from.
@@ -49,7 +49,7 @@ impl From<&str> for Document {
     fn from(text: &str) -> Self {
         Self {
             text: text.into(),
-            turns: None,
+            conversation: None,
             domain: None,
             origin: Origin {
                 file: Arc::from(Path::new("memory")),
@@ -80,7 +80,7 @@ impl Skipped {
 /// What a file holds, before it is checked.
 pub(super) struct Record {
     pub(super) text: String,
-    pub(super) turns: Option<Vec<Message>>,
+    pub(super) conversation: Option<Conversation>,
     pub(super) tag: Option<String>,
 }
 
@@ -219,7 +219,7 @@ fn check(
     };
     Ok(Document {
         text: record.text,
-        turns: record.turns,
+        conversation: record.conversation,
         domain,
         origin,
     })

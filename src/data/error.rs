@@ -7,6 +7,7 @@ use parquet::errors::ParquetError;
 
 use crate::domain::{Domain, UnknownDomain};
 use crate::tokenizer::TokenizerError;
+use crate::tokenizer::chat::ConversationError;
 
 /// Data that cannot be found, read, tokenized or packed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,13 @@ pub enum DataError {
     /// A conversation, and a tokenizer that cannot mark its turns.
     #[error("`{}` line {line}: the tokenizer has no tokens for the turns of a conversation, expected those of ChatML or of a tokenizer trained here", path.display())]
     NoTurnTokens { path: PathBuf, line: u64 },
+    /// A conversation with something in it that would be lost.
+    #[error("`{}` line {line}: {source}", path.display())]
+    Conversation {
+        path: PathBuf,
+        line: u64,
+        source: ConversationError,
+    },
     /// A document whose text is empty.
     #[error("`{}` line {line}: the field `text` is empty", path.display())]
     EmptyText { path: PathBuf, line: u64 },
@@ -157,6 +165,7 @@ impl DataError {
             Self::BrokenJson { .. }
                 | Self::InvalidUtf8 { .. }
                 | Self::MissingText { .. }
+                | Self::Conversation { .. }
                 | Self::EmptyText { .. }
                 | Self::UnknownDomain { .. }
         )

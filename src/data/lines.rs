@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::documents::Record;
 use super::error::DataError;
 use super::zstd::ZstdFrames;
-use crate::tokenizer::chat::Message;
+use crate::tokenizer::chat::Conversation;
 
 /// Longest line; a file without line ends must not fill the memory.
 const MAX_LINE_BYTES: u64 = 128 << 20;
@@ -38,7 +39,8 @@ pub(super) struct Lines {
 #[derive(Deserialize)]
 struct Fields {
     text: Option<String>,
-    messages: Option<Vec<Message>>,
+    messages: Option<Value>,
+    tools: Option<Value>,
     domain: Option<String>,
 }
 
@@ -140,17 +142,22 @@ impl Lines {
             let place = format!(" at line {} column {}", error.line(), error.column());
             broken(error.column(), reason.trim_end_matches(&place).into())
         })?;
-        let said = |turns: &Vec<Message>| {
-            let said: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
-            said.join("\n")
-        };
+        let conversation = fields.messages.as_ref().map(|messages| {
+            let parsed = Conversation::parse(messages, fields.tools.as_ref());
+            parsed.map_err(|source| DataError::Conversation {
+                path: path(),
+                line,
+                source,
+            })
+        });
+        let conversation = conversation.transpose()?;
         let text = fields
             .text
-            .or_else(|| fields.messages.as_ref().map(said))
+            .or_else(|| conversation.as_ref().map(Conversation::text))
             .ok_or_else(|| DataError::MissingText { path: path(), line })?;
         Ok(Record {
             text,
-            turns: fields.messages,
+            conversation,
             tag: fields.domain,
         })
     }

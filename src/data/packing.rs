@@ -286,7 +286,7 @@ mod tests {
             Message::new(Role::Assistant, "bc"),
         ];
         let document = super::super::Document {
-            turns: Some(turns),
+            conversation: Some(turns.into()),
             ..super::super::Document::from("abc")
         };
         let documents = [Ok(document), Ok(super::super::Document::from("x"))];

@@ -108,7 +108,7 @@ impl Rows {
         })?;
         Ok(Record {
             text: utf8(text)?,
-            turns: None,
+            conversation: None,
             tag: tag.map(utf8).transpose()?,
         })
     }

@@ -13,7 +13,7 @@ pub(super) fn corpus(documents: &[(&str, &str)]) -> Arc<Corpus> {
     let documents = (1..).zip(documents).map(|(line, (domain, text))| {
         Ok(Document {
             text: (*text).into(),
-            turns: None,
+            conversation: None,
             domain: domain.parse::<Domain>().ok(),
             origin: Origin {
                 file: Path::new("test.jsonl").into(),

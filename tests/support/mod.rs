@@ -100,7 +100,7 @@ pub(crate) fn corpus() -> Arc<Corpus> {
             .collect();
         Ok(Document {
             text: format!("{domain} {}", text.join(" ")),
-            turns: None,
+            conversation: None,
             domain: Some(domain),
             origin: Origin {
                 file: Arc::from(std::path::Path::new("documents.jsonl")),

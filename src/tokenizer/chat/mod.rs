@@ -3,7 +3,9 @@
 //! A turn of ours is `<|user|>` text `<|end|>`. Contents are encoded as plain text, so that what a
 //! user writes can never close a turn.
 
-use serde::{Deserialize, Serialize};
+mod message;
+
+pub use message::{Conversation, ConversationError, Message, Role};
 
 use super::special::{ASSISTANT, END, SYSTEM, USER};
 use super::{Tokenizer, TokenizerError};
@@ -35,60 +37,21 @@ const CHATML_JINJA: &str = concat!(
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}",
 );
 
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Instructions for the whole conversation.
-    System,
-    /// The human.
-    User,
-    /// The model.
-    Assistant,
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub content: String,
-}
-
-impl Message {
-    /// A turn of `role`.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: content.into(),
-        }
+fn token(role: Role) -> Option<&'static str> {
+    match role {
+        Role::System => Some(SYSTEM),
+        Role::User => Some(USER),
+        Role::Assistant => Some(ASSISTANT),
+        Role::Tool => None,
     }
 }
 
-impl Role {
-    fn name(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-        }
-    }
-
-    fn token(self) -> &'static str {
-        match self {
-            Self::System => SYSTEM,
-            Self::User => USER,
-            Self::Assistant => ASSISTANT,
-        }
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::System => "System:",
-            Self::User => "User:",
-            Self::Assistant => "Assistant:",
-        }
+fn label(role: Role) -> &'static str {
+    match role {
+        Role::System => "System:",
+        Role::User => "User:",
+        Role::Assistant => "Assistant:",
+        Role::Tool => "Tool:",
     }
 }
 
@@ -139,8 +102,8 @@ impl Template {
         out.ids
             .extend(domain.and_then(|domain| tokenizer.domain_token(domain)));
         for message in messages {
-            self.open(&mut out, message.role)?;
-            self.close(&mut out, &message.content)?;
+            self.open(&mut out, message.role())?;
+            self.close(&mut out, message.content())?;
         }
         self.open(&mut out, Role::Assistant)?;
         out.finish()
@@ -179,8 +142,8 @@ impl Template {
     ) -> Result<Vec<u32>, TokenizerError> {
         let mut out = Rendering::new(tokenizer);
         for message in messages {
-            self.open(&mut out, message.role)?;
-            self.close(&mut out, &message.content)?;
+            self.open(&mut out, message.role())?;
+            self.close(&mut out, message.content())?;
         }
         out.finish()
     }
@@ -212,14 +175,14 @@ impl Template {
 
     fn open(self, out: &mut Rendering<'_>, role: Role) -> Result<(), TokenizerError> {
         match self {
-            Self::Turns => out.token(role.token())?,
+            Self::Turns => out.token(token(role).unwrap_or(USER))?,
             Self::ChatMl | Self::GenesisChatMl => {
                 out.token(IM_START)?;
                 out.text.push_str(role.name());
                 out.text.push('\n');
             }
             // the answer brings its own space
-            Self::Plain => out.text.push_str(role.label()),
+            Self::Plain => out.text.push_str(label(role)),
         }
         Ok(())
     }
@@ -390,14 +353,6 @@ mod tests {
             let at_once = template.prompt(&tokenizer, &messages, None).unwrap();
             assert_eq!(ids, at_once, "{template:?}");
         }
-    }
-
-    #[test]
-    fn roles_are_written_as_in_every_chat_api() {
-        let json = r#"{"role":"assistant","content":"x"}"#;
-        let message: Message = serde_json::from_str(json).unwrap();
-        assert_eq!(message.role, Role::Assistant);
-        assert_eq!(serde_json::to_string(&message).unwrap(), json);
     }
 
     fn without_turns() -> Tokenizer {
