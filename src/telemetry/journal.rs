@@ -1,10 +1,18 @@
 //! `metrics.jsonl`: one record a line, appended while a run goes on.
+//!
+//! A line that is no record never stops anything: it is named in a warning and passed over, and a run
+//! that goes on moves it to `metrics.rejected.jsonl`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::record::Record;
+
+/// Bad lines that are named one by one; of more only the number is told.
+const NAMED: usize = 5;
 
 /// The journal cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -19,16 +27,6 @@ pub enum JournalError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A line before the last is no record.
-    #[error("{}:{line}: {source}; remove that line", path.display())]
-    Line {
-        /// The journal.
-        path: PathBuf,
-        /// Number of the line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
 }
 
 /// An open journal.
@@ -38,13 +36,25 @@ pub struct Journal {
     file: File,
 }
 
+/// A line that is no record.
+#[derive(Debug, Serialize)]
+struct Rejected {
+    /// Number of the line, from 1.
+    line: usize,
+    /// What is wrong with it.
+    reason: String,
+    /// The line; bytes that are not UTF-8 are written as `\\xff`.
+    text: String,
+}
+
 impl Journal {
     /// Opens the journal at `path` for a run that goes on after `step`, or starts (`step` 0). Lines of later
     /// steps, and half a line that a killed process left, are removed: the steps are about to be repeated.
+    /// Lines that are no records are moved to the file beside it that is named `.rejected.jsonl`.
     ///
     /// # Errors
     ///
-    /// [`JournalError::Io`], or [`JournalError::Line`] if a line before the last is no record.
+    /// [`JournalError::Io`].
     pub fn open(path: impl Into<PathBuf>, step: u64) -> Result<Self, JournalError> {
         let path = path.into();
         let mut options = OpenOptions::new();
@@ -52,14 +62,24 @@ impl Journal {
         let mut file = options.open(&path).map_err(io_error("open", &path))?;
 
         let mut kept = Vec::new();
-        read_lines(&path, &file, |record, line| {
+        let rejected = read_lines(&path, &file, |record, line| {
             if record.step() <= step {
                 kept.extend_from_slice(line);
+                kept.push(b'\n');
             }
         })?;
+        if !rejected.is_empty() {
+            let aside = path.with_extension("rejected.jsonl");
+            keep_aside(&aside, &rejected).map_err(io_error("write", &aside))?;
+            warn(
+                &path,
+                &rejected,
+                &format!("it is kept in {}", aside.display()),
+            );
+        }
         // evaluations may stand between steps: what is kept need not be a prefix
         let length = file.metadata().map_err(io_error("read", &path))?.len();
-        if length != kept.len() as u64 {
+        if !rejected.is_empty() || length != kept.len() as u64 {
             replace(&path, &kept).map_err(io_error("write", &path))?;
             file = options.open(&path).map_err(io_error("open", &path))?;
         }
@@ -85,11 +105,11 @@ impl Journal {
 }
 
 /// All records of a journal, oldest first. Half a line at its end, as a killed process leaves it, is
-/// passed over; a journal that does not exist is empty.
+/// passed over, and so are lines that are no records, with a warning; a journal that does not exist is empty.
 ///
 /// # Errors
 ///
-/// [`JournalError::Io`], or [`JournalError::Line`] if a line before the last is no record.
+/// [`JournalError::Io`].
 pub fn read_journal(path: impl AsRef<Path>) -> Result<Vec<Record>, JournalError> {
     let path = path.as_ref();
     let file = match File::open(path) {
@@ -98,32 +118,75 @@ pub fn read_journal(path: impl AsRef<Path>) -> Result<Vec<Record>, JournalError>
         Err(error) => return Err(io_error("open", path)(error)),
     };
     let mut records = Vec::new();
-    read_lines(path, &file, |record, _| records.push(record))?;
+    let rejected = read_lines(path, &file, |record, _| records.push(record))?;
+    warn(path, &rejected, "it is passed over");
     Ok(records)
 }
 
+/// Calls `each` with every record and its line, and returns the lines that are none.
 fn read_lines(
     path: &Path,
     file: &File,
     mut each: impl FnMut(Record, &[u8]),
-) -> Result<(), JournalError> {
+) -> Result<Vec<Rejected>, JournalError> {
     let mut reader = BufReader::new(file);
+    let mut rejected = Vec::new();
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();
         let read = reader.read_until(b'\n', &mut bytes);
-        read.map_err(io_error("read", path))?;
-        if bytes.last() != Some(&b'\n') {
+        if read.map_err(io_error("read", path))? == 0 {
             break;
         }
-        let record = serde_json::from_slice(&bytes).map_err(|source| JournalError::Line {
-            path: path.to_path_buf(),
-            line,
-            source,
-        })?;
-        each(record, &bytes);
+        let is_whole = bytes.pop_if(|last| *last == b'\n').is_some();
+        match serde_json::from_slice(&bytes) {
+            Ok(record) => each(record, &bytes),
+            Err(error) if is_whole => rejected.push(Rejected {
+                line,
+                reason: reason(&error),
+                text: bytes
+                    .utf8_chunks()
+                    .map(|chunk| format!("{}{}", chunk.valid(), escaped(chunk.invalid())))
+                    .collect(),
+            }),
+            // a killed process left it
+            Err(_) => {}
+        }
     }
-    Ok(())
+    Ok(rejected)
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+}
+
+/// The parser's reason with the column; its line is always the first.
+fn reason(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column", " at column")
+}
+
+fn warn(path: &Path, rejected: &[Rejected], what_happens: &str) {
+    for Rejected { line, reason, .. } in rejected.iter().take(NAMED) {
+        tracing::warn!(
+            "{}: line {line} is no record ({reason}); {what_happens}",
+            path.display()
+        );
+    }
+    if let Some(more) = rejected.len().checked_sub(NAMED).filter(|&more| more > 0) {
+        tracing::warn!("{}: {more} more lines are no records", path.display());
+    }
+}
+
+/// Appends lines to the file of those that are no records.
+fn keep_aside(path: &Path, rejected: &[Rejected]) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for line in rejected {
+        serde_json::to_writer(&mut lines, line)?;
+        lines.push(b'\n');
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(&lines)?;
+    file.sync_all()
 }
 
 /// Writes `bytes` beside `path` and renames.
@@ -193,18 +256,74 @@ mod tests {
         assert_eq!(read_journal(&resumed).unwrap(), all);
     }
 
+    /// A journal of four sound records with these lines between the second and the third.
+    fn damaged(path: &Path, lines: &[&[u8]]) -> [Record; 4] {
+        let all = [step(1), eval(1), step(2), step(3)];
+        write(path, 0, &all);
+        let bytes = std::fs::read(path).unwrap();
+        let mut whole: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+        whole.splice(2..2, lines.iter().copied());
+        std::fs::write(path, whole.concat()).unwrap();
+        all
+    }
+
     #[test]
-    fn a_bad_line_is_named_by_its_number() {
+    fn a_bad_line_anywhere_is_kept_aside_and_the_others_stay() {
+        let bad: [&[u8]; 6] = [
+            b"{}\n",
+            b"\n",
+            b"\xff\xfe\x00\n",
+            br#"{"step":{"step":1{"step":{"step":2}}"#,
+            b"\n{\"note\":{\"step\":1}}\n",
+            &[0; 100],
+        ];
+        for end in 1..=bad.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("metrics.jsonl");
+            let mut lines = bad[..end].to_vec();
+            if !lines.concat().ends_with(b"\n") {
+                lines.push(b"\n");
+            }
+            let all = damaged(&path, &lines);
+            assert_eq!(read_journal(&path).unwrap(), all);
+
+            drop(Journal::open(&path, 2).unwrap());
+            assert_eq!(read_journal(&path).unwrap(), all[..3]);
+            let good = std::fs::read(&path).unwrap();
+            assert_eq!(good.iter().filter(|&&byte| byte == b'\n').count(), 3);
+
+            let aside = std::fs::read_to_string(folder.path().join("metrics.rejected.jsonl"));
+            let aside: Vec<serde_json::Value> = aside
+                .unwrap()
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            let number = lines.concat().iter().filter(|&&byte| byte == b'\n').count();
+            assert_eq!(aside.len(), number);
+            assert_eq!(
+                (&aside[0]["line"], &aside[0]["text"]),
+                (&3.into(), &"{}".into())
+            );
+            assert!(aside[0]["reason"].as_str().unwrap().contains("column"));
+            if end > 2 {
+                assert_eq!(aside[2]["text"], "\\xff\\xfe\0");
+            }
+            // what was moved is not moved again
+            drop(Journal::open(&path, 2).unwrap());
+            assert_eq!(std::fs::read(&path).unwrap(), good);
+        }
+    }
+
+    #[test]
+    fn a_last_record_without_its_line_end_is_a_record() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        write(&path, 0, &[step(1)]);
+        write(&path, 0, &[step(1), step(2)]);
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes.extend(b"{}\n");
+        bytes.pop();
         std::fs::write(&path, bytes).unwrap();
-
-        let message = read_journal(&path).unwrap_err().to_string();
-        assert!(message.contains("metrics.jsonl:2: "), "{message}");
-        assert!(Journal::open(&path, 9).is_err());
+        write(&path, 2, &[step(3)]);
+        assert_eq!(read_journal(&path).unwrap(), [step(1), step(2), step(3)]);
     }
 
     #[test]
