@@ -66,6 +66,7 @@ pub(super) fn open_or_build(
         for (file, path, identity) in &wanted {
             // another process may have built it meanwhile
             if is_stale(path, identity) {
+                tell_of_damage(path);
                 let documents = Documents::new(vec![(*file).clone()], source.options());
                 build(documents, tokenizer, path, identity, |read| {
                     bar.set_position(done_bytes + read);
@@ -77,17 +78,48 @@ pub(super) fn open_or_build(
         bar.finish_and_clear();
     }
 
-    let keep_open = wanted.len() <= MAX_OPEN;
-    wanted
-        .iter()
-        .map(|(_, path, _)| {
-            Shard::open(if keep_open {
-                Storage::Open(File::open(path).map_err(cache_error(path))?, path.clone())
-            } else {
-                Storage::Closed(path.clone())
-            })
-        })
-        .collect()
+    let count = wanted.len();
+    let paths = wanted.into_iter().map(|(_, path, _)| path);
+    paths.map(|path| open(path, count)).collect()
+}
+
+/// Builds a shard again that was found to be damaged after it was opened.
+pub(super) fn rebuild(
+    source: &Source,
+    number: usize,
+    tokenizer: &Tokenizer,
+    folder: &Path,
+) -> Result<Shard, DataError> {
+    let file = &source.files()[number];
+    let identity = identity(file, source, &tokenizer.digest());
+    let path = shard_path(folder, &identity);
+    let _lock = lock(folder)?;
+    let documents = Documents::new(vec![file.clone()], source.options());
+    build(documents, tokenizer, &path, &identity, |_| {})?;
+    open(path, source.files().len())
+}
+
+/// Opens one of `count` shards.
+fn open(path: PathBuf, count: usize) -> Result<Shard, DataError> {
+    Shard::open(match count <= MAX_OPEN {
+        true => Storage::Open(File::open(&path).map_err(cache_error(&path))?, path),
+        false => Storage::Closed(path),
+    })
+}
+
+/// A shard that is stale is no news, one that is damaged is.
+fn tell_of_damage(path: &Path) {
+    if let Err(error @ DataError::DamagedShard { .. }) = Shard::open(Storage::Closed(path.into())) {
+        tell_of_rebuilding(&error);
+    }
+}
+
+/// Names the damage of a shard that is about to be built again.
+pub(super) fn tell_of_rebuilding(error: &DataError) {
+    if let DataError::DamagedShard { path, reason } = error {
+        let path = path.display();
+        tracing::warn!("the token cache `{path}` is damaged ({reason}): it is built again");
+    }
 }
 
 fn identity(file: &SourceFile, source: &Source, digest: &str) -> Identity {
@@ -354,6 +386,42 @@ mod tests {
         fs::write(&shard, "cut").unwrap();
         let corpus = folder.open(&tokenizer, SourceOptions::default()).unwrap();
         assert_eq!(corpus.len(), 2);
+    }
+
+    #[test]
+    fn a_changed_byte_of_a_shard_is_mended_before_it_is_used() {
+        let folder = Folder::new();
+        folder.write("a.jsonl", LINES);
+        folder.write("b.jsonl", LINES);
+        let tokenizer = Tokenizer::bytes();
+        let open = || folder.open(&tokenizer, SourceOptions::default()).unwrap();
+        let all = |corpus: &Corpus| -> Vec<_> {
+            let numbers = 0..corpus.len();
+            numbers.map(|it| corpus.document(it).unwrap()).collect()
+        };
+        let expected = all(&open());
+        let shard = folder.0.path().join("cache").join(&folder.cached()[1].0);
+        let sound = fs::read(&shard).unwrap();
+        for at in (0..sound.len()).step_by(7) {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 4;
+            fs::write(&shard, &bytes).unwrap();
+            let corpus = open();
+            assert_eq!(all(&corpus), expected, "byte {at}");
+            corpus
+                .nth_of_domain(crate::domain::Domain::Code, 1)
+                .unwrap();
+            assert_eq!(fs::read(&shard).unwrap(), sound, "byte {at}");
+        }
+
+        // damaged while it is open, and the text is another by now
+        let corpus = open();
+        let mut bytes = sound.clone();
+        bytes[9] ^= 4;
+        fs::write(&shard, &bytes).unwrap();
+        folder.write("b.jsonl", &LINES.replace("two", "six"));
+        let error = corpus.document(2).unwrap_err().to_string();
+        assert!(error.contains("no longer the text"), "{error}");
     }
 
     #[test]

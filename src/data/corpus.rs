@@ -1,14 +1,14 @@
 //! All documents of a source as tokens, found by number.
 
 use std::io::Cursor;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cache::{self, Progress};
 use super::documents::{Document, Origin, Skipped};
 use super::error::DataError;
 use super::reader::{Shard, Storage, cache_error};
-use super::shards::{Entry, Identity, ShardWriter, Totals};
+use super::shards::{Identity, ShardWriter, Totals};
 use super::source::{Source, SourceOptions};
 use crate::domain::Domain;
 use crate::tokenizer::{Tokenizer, TurnMarks};
@@ -16,7 +16,9 @@ use crate::tokenizer::{Tokenizer, TurnMarks};
 /// Tokenized documents. Their tokens stay on disk, so memory does not grow with their number.
 #[derive(Debug)]
 pub struct Corpus {
-    shards: Vec<Shard>,
+    shards: Vec<RwLock<Arc<Shard>>>,
+    /// What shards are made from; none of those in memory.
+    origin: Option<ShardOrigin>,
     /// Number of the first document of every shard, then of the end.
     starts: Vec<u64>,
     /// The same, counting only the documents of one domain.
@@ -26,6 +28,14 @@ pub struct Corpus {
     special: Special,
     turns: Option<TurnMarks>,
     token_bytes: Vec<u16>,
+}
+
+/// What a damaged shard is made anew from.
+#[derive(Debug)]
+struct ShardOrigin {
+    source: Source,
+    tokenizer: Tokenizer,
+    cache: PathBuf,
 }
 
 /// What packing needs of the tokenizer.
@@ -68,10 +78,15 @@ impl Corpus {
         progress: Progress,
     ) -> Result<Self, DataError> {
         let shards = cache::open_or_build(source, tokenizer, cache, progress)?;
-        let corpus = Self::new(shards, tokenizer);
+        let mut corpus = Self::new(shards, tokenizer);
         if corpus.is_empty() {
             return Err(source.without_documents());
         }
+        corpus.origin = Some(ShardOrigin {
+            source: source.clone(),
+            tokenizer: tokenizer.clone(),
+            cache: cache.into(),
+        });
         Ok(corpus)
     }
 
@@ -125,7 +140,11 @@ impl Corpus {
             hash.update(shard.header.content.as_bytes());
         }
         Self {
-            shards,
+            shards: shards
+                .into_iter()
+                .map(|shard| RwLock::new(Arc::new(shard)))
+                .collect(),
+            origin: None,
             starts,
             domain_starts,
             domains,
@@ -173,8 +192,8 @@ impl Corpus {
     /// Documents left out while tokenizing, by request.
     pub fn skipped(&self) -> Skipped {
         let mut all = Skipped::default();
-        for shard in &self.shards {
-            all.add(&shard.header.skipped);
+        for index in 0..self.shards.len() {
+            all.add(&self.shard(index).header.skipped);
         }
         all
     }
@@ -199,8 +218,11 @@ impl Corpus {
     ///
     /// If `number` is not below [`Self::len`].
     pub fn document(&self, number: usize) -> Result<DocumentTokens, DataError> {
-        let (shard, entry) = self.entry(number)?;
-        let tokens = shard.tokens(&entry, self.vocab_size())?;
+        let (index, number) = self.place(number);
+        let (entry, tokens) = self.read(index, |shard| {
+            let entry = shard.entry(number)?;
+            Ok((entry, shard.tokens(&entry, self.vocab_size())?))
+        })?;
         let mut token_bytes: Vec<u16> = tokens
             .iter()
             .map(|&token| self.token_bytes[token as usize])
@@ -225,9 +247,10 @@ impl Corpus {
     ///
     /// If `number` is not below [`Self::len`].
     pub fn origin(&self, number: usize) -> Result<Origin, DataError> {
-        let (shard, entry) = self.entry(number)?;
+        let (index, number) = self.place(number);
+        let entry = self.read(index, |shard| shard.entry(number))?;
         Ok(Origin {
-            file: Arc::from(Path::new(&shard.header.identity.path)),
+            file: Arc::from(Path::new(&self.shard(index).header.identity.path)),
             line: entry.line,
         })
     }
@@ -235,7 +258,7 @@ impl Corpus {
     /// The number of the `k`-th document of a domain, `k` below its count.
     pub(super) fn nth_of_domain(&self, domain: Domain, k: u64) -> Result<usize, DataError> {
         let (index, k) = locate(&self.domain_starts[domain.index()], k);
-        let number = self.shards[index].nth_of_domain(domain, k)?;
+        let number = self.read(index, |shard| shard.nth_of_domain(domain, k))?;
         Ok((self.starts[index] + number) as usize)
     }
 
@@ -253,11 +276,56 @@ impl Corpus {
         &self.special
     }
 
-    fn entry(&self, number: usize) -> Result<(&Shard, Entry), DataError> {
+    /// The shard of document `number`, and its number there.
+    fn place(&self, number: usize) -> (usize, u64) {
         assert!(number < self.len(), "document {number} of {}", self.len());
-        let (index, number) = locate(&self.starts, number as u64);
-        let shard = &self.shards[index];
-        Ok((shard, shard.entry(number)?))
+        locate(&self.starts, number as u64)
+    }
+
+    fn shard(&self, index: usize) -> Arc<Shard> {
+        let shard = self.shards[index].read();
+        shard.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads from a shard; one that turns out to be damaged is first made anew.
+    fn read<T>(
+        &self,
+        index: usize,
+        read: impl Fn(&Shard) -> Result<T, DataError>,
+    ) -> Result<T, DataError> {
+        let shard = self.shard(index);
+        match (read(&shard), &self.origin) {
+            (Err(error @ DataError::DamagedShard { .. }), Some(origin)) => {
+                let mut place = self.shards[index]
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                // unless another thread was first
+                if Arc::ptr_eq(&place, &shard) {
+                    cache::tell_of_rebuilding(&error);
+                    *place = Arc::new(origin.rebuilt(index, &shard)?);
+                }
+                read(&place)
+            }
+            (result, _) => result,
+        }
+    }
+}
+
+impl ShardOrigin {
+    fn rebuilt(&self, index: usize, damaged: &Shard) -> Result<Shard, DataError> {
+        let Self {
+            source,
+            tokenizer,
+            cache,
+        } = self;
+        let shard = cache::rebuild(source, index, tokenizer, cache)?;
+        if shard.header.content != damaged.header.content {
+            return Err(DataError::ChangedSource {
+                path: damaged.path().into(),
+                source_path: PathBuf::from(&shard.header.identity.path),
+            });
+        }
+        Ok(shard)
     }
 }
 

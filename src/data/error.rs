@@ -118,6 +118,12 @@ pub enum DataError {
     /// A shard whose content contradicts itself.
     #[error("the token cache `{}` is damaged ({reason}): delete it and start again", path.display())]
     DamagedShard { path: PathBuf, reason: &'static str },
+    /// A shard of another version of the format.
+    #[error("the token cache `{}` is of another version: delete it and start again", path.display())]
+    OtherShard { path: PathBuf },
+    /// A damaged shard that cannot be built again as it was.
+    #[error("the token cache `{}` is damaged, and `{}` is no longer the text that it was made from: start again", path.display(), source_path.display())]
+    ChangedSource { path: PathBuf, source_path: PathBuf },
     /// More documents than can be numbered.
     #[error("`{}` has more than {limit} documents, split it into several files", path.display())]
     TooManyDocuments { path: PathBuf, limit: u64 },

@@ -4,6 +4,7 @@
 //! gives an endless shuffled mix of them in packed rows, [`Pass`] all of them once. Memory is bounded
 //! whatever the size of the data. Knows the tokenizer, but neither model nor loss.
 
+mod blocks;
 mod cache;
 mod corpus;
 mod documents;

@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! magic | tokens (u16 or u32) | entry per document (32 bytes) | document numbers by domain (u32)
-//!       | header (JSON) | length of the header (u64) | magic
+//!       | digest per block of all before (16 bytes)
+//!       | header (JSON) | digest of the header (16 bytes) | length of the header (u64) | magic
 //! ```
-//! All numbers are little-endian. Reading is in `reader`.
+//! All numbers are little-endian. Reading is in `reader`, blocks are in `blocks`.
 
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::blocks::{self, Digesting};
 use super::documents::Skipped;
 use super::source::SourceOptions;
 use crate::domain::Domain;
 
-pub(super) const MAGIC: [u8; 8] = *b"DHSHARD1";
+pub(super) const MAGIC: [u8; 8] = *b"DHSHARD2";
 pub(super) const ENTRY: usize = 32;
 
 /// What the tokens of a shard were made from; a shard with another identity is stale.
@@ -106,7 +108,7 @@ impl Entry {
 
 /// Writes a shard to `out`, with a `spool` for the entries, so that memory stays bounded.
 pub(super) struct ShardWriter<W: Write, S: Write> {
-    out: W,
+    out: Digesting<W>,
     spool: BufWriter<S>,
     identity: Identity,
     width: u64,
@@ -117,12 +119,8 @@ pub(super) struct ShardWriter<W: Write, S: Write> {
 }
 
 impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
-    pub(super) fn new(
-        mut out: W,
-        spool: S,
-        identity: Identity,
-        vocab_size: usize,
-    ) -> io::Result<Self> {
+    pub(super) fn new(out: W, spool: S, identity: Identity, vocab_size: usize) -> io::Result<Self> {
+        let mut out = Digesting::new(out);
         out.write_all(&MAGIC)?;
         Ok(Self {
             out,
@@ -207,10 +205,12 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
             content: self.hash.finalize().to_hex().to_string(),
         };
         let header = serde_json::to_vec(&header)?;
-        self.out.write_all(&header)?;
-        self.out.write_all(&(header.len() as u64).to_le_bytes())?;
-        self.out.write_all(&MAGIC)?;
-        self.out.flush()?;
-        Ok(self.out)
+        let mut out = self.out.finish()?;
+        out.write_all(&header)?;
+        out.write_all(&blocks::digest(&header))?;
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&MAGIC)?;
+        out.flush()?;
+        Ok(out)
     }
 }

@@ -56,4 +56,15 @@ pub enum TokenizerError {
         #[source]
         source: Cause,
     },
+    /// A text of which a part cannot be tokenized in pieces, and would fill the memory as a whole.
+    #[error(
+        "the tokenizer takes the {limit} bytes from byte {at} of the text on for one word, which is the longest that \
+         it can be given: put spaces or line ends into the text, or leave it out"
+    )]
+    Uncut {
+        /// Where the part begins.
+        at: usize,
+        /// The longest part.
+        limit: usize,
+    },
 }

@@ -8,6 +8,7 @@ mod byte_level;
 pub mod chat;
 mod error;
 mod files;
+mod pieces;
 pub mod special;
 mod stream;
 mod train;
@@ -24,13 +25,10 @@ use crate::domain::Domain;
 
 use byte_level::content_bytes;
 pub use error::{Cause, TokenizerError};
+use pieces::Pieces;
 use special::{Roles, domain_token_name};
 pub use stream::TextStream;
 pub use turns::TurnMarks;
-
-/// Texts longer than this are encoded in pieces: the `tokenizers` crate spends about a hundred bytes
-/// per token while it works.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// Converts text to ids and back. A clone is cheap and shares everything.
 #[derive(Clone)]
@@ -42,6 +40,8 @@ struct Shared {
     inner: tokenizers::Tokenizer,
     /// The same tokenizer, except that it sees special tokens in texts.
     markup: OnceLock<tokenizers::Tokenizer>,
+    pieces: Pieces,
+    markup_pieces: Pieces,
     json: String,
     /// Content of the `tokenizer_config.json` that lay beside the file.
     config: Map<String, Value>,
@@ -117,6 +117,8 @@ impl Tokenizer {
                 // ids may have gaps: the table must hold the last one
                 vocab_size: last_id.map_or(0, |id| id as usize + 1),
                 markup: OnceLock::new(),
+                pieces: Pieces::default(),
+                markup_pieces: Pieces::default(),
                 inner,
                 json,
                 config,
@@ -150,9 +152,10 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Encode`] if the tokenizer knows neither a symbol nor an unknown token.
+    /// [`TokenizerError::Encode`] if the tokenizer knows neither a symbol nor an unknown token,
+    /// [`TokenizerError::Uncut`] for a word of more than a million bytes.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        encode_with(&self.shared.inner, text, self.shared.byte_level)
+        self.shared.pieces.encode(&self.shared.inner, text)
     }
 
     /// Ids of a text in which special tokens count, such as a conversation that another template
@@ -167,7 +170,7 @@ impl Tokenizer {
             markup.set_encode_special_tokens(false);
             markup
         });
-        encode_with(markup, text, self.shared.byte_level)
+        self.shared.markup_pieces.encode(markup, text)
     }
 
     /// Text of ids. Special tokens and unknown ids are skipped, invalid UTF-8 becomes U+FFFD.
@@ -291,43 +294,6 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-fn encode_with(
-    inner: &tokenizers::Tokenizer,
-    text: &str,
-    byte_level: bool,
-) -> Result<Vec<u32>, TokenizerError> {
-    let encode = |piece: &str| {
-        inner
-            .encode_fast(piece, false)
-            .map_err(|source| TokenizerError::Encode { source })
-    };
-    if !byte_level || text.len() <= PIECE_BYTES {
-        return Ok(encode(text)?.get_ids().to_vec());
-    }
-    let mut ids = Vec::with_capacity(text.len() / 3);
-    for piece in pieces(text, PIECE_BYTES) {
-        ids.extend_from_slice(encode(piece)?.get_ids());
-    }
-    Ok(ids)
-}
-
-/// Cuts a text before a space between two ASCII letters, at least `size` bytes apart. Every
-/// byte-level pre-tokenizer in use cuts there too, so the ids stay the same.
-fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let cut = rest
-            .as_bytes()
-            .windows(3)
-            .skip(size.saturating_sub(1))
-            .position(|w| w[0].is_ascii_alphabetic() && w[1] == b' ' && w[2].is_ascii_alphabetic())
-            .map_or(rest.len(), |at| at + size.saturating_sub(1) + 1);
-        let (piece, tail) = rest.split_at(cut);
-        rest = tail;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,25 +336,6 @@ mod tests {
         let sum: usize = ids.iter().map(|&id| lengths[id as usize] as usize).sum();
         assert_eq!(sum, text.len());
         assert_eq!(lengths[1], 0);
-    }
-
-    #[test]
-    fn a_long_text_has_the_ids_of_its_whole() {
-        let texts = || (0..50).map(|i| format!("one two, three été {i}\n  if x"));
-        let tokenizer = Tokenizer::train(texts(), 320).unwrap();
-        let text: String = texts().collect();
-
-        let whole = tokenizer.encode(&text).unwrap();
-        for size in [1, 7, 100] {
-            let cut: Vec<&str> = pieces(&text, size).collect();
-            assert!(cut.len() > 3);
-            assert_eq!(cut.concat(), text);
-            let ids: Vec<u32> = cut
-                .iter()
-                .flat_map(|piece| tokenizer.encode(piece).unwrap())
-                .collect();
-            assert_eq!(ids, whole);
-        }
     }
 
     #[test]

@@ -11,12 +11,14 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::byte_level::{base_vocabulary, byte_ids, char_to_byte, json};
-use super::{TokenizerError, pieces, special};
+use super::{TokenizerError, special};
 
 /// Learn from at most this many bytes.
 const SAMPLE_BYTES: usize = 64 << 20;
 /// What the sample consists of.
 const PIECE_BYTES: usize = 8 << 10;
+/// The longest of it, where a text has no spaces.
+const MAX_PIECE_BYTES: usize = 64 << 10;
 /// Longer words (base64, sequences) are learned from in parts.
 const MAX_WORD: usize = 128;
 /// A pair seen once is no pattern.
@@ -70,6 +72,23 @@ fn sample(texts: impl Iterator<Item = String>, max_bytes: usize) -> Vec<(u64, St
         }
     }
     kept
+}
+
+/// Cuts a text before a space between two ASCII letters, at least `size` bytes apart, so that no word is
+/// cut; after [`MAX_PIECE_BYTES`] anywhere.
+fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let max = rest.floor_char_boundary(MAX_PIECE_BYTES);
+        let cut = rest.as_bytes()[..max]
+            .windows(3)
+            .skip(size.saturating_sub(1))
+            .position(|w| w[0].is_ascii_alphabetic() && w[1] == b' ' && w[2].is_ascii_alphabetic())
+            .map_or(max, |at| at + size.saturating_sub(1) + 1);
+        let (piece, tail) = rest.split_at(cut);
+        rest = tail;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 fn hash(number: u64) -> u64 {
