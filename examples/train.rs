@@ -47,7 +47,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let trained = job.train::<Autodiff<Selected>>(&device, Screen::Lines)?;
     let minutes = begin.elapsed().as_secs_f64() / 60.0;
 
-    let evaluation = &trained.evaluation;
+    let Some(evaluation) = &trained.evaluation else {
+        return Ok(());
+    };
     write!(out, "\n{}", EvaluationTable(evaluation))?;
     let records = read_journal(run.metrics_path())?;
     if let Some(Record::Eval(initial)) = records.first() {

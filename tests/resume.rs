@@ -1,5 +1,6 @@
 //! A run that is interrupted and resumed is the run that was not.
 
+mod sequences;
 mod support;
 
 use std::fs;
@@ -87,7 +88,12 @@ fn contents(checkpoint: &Checkpoint) -> (String, Vec<FileEntry>) {
     let names: Vec<&str> = files.iter().map(|file| &file.name[..]).collect();
     assert_eq!(
         names,
-        ["model.safetensors", "optimizer.safetensors", "state.json"]
+        [
+            "config.json",
+            "model.safetensors",
+            "optimizer.safetensors",
+            "state.json"
+        ]
     );
     (manifest.config_digest.clone(), files)
 }

@@ -130,7 +130,7 @@ fn a_failing_operation_anywhere_leaves_earlier_checkpoints_and_no_litter() {
             Err(error) => {
                 assert!(matches!(error, CheckpointError::NotSaved { step: 3, .. }));
                 let message = error.to_string();
-                assert!(message.contains("earlier ones are intact"), "{message}");
+                assert!(message.contains("is intact; make room"), "{message}");
                 assert!(message.contains("no storage space"), "{message}");
                 let unfinished = |name: &String| name.ends_with(".tmp");
                 assert!(!hidden_entries(&run).iter().any(unfinished));
@@ -165,6 +165,36 @@ fn a_process_that_dies_anywhere_loses_the_running_save_only() {
         });
         assert!(broken > 15, "only {broken} operations were broken");
         run.rewind(2).unwrap();
+    }
+}
+
+#[test]
+fn a_loss_that_cannot_be_written_down_costs_no_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = new_run(folder.path());
+    run.save(1, |writer| fill(writer, 1, 100)).unwrap();
+    for kind in [FaultKind::Once, FaultKind::Dead] {
+        let mut broken = 0;
+        loop {
+            let fault = Arc::new(Fault {
+                kind,
+                before: broken,
+                done: AtomicUsize::new(0),
+            });
+            let mut faulty = run.clone();
+            faulty.disk.fault = Some(fault);
+            let loss = ValidLoss {
+                loss: broken as f64,
+                on: "text".into(),
+            };
+            let noted = faulty.set_valid(1, loss);
+            assert_is(&open_clean(&run).latest().unwrap().unwrap(), 1, 100);
+            if noted.is_ok() {
+                break;
+            }
+            broken += 1;
+        }
+        assert!(broken >= 5, "only {broken} operations were broken");
     }
 }
 

@@ -23,12 +23,17 @@ pub enum CheckpointError {
     },
     /// A checkpoint could not be written. Earlier checkpoints are as they were.
     #[error(
-        "checkpoint of step {step} was not saved, earlier ones are intact; \
-         make room or choose another folder: {source}"
+        "checkpoint of step {step} was not saved, {}; make room or choose another folder: {source}",
+        match earlier {
+            Some(earlier) => format!("that of step {earlier} is intact"),
+            None => "and there is no earlier one".into(),
+        }
     )]
     NotSaved {
         /// Step of the checkpoint.
         step: u64,
+        /// Step of the newest complete checkpoint, if there is one.
+        earlier: Option<u64>,
         /// The first failure.
         source: Box<CheckpointError>,
     },
@@ -59,6 +64,15 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The entry that a run would have.
         missing: &'static str,
+    },
+    /// The folder is what a killed start left.
+    #[error(
+        "{} is no run yet, its start was interrupted: begin it again by `train --out {}`, without `--resume`",
+        path.display(), path.display()
+    )]
+    Unmade {
+        /// The folder.
+        path: PathBuf,
     },
     /// A file of a checkpoint is not what was saved.
     #[error(

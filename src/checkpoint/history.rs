@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::disk::io_error;
 use super::error::CheckpointError;
+use super::manifest::{MANIFEST, Manifest, ValidLoss};
 use super::run::Run;
 use super::save::{self, Writer, folder_name, step_of};
 use super::saved::Checkpoint;
@@ -15,7 +16,8 @@ pub enum Keep {
     /// Every one.
     #[default]
     All,
-    /// The newest ones; older ones are deleted once a new one is complete.
+    /// The newest ones, and beside them the one with the lowest loss on held-out text; others are deleted once
+    /// a new one is complete.
     Newest(NonZeroUsize),
 }
 
@@ -49,6 +51,7 @@ impl Run {
                 CheckpointError::Weights(error) => CheckpointError::Weights(error),
                 source => CheckpointError::NotSaved {
                     step,
+                    earlier: self.newest().ok().flatten().map(|newest| newest.step()),
                     source: Box::new(source),
                 },
             })?;
@@ -63,12 +66,56 @@ impl Run {
             return;
         };
         let steps = self.steps().unwrap_or_default();
+        let best = self.best(&steps);
         let old = steps.iter().rev().filter(|&&step| step != saved);
-        for &step in old.skip(count.get() - 1) {
+        for &step in old
+            .skip(count.get() - 1)
+            .filter(|step| !best.contains(step))
+        {
             if let Err(error) = save::delete(&self.disk, &self.checkpoints_path(), step) {
                 tracing::warn!("{error}; an old checkpoint stays");
             }
         }
+    }
+
+    /// Of the checkpoints of `steps`, the one with the lowest loss on held-out text; one for each text that was
+    /// measured on.
+    fn best(&self, steps: &[u64]) -> Vec<u64> {
+        let mut best: Vec<(ValidLoss, u64)> = Vec::new();
+        for &step in steps {
+            // one that cannot be read is none to keep
+            let Ok(Some(checkpoint)) = self.checkpoint(step) else {
+                continue;
+            };
+            let Some(valid) = &checkpoint.manifest().valid else {
+                continue;
+            };
+            match best.iter_mut().find(|(other, _)| other.on == valid.on) {
+                Some(known) if valid.loss <= known.0.loss => *known = (valid.clone(), step),
+                Some(_) => {}
+                None => best.push((valid.clone(), step)),
+            }
+        }
+        best.into_iter().map(|(_, step)| step).collect()
+    }
+
+    /// Writes down how good the model of a complete checkpoint is. Does nothing where there is none of `step`.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Damaged`] if its manifest is, [`CheckpointError::Io`] if it cannot be replaced; then it
+    /// is as it was.
+    pub fn set_valid(&self, step: u64, loss: ValidLoss) -> Result<(), CheckpointError> {
+        let Some(checkpoint) = self.checkpoint(step)? else {
+            return Ok(());
+        };
+        let manifest = Manifest {
+            valid: Some(loss),
+            ..checkpoint.manifest().clone()
+        };
+        let path = checkpoint.path().join(MANIFEST);
+        let bytes = save::to_json(&path, &manifest)?;
+        self.disk.write_atomically(&path, &bytes)
     }
 
     /// Deletes the checkpoints after `step`: training goes on from there.
@@ -84,7 +131,7 @@ impl Run {
     }
 
     /// Steps of all folders of checkpoints, oldest first.
-    fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
+    pub(super) fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
         let path = self.checkpoints_path();
         let mut steps: Vec<u64> = fs::read_dir(&path)
             .map_err(io_error("read", &path))?
@@ -209,6 +256,62 @@ mod tests {
         // what was saved last stays, even where later steps exist
         save(&run, 2);
         assert_eq!(steps(&run), [2, 4]);
+    }
+
+    #[test]
+    fn the_checkpoint_that_is_best_on_held_out_text_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let run =
+            new_run(&folder.path().join("run")).with_keep(Keep::Newest(1.try_into().unwrap()));
+        let valid = |loss, on: &str| ValidLoss {
+            loss,
+            on: on.into(),
+        };
+        let save = |step, loss: Option<ValidLoss>| {
+            let fill = |writer: &mut Writer<'_>| {
+                loss.into_iter().for_each(|loss| writer.valid(loss));
+                writer.json("state.json", &step)
+            };
+            run.save(step, fill).unwrap();
+        };
+        save(1, Some(valid(3.0, "a")));
+        save(2, Some(valid(2.0, "a")));
+        save(3, None);
+        assert_eq!(steps(&run), [2, 3]);
+        save(4, Some(valid(2.5, "a")));
+        assert_eq!(steps(&run), [2, 4]);
+        // losses on another text say nothing about these
+        save(5, Some(valid(9.0, "b")));
+        assert_eq!(steps(&run), [2, 5]);
+        save(6, None);
+        assert_eq!(steps(&run), [2, 5, 6]);
+        // measured after it was saved
+        run.set_valid(6, valid(1.0, "a")).unwrap();
+        run.set_valid(77, valid(0.0, "a")).unwrap();
+        save(7, None);
+        assert_eq!(steps(&run), [5, 6, 7]);
+        run.latest().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_experiment_of_its_newest_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = new_run(&folder.path().join("run"));
+        let seed = |run: &Run| run.config::<serde_json::Value>().unwrap()["seed"].clone();
+        save(&run, 1);
+        assert_eq!(seed(&run), 7);
+        let later = serde_json::json!({"seed": 8});
+        run.save(2, |writer| writer.json("config.json", &later))
+            .unwrap();
+        assert_eq!(seed(&run), 8);
+        let first = run.checkpoint(1).unwrap();
+        let first = run.config_at::<serde_json::Value>(first.as_ref());
+        assert_eq!(first.unwrap()["seed"], 7);
+
+        let path = run.checkpoints_path().join("step-0000002/config.json");
+        fs::write(path, "{\n  \"seed\": 9\n}\n").unwrap();
+        let edited = run.config::<serde_json::Value>().unwrap_err();
+        assert!(edited.to_string().contains("is damaged"), "{edited}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const FORMAT: u32 = 1;
 
 /// Description of a complete checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the layout.
     pub format: u32,
@@ -28,8 +28,20 @@ pub struct Manifest {
     pub crate_version: String,
     /// BLAKE3 of the run's `config.json` at that time, in hex.
     pub config_digest: String,
+    /// Loss on held-out text, if it was measured at this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid: Option<ValidLoss>,
     /// Every other file.
     pub files: Vec<FileEntry>,
+}
+
+/// Loss on held-out text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValidLoss {
+    /// In nats per token; a finite number.
+    pub loss: f64,
+    /// Which text, and how much of it: only losses on the same are compared.
+    pub on: String,
 }
 
 /// One file of a checkpoint.

@@ -3,14 +3,17 @@
 //! ```text
 //! runs/first/
 //!   config.json  tokenizer.json  metrics.jsonl  report.html
-//!   checkpoints/step-0000400/{model.safetensors, optimizer.safetensors, state.json, manifest.json}
+//!   checkpoints/step-0000400/{model.safetensors, optimizer.safetensors, state.json, config.json, manifest.json}
 //! ```
+//!
+//! `config.json` of the run is what it began with. What it goes on with stands in each checkpoint.
 //!
 //! Saving is atomic: whoever kills the process, or fills the disk, loses the save that was running and
 //! nothing else. A manifest with a digest of every file tells a complete checkpoint from a damaged one.
 //! It does *not* know models, optimizers or configs: a model is any burn `Module`, a config is anything
 //! serde can write.
 
+mod beginning;
 mod disk;
 mod error;
 mod history;
@@ -23,9 +26,10 @@ mod tensor_file;
 #[cfg(test)]
 mod crash;
 
+pub use beginning::Beginning;
 pub use error::{CheckpointError, Damage};
 pub use history::{Intact, Keep};
-pub use manifest::{FileEntry, Manifest};
+pub use manifest::{FileEntry, Manifest, ValidLoss};
 pub use run::Run;
 pub use save::Writer;
 pub use saved::Checkpoint;

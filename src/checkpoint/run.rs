@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,13 +11,17 @@ use super::disk::{Disk, io_error};
 use super::error::CheckpointError;
 use super::history::Keep;
 use super::save::{self, to_json};
-use super::saved::read_json;
+use super::saved::{Checkpoint, read_json};
 
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const METRICS: &str = "metrics.jsonl";
-const REPORT: &str = "report.html";
-const CHECKPOINTS: &str = "checkpoints";
+/// File of the experiment, in a run and in a checkpoint.
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const REPORT: &str = "report.html";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+
+/// By how much the clock of files may be behind that of processes.
+const FILE_CLOCK_MS: u64 = 20;
 
 /// A folder that training writes and everything else reads.
 #[derive(Debug, Clone)]
@@ -27,7 +32,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes the folder of a new run, with its config and, if it is known already, its tokenizer.
+    /// Makes the folder of a new run, with its config and, if it is known already, its tokenizer. A run that never
+    /// came to its first checkpoint gives way.
     ///
     /// # Errors
     ///
@@ -38,40 +44,12 @@ impl Run {
         config: &C,
         tokenizer: Option<&[u8]>,
     ) -> Result<Self, CheckpointError> {
-        let run = Self::at(path.into());
-        let checkpoints = run.checkpoints_path();
-        fs::create_dir_all(&run.path).map_err(io_error("create", &run.path))?;
-        refuse_used_folder(&run.path)?;
-
-        let config = to_json(&run.config_path(), config)?;
-        fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
-        if let Some(tokenizer) = tokenizer {
-            run.write_tokenizer(tokenizer)?;
-        }
-        // last: with a config the folder is a run
-        run.disk.write_atomically(&run.config_path(), &config)?;
+        let (run, beginning) = Self::begin(path, config, |run| match tokenizer {
+            Some(tokenizer) => run.write_tokenizer(tokenizer),
+            None => Ok(()),
+        })?;
+        beginning.keep();
         Ok(run)
-    }
-
-    /// Checks that [`Run::create`] would succeed at `path`, and leaves nothing behind: to be asked before
-    /// long work whose result is to be a run.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Run::create`].
-    pub fn check_new(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
-        let path = path.as_ref();
-        if path.is_dir() {
-            refuse_used_folder(path)?;
-        }
-        let existing = path.ancestors().find(|ancestor| ancestor.exists());
-        let existing = match existing {
-            Some(existing) if !existing.as_os_str().is_empty() => existing,
-            _ => Path::new("."),
-        };
-        let probe = existing.join(format!(".run-{}.tmp", std::process::id()));
-        fs::create_dir(&probe).map_err(io_error("create", path))?;
-        fs::remove_dir(&probe).map_err(io_error("remove", &probe))
     }
 
     /// Opens the run at `path` and removes what killed saves left there.
@@ -86,9 +64,13 @@ impl Run {
             (CHECKPOINTS, run.checkpoints_path().is_dir()),
         ] {
             if !present {
-                return Err(CheckpointError::NotARun {
-                    path: run.path,
-                    missing,
+                // with a checkpoint in it, it has been one
+                return Err(match run.steps().is_ok_and(|steps| steps.is_empty()) {
+                    true => CheckpointError::Unmade { path: run.path },
+                    false => CheckpointError::NotARun {
+                        path: run.path,
+                        missing,
+                    },
                 });
             }
         }
@@ -131,7 +113,7 @@ impl Run {
         runs.into_iter().map(|(_, path)| Self::open(path)).collect()
     }
 
-    fn at(path: PathBuf) -> Self {
+    pub(super) fn at(path: PathBuf) -> Self {
         Self {
             path,
             keep: Keep::default(),
@@ -150,7 +132,7 @@ impl Run {
         &self.path
     }
 
-    /// `config.json`: the experiment.
+    /// `config.json`: the experiment that the run began with.
     pub fn config_path(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
@@ -174,13 +156,27 @@ impl Run {
         self.path.join(CHECKPOINTS)
     }
 
-    /// Reads the experiment.
+    /// Reads the experiment: that of the newest checkpoint, or what the run began with.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Io`], or [`CheckpointError::Json`] if it is no `C`.
+    /// [`CheckpointError::Io`], [`CheckpointError::Json`] if it is no `C`, [`CheckpointError::Damaged`] if the
+    /// newest checkpoint's is not what was saved.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C, CheckpointError> {
-        read_json(&self.config_path())
+        self.config_at(self.newest()?.as_ref())
+    }
+
+    /// Reads the experiment as of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Run::config`].
+    pub fn config_at<C: DeserializeOwned>(
+        &self,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<C, CheckpointError> {
+        let own = checkpoint.map(Checkpoint::config).transpose()?.flatten();
+        own.map_or_else(|| read_json(&self.config_path()), Ok)
     }
 
     /// BLAKE3 of `config.json`, in hex. Compare with [`Manifest::config_digest`](super::Manifest::config_digest) to see whether it was
@@ -238,6 +234,16 @@ impl Run {
         path.is_file().then(|| read_json(&path)).transpose()
     }
 
+    /// Whether the report was written after a checkpoint: then nothing is left to do behind it.
+    pub fn is_reported_since(&self, checkpoint: &Checkpoint) -> bool {
+        let written = fs::metadata(self.report_path()).and_then(|it| it.modified());
+        let since_1970 = written
+            .ok()
+            .and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+        let written_ms = since_1970.map(|it| it.as_millis() as u64);
+        written_ms.is_some_and(|it| it + FILE_CLOCK_MS >= checkpoint.manifest().saved_at_ms)
+    }
+
     /// Writes the report, whole or not at all.
     ///
     /// # Errors
@@ -247,30 +253,6 @@ impl Run {
         self.disk
             .write_atomically(&self.report_path(), html.as_bytes())
     }
-}
-
-/// A folder may be empty, or hold what an interrupted [`Run::create`] leaves.
-fn refuse_used_folder(path: &Path) -> Result<(), CheckpointError> {
-    let ours = [TOKENIZER, ".tokenizer.json.tmp", ".config.json.tmp"];
-    let interrupted = path.join(CHECKPOINTS).is_dir();
-    let entries = fs::read_dir(path).map_err(io_error("read", path))?;
-    for entry in entries {
-        let entry = entry.map_err(io_error("read", path))?;
-        let found = entry.file_name().to_string_lossy().into_owned();
-        if interrupted && path.join(CONFIG).is_file() {
-            return Err(CheckpointError::RunExists { path: path.into() });
-        }
-        let unused = found == CHECKPOINTS
-            && fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none());
-        let left_over = interrupted && ours.contains(&found.as_str());
-        if !unused && !left_over {
-            return Err(CheckpointError::NotEmpty {
-                path: path.into(),
-                found,
-            });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -318,7 +300,7 @@ mod tests {
         );
 
         let path = folder.path().join("run");
-        new_run(&path);
+        save(&new_run(&path), 1);
         let error = Run::create(&path, &1, None).unwrap_err();
         assert!(
             matches!(error, CheckpointError::RunExists { .. }),
@@ -341,10 +323,7 @@ mod tests {
         fs::remove_file(path.join(CONFIG)).unwrap();
         assert!(matches!(
             Run::open(&path),
-            Err(CheckpointError::NotARun {
-                missing: CONFIG,
-                ..
-            })
+            Err(CheckpointError::Unmade { .. })
         ));
 
         new_run(&path);

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::disk::{Disk, DiskFile, io_error};
 use super::error::CheckpointError;
-use super::manifest::{FORMAT, FileEntry, MANIFEST, Manifest};
+use super::manifest::{FORMAT, FileEntry, MANIFEST, Manifest, ValidLoss};
 use super::tensor_file::write_tensors;
 use crate::model::weights::NamedTensor;
 
@@ -30,9 +30,15 @@ pub struct Writer<'a> {
     disk: &'a Disk,
     folder: &'a Path,
     files: Vec<FileEntry>,
+    valid: Option<ValidLoss>,
 }
 
 impl Writer<'_> {
+    /// Writes down how good the model of this step is.
+    pub fn valid(&mut self, loss: ValidLoss) {
+        self.valid = Some(loss);
+    }
+
     /// Writes named tensors as a safetensors file, one tensor after the other, each in its own type.
     ///
     /// # Errors
@@ -147,6 +153,7 @@ pub(super) fn save(
         disk,
         folder: &temporary.folder,
         files: Vec::new(),
+        valid: None,
     };
     fill(&mut writer)?;
 
@@ -157,6 +164,7 @@ pub(super) fn save(
         saved_at_ms: now.map_or(0, |elapsed| elapsed.as_millis() as u64),
         crate_version: env!("CARGO_PKG_VERSION").into(),
         config_digest,
+        valid: writer.valid,
         files: writer.files,
     };
     let path = temporary.folder.join(MANIFEST);

@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use super::disk::io_error;
 use super::error::CheckpointError;
 use super::manifest::{FileEntry, Manifest};
+use super::run::CONFIG;
 use super::tensor_file::TensorFile;
 
 /// One complete checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     path: PathBuf,
     manifest: Manifest,
@@ -79,6 +80,16 @@ impl Checkpoint {
     /// no `T`.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, CheckpointError> {
         read_json(&self.path.join(&self.entry(name)?.name))
+    }
+
+    /// The experiment that the run goes on with from here, its digest compared; none where the checkpoint does
+    /// not say, which leaves that of the run.
+    pub(super) fn config<C: DeserializeOwned>(&self) -> Result<Option<C>, CheckpointError> {
+        if self.manifest.files.iter().all(|file| file.name != CONFIG) {
+            return Ok(None);
+        }
+        self.verify_file(CONFIG)?;
+        self.json(CONFIG).map(Some)
     }
 
     /// Reads a file.

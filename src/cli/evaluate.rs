@@ -94,6 +94,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         batches: 0,
     };
     let record = job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step)?;
+    let record = record.ok_or_else(|| Failure::input("no token to evaluate on"))?;
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&record)?),
         false => print!("{}", EvaluationTable(&record)),

@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+/// What burn-train's dashboard panics with when its menu is asked to end the process.
+const KILLED: &str = "Killing training from user input.";
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -16,6 +19,8 @@ pub(crate) enum Failure {
     Input(anyhow::Error),
     /// Anything else: exit code 1.
     Other(anyhow::Error),
+    /// Someone stopped it, and what there is to say was said: this exit code.
+    Stopped(u8),
 }
 
 impl Failure {
@@ -28,12 +33,15 @@ impl Failure {
         match self {
             Self::Input(_) => 2,
             Self::Other(_) => 1,
+            Self::Stopped(code) => *code,
         }
     }
 
     /// What happened and its causes, in one line.
     fn line(&self) -> String {
-        let (Self::Input(error) | Self::Other(error)) = self;
+        let (Self::Input(error) | Self::Other(error)) = self else {
+            return String::new();
+        };
         let mut line = String::new();
         for cause in error.chain() {
             let cause = cause.to_string();
@@ -49,7 +57,9 @@ impl Failure {
 
     /// Whether the reader of the output has gone, which is nobody's fault: `plan | head`.
     fn is_closed_pipe(&self) -> bool {
-        let (Self::Input(error) | Self::Other(error)) = self;
+        let (Self::Input(error) | Self::Other(error)) = self else {
+            return false;
+        };
         let io = error.downcast_ref::<io::Error>();
         io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -81,11 +91,16 @@ pub(crate) fn catch(run: fn() -> Result<(), Failure>) -> ExitCode {
             .map(ToString::to_string)
             .unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
+        if message == KILLED {
+            eprintln!("stopped at once, without saving");
+            std::process::exit(130);
+        }
         eprintln!("error: {} (a bug, at {place})", one_line(message));
     }));
     match panic::catch_unwind(run) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Ok(Err(Failure::Stopped(code))) => ExitCode::from(code),
         Ok(Err(failure)) => {
             eprintln!("error: {}", failure.line());
             ExitCode::from(failure.code())

@@ -13,13 +13,10 @@ use crate::model::{CausalLm, ModelConfig};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{CHATML_TOKENS, Template};
 use crate::training::TrainingConfig;
-use crate::training::state::MODEL_FILE;
+use crate::training::state::{MODEL_FILE, ORIGIN_FILE};
 use darkhorse_backends::select::Selected;
 
 use crate::cli::failure::{Failure, OrInput};
-
-/// File of a run whose weights come from another model: what the files of that one said beside the model.
-const ORIGIN_FILE: &str = "origin.json";
 
 /// A model on disk: its configuration, and its weights to be read.
 pub(crate) struct Stored {
@@ -68,30 +65,26 @@ impl Stored {
         experiment: &Experiment,
         tensors: Vec<NamedTensor<'_>>,
     ) -> Result<(), Failure> {
-        let tokenizer = self.tokenizer.as_ref();
-        let json = tokenizer.map(|it| it.json().as_bytes());
-        let run = Run::create(folder, experiment, json).or_input()?;
-        if let Some(tokenizer) = tokenizer {
-            tokenizer.save(&run.tokenizer_path()).or_input()?;
-        }
-        self.write_origin(&run)?;
-        let saved = run.save(self.step, |writer| writer.tensors(MODEL_FILE, tensors));
-        saved.or_input().map(drop).inspect_err(|_| {
-            // of no use, and in the way of another attempt
-            let _ = std::fs::remove_dir_all(folder);
+        let (run, beginning) = Run::begin(folder, experiment, |run| {
+            if let Some(tokenizer) = &self.tokenizer {
+                tokenizer.save(&run.tokenizer_path())?;
+            }
+            // so that it is exported as this one is
+            run.write_json(ORIGIN_FILE, &self.origin)?;
+            Ok::<_, anyhow::Error>(())
         })
-    }
-
-    /// Writes down in a run that its weights come from this model, so that it is exported as this one is.
-    pub(crate) fn write_origin(&self, run: &Run) -> Result<(), Failure> {
-        run.write_json(ORIGIN_FILE, &self.origin).or_input()
+        .or_input()?;
+        let saved = run.save(self.step, |writer| writer.tensors(MODEL_FILE, tensors));
+        saved.or_input()?;
+        beginning.keep();
+        Ok(())
     }
 
     /// The newest checkpoint of a run.
     pub(crate) fn of_run(run: &Run) -> Result<Self, Failure> {
         let Some(saved) = run.newest().or_input()? else {
             return Err(Failure::input(format!(
-                "run `{}` has no checkpoint yet: go on with it by `train --out {0} --resume`",
+                "run `{}` has no checkpoint yet: train it by `darkhorse-genesis train --out {0} --resume`",
                 run.path().display()
             )));
         };

@@ -1,11 +1,13 @@
 //! `train`: text to a trained model.
 
+mod cache;
 mod settings;
+mod signals;
 mod start;
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::checkpoint::Run;
 use crate::config::Experiment;
@@ -15,19 +17,23 @@ use crate::model::CausalLm;
 use crate::model::cost::Dtype;
 use crate::telemetry::EvaluationTable;
 use crate::training::Precision;
+use crate::training::error::TrainingError;
 use crate::training::job::{Job, Screen};
+use crate::training::resumption::{self, Change, Resumption};
 use crate::training::state::MODEL_FILE;
+use crate::training::stop::Ending;
 use burn::backend::Autodiff;
 use clap::Args;
 use darkhorse_backends::select::{self, Device, Selected};
-use serde_json::Value;
 
 use crate::cli::args::{DeviceArgs, ExperimentArgs};
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::{RUNS, new_run};
 use crate::cli::stored::check_weights;
+use cache::Cache;
 use settings::{DataArgs, TrainingArgs};
+use signals::Signals;
 use start::Start;
 
 const EXAMPLES: &str = "\
@@ -37,7 +43,13 @@ Examples:
   darkhorse-genesis train --config mine.json --data a.jsonl.zst b.parquet --train-tokenizer 8192
   darkhorse-genesis train --data corpus/ --mix code=0.3,math=0.2 --out runs/mixed
   darkhorse-genesis train --out runs/mixed --resume
-  darkhorse-genesis train --init-from ./Mixtral-small --data mine.jsonl --learning-rate 1e-5";
+  darkhorse-genesis train --init-from ./Mixtral-small --data mine.jsonl --learning-rate 1e-5
+
+Ctrl-C or SIGTERM ends the step, saves and stops, with exit code 130 or 143; a second one stops at once. What options
+change beside --resume, as --steps and --learning-rate, is the run's from the next checkpoint on.";
+
+/// A model that training begins with.
+type Model = CausalLm<Autodiff<Selected>>;
 
 /// Train a model
 ///
@@ -80,28 +92,47 @@ impl TrainArgs {
         }
     }
 
-    /// A run goes on with its own settings; a preset or a file beside `--resume` may only name the same model.
+    /// A run goes on with its own settings; a preset or a file beside `--resume` may only name the same model. What
+    /// else a file says is not taken, and that is said.
     fn refuse_another_model(&self, run: &Run, own: &Experiment) -> Result<(), Failure> {
         if self.experiment.params.is_none() && self.experiment.config.is_none() {
             return Ok(());
         }
-        let asked = self.changed(self.experiment.load()?)?;
-        let asked = serde_json::to_value(asked.model)?;
-        let own = serde_json::to_value(&own.model)?;
-        match difference("model", &asked, &own) {
-            None => Ok(()),
-            Some((field, asked, own)) => Err(Failure::input(format!(
-                "`{field}` is {asked} in `{}`, but {own} in run `{}`: leave `--resume` out to train another model, or \
-                 {} out to go on with this one",
+        let asked = self.experiment.load()?;
+        let argument = match self.experiment.config.is_some() {
+            true => "`--config`",
+            false => "`--params`",
+        };
+        let differences = resumption::differences(&self.changed(asked.clone())?, own)?;
+        let of_model = |it: &&Change| it.field.starts_with("model.");
+        if let Some(Change { field, before, now }) = differences.iter().find(of_model) {
+            return Err(Failure::input(format!(
+                "`{field}` is {before} in `{}`, but {now} in run `{}`: leave `--resume` out to train another model, or \
+                 {argument} out to go on with this one",
                 self.experiment.name(),
                 run.path().display(),
-                if self.experiment.config.is_some() {
-                    "`--config`"
-                } else {
-                    "`--params`"
-                },
-            ))),
+            )));
         }
+        let differences = resumption::differences(&asked, own)?;
+        let of_training = |it: &&Change| it.field.starts_with("training.");
+        let ignored = differences.iter().filter(of_training);
+        let ignored: Vec<_> = ignored
+            .map(|it| format!("{} {}", it.field, it.before))
+            .collect();
+        if self.experiment.config.is_some() && !ignored.is_empty() {
+            eprintln!(
+                "with `--resume`, `--config` names the model only: {} is not taken, give options to change the run",
+                ignored.join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    /// What a run is to go on with before the arguments change it.
+    fn own(&self, run: &Run) -> Result<Experiment, Failure> {
+        let own: Experiment = run.config().or_input()?;
+        self.refuse_another_model(run, &own)?;
+        Ok(own)
     }
 
     /// The model that a new run begins with, if one is named.
@@ -135,15 +166,25 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
     let run = args.resumed_run()?;
     let start = args.start()?;
-    let experiment = args.changed(match (&run, &start) {
-        (Some(run), _) => {
-            let own = run.config().or_input()?;
-            args.refuse_another_model(run, &own)?;
-            own
-        }
+    let own = match (&run, &start) {
+        (Some(run), _) => args.own(run)?,
         (None, Some(start)) => start.experiment(),
         (None, None) => args.experiment.load()?,
-    })?;
+    };
+    let valid = own.data.valid.clone();
+    let mut experiment = args.changed(own)?;
+    if run.is_some() && experiment.data.valid.is_empty() {
+        // other training text, the same to compare it on
+        experiment.data.valid = valid;
+    }
+    let resumption = match run {
+        None => None,
+        Some(run) => match resumption(run, experiment.clone())? {
+            Some(resumption) => Some(resumption),
+            // nothing is left to do
+            None => return Ok(()),
+        },
+    };
     let purpose = Purpose::Training {
         dtype: match experiment.training.precision {
             Precision::F32 => Dtype::F32,
@@ -155,56 +196,95 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     let device = args.device.open()?;
     let precision = experiment.training.precision;
     precision.check::<Selected>(&device).or_input()?;
-    let cache = Path::new(RUNS).join(".cache");
-    let model = start
-        .as_ref()
-        .map(|start| start.model(&experiment, &device));
-    let model = model.transpose()?;
-    let (folder, progress) = (args.folder(), Progress::Shown);
-    let job = match (run, start) {
-        (Some(run), _) => {
-            if let Some(saved) = run.newest().or_input()? {
-                check_weights(&experiment.model, &saved.tensors(MODEL_FILE).or_input()?)?;
-            }
-            Job::resume(experiment, run, &cache, progress).or_input()
-        }
-        (None, Some(start)) => start.job(experiment, &folder, &cache),
-        (None, None) => Job::create(experiment, &folder, &cache, progress).or_input(),
+    let folder = args.folder();
+    if resumption.is_none() {
+        Run::check_new(&folder).or_input()?;
+    }
+    let screen = match std::io::stdout().is_terminal() {
+        true => Screen::Dashboard,
+        false => Screen::Lines,
     };
-    let job = job.inspect_err(|_| {
-        // folders that the attempt made and nothing filled
-        let _ = std::fs::remove_dir(&cache);
-        let _ = std::fs::remove_dir(RUNS);
-    })?;
-    train(job, model, &device)
+    let cache = Arc::new(Cache::open()?);
+    let in_use = cache.clone();
+    let signals = Signals::listen(screen, move || in_use.take_back())?;
+    let result = prepare(experiment, start, resumption, (&folder, &cache, &device))
+        .and_then(|(job, model)| train(job, model, (&device, screen, &signals)));
+    result.inspect_err(|failure| {
+        let is_run = folder.join("config.json").exists();
+        if !matches!(failure, Failure::Stopped(_)) && !is_run {
+            cache.take_back();
+        }
+    })
 }
 
-/// The first place where two JSON values are not the same, and what is there.
-fn difference(path: &str, left: &Value, right: &Value) -> Option<(String, Value, Value)> {
-    match (left, right) {
-        (Value::Object(left), Value::Object(right)) => {
-            let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
-            keys.into_iter().find_map(|key| {
-                let [left, right] = [left, right].map(|it| it.get(key).unwrap_or(&Value::Null));
-                difference(&format!("{path}.{key}"), left, right)
-            })
+/// Looks at a run that is to go on, and says so; none if it is done.
+fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Failure> {
+    let folder = run.path().display().to_string();
+    match Resumption::of(run, experiment) {
+        Ok(resumption) => {
+            eprintln!("run {folder}: {resumption}");
+            Ok(Some(resumption))
         }
-        _ if left == right => None,
-        _ => Some((path.to_owned(), left.clone(), right.clone())),
+        Err(TrainingError::Finished { done, asked }) => {
+            let said = match done == asked {
+                true => format!("all {done} steps are trained"),
+                false => format!("{done} steps are trained, {asked} were asked for"),
+            };
+            println!(
+                "run {folder} is done: {said}; to go on: darkhorse-genesis train --out {} --resume --steps N, with N above {done}",
+                quoted(&folder)
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error).or_input(),
+    }
+}
+
+/// Reads everything that training takes.
+fn prepare(
+    experiment: Experiment,
+    start: Option<Start>,
+    resumption: Option<Resumption>,
+    (folder, cache, device): (&Path, &Cache, &Device),
+) -> Result<(Job, Option<Model>), Failure> {
+    let model = start.as_ref().map(|start| start.model(&experiment, device));
+    let model = model.transpose()?;
+    let (cache, progress) = (cache.folder(), Progress::Shown);
+    let job = match (resumption, start) {
+        (Some(resumption), _) => {
+            if let Some(saved) = &resumption.from {
+                check_weights(&experiment.model, &saved.tensors(MODEL_FILE).or_input()?)?;
+            }
+            Job::go_on(resumption, cache, progress).or_input()
+        }
+        (None, Some(start)) => start.job(experiment, folder, cache),
+        (None, None) => Job::create(experiment, folder, cache, progress).or_input(),
+    };
+    Ok((job?, model))
+}
+
+/// An argument as a shell reads it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    match argument.chars().all(is_plain) {
+        true => argument.into(),
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
     }
 }
 
 /// Trains what was resolved: this model, or the one that the run says.
 fn train(
-    job: Job,
-    model: Option<CausalLm<Autodiff<Selected>>>,
-    device: &Device,
+    mut job: Job,
+    model: Option<Model>,
+    (device, screen, signals): (&Device, Screen, &Signals),
 ) -> Result<(), Failure> {
     let run = job.run.path().display().to_string();
-    let screen = match std::io::stdout().is_terminal() {
-        true => Screen::Dashboard,
-        false => Screen::Lines,
-    };
+    let steps = job.experiment.training.steps;
+    job.stop = signals.stop();
+    signals.run_begins();
+    if job.replaces_a_run() {
+        eprintln!("run {run} had no checkpoint and is begun anew");
+    }
     eprintln!("{}", select::notice(device));
     eprintln!("run {run}, {} training tokens", job.train.total().tokens);
     let report = job.run.report_path();
@@ -212,7 +292,20 @@ fn train(
         Some(model) => job.train_model(model, device, screen)?,
         None => job.train::<Autodiff<Selected>>(device, screen)?,
     };
-    print!("{}", EvaluationTable(&trained.evaluation));
+    if trained.ending == Ending::Stopped {
+        let where_it_is = match trained.steps {
+            0 => "before the first step".into(),
+            done => format!("at step {done} of {steps}, which is saved"),
+        };
+        println!(
+            "stopped {where_it_is}; to go on: darkhorse-genesis train --out {} --resume",
+            quoted(&run)
+        );
+        return Err(Failure::Stopped(signals.code()));
+    }
+    if let Some(evaluation) = &trained.evaluation {
+        print!("{}", EvaluationTable(evaluation));
+    }
     println!("report: {}", report.display());
     Ok(())
 }

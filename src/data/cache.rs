@@ -17,9 +17,12 @@ use super::error::DataError;
 use super::reader::{Shard, Storage, cache_error};
 use super::shards::{Identity, ShardWriter};
 use super::source::{Source, SourceFile};
+use super::sweep::Building;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::Template;
 
+/// Held by the process that writes into the folder.
+pub(super) const LOCK: &str = ".lock";
 /// Text tokenized at a time by all threads together.
 const BATCH_BYTES: usize = 2 << 20;
 /// Shards kept open; a process may often open no more than 1024 files.
@@ -61,6 +64,7 @@ pub(super) fn open_or_build(
     {
         fs::create_dir_all(folder).map_err(cache_error(folder))?;
         let _lock = lock(folder)?;
+        let _building = Building::begin(folder);
         let bar = progress_bar(source.size_bytes(), progress);
         let mut done_bytes = 0;
         for (file, path, identity) in &wanted {
@@ -94,6 +98,7 @@ pub(super) fn rebuild(
     let identity = identity(file, source, &tokenizer.digest());
     let path = shard_path(folder, &identity);
     let _lock = lock(folder)?;
+    let _building = Building::begin(folder);
     let documents = Documents::new(vec![file.clone()], source.options());
     build(documents, tokenizer, &path, &identity, |_| {})?;
     open(path, source.files().len())
@@ -148,7 +153,7 @@ fn shard_path(folder: &Path, identity: &Identity) -> PathBuf {
 
 /// Held until the file is dropped; the system releases it if the process dies.
 fn lock(folder: &Path) -> Result<File, DataError> {
-    let path = folder.join(".lock");
+    let path = folder.join(LOCK);
     let mut options = OpenOptions::new();
     let file = options.create(true).append(true).open(&path);
     let file = file.map_err(cache_error(&path))?;

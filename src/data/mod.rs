@@ -21,6 +21,7 @@ mod shards;
 mod shuffle;
 mod source;
 mod stream;
+mod sweep;
 #[cfg(test)]
 mod testing;
 mod zstd;
@@ -37,3 +38,4 @@ pub use position::Position;
 pub use shards::Totals;
 pub use source::{Source, SourceOptions};
 pub use stream::{Share, Stream, StreamConfig};
+pub use sweep::sweep;

@@ -7,6 +7,7 @@ use crate::telemetry::JournalError;
 use crate::tokenizer::TokenizerError;
 
 use super::precision::Precision;
+use super::resumption::Change;
 
 /// A training run that could not begin, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +55,9 @@ pub enum TrainingError {
     },
     /// A loss that is no number.
     #[error(
-        "the loss is not finite at step {step}: next token {next_token}, multi-token prediction {mtp}; documents of the step: {}; the last checkpoint is intact: lower `training.learning_rate` or look at these documents, then resume",
-        list(documents)
+        "the loss is not finite at step {step}: next token {next_token}, multi-token prediction {mtp}; documents of the step: {}; {}: lower `--learning-rate` or look at these documents, then go on by `--resume`",
+        list(documents),
+        saved_at(*saved)
     )]
     NotFinite {
         /// Optimizer step, from 1.
@@ -66,13 +68,46 @@ pub enum TrainingError {
         mtp: f64,
         /// Where the documents of the step came from.
         documents: Vec<Origin>,
+        /// Step of the newest checkpoint, if there is one.
+        saved: Option<u64>,
     },
-    /// A run without a checkpoint to go on from.
-    #[error("run `{}` has no checkpoint yet: start it anew in another folder", path.display())]
+    /// Every step is done.
+    #[error("{}: nothing is left to train", progress(*done, *asked))]
+    Finished {
+        /// Optimizer steps done.
+        done: u64,
+        /// Optimizer steps asked for.
+        asked: u64,
+    },
+    /// A setting that would make another run of it.
+    #[error(
+        "`{}` is {}, but the run began with {}: leave it as it was to go on with the run, or train another one without `--resume`",
+        .0.field, .0.now, .0.before
+    )]
+    Unchangeable(Box<Change>),
+    /// A run without the weights that it was to begin with.
+    #[error(
+        "run `{}` was stopped before the weights that it begins with were saved: start it again as it was started, without `--resume`",
+        path.display()
+    )]
     NothingToResume {
         /// The run's folder.
         path: std::path::PathBuf,
     },
+}
+
+fn saved_at(step: Option<u64>) -> String {
+    match step {
+        Some(step) => format!("the checkpoint of step {step} is intact"),
+        None => "there is no checkpoint yet".into(),
+    }
+}
+
+fn progress(done: u64, asked: u64) -> String {
+    match done == asked {
+        true => format!("all {done} steps are done"),
+        false => format!("{done} steps are done, {asked} were asked for"),
+    }
 }
 
 fn list(documents: &[Origin]) -> String {

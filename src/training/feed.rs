@@ -59,7 +59,7 @@ impl TrainFeed {
     fn next_micro_batch(&self) -> Option<MicroBatch> {
         let mut state = self.state();
         if state.waiting.is_empty() {
-            if state.step == self.steps {
+            if state.step >= self.steps {
                 return None;
             }
             let rows: Result<Vec<PackedBatch>, DataError> = (0..self.accumulation)
@@ -129,6 +129,13 @@ pub struct ValidFeed {
 }
 
 impl ValidFeed {
+    /// Names what a loss on this feed is measured on; none without text.
+    pub fn measure(&self) -> Option<String> {
+        let digest = self.corpus.as_ref()?.digest();
+        let text = format!("{digest} {} {} {}", self.rows, self.seq_len, self.batches);
+        Some(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
+    }
+
     /// One pass with the documents' tags, or without.
     pub fn pass(&self, tags: Tags) -> Box<dyn Iterator<Item = Result<PackedBatch, DataError>>> {
         let limit = match self.batches {

@@ -5,27 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::AutodiffModule;
-use burn_train::logger::MetricLogger;
-use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
-use burn_train::metric::{MetricDefinition, NumericEntry};
 use burn_train::{Learner, SupervisedTraining, TrainingStrategy};
 
+use super::dashboard;
 use super::error::TrainingError;
-use super::evaluate::{self, BatchEvaluation};
 use super::feed::{TrainFeed, ValidFeed};
+pub use super::held_out::evaluate;
+use super::held_out::{evaluate_until, has_evaluation};
 use super::metrics::StepMetric;
-use super::screen::Lines;
-use super::state::{self, RunState};
-use super::strategy::{Session, Stepwise};
+use super::resumption::Resumption;
+use super::screen::{Lines, Unlogged};
+use super::state::{self, Facts, RunState};
+use super::stop::{Ending, Stop};
+use super::strategy::{self, Session, Stepwise};
 use super::texts::Texts;
 use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
 use super::{AdamW, Schedule};
-use crate::checkpoint::{Checkpoint, Keep, Run};
+use crate::checkpoint::{Beginning, Checkpoint, Keep, Run};
 use crate::config::Experiment;
-use crate::data::{Corpus, Progress, Stream, StreamConfig, Tags};
+use crate::data::{Corpus, Position, Progress, Stream, StreamConfig};
 use crate::model::CausalLm;
-use crate::model::mixer::{Mixer, TokenMixer};
-use crate::model::routing::{Route, Router};
+use crate::model::mixer::Mixer;
+use crate::model::routing::Router;
 use crate::telemetry::report::{self, About};
 use crate::telemetry::{EnergyMeter, EvalRecord, Journal, Record, energy_meter, read_journal};
 use crate::tokenizer::Tokenizer;
@@ -52,7 +53,29 @@ pub struct Job {
     pub train: Arc<Corpus>,
     /// The validation text, if there is any.
     pub valid: Option<Arc<Corpus>>,
+    /// Asks it to end before its time.
+    pub stop: Stop,
     from: Option<Checkpoint>,
+    /// Of a new run: its folder goes if nothing comes of it.
+    beginning: Option<Beginning>,
+}
+
+/// What a run begins with that has a model already.
+#[derive(Debug)]
+pub struct Given {
+    /// The model's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// What to lay down as [`ORIGIN_FILE`](state::ORIGIN_FILE): what the model's files said beside it.
+    pub origin: serde_json::Value,
+}
+
+/// Where the weights of step 0 come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weights {
+    /// They are drawn from the run's seed, as often as needed.
+    Drawn,
+    /// The caller has them.
+    Given,
 }
 
 /// A model without the gradients that it was trained with.
@@ -63,8 +86,12 @@ pub type EvaluationModel<B, M, R> = <CausalLm<B, M, R> as AutodiffModule<B>>::In
 pub struct Trained<M> {
     /// The trained model.
     pub model: M,
-    /// The last evaluation, with the documents' tags and without.
-    pub evaluation: EvalRecord,
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// Whether every step was done, and the last evaluation.
+    pub ending: Ending,
+    /// The last evaluation, with the documents' tags and without; none of a run that was stopped.
+    pub evaluation: Option<EvalRecord>,
 }
 
 impl Job {
@@ -82,10 +109,16 @@ impl Job {
         Run::check_new(folder)?;
         let texts = Texts::open(&experiment, cache)?;
         let tokenizer = texts.tokenizer(&experiment)?;
-        Self::new(experiment, folder, texts, tokenizer, (cache, progress))
+        Self::new(
+            experiment,
+            folder,
+            texts,
+            (tokenizer, None),
+            (cache, progress),
+        )
     }
 
-    /// Prepares a new run of a model that has a tokenizer already: its weights go to
+    /// Prepares a new run of a model that is there already: its weights go to
     /// [`train_model`](Self::train_model).
     ///
     /// # Errors
@@ -93,66 +126,109 @@ impl Job {
     /// As [`create`](Self::create); a tokenizer with more tokens than the model.
     pub fn fine_tune(
         experiment: Experiment,
-        tokenizer: Tokenizer,
+        given: Given,
         folder: &Path,
         cache: &Path,
         progress: Progress,
     ) -> Result<Self, TrainingError> {
         Run::check_new(folder)?;
         let texts = Texts::open(&experiment, cache)?;
-        Self::new(experiment, folder, texts, tokenizer, (cache, progress))
+        let given = (given.tokenizer, Some(given.origin));
+        Self::new(experiment, folder, texts, given, (cache, progress))
     }
 
     fn new(
         experiment: Experiment,
         folder: &Path,
         texts: Texts,
-        tokenizer: Tokenizer,
+        (tokenizer, origin): (Tokenizer, Option<serde_json::Value>),
         (cache, progress): (&Path, Progress),
     ) -> Result<Self, TrainingError> {
         check(&experiment, &tokenizer)?;
         let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
-        let run = Run::create(folder, &experiment, Some(tokenizer.json().as_bytes()))?;
-        // with what its special tokens are for
-        tokenizer.save(&run.tokenizer_path())?;
+        // what the text cannot give is found out before there is a folder
+        Stream::new(
+            train.clone(),
+            stream_config(&experiment)?,
+            Position::default(),
+        )?;
+        let (run, beginning) = Run::begin(folder, &experiment, |run| {
+            tokenizer.save(&run.tokenizer_path())?;
+            if let Some(origin) = &origin {
+                run.write_json(state::ORIGIN_FILE, origin)?;
+            }
+            Ok::<_, TrainingError>(())
+        })?;
         Ok(Self {
             experiment,
             run,
             tokenizer,
             train,
             valid,
+            stop: Stop::default(),
             from: None,
+            beginning: Some(beginning),
         })
     }
 
-    /// Prepares to go on with a run from its last checkpoint.
+    /// Prepares to go on with a run from its last checkpoint, or from the beginning if it has none. What `experiment`
+    /// changes holds from the next step on, and from the next checkpoint on it is the run's.
     ///
     /// # Errors
     ///
-    /// A folder that is no run or has no checkpoint, a damaged checkpoint, text that cannot be read.
+    /// Those of [`Resumption::of`], text that cannot be read.
     pub fn resume(
         experiment: Experiment,
         run: Run,
         cache: &Path,
         progress: Progress,
     ) -> Result<Self, TrainingError> {
-        let Some(from) = run.latest()? else {
-            return Err(TrainingError::NothingToResume {
-                path: run.path().into(),
-            });
-        };
+        Self::go_on(Resumption::of(run, experiment)?, cache, progress)
+    }
+
+    /// The same for a run that was looked at before.
+    ///
+    /// # Errors
+    ///
+    /// Text that cannot be read.
+    pub fn go_on(
+        resumption: Resumption,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, TrainingError> {
+        let Resumption {
+            run,
+            experiment,
+            from,
+            ..
+        } = resumption;
         let tokenizer = Tokenizer::from_file(&run.tokenizer_path())?;
         check(&experiment, &tokenizer)?;
         let texts = Texts::open(&experiment, cache)?;
         let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
+        // other text than the run's is refused before anything else is done
+        let position = from.as_ref().map(state::position).transpose()?;
+        Stream::new(
+            train.clone(),
+            stream_config(&experiment)?,
+            position.unwrap_or_default(),
+        )?;
         Ok(Self {
             experiment,
             run,
             tokenizer,
             train,
             valid,
-            from: Some(from),
+            stop: Stop::default(),
+            from,
+            beginning: None,
         })
+    }
+
+    /// Whether it takes the place of a run that had no checkpoint.
+    pub fn replaces_a_run(&self) -> bool {
+        let beginning = self.beginning.as_ref();
+        beginning.is_some_and(Beginning::replaces_a_run)
     }
 
     /// Steps that are over already.
@@ -172,7 +248,7 @@ impl Job {
     ) -> Result<Trained<CausalLm<B::InnerBackend>>, TrainingError> {
         let seed = self.experiment.training.seed;
         let model = CausalLm::<B>::init(&self.experiment.model, seed, device);
-        self.train_model::<B, Mixer<B>, Router<B>>(model, device, screen)
+        self.train_from::<B, Mixer<B>, Router<B>>((model, Weights::Drawn), device, screen)
     }
 
     /// Trains a model of the caller's own mixers and routers.
@@ -191,6 +267,21 @@ impl Job {
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
     {
+        self.train_from((model, Weights::Given), device, screen)
+    }
+
+    fn train_from<B, M, R>(
+        mut self,
+        (model, weights): (CausalLm<B, M, R>, Weights),
+        device: &B::Device,
+        screen: Screen,
+    ) -> Result<Trained<EvaluationModel<B, M, R>>, TrainingError>
+    where
+        B: TrainingBackend,
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        let beginning = self.beginning.take();
         let config = self.experiment.training.clone();
         config.precision.check::<B>(device)?;
         let optimizer = AdamW::<B>::new(&config);
@@ -205,15 +296,37 @@ impl Job {
         let groups = config.groups.groups(&model, &self.experiment.model);
         let optimizer = optimizer.with_groups(groups);
         let valid = self.valid_feed();
+        let keep = keep_newest(config.keep_checkpoints);
+        let run = self.run.clone().with_keep(keep);
+        let mut saved = self.from.as_ref().map(Checkpoint::step);
+        if weights == Weights::Given && saved.is_none() {
+            // nobody can draw these again
+            let facts = Facts {
+                experiment: &self.experiment,
+                state: &state,
+                valid: None,
+            };
+            state::save(&run, &model, &optimizer.state(), facts)?;
+            saved = Some(state.step);
+        }
+        let known = read_journal(self.run.metrics_path())?;
         let mut journal = Journal::open(self.run.metrics_path(), state.step)?;
-        if state.step == 0 {
-            let record = evaluate(&model.valid(), &valid, &self.experiment, 0)?;
-            journal.append(&Record::Eval(record))?;
+        let mut measured = None;
+        if state.step == 0 && !has_evaluation(&known, 0) {
+            let model = model.valid();
+            let first = evaluate_until(&model, &valid, &self.experiment, 0, &self.stop)?;
+            if let Some(first) = first {
+                measured = strategy::measured(&valid, &first);
+                journal.append(&Record::Eval(first))?;
+            }
+        }
+        if let (Some(0), Some((0, loss))) = (saved, &measured) {
+            run.set_valid(0, loss.clone())?;
         }
 
         let stream = Stream::new(
             self.train.clone(),
-            self.stream_config()?,
+            stream_config(&self.experiment)?,
             state.position.clone(),
         )?;
         let depths = self.experiment.model.num_nextn_predict_layers;
@@ -231,7 +344,6 @@ impl Job {
             config.steps,
             state.step,
         );
-        let keep = keep_newest(config.keep_checkpoints);
         let learner = Learner::new(
             Trainee::new(model, config.clone(), domains.clone()),
             optimizer.clone(),
@@ -239,13 +351,18 @@ impl Job {
         );
         let strategy = Arc::new(Stepwise::new(Session {
             domains,
-            run: self.run.clone().with_keep(keep),
+            experiment: self.experiment.clone(),
+            run: run.clone(),
             journal,
             optimizer,
             train: train.clone(),
             corpus: self.train.clone(),
             valid: valid.clone(),
             state,
+            saved,
+            measured,
+            beginning,
+            stop: self.stop.clone(),
             meter: energy_meter(),
             config: config.clone(),
         }));
@@ -261,23 +378,50 @@ impl Job {
                     StepMetric::gradient_norm(),
                     StepMetric::speed(),
                 ));
-        if screen == Screen::Lines {
-            training = training.renderer(Lines::new(config.log_every));
-        }
+        training = match screen {
+            Screen::Lines => training.renderer(Lines::new(config.log_every)),
+            Screen::Dashboard => {
+                let interrupter = training.interrupter();
+                training.renderer(dashboard::open(interrupter))
+            }
+        };
         let result = training.launch(learner);
         drop(result.renderer);
-        strategy.outcome()?;
+        let mut ending = strategy.outcome()?;
 
         let model = result.model.model;
         let mut session = strategy.session();
-        let whole = ValidFeed {
-            batches: 0,
-            ..valid
-        };
-        let evaluation = evaluate(&model, &whole, &self.experiment, session.state.step)?;
-        session.journal.append(&Record::Eval(evaluation.clone()))?;
-        self.write_report(B::name(device), session.meter.as_deref())?;
-        Ok(Trained { model, evaluation })
+        let steps = session.state.step;
+        let mut evaluation = None;
+        if ending == Ending::Finished {
+            let whole = ValidFeed {
+                batches: 0,
+                ..valid
+            };
+            evaluation = evaluate_until(&model, &whole, &self.experiment, steps, &self.stop)?;
+            match &evaluation {
+                // the report, which says that all is done, comes when the run is gone on with
+                None if self.stop.is_asked() => ending = Ending::Stopped,
+                None => {}
+                Some(record) => {
+                    if let Some((_, loss)) = strategy::measured(&whole, record) {
+                        run.set_valid(steps, loss)?;
+                    }
+                    if !has_evaluation(&read_journal(run.metrics_path())?, steps) {
+                        session.journal.append(&Record::Eval(record.clone()))?;
+                    }
+                }
+            }
+        }
+        if ending == Ending::Finished || steps < config.steps {
+            self.write_report(B::name(device), session.meter.as_deref())?;
+        }
+        Ok(Trained {
+            model,
+            steps,
+            ending,
+            evaluation,
+        })
     }
 
     fn write_report(
@@ -315,51 +459,18 @@ impl Job {
             batches: config.eval_batches,
         }
     }
-
-    fn stream_config(&self) -> Result<StreamConfig, TrainingError> {
-        let (data, training) = (&self.experiment.data, &self.experiment.training);
-        Ok(StreamConfig {
-            seq_len: training.seq_len,
-            rows: training.batch_size,
-            mix: data.mix()?,
-            domain_dropout: data.domain_dropout,
-            domain_token: data.domain_token,
-            seed: training.seed,
-        })
-    }
 }
 
-/// Evaluates with the documents' tags, and without.
-///
-/// # Errors
-///
-/// Text that cannot be read.
-pub fn evaluate<B, M, R>(
-    model: &CausalLm<B, M, R>,
-    valid: &ValidFeed,
-    experiment: &Experiment,
-    step: u64,
-) -> Result<EvalRecord, TrainingError>
-where
-    B: darkhorse_backends::Ops,
-    M: TokenMixer<B>,
-    R: Route<B>,
-{
-    let pass = |tags: Tags| -> Result<Option<BatchEvaluation>, TrainingError> {
-        let mut sum = None;
-        for rows in valid.pass(tags) {
-            evaluate::merge(&mut sum, evaluate::evaluate_batch(model, &rows?));
-        }
-        Ok(sum)
-    };
-    let (tagged, untagged) = (pass(Tags::Given)?, pass(Tags::Dropped)?);
-    let domains = &experiment.model.domains;
-    Ok(evaluate::record(
-        step,
-        tagged.as_ref(),
-        untagged.as_ref(),
-        domains,
-    ))
+fn stream_config(experiment: &Experiment) -> Result<StreamConfig, TrainingError> {
+    let (data, training) = (&experiment.data, &experiment.training);
+    Ok(StreamConfig {
+        seq_len: training.seq_len,
+        rows: training.batch_size,
+        mix: data.mix()?,
+        domain_dropout: data.domain_dropout,
+        domain_token: data.domain_token,
+        seed: training.seed,
+    })
 }
 
 fn keep_newest(checkpoints: usize) -> Keep {
@@ -378,24 +489,4 @@ fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingE
         });
     }
     Ok(())
-}
-
-/// Keeps burn-train from writing metric files of its own: the journal has every number.
-struct Unlogged;
-
-impl MetricLogger for Unlogged {
-    fn log(&mut self, _update: MetricsUpdate, _epoch: usize, _split: &Split) {}
-
-    fn read_numeric(
-        &mut self,
-        _name: &str,
-        _epoch: usize,
-        _split: &Split,
-    ) -> Result<Vec<NumericEntry>, String> {
-        Ok(Vec::new())
-    }
-
-    fn log_metric_definition(&mut self, _definition: MetricDefinition) {}
-
-    fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
 }

@@ -52,14 +52,16 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// Factor on the highest learning rate at a step, from 1, of `total`.
+    /// Factor on the highest learning rate at a step, from 1, of `total`: 0 to 1. Behind the last step it is
+    /// that of the last.
     pub fn factor(&self, step: u64, total: u64) -> f64 {
-        let (step, total) = (step as f64, total as f64);
+        let total = total.max(1);
+        let (step, total) = (step.min(total) as f64, total as f64);
         let rise = |warmup: f64| match (warmup * total).ceil() {
             rising if rising > 0.0 => (step / rising).min(1.0),
             _ => 1.0,
         };
-        match *self {
+        let factor = match *self {
             Self::Wsd {
                 warmup,
                 decay,
@@ -83,7 +85,8 @@ impl ScheduleConfig {
                 let fall = min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + (PI * progress).cos());
                 rise(warmup) * fall
             }
-        }
+        };
+        factor.clamp(0.0, 1.0)
     }
 }
 
@@ -150,6 +153,41 @@ mod tests {
         assert_eq!(cosine.factor(10, 100), 1.0);
         assert!((cosine.factor(55, 100) - 0.55).abs() < 1e-9);
         assert!((cosine.factor(100, 100) - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn no_step_of_any_run_leaves_the_range() {
+        let shares = [0.0, 0.05, 0.5, 1.0];
+        let pairs = || shares.map(|first| shares.map(|second| (first, second)));
+        let pairs: Vec<_> = pairs().into_iter().flatten().collect();
+        let of = |&(warmup, second): &(f64, f64)| {
+            let wsd = |fall| ScheduleConfig::Wsd {
+                warmup,
+                decay: second,
+                fall,
+            };
+            let cosine = ScheduleConfig::Cosine {
+                warmup,
+                min_ratio: second,
+            };
+            [wsd(Fall::Linear), wsd(Fall::Cosine), cosine]
+        };
+        for schedule in pairs.iter().flat_map(of) {
+            for total in [0, 1, 2, 3, 20, 1000, u64::MAX] {
+                let last = schedule.factor(total.max(1), total);
+                for step in (0..40).chain([999, 1000, 1001, 100_000, u64::MAX]) {
+                    let factor = schedule.factor(step, total);
+                    assert!(
+                        (0.0..=1.0).contains(&factor),
+                        "{schedule:?}: {factor} at {step} of {total}"
+                    );
+                    assert!(
+                        step < total.max(1) || factor == last,
+                        "{schedule:?}: {step} of {total}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

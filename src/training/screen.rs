@@ -1,14 +1,16 @@
 //! Plain lines for a screen that is no terminal: one line every few steps, over a progress bar where there
 //! is one.
 
-use burn_train::metric::{MetricDefinition, MetricId};
+use burn_train::logger::MetricLogger;
+use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
+use burn_train::metric::{MetricDefinition, MetricId, NumericEntry};
 use burn_train::renderer::{
     EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// burn-train's renderer that prints lines.
 #[derive(Debug)]
@@ -71,8 +73,9 @@ impl MetricsRendererTraining for Lines {
             return;
         }
         let per_step_s = self.begin.elapsed().as_secs_f64() / (step - first + 1) as f64;
-        let left_s = per_step_s * (total - step) as f64;
-        let left = indicatif::HumanDuration(std::time::Duration::from_secs_f64(left_s));
+        let left_s = per_step_s * total.saturating_sub(step) as f64;
+        let left = Duration::try_from_secs_f64(left_s).unwrap_or(Duration::MAX);
+        let left = indicatif::HumanDuration(left);
         // a run goes on where nobody reads its lines any more
         let _ = writeln!(
             io::stdout(),
@@ -96,4 +99,25 @@ impl MetricsRenderer for Lines {
     fn register_metric(&mut self, definition: MetricDefinition) {
         self.names.insert(definition.metric_id, definition.name);
     }
+}
+
+/// Keeps burn-train from writing metric files of its own: the journal has every number.
+#[derive(Debug)]
+pub(super) struct Unlogged;
+
+impl MetricLogger for Unlogged {
+    fn log(&mut self, _update: MetricsUpdate, _epoch: usize, _split: &Split) {}
+
+    fn read_numeric(
+        &mut self,
+        _name: &str,
+        _epoch: usize,
+        _split: &Split,
+    ) -> Result<Vec<NumericEntry>, String> {
+        Ok(Vec::new())
+    }
+
+    fn log_metric_definition(&mut self, _definition: MetricDefinition) {}
+
+    fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
 }

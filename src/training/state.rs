@@ -10,14 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamWState;
 use super::window::LoadWindow;
-use crate::checkpoint::{Checkpoint, CheckpointError, Run};
+use crate::checkpoint::{Checkpoint, CheckpointError, Run, ValidLoss};
+use crate::config::Experiment;
 use crate::data::Position;
 use crate::model::weights::{self, NamedTensor, WeightSource};
 
 /// File of the weights in a checkpoint.
 pub const MODEL_FILE: &str = "model.safetensors";
+/// File of a run whose weights come from another model: what the files of that one said beside the model.
+pub const ORIGIN_FILE: &str = "origin.json";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
+const CONFIG_FILE: &str = "config.json";
 
 /// What a run knows beside its tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -34,7 +38,18 @@ pub struct RunState {
     pub window: LoadWindow,
 }
 
-/// Writes a checkpoint: weights, optimizer moments under the names of their parameters, and `state`.
+/// What a checkpoint says beside its tensors.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// What the run goes on with.
+    pub experiment: &'a Experiment,
+    /// How far it is.
+    pub state: &'a RunState,
+    /// Loss on the validation text, if it was measured at this step.
+    pub valid: Option<ValidLoss>,
+}
+
+/// Writes a checkpoint: weights, optimizer moments under the names of their parameters, and `facts`.
 ///
 /// # Errors
 ///
@@ -43,7 +58,7 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
     run: &Run,
     model: &M,
     optimizer: &AdamWState<I>,
-    state: &RunState,
+    facts: Facts<'_>,
 ) -> Result<Checkpoint, CheckpointError> {
     let names = weights::param_names(model);
     let mut moments: Vec<NamedTensor<'static>> = Vec::new();
@@ -59,11 +74,23 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
         ));
     }
     moments.sort_by(|left, right| left.name.cmp(&right.name));
-    run.save(state.step, |writer| {
+    run.save(facts.state.step, |writer| {
         writer.tensors(MODEL_FILE, weights::collect(model))?;
         writer.tensors(OPTIMIZER_FILE, moments)?;
-        writer.json(STATE_FILE, state)
+        writer.json(CONFIG_FILE, facts.experiment)?;
+        facts.valid.into_iter().for_each(|loss| writer.valid(loss));
+        writer.json(STATE_FILE, facts.state)
     })
+}
+
+/// Where the data stream stood when a checkpoint was written.
+///
+/// # Errors
+///
+/// A damaged file.
+pub fn position(checkpoint: &Checkpoint) -> Result<Position, CheckpointError> {
+    let state: RunState = checkpoint.json(STATE_FILE)?;
+    Ok(state.position)
 }
 
 /// Reads what [`save`] wrote; `model` says which parameters there are.

@@ -20,12 +20,14 @@ use super::error::TrainingError;
 use super::evaluate::{self, BatchEvaluation};
 use super::feed::{TrainFeed, ValidFeed};
 use super::ledger::Deferred;
-use super::state::{self, RunState};
+use super::state::{self, Facts, RunState};
+use super::stop::{Ending, Stop};
 use super::trainee::{
     StepLosses, StepReport, TrainableMixer, TrainableRouter, Trainee, TrainingBackend,
 };
 use super::{AdamW, Schedule, TrainingConfig};
-use crate::checkpoint::Run;
+use crate::checkpoint::{Beginning, Run, ValidLoss};
+use crate::config::Experiment;
 use crate::data::{Corpus, Tags};
 use crate::model::routing::domain::DomainConfig;
 use crate::telemetry::{EnergyMeter, EvalRecord, Journal, Record, StepRecord};
@@ -38,6 +40,8 @@ pub type Components<B, M, R> = LearningComponentsMarker<B, Schedule, Trainee<B, 
 pub struct Session<B: TrainingBackend> {
     /// How to train.
     pub config: TrainingConfig,
+    /// What the run goes on with, for its checkpoints.
+    pub experiment: Experiment,
     /// How domains assist the router.
     pub domains: DomainConfig,
     /// The run's folder.
@@ -54,6 +58,14 @@ pub struct Session<B: TrainingBackend> {
     pub valid: ValidFeed,
     /// How far the run is.
     pub state: RunState,
+    /// Step of the newest checkpoint.
+    pub saved: Option<u64>,
+    /// The last loss on the validation text, and its step.
+    pub measured: Option<(u64, ValidLoss)>,
+    /// Of a new run: its folder goes if not one step can be done.
+    pub beginning: Option<Beginning>,
+    /// Asks the loop to end before its time.
+    pub stop: Stop,
     /// Energy drawn, where it can be read.
     pub meter: Option<Box<dyn EnergyMeter>>,
 }
@@ -62,7 +74,7 @@ pub struct Session<B: TrainingBackend> {
 #[derive(Debug)]
 pub struct Stepwise<B: TrainingBackend> {
     session: Mutex<Session<B>>,
-    outcome: Mutex<Result<(), TrainingError>>,
+    outcome: Mutex<Result<Ending, TrainingError>>,
 }
 
 impl<B: TrainingBackend> Stepwise<B> {
@@ -70,7 +82,7 @@ impl<B: TrainingBackend> Stepwise<B> {
     pub fn new(session: Session<B>) -> Self {
         Self {
             session: Mutex::new(session),
-            outcome: Mutex::new(Ok(())),
+            outcome: Mutex::new(Ok(Ending::Finished)),
         }
     }
 
@@ -79,8 +91,8 @@ impl<B: TrainingBackend> Stepwise<B> {
     /// # Errors
     ///
     /// What ended it early.
-    pub fn outcome(&self) -> Result<(), TrainingError> {
-        std::mem::replace(&mut lock(&self.outcome), Ok(()))
+    pub fn outcome(&self) -> Result<Ending, TrainingError> {
+        std::mem::replace(&mut lock(&self.outcome), Ok(Ending::Finished))
     }
 
     /// The session, after or before the loop.
@@ -114,11 +126,11 @@ where
         let mut session = self.session();
         let mut batches = train.iter();
         let outcome = loop {
-            if session.state.step == session.config.steps {
-                break Ok(());
+            if session.state.step >= session.config.steps {
+                break Ok(Ending::Finished);
             }
-            if components.interrupter.should_stop() {
-                break session.save(&learner);
+            if session.stop.is_asked() || components.interrupter.should_stop() {
+                break session.save_what_is_new(&learner);
             }
             if let Err(error) = session.advance(&mut learner, &mut *batches, &mut processor) {
                 break Err(error);
@@ -145,12 +157,16 @@ impl<B: TrainingBackend> Session<B> {
         let step = record.step;
         self.report::<M, R>(&record, learner.lr_current(), processor);
         self.journal.append(&Record::Step(record))?;
+        self.keep_run();
 
-        let last = step == self.config.steps;
+        let last = step >= self.config.steps;
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
         if due(self.config.eval_every) && !last {
             let evaluation = self.evaluate(learner, processor)?;
-            self.journal.append(&Record::Eval(evaluation))?;
+            if let Some(evaluation) = evaluation {
+                self.measured = measured(&self.valid, &evaluation);
+                self.journal.append(&Record::Eval(evaluation))?;
+            }
         }
         if due(self.config.checkpoint_every) || last {
             self.save(learner)?;
@@ -227,6 +243,7 @@ impl<B: TrainingBackend> Session<B> {
             next_token: losses.next_token,
             mtp: losses.mtp,
             documents: origins.collect(),
+            saved: self.saved,
         }
     }
 
@@ -263,7 +280,7 @@ impl<B: TrainingBackend> Session<B> {
         &self,
         learner: &Learner<Components<B, M, R>>,
         processor: &mut SupervisedTrainingEventProcessor<Components<B, M, R>>,
-    ) -> Result<EvalRecord, TrainingError>
+    ) -> Result<Option<EvalRecord>, TrainingError>
     where
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
@@ -271,6 +288,9 @@ impl<B: TrainingBackend> Session<B> {
         let model = learner.model().valid().model;
         let mut sum: Option<BatchEvaluation> = None;
         for rows in self.valid.pass(Tags::Given) {
+            if self.stop.is_asked() {
+                return Ok(None);
+            }
             evaluate::merge(&mut sum, evaluate::evaluate_batch(&model, &rows?));
         }
         let step = self.state.step;
@@ -284,7 +304,8 @@ impl<B: TrainingBackend> Session<B> {
                 None,
             )));
         }
-        Ok(evaluate::record(step, sum.as_ref(), None, &self.domains))
+        let record = evaluate::record(step, sum.as_ref(), None, &self.domains);
+        Ok(Some(record))
     }
 
     /// Writes a checkpoint of this moment.
@@ -296,7 +317,42 @@ impl<B: TrainingBackend> Session<B> {
         let optimizer = self.optimizer.state();
         self.state.optimizer_time = optimizer.time;
         self.state.position = self.train.position();
-        state::save(&self.run, &learner.model().model, &optimizer, &self.state)?;
+        let (step, measured) = (self.state.step, self.measured.clone());
+        let facts = Facts {
+            experiment: &self.experiment,
+            state: &self.state,
+            valid: measured.and_then(|(at, loss)| (at == step).then_some(loss)),
+        };
+        state::save(&self.run, &learner.model().model, &optimizer, facts)?;
+        self.saved = Some(step);
         Ok(())
     }
+
+    fn keep_run(&mut self) {
+        self.beginning.take().into_iter().for_each(Beginning::keep);
+    }
+
+    /// Ends the loop before its time. Before the first step there is nothing to save.
+    fn save_what_is_new<M, R>(
+        &mut self,
+        learner: &Learner<Components<B, M, R>>,
+    ) -> Result<Ending, TrainingError>
+    where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        if self.state.step > self.saved.unwrap_or(0) {
+            self.save(learner)?;
+        }
+        self.keep_run();
+        Ok(Ending::Stopped)
+    }
+}
+
+/// An evaluation as a checkpoint notes it: if it is a loss.
+pub(super) fn measured(valid: &ValidFeed, evaluation: &EvalRecord) -> Option<(u64, ValidLoss)> {
+    let on = valid.measure()?;
+    let loss = evaluation.loss;
+    loss.is_finite()
+        .then_some((evaluation.step, ValidLoss { loss, on }))
 }

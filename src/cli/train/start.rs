@@ -8,7 +8,7 @@ use crate::model::CausalLm;
 use crate::model::routing::domain::{DomainMode, TAGS};
 use crate::model::weights::{self, Replaced};
 use crate::tokenizer::Tokenizer;
-use crate::training::job::Job;
+use crate::training::job::{Given, Job};
 use burn::backend::Autodiff;
 use burn::tensor::TensorData;
 use darkhorse_backends::select::{Device, Selected};
@@ -55,11 +55,11 @@ impl Start {
             tokenizer: TokenizerConfig::File(folder.join("tokenizer.json")),
             ..experiment
         };
-        let tokenizer = self.tokenizer.clone();
-        let job = Job::fine_tune(experiment, tokenizer, folder, cache, Progress::Shown);
-        let job = job.or_input()?;
-        self.stored.write_origin(&job.run)?;
-        Ok(job)
+        let given = Given {
+            tokenizer: self.tokenizer.clone(),
+            origin: serde_json::to_value(&self.stored.origin)?,
+        };
+        Job::fine_tune(experiment, given, folder, cache, Progress::Shown).or_input()
     }
 
     /// Loads the weights into the model of `experiment`, whose domains may be others.

@@ -1,0 +1,301 @@
+//! The folder of a run from nothing to its first step: where it may be made, and that a failed start takes it back.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::disk::io_error;
+use super::error::CheckpointError;
+use super::run::{CHECKPOINTS, CONFIG, METRICS, REPORT, Run, TOKENIZER};
+use super::save::{step_of, sweep_if_idle, to_json};
+
+/// Everything else that may stand in the folder of a run before its first checkpoint.
+const BESIDE: [&str; 7] = [
+    "metrics.rejected.jsonl",
+    "added_tokens.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "origin.json",
+];
+
+/// What a process may hold while it makes the run.
+const LOCK: &str = ".lock";
+
+/// Takes the folder of a new run back when it is dropped, with all that was made for it, unless the run is
+/// [kept](Beginning::keep).
+#[derive(Debug)]
+#[must_use = "dropping it removes the run"]
+pub struct Beginning {
+    folder: PathBuf,
+    /// Folders that were not there before, the innermost first.
+    made: Vec<PathBuf>,
+    found: Found,
+}
+
+/// What stands where a run is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// No folder, or an empty one.
+    Nothing,
+    /// What a start left that was killed.
+    Leftover,
+    /// A run that never came to its first checkpoint.
+    Unbegun,
+}
+
+impl Beginning {
+    /// The run is to stay.
+    pub fn keep(mut self) {
+        self.made.clear();
+        self.folder.clear();
+    }
+
+    /// Whether it takes the place of a run that had no checkpoint.
+    pub fn replaces_a_run(&self) -> bool {
+        self.found == Found::Unbegun
+    }
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        if self.folder.as_os_str().is_empty() {
+            return;
+        }
+        // as far as it goes: what made the start fail may fail this too
+        if self.made.contains(&self.folder) {
+            let _ = fs::remove_dir_all(&self.folder);
+        } else {
+            remove_own_files(&self.folder);
+            let _ = fs::remove_file(self.folder.join(LOCK));
+        }
+        for folder in &self.made {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+impl Run {
+    /// Makes the folder of a new run with its config; `fill` writes what else the run begins with. A run that never
+    /// came to its first checkpoint gives way. The folder is removed again unless the [`Beginning`] is kept.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Run::create`], and of `fill`; then there is no folder.
+    pub fn begin<C, E>(
+        path: impl Into<PathBuf>,
+        config: &C,
+        fill: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<(Self, Beginning), E>
+    where
+        C: Serialize + ?Sized,
+        E: From<CheckpointError>,
+    {
+        let run = Self::at(path.into());
+        let found = look_at(run.path())?;
+        let beginning = Beginning {
+            made: missing_folders(run.path()),
+            folder: run.path().into(),
+            found,
+        };
+        let checkpoints = run.checkpoints_path();
+        fs::create_dir_all(run.path()).map_err(io_error("create", run.path()))?;
+        remove_own_files(run.path());
+        let config = to_json(&run.config_path(), config)?;
+        fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
+        fill(&run)?;
+        // last: with a config the folder is a run
+        run.disk.write_atomically(&run.config_path(), &config)?;
+        Ok((run, beginning))
+    }
+
+    /// Checks that [`Run::begin`] would succeed at `path`, and leaves nothing behind: to be asked before long work
+    /// whose result is to be a run.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Run::create`].
+    pub fn check_new(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+        let path = path.as_ref();
+        look_at(path)?;
+        let existing = path.ancestors().find(|ancestor| ancestor.exists());
+        let existing = match existing {
+            Some(existing) if !existing.as_os_str().is_empty() => existing,
+            _ => Path::new("."),
+        };
+        let probe = existing.join(format!(".run-{}.tmp", std::process::id()));
+        fs::create_dir(&probe).map_err(io_error("create", path))?;
+        fs::remove_dir(&probe).map_err(io_error("remove", &probe))
+    }
+}
+
+/// `path` and the folders around it that do not exist, the innermost first.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let around = path.ancestors().take_while(|folder| !folder.exists());
+    let named = around.filter(|folder| !folder.as_os_str().is_empty());
+    named.map(Path::to_path_buf).collect()
+}
+
+/// Removes what runs are made of, the config first: without it the folder is none.
+fn remove_own_files(folder: &Path) {
+    for name in [CONFIG, METRICS, REPORT, TOKENIZER].iter().chain(&BESIDE) {
+        let _ = fs::remove_file(folder.join(name));
+    }
+    let _ = fs::remove_dir_all(folder.join(CHECKPOINTS));
+}
+
+/// A folder may be empty, hold what a killed start left, or a run without a checkpoint.
+fn look_at(path: &Path) -> Result<Found, CheckpointError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        // not a folder, or not ours: `create` says it best
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(io_error("create", path)(error));
+        }
+        Err(error) => return Err(io_error("read", path)(error)),
+    };
+    let checkpoints = path.join(CHECKPOINTS);
+    // puts a checkpoint back that was giving way to another when its process was killed
+    sweep_if_idle(&checkpoints);
+    for entry in fs::read_dir(&checkpoints).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // complete or not: either may be worth something to someone
+        if step_of(&name).is_some() {
+            return Err(CheckpointError::RunExists { path: path.into() });
+        }
+        if !name.starts_with('.') {
+            return Err(CheckpointError::NotEmpty {
+                path: path.into(),
+                found: format!("{CHECKPOINTS}/{name}"),
+            });
+        }
+    }
+    let is_run = checkpoints.is_dir() && path.join(CONFIG).is_file();
+    let mut found = Found::Nothing;
+    for entry in entries {
+        let name = entry.map_err(io_error("read", path))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        found = Found::Leftover;
+        let is_own = [CONFIG, METRICS, REPORT, TOKENIZER, CHECKPOINTS].contains(&&*name)
+            || BESIDE.contains(&&*name)
+            || name == LOCK
+            || name.ends_with(".tmp");
+        // a folder of another model has a config and a tokenizer too
+        if !is_own || !checkpoints.is_dir() {
+            return Err(CheckpointError::NotEmpty {
+                path: path.into(),
+                found: name,
+            });
+        }
+    }
+    Ok(if is_run { Found::Unbegun } else { found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(path: &Path) -> Result<(Run, Beginning), CheckpointError> {
+        Run::begin(path, &serde_json::json!({"seed": 7}), |run| {
+            run.write_json("origin.json", &1)
+        })
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_start_that_fails_takes_back_every_folder_that_it_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs/deep/run");
+        drop(begin(&path).unwrap());
+        assert_eq!(names(folder.path()), [""; 0]);
+
+        let failed = Run::begin(&path, &1, |_| {
+            Err(io_error("write", Path::new("x"))(
+                ErrorKind::StorageFull.into(),
+            ))
+        });
+        failed.unwrap_err();
+        assert_eq!(names(folder.path()), [""; 0]);
+
+        fs::create_dir_all(&path).unwrap();
+        drop(begin(&path).unwrap());
+        assert_eq!(names(&path), [""; 0]);
+
+        let (run, beginning) = begin(&path).unwrap();
+        beginning.keep();
+        assert_eq!(run.config::<serde_json::Value>().unwrap()["seed"], 7);
+    }
+
+    #[test]
+    fn a_run_without_a_checkpoint_gives_way_and_one_with_a_checkpoint_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        begin(&path).unwrap().1.keep();
+        fs::write(path.join(METRICS), "{}\n").unwrap();
+        Run::check_new(&path).unwrap();
+        let (run, beginning) = begin(&path).unwrap();
+        assert!(beginning.replaces_a_run());
+        assert!(!run.metrics_path().exists());
+        beginning.keep();
+
+        run.save(0, |writer| writer.json("state.json", &0)).unwrap();
+        for refused in [Run::check_new(&path), begin(&path).map(drop)] {
+            assert!(matches!(refused, Err(CheckpointError::RunExists { .. })));
+        }
+        // nor one whose checkpoint was giving way to another
+        let checkpoints = run.checkpoints_path();
+        fs::rename(
+            checkpoints.join("step-0000000"),
+            checkpoints.join(".step-0000000-1.replaced"),
+        )
+        .unwrap();
+        assert!(begin(&path).is_err());
+        assert_eq!(run.latest().unwrap().unwrap().step(), 0);
+    }
+
+    #[test]
+    fn files_of_others_are_never_taken_for_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "config.json",
+            "thesis.tex",
+            ".git",
+            "checkpoints/epoch-1.pt",
+        ] {
+            let path = folder.path().join(name.len().to_string());
+            fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
+            fs::write(path.join(name), "mine").unwrap();
+            let refused = begin(&path).unwrap_err().to_string();
+            assert!(refused.contains(&format!("(found `{name}`)")), "{refused}");
+            assert_eq!(fs::read(path.join(name)).unwrap(), b"mine");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_start_leaves_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        for gone in [CONFIG, "origin.json"] {
+            begin(&path).unwrap().1.keep();
+            fs::remove_file(path.join(CONFIG)).unwrap();
+            let _ = fs::remove_file(path.join(gone));
+            fs::write(path.join(".config.json.tmp"), "{").unwrap();
+            let (_, beginning) = begin(&path).unwrap();
+            assert!(!beginning.replaces_a_run());
+            drop(beginning);
+            fs::remove_file(path.join(".config.json.tmp")).ok();
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What may change when a run goes on, and what it would no longer be the same run with.
+//!
+//! Steps, learning rate, schedule, batches and what else says *how* to train apply from the next step on. The data
+//! stream keeps its place in documents and tokens, so that rows and batches of another shape go on with the token
+//! after the last one trained. Another model, tokenizer, seed or mix has no such place: it is refused by name.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::error::TrainingError;
+use super::state::ORIGIN_FILE;
+use crate::checkpoint::{Checkpoint, Run};
+use crate::config::{ConfigError, Experiment};
+
+/// A run that is about to go on.
+#[derive(Debug)]
+pub struct Resumption {
+    /// The run.
+    pub run: Run,
+    /// What it goes on with.
+    pub experiment: Experiment,
+    /// Where it goes on; none: at the beginning.
+    pub from: Option<Checkpoint>,
+    /// What it goes on with that it did not have before.
+    pub changes: Vec<Change>,
+}
+
+impl Resumption {
+    /// Looks for the last checkpoint of a run, and at what `experiment` changes. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Finished`] if there is nothing left to do, [`TrainingError::Unchangeable`] for a setting that
+    /// a run keeps for life, [`TrainingError::NothingToResume`], a damaged checkpoint.
+    pub fn of(run: Run, experiment: Experiment) -> Result<Self, TrainingError> {
+        let from = run.latest()?;
+        let before = run.config_at(from.as_ref())?;
+        let changes = changes(&before, &experiment)?;
+        match &from {
+            None if run.json::<Value>(ORIGIN_FILE)?.is_some() => {
+                return Err(TrainingError::NothingToResume {
+                    path: run.path().into(),
+                });
+            }
+            Some(last) if is_done(&run, last, experiment.training.steps) => {
+                return Err(TrainingError::Finished {
+                    done: last.step(),
+                    asked: experiment.training.steps,
+                });
+            }
+            _ => {}
+        }
+        Ok(Self {
+            run,
+            experiment,
+            from,
+            changes,
+        })
+    }
+}
+
+/// Killed in its last evaluation, a run has done its steps and is not done.
+fn is_done(run: &Run, last: &Checkpoint, steps: u64) -> bool {
+    last.step() > steps || last.step() == steps && run.is_reported_since(last)
+}
+
+impl fmt::Display for Resumption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps = self.experiment.training.steps;
+        match self.from.as_ref().map(Checkpoint::step) {
+            None => write!(f, "no checkpoint yet: starting at step 0 of {steps}")?,
+            Some(step) => write!(f, "resuming at step {step} of {steps}")?,
+        }
+        for (number, change) in self.changes.iter().enumerate() {
+            let before = if number == 0 { ": " } else { ", " };
+            write!(f, "{before}{change}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A setting that is not what it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Its path, as `training.learning_rate`.
+    pub field: String,
+    /// What the run had.
+    pub before: Value,
+    /// What it goes on with.
+    pub now: Value,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = self.field.strip_prefix("training.");
+        let field = field.unwrap_or(&self.field);
+        write!(f, "{field} {} -> {}", self.before, self.now)
+    }
+}
+
+/// What `now` changes in a run that did its steps so far as `before` says.
+///
+/// # Errors
+///
+/// [`TrainingError::Unchangeable`] for the first setting that a run keeps for life.
+pub fn changes(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, TrainingError> {
+    let changes = differences(before, now)?;
+    match changes.iter().find(|change| !may_change(&change.field)) {
+        None => Ok(changes),
+        Some(change) => Err(TrainingError::Unchangeable(Box::new(change.clone()))),
+    }
+}
+
+/// Every setting that differs between two experiments.
+///
+/// # Errors
+///
+/// [`ConfigError::Write`] if a number has no JSON form.
+pub fn differences(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, ConfigError> {
+    let json = |it: &Experiment| serde_json::to_value(it).map_err(ConfigError::Write);
+    let mut found = Vec::new();
+    collect("", &json(before)?, &json(now)?, &mut found);
+    Ok(found)
+}
+
+fn collect(path: &str, before: &Value, now: &Value, found: &mut Vec<Change>) {
+    match (before, now) {
+        // a schedule is one setting
+        (Value::Object(left), Value::Object(right)) if path != "training.schedule" => {
+            let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
+            for key in keys {
+                let dot = if path.is_empty() { "" } else { "." };
+                let [left, right] = [left, right].map(|it| it.get(key).unwrap_or(&Value::Null));
+                collect(&format!("{path}{dot}{key}"), left, right, found);
+            }
+        }
+        _ if before == now => {}
+        _ => found.push(Change {
+            field: path.into(),
+            before: before.clone(),
+            now: now.clone(),
+        }),
+    }
+}
+
+/// Files may move: the stream compares what is in them.
+fn may_change(field: &str) -> bool {
+    match field.split_once('.') {
+        Some(("training", setting)) => setting != "seed",
+        Some(("data", setting)) => ["train", "valid"].contains(&setting),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::schedule::ScheduleConfig;
+
+    fn changed(change: impl FnOnce(&mut Experiment)) -> Result<Vec<String>, String> {
+        let before = Experiment::preset("tiny").unwrap();
+        let mut now = before.clone();
+        change(&mut now);
+        let changes = changes(&before, &now).map_err(|error| error.to_string())?;
+        Ok(changes.iter().map(Change::to_string).collect())
+    }
+
+    #[test]
+    fn how_to_train_may_change_and_is_told() {
+        assert_eq!(changed(|_| ()).unwrap(), [""; 0]);
+        let lines = changed(|it| {
+            it.training.steps = 900;
+            it.training.learning_rate = 0.5;
+            it.data.train = vec!["moved.jsonl".into()];
+        });
+        let lines = lines.unwrap();
+        assert_eq!(lines[0], "data.train [] -> [\"moved.jsonl\"]");
+        assert!(lines[1].ends_with(" -> 0.5"), "{lines:?}");
+        assert!(lines[2].starts_with("steps 500 -> 900"), "{lines:?}");
+        let schedule = changed(|it| {
+            it.training.schedule = ScheduleConfig::Cosine {
+                warmup: 0.05,
+                min_ratio: 0.1,
+            }
+        });
+        assert_eq!(schedule.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_makes_it_another_run_is_refused_by_name() {
+        let refused: [(fn(&mut Experiment), &str); 4] = [
+            (|it| it.training.seed = 7, "`training.seed` is 7"),
+            (|it| it.model.vocab_size = 300, "`model.vocab_size` is 300"),
+            (
+                |it| it.data.domain_dropout = 0.25,
+                "`data.domain_dropout` is 0.25",
+            ),
+            (
+                |it| it.tokenizer = crate::config::TokenizerConfig::File("x".into()),
+                "`tokenizer",
+            ),
+        ];
+        for (change, start) in refused {
+            let message = changed(change).unwrap_err();
+            assert!(message.starts_with(start), "{message}");
+            assert!(message.contains("began with"), "{message}");
+        }
+    }
+}
