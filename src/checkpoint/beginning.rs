@@ -6,24 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::beside::BESIDE;
 use super::disk::io_error;
 use super::error::CheckpointError;
-use super::run::{CHECKPOINTS, CONFIG, METRICS, REPORT, Run, TOKENIZER};
+use super::lock::LOCK;
+use super::run::{CHECKPOINTS, CONFIG, METRICS, REJECTED, REPORT, Run};
 use super::save::{step_of, sweep_if_idle, to_json};
 
-/// Everything else that may stand in the folder of a run before its first checkpoint.
-const BESIDE: [&str; 7] = [
-    "metrics.rejected.jsonl",
-    "added_tokens.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "generation_config.json",
-    "origin.json",
-];
-
-/// What a process may hold while it makes the run.
-const LOCK: &str = ".lock";
+/// What runs write beside the files that their weights belong to.
+const WRITTEN: [&str; 3] = [METRICS, REJECTED, REPORT];
 
 /// Takes the folder of a new run back when it is dropped, with all that was made for it, unless the run is
 /// [kept](Beginning::keep).
@@ -103,6 +94,22 @@ impl Run {
         };
         let checkpoints = run.checkpoints_path();
         fs::create_dir_all(run.path()).map_err(io_error("create", run.path()))?;
+        // it may have become another's meanwhile
+        let taken = run
+            .locked()
+            .and_then(|run| look_at(run.path()).map(|_| run));
+        let run = match taken {
+            Ok(run) => run,
+            Err(error) => {
+                // what is in it is another's
+                let made = beginning.made.clone();
+                beginning.keep();
+                for folder in made {
+                    let _ = fs::remove_dir(folder);
+                }
+                return Err(error.into());
+            }
+        };
         remove_own_files(run.path());
         let config = to_json(&run.config_path(), config)?;
         fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
@@ -121,6 +128,9 @@ impl Run {
     pub fn check_new(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
         let path = path.as_ref();
         look_at(path)?;
+        if path.join(LOCK).exists() {
+            Self::at(path.into()).locked()?;
+        }
         let existing = path.ancestors().find(|ancestor| ancestor.exists());
         let existing = match existing {
             Some(existing) if !existing.as_os_str().is_empty() => existing,
@@ -141,7 +151,7 @@ fn missing_folders(path: &Path) -> Vec<PathBuf> {
 
 /// Removes what runs are made of, the config first: without it the folder is none.
 fn remove_own_files(folder: &Path) {
-    for name in [CONFIG, METRICS, REPORT, TOKENIZER].iter().chain(&BESIDE) {
+    for name in BESIDE.iter().chain(&WRITTEN) {
         let _ = fs::remove_file(folder.join(name));
     }
     let _ = fs::remove_dir_all(folder.join(CHECKPOINTS));
@@ -180,9 +190,12 @@ fn look_at(path: &Path) -> Result<Found, CheckpointError> {
         let name = entry.map_err(io_error("read", path))?.file_name();
         let name = name.to_string_lossy().into_owned();
         found = Found::Leftover;
-        let is_own = [CONFIG, METRICS, REPORT, TOKENIZER, CHECKPOINTS].contains(&&*name)
+        if name == LOCK {
+            continue;
+        }
+        let is_own = name == CHECKPOINTS
             || BESIDE.contains(&&*name)
-            || name == LOCK
+            || WRITTEN.contains(&&*name)
             || name.ends_with(".tmp");
         // a folder of another model has a config and a tokenizer too
         if !is_own || !checkpoints.is_dir() {

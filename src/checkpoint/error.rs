@@ -74,6 +74,31 @@ pub enum CheckpointError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another process writes into the run.
+    #[error(
+        "another process{} is at work on run {}: wait until it has ended, or stop it first",
+        pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), path.display()
+    )]
+    InUse {
+        /// The run.
+        path: PathBuf,
+        /// The process, if it said so.
+        pid: Option<u32>,
+    },
+    /// A file that the run keeps once is not what it was when the checkpoint was saved.
+    #[error(
+        "{} is not what the weights of step {step} were trained with: {damage}; restore it, or begin another run \
+         with it (`train --config FILE` or `--tokenizer FILE`)",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Step of the checkpoint.
+        step: u64,
+        /// How it differs.
+        damage: Damage,
+    },
     /// A file of a checkpoint is not what was saved.
     #[error(
         "{} is damaged: {damage}; restore it, or delete that step's folder to go on from an earlier one",

@@ -44,8 +44,8 @@ impl Run {
     ) -> Result<Checkpoint, CheckpointError> {
         let folder = self.checkpoints_path();
         let manifest = self
-            .config_digest()
-            .and_then(|digest| save::save(&self.disk, &folder, step, digest, fill))
+            .beside()
+            .and_then(|beside| save::save(&self.disk, &folder, step, beside, fill))
             .map_err(|source| match source {
                 // not for want of room
                 CheckpointError::Weights(error) => CheckpointError::Weights(error),
@@ -114,7 +114,7 @@ impl Run {
             ..checkpoint.manifest().clone()
         };
         let path = checkpoint.path().join(MANIFEST);
-        let bytes = save::to_json(&path, &manifest)?;
+        let bytes = manifest.to_bytes(&path)?;
         self.disk.write_atomically(&path, &bytes)
     }
 
@@ -177,15 +177,18 @@ impl Run {
             .transpose()
     }
 
-    /// The newest complete checkpoint, with the digest of every file verified. None was saved: `None`.
+    /// The newest complete checkpoint, with the digest of every file verified, also of the run's own. None was
+    /// saved: `None`.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Damaged`] if it is not what was saved; see [`Run::latest_intact`].
+    /// [`CheckpointError::Damaged`] if it is not what was saved, see [`Run::latest_intact`];
+    /// [`CheckpointError::Changed`].
     pub fn latest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         let newest = self.newest()?;
         if let Some(checkpoint) = &newest {
             checkpoint.verify()?;
+            self.verify_beside(checkpoint)?;
         }
         Ok(newest)
     }

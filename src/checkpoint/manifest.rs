@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::io_error;
 use super::error::{CheckpointError, Damage};
+use super::save::to_json;
 
 /// Name of the file.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -33,6 +34,12 @@ pub struct Manifest {
     pub valid: Option<ValidLoss>,
     /// Every other file.
     pub files: Vec<FileEntry>,
+    /// Files of the run without which the weights mean something else: its configuration, its tokenizer.
+    #[serde(default)]
+    pub beside: Vec<FileEntry>,
+    /// BLAKE3 of this file without the digest itself, in hex; none in older ones.
+    #[serde(default)]
+    pub digest: String,
 }
 
 /// Loss on held-out text.
@@ -56,6 +63,23 @@ pub struct FileEntry {
 }
 
 impl Manifest {
+    /// The file, with its digest.
+    pub(super) fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, CheckpointError> {
+        let undigested = Self {
+            digest: String::new(),
+            ..self.clone()
+        };
+        let bytes = to_json(path, &undigested)?;
+        let digest = blake3::hash(&bytes).to_hex().to_string();
+        to_json(
+            path,
+            &Self {
+                digest,
+                ..undigested
+            },
+        )
+    }
+
     /// Reads the manifest of the checkpoint at `folder`; none means that the checkpoint is not complete.
     pub(super) fn read(folder: &Path, step: u64) -> Result<Option<Self>, CheckpointError> {
         let path = folder.join(MANIFEST);
@@ -73,6 +97,10 @@ impl Manifest {
                 reason: error.to_string(),
             })
         })?;
+        if !manifest.is_file(&bytes) {
+            let reason = "its digest is not that of its content".into();
+            return Err(damaged(Damage::Manifest { reason }));
+        }
         if manifest.format != FORMAT {
             let reason = format!("layout version {}, expected {FORMAT}", manifest.format);
             return Err(damaged(Damage::Manifest { reason }));
@@ -84,6 +112,21 @@ impl Manifest {
             }));
         }
         Ok(Some(manifest))
+    }
+
+    /// Whether `bytes` are the file that was written.
+    fn is_file(&self, bytes: &[u8]) -> bool {
+        let digest = self.digest.as_bytes();
+        if digest.is_empty() {
+            return true;
+        }
+        let place = bytes.windows(digest.len()).rposition(|it| it == digest);
+        place.is_some_and(|at| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&bytes[..at]);
+            hasher.update(&bytes[at + digest.len()..]);
+            hasher.finalize().to_hex().as_bytes() == digest
+        })
     }
 }
 
@@ -122,7 +165,7 @@ impl FileEntry {
     }
 }
 
-fn digest(file: &mut File) -> io::Result<String> {
+pub(super) fn digest(file: &mut File) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -130,5 +173,55 @@ fn digest(file: &mut File) -> io::Result<String> {
             0 => return Ok(hasher.finalize().to_hex().to_string()),
             read => hasher.update(&buffer[..read]),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_in_a_manifest_is_blamed_on_the_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(MANIFEST);
+        let entry = |name: &str| FileEntry {
+            name: name.into(),
+            bytes: 7,
+            blake3: blake3::hash(name.as_bytes()).to_hex().to_string(),
+        };
+        let manifest = Manifest {
+            format: FORMAT,
+            step: 3,
+            saved_at_ms: 1,
+            crate_version: "0".into(),
+            config_digest: "c".into(),
+            valid: None,
+            files: vec![entry("model.safetensors")],
+            beside: vec![entry("config.json")],
+            digest: String::new(),
+        };
+        let sound = manifest.to_bytes(&path).unwrap();
+        let read = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            Manifest::read(folder.path(), 3)
+        };
+        let digested = read(&sound).unwrap().unwrap();
+        assert_eq!(digested.files, manifest.files);
+        assert_eq!(digested.to_bytes(&path).unwrap(), sound);
+        for at in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 1 << (at % 8);
+            match read(&bytes) {
+                Err(error) => assert!(error.to_string().contains(MANIFEST), "{at}: {error}"),
+                // an older file has no digest; nothing but its name was hit
+                Ok(found) => assert_eq!(found.unwrap().files, manifest.files, "{at}"),
+            }
+        }
+        // one of before there were digests
+        let mut old = serde_json::to_value(&manifest).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        fields.remove("digest");
+        fields.remove("beside");
+        read(old.to_string().as_bytes()).unwrap();
     }
 }

@@ -9,14 +9,18 @@
 //! `config.json` of the run is what it began with. What it goes on with stands in each checkpoint.
 //!
 //! Saving is atomic: whoever kills the process, or fills the disk, loses the save that was running and
-//! nothing else. A manifest with a digest of every file tells a complete checkpoint from a damaged one.
+//! nothing else. A manifest with a digest of every file tells a complete checkpoint from a damaged one, and with
+//! those of the run's own files whether these are still what its weights were trained with. A lock keeps a second
+//! process from writing into the run.
 //! It does *not* know models, optimizers or configs: a model is any burn `Module`, a config is anything
 //! serde can write.
 
 mod beginning;
+mod beside;
 mod disk;
 mod error;
 mod history;
+mod lock;
 mod manifest;
 mod run;
 mod save;

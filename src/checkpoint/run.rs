@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::beside;
 use super::disk::{Disk, io_error};
 use super::error::CheckpointError;
 use super::history::Keep;
+use super::lock::RunLock;
+use super::manifest::FileEntry;
 use super::save::{self, to_json};
 use super::saved::{Checkpoint, read_json};
 
@@ -17,6 +21,7 @@ use super::saved::{Checkpoint, read_json};
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const REJECTED: &str = "metrics.rejected.jsonl";
 pub(super) const REPORT: &str = "report.html";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 
@@ -29,6 +34,10 @@ pub struct Run {
     path: PathBuf,
     pub(super) keep: Keep,
     pub(super) disk: Disk,
+    /// Held while this process trains the run.
+    lock: Option<Arc<RunLock>>,
+    /// The run's own files, as they were when training began.
+    settled: Arc<OnceLock<Vec<FileEntry>>>,
 }
 
 impl Run {
@@ -118,7 +127,51 @@ impl Run {
             path,
             keep: Keep::default(),
             disk: Disk::default(),
+            lock: None,
+            settled: Arc::default(),
         }
+    }
+
+    /// The same run with the lock on it, to write into it: no other process can have it until this value and its
+    /// clones are gone.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::InUse`] if another process has it, [`CheckpointError::Io`].
+    pub fn locked(mut self) -> Result<Self, CheckpointError> {
+        if self.lock.is_none() {
+            self.lock = Some(Arc::new(RunLock::take(&self.path)?));
+        }
+        Ok(self)
+    }
+
+    /// Remembers the configuration and the tokenizer as they lie in the folder: checkpoints that are saved from now
+    /// on name these, whatever is done to the files meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Io`] if they cannot be read.
+    pub fn settle(&self) -> Result<(), CheckpointError> {
+        self.beside().map(drop)
+    }
+
+    /// The run's own files, as they were when training began.
+    pub(super) fn beside(&self) -> Result<Vec<FileEntry>, CheckpointError> {
+        if let Some(settled) = self.settled.get() {
+            return Ok(settled.clone());
+        }
+        let found = beside::entries(&self.path)?;
+        Ok(self.settled.get_or_init(|| found).clone())
+    }
+
+    /// Compares the configuration and the tokenizer with what they were when a checkpoint was saved: with others its
+    /// weights are worth nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Changed`] for the first that differs.
+    pub fn verify_beside(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        beside::verify(&self.path, checkpoint.manifest())
     }
 
     /// Sets how many checkpoints a save leaves. All, unless set.

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::disk::{Disk, DiskFile, io_error};
 use super::error::CheckpointError;
 use super::manifest::{FORMAT, FileEntry, MANIFEST, Manifest, ValidLoss};
+use super::run::CONFIG;
 use super::tensor_file::write_tensors;
 use crate::model::weights::NamedTensor;
 
@@ -139,7 +140,7 @@ pub(super) fn save(
     disk: &Disk,
     checkpoints: &Path,
     step: u64,
-    config_digest: String,
+    beside: Vec<FileEntry>,
     fill: impl FnOnce(&mut Writer<'_>) -> Result<(), CheckpointError>,
 ) -> Result<Manifest, CheckpointError> {
     let _lock = Lock::wait(checkpoints)?;
@@ -163,13 +164,18 @@ pub(super) fn save(
         step,
         saved_at_ms: now.map_or(0, |elapsed| elapsed.as_millis() as u64),
         crate_version: env!("CARGO_PKG_VERSION").into(),
-        config_digest,
+        config_digest: beside
+            .iter()
+            .find(|file| file.name == CONFIG)
+            .map_or_else(String::new, |file| file.blake3.clone()),
         valid: writer.valid,
         files: writer.files,
+        beside,
+        digest: String::new(),
     };
     let path = temporary.folder.join(MANIFEST);
     let mut file = disk.create_file(&path)?;
-    file.write(&to_json(&path, &manifest)?)?;
+    file.write(&manifest.to_bytes(&path)?)?;
     file.finish()?;
     disk.sync_dir(&temporary.folder)?;
     publish(disk, checkpoints, step, &temporary.folder)?;
@@ -311,16 +317,10 @@ mod tests {
     fn a_file_name_stays_inside_the_checkpoint_and_is_used_once() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |name: &str| {
-            let result = save(
-                &Disk::default(),
-                folder.path(),
-                1,
-                String::new(),
-                |writer| {
-                    writer.bytes("a.json", b"{}")?;
-                    writer.bytes(name, b"{}")
-                },
-            );
+            let result = save(&Disk::default(), folder.path(), 1, Vec::new(), |writer| {
+                writer.bytes("a.json", b"{}")?;
+                writer.bytes(name, b"{}")
+            });
             assert!(
                 matches!(result, Err(CheckpointError::FileName { .. })),
                 "{name}: {result:?}"

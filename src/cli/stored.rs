@@ -88,6 +88,7 @@ impl Stored {
                 run.path().display()
             )));
         };
+        run.verify_beside(&saved).or_input()?;
         let experiment: Experiment = run.config().or_input()?;
         experiment.validate().or_input()?;
         saved.verify_file(MODEL_FILE).or_input()?;

@@ -159,6 +159,7 @@ impl Job {
             }
             Ok::<_, TrainingError>(())
         })?;
+        run.settle()?;
         Ok(Self {
             experiment,
             run,
@@ -309,8 +310,8 @@ impl Job {
             state::save(&run, &model, &optimizer.state(), facts)?;
             saved = Some(state.step);
         }
-        let known = read_journal(self.run.metrics_path())?;
         let mut journal = Journal::open(self.run.metrics_path(), state.step)?;
+        let known = read_journal(self.run.metrics_path())?;
         let mut measured = None;
         if state.step == 0 && !has_evaluation(&known, 0) {
             let model = model.valid();

@@ -28,14 +28,16 @@ pub struct Resumption {
 }
 
 impl Resumption {
-    /// Looks for the last checkpoint of a run, and at what `experiment` changes. Writes nothing.
+    /// Takes the run for this process, looks for its last checkpoint, and at what `experiment` changes.
     ///
     /// # Errors
     ///
     /// [`TrainingError::Finished`] if there is nothing left to do, [`TrainingError::Unchangeable`] for a setting that
     /// a run keeps for life, [`TrainingError::NothingToResume`], a damaged checkpoint.
     pub fn of(run: Run, experiment: Experiment) -> Result<Self, TrainingError> {
+        let run = run.locked()?;
         let from = run.latest()?;
+        run.settle()?;
         let before = run.config_at(from.as_ref())?;
         let changes = changes(&before, &experiment)?;
         match &from {
