@@ -1,5 +1,6 @@
 //! A run that is interrupted and resumed is the run that was not.
 
+mod faults;
 mod sequences;
 mod support;
 

@@ -270,6 +270,8 @@ fn a_full_disk_is_an_error_that_costs_nothing() {
     let latest = run.latest();
     let litter = hidden_entries(&run);
     let retried = run.save(2, |writer| fill(writer, 2, 200_000));
+    // with its lock, which is a file there
+    drop(run);
     Command::new("umount").arg(folder.path()).status().unwrap();
 
     let message = error.to_string();

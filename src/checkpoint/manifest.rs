@@ -97,12 +97,12 @@ impl Manifest {
                 reason: error.to_string(),
             })
         })?;
-        if !manifest.is_file(&bytes) {
-            let reason = "its digest is not that of its content".into();
-            return Err(damaged(Damage::Manifest { reason }));
-        }
         if manifest.format != FORMAT {
             let reason = format!("layout version {}, expected {FORMAT}", manifest.format);
+            return Err(damaged(Damage::Manifest { reason }));
+        }
+        if !manifest.is_file(&bytes) {
+            let reason = "its digest is not that of its content".into();
             return Err(damaged(Damage::Manifest { reason }));
         }
         if manifest.step != step {
