@@ -10,7 +10,6 @@ use darkhorse_backends::select::{self, Selected};
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::domain::Domain;
-use darkhorse_genesis::inference::{Generation, Limits, Sampler, SamplingConfig};
 use darkhorse_genesis::telemetry::{EvaluationTable, Record, read_journal};
 use darkhorse_genesis::training::baseline::unigram_loss;
 use darkhorse_genesis::training::job::{Job, Screen};
@@ -37,22 +36,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     writeln!(out, "{}", select::notice(&device))?;
 
     let experiment = Experiment::preset("tiny")?;
-    let limits = Limits::of(&experiment.model);
     let cache = folder.with_file_name(".cache");
     let job = Job::create(experiment, &folder, &cache, Progress::Shown)?;
-    let (run, tokenizer) = (job.run.clone(), job.tokenizer.clone());
-    let unigram = unigram_loss(&job.train, &job.valid_feed())?;
+    let run = job.run.clone();
+    let unigram = unigram_loss(&job.texts.train, &job.valid_feed())?;
 
     let begin = Instant::now();
     let trained = job.train::<Autodiff<Selected>>(&device, Screen::Lines)?;
     let minutes = begin.elapsed().as_secs_f64() / 60.0;
 
-    let Some(evaluation) = &trained.evaluation else {
-        return Ok(());
-    };
-    write!(out, "\n{}", EvaluationTable(evaluation))?;
     let records = read_journal(run.metrics_path())?;
-    if let Some(Record::Eval(initial)) = records.first() {
+    if let (Some(evaluation), Some(Record::Eval(initial))) = (&trained.evaluation, records.first())
+    {
+        write!(out, "\n{}", EvaluationTable(evaluation))?;
         writeln!(
             out,
             "\ntrained for {minutes:.1} minutes: valid loss {:.3} nats/token, {:.0} % of the initial {:.3}, \
@@ -65,19 +61,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     writeln!(out, "\nA sample per domain:")?;
-    for domain in Domain::ALL {
-        let mut generation = Generation::new(&trained.model, limits, Some(domain));
-        let sampler = Sampler::new(SamplingConfig::default())?;
-        generation.read(&tokenizer.opening(Some(domain)))?;
-        let mut sample = Vec::new();
-        while let Some(id) = generation.next_token(&sampler)
-            && sample.len() < 48
-            && Some(id) != tokenizer.eos_id()
-        {
-            sample.push(id);
-        }
-        let text = tokenizer.decode(&sample).replace('\n', " ");
-        writeln!(out, "{domain:>12}: {}", text.trim())?;
+    for sample in &trained.samples {
+        let domain = sample.domain.map_or("", Domain::name);
+        writeln!(out, "{domain:>12}: {}", sample.text.replace('\n', " "))?;
     }
 
     writeln!(out, "\nreport: {}", run.report_path().display())?;

@@ -3,6 +3,9 @@
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
 
+#[path = "cli/first_run.rs"]
+mod first_run;
+
 use std::process::{Command, Output};
 
 use serde_json::Value;

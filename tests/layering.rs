@@ -23,7 +23,7 @@ const MAY_IMPORT: [(&str, &str); 14] = [
     ("inference", "error model"),
     (
         "training",
-        "checkpoint config data error model telemetry tokenizer",
+        "checkpoint config data error inference model telemetry tokenizer",
     ),
     (
         "surgery",

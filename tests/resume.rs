@@ -75,7 +75,7 @@ fn losses(run: &Path) -> Vec<(u64, f64)> {
     let records = read_journal(run.join("metrics.jsonl")).expect("the journal is sound");
     let steps = records.into_iter().filter_map(|record| match record {
         Record::Step(step) => Some((step.step, step.loss)),
-        Record::Eval(_) => None,
+        _ => None,
     });
     steps.collect()
 }

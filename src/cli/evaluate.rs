@@ -87,6 +87,10 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     }
     let cache = Path::new(RUNS).join(".cache");
     let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
+    let skipped = corpus.skipped();
+    if skipped.count > 0 {
+        eprintln!("{skipped}");
+    }
     let valid = ValidFeed {
         corpus: Some(Arc::new(corpus)),
         rows: args.batch_size.unwrap_or(training.batch_size),
@@ -94,7 +98,10 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         batches: 0,
     };
     let record = job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step)?;
-    let record = record.ok_or_else(|| Failure::input("no token to evaluate on"))?;
+    let Some(record) = record else {
+        valid.refuse_uncounted().or_input()?;
+        return Err(Failure::input("the data has nothing to measure"));
+    };
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&record)?),
         false => print!("{}", EvaluationTable(&record)),

@@ -1,6 +1,8 @@
 //! `train`: text to a trained model.
 
+mod announcement;
 mod cache;
+mod choice;
 mod settings;
 mod signals;
 mod start;
@@ -11,12 +13,10 @@ use std::sync::Arc;
 
 use crate::checkpoint::Run;
 use crate::config::Experiment;
-use crate::config::memory::Purpose;
 use crate::data::Progress;
 use crate::model::CausalLm;
-use crate::model::cost::Dtype;
 use crate::telemetry::EvaluationTable;
-use crate::training::Precision;
+use crate::training::Draft;
 use crate::training::error::TrainingError;
 use crate::training::job::{Job, Screen};
 use crate::training::resumption::{self, Change, Resumption};
@@ -26,12 +26,14 @@ use burn::backend::Autodiff;
 use clap::Args;
 use darkhorse_backends::select::{self, Device, Selected};
 
-use crate::cli::args::{DeviceArgs, ExperimentArgs};
+use crate::cli::args::DeviceArgs;
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::{RUNS, new_run};
 use crate::cli::stored::check_weights;
+use announcement::Announcement;
 use cache::Cache;
+use choice::{Chosen, ModelArgs};
 use settings::{DataArgs, TrainingArgs};
 use signals::Signals;
 use start::Start;
@@ -39,6 +41,7 @@ use start::Start;
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis train --params tiny
+  darkhorse-genesis train --data mine.jsonl
   darkhorse-genesis train --params 5b --data ./data/train.jsonl --steps 1000
   darkhorse-genesis train --config mine.json --data a.jsonl.zst b.parquet --train-tokenizer 8192
   darkhorse-genesis train --data corpus/ --mix code=0.3,math=0.2 --out runs/mixed
@@ -58,7 +61,7 @@ type Model = CausalLm<Autodiff<Selected>>;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
-    pub(crate) experiment: ExperimentArgs,
+    model: ModelArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Folder of the run; without it a new one in runs/, or with --resume the newest one there
@@ -95,11 +98,10 @@ impl TrainArgs {
     /// A run goes on with its own settings; a preset or a file beside `--resume` may only name the same model. What
     /// else a file says is not taken, and that is said.
     fn refuse_another_model(&self, run: &Run, own: &Experiment) -> Result<(), Failure> {
-        if self.experiment.params.is_none() && self.experiment.config.is_none() {
+        let (Some(asked), Some(name)) = (self.model.load()?, self.model.named()) else {
             return Ok(());
-        }
-        let asked = self.experiment.load()?;
-        let argument = match self.experiment.config.is_some() {
+        };
+        let argument = match self.model.config.is_some() {
             true => "`--config`",
             false => "`--params`",
         };
@@ -107,9 +109,8 @@ impl TrainArgs {
         let of_model = |it: &&Change| it.field.starts_with("model.");
         if let Some(Change { field, before, now }) = differences.iter().find(of_model) {
             return Err(Failure::input(format!(
-                "`{field}` is {before} in `{}`, but {now} in run `{}`: leave `--resume` out to train another model, or \
+                "`{field}` is {before} in `{name}`, but {now} in run `{}`: leave `--resume` out to train another model, or \
                  {argument} out to go on with this one",
-                self.experiment.name(),
                 run.path().display(),
             )));
         }
@@ -119,7 +120,7 @@ impl TrainArgs {
         let ignored: Vec<_> = ignored
             .map(|it| format!("{} {}", it.field, it.before))
             .collect();
-        if self.experiment.config.is_some() && !ignored.is_empty() {
+        if self.model.config.is_some() && !ignored.is_empty() {
             eprintln!(
                 "with `--resume`, `--config` names the model only: {} is not taken, give options to change the run",
                 ignored.join(", ")
@@ -142,14 +143,71 @@ impl TrainArgs {
     }
 
     /// Folder of a new run.
-    fn folder(&self) -> PathBuf {
-        match &self.out {
-            Some(folder) => folder.clone(),
-            None => match &self.init_from {
-                Some(path) => new_run(&path.display().to_string()),
-                None => new_run(&self.experiment.name()),
-            },
+    fn folder(&self, chosen: Option<&Chosen>) -> PathBuf {
+        let name = || match (&self.init_from, chosen) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(chosen)) => chosen.preset.to_owned(),
+            (None, None) => self.model.named().unwrap_or_default(),
+        };
+        self.out.clone().unwrap_or_else(|| new_run(&name()))
+    }
+
+    /// The model that was named, or one that suits the data.
+    fn experiment(&self) -> Result<(Experiment, Option<Chosen>), Failure> {
+        if let Some(experiment) = self.model.load()? {
+            return Ok((experiment, None));
         }
+        let memory = device::memory_bytes(self.device.device.as_ref());
+        let chosen = Chosen::of(self.data.source()?.as_ref(), memory)?;
+        let mut experiment = Experiment::preset(chosen.preset)?;
+        self.data.fit_vocabulary(&mut experiment)?;
+        Ok((experiment, Some(chosen)))
+    }
+
+    /// How long a run is, where the data says so.
+    fn settle(&self, draft: &mut Draft, chosen: Option<&Chosen>) -> Result<(), Failure> {
+        let Draft {
+            experiment, texts, ..
+        } = &*draft;
+        let steps = self
+            .training
+            .steps_of_epochs(&experiment.training, texts.epoch_tokens)?;
+        // the embedded corpus goes with a preset that knows its steps
+        let is_own = !experiment.data.train.is_empty();
+        let fitting = chosen.filter(|_| is_own && !self.training.has_length());
+        let steps = steps.or_else(|| fitting.map(|chosen| chosen.steps(draft)));
+        draft.experiment.training.steps = steps.unwrap_or(draft.experiment.training.steps);
+        draft.experiment.validate().or_input()
+    }
+
+    /// A new run, and why its model was chosen, if nobody named it.
+    fn begin(
+        &self,
+        experiment: Experiment,
+        (start, chosen): (Option<Start>, Option<Chosen>),
+        (folder, cache): (&Path, &Path),
+    ) -> Result<Announced, Failure> {
+        let mut draft = match start {
+            Some(start) => start.draft(experiment, folder, cache)?,
+            None => Draft::open(experiment, None, cache, Progress::Shown).or_input()?,
+        };
+        self.settle(&mut draft, chosen.as_ref())?;
+        let reason = chosen.map(|chosen| chosen.reason(&draft));
+        Ok((draft.begin(folder).or_input()?, reason))
+    }
+
+    /// What a run goes on with, as long as its text makes the epochs that were asked for.
+    fn resumed(&self, run: &Run, mut experiment: Experiment) -> Result<Experiment, Failure> {
+        if self.training.epochs.is_some() {
+            let cache = Cache::open()?;
+            let draft = Draft::of_run(experiment.clone(), run, cache.folder(), Progress::Shown);
+            let texts = draft.or_input()?.texts;
+            let steps = self
+                .training
+                .steps_of_epochs(&experiment.training, texts.epoch_tokens)?;
+            experiment.training.steps = steps.unwrap_or(experiment.training.steps);
+        }
+        Ok(experiment)
     }
 
     /// An experiment with what the arguments change, validated.
@@ -166,37 +224,34 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
     let run = args.resumed_run()?;
     let start = args.start()?;
-    let own = match (&run, &start) {
-        (Some(run), _) => args.own(run)?,
-        (None, Some(start)) => start.experiment(),
-        (None, None) => args.experiment.load()?,
+    let (own, chosen) = match (&run, &start) {
+        (Some(run), _) => (args.own(run)?, None),
+        (None, Some(start)) => (start.experiment(), None),
+        (None, None) => args.experiment()?,
     };
     let valid = own.data.valid.clone();
     let mut experiment = args.changed(own)?;
-    if run.is_some() && experiment.data.valid.is_empty() {
+    if run.is_some() && experiment.data.valid.is_empty() && !args.data.goes_without() {
         // other training text, the same to compare it on
         experiment.data.valid = valid;
     }
     let resumption = match run {
         None => None,
-        Some(run) => match resumption(run, experiment.clone())? {
-            Some(resumption) => Some(resumption),
-            // nothing is left to do
-            None => return Ok(()),
-        },
+        Some(run) => {
+            experiment = args.resumed(&run, experiment)?;
+            match resumption(run, experiment.clone())? {
+                Some(resumption) => Some(resumption),
+                // nothing is left to do
+                None => return Ok(()),
+            }
+        }
     };
-    let purpose = Purpose::Training {
-        dtype: match experiment.training.precision {
-            Precision::F32 => Dtype::F32,
-            Precision::Bf16 => Dtype::Bf16,
-        },
-        tokens: experiment.training.batch_size * experiment.training.seq_len,
-    };
+    let purpose = choice::purpose(&experiment);
     device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     let device = args.device.open()?;
     let precision = experiment.training.precision;
     precision.check::<Selected>(&device).or_input()?;
-    let folder = args.folder();
+    let folder = args.folder(chosen.as_ref());
     if resumption.is_none() {
         Run::check_new(&folder).or_input()?;
     }
@@ -207,7 +262,14 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     let cache = Arc::new(Cache::open()?);
     let in_use = cache.clone();
     let signals = Signals::listen(screen, move || in_use.take_back())?;
-    let result = prepare(experiment, start, resumption, (&folder, &cache, &device))
+    let begin = |start| {
+        args.begin(
+            experiment.clone(),
+            (start, chosen),
+            (&folder, cache.folder()),
+        )
+    };
+    let result = prepare(&experiment, (start, resumption), (&cache, &device), begin)
         .and_then(|(job, model)| train(job, model, (&device, screen, &signals)));
     result.inspect_err(|failure| {
         let is_run = folder.join("config.json").exists();
@@ -240,27 +302,29 @@ fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Fa
     }
 }
 
+/// A job, and why its model was chosen, if nobody named it.
+type Announced = (Job, Option<String>);
+
 /// Reads everything that training takes.
 fn prepare(
-    experiment: Experiment,
-    start: Option<Start>,
-    resumption: Option<Resumption>,
-    (folder, cache, device): (&Path, &Cache, &Device),
-) -> Result<(Job, Option<Model>), Failure> {
-    let model = start.as_ref().map(|start| start.model(&experiment, device));
+    experiment: &Experiment,
+    (start, resumption): (Option<Start>, Option<Resumption>),
+    (cache, device): (&Cache, &Device),
+    begin: impl FnOnce(Option<Start>) -> Result<Announced, Failure>,
+) -> Result<(Announced, Option<Model>), Failure> {
+    let model = start.as_ref().map(|start| start.model(experiment, device));
     let model = model.transpose()?;
-    let (cache, progress) = (cache.folder(), Progress::Shown);
-    let job = match (resumption, start) {
-        (Some(resumption), _) => {
+    let job = match resumption {
+        Some(resumption) => {
             if let Some(saved) = &resumption.from {
                 check_weights(&experiment.model, &saved.tensors(MODEL_FILE).or_input()?)?;
             }
-            Job::go_on(resumption, cache, progress).or_input()
+            let job = Job::go_on(resumption, cache.folder(), Progress::Shown).or_input()?;
+            (job, None)
         }
-        (None, Some(start)) => start.job(experiment, folder, cache),
-        (None, None) => Job::create(experiment, folder, cache, progress).or_input(),
+        None => begin(start)?,
     };
-    Ok((job?, model))
+    Ok((job, model))
 }
 
 /// An argument as a shell reads it.
@@ -274,7 +338,7 @@ fn quoted(argument: &str) -> String {
 
 /// Trains what was resolved: this model, or the one that the run says.
 fn train(
-    mut job: Job,
+    (mut job, reason): Announced,
     model: Option<Model>,
     (device, screen, signals): (&Device, Screen, &Signals),
 ) -> Result<(), Failure> {
@@ -286,12 +350,16 @@ fn train(
         eprintln!("run {run} had no checkpoint and is begun anew");
     }
     eprintln!("{}", select::notice(device));
-    eprintln!("run {run}, {} training tokens", job.train.total().tokens);
+    eprint!("{}", Announcement::of(&job, reason));
     let report = job.run.report_path();
     let trained = match model {
-        Some(model) => job.train_model(model, device, screen)?,
-        None => job.train::<Autodiff<Selected>>(device, screen)?,
+        Some(model) => job.train_model(model, device, screen),
+        None => job.train::<Autodiff<Selected>>(device, screen),
     };
+    let trained = trained.map_err(|error| match error.is_of_input() {
+        true => Failure::Input(error.into()),
+        false => error.into(),
+    })?;
     if trained.ending == Ending::Stopped {
         let where_it_is = match trained.steps {
             0 => "before the first step".into(),

@@ -15,8 +15,11 @@ pub struct DataConfig {
     /// Files or folders of training documents; empty: the embedded corpus.
     pub train: Vec<PathBuf>,
     /// Files or folders of validation documents; empty: the embedded ones with the embedded corpus,
-    /// else none.
+    /// else a share of the training documents.
     pub valid: Vec<PathBuf>,
+    /// Share of the training documents that is held out for validation where there is no other text for it; 0: none.
+    /// Absent: [`VALID_SHARE`] in a new run, and none in a run that began before there was a share.
+    pub valid_share: Option<f64>,
     /// Share of a domain in the training tokens; domains not named share the rest.
     pub mix: BTreeMap<Domain, f64>,
     /// Probability that the router and the text are not told the domain of a document.
@@ -29,7 +32,17 @@ pub struct DataConfig {
     pub unknown_domain: Option<Domain>,
 }
 
+/// Share of the training documents that is held out for validation, unless another is set.
+pub const VALID_SHARE: f64 = 0.02;
+
 impl DataConfig {
+    /// Writes down what a new run holds out, if nothing is set.
+    pub fn settle_valid_share(&mut self) {
+        if !self.train.is_empty() && self.valid.is_empty() {
+            self.valid_share.get_or_insert(VALID_SHARE);
+        }
+    }
+
     /// What to do with documents that are not as they should be.
     pub fn source_options(&self) -> SourceOptions {
         SourceOptions {
@@ -58,6 +71,7 @@ impl Default for DataConfig {
         Self {
             train: Vec::new(),
             valid: Vec::new(),
+            valid_share: None,
             mix: BTreeMap::new(),
             domain_dropout: 0.3,
             domain_token: true,

@@ -14,7 +14,7 @@ mod preset;
 mod tokenizer;
 mod validate;
 
-pub use data::DataConfig;
+pub use data::{DataConfig, VALID_SHARE};
 pub use error::ConfigError;
 pub use preset::PRESETS;
 pub use tokenizer::TokenizerConfig;
@@ -89,6 +89,25 @@ impl Experiment {
     /// [`ConfigError::Write`] if a number has no JSON form.
     pub fn to_json_pretty(&self) -> Result<String, ConfigError> {
         serde_json::to_string_pretty(self).map_err(ConfigError::Write)
+    }
+
+    /// Fewest tokens of a row that teach every part of the model: a token, the next one, and one per MTP module.
+    pub fn shortest_row(&self) -> usize {
+        self.model.num_nextn_predict_layers + 2
+    }
+
+    /// Name of the preset whose model this is, whatever its vocabulary and its domains.
+    pub fn preset_name(&self) -> Option<&'static str> {
+        PRESETS.into_iter().find(|name| {
+            Self::preset(name).is_ok_and(|preset| {
+                let model = ModelConfig {
+                    vocab_size: self.model.vocab_size,
+                    domains: self.model.domains.clone(),
+                    ..preset.model
+                };
+                model == self.model
+            })
+        })
     }
 
     /// Checks every value, and the relations between them.

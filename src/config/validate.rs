@@ -38,7 +38,7 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), ConfigError> {
             model.max_position_embeddings
         ),
     )?;
-    let shortest = model.num_nextn_predict_layers + 2;
+    let shortest = experiment.shortest_row();
     check(
         run.seq_len >= shortest,
         "training.seq_len",
@@ -161,6 +161,10 @@ fn training(training: &TrainingConfig) -> Result<(), ConfigError> {
 
 fn data(data: &DataConfig) -> Result<(), ConfigError> {
     fraction("data.domain_dropout", data.domain_dropout)?;
+    if let Some(share) = data.valid_share {
+        let holds = (0.0..=0.5).contains(&share);
+        check(holds, "data.valid_share", share, "0 to 0.5")?;
+    }
     for (domain, &share) in &data.mix {
         fraction(&format!("data.mix.{domain}"), share)?;
     }
@@ -281,6 +285,15 @@ mod tests {
             message(|e| e.data.mix.extend([(Domain::Code, -0.5)])),
             "`data.mix.code` is -0.5, expected 0 to 1"
         );
+    }
+
+    #[test]
+    fn validation_takes_half_of_the_documents_at_most() {
+        assert_eq!(
+            message(|e| e.data.valid_share = Some(0.75)),
+            "`data.valid_share` is 0.75, expected 0 to 0.5"
+        );
+        assert!(message(|e| e.data.valid_share = Some(f64::NAN)).contains("is NaN"));
     }
 
     #[test]

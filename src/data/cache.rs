@@ -17,6 +17,7 @@ use super::error::DataError;
 use super::reader::{Shard, Storage, cache_error};
 use super::shards::{Identity, ShardWriter};
 use super::source::{Source, SourceFile};
+use super::split;
 use super::sweep::Building;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::Template;
@@ -251,12 +252,15 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
         }
         let tokens: Vec<_> = batch
             .par_iter()
-            .map(|document| match &document.conversation {
-                Some(turns) => template.conversation(tokenizer, &turns.messages),
-                None => tokenizer.encode(&document.text),
+            .map(|document| {
+                let tokens = match &document.conversation {
+                    Some(turns) => template.conversation(tokenizer, &turns.messages),
+                    None => tokenizer.encode(&document.text),
+                };
+                (tokens, split::key(&document.text))
             })
             .collect();
-        for (document, tokens) in batch.drain(..).zip(tokens) {
+        for (document, (tokens, key)) in batch.drain(..).zip(tokens) {
             let Origin { file, line } = document.origin;
             if document.conversation.is_some() && template == Template::Plain {
                 return Err(DataError::NoTurnTokens {
@@ -284,7 +288,7 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
                 None => document.text.len() as u32,
             };
             writer
-                .push(&tokens, bytes, line, document.domain)
+                .push(&tokens, bytes, line, document.domain, key)
                 .map_err(cache_error(path))?;
         }
         on_batch();

@@ -7,18 +7,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::cache::{self, Progress};
 use super::documents::{Document, Origin, Skipped};
 use super::error::DataError;
+use super::mix::Mix;
 use super::reader::{Shard, Storage, cache_error};
-use super::shards::{Identity, ShardWriter, Totals};
+use super::shards::{Entry, Identity, ShardWriter, Totals};
 use super::source::{Source, SourceOptions};
+use super::split::{HeldOut, Side};
 use crate::domain::Domain;
 use crate::tokenizer::{Tokenizer, TurnMarks};
 
 /// Tokenized documents. Their tokens stay on disk, so memory does not grow with their number.
 #[derive(Debug)]
 pub struct Corpus {
-    shards: Vec<RwLock<Arc<Shard>>>,
+    shards: Arc<[RwLock<Arc<Shard>>]>,
     /// What shards are made from; none of those in memory.
-    origin: Option<ShardOrigin>,
+    origin: Option<Arc<ShardOrigin>>,
+    side: Side,
     /// Number of the first document of every shard, then of the end.
     starts: Vec<u64>,
     /// The same, counting only the documents of one domain.
@@ -82,11 +85,11 @@ impl Corpus {
         if corpus.is_empty() {
             return Err(source.without_documents());
         }
-        corpus.origin = Some(ShardOrigin {
+        corpus.origin = Some(Arc::new(ShardOrigin {
             source: source.clone(),
             tokenizer: tokenizer.clone(),
             cache: cache.into(),
-        });
+        }));
         Ok(corpus)
     }
 
@@ -145,6 +148,7 @@ impl Corpus {
                 .map(|shard| RwLock::new(Arc::new(shard)))
                 .collect(),
             origin: None,
+            side: Side::Whole,
             starts,
             domain_starts,
             domains,
@@ -158,6 +162,48 @@ impl Corpus {
             // a tokenizer that cannot encode a role has not encoded a conversation either
             turns: TurnMarks::of(tokenizer).ok().flatten(),
             token_bytes: tokenizer.token_bytes(),
+        }
+    }
+
+    /// Two corpora of the same documents: those to train on, and about `share` of every domain to measure by, if there are
+    /// enough. Which is which follows from the texts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::document`].
+    pub fn hold_out(self, share: f64) -> Result<(Self, Option<Self>), DataError> {
+        let held = HeldOut::choose(share, |each| self.each_entry(each))?;
+        let held = Arc::new(held);
+        if held.is_empty() {
+            return Ok((self, None));
+        }
+        let mut kept = self.domains;
+        for (kept, held) in kept.iter_mut().zip(&held.totals) {
+            kept.subtract(held);
+        }
+        let train = self.part(Side::Kept(held.clone()), kept, ("kept", &held));
+        let valid = self.part(Side::Held(held.clone()), held.totals, ("held", &held));
+        Ok((train, Some(valid)))
+    }
+
+    fn part(
+        &self,
+        side: Side,
+        domains: [Totals; Domain::COUNT],
+        (name, held): (&str, &HeldOut),
+    ) -> Self {
+        let digest = format!("{} {name} {}", self.digest, held.digest());
+        Self {
+            shards: self.shards.clone(),
+            origin: self.origin.clone(),
+            side,
+            starts: self.starts.clone(),
+            domain_starts: self.domain_starts.clone(),
+            domains,
+            digest: blake3::hash(digest.as_bytes()).to_hex().to_string(),
+            special: self.special,
+            turns: self.turns.clone(),
+            token_bytes: self.token_bytes.clone(),
         }
     }
 
@@ -257,15 +303,25 @@ impl Corpus {
 
     /// The number of the `k`-th document of a domain, `k` below its count.
     pub(super) fn nth_of_domain(&self, domain: Domain, k: u64) -> Result<usize, DataError> {
+        let k = self.side.whole_rank(domain, k);
         let (index, k) = locate(&self.domain_starts[domain.index()], k);
         let number = self.read(index, |shard| shard.nth_of_domain(domain, k))?;
-        Ok((self.starts[index] + number) as usize)
+        Ok(self.side.own_number(self.starts[index] + number) as usize)
     }
 
     /// Tokens that documents take in rows, with `bos` and `eos` but without control tokens.
     pub(super) fn packed_tokens(&self, totals: &Totals) -> u64 {
         let Special { bos, eos, .. } = self.special;
         totals.tokens + totals.documents * bos.iter().chain(&eos).count() as u64
+    }
+
+    /// Tokens of an epoch: those of all documents that `mix` draws from, as they take them in rows.
+    ///
+    /// # Errors
+    ///
+    /// A mix that the corpus cannot give.
+    pub fn tokens_of(&self, mix: &Mix) -> Result<u64, DataError> {
+        Ok(mix.pools(self)?.iter().map(|pool| pool.tokens).sum())
     }
 
     pub(super) fn turns(&self) -> Option<&TurnMarks> {
@@ -279,12 +335,31 @@ impl Corpus {
     /// The shard of document `number`, and its number there.
     fn place(&self, number: usize) -> (usize, u64) {
         assert!(number < self.len(), "document {number} of {}", self.len());
-        locate(&self.starts, number as u64)
+        let number = self.side.whole_number(number as u64);
+        locate(&self.starts, number)
     }
 
     fn shard(&self, index: usize) -> Arc<Shard> {
         let shard = self.shards[index].read();
         shard.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All documents of all shards with their numbers, in order.
+    fn each_entry(&self, each: &mut dyn FnMut(u64, &Entry)) -> Result<(), DataError> {
+        for (index, &start) in (0..self.shards.len()).zip(&self.starts) {
+            let mut first = 0;
+            loop {
+                let entries = self.read(index, |shard| shard.entries(first))?;
+                if entries.is_empty() {
+                    break;
+                }
+                (start + first..)
+                    .zip(&entries)
+                    .for_each(|(number, entry)| each(number, entry));
+                first += entries.len() as u64;
+            }
+        }
+        Ok(())
     }
 
     /// Reads from a shard; one that turns out to be damaged is first made anew.

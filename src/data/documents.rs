@@ -69,11 +69,31 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Adds those of another source.
+    pub fn add(&mut self, other: &Self) {
         self.count += other.count;
         let room = MAX_EXAMPLES.saturating_sub(self.examples.len());
         self.examples
             .extend(other.examples.iter().take(room).cloned());
+    }
+}
+
+impl std::fmt::Display for Skipped {
+    /// How many, and below it the first ones.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            1 => f.write_str("1 document that cannot be read is left out:")?,
+            count if count <= self.examples.len() as u64 => {
+                write!(f, "{count} documents that cannot be read are left out:")?;
+            }
+            count => write!(
+                f,
+                "{count} documents that cannot be read are left out, the first of them:"
+            )?,
+        }
+        self.examples
+            .iter()
+            .try_for_each(|example| write!(f, "\n          {example}"))
     }
 }
 

@@ -20,6 +20,7 @@ mod rows;
 mod shards;
 mod shuffle;
 mod source;
+mod split;
 mod stream;
 mod sweep;
 #[cfg(test)]

@@ -18,6 +18,8 @@ use crate::domain::Domain;
 /// Digest and length of the header, and the magic number.
 const TRAILER: u64 = DIGEST as u64 + 16;
 const MAX_HEADER: u64 = 1 << 20;
+/// Entries read at a time.
+const ENTRIES: u64 = 4096;
 
 /// A shard, open for reading.
 #[derive(Debug)]
@@ -156,6 +158,19 @@ impl Shard {
             .ok_or_else(|| self.storage.damaged("an entry is broken"))
     }
 
+    /// The documents from number `first` on, some thousands of them; none behind the last.
+    pub(super) fn entries(&self, first: u64) -> Result<Vec<Entry>, DataError> {
+        let count = self.documents.saturating_sub(first).min(ENTRIES);
+        let mut bytes = vec![0; count as usize * ENTRY];
+        self.read(self.entries_at + first * ENTRY as u64, &mut bytes)?;
+        let (entries, _) = bytes.as_chunks();
+        let entries = entries.iter().map(|entry| {
+            let entry = Entry::from_bytes(entry);
+            entry.ok_or_else(|| self.storage.damaged("an entry is broken"))
+        });
+        entries.collect()
+    }
+
     /// The tokens of a document, all below `vocab_size`.
     pub(super) fn tokens(&self, entry: &Entry, vocab_size: usize) -> Result<Vec<u32>, DataError> {
         let width = self.header.width;
@@ -233,10 +248,11 @@ mod tests {
         };
         let spool = Cursor::new(Vec::new());
         let mut writer = ShardWriter::new(Vec::new(), spool, identity, vocab_size).unwrap();
-        writer.push(&[1, 2, 3], 9, 1, Some(Domain::Code)).unwrap();
-        writer.push(&[], 1, 3, None).unwrap();
+        let code = Some(Domain::Code);
+        writer.push(&[1, 2, 3], 9, 1, code, 7).unwrap();
+        writer.push(&[], 1, 3, None, (1 << 48) - 1).unwrap();
         let last = vocab_size as u32 - 1;
-        writer.push(&[last], 4, 4, Some(Domain::Code)).unwrap();
+        writer.push(&[last], 4, 4, code, 0).unwrap();
         writer.finish(Skipped::default()).unwrap()
     }
 
@@ -268,6 +284,9 @@ mod tests {
             let entry = shard.entry(1).unwrap();
             assert_eq!((entry.line, entry.bytes, entry.tagged), (3, 1, false));
             assert_eq!(shard.header.total().bytes, 14);
+            let keys: Vec<_> = shard.entries(0).unwrap().iter().map(|it| it.key).collect();
+            assert_eq!(keys, [7, (1 << 48) - 1, 0]);
+            assert_eq!(shard.entries(3).unwrap().len(), 0);
         }
     }
 

@@ -16,7 +16,7 @@ use super::documents::Skipped;
 use super::source::SourceOptions;
 use crate::domain::Domain;
 
-pub(super) const MAGIC: [u8; 8] = *b"DHSHARD2";
+pub(super) const MAGIC: [u8; 8] = *b"DHSHARD3";
 pub(super) const ENTRY: usize = 32;
 
 /// What the tokens of a shard were made from; a shard with another identity is stale.
@@ -46,6 +46,12 @@ impl Totals {
         self.documents += other.documents;
         self.tokens += other.tokens;
         self.bytes += other.bytes;
+    }
+
+    pub(super) fn subtract(&mut self, other: &Self) {
+        self.documents -= other.documents;
+        self.tokens -= other.tokens;
+        self.bytes -= other.bytes;
     }
 }
 
@@ -77,7 +83,12 @@ pub(super) struct Entry {
     pub(super) bytes: u32,
     pub(super) domain: Domain,
     pub(super) tagged: bool,
+    /// [`split::key`](super::split::key) of the text.
+    pub(super) key: u64,
 }
+
+/// Where the key begins in an entry; it reaches to the end.
+const KEY: usize = 26;
 
 impl Entry {
     fn to_bytes(self) -> [u8; ENTRY] {
@@ -88,13 +99,15 @@ impl Entry {
         bytes[20..24].copy_from_slice(&self.bytes.to_le_bytes());
         bytes[24] = self.domain.index() as u8;
         bytes[25] = self.tagged.into();
+        bytes[KEY..].copy_from_slice(&self.key.to_le_bytes()[..ENTRY - KEY]);
         bytes
     }
 
     pub(super) fn from_bytes(bytes: &[u8; ENTRY]) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, rest @ ..] = *bytes;
         let [i, j, k, l, m, n, o, p, rest @ ..] = rest;
-        let [q, r, s, t, u, v, w, x, domain, tagged, ..] = rest;
+        let [q, r, s, t, u, v, w, x, domain, tagged, key @ ..] = rest;
+        let [key_a, key_b, key_c, key_d, key_e, key_f] = key;
         Some(Self {
             first: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
             line: u64::from_le_bytes([i, j, k, l, m, n, o, p]),
@@ -102,6 +115,7 @@ impl Entry {
             bytes: u32::from_le_bytes([u, v, w, x]),
             domain: Domain::from_index(domain.into())?,
             tagged: tagged != 0,
+            key: u64::from_le_bytes([key_a, key_b, key_c, key_d, key_e, key_f, 0, 0]),
         })
     }
 }
@@ -144,6 +158,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
         bytes: u32,
         line: u64,
         tag: Option<Domain>,
+        key: u64,
     ) -> io::Result<()> {
         let entry = Entry {
             first: self.tokens,
@@ -152,6 +167,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
             bytes,
             domain: tag.unwrap_or(Domain::General),
             tagged: tag.is_some(),
+            key,
         };
         self.buffer.clear();
         for token in tokens {
@@ -161,7 +177,8 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
         self.out.write_all(&self.buffer)?;
         self.spool.write_all(&entry.to_bytes())?;
         self.hash.update(&self.buffer);
-        self.hash.update(&entry.to_bytes());
+        // the key follows from the text, and what was hashed before there were keys must stay the same
+        self.hash.update(&Entry { key: 0, ..entry }.to_bytes());
 
         self.tokens += u64::from(entry.tokens);
         self.domains[entry.domain.index()].add(&Totals {

@@ -11,5 +11,8 @@ mod table;
 
 pub use energy::{EnergyMeter, Rapl, energy_meter};
 pub use journal::{Journal, JournalError, read_journal};
-pub use record::{DomainRecord, EvalRecord, Record, RoutingTable, StepRecord};
+pub use record::{
+    DomainRecord, EvalRecord, Record, RoutingTable, SampleRecord, SamplesRecord, SkippedRecord,
+    StepRecord,
+};
 pub use table::EvaluationTable;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::Domain;
 
-/// One line: `{"step": {…}}` or `{"eval": {…}}`.
+/// One line: `{"step": {…}}`, `{"eval": {…}}`, `{"skipped": {…}}` or `{"samples": {…}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
@@ -12,6 +12,10 @@ pub enum Record {
     Step(StepRecord),
     /// An evaluation on held-out text.
     Eval(EvalRecord),
+    /// Documents that were left out.
+    Skipped(SkippedRecord),
+    /// Texts that the trained model writes.
+    Samples(SamplesRecord),
 }
 
 /// What an optimizer step did and cost.
@@ -79,6 +83,43 @@ pub struct EvalRecord {
     /// `max_e n_e / t_e - 1` of the evaluation, of the worst layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vio: Option<f64>,
+}
+
+impl EvalRecord {
+    /// Whether any token was counted. Older versions wrote evaluations without text, with zeros for losses.
+    pub fn is_measured(&self) -> bool {
+        !self.domains.is_empty()
+    }
+}
+
+/// Documents of the run's data that could not be read and were left out, by request.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SkippedRecord {
+    /// How many.
+    pub count: u64,
+    /// What was wrong with the first few, each with its file and line.
+    pub examples: Vec<String>,
+}
+
+/// Texts that the model wrote at the end of training.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SamplesRecord {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The texts.
+    pub samples: Vec<SampleRecord>,
+}
+
+/// One text that the model wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    /// The domain that it was told, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Domain>,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// What it wrote.
+    pub text: String,
 }
 
 /// Loss on the text of one domain.
@@ -151,6 +192,8 @@ impl Record {
         match self {
             Self::Step(record) => record.step,
             Self::Eval(record) => record.step,
+            Self::Skipped(_) => 0,
+            Self::Samples(record) => record.step,
         }
     }
 }
@@ -188,6 +231,15 @@ mod tests {
             panic!("{line}");
         };
         assert!(read.loss.is_nan());
+    }
+
+    #[test]
+    fn an_evaluation_of_an_older_version_without_text_is_no_measurement() {
+        let line = r#"{"eval":{"step":0,"loss":0.0,"bits_per_byte":0.0,"domains":[]}}"#;
+        let Record::Eval(read) = serde_json::from_str(line).unwrap() else {
+            panic!("{line}");
+        };
+        assert!(!read.is_measured());
     }
 
     #[test]

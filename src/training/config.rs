@@ -95,6 +95,12 @@ impl TrainingConfig {
         (self.accumulation * self.batch_size * self.seq_len) as u64
     }
 
+    /// Fewest steps that read `tokens` tokens.
+    pub fn steps_for(&self, tokens: f64) -> u64 {
+        // a float of more than 2^53 steps is beyond any run
+        (tokens / self.tokens_per_step() as f64).ceil().max(1.0) as u64
+    }
+
     /// Factor of the multi-token prediction loss at a step, from 1.
     pub fn mtp_weight_at(&self, step: u64) -> f64 {
         match step * 3 > self.steps * 2 {
@@ -125,6 +131,19 @@ mod tests {
         };
         assert_eq!(config.bias_speed_at(97), 1e-3);
         assert_eq!(config.bias_speed_at(98), 0.0);
+    }
+
+    #[test]
+    fn tokens_are_read_in_whole_steps() {
+        let config = TrainingConfig {
+            batch_size: 2,
+            seq_len: 50,
+            accumulation: 3,
+            ..Default::default()
+        };
+        for (tokens, steps) in [(0.0, 1), (300.0, 1), (301.0, 2), (3000.0, 10)] {
+            assert_eq!(config.steps_for(tokens), steps);
+        }
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::data::{DataError, Origin};
+use crate::inference::{GenerationError, SamplingError};
 use crate::telemetry::JournalError;
 use crate::tokenizer::TokenizerError;
 
 use super::precision::Precision;
 use super::resumption::Change;
+use super::uncounted::Uncounted;
 
 /// A training run that could not begin, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,8 @@ pub enum TrainingError {
     },
     /// A loss that is no number.
     #[error(
-        "the loss is not finite at step {step}: next token {next_token}, multi-token prediction {mtp}; documents of the step: {}; {}: lower `--learning-rate` or look at these documents, then go on by `--resume`",
+        "the loss is not finite at step {step}: next token {next_token}{}; documents of the step: {}; {}: lower `--learning-rate` or look at these documents, then go on by `--resume`",
+        mtp.map_or_else(String::new, |mtp| format!(", multi-token prediction {mtp}")),
         list(documents),
         saved_at(*saved)
     )]
@@ -64,13 +67,42 @@ pub enum TrainingError {
         step: u64,
         /// Next-token loss.
         next_token: f64,
-        /// Multi-token prediction loss.
-        mtp: f64,
+        /// Multi-token prediction loss, of a model that has one.
+        mtp: Option<f64>,
         /// Where the documents of the step came from.
         documents: Vec<Origin>,
         /// Step of the newest checkpoint, if there is one.
         saved: Option<u64>,
     },
+    /// A step of which no token counts.
+    #[error(
+        "nothing to learn at step {step}: {reason}; leave such documents out, or raise `--seq-len` or `--batch-size` if the rows only cut off what is learned; documents of the step: {}",
+        list(documents)
+    )]
+    NothingToLearn {
+        /// Optimizer step, from 1.
+        step: u64,
+        /// Why no token counts.
+        reason: Uncounted,
+        /// Where the documents of the step came from.
+        documents: Vec<Origin>,
+    },
+    /// Validation text of which no token counts.
+    #[error(
+        "nothing to measure in the held-out text, which begins at {first}: {reason}; give other documents"
+    )]
+    NothingToMeasure {
+        /// Where its first document comes from.
+        first: Origin,
+        /// Why no token counts.
+        reason: Uncounted,
+    },
+    /// Settings of the samples at the end.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// Samples that the model does not take.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
     /// Every step is done.
     #[error("{}: nothing is left to train", progress(*done, *asked))]
     Finished {
@@ -96,6 +128,16 @@ pub enum TrainingError {
     },
 }
 
+impl TrainingError {
+    /// Whether the text is to blame, and not what became of the run.
+    pub fn is_of_input(&self) -> bool {
+        matches!(
+            self,
+            Self::NothingToLearn { .. } | Self::NothingToMeasure { .. }
+        )
+    }
+}
+
 fn saved_at(step: Option<u64>) -> String {
     match step {
         Some(step) => format!("the checkpoint of step {step} is intact"),
@@ -112,6 +154,8 @@ fn progress(done: u64, asked: u64) -> String {
 
 fn list(documents: &[Origin]) -> String {
     const SHOWN: usize = 8;
+    let mut documents = documents.to_vec();
+    documents.dedup();
     let shown: Vec<String> = documents
         .iter()
         .take(SHOWN)

@@ -126,25 +126,21 @@ pub fn merge(sum: &mut Option<BatchEvaluation>, batch: BatchEvaluation) {
     }
 }
 
-/// What an evaluation found, for the run's metrics: with the documents' tags, and without if it was done too.
+/// What an evaluation found, for the run's metrics: with the documents' tags, and without if it was done too. None if no
+/// token was counted: then nothing was measured.
 pub fn record(
     step: u64,
     tagged: Option<&BatchEvaluation>,
     untagged: Option<&BatchEvaluation>,
     domains: &DomainConfig,
-) -> EvalRecord {
-    let Some(tagged) = tagged else {
-        return EvalRecord {
-            step,
-            ..Default::default()
-        };
-    };
+) -> Option<EvalRecord> {
+    let tagged = tagged.filter(|tagged| tagged.total().tokens > 0)?;
     let total = tagged.total();
     let present = Domain::ALL.into_iter().zip(&tagged.domains);
     let max_vio = tagged.loads.iter().map(|counts| {
         balance::max_violation(&counts.total(), &balance::target_load(counts, domains))
     });
-    EvalRecord {
+    Some(EvalRecord {
         step,
         loss: total.loss(),
         bits_per_byte: total.bits_per_byte(),
@@ -160,7 +156,7 @@ pub fn record(
         routing_tagged: routing_table(&tagged.loads, domains),
         routing_untagged: untagged.and_then(|untagged| routing_table(&untagged.loads, domains)),
         max_vio: max_vio.reduce(f64::max),
-    }
+    })
 }
 
 /// `P(expert's domain | token's domain)` over all layers; none without layers that route.
@@ -183,4 +179,28 @@ fn routing_table(layers: &[LoadCounts], domains: &DomainConfig) -> Option<Routin
         chance[domains.domain_of(expert).index()] += 1.0 / experts as f64;
     }
     Some(RoutingTable { share, chance })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_counted_token_nothing_was_measured() {
+        let domains = DomainConfig::default();
+        let nothing = BatchEvaluation {
+            domains: Default::default(),
+            loads: Vec::new(),
+        };
+        assert_eq!(record(3, None, None, &domains), None);
+        assert_eq!(record(3, Some(&nothing), None, &domains), None);
+        let mut one = nothing;
+        one.domains[0] = DomainSums {
+            nats: 2.0,
+            tokens: 1,
+            bytes: 1,
+        };
+        let measured = record(3, Some(&one), None, &domains).unwrap();
+        assert_eq!((measured.loss, measured.domains.len()), (2.0, 1));
+    }
 }

@@ -7,6 +7,8 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
 use super::batch::MicroBatch;
+use super::error::TrainingError;
+use super::uncounted::Uncounted;
 use crate::data::{Corpus, DataError, PackedBatch, Pass, Position, Stream, Tags};
 
 /// Endless micro-batches from a stream, optimizer step by optimizer step.
@@ -149,6 +151,23 @@ impl ValidFeed {
             Ok(pass) => Box::new(pass.take(limit)),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
+    }
+}
+
+impl ValidFeed {
+    /// The error of a text of which no token counts; without a text there is none.
+    ///
+    /// # Errors
+    ///
+    /// That one, or text that cannot be read.
+    pub fn refuse_uncounted(&self) -> Result<(), TrainingError> {
+        let (Some(corpus), Some(rows)) = (&self.corpus, self.pass(Tags::Given).next()) else {
+            return Ok(());
+        };
+        Err(TrainingError::NothingToMeasure {
+            first: corpus.origin(0)?,
+            reason: Uncounted::from(&rows?),
+        })
     }
 }
 

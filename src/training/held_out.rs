@@ -11,7 +11,7 @@ use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
 use crate::telemetry::{EvalRecord, Record};
 
-/// Evaluates with the documents' tags, and without.
+/// Evaluates with the documents' tags, and without. None if there is no text, or no token of it counts.
 ///
 /// # Errors
 ///
@@ -58,12 +58,18 @@ where
         return Ok(None);
     }
     let domains = &experiment.model.domains;
-    let record = evaluate::record(step, tagged.as_ref(), untagged.as_ref(), domains);
-    Ok(Some(record))
+    Ok(evaluate::record(
+        step,
+        tagged.as_ref(),
+        untagged.as_ref(),
+        domains,
+    ))
 }
 
 /// Whether a step was evaluated already.
 pub(super) fn has_evaluation(records: &[Record], step: u64) -> bool {
     let mut records = records.iter();
-    records.any(|record| matches!(record, Record::Eval(found) if found.step == step))
+    records.any(
+        |record| matches!(record, Record::Eval(found) if found.step == step && found.is_measured()),
+    )
 }

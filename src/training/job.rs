@@ -3,32 +3,38 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use burn_train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::dashboard;
+use super::draft::{Draft, TokenizedTexts};
 use super::error::TrainingError;
 use super::feed::{TrainFeed, ValidFeed};
 pub use super::held_out::evaluate;
 use super::held_out::{evaluate_until, has_evaluation};
 use super::metrics::StepMetric;
 use super::resumption::Resumption;
+use super::samples::samples;
 use super::screen::{Lines, Unlogged};
 use super::state::{self, Facts, RunState};
 use super::stop::{Ending, Stop};
 use super::strategy::{self, Session, Stepwise};
-use super::texts::Texts;
+use super::summary;
 use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
 use super::{AdamW, Schedule};
 use crate::checkpoint::{Beginning, Checkpoint, Keep, Run};
 use crate::config::Experiment;
-use crate::data::{Corpus, Position, Progress, Stream, StreamConfig};
+use crate::data::{Position, Progress, Skipped, Stream, StreamConfig};
 use crate::model::CausalLm;
 use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
 use crate::telemetry::report::{self, About};
-use crate::telemetry::{EnergyMeter, EvalRecord, Journal, Record, energy_meter, read_journal};
+use crate::telemetry::{
+    EnergyMeter, EvalRecord, Journal, Record, SampleRecord, SamplesRecord, SkippedRecord,
+    energy_meter, read_journal,
+};
 use crate::tokenizer::Tokenizer;
 
 /// Where a run shows what it does.
@@ -49,10 +55,8 @@ pub struct Job {
     pub run: Run,
     /// Text to ids.
     pub tokenizer: Tokenizer,
-    /// The training text.
-    pub train: Arc<Corpus>,
-    /// The validation text, if there is any.
-    pub valid: Option<Arc<Corpus>>,
+    /// What it reads.
+    pub texts: TokenizedTexts,
     /// Asks it to end before its time.
     pub stop: Stop,
     from: Option<Checkpoint>,
@@ -90,8 +94,11 @@ pub struct Trained<M> {
     pub steps: u64,
     /// Whether every step was done, and the last evaluation.
     pub ending: Ending,
-    /// The last evaluation, with the documents' tags and without; none of a run that was stopped.
+    /// The last evaluation, with the documents' tags and without; none of a run that was stopped, and none without
+    /// validation text.
     pub evaluation: Option<EvalRecord>,
+    /// Texts that it writes, one per domain of its data.
+    pub samples: Vec<SampleRecord>,
 }
 
 impl Job {
@@ -107,15 +114,7 @@ impl Job {
         progress: Progress,
     ) -> Result<Self, TrainingError> {
         Run::check_new(folder)?;
-        let texts = Texts::open(&experiment, cache)?;
-        let tokenizer = texts.tokenizer(&experiment)?;
-        Self::new(
-            experiment,
-            folder,
-            texts,
-            (tokenizer, None),
-            (cache, progress),
-        )
+        Draft::open(experiment, None, cache, progress)?.begin(folder)
     }
 
     /// Prepares a new run of a model that is there already: its weights go to
@@ -132,23 +131,19 @@ impl Job {
         progress: Progress,
     ) -> Result<Self, TrainingError> {
         Run::check_new(folder)?;
-        let texts = Texts::open(&experiment, cache)?;
-        let given = (given.tokenizer, Some(given.origin));
-        Self::new(experiment, folder, texts, given, (cache, progress))
+        Draft::open(experiment, Some(given), cache, progress)?.begin(folder)
     }
 
-    fn new(
-        experiment: Experiment,
-        folder: &Path,
-        texts: Texts,
-        (tokenizer, origin): (Tokenizer, Option<serde_json::Value>),
-        (cache, progress): (&Path, Progress),
-    ) -> Result<Self, TrainingError> {
-        check(&experiment, &tokenizer)?;
-        let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
+    pub(super) fn begin(draft: Draft, folder: &Path) -> Result<Self, TrainingError> {
+        let Draft {
+            experiment,
+            tokenizer,
+            origin,
+            texts,
+        } = draft;
         // what the text cannot give is found out before there is a folder
         Stream::new(
-            train.clone(),
+            texts.train.clone(),
             stream_config(&experiment)?,
             Position::default(),
         )?;
@@ -164,8 +159,7 @@ impl Job {
             experiment,
             run,
             tokenizer,
-            train,
-            valid,
+            texts,
             stop: Stop::default(),
             from: None,
             beginning: Some(beginning),
@@ -203,14 +197,16 @@ impl Job {
             from,
             ..
         } = resumption;
-        let tokenizer = Tokenizer::from_file(&run.tokenizer_path())?;
-        check(&experiment, &tokenizer)?;
-        let texts = Texts::open(&experiment, cache)?;
-        let (train, valid) = texts.corpora(&tokenizer, cache, progress)?;
+        let Draft {
+            experiment,
+            tokenizer,
+            texts,
+            ..
+        } = Draft::of_run(experiment, &run, cache, progress)?;
         // other text than the run's is refused before anything else is done
         let position = from.as_ref().map(state::position).transpose()?;
         Stream::new(
-            train.clone(),
+            texts.train.clone(),
             stream_config(&experiment)?,
             position.unwrap_or_default(),
         )?;
@@ -218,8 +214,7 @@ impl Job {
             experiment,
             run,
             tokenizer,
-            train,
-            valid,
+            texts,
             stop: Stop::default(),
             from,
             beginning: None,
@@ -312,13 +307,25 @@ impl Job {
         }
         let mut journal = Journal::open(self.run.metrics_path(), state.step)?;
         let known = read_journal(self.run.metrics_path())?;
+        let Skipped { count, examples } = &self.texts.skipped;
+        let is_told = |record: &Record| matches!(record, Record::Skipped(_));
+        if *count > 0 && !known.iter().any(is_told) {
+            journal.append(&Record::Skipped(SkippedRecord {
+                count: *count,
+                examples: examples.clone(),
+            }))?;
+        }
         let mut measured = None;
         if state.step == 0 && !has_evaluation(&known, 0) {
             let model = model.valid();
             let first = evaluate_until(&model, &valid, &self.experiment, 0, &self.stop)?;
-            if let Some(first) = first {
-                measured = strategy::measured(&valid, &first);
-                journal.append(&Record::Eval(first))?;
+            match first {
+                Some(first) => {
+                    measured = strategy::measured(&valid, &first);
+                    journal.append(&Record::Eval(first))?;
+                }
+                None if self.stop.is_asked() => {}
+                None => valid.refuse_uncounted()?,
             }
         }
         if let (Some(0), Some((0, loss))) = (saved, &measured) {
@@ -326,7 +333,7 @@ impl Job {
         }
 
         let stream = Stream::new(
-            self.train.clone(),
+            self.texts.train.clone(),
             stream_config(&self.experiment)?,
             state.position.clone(),
         )?;
@@ -357,7 +364,7 @@ impl Job {
             journal,
             optimizer,
             train: train.clone(),
-            corpus: self.train.clone(),
+            corpus: self.texts.train.clone(),
             valid: valid.clone(),
             state,
             saved,
@@ -365,6 +372,7 @@ impl Job {
             beginning,
             stop: self.stop.clone(),
             meter: energy_meter(),
+            saved_at: Instant::now(),
             config: config.clone(),
         }));
         let mut training =
@@ -372,13 +380,19 @@ impl Job {
                 .with_application_logger(None)
                 .with_metric_logger(Unlogged)
                 .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
-                .metrics((
-                    StepMetric::loss(),
-                    StepMetric::mtp_loss(),
-                    StepMetric::max_violation(),
-                    StepMetric::gradient_norm(),
-                    StepMetric::speed(),
-                ));
+                .metric_train_numeric(StepMetric::loss());
+        if depths > 0 {
+            training = training.metric_train_numeric(StepMetric::mtp_loss());
+        }
+        if self.experiment.model.moe.is_some() {
+            training = training.metric_train_numeric(StepMetric::max_violation());
+        }
+        training = training
+            .metric_train_numeric(StepMetric::gradient_norm())
+            .metric_train_numeric(StepMetric::speed());
+        if valid.corpus.is_some() {
+            training = training.metric_valid_numeric(StepMetric::loss());
+        }
         training = match screen {
             Screen::Lines => training.renderer(Lines::new(config.log_every)),
             Screen::Dashboard => {
@@ -414,7 +428,15 @@ impl Job {
                 }
             }
         }
+        let mut written = Vec::new();
         if ending == Ending::Finished || steps < config.steps {
+            if steps > 0 {
+                written = samples(&model, &self.experiment, &self.tokenizer, &self.texts.train)?;
+                session.journal.append(&Record::Samples(SamplesRecord {
+                    step: steps,
+                    samples: written.clone(),
+                }))?;
+            }
             self.write_report(B::name(device), session.meter.as_deref())?;
         }
         Ok(Trained {
@@ -422,6 +444,7 @@ impl Job {
             steps,
             ending,
             evaluation,
+            samples: written,
         })
     }
 
@@ -430,20 +453,10 @@ impl Job {
         backend: String,
         meter: Option<&dyn EnergyMeter>,
     ) -> Result<(), TrainingError> {
-        let model = &self.experiment.model;
-        let name = self.run.path().file_name();
         let about = About {
-            run: name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            model: format!(
-                "Darkhorse, {} layers of width {}",
-                model.num_hidden_layers, model.hidden_size
-            ),
-            num_params: model.num_params(),
-            num_active_params: model.num_active_params(),
-            num_steps: self.experiment.training.steps,
             backend,
             energy_source: meter.map(|meter| meter.name().to_owned()),
-            config: self.experiment.to_json_pretty()?,
+            ..summary::about(&self.experiment, &self.run)?
         };
         let records = read_journal(self.run.metrics_path())?;
         self.run.write_report(&report::render(&about, &records))?;
@@ -454,7 +467,7 @@ impl Job {
     pub fn valid_feed(&self) -> ValidFeed {
         let config = &self.experiment.training;
         ValidFeed {
-            corpus: self.valid.clone(),
+            corpus: self.texts.valid.clone(),
             rows: config.batch_size,
             seq_len: config.seq_len,
             batches: config.eval_batches,
@@ -476,18 +489,4 @@ fn stream_config(experiment: &Experiment) -> Result<StreamConfig, TrainingError>
 
 fn keep_newest(checkpoints: usize) -> Keep {
     NonZeroUsize::new(checkpoints).map_or(Keep::All, Keep::Newest)
-}
-
-fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingError> {
-    if experiment.model.quantization.is_some() {
-        return Err(TrainingError::InBlocks);
-    }
-    let model = &experiment.model;
-    if tokenizer.vocab_size() > model.vocab_size {
-        return Err(TrainingError::Vocabulary {
-            tokenizer: tokenizer.vocab_size(),
-            model: model.vocab_size,
-        });
-    }
-    Ok(())
 }

@@ -14,32 +14,32 @@ use super::trainee::StepReport;
 #[derive(Debug, Clone)]
 pub struct StepMetric {
     name: MetricName,
-    pick: fn(&StepReport) -> f64,
+    pick: fn(&StepReport) -> Option<f64>,
     higher_is_better: bool,
     current: f64,
 }
 
 impl StepMetric {
-    fn new(name: &str, higher_is_better: bool, pick: fn(&StepReport) -> f64) -> Self {
+    fn new(name: &str, higher_is_better: bool, pick: fn(&StepReport) -> Option<f64>) -> Self {
         Self {
             name: Arc::new(name.into()),
             pick,
             higher_is_better,
-            current: 0.0,
+            current: f64::NAN,
         }
     }
 
     /// Next-token loss, in nats per token.
     pub fn loss() -> Self {
-        Self::new("Loss", false, |report| report.losses.next_token)
+        Self::new("Loss", false, |report| Some(report.losses.next_token))
     }
 
-    /// Loss of the MTP modules, in nats per token.
+    /// Loss of the MTP modules, in nats per token; for models that have some.
     pub fn mtp_loss() -> Self {
         Self::new("MTP loss", false, |report| report.losses.mtp)
     }
 
-    /// Worst overload of an expert.
+    /// Worst overload of an expert; for models that route.
     pub fn max_violation() -> Self {
         Self::new("MaxVio", false, |report| report.max_violation)
     }
@@ -70,7 +70,8 @@ impl Metric for StepMetric {
     }
 
     fn update(&mut self, report: &StepReport, _metadata: &MetricMetadata) -> SerializedEntry {
-        self.current = (self.pick)(report);
+        // a step without the figure leaves the last one
+        self.current = (self.pick)(report).unwrap_or(self.current);
         SerializedEntry::new(
             format!("{}: {:.4}", self.name, self.current),
             self.current.to_string(),

@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod batch;
 pub mod config;
 pub mod dashboard;
+mod draft;
 pub mod error;
 pub mod evaluate;
 pub mod feed;
@@ -20,19 +21,25 @@ pub mod metrics;
 pub mod optimizer;
 pub mod precision;
 pub mod resumption;
+mod samples;
 pub mod schedule;
 pub mod screen;
 pub mod state;
 pub mod stop;
 pub mod strategy;
+mod summary;
 mod texts;
 mod trainee;
+mod uncounted;
 pub mod window;
 
 pub use config::TrainingConfig;
+pub use draft::{Draft, TokenizedTexts};
 pub use optimizer::AdamW;
 pub use precision::Precision;
 pub use schedule::Schedule;
+pub use texts::Validation;
 pub use trainee::{
     StepLosses, StepReport, TrainableMixer, TrainableRouter, Trainee, TrainingBackend,
 };
+pub use uncounted::Uncounted;

@@ -18,8 +18,8 @@ pub struct Lines {
     every: usize,
     names: HashMap<MetricId, String>,
     latest: Vec<(String, f64)>,
-    begin: Instant,
-    first: Option<usize>,
+    /// The first step of this process, and when it was over.
+    first: Option<(usize, Instant)>,
 }
 
 impl Lines {
@@ -29,7 +29,6 @@ impl Lines {
             every: every.max(1) as usize,
             names: HashMap::new(),
             latest: Vec::new(),
-            begin: Instant::now(),
             first: None,
         }
     }
@@ -56,6 +55,13 @@ impl Lines {
     }
 }
 
+/// How long the rest takes, if `done` steps took so long; unknown before there is one.
+fn left(taken: Duration, done: usize, rest: usize) -> Option<String> {
+    let per_step_s = (done > 0).then(|| taken.as_secs_f64() / done as f64)?;
+    let left = Duration::try_from_secs_f64(per_step_s * rest as f64).ok()?;
+    Some(format!("{} left", indicatif::HumanDuration(left)))
+}
+
 impl MetricsRendererTraining for Lines {
     fn update_train(&mut self, state: MetricState) {
         self.keep(state);
@@ -68,18 +74,17 @@ impl MetricsRendererTraining for Lines {
             item.global_progress.items_processed,
             item.global_progress.items_total,
         );
-        let first = *self.first.get_or_insert(step);
-        if step % self.every != 0 && step != total && step != first {
+        let (first, since) = *self.first.get_or_insert_with(|| (step, Instant::now()));
+        // the third one soon tells how long it will take
+        if !step.is_multiple_of(self.every) && ![first, first + 2, total].contains(&step) {
             return;
         }
-        let per_step_s = self.begin.elapsed().as_secs_f64() / (step - first + 1) as f64;
-        let left_s = per_step_s * total.saturating_sub(step) as f64;
-        let left = Duration::try_from_secs_f64(left_s).unwrap_or(Duration::MAX);
-        let left = indicatif::HumanDuration(left);
+        let left = left(since.elapsed(), step - first, total.saturating_sub(step));
+        let left = left.map_or_else(String::new, |left| format!("  {left}"));
         // a run goes on where nobody reads its lines any more
         let _ = writeln!(
             io::stdout(),
-            "step {step:>6}/{total}  {}  {left} left",
+            "step {step:>6}/{total}  {}{left}",
             self.line()
         );
     }
@@ -120,4 +125,23 @@ impl MetricLogger for Unlogged {
     fn log_metric_definition(&mut self, _definition: MetricDefinition) {}
 
     fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_told_from_the_second_step_on() {
+        assert_eq!(left(Duration::from_secs(9), 0, 5), None);
+        assert_eq!(
+            left(Duration::from_secs(10), 2, 24).as_deref(),
+            Some("2 minutes left")
+        );
+        assert_eq!(
+            left(Duration::from_secs(10), 2, 0).as_deref(),
+            Some("0 seconds left")
+        );
+        assert_eq!(left(Duration::MAX, 1, usize::MAX), None);
+    }
 }

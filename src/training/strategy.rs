@@ -4,7 +4,7 @@
 //! one counts optimizer steps.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::data::dataloader::{DataLoaderIterator, Progress};
 use burn::module::AutodiffModule;
@@ -28,7 +28,7 @@ use super::trainee::{
 use super::{AdamW, Schedule, TrainingConfig};
 use crate::checkpoint::{Beginning, Run, ValidLoss};
 use crate::config::Experiment;
-use crate::data::{Corpus, Tags};
+use crate::data::{Corpus, Origin, PackedBatch, Tags};
 use crate::model::routing::domain::DomainConfig;
 use crate::telemetry::{EnergyMeter, EvalRecord, Journal, Record, StepRecord};
 
@@ -68,6 +68,17 @@ pub struct Session<B: TrainingBackend> {
     pub stop: Stop,
     /// Energy drawn, where it can be read.
     pub meter: Option<Box<dyn EnergyMeter>>,
+    /// When the last checkpoint was written, or the run began.
+    pub saved_at: Instant,
+}
+
+/// No more work than of this time is ever lost, whatever `checkpoint_every` says.
+pub const LONGEST_UNSAVED: Duration = Duration::from_secs(600);
+
+/// Whether a checkpoint is due after a step: by number, at the end, or because the last one is long ago.
+fn is_save_due(step: u64, config: &TrainingConfig, unsaved: Duration) -> bool {
+    let every = config.checkpoint_every;
+    step >= config.steps || (every > 0 && step.is_multiple_of(every)) || unsaved >= LONGEST_UNSAVED
 }
 
 /// The loop, as burn-train's strategy.
@@ -161,14 +172,14 @@ impl<B: TrainingBackend> Session<B> {
 
         let last = step >= self.config.steps;
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(self.config.eval_every) && !last {
-            let evaluation = self.evaluate(learner, processor)?;
-            if let Some(evaluation) = evaluation {
-                self.measured = measured(&self.valid, &evaluation);
-                self.journal.append(&Record::Eval(evaluation))?;
-            }
+        if due(self.config.eval_every)
+            && !last
+            && let Some(evaluation) = self.evaluate(learner, processor)?
+        {
+            self.measured = measured(&self.valid, &evaluation);
+            self.journal.append(&Record::Eval(evaluation))?;
         }
-        if due(self.config.checkpoint_every) || last {
+        if is_save_due(step, &self.config, self.saved_at.elapsed()) {
             self.save(learner)?;
         }
         Ok(())
@@ -195,6 +206,9 @@ impl<B: TrainingBackend> Session<B> {
                 });
             };
             documents.extend(batch.rows.documents.iter().flatten().copied());
+            if batch.totals.targets[0] == 0 {
+                return Err(self.nothing_to_learn(&batch.rows));
+            }
             let output = learner.train_step(batch);
             accumulator.accumulate(&learner.model(), output.grads);
             pending.push(output.item);
@@ -220,9 +234,11 @@ impl<B: TrainingBackend> Session<B> {
             step: self.state.step,
             tokens: self.state.tokens,
             loss: losses.next_token,
-            mtp_loss: (!learner.model().model.mtp.is_empty()).then_some(losses.mtp),
-            aux_loss: (self.config.seq_aux_alpha > 0.0)
-                .then_some(losses.balance * self.config.seq_aux_alpha),
+            mtp_loss: losses.mtp,
+            aux_loss: losses
+                .balance
+                .filter(|_| self.config.seq_aux_alpha > 0.0)
+                .map(|balance| balance * self.config.seq_aux_alpha),
             lr: learner.lr_current(),
             grad_norm: self.optimizer.state().gradient_norm,
             max_vio_batch,
@@ -235,16 +251,28 @@ impl<B: TrainingBackend> Session<B> {
     }
 
     fn not_finite(&self, losses: StepLosses, documents: &[usize]) -> TrainingError {
-        let origins = documents
-            .iter()
-            .filter_map(|&number| self.corpus.origin(number).ok());
         TrainingError::NotFinite {
             step: self.state.step + 1,
             next_token: losses.next_token,
             mtp: losses.mtp,
-            documents: origins.collect(),
+            documents: self.origins(documents),
             saved: self.saved,
         }
+    }
+
+    fn nothing_to_learn(&self, rows: &PackedBatch) -> TrainingError {
+        TrainingError::NothingToLearn {
+            step: self.state.step + 1,
+            reason: rows.into(),
+            documents: self.origins(&rows.documents.concat()),
+        }
+    }
+
+    fn origins(&self, documents: &[usize]) -> Vec<Origin> {
+        let origins = documents
+            .iter()
+            .filter_map(|&number| self.corpus.origin(number).ok());
+        origins.collect()
     }
 
     fn report<M, R>(
@@ -259,12 +287,12 @@ impl<B: TrainingBackend> Session<B> {
         let report = StepReport {
             losses: StepLosses {
                 next_token: record.loss,
-                mtp: record.mtp_loss.unwrap_or(0.0),
-                balance: record.aux_loss.unwrap_or(0.0),
+                mtp: record.mtp_loss,
+                balance: record.aux_loss,
             },
-            gradient_norm: record.grad_norm,
-            max_violation: record.max_vio_global.unwrap_or(0.0),
-            tokens_per_s: record.tokens_per_s,
+            gradient_norm: Some(record.grad_norm),
+            max_violation: record.max_vio_global,
+            tokens_per_s: Some(record.tokens_per_s),
         };
         let progress = Progress::new(record.step as usize, self.config.steps as usize);
         processor.process_train(LearnerEvent::ProcessedItem(TrainingItem::new(
@@ -294,18 +322,18 @@ impl<B: TrainingBackend> Session<B> {
             evaluate::merge(&mut sum, evaluate::evaluate_batch(&model, &rows?));
         }
         let step = self.state.step;
-        if let Some(sum) = &sum {
+        let record = evaluate::record(step, sum.as_ref(), None, &self.domains);
+        if let Some(sum) = sum.filter(|_| record.is_some()) {
             let progress = Progress::new(step as usize, self.config.steps as usize);
             processor.process_valid(LearnerEvent::ProcessedItem(TrainingItem::new(
-                sum.clone(),
+                sum,
                 progress.clone(),
                 progress,
                 Some(step as usize),
                 None,
             )));
         }
-        let record = evaluate::record(step, sum.as_ref(), None, &self.domains);
-        Ok(Some(record))
+        Ok(record)
     }
 
     /// Writes a checkpoint of this moment.
@@ -325,6 +353,7 @@ impl<B: TrainingBackend> Session<B> {
         };
         state::save(&self.run, &learner.model().model, &optimizer, facts)?;
         self.saved = Some(step);
+        self.saved_at = Instant::now();
         Ok(())
     }
 
@@ -355,4 +384,25 @@ pub(super) fn measured(valid: &ValidFeed, evaluation: &EvalRecord) -> Option<(u6
     let loss = evaluation.loss;
     loss.is_finite()
         .then_some((evaluation.step, ValidLoss { loss, on }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_by_number_at_the_end_and_at_the_latest_after_ten_minutes() {
+        let every = |checkpoint_every| TrainingConfig {
+            steps: 50,
+            checkpoint_every,
+            ..Default::default()
+        };
+        let short = Duration::from_secs(599);
+        assert!(is_save_due(20, &every(10), short));
+        assert!(!is_save_due(21, &every(10), short));
+        assert!(is_save_due(21, &every(10), LONGEST_UNSAVED));
+        assert!(!is_save_due(20, &every(0), short));
+        assert!(is_save_due(20, &every(0), LONGEST_UNSAVED));
+        assert!(is_save_due(50, &every(0), Duration::ZERO));
+    }
 }

@@ -5,34 +5,77 @@ use std::sync::Arc;
 
 use super::error::TrainingError;
 use crate::config::{Experiment, TokenizerConfig};
-use crate::data::{Corpus, EmbeddedCorpus, Progress, Source};
+use crate::data::{Corpus, EmbeddedCorpus, Progress, Skipped, Source};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The files that an experiment names, or the embedded corpus.
 #[derive(Debug)]
 pub(super) struct Texts {
     train: Source,
-    valid: Option<Source>,
+    valid: Wanted,
+}
+
+/// Where validation text is to come from.
+#[derive(Debug)]
+enum Wanted {
+    Files(Source),
+    Share(f64),
+    Nothing,
+}
+
+/// Where the validation text of a run comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Validation {
+    /// From files of its own.
+    Files,
+    /// From the training documents, of which about this share is held out.
+    HeldOut(f64),
+    /// This share was to be held out, but no domain has documents enough.
+    TooFewDocuments(f64),
+    /// None was wanted.
+    Unwanted,
+}
+
+/// The tokens of a run.
+#[derive(Debug)]
+pub(super) struct Corpora {
+    pub(super) train: Arc<Corpus>,
+    pub(super) valid: Option<Arc<Corpus>>,
+    pub(super) validation: Validation,
+    pub(super) skipped: Skipped,
 }
 
 impl Texts {
     pub(super) fn open(experiment: &Experiment, cache: &Path) -> Result<Self, TrainingError> {
         let data = &experiment.data;
         let options = data.source_options();
-        if data.train.is_empty() {
-            let embedded = EmbeddedCorpus::unpack(cache)?;
+        let share = data.valid_share.unwrap_or(0.0);
+        let wanted = |files: &[_]| -> Result<Wanted, TrainingError> {
+            Ok(match files.is_empty() {
+                false => Wanted::Files(Source::open(files, options)?),
+                true if share > 0.0 => Wanted::Share(share),
+                true => Wanted::Nothing,
+            })
+        };
+        if !data.train.is_empty() {
             return Ok(Self {
-                train: Source::open(&[embedded.train], options)?,
-                valid: Some(Source::open(&[embedded.valid], options)?),
+                train: Source::open(&data.train, options)?,
+                valid: wanted(&data.valid)?,
             });
         }
-        let valid = match data.valid.is_empty() {
-            true => None,
-            false => Some(Source::open(&data.valid, options)?),
+        let embedded = EmbeddedCorpus::unpack(cache)?;
+        let files = match data.valid.is_empty() {
+            true => vec![embedded.valid],
+            false => data.valid.clone(),
         };
+        // its validation text goes with it, unless none is wanted
+        let goes_without = data.valid.is_empty() && data.valid_share == Some(0.0);
         Ok(Self {
-            train: Source::open(&data.train, options)?,
-            valid,
+            train: Source::open(&[embedded.train], options)?,
+            valid: match goes_without {
+                true => Wanted::Nothing,
+                false => wanted(&files)?,
+            },
         })
     }
 
@@ -58,9 +101,27 @@ impl Texts {
         tokenizer: &Tokenizer,
         cache: &Path,
         progress: Progress,
-    ) -> Result<(Arc<Corpus>, Option<Arc<Corpus>>), TrainingError> {
-        let open = |source| Corpus::open(source, tokenizer, cache, progress).map(Arc::new);
-        let valid = self.valid.as_ref().map(open).transpose()?;
-        Ok((open(&self.train)?, valid))
+    ) -> Result<Corpora, TrainingError> {
+        let open = |source| Corpus::open(source, tokenizer, cache, progress);
+        let train = open(&self.train)?;
+        let mut skipped = train.skipped();
+        let (train, valid, validation) = match &self.valid {
+            Wanted::Nothing => (train, None, Validation::Unwanted),
+            Wanted::Files(source) => {
+                let valid = open(source)?;
+                skipped.add(&valid.skipped());
+                (train, Some(valid), Validation::Files)
+            }
+            Wanted::Share(share) => match train.hold_out(*share)? {
+                (train, None) => (train, None, Validation::TooFewDocuments(*share)),
+                (train, valid) => (train, valid, Validation::HeldOut(*share)),
+            },
+        };
+        Ok(Corpora {
+            train: Arc::new(train),
+            valid: valid.map(Arc::new),
+            validation,
+            skipped,
+        })
     }
 }

@@ -81,28 +81,33 @@ impl<B: Backend, M: Module<B>, R: Module<B>> Trainee<B, M, R> {
 }
 
 /// Losses of a micro-batch, each divided by its total over the optimizer step: their sums over the
-/// micro-batches are means per token.
+/// micro-batches are means per token. What the model or the step has not is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StepLosses {
     /// Next token, in nats.
     pub next_token: f64,
     /// Multi-token prediction, in nats.
-    pub mtp: f64,
+    pub mtp: Option<f64>,
     /// Sequence-wise balance.
-    pub balance: f64,
+    pub balance: Option<f64>,
 }
 
 impl StepLosses {
     /// Sum with another micro-batch of the same step.
     pub fn add(&mut self, other: Self) {
+        let sum = |one: Option<f64>, other: Option<f64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
         self.next_token += other.next_token;
-        self.mtp += other.mtp;
-        self.balance += other.balance;
+        self.mtp = sum(self.mtp, other.mtp);
+        self.balance = sum(self.balance, other.balance);
     }
 
     /// Whether every part is a number.
     pub fn is_finite(&self) -> bool {
-        self.next_token.is_finite() && self.mtp.is_finite() && self.balance.is_finite()
+        let parts = [Some(self.next_token), self.mtp, self.balance];
+        parts.into_iter().flatten().all(f64::is_finite)
     }
 }
 
@@ -114,20 +119,23 @@ impl ItemLazy for Deferred<StepReport> {
     }
 }
 
-/// What a training step tells the learner's metrics.
+/// What a training step or an evaluation tells the learner's metrics; what was not measured is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StepReport {
     /// The parts of the loss.
     pub losses: StepLosses,
     /// Global norm of the gradients before the clip.
-    pub gradient_norm: f64,
+    pub gradient_norm: Option<f64>,
     /// Worst overload of an expert over all layers.
-    pub max_violation: f64,
+    pub max_violation: Option<f64>,
     /// Trained tokens per second.
-    pub tokens_per_s: f64,
+    pub tokens_per_s: Option<f64>,
 }
 
-fn read_losses<B: Ops>(losses: &Losses<B>) -> Deferred<StepReport> {
+fn read_losses<B: Ops>(losses: &Losses<B>, batch: &MicroBatch) -> Deferred<StepReport> {
+    let depths = &batch.totals.targets[1..];
+    let predicts_further = !depths.is_empty() && depths.iter().all(|&targets| targets > 0);
+    let routes = !losses.routings.is_empty();
     let parts = vec![
         losses.next_token.clone(),
         losses.mtp.clone(),
@@ -139,8 +147,8 @@ fn read_losses<B: Ops>(losses: &Losses<B>) -> Deferred<StepReport> {
         StepReport {
             losses: StepLosses {
                 next_token: parts[0],
-                mtp: parts[1],
-                balance: parts[2],
+                mtp: predicts_further.then_some(parts[1]),
+                balance: routes.then_some(parts[2]),
             },
             ..Default::default()
         }
@@ -217,7 +225,7 @@ where
             let model = rounded.as_ref().unwrap_or(&trainee.model);
             let losses = loss::loss(model, &batch, weights);
             trainee.record_loads(&batch, &losses);
-            let report = read_losses(&losses);
+            let report = read_losses(&losses, &batch);
             TrainOutput::new(&trainee, losses.total.backward(), report)
         })
     }

@@ -38,7 +38,7 @@ def train(name: str, steps: int, bias_update_speed: float) -> Runs:
     experiment = json.loads(CONFIG.read_text())
     experiment["model"]["num_nextn_predict_layers"] = 0
     experiment["model"]["domains"]["mode"] = "off"
-    experiment["data"] = {"train": [str(DATA)], "domain_dropout": 0.0, "domain_token": False}
+    experiment["data"] = {"train": [str(DATA)], "valid_share": 0.0, "domain_dropout": 0.0, "domain_token": False}
     experiment["training"] = {
         "steps": steps,
         "batch_size": ROWS,

@@ -21,10 +21,12 @@ fn facts(records: &[Record], step: u64) -> TrainingFacts {
         let all = records.iter().filter(|record| record.step() <= step);
         all.filter_map(|record| match record {
             Record::Step(it) => Some(it),
-            Record::Eval(_) => None,
+            _ => None,
         })
     };
-    let evaluated = |record: &EvalRecord| record.step == step && record.loss.is_finite();
+    let evaluated = |record: &EvalRecord| {
+        record.step == step && record.is_measured() && record.loss.is_finite()
+    };
     let evaluation = records.iter().rev().find_map(|record| match record {
         Record::Eval(it) if evaluated(it) => Some(it),
         _ => None,
@@ -92,6 +94,13 @@ mod tests {
         );
         assert_eq!(known.validation_loss, Some(4.0));
         assert_eq!(known.domain_losses, [(Domain::Code, 4.0)]);
+        // an older version's evaluation without text
+        let mut unmeasured = records.to_vec();
+        unmeasured.push(Record::Eval(EvalRecord {
+            step: 3,
+            ..Default::default()
+        }));
+        assert_eq!(facts(&unmeasured, 3).validation_loss, None);
         // no evaluation is better than one of other weights
         assert_eq!(facts(&records, 3).validation_loss, None);
         assert_eq!(facts(&[], 0), TrainingFacts::default());

@@ -8,7 +8,8 @@ use crate::model::CausalLm;
 use crate::model::routing::domain::{DomainMode, TAGS};
 use crate::model::weights::{self, Replaced};
 use crate::tokenizer::Tokenizer;
-use crate::training::job::{Given, Job};
+use crate::training::Draft;
+use crate::training::job::Given;
 use burn::backend::Autodiff;
 use burn::tensor::TensorData;
 use darkhorse_backends::select::{Device, Selected};
@@ -44,13 +45,13 @@ impl Start {
         self.stored.experiment.clone()
     }
 
-    /// Prepares a run that begins with these weights.
-    pub(super) fn job(
+    /// Reads the text of a run that begins with these weights.
+    pub(super) fn draft(
         &self,
         experiment: Experiment,
         folder: &Path,
         cache: &Path,
-    ) -> Result<Job, Failure> {
+    ) -> Result<Draft, Failure> {
         let experiment = Experiment {
             tokenizer: TokenizerConfig::File(folder.join("tokenizer.json")),
             ..experiment
@@ -59,7 +60,7 @@ impl Start {
             tokenizer: self.tokenizer.clone(),
             origin: serde_json::to_value(&self.stored.origin)?,
         };
-        Job::fine_tune(experiment, given, folder, cache, Progress::Shown).or_input()
+        Draft::open(experiment, Some(given), cache, Progress::Shown).or_input()
     }
 
     /// Loads the weights into the model of `experiment`, whose domains may be others.

@@ -40,13 +40,13 @@ pub(super) fn max_vio(steps: &[StepRecord]) -> String {
     chart(
         "Load violation",
         "MaxVio: how much more than its target the busiest expert of the worst layer took. 0 is balance, \
-         1 is twice the target.",
+         1 is twice the target. Of each step, and of the loads of the last 20 steps together.",
         "MaxVio",
         Range::FromZero,
         Size::Half,
         vec![
             series_of("each step", Look::Faint, batch),
-            series_of("over a window", Look::First, window),
+            series_of("over 20 steps", Look::First, window),
         ],
     )
 }
@@ -57,7 +57,7 @@ pub(super) fn speed(steps: &[StepRecord]) -> String {
     let mean = smooth(&raw, (steps.len() / 40).max(1));
     chart(
         "Speed",
-        "Tokens trained on per second of wall time, without evaluations and saves.",
+        "Tokens trained on per second of wall time, without evaluations and saves: of each step, and the mean over the steps before.",
         "tokens per second",
         Range::FromZero,
         Size::Half,
@@ -87,9 +87,9 @@ pub(super) fn grad_norm(steps: &[StepRecord]) -> String {
     let mean = smooth(&raw, (steps.len() / 40).max(1));
     chart(
         "Gradient norm",
-        "Norm of the whole gradient before clipping.",
+        "Norm of the whole gradient of every step before clipping, and its mean over the steps before.",
         "gradient norm",
-        Range::Values,
+        Range::Spiky,
         Size::Half,
         vec![
             series_of("each step", Look::Faint, raw),
@@ -104,7 +104,7 @@ pub(super) fn mtp_loss(steps: &[StepRecord]) -> String {
     let mean = smooth(&raw, (steps.len() / 40).max(1));
     chart(
         "Multi-token prediction",
-        "Loss of the modules that predict the tokens after the next, averaged over depths, unweighted.",
+        "Loss of the modules that predict the tokens after the next, averaged over depths, unweighted: of each step, and the mean over the steps before.",
         "loss (nats per token)",
         Range::Values,
         Size::Half,
@@ -124,7 +124,7 @@ pub(super) fn energy(steps: &[StepRecord]) -> String {
     let mean = smooth(&raw, (steps.len() / 40).max(1));
     chart(
         "Energy",
-        "Measured energy per token trained on.",
+        "Measured energy per token trained on: of each step, and the mean over the steps before.",
         "millijoules per token",
         Range::FromZero,
         Size::Half,

@@ -46,6 +46,14 @@ pub(super) fn significant(value: f64) -> String {
     }
 }
 
+/// The shortest way to write a round number.
+pub(super) fn plain(value: f64) -> String {
+    match value {
+        0.001..1000.0 => format!("{}", (value * 1e6).round() / 1e6),
+        _ => format!("{value:.0e}"),
+    }
+}
+
 /// A whole number with thin spaces: `12 345`.
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());

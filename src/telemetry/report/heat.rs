@@ -43,7 +43,7 @@ pub(super) struct Cell {
 pub(super) enum CellSize {
     /// With text in it.
     Text,
-    /// As fits the width.
+    /// As fits the width and the number of rows.
     Fit,
 }
 
@@ -63,15 +63,19 @@ impl HeatMap<'_> {
         if columns == 0 || self.rows.is_empty() {
             return String::new();
         }
-        let longest = self.rows.iter().map(|row| row.name.len()).max();
-        let left = 34.0 + 7.0 * longest.unwrap_or(0) as f64;
+        let longest = |names: &mut dyn Iterator<Item = &String>| {
+            names.map(|name| name.len()).max().unwrap_or(0) as f64
+        };
+        let left = 30.0 + 6.4 * longest(&mut self.rows.iter().map(|row| &row.name));
         let has_figures = self.rows.iter().any(|row| row.figure.is_some());
-        let right = if has_figures { 52.0 } else { 10.0 };
-        let (cell_width, cell_height, bottom) = match self.cell {
-            CellSize::Text => (36.0, 27.0, 92.0),
+        let right = if has_figures { 46.0 } else { 10.0 };
+        // labels at the bottom are turned by 42 degrees
+        let bottom = 40.0 + 4.4 * longest(&mut self.columns.iter());
+        let (cell_width, cell_height) = match self.cell {
+            CellSize::Text => (27.0, 25.0),
             CellSize::Fit => {
-                let width = ((760.0 - left - right) / columns as f64).clamp(3.0, 34.0);
-                (width, width.clamp(12.0, 26.0), 44.0)
+                let width = ((420.0 - left - right) / columns as f64).clamp(10.0, 60.0);
+                (width, (420.0 / self.rows.len() as f64).clamp(6.0, 20.0))
             }
         };
         let width = left + right + cell_width * columns as f64;
@@ -79,28 +83,23 @@ impl HeatMap<'_> {
         let height = below + bottom;
 
         let mut svg = String::new();
+        // names that would overlap are left out
+        let every = |size: f64| (13.0 / size).ceil() as usize;
         for (index, row) in self.rows.iter().enumerate() {
             let y = 6.0 + index as f64 * cell_height;
-            self.row(&mut svg, row, (left, y), (cell_width, cell_height));
+            let is_named = index.is_multiple_of(every(cell_height));
+            let name = if is_named { row.name.as_str() } else { "" };
+            self.row(&mut svg, (name, row), (left, y), (cell_width, cell_height));
         }
-        let every = (26.0 / cell_width).ceil() as usize;
-        for (index, name) in self.columns.iter().enumerate().step_by(every.max(1)) {
+        for (index, name) in self.columns.iter().enumerate().step_by(every(cell_width)) {
             let x = left + (index as f64 + 0.5) * cell_width;
-            let _ = match self.cell {
-                CellSize::Text => write!(
-                    svg,
-                    r#"<text class="tick end" transform="translate({:.1} {:.1}) rotate(-42)">{}</text>"#,
-                    x + 5.0,
-                    below + 14.0,
-                    escape(name)
-                ),
-                CellSize::Fit => write!(
-                    svg,
-                    r#"<text class="tick mid" x="{x:.1}" y="{:.1}">{}</text>"#,
-                    below + 16.0,
-                    escape(name)
-                ),
-            };
+            let _ = write!(
+                svg,
+                r#"<text class="tick end" transform="translate({:.1} {:.1}) rotate(-42)">{}</text>"#,
+                x + 5.0,
+                below + 14.0,
+                escape(name)
+            );
         }
         let (middle, half) = (left + cell_width * columns as f64 / 2.0, below / 2.0);
         let _ = write!(
@@ -110,22 +109,20 @@ impl HeatMap<'_> {
             escape(self.column_axis),
             escape(self.row_axis),
         );
-        let class = match self.cell {
-            CellSize::Text => "half",
-            CellSize::Fit => "wide",
-        };
         let (title, caption) = (escape(self.title), escape(self.caption));
         format!(
-            r#"<figure class="{class} heatmap"><figcaption><h3>{title}</h3>{}</figcaption>
-<div class="scroll"><svg viewBox="0 0 {width:.0} {height:.0}" style="max-width:{:.0}px" role="img" aria-label="{title}. {caption}">{svg}</svg></div>
+            r#"<figure class="half heatmap"><figcaption><h3>{title}</h3>{}</figcaption>
+<div class="scroll"><svg viewBox="0 0 {width:.0} {height:.0}" style="min-width:{:.0}px;max-width:{:.0}px" role="img" aria-label="{title}. {caption}">{svg}</svg></div>
 <p class="note">{caption}</p></figure>
 "#,
             self.scale.html(),
+            // so small that it can still be read
+            width * 0.72,
             width * 1.15,
         )
     }
 
-    fn row(&self, svg: &mut String, row: &Row, at: (f64, f64), size: (f64, f64)) {
+    fn row(&self, svg: &mut String, (name, row): (&str, &Row), at: (f64, f64), size: (f64, f64)) {
         let (left, y) = at;
         let (cell_width, cell_height) = size;
         let baseline = y + cell_height / 2.0 + 4.0;
@@ -133,7 +130,7 @@ impl HeatMap<'_> {
             svg,
             r#"<text class="tick end" x="{:.1}" y="{baseline:.1}">{}</text>"#,
             left - 7.0,
-            escape(&row.name),
+            escape(name),
         );
         let gap = if cell_width > 8.0 { 1.5 } else { 0.0 };
         for (index, cell) in row.cells.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::format::{escape, ticks};
+use super::format::{escape, plain, ticks};
 
 /// A chart of values over steps.
 #[derive(Debug)]
@@ -20,10 +20,12 @@ pub(super) struct LineChart<'a> {
 /// What the vertical axis covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Range {
-    /// The values; far outliers at the start (a loss before training) do not squeeze the rest.
+    /// The values, all of them.
     Values,
     /// From zero to the largest value.
     FromZero,
+    /// The values; in powers of ten if one is far above the others, so that neither is lost.
+    Spiky,
 }
 
 /// How much room the chart takes.
@@ -68,8 +70,10 @@ const LEFT: f64 = 66.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 46.0;
-/// More points than this are averaged in groups: the eye sees no difference.
+/// Of more points than this only the lowest and the highest of a group are drawn: the eye sees no difference.
 const MOST_POINTS: usize = 500;
+/// How many times the median a value must be for powers of ten.
+const SPIKE: f64 = 12.0;
 
 impl LineChart<'_> {
     /// The chart as a `<figure>`; nothing if no series has a point.
@@ -78,20 +82,31 @@ impl LineChart<'_> {
         let Some(bounds) = Bounds::of(&self.series, self.y_range) else {
             return String::new();
         };
-        let (width, height) = match self.size {
-            Size::Wide => (900.0, 350.0),
-            Size::Half => (430.0, 250.0),
+        let (title, caption) = (escape(self.title), escape(self.caption));
+        let picture = |name: &str, width: f64, height: f64| {
+            let frame = Frame {
+                bounds,
+                width,
+                height,
+            };
+            let mut svg = String::new();
+            frame.axes(&mut svg, self.x_label, self.y_label);
+            for one in &series {
+                frame.line(&mut svg, one);
+            }
+            format!(
+                r#"<svg class="{name}" viewBox="0 0 {width} {height}" role="img" aria-label="{title}. {caption}">{svg}</svg>"#
+            )
         };
-        let frame = Frame {
-            bounds,
-            width,
-            height,
+        // letters keep their size: a wide picture has a narrow form for narrow screens
+        let pictures = match self.size {
+            Size::Wide => picture("broad", 900.0, 350.0) + &picture("narrow", 430.0, 300.0),
+            Size::Half => picture("", 430.0, 250.0),
         };
-        let mut svg = String::new();
-        frame.axes(&mut svg, self.x_label, self.y_label);
-        for one in &series {
-            frame.line(&mut svg, one);
-        }
+        let powers = match bounds.powers {
+            true => " The axis is in powers of ten.",
+            false => "",
+        };
         let legend: String = series
             .iter()
             .map(|one| {
@@ -103,11 +118,10 @@ impl LineChart<'_> {
             Size::Wide => "wide",
             Size::Half => "half",
         };
-        let (title, caption) = (escape(self.title), escape(self.caption));
         format!(
             r#"<figure class="{class}"><figcaption><h3>{title}</h3><ul class="legend">{legend}</ul></figcaption>
-<div class="scroll"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}. {caption}">{svg}</svg></div>
-<p class="note">{caption}</p></figure>
+{pictures}
+<p class="note">{caption}{powers}</p></figure>
 "#
         )
     }
@@ -122,16 +136,13 @@ impl Series {
     /// Finite points only, and no more than can be told apart.
     fn drawable(&self) -> Self {
         let finite: Vec<_> = self.finite().collect();
-        let points = finite
-            .chunks(finite.len().div_ceil(MOST_POINTS).max(1))
-            .map(|chunk| {
-                let mean = |sum: f64| sum / chunk.len() as f64;
-                (
-                    mean(chunk.iter().map(|point| point.0).sum()),
-                    mean(chunk.iter().map(|point| point.1).sum()),
-                )
-            })
-            .collect();
+        let points = match finite.len() {
+            ..=MOST_POINTS => finite,
+            many => finite
+                .chunks(many.div_ceil(MOST_POINTS / 2))
+                .flat_map(extremes)
+                .collect(),
+        };
         Self {
             name: self.name.clone(),
             look: self.look,
@@ -140,10 +151,25 @@ impl Series {
     }
 }
 
+/// The lowest and the highest point, in their order.
+fn extremes(chunk: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+    let mut found: Vec<_> = [chunk.iter().min_by(by_value), chunk.iter().max_by(by_value)]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    found.dedup();
+    found
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     x: (f64, f64),
+    /// Logarithms to base 10 if the axis is in powers of ten.
     y: (f64, f64),
+    powers: bool,
 }
 
 impl Bounds {
@@ -157,15 +183,16 @@ impl Bounds {
         };
         let (first, last) = extent(&mut points().map(|point| point.0))?;
         let (mut low, mut high) = extent(&mut points().map(|point| point.1))?;
+        let mut powers = false;
         match range {
             Range::FromZero => low = low.min(0.0),
-            Range::Values => {
+            Range::Values => low -= 0.04 * (high - low),
+            Range::Spiky => {
                 let mut sorted: Vec<_> = points().map(|point| point.1).collect();
                 sorted.sort_by(f64::total_cmp);
-                let ninety_eighth = sorted[(sorted.len() - 1) * 98 / 100];
-                // leave the rest out only if it would take most of the picture
-                if high - low > 2.0 * (ninety_eighth - low) && ninety_eighth > low {
-                    high = ninety_eighth;
+                powers = low > 0.0 && high > SPIKE * sorted[sorted.len() / 2];
+                if powers {
+                    (low, high) = (low.log10(), high.log10());
                 }
                 low -= 0.04 * (high - low);
             }
@@ -177,8 +204,22 @@ impl Bounds {
         Some(Self {
             x: (first.min(0.0), last),
             y: (low, high),
+            powers,
         })
     }
+}
+
+/// 1, 2 and 5 times the powers of ten between two logarithms, or the powers alone if they are many.
+fn powers_of_ten(low: f64, high: f64) -> Vec<(f64, String)> {
+    let factors: &[f64] = match high - low > 2.5 {
+        true => &[1.0],
+        false => &[1.0, 2.0, 5.0],
+    };
+    let powers = (low.floor() as i32)..=(high.ceil() as i32);
+    let values =
+        powers.flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
+    let within = values.filter(|value| (low..=high).contains(&value.log10()));
+    within.map(|value| (value, plain(value))).collect()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -197,14 +238,24 @@ impl Frame {
 
     fn y(&self, value: f64) -> f64 {
         let (low, high) = self.bounds.y;
-        let share = ((value - low) / (high - low)).min(1.0);
+        let value = if self.bounds.powers {
+            value.log10()
+        } else {
+            value
+        };
+        let share = (value - low) / (high - low);
         TOP + (1.0 - share) * (self.height - TOP - BOTTOM)
     }
 
     fn axes(&self, svg: &mut String, x_label: &str, y_label: &str) {
         let bottom = self.height - BOTTOM;
         let right = self.width - RIGHT;
-        for (value, label) in ticks(self.bounds.y.0, self.bounds.y.1, 5) {
+        let (low, high) = self.bounds.y;
+        let steps = match self.bounds.powers {
+            true => powers_of_ten(low, high),
+            false => ticks(low, high, 5),
+        };
+        for (value, label) in steps {
             let y = self.y(value);
             let _ = write!(
                 svg,
@@ -254,5 +305,76 @@ impl Frame {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(points: Vec<(f64, f64)>) -> Series {
+        Series {
+            name: "one".into(),
+            look: Look::First,
+            points,
+        }
+    }
+
+    /// Values with one spike among them.
+    fn spiky(count: usize, at: usize, spike: f64) -> Series {
+        let value = |step| {
+            if step == at {
+                spike
+            } else {
+                1.0 + (step % 7) as f64 / 10.0
+            }
+        };
+        series((0..count).map(|step| (step as f64, value(step))).collect())
+    }
+
+    #[test]
+    fn no_axis_cuts_a_spike_off() {
+        for range in [Range::Values, Range::FromZero, Range::Spiky] {
+            for (count, spike) in [(3, 2.0), (100, 86.9), (100, 9.4), (5000, 1e6)] {
+                let one = spiky(count, count / 2, spike);
+                let bounds = Bounds::of(std::slice::from_ref(&one), range).unwrap();
+                let frame = Frame {
+                    bounds,
+                    width: 430.0,
+                    height: 250.0,
+                };
+                let drawn = one.drawable().points;
+                assert!(drawn.len() <= MOST_POINTS, "{}", drawn.len());
+                assert!(
+                    drawn.contains(&((count / 2) as f64, spike)),
+                    "{range:?} {count}"
+                );
+                let heights = drawn.iter().map(|&(_, y)| frame.y(y));
+                let inside = |y: f64| (TOP..=250.0 - BOTTOM).contains(&y);
+                assert!(heights.into_iter().all(inside), "{range:?} {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn powers_of_ten_stand_where_a_spike_would_flatten_the_rest() {
+        let powers = |spike| {
+            Bounds::of(&[spiky(100, 31, spike)], Range::Spiky)
+                .unwrap()
+                .powers
+        };
+        assert!(powers(86.9) && !powers(5.0));
+        let labels: Vec<_> = powers_of_ten(-0.1, 2.0)
+            .into_iter()
+            .map(|it| it.1)
+            .collect();
+        assert_eq!(labels, ["1", "2", "5", "10", "20", "50", "100"]);
+        let labels: Vec<_> = powers_of_ten(-2.1, 4.0)
+            .into_iter()
+            .map(|it| it.1)
+            .collect();
+        assert_eq!(labels, ["0.01", "0.1", "1", "10", "100", "1e3", "1e4"]);
+        let zero = series(vec![(0.0, 0.0), (1.0, 1.0), (2.0, 100.0)]);
+        assert!(!Bounds::of(&[zero], Range::Spiky).unwrap().powers);
     }
 }

@@ -14,8 +14,9 @@ fn last_tenth(steps: &[StepRecord]) -> &[StepRecord] {
     &steps[steps.len() - steps.len().div_ceil(LAST)..]
 }
 
-/// Load of every expert of every layer, relative to the layer's mean, over the last tenth of the steps.
-pub(super) fn expert_load(steps: &[StepRecord]) -> String {
+/// Load of every expert of every layer, relative to the layer's mean, over the last tenth of the steps. `layers` and `domains`
+/// name them, as far as they are known.
+pub(super) fn expert_load(steps: &[StepRecord], layers: &[String], domains: &[Domain]) -> String {
     let window = last_tenth(steps);
     let Some(shape) = window.last().map(|step| &step.expert_loads) else {
         return String::new();
@@ -29,35 +30,57 @@ pub(super) fn expert_load(steps: &[StepRecord]) -> String {
         }
     }
     let experts = loads.iter().map(Vec::len).max().unwrap_or(0);
-    let rows = loads.iter().enumerate().map(|(layer, loads)| {
-        let mean = loads.iter().sum::<u64>() as f64 / loads.len().max(1) as f64;
-        let cells = loads.iter().enumerate().map(|(expert, &load)| {
+    let layer_name = |layer: usize| match layers.get(layer) {
+        Some(name) => name.clone(),
+        None => format!("routed layer {}", layer + 1),
+    };
+    let expert_name = |expert: usize| match domains.get(expert) {
+        Some(domain) => format!("{domain} {expert}"),
+        None => format!("expert {expert}"),
+    };
+    // experts of a domain stand together
+    let mut order: Vec<usize> = (0..experts).collect();
+    order.sort_by_key(|&expert| domains.get(expert).map(|domain| domain.index()));
+    let rows = order.into_iter().map(|expert| {
+        let name = expert_name(expert);
+        let cells = loads.iter().enumerate().map(|(layer, loads)| {
+            let load = loads.get(expert).copied().unwrap_or(0);
+            let mean = loads.iter().sum::<u64>() as f64 / loads.len().max(1) as f64;
             let relative = if mean > 0.0 { load as f64 / mean } else { 0.0 };
             Cell {
                 heat: relative - 1.0,
                 text: String::new(),
                 hover: format!(
-                    "MoE layer {layer}, expert {expert}: {relative:.2} times the mean ({} tokens)",
+                    "{}, {name}: {relative:.2} times the mean ({} tokens)",
+                    layer_name(layer),
                     count(load as f64)
                 ),
             }
         });
         Row {
-            name: layer.to_string(),
-            figure: None,
             cells: cells.collect(),
+            figure: None,
+            name,
         }
     });
+    let of_domains = match domains.is_empty() {
+        true => "",
+        false => {
+            " Every expert belongs to a domain; those of general are open to the tokens of all domains, and balancing leaves \
+             them more than the mean."
+        }
+    };
     HeatMap {
         title: "Load of every expert",
         caption: &format!(
-            "Tokens that visited each expert, relative to the mean of its layer, over the last {} steps.",
+            "A row is an expert, a column a layer: the tokens that visited the expert over the last {} steps, relative to \
+             the mean of the layer.{of_domains}",
             window.len()
         ),
-        row_axis: "MoE layer",
-        column_axis: "expert",
+        row_axis: "expert",
+        column_axis: "layer, counted from 1",
         rows: rows.collect(),
-        columns: (0..experts).map(|expert| expert.to_string()).collect(),
+        columns: (0..loads.len()).map(layer_name).collect(),
         cell: CellSize::Fit,
         scale: Scale::Diverging(["no token", "mean", "twice the mean"]),
     }
@@ -129,11 +152,32 @@ mod tests {
         }
         steps[18].expert_loads = vec![vec![10, 0]];
         steps[19].expert_loads = vec![vec![5, 5]];
-        let map = expert_load(&steps);
+        let map = expert_load(&steps, &[], &[]);
         assert!(
-            map.contains("expert 0: 1.50 times the mean (15 tokens)"),
+            map.contains("routed layer 1, expert 0: 1.50 times the mean (15 tokens)"),
             "{map}"
         );
         assert!(map.contains("expert 1: 0.50 times the mean"), "{map}");
+    }
+
+    #[test]
+    fn experts_stand_by_their_domain_and_layers_by_their_name() {
+        let step = StepRecord {
+            expert_loads: vec![vec![1, 2, 3], vec![4, 5, 6]],
+            ..Default::default()
+        };
+        let layers = ["layer 3".into(), "MTP 1".into()];
+        let domains = [Domain::General, Domain::Code, Domain::General];
+        let map = expert_load(&[step], &layers, &domains);
+        let place = |text: &str| {
+            map.find(&format!(">{text}<"))
+                .unwrap_or_else(|| panic!("{map}"))
+        };
+        assert!(place("code 1") < place("general 0") && place("general 0") < place("general 2"));
+        assert!(place("layer 3") < place("MTP 1"));
+        assert!(
+            map.contains("MTP 1, general 2: 1.20 times the mean (6 tokens)"),
+            "{map}"
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! The page: headline figures, then pictures, each with a sentence that says what it shows.
 
-use crate::telemetry::record::{DomainRecord, EvalRecord, Record, StepRecord};
+use crate::domain::Domain;
+use crate::telemetry::record::{
+    DomainRecord, EvalRecord, Record, SamplesRecord, SkippedRecord, StepRecord,
+};
 
 use super::figures;
 use super::format::{count, escape, significant};
@@ -14,7 +17,9 @@ const STYLE: &str = include_str!("style.css");
 pub struct About {
     /// Name of the run: its folder.
     pub run: String,
-    /// What was trained: a preset's name, a family.
+    /// The preset that was trained, if it was one.
+    pub preset: Option<String>,
+    /// What was trained, in a few words.
     pub model: String,
     /// Parameters.
     pub num_params: u64,
@@ -26,6 +31,10 @@ pub struct About {
     pub backend: String,
     /// What the energy meter counts, if there is one.
     pub energy_source: Option<String>,
+    /// Names of the layers that route, in the order of the recorded loads.
+    pub routed_layers: Vec<String>,
+    /// The domain of every expert; nothing where domains have no effect.
+    pub expert_domains: Vec<Domain>,
     /// The experiment, as text.
     pub config: String,
 }
@@ -34,19 +43,25 @@ pub struct About {
 pub fn render(about: &About, records: &[Record]) -> String {
     let mut steps = Vec::new();
     let mut evals = Vec::new();
+    let (mut written, mut left_out) = (None, None);
     for record in records {
         match record {
             Record::Step(step) => steps.push(step.clone()),
-            Record::Eval(eval) => evals.push(eval.clone()),
+            Record::Eval(eval) if eval.is_measured() => evals.push(eval.clone()),
+            Record::Eval(_) => {}
+            Record::Skipped(record) => left_out = Some(record),
+            Record::Samples(record) => written = Some(record),
         }
     }
     let title = escape(&about.run);
     let sections = [
         training(&steps, &evals),
         domains(&evals),
-        experts(&steps),
+        experts(about, &steps),
         routing(&evals),
         cost(&steps),
+        written.map_or_else(String::new, samples),
+        left_out.map_or_else(String::new, skipped),
     ]
     .concat();
     format!(
@@ -86,8 +101,10 @@ fn lead(about: &About, steps: &[StepRecord]) -> String {
         true => format!("{} of {} steps", last.step, about.num_steps),
         false => format!("{} steps", last.step),
     };
+    let preset = about.preset.as_ref();
+    let preset = preset.map_or_else(String::new, |name| format!("{}: ", escape(name)));
     format!(
-        "{}, trained for {progress} on {} tokens with {}.",
+        "{preset}{}, trained for {progress} on {} tokens with {}.",
         escape(&about.model),
         count(last.tokens as f64),
         escape(&about.backend)
@@ -150,24 +167,29 @@ fn domains(evals: &[EvalRecord]) -> String {
     );
     let about = match first {
         Some(first) => format!(
-            "Loss on held-out text of each domain at step {}; pale, the same at step {}.",
-            last.step, first.step
+            "Loss on held-out text of each domain, in nats per token. The bar is the loss at step {}, the pale bar behind it \
+             the one at step {}; all bars begin at 0 and have one scale, to {}.",
+            last.step,
+            first.step,
+            significant(most)
         ),
         None => format!(
-            "Loss on held-out text of each domain at step {}.",
-            last.step
+            "Loss on held-out text of each domain at step {}, in nats per token. All bars begin at 0 and have one scale, to {}.",
+            last.step,
+            significant(most)
         ),
     };
     let table = format!(
-        r#"<div class="card scroll"><table><thead><tr><th scope="col">domain</th><th></th><th scope="col">loss, first</th><th scope="col">loss, last</th><th scope="col">bits per byte</th><th scope="col">tokens</th></tr></thead>
+        r#"<div class="card scroll"><table><thead><tr><th scope="col">domain</th><th scope="col" class="bar">last loss, pale the first</th><th scope="col">loss, first</th><th scope="col">loss, last</th><th scope="col">bits per byte</th><th scope="col">tokens</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
 "#
     );
     section("Domains", &about, &table)
 }
 
-fn experts(steps: &[StepRecord]) -> String {
-    section("Experts", "", &maps::expert_load(steps))
+fn experts(about: &About, steps: &[StepRecord]) -> String {
+    let map = maps::expert_load(steps, &about.routed_layers, &about.expert_domains);
+    section("Experts", "", &map)
 }
 
 fn routing(evals: &[EvalRecord]) -> String {
@@ -229,6 +251,63 @@ fn cost(steps: &[StepRecord]) -> String {
             &format!("<div class=\"grid2\">{body}</div>\n"),
         ),
     }
+}
+
+/// Texts that the model writes.
+fn samples(record: &SamplesRecord) -> String {
+    let mut rows = String::new();
+    for sample in &record.samples {
+        let name = sample.domain.map_or("text", Domain::name);
+        rows += &format!(
+            "<dt>{name}<small>seed {}</small></dt><dd>{}</dd>\n",
+            sample.seed,
+            escape(&sample.text)
+        );
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    let about = format!(
+        "What the model writes after step {} when it is told nothing but the domain, each from a seed of its own.",
+        record.step
+    );
+    section(
+        "Samples",
+        &about,
+        &format!("<dl class=\"card samples\">\n{rows}</dl>\n"),
+    )
+}
+
+/// Documents that were left out.
+fn skipped(record: &SkippedRecord) -> String {
+    let items: String = record
+        .examples
+        .iter()
+        .map(|example| format!("<li>{}</li>\n", escape(example)))
+        .collect();
+    let (documents, first) = match (record.count, record.examples.len()) {
+        (1, _) => ("1 document".to_owned(), ""),
+        (count, shown) => (
+            format!("{} documents", count_of(count)),
+            if (shown as u64) < count {
+                "; the first"
+            } else {
+                ""
+            },
+        ),
+    };
+    let about = format!(
+        "{documents} of the data could not be read and were left out, as asked for{first}:"
+    );
+    section(
+        "Left out",
+        &about,
+        &format!("<ul class=\"card\">\n{items}</ul>\n"),
+    )
+}
+
+fn count_of(number: u64) -> String {
+    count(number as f64)
 }
 
 fn config(about: &About) -> String {

@@ -4,7 +4,10 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::domain::Domain;
-use crate::telemetry::record::{DomainRecord, EvalRecord, Record, RoutingTable, StepRecord};
+use crate::telemetry::record::{
+    DomainRecord, EvalRecord, Record, RoutingTable, SampleRecord, SamplesRecord, SkippedRecord,
+    StepRecord,
+};
 
 use super::page::{About, render};
 
@@ -15,12 +18,20 @@ const LAYERS: usize = 5;
 fn about() -> About {
     About {
         run: "tiny-2026-01-14".into(),
-        model: "Darkhorse tiny, a Mixture of Experts with latent attention".into(),
+        preset: Some("tiny".into()),
+        model: "a mixture of 21 experts of which a token visits 3, 4 layers of width 128".into(),
         num_params: 3_412_480,
         num_active_params: 1_107_200,
         num_steps: STEPS,
         backend: "flex on 2 CPU cores".into(),
         energy_source: Some("CPU packages (RAPL)".into()),
+        routed_layers: (2..=LAYERS)
+            .map(|layer| format!("layer {layer}"))
+            .chain(["MTP 1".into()])
+            .collect(),
+        expert_domains: (0..EXPERTS)
+            .map(|expert| Domain::ALL[expert % Domain::COUNT])
+            .collect(),
         config: "{\n  \"hidden_size\": 128,\n  \"text\": \"<b>\"\n}".into(),
     }
 }
@@ -108,12 +119,28 @@ fn records() -> Vec<Record> {
             records.push(Record::Eval(eval(number, rng)));
         }
     }
+    records.push(Record::Samples(SamplesRecord {
+        step: STEPS,
+        samples: samples(),
+    }));
     records
+}
+
+fn samples() -> Vec<SampleRecord> {
+    let text = "The court held that the <tenant> had to pay, and the tenant paid.";
+    let numbered = (0..).zip(Domain::ALL);
+    numbered
+        .map(|(seed, domain)| SampleRecord {
+            domain: Some(domain),
+            seed,
+            text: text.repeat(1 + seed as usize % 3),
+        })
+        .collect()
 }
 
 /// Opening and closing tags match.
 fn assert_well_formed(html: &str) {
-    const VOID: [&str; 3] = ["meta", "!doctype", "br"];
+    const VOID: [&str; 2] = ["meta", "!doctype"];
     let mut open = Vec::new();
     for piece in html.split('<').skip(1) {
         let tag = piece.split('>').next().unwrap();
@@ -134,6 +161,12 @@ fn assert_well_formed(html: &str) {
 #[test]
 fn the_report_of_a_whole_run_is_one_file_with_every_picture() {
     let html = render(&about(), &records());
+    let figures = html.matches("<figure").count();
+    assert_eq!(
+        html.matches(r#"<p class="note">"#).count(),
+        figures,
+        "a picture without a word"
+    );
     // to look at it: DARKHORSE_SAMPLE_REPORT=report.html cargo test the_report_of_a_whole_run
     if let Ok(path) = std::env::var("DARKHORSE_SAMPLE_REPORT") {
         std::fs::write(path, &html).unwrap();
@@ -141,7 +174,7 @@ fn the_report_of_a_whole_run_is_one_file_with_every_picture() {
     assert_well_formed(&html);
     for text in [
         "<dt>Parameters</dt><dd>3.41\u{202f}M<small>1.11\u{202f}M active per token",
-        "trained for 600 steps on 1.23\u{202f}M tokens with flex on 2 CPU cores",
+        "tiny: a mixture of 21 experts of which a token visits 3, 4 layers of width 128, trained for 600 steps on 1.23\u{202f}M tokens with flex on 2 CPU cores",
         "<dt>Energy per token</dt><dd>4.1",
         " mJ<small>CPU packages (RAPL)<",
         "<h3>Loss</h3>",
@@ -151,6 +184,12 @@ fn the_report_of_a_whole_run_is_one_file_with_every_picture() {
         "<h3>Learning rate</h3>",
         "<h3>Without the document&#39;s tag</h3>",
         "<td>biomedical</td>",
+        // whose expert, in which layer
+        ">general 9</text>",
+        ">layer 2</text>",
+        ">MTP 1</text>",
+        "all bars begin at 0 and have one scale",
+        "<dt>legal<small>seed 4</small></dt><dd>The court held that the &lt;tenant&gt;",
         "&quot;&lt;b&gt;&quot;",
     ] {
         let text = text.replace("&#39;", "'");
@@ -175,6 +214,95 @@ fn energy_that_was_not_measured_has_no_figure() {
         html.contains(r#"<dt>Energy per token</dt><dd><span class="none">not measured</span>"#)
     );
     assert!(!html.contains("<h3>Energy</h3>"));
+}
+
+#[test]
+fn what_was_not_measured_has_neither_a_figure_nor_a_picture() {
+    // as older versions wrote it where there was no validation text
+    let unmeasured = |step| {
+        Record::Eval(EvalRecord {
+            step,
+            ..Default::default()
+        })
+    };
+    let mut records: Vec<_> = records()
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Step(mut step) => {
+                step.mtp_loss = None;
+                step.energy_j = None;
+                (step.max_vio_batch, step.max_vio_global) = (None, None);
+                step.expert_loads.clear();
+                Some(Record::Step(step))
+            }
+            _ => None,
+        })
+        .collect();
+    let dense = About {
+        routed_layers: Vec::new(),
+        expert_domains: Vec::new(),
+        ..about()
+    };
+    let without = render(&dense, &records);
+    records.insert(0, unmeasured(0));
+    records.push(unmeasured(STEPS));
+    let html = render(&dense, &records);
+    assert_eq!(html, without);
+    assert_well_formed(&html);
+    assert!(html.contains("<dt>Valid loss</dt><dd><span class=\"none\">not measured</span>"));
+    for absent in [
+        "<h2>Domains",
+        "<h2>Experts",
+        "<h2>Routing",
+        "<h2>Samples",
+        "<h2>Left out",
+        "<h3>Load violation",
+        "<h3>Multi-token",
+        "<h3>Energy",
+        "valid</li>",
+        "held-out text.",
+    ] {
+        assert!(!html.contains(absent), "{absent}");
+    }
+    // no section without something in it
+    assert!(!html.contains("</p>\n</section>"));
+}
+
+#[test]
+fn documents_that_were_left_out_are_counted_and_named() {
+    let mut records = records();
+    records.insert(
+        0,
+        Record::Skipped(SkippedRecord {
+            count: 12_000,
+            examples: vec!["`a.jsonl` line 3: the field `text` is empty".into()],
+        }),
+    );
+    let html = render(&about(), &records);
+    assert_well_formed(&html);
+    assert!(
+        html.contains("12.0\u{202f}k documents of the data could not be read and were left out")
+    );
+    assert!(html.contains("<li>`a.jsonl` line 3: the field `text` is empty</li>"));
+}
+
+#[test]
+fn a_run_that_was_stopped_says_how_far_it_came_and_shows_what_it_writes() {
+    let mut records = records();
+    records.retain(|record| record.step() <= 300);
+    records.push(Record::Samples(SamplesRecord {
+        step: 300,
+        samples: samples(),
+    }));
+    let html = render(&about(), &records);
+    assert!(html.contains("trained for 300 of 600 steps"));
+    assert!(html.contains("What the model writes after step 300"));
+    let seeds: std::collections::HashSet<_> = html
+        .split("<small>seed ")
+        .skip(1)
+        .map(|rest| &rest[..1])
+        .collect();
+    assert_eq!(seeds.len(), 10);
 }
 
 #[test]

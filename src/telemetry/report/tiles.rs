@@ -39,7 +39,7 @@ pub(super) fn tiles(about: &About, steps: &[StepRecord], evals: &[EvalRecord]) -
                 "of held-out text",
             );
         }
-        None => tile("Valid loss", NOT_MEASURED, "no evaluation yet"),
+        None => tile("Valid loss", NOT_MEASURED, "no held-out text"),
     }
     let wall_s: f64 = steps.iter().map(|step| step.duration_s).sum();
     let measured: f64 = steps.iter().map(tokens).sum();

@@ -1,0 +1,223 @@
+//! What is about to be done, told before it begins.
+
+use std::fmt;
+
+use crate::checkpoint::Run;
+use crate::config::Experiment;
+use crate::config::memory::{Bytes, MemoryNeeds};
+use crate::training::job::Job;
+use crate::training::strategy::LONGEST_UNSAVED;
+use crate::training::{TokenizedTexts, TrainingConfig, Validation};
+
+use super::choice::purpose;
+
+/// More epochs than this are learned by heart.
+const MANY_EPOCHS: f64 = 8.0;
+
+/// The job in a few lines.
+pub(super) struct Announcement<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) texts: &'a TokenizedTexts,
+    pub(super) run: &'a Run,
+    pub(super) steps_done: u64,
+    /// Why this preset, if nobody named it.
+    pub(super) reason: Option<String>,
+}
+
+impl<'a> Announcement<'a> {
+    pub(super) fn of(job: &'a Job, reason: Option<String>) -> Self {
+        Self {
+            experiment: &job.experiment,
+            texts: &job.texts,
+            run: &job.run,
+            steps_done: job.steps_done(),
+            reason,
+        }
+    }
+
+    fn model(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let model = &self.experiment.model;
+        let name = self.experiment.preset_name();
+        let name = name.map_or_else(String::new, |name| format!("{name}, "));
+        let (total, active) = (model.num_params(), model.num_active_params());
+        write!(f, "model     {name}{} parameters", rounded(total as f64))?;
+        if active < total {
+            write!(f, ", {} active per token", rounded(active as f64))?;
+        }
+        match &self.reason {
+            Some(reason) => writeln!(f, "; chosen for the data: {reason}"),
+            None => writeln!(f),
+        }
+    }
+
+    fn data(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TokenizedTexts {
+            train,
+            valid,
+            validation,
+            skipped,
+            ..
+        } = self.texts;
+        let total = train.total();
+        let documents = |count: u64| match count {
+            1 => "1 document".to_owned(),
+            count => format!("{} documents", grouped(count)),
+        };
+        let amount = |total: crate::data::Totals| {
+            let tokens = grouped(total.tokens);
+            format!("{}, {tokens} tokens", documents(total.documents))
+        };
+        writeln!(f, "data      {} to train on", amount(total))?;
+        let valid = valid.as_ref().map(|valid| amount(valid.total()));
+        match (validation, valid) {
+            (Validation::Files, Some(valid)) => writeln!(f, "          {valid} to measure by")?,
+            (Validation::HeldOut(share), Some(valid)) => writeln!(
+                f,
+                "          {valid} held out to measure by, about {} of the documents, never trained on",
+                percent(*share)
+            )?,
+            (Validation::TooFewDocuments(share), _) => writeln!(
+                f,
+                "          nothing to measure by: {} of the documents would be held out, but no domain has 20; `--valid FILE` names others",
+                percent(*share)
+            )?,
+            _ => writeln!(f, "          nothing to measure by")?,
+        }
+        if skipped.count > 0 {
+            writeln!(f, "skipped   {skipped}")?;
+        }
+        Ok(())
+    }
+
+    fn job(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let training = &self.experiment.training;
+        let TrainingConfig {
+            steps,
+            batch_size,
+            seq_len,
+            accumulation,
+            ..
+        } = training;
+        if let Some(asked) = self.texts.shortened_from {
+            writeln!(
+                f,
+                "rows      {seq_len} tokens, all that the data has, instead of {asked}"
+            )?;
+        }
+        let tokens = self.tokens();
+        let micro_batches = match accumulation {
+            1 => String::new(),
+            more => format!("{more} x "),
+        };
+        let done = match self.steps_done {
+            0 => String::new(),
+            done => format!(", {} of the steps done", grouped(done)),
+        };
+        writeln!(
+            f,
+            "job       {} steps x {micro_batches}{batch_size} rows x {seq_len} tokens = {} tokens, {} over the data{done}",
+            grouped(*steps),
+            grouped(tokens),
+            epochs(self.texts.epochs(tokens)),
+        )
+    }
+
+    fn saves(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let needs = MemoryNeeds::of(&self.experiment.model, purpose(self.experiment));
+        writeln!(f, "memory    about {}", Bytes(needs.total()))?;
+        let training = &self.experiment.training;
+        let minutes = LONGEST_UNSAVED.as_secs() / 60;
+        let every = match training.checkpoint_every {
+            0 => format!("every {minutes} minutes"),
+            1 => "every step".into(),
+            every => format!("every {every} steps, at the latest every {minutes} minutes"),
+        };
+        writeln!(
+            f,
+            "saves     {}, {every} and at the end",
+            self.run.path().display()
+        )
+    }
+
+    /// Tokens of the whole job.
+    fn tokens(&self) -> u64 {
+        let training = &self.experiment.training;
+        training.steps.saturating_mul(training.tokens_per_step())
+    }
+}
+
+impl fmt::Display for Announcement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.model(f)?;
+        self.data(f)?;
+        self.job(f)?;
+        self.saves(f)?;
+        let epochs = self.texts.epochs(self.tokens());
+        if epochs > MANY_EPOCHS {
+            writeln!(
+                f,
+                "warning: more than {MANY_EPOCHS} epochs are learned by heart rather than understood: give more data, or fewer `--steps` or `--epochs`"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits and a unit: `3.41 M`.
+pub(super) fn rounded(value: f64) -> String {
+    let (factor, unit) = match value {
+        999.5e9.. => (1e12, " T"),
+        999.5e6.. => (1e9, " B"),
+        999.5e3.. => (1e6, " M"),
+        999.5.. => (1e3, " k"),
+        _ => return format!("{value:.0}"),
+    };
+    let scaled = value / factor;
+    let decimals = match scaled {
+        99.95.. => 0,
+        9.995.. => 1,
+        _ => 2,
+    };
+    format!("{scaled:.decimals$}{unit}")
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e6).round() / 1e4)
+}
+
+fn epochs(epochs: f64) -> String {
+    let number = match epochs {
+        ..0.1 => format!("{epochs:.3}"),
+        ..10.0 => format!("{epochs:.1}"),
+        _ => grouped(epochs.round() as u64),
+    };
+    match number.as_str() {
+        "1.0" => "1 epoch".into(),
+        number => format!("{number} epochs"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_as_people_read_them() {
+        let told = [0.0, 999.0, 3_412_480.0, 31_049_216.0, 999_960.0, 4.97e9].map(rounded);
+        assert_eq!(told, ["0", "999", "3.41 M", "31.0 M", "1.00 M", "4.97 B"]);
+        assert_eq!(grouped(61_440), "61,440");
+        assert_eq!(
+            (percent(0.02), percent(0.001)),
+            ("2 %".into(), "0.1 %".into())
+        );
+        let told = [0.0123, 1.0, 3.96, 41.4].map(epochs);
+        assert_eq!(told, ["0.012 epochs", "1 epoch", "4.0 epochs", "41 epochs"]);
+    }
+}

@@ -1,0 +1,215 @@
+//! A run whose text is read, and of which nothing is on disk yet.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::TrainingError;
+use super::job::{Given, Job};
+use super::texts::{Corpora, Texts, Validation};
+use crate::checkpoint::Run;
+use crate::config::Experiment;
+use crate::data::{Corpus, Progress, Skipped};
+use crate::tokenizer::Tokenizer;
+
+/// What a run reads, and what that says of the run: how long its rows can be, how many steps an epoch is.
+#[derive(Debug)]
+pub struct Draft {
+    /// What to train, and how; what follows from the text may still be set.
+    pub experiment: Experiment,
+    /// Text to ids.
+    pub tokenizer: Tokenizer,
+    /// What the files of the model that it begins with said, if it does.
+    pub(super) origin: Option<serde_json::Value>,
+    /// The text.
+    pub texts: TokenizedTexts,
+}
+
+/// The tokens of a run, and how they came about.
+#[derive(Debug, Clone)]
+pub struct TokenizedTexts {
+    /// The training text.
+    pub train: Arc<Corpus>,
+    /// The validation text, if there is any.
+    pub valid: Option<Arc<Corpus>>,
+    /// Where the validation text comes from.
+    pub validation: Validation,
+    /// Documents that were left out, by request.
+    pub skipped: Skipped,
+    /// Tokens of an epoch: those of the documents that the mix draws from, with those around them.
+    pub epoch_tokens: u64,
+    /// What a row was to hold, if the text has fewer tokens.
+    pub shortened_from: Option<usize>,
+}
+
+impl Draft {
+    /// Reads and tokenizes the text: with the tokenizer of a model that is there already, or with the one that the
+    /// experiment says.
+    ///
+    /// # Errors
+    ///
+    /// Text or tokenizer that cannot be used.
+    pub fn open(
+        mut experiment: Experiment,
+        given: Option<Given>,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, TrainingError> {
+        experiment.data.settle_valid_share();
+        let texts = Texts::open(&experiment, cache)?;
+        let (tokenizer, origin) = match given {
+            Some(given) => (given.tokenizer, Some(given.origin)),
+            None => (texts.tokenizer(&experiment)?, None),
+        };
+        let draft = Self::new(experiment, &texts, tokenizer, (cache, progress))?;
+        Ok(Self { origin, ..draft })
+    }
+
+    /// Reads the text of a run that has begun.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn of_run(
+        experiment: Experiment,
+        run: &Run,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, TrainingError> {
+        let tokenizer = Tokenizer::from_file(&run.tokenizer_path())?;
+        let texts = Texts::open(&experiment, cache)?;
+        Self::new(experiment, &texts, tokenizer, (cache, progress))
+    }
+
+    fn new(
+        mut experiment: Experiment,
+        texts: &Texts,
+        tokenizer: Tokenizer,
+        (cache, progress): (&Path, Progress),
+    ) -> Result<Self, TrainingError> {
+        check(&experiment, &tokenizer)?;
+        let corpora = texts.corpora(&tokenizer, cache, progress)?;
+        let epoch_tokens = corpora.train.tokens_of(&experiment.data.mix()?)?;
+        let shortened_from = shorten_rows(&mut experiment, epoch_tokens);
+        let Corpora {
+            train,
+            valid,
+            validation,
+            skipped,
+        } = corpora;
+        Ok(Self {
+            experiment,
+            tokenizer,
+            origin: None,
+            texts: TokenizedTexts {
+                train,
+                valid,
+                validation,
+                skipped,
+                epoch_tokens,
+                shortened_from,
+            },
+        })
+    }
+
+    /// Makes the run's folder.
+    ///
+    /// # Errors
+    ///
+    /// A folder that is in use or cannot be made.
+    pub fn begin(self, folder: &Path) -> Result<Job, TrainingError> {
+        Job::begin(self, folder)
+    }
+}
+
+impl TokenizedTexts {
+    /// How often `tokens` go through the training text.
+    pub fn epochs(&self, tokens: u64) -> f64 {
+        tokens as f64 / self.epoch_tokens.max(1) as f64
+    }
+}
+
+/// Rows as long as the text, if it does not fill one; but no shorter than the model needs.
+fn shorten_rows(experiment: &mut Experiment, tokens: u64) -> Option<usize> {
+    let asked = experiment.training.seq_len;
+    let shortest = experiment.shortest_row();
+    let possible = usize::try_from(tokens).unwrap_or(usize::MAX).max(shortest);
+    (possible < asked).then(|| {
+        experiment.training.seq_len = possible;
+        asked
+    })
+}
+
+fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingError> {
+    if experiment.model.quantization.is_some() {
+        return Err(TrainingError::InBlocks);
+    }
+    let model = &experiment.model;
+    if tokenizer.vocab_size() > model.vocab_size {
+        return Err(TrainingError::Vocabulary {
+            tokenizer: tokenizer.vocab_size(),
+            model: model.vocab_size,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An experiment on 100 documents of one domain, with nothing said of validation.
+    fn experiment(folder: &Path) -> Experiment {
+        let line =
+            |number| format!("{{\"text\": \"text number {number}\", \"domain\": \"code\"}}\n");
+        let file = folder.join("mine.jsonl");
+        std::fs::write(&file, (0..100).map(line).collect::<String>()).expect("a folder");
+        let mut experiment = Experiment::preset("tiny").expect("a preset");
+        experiment.data.train = vec![file];
+        experiment
+    }
+
+    #[test]
+    fn a_new_run_holds_out_a_share_and_one_from_before_there_was_a_share_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (cache, bytes) = (folder.path().join("cache"), Tokenizer::bytes());
+        let begun = experiment(folder.path());
+        let run = |name: &str| {
+            let run = Run::create(folder.path().join(name), &(), None).expect("a folder");
+            bytes.save(&run.tokenizer_path()).expect("a folder");
+            run
+        };
+        let old = Draft::of_run(begun.clone(), &run("old"), &cache, Progress::Hidden);
+        let old = old.expect("the text is sound");
+        assert_eq!(old.texts.validation, Validation::Unwanted);
+        assert_eq!(
+            (old.texts.train.len(), old.experiment.data.valid_share),
+            (100, None)
+        );
+
+        let given = Given {
+            tokenizer: bytes.clone(),
+            origin: serde_json::Value::Null,
+        };
+        let new = Draft::open(begun, Some(given), &cache, Progress::Hidden);
+        let new = new.expect("the text is sound");
+        assert_eq!(new.texts.validation, Validation::HeldOut(0.02));
+        let held = new.texts.valid.expect("some are held out").len();
+        assert_eq!(new.texts.train.len() + held, 100);
+        // what it wrote down holds when it goes on
+        assert_eq!(new.experiment.data.valid_share, Some(0.02));
+        let resumed = Draft::of_run(new.experiment, &run("new"), &cache, Progress::Hidden);
+        let resumed = resumed.expect("the text is sound").texts;
+        assert_eq!(resumed.train.digest(), new.texts.train.digest());
+    }
+
+    #[test]
+    fn rows_are_no_longer_than_the_text_and_no_shorter_than_the_model_needs() {
+        let mut experiment = Experiment::preset("tiny").expect("a preset");
+        assert_eq!(shorten_rows(&mut experiment, 256), None);
+        assert_eq!(shorten_rows(&mut experiment, 60), Some(256));
+        assert_eq!(experiment.training.seq_len, 60);
+        // a token, the next one, and one for the MTP module
+        assert_eq!(shorten_rows(&mut experiment, 1), Some(60));
+        assert_eq!(experiment.training.seq_len, 3);
+    }
+}

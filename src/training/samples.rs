@@ -1,0 +1,64 @@
+//! What a trained model writes, a text per domain.
+
+use darkhorse_backends::Ops;
+
+use super::error::TrainingError;
+use crate::config::Experiment;
+use crate::data::Corpus;
+use crate::domain::Domain;
+use crate::inference::{Generation, Limits, Sampler, SamplingConfig};
+use crate::model::CausalLm;
+use crate::model::mixer::TokenMixer;
+use crate::model::routing::Route;
+use crate::telemetry::SampleRecord;
+use crate::tokenizer::Tokenizer;
+
+/// Tokens of a sample, at most.
+const TOKENS: usize = 64;
+/// Samples of a model that knows one domain only, or none.
+const FEWEST: usize = 3;
+
+/// Texts that `model` writes: one for every domain that it was trained on, each from a seed of its own, so that they differ
+/// also where the model does not heed the domain. None if the tokenizer has nothing to begin a text with.
+///
+/// # Errors
+///
+/// Sampling that the model does not take.
+pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    experiment: &Experiment,
+    tokenizer: &Tokenizer,
+    corpus: &Corpus,
+) -> Result<Vec<SampleRecord>, TrainingError> {
+    let mut wanted: Vec<Option<Domain>> = corpus.domains().map(Some).collect();
+    if let [one] = wanted[..] {
+        wanted = vec![one; FEWEST];
+    }
+    let limits = Limits::of(&experiment.model);
+    let mut samples = Vec::new();
+    for (seed, domain) in (experiment.training.seed..).zip(wanted) {
+        let opening = tokenizer.opening(domain);
+        if opening.is_empty() {
+            return Ok(samples);
+        }
+        let sampler = Sampler::new(SamplingConfig {
+            seed,
+            ..SamplingConfig::default()
+        })?;
+        let mut generation = Generation::new(model, limits, domain);
+        generation.read(&opening)?;
+        let mut ids = Vec::new();
+        while ids.len() < TOKENS
+            && let Some(id) = generation.next_token(&sampler)
+            && Some(id) != tokenizer.eos_id()
+        {
+            ids.push(id);
+        }
+        samples.push(SampleRecord {
+            domain,
+            seed,
+            text: tokenizer.decode(&ids).trim().to_owned(),
+        });
+    }
+    Ok(samples)
+}

@@ -1,0 +1,323 @@
+//! A first run on one's own text: what is told before it, what it measures, what it leaves out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+/// A folder of one's own, where the program is called.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Writes the configuration of a model of two layers, with experts or without.
+    fn write_config(&self, experts: bool) {
+        let mut model = json!({
+            "vocab_size": 320, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32,
+            "first_k_dense_replace": if experts { 1 } else { 2 },
+            "mixer": {"gqa": {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}},
+            "layer_types": ["gqa"], "rope": {"rope_theta": 10000.0}, "max_position_embeddings": 128,
+            "num_nextn_predict_layers": if experts { 1 } else { 0 },
+        });
+        if experts {
+            model["moe"] = json!({
+                "n_routed_experts": 20, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "n_shared_experts": 1
+            });
+        }
+        let training = json!({
+            "steps": 4, "batch_size": 2, "seq_len": 32, "eval_every": 2, "checkpoint_every": 2, "log_every": 1
+        });
+        let config = json!({"model": model, "training": training});
+        self.write("model.json", config.to_string());
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_darkhorse-genesis"))
+            .args(arguments.split_whitespace())
+            .current_dir(self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    /// What a run that ends well says, on the standard output and on the other.
+    fn done(&self, arguments: &str) -> (String, String) {
+        let output = self.run(arguments);
+        let [said, told] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+        assert!(output.status.success(), "{arguments}: {told}");
+        (said, told)
+    }
+
+    /// The last line of a run that is refused.
+    fn refused(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {told}");
+        let line = told.lines().last().unwrap();
+        line.strip_prefix("error: ").unwrap().to_owned()
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    /// The records of a kind in a run's journal.
+    fn records(&self, run: &str, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(run).join("metrics.jsonl")).unwrap();
+        let records = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records
+            .filter_map(|record| record.get(kind).cloned())
+            .collect()
+    }
+
+    fn report(&self, run: &str) -> String {
+        fs::read_to_string(self.path(run).join("report.html")).unwrap()
+    }
+}
+
+/// `count` documents of a domain, no two alike.
+fn documents(domain: &str, count: usize) -> String {
+    let line = |number| {
+        let text = format!("{domain} text number {number} says that {number} and {number} are two");
+        format!("{}\n", json!({"domain": domain, "text": text}))
+    };
+    (0..count).map(line).collect()
+}
+
+fn is_not_there(path: &Path) -> bool {
+    !path.exists()
+}
+
+#[test]
+fn three_lines_train_in_rows_of_their_length_and_nothing_is_measured_that_was_not() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write(
+        "three.jsonl",
+        "{\"text\": \"The lamp is on.\"}\n{\"text\": \"The lamp is off.\"}\n{\"text\": \"It is dark.\"}\n",
+    );
+    let train = "train --config model.json --data three.jsonl --seq-len 128 --out r";
+    let (said, told) = home.done(train);
+    for line in [
+        "model     ",
+        "data      3 documents, ",
+        "          nothing to measure by: 2 % of the documents would be held out, but no domain has 20; `--valid FILE` names others",
+        " all that the data has, instead of 128",
+        "job       4 steps x 2 rows x ",
+        "memory    about ",
+        "saves     r, every 2 steps, at the latest every 10 minutes and at the end",
+    ] {
+        assert!(told.lines().any(|it| it.contains(line)), "{line}: {told}");
+    }
+    // a dense model without validation text: a loss, and no figure of what it has not
+    assert!(
+        said.contains("loss 5.") || said.contains("loss 6."),
+        "{said}"
+    );
+    for absent in ["mtp", "maxvio", "0.000", "domain", "nan"] {
+        assert!(!said.to_lowercase().contains(absent), "{absent}: {said}");
+    }
+    assert!(said.contains(" left"), "{said}");
+    assert_eq!(home.records("r", "eval"), [] as [Value; 0]);
+    assert_eq!(home.records("r", "step")[0].get("aux_loss"), None);
+    let report = home.report("r");
+    assert!(report.contains("<dt>Valid loss</dt><dd><span class=\"none\">not measured</span>"));
+    assert!(!report.contains("Load violation") && !report.contains("held-out text."));
+    assert!(report.contains("<h2>Samples</h2>"));
+    // and none in the card of what is exported
+    home.done("export --checkpoint r --format hf --out x");
+    let card = fs::read_to_string(home.path("x/README.md")).unwrap();
+    assert!(!card.contains("Validation loss"), "{card}");
+}
+
+#[test]
+fn a_share_of_the_documents_is_held_out_unless_it_is_not_wanted() {
+    let home = Home::new();
+    home.write_config(true);
+    let law = documents("legal", 10);
+    home.write("mine.jsonl", documents("code", 150) + &law);
+    let train = "train --config model.json --data mine.jsonl --steps 2";
+    let (said, told) = home.done(&format!("{train} --out held --valid-share 0.1"));
+    let held = told.lines().find(|line| line.contains("held out"));
+    let held = held.unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        held.contains("about 10 % of the documents, never trained on"),
+        "{held}"
+    );
+    // the small domain gives none
+    let evaluations = home.records("held", "eval");
+    assert_eq!(evaluations.len(), 2);
+    let domains = evaluations[1]["domains"].as_array().unwrap();
+    assert_eq!((domains.len(), &domains[0]["domain"]), (1, &json!("code")));
+    assert!(
+        said.contains("maxvio") && said.contains("mtp loss"),
+        "{said}"
+    );
+    assert_eq!(home.json("held/config.json")["data"]["valid_share"], 0.1);
+    // the same documents are held out when the run goes on
+    home.done("train --out held --resume --steps 3");
+    let samples = home.records("held", "samples");
+    let samples = samples[0]["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 2);
+    assert_ne!(samples[0]["seed"], samples[1]["seed"]);
+
+    let (_, told) = home.done(&format!("{train} --out default"));
+    assert!(told.contains("about 2 % of the documents"), "{told}");
+    let (_, told) = home.done(&format!("{train} --out all --no-valid"));
+    assert!(
+        told.contains("160 documents, ") && told.contains("nothing to measure by\n"),
+        "{told}"
+    );
+    assert_eq!(home.records("all", "eval"), [] as [Value; 0]);
+    let line = home.refused(&format!("{train} --valid-share 0.9"));
+    assert_eq!(line, "`data.valid_share` is 0.9, expected 0 to 0.5");
+    let line = home.refused(&format!("{train} --no-valid --valid mine.jsonl"));
+    assert!(line.contains("cannot be used with"), "{line}");
+}
+
+#[test]
+fn the_data_says_how_long_a_run_is_if_epochs_are_asked_for_or_nothing_is() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 60));
+    let train = "train --data mine.jsonl --no-valid";
+    let (_, told) = home.done(&format!(
+        "{train} --config model.json --epochs 0.3 --out part"
+    ));
+    let job = told.lines().find(|line| line.starts_with("job")).unwrap();
+    let steps = home.json("part/config.json")["training"]["steps"]
+        .as_u64()
+        .unwrap();
+    assert!(
+        job.starts_with(&format!("job       {steps} steps x 2 rows x 32 tokens = ")),
+        "{job}"
+    );
+    assert!(job.ends_with(", 0.3 epochs over the data"), "{job}");
+    assert!(!told.contains("warning"), "{told}");
+    let (_, told) = home.done(&format!(
+        "{train} --config model.json --epochs 8.1 --batch-size 8 --checkpoint-every 0 --out long"
+    ));
+    assert!(told.contains("warning: more than 8 epochs"), "{told}");
+    let line = home.refused(&format!("{train} --config model.json --epochs 2 --steps 3"));
+    assert!(
+        line.contains("'--epochs <E>' cannot be used with '--steps <N>'"),
+        "{line}"
+    );
+    let line = home.refused(&format!("{train} --config model.json --epochs 0"));
+    assert_eq!(line, "`--epochs` is 0, expected a positive number");
+    let runs = fs::read_dir(home.path("runs")).unwrap();
+    let names: Vec<_> = runs.map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names, [".cache"], "a refused start leaves no run");
+
+    // without a model the smallest suits so little text, for few steps
+    let (_, told) = home.done(&format!("{train} --out auto"));
+    let model = told.lines().find(|line| line.starts_with("model")).unwrap();
+    assert!(
+        model.contains("tiny, ") && model.contains("; chosen for the data: "),
+        "{model}"
+    );
+    let training = &home.json("auto/config.json")["training"];
+    assert!(
+        (1..5).contains(&training["steps"].as_u64().unwrap()),
+        "{training}"
+    );
+    assert!(
+        home.report("auto")
+            .contains("tiny: a mixture of 21 experts")
+    );
+}
+
+#[test]
+fn documents_that_are_left_out_are_counted_on_the_screen_in_the_journal_and_in_the_report() {
+    let home = Home::new();
+    home.write_config(false);
+    let bad = "{\"text\": \"\"}\n{\"text\": 5}\nno json\n".repeat(3);
+    home.write("mine.jsonl", documents("code", 40) + &bad);
+    home.write(
+        "valid.jsonl",
+        documents("math", 10) + "{\"domain\": \"code\"}\n",
+    );
+    let (_, told) = home.done(
+        "train --config model.json --data mine.jsonl --valid valid.jsonl --skip-bad-lines --out r",
+    );
+    assert!(
+        told.contains(
+            "skipped   10 documents that cannot be read are left out, the first of them:\n"
+        ),
+        "{told}"
+    );
+    assert!(
+        told.contains("mine.jsonl` line 41: the field `text` is empty"),
+        "{told}"
+    );
+    let records = home.records("r", "skipped");
+    assert_eq!((records.len(), &records[0]["count"]), (1, &json!(10)));
+    assert_eq!(records[0]["examples"].as_array().unwrap().len(), 5);
+    assert!(
+        home.report("r")
+            .contains("10 documents of the data could not be read and were left out")
+    );
+
+    let evaluate = "evaluate --checkpoint r --data mine.jsonl --json";
+    let (said, told) = home.done(&format!("{evaluate} --skip-bad-lines"));
+    assert!(
+        serde_json::from_str::<Value>(&said).unwrap()["loss"]
+            .as_f64()
+            .unwrap()
+            > 1.0
+    );
+    assert!(
+        told.starts_with("9 documents that cannot be read are left out, "),
+        "{told}"
+    );
+    assert!(
+        home.refused(evaluate)
+            .contains("line 41: the field `text` is empty")
+    );
+}
+
+#[test]
+fn text_of_which_nothing_counts_is_an_error_and_no_loss_of_zero() {
+    let home = Home::new();
+    home.write_config(false);
+    let monologue = "{\"messages\": [{\"role\": \"user\", \"content\": \"is anybody there, at the other end of this line\"}]}\n";
+    home.write("silent.jsonl", monologue.repeat(4));
+    home.write("mine.jsonl", documents("code", 30));
+    let silence = "of a conversation only what the assistant says counts, and here it says nothing";
+    let line = home.refused("train --config model.json --data silent.jsonl --out r");
+    assert!(line.starts_with("nothing to learn at step 1: "), "{line}");
+    assert!(
+        line.contains(silence) && line.contains("silent.jsonl:"),
+        "{line}"
+    );
+    assert!(is_not_there(&home.path("r/report.html")));
+
+    let train = "train --config model.json --data mine.jsonl";
+    let line = home.refused(&format!("{train} --valid silent.jsonl --out v"));
+    assert!(
+        line.starts_with("nothing to measure in the held-out text, which begins at "),
+        "{line}"
+    );
+    home.done(&format!("{train} --out good"));
+    for format in ["", "--json"] {
+        let evaluate = format!("evaluate --checkpoint good --data silent.jsonl {format}");
+        let line = home.refused(&evaluate);
+        assert!(
+            line.contains("silent.jsonl:1: ") && line.contains(silence),
+            "{line}"
+        );
+    }
+}
