@@ -54,6 +54,7 @@ fn the_help_of_every_command_ends_with_examples() {
         &["export"],
         &["import"],
         &["logits"],
+        &["tokenize"],
         &["plan"],
     ] {
         let help = shown(&[command, &["--help"]].concat());

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod command;
+mod templates;
+mod tokenizers;
 
 use std::fs;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::inference::{Sampler, SamplingConfig};
-use crate::tokenizer::chat::{Message, Role, Template};
+use crate::tokenizer::chat::{Kind, Message, Role};
 use clap::Args;
 use darkhorse_backends::awake;
 
@@ -12,9 +12,9 @@ use crate::cli::args::{
     WeightsArgs,
 };
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::generate::Reply;
+use crate::cli::generate::{Begins, Reply};
 use crate::cli::inference::Weights;
-use crate::cli::model::Loaded;
+use crate::cli::model::{Loaded, Told};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,21 +69,20 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
     let loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
-    let family_template = loaded.template;
-    let template = match family_template {
-        Some(template) => template,
-        None => Template::of(loaded.tokenizer()?),
-    };
-    let (defaults, max_tokens) = defaults(template);
-    let sampler = Sampler::new(args.sampling.config_over(defaults)?).or_input()?;
+    let template = loaded.template()?;
+    let (defaults, max_tokens) = defaults(template.kind());
+    let sampling = args.sampling.config_over(loaded.sampling(defaults))?;
+    if args.stats {
+        eprintln!("{}", Told(&sampling, &loaded));
+    }
+    let sampler = Sampler::new(sampling).or_input()?;
     let max_tokens = args.sampling.max_tokens(max_tokens);
     let begin = || {
         let cache = args.cache.config();
         loaded.begin(args.domain.domain, args.speculative.config(), cache)
     };
     let mut generation = begin()?;
-    let mut messages = opening(args, template);
-    let mut answered: Option<Answered> = None;
+    let mut messages = opening(args, template.kind());
     eprintln!("{COMMANDS}");
     let mut lines = std::io::stdin().lines();
     loop {
@@ -99,76 +98,61 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
                 continue;
             }
             "/clear" | "/reset" => {
-                messages = opening(args, template);
-                answered = None;
+                messages = opening(args, template.kind());
                 continue;
             }
             said => said,
         };
         messages.push(Message::new(Role::User, said));
         let prompt = |messages: &[Message]| {
-            let ids = template.prompt(loaded.tokenizer()?, messages, args.domain.domain);
+            let conversation = messages.to_vec().into();
+            let ids = template.prompt(loaded.tokenizer()?, &conversation, args.domain.domain);
             ids.or_input()
         };
         let context = loaded.experiment.model.max_position_embeddings;
-        let slides = template == Template::GenesisChatMl;
+        let slides = template.kind() == Kind::Genesis;
         let too_long = |len: usize| slides && len > context.saturating_sub(max_tokens);
-        // what was read before is not read again
-        let next = match &answered {
-            Some(Answered { len, rest }) => {
-                let next = template.next_turn(loaded.tokenizer()?, rest, said);
-                Some((*len, next.or_input()?))
+        let mut ids = match prompt(&messages) {
+            Ok(ids) => ids,
+            Err(failure) => {
+                eprintln!("{}", failure.line());
+                messages.pop();
+                continue;
             }
-            None => None,
         };
-        let (kept, unread) = match next {
-            Some((len, next)) if !too_long(len + next.len()) && generation.truncate(len) => {
-                (len, next)
-            }
-            _ => {
+        while too_long(ids.len()) && drop_oldest(&mut messages) {
+            ids = prompt(&messages)?;
+        }
+        // what was read before is not read again
+        let same = generation.past().iter().zip(&ids);
+        let kept = same.take_while(|(past, id)| past == id).count();
+        let kept = kept.min(ids.len().saturating_sub(1));
+        let unread = match generation.truncate(kept) {
+            true => ids.split_off(kept),
+            false => {
                 generation = begin()?;
-                let mut ids = prompt(&messages)?;
-                while too_long(ids.len()) && drop_oldest(&mut messages) {
-                    ids = prompt(&messages)?;
-                }
-                (0, ids)
+                ids
             }
         };
         let reply = Reply {
             tokenizer: loaded.tokenizer()?,
-            stop_ids: template.stop_ids(loaded.tokenizer()?),
+            stop_ids: [template.stop_ids(loaded.tokenizer()?), loaded.stop_ids()].concat(),
             stop_text: template.stop_text(),
             max_tokens,
+            begins: Begins::Anew,
         };
         let stats = awake(|| reply.stream(&mut generation, &unread, &sampler))?;
         println!();
         if args.stats {
             eprintln!("{stats}");
         }
-        let said = match template {
-            // the template writes the newline itself
-            Template::GenesisChatMl => stats.text.trim_end(),
-            _ => &stats.text,
-        };
-        let (tokens, rest) = stats.of_first(said.len());
-        answered = Some(Answered {
-            len: kept + unread.len() + tokens,
-            rest: rest.to_owned(),
-        });
-        let said = match template {
-            Template::GenesisChatMl => said.trim(),
-            _ => said,
+        let said = match template.kind() {
+            // the template writes the line end itself
+            Kind::Genesis | Kind::Plain => stats.text.trim(),
+            Kind::Published | Kind::Turns => &stats.text,
         };
         messages.push(Message::new(Role::Assistant, said));
     }
-}
-
-/// Where the newest answer ends.
-struct Answered {
-    /// Tokens up to its last one.
-    len: usize,
-    /// Text of it behind these.
-    rest: String,
 }
 
 const COMMANDS: &str = "/clear begins anew, /help tells this, /exit or the end of input ends";
@@ -177,9 +161,9 @@ const COMMANDS: &str = "/clear begins anew, /help tells this, /exit or the end o
 const GENESIS_SYSTEM: &str = "You are a helpful assistant.";
 
 /// Settings and most tokens where nobody says: those of the model's package.
-fn defaults(template: Template) -> (SamplingConfig, usize) {
+fn defaults(template: Kind) -> (SamplingConfig, usize) {
     match template {
-        Template::GenesisChatMl => {
+        Kind::Genesis => {
             let sampling = SamplingConfig {
                 temperature: 0.7,
                 top_k: 50,
@@ -190,14 +174,12 @@ fn defaults(template: Template) -> (SamplingConfig, usize) {
             };
             (sampling, 150)
         }
-        Template::Turns | Template::ChatMl | Template::Plain => {
-            (SamplingConfig::default(), MAX_TOKENS)
-        }
+        Kind::Published | Kind::Turns | Kind::Plain => (SamplingConfig::default(), MAX_TOKENS),
     }
 }
 
-fn opening(args: &ChatArgs, template: Template) -> Vec<Message> {
-    let default = (template == Template::GenesisChatMl).then_some(GENESIS_SYSTEM);
+fn opening(args: &ChatArgs, template: Kind) -> Vec<Message> {
+    let default = (template == Kind::Genesis).then_some(GENESIS_SYSTEM);
     let system = args.system.as_deref().or(default).into_iter();
     system
         .map(|text| Message::new(Role::System, text))

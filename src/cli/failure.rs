@@ -38,7 +38,7 @@ impl Failure {
     }
 
     /// What happened and its causes, in one line.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let (Self::Input(error) | Self::Other(error)) = self else {
             return String::new();
         };

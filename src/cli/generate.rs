@@ -20,13 +20,21 @@ pub(crate) struct Reply<'a> {
     pub(crate) stop_ids: Vec<u32>,
     pub(crate) stop_text: Option<&'static str>,
     pub(crate) max_tokens: usize,
+    pub(crate) begins: Begins,
+}
+
+/// What the text that is generated is to the one that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// Its continuation: what a first word brings with it, such as a space, belongs to it.
+    InThePrompt,
+    /// A text of its own.
+    Anew,
 }
 
 /// What was generated, and how fast.
 pub(crate) struct Stats {
     pub(crate) text: String,
-    /// Length of the text after each token that was generated.
-    ends: Vec<usize>,
     read: usize,
     generated: usize,
     prefill: Duration,
@@ -51,22 +59,6 @@ fn drafts(acceptance: &Acceptance) -> String {
         },
         acceptance.plain
     )
-}
-
-impl Stats {
-    /// How many tokens the first `len` bytes of the text have whole, and what of these bytes is behind them.
-    pub(crate) fn of_first(&self, len: usize) -> (usize, &str) {
-        let whole = self.ends.iter().take_while(|&&end| end <= len).count();
-        let rest = match whole == self.ends.len() {
-            // half a character at the end is in the tokens
-            true => "",
-            false => {
-                let end = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
-                &self.text[end..len]
-            }
-        };
-        (whole, rest)
-    }
 }
 
 impl fmt::Display for Stats {
@@ -107,11 +99,13 @@ impl Reply<'_> {
         told.or_input()?;
         let prefill = begin.elapsed();
 
-        let mut stream = self.tokenizer.stream();
+        let mut stream = match self.begins {
+            Begins::InThePrompt => self.tokenizer.stream_after(ids),
+            Begins::Anew => self.tokenizer.stream(),
+        };
         let mut text = String::new();
         let mut shown = 0;
         let mut generated = 0;
-        let mut ends = Vec::new();
         let begin = Instant::now();
         while generated < self.max_tokens {
             let Some(id) = generation.next_token(sampler) else {
@@ -123,7 +117,6 @@ impl Reply<'_> {
             }
             generated += 1;
             text.push_str(&stream.push(id).unwrap_or_default());
-            ends.push(text.len());
             if let Some(stop) = self.stop_text.and_then(|stop| text.find(stop)) {
                 text.truncate(stop);
                 break;
@@ -141,7 +134,6 @@ impl Reply<'_> {
         out.flush()?;
         Ok(Stats {
             text,
-            ends,
             read: ids.len(),
             generated,
             prefill,

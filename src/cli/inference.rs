@@ -16,8 +16,8 @@ use crate::cli::args::{
 };
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::generate::Reply;
-use crate::cli::model::Loaded;
+use crate::cli::generate::{Begins, Reply};
+use crate::cli::model::{Loaded, Told};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -101,7 +101,8 @@ impl InferenceArgs {
 /// Runs the command.
 pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
-    let sampling = args.sampling.config()?;
+    // settings are checked before anything is loaded
+    args.sampling.config()?;
     let weights = args.source()?;
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
@@ -111,12 +112,17 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     }
-    infer(args, weights, sampling)
+    infer(args, weights)
 }
 
 /// Continues the prompt with what was resolved.
-fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Result<(), Failure> {
+fn infer(args: &InferenceArgs, weights: Weights) -> Result<(), Failure> {
     let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
+    let defaults = loaded.sampling(SamplingConfig::default());
+    let sampling = args.sampling.config_over(defaults)?;
+    if args.stats {
+        eprintln!("{}", Told(&sampling, &loaded));
+    }
     let sampler = Sampler::new(sampling).or_input()?;
     let cache = args.cache.config();
     let speculation = args.speculative.config();
@@ -138,6 +144,7 @@ fn infer(args: &InferenceArgs, weights: Weights, sampling: SamplingConfig) -> Re
         stop_ids: loaded.stop_ids(),
         stop_text: None,
         max_tokens: args.sampling.max_tokens(MAX_TOKENS),
+        begins: Begins::InThePrompt,
     };
     let stats = awake(|| reply.stream(&mut generation, &ids, &sampler))?;
     println!();
@@ -169,7 +176,9 @@ fn continue_ids(
         let ids: Vec<String> = generated.iter().map(u32::to_string).collect();
         println!("{}", ids.join(","));
     } else {
-        println!("{}", loaded.tokenizer()?.decode(&generated));
+        let mut stream = loaded.tokenizer()?.stream_after(ids);
+        let pieces: String = generated.iter().filter_map(|&id| stream.push(id)).collect();
+        println!("{pieces}{}", stream.finish());
     }
     Ok(())
 }

@@ -16,7 +16,9 @@ mod logits;
 mod model;
 mod plan;
 mod quantize;
+mod render;
 mod stored;
+mod tokenize;
 mod train;
 
 use std::ffi::OsString;
@@ -56,7 +58,9 @@ enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Logits(logits::LogitsArgs),
+    Tokenize(tokenize::TokenizeArgs),
     Quantize(quantize::QuantizeArgs),
+    Render(render::RenderArgs),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
 }
@@ -91,7 +95,9 @@ pub fn main() -> ExitCode {
             Command::Export(args) => export::execute(&args),
             Command::Import(args) => import::execute(&args),
             Command::Logits(args) => logits::execute(&args),
+            Command::Tokenize(args) => tokenize::execute(&args),
             Command::Quantize(args) => quantize::execute(&args),
+            Command::Render(args) => render::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
         }

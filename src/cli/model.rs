@@ -1,24 +1,26 @@
 //! A trained model from its run, ready to be used.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::domain::Domain;
-use crate::inference::{Generation, Limits, Speculation};
-use crate::interop::hugging_face::TokenIds;
+use crate::inference::{Generation, Limits, SamplingConfig, Speculation};
+use crate::interop::hugging_face::StatedSampling;
+use crate::interop::{Begun, Origin};
 use crate::model::cache::CacheConfig;
 use crate::model::matrix::Quantization;
 use crate::model::weights::InBlocks;
 use crate::model::{CausalLm, ModelConfig, weights};
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer::chat::Template;
+use crate::tokenizer::chat::{Kind, Template};
 use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
-use crate::cli::stored::Stored;
+use crate::cli::stored::{Stored, is_genesis};
 
 const GENESIS_TOKENIZER: &str = "a Genesis checkpoint has no tokenizer in it: name GPT-NeoX's by \
     `--tokenizer tokenizer.json`, or lay it beside the model; \
@@ -42,10 +44,9 @@ pub(crate) fn new_run(experiment: &str) -> PathBuf {
 pub(crate) struct Loaded {
     pub(crate) model: CausalLm<Selected>,
     tokenizer: Option<Tokenizer>,
-    /// How its family marks turns, where the tokenizer does not say.
-    pub(crate) template: Option<Template>,
     pub(crate) experiment: Experiment,
-    pub(crate) token_ids: TokenIds,
+    /// What its files say beside the model.
+    pub(crate) origin: Origin,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -73,9 +74,8 @@ impl Loaded {
                 return Ok(Self {
                     model: CausalLm::init(&experiment.model, 0, device),
                     tokenizer: Some(Tokenizer::bytes()),
-                    template: None,
                     experiment: *experiment,
-                    token_ids: TokenIds::default(),
+                    origin: Origin::default(),
                     step: 0,
                 });
             }
@@ -107,9 +107,8 @@ impl Loaded {
         Ok(Self {
             model: model.or_input()?,
             tokenizer: stored.tokenizer,
-            template: stored.template,
             experiment,
-            token_ids: stored.origin.token_ids,
+            origin: stored.origin,
             step: stored.step,
         })
     }
@@ -117,11 +116,25 @@ impl Loaded {
     /// Text to ids and back.
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.tokenizer.as_ref().ok_or_else(|| {
-            if self.template == Some(Template::GenesisChatMl) {
+            if is_genesis(&self.experiment.model) {
                 return Failure::input(GENESIS_TOKENIZER);
             }
             Failure::input("the model has no tokenizer.json beside it: give token ids by `--ids`")
         })
+    }
+
+    /// How the turns of a conversation are written; says so to the user if that is not the model's own way.
+    pub(crate) fn template(&self) -> Result<Template, Failure> {
+        let tokenizer = self.tokenizer()?;
+        let template = Template::of(tokenizer).or_input()?;
+        // runs of older versions
+        if template.kind() == Kind::Plain && is_genesis(&self.experiment.model) {
+            return Template::genesis(tokenizer).or_input();
+        }
+        if let Some(notice) = template.notice() {
+            eprintln!("{notice}");
+        }
+        Ok(template)
     }
 
     /// Where the model is.
@@ -129,9 +142,22 @@ impl Loaded {
         self.model.embed_tokens.device()
     }
 
-    /// Ids that end a text.
+    /// Ids that end a text: those of `config.json`, of `generation_config.json` and of the tokenizer.
     pub(crate) fn stop_ids(&self) -> Vec<u32> {
-        self.token_ids.eos.clone()
+        let mut ids = self.origin.stop_ids();
+        let rows = self.experiment.model.vocab_size;
+        let own = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
+        let own = own.filter(|id| (*id as usize) < rows && !ids.contains(id));
+        ids.extend(own);
+        ids
+    }
+
+    /// How the model wants its text to be generated; what its files do not say is as in `default`.
+    pub(crate) fn sampling(&self, default: SamplingConfig) -> SamplingConfig {
+        match &self.origin.generation {
+            Some(generation) => over(default, generation.stated()),
+            None => default,
+        }
     }
 
     /// An empty sequence, of a domain or of none, with drafts if they are wanted.
@@ -147,6 +173,62 @@ impl Loaded {
             Some(speculation) => generation.speculating(speculation).or_input(),
             None => Ok(generation),
         }
+    }
+}
+
+/// How text is generated, for `--stats`.
+pub(crate) struct Told<'a>(pub(crate) &'a SamplingConfig, pub(crate) &'a Loaded);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(sampling, loaded) = self;
+        match sampling.temperature {
+            0.0 => write!(f, "the likeliest token")?,
+            temperature => write!(
+                f,
+                "temperature {temperature}, top-k {}, top-p {}, min-p {}",
+                sampling.top_k, sampling.top_p, sampling.min_p
+            )?,
+        }
+        write!(f, ", repetition penalty {}", sampling.repetition_penalty)?;
+        if loaded.origin.generation.is_some() && loaded.origin.begun == Begun::Elsewhere {
+            write!(
+                f,
+                ", from generation_config.json where the command line does not say otherwise"
+            )?;
+        }
+        let ids: Vec<String> = loaded.stop_ids().iter().map(u32::to_string).collect();
+        match ids.is_empty() {
+            true => write!(f, "; no token ends the text"),
+            false => write!(f, "; ends at {}", ids.join(", ")),
+        }
+    }
+}
+
+/// Stated settings over a default. Where a file asks for draws, what it leaves out is as in transformers.
+fn over(default: SamplingConfig, stated: StatedSampling) -> SamplingConfig {
+    let base = match stated.do_sample {
+        Some(true) => SamplingConfig {
+            temperature: 1.0,
+            top_k: 50,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            ..default
+        },
+        Some(false) | None => default,
+    };
+    let temperature = match stated.do_sample {
+        Some(false) => 0.0,
+        Some(true) | None => stated.temperature.unwrap_or(base.temperature),
+    };
+    SamplingConfig {
+        temperature,
+        top_k: stated.top_k.unwrap_or(base.top_k),
+        top_p: stated.top_p.unwrap_or(base.top_p),
+        min_p: stated.min_p.unwrap_or(base.min_p),
+        repetition_penalty: stated.repetition_penalty.unwrap_or(base.repetition_penalty),
+        ..base
     }
 }
 
@@ -196,4 +278,37 @@ fn newest(name: Option<&str>) -> Result<Run, Failure> {
     };
     let found = runs.into_iter().find(is_wanted);
     found.ok_or_else(|| missing(&format!("no trained run of `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_states_goes_before_the_default() {
+        let default = SamplingConfig::default();
+        let greedy = StatedSampling {
+            do_sample: Some(false),
+            temperature: Some(0.6),
+            ..Default::default()
+        };
+        assert_eq!(over(default.clone(), greedy).temperature, 0.0);
+        let drawn = StatedSampling {
+            do_sample: Some(true),
+            top_k: Some(20),
+            ..Default::default()
+        };
+        let drawn = over(default.clone(), drawn);
+        assert_eq!(
+            (drawn.temperature, drawn.top_k, drawn.top_p),
+            (1.0, 20, 1.0)
+        );
+        assert_eq!(over(default.clone(), StatedSampling::default()), default);
+        let only = StatedSampling {
+            temperature: Some(0.3),
+            ..Default::default()
+        };
+        let only = over(default.clone(), only);
+        assert_eq!((only.temperature, only.top_p), (0.3, default.top_p));
+    }
 }

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Run;
 use crate::config::Experiment;
+use crate::inference::SamplingConfig;
 use crate::interop::genesis::GenesisCheckpoint;
-use crate::interop::hugging_face::TokenIds;
+use crate::interop::hugging_face::{GenerationConfig, StatedSampling, TokenIds};
 use crate::interop::qwen3_next::Qwen3NextCheckpoint;
-use crate::interop::{ForeignModel, ForeignTokenizer, Origin};
+use crate::interop::{Begun, ForeignModel, ForeignTokenizer, Origin};
 use crate::model::weights::{self, NamedTensor, WeightSource};
 use crate::model::{CausalLm, ModelConfig};
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer::chat::{CHATML_TOKENS, Template};
+use crate::tokenizer::chat::{CHATML_TOKENS, GENESIS_TEMPLATE};
 use crate::training::TrainingConfig;
 use crate::training::state::{MODEL_FILE, ORIGIN_FILE};
 use darkhorse_backends::select::Selected;
@@ -28,8 +29,6 @@ pub(crate) struct Stored {
     pub(crate) origin: Origin,
     /// What happened while it was trained, if it is a run.
     pub(crate) journal: Option<PathBuf>,
-    /// How its family marks turns, where the tokenizer does not say.
-    pub(crate) template: Option<Template>,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
@@ -40,8 +39,11 @@ impl Stored {
         match path.join("checkpoints").is_dir() {
             true => Self::of_run(&Run::open(path).or_input()?),
             false => {
-                let stored = Self::foreign(path)?;
+                let mut stored = Self::foreign(path)?;
                 check_weights(&stored.experiment.model, stored.weights.as_ref())?;
+                stored
+                    .origin
+                    .keep_within(stored.experiment.model.vocab_size);
                 Ok(stored)
             }
         }
@@ -96,13 +98,16 @@ impl Stored {
             true => Some(Tokenizer::from_file(&run.tokenizer_path()).or_input()?),
             false => None,
         };
-        let origin = run.json(ORIGIN_FILE).or_input()?;
-        let origin = origin.unwrap_or_else(|| origin_of(tokenizer.as_ref()));
+        let origin: Option<Origin> = run.json(ORIGIN_FILE).or_input()?;
+        let origin = origin.unwrap_or_else(|| Origin {
+            generation: Some(our_generation()),
+            begun: Begun::Here,
+            ..origin_of(tokenizer.as_ref())
+        });
         let weights = saved.tensors(MODEL_FILE).or_input()?;
         check_weights(&experiment.model, &weights)?;
         Ok(Self {
             origin,
-            template: None,
             weights: Box::new(weights),
             step: saved.step(),
             journal: Some(run.metrics_path()),
@@ -111,9 +116,13 @@ impl Stored {
         })
     }
 
-    /// Refuses a tokenizer that gives ids which the model does not have.
+    /// Refuses a tokenizer that gives ids which the model does not have. Special tokens may be beyond:
+    /// no text has them, and files name some, such as padding, that were never embedded.
     pub(crate) fn check_tokenizer(&self) -> Result<(), Failure> {
-        let tokens = self.tokenizer.as_ref().map_or(0, Tokenizer::vocab_size);
+        let tokens = self
+            .tokenizer
+            .as_ref()
+            .map_or(0, Tokenizer::text_vocab_size);
         let rows = self.experiment.model.vocab_size;
         if tokens <= rows {
             return Ok(());
@@ -156,7 +165,6 @@ impl Stored {
             tokenizer,
             origin: found.origin,
             journal: None,
-            template: None,
             step: 0,
         })
     }
@@ -169,12 +177,13 @@ impl Stored {
             true => Some(Tokenizer::from_file(&file).or_input()?),
             false => None,
         };
+        let mut origin = origin_of(tokenizer.as_ref());
+        origin.read_folder(path).or_input()?;
         Ok(Self {
             experiment: untrained(found.model.clone()),
-            origin: origin_of(tokenizer.as_ref()),
+            origin,
             journal: None,
             weights: Box::new(found),
-            template: None,
             tokenizer,
             step: 0,
         })
@@ -205,7 +214,6 @@ impl Stored {
             origin: origin_of(tokenizer.as_ref()),
             journal: None,
             weights: Box::new(found),
-            template: Some(Template::GenesisChatMl),
             tokenizer,
             step: 0,
         })
@@ -215,11 +223,14 @@ impl Stored {
     pub(crate) fn with_tokenizer(mut self, file: Option<&Path>) -> Result<Self, Failure> {
         let Some(file) = file else { return Ok(self) };
         let tokenizer = Tokenizer::from_file(file).or_input()?;
-        let tokenizer = match self.template {
-            Some(Template::GenesisChatMl) => with_chat_tokens(&tokenizer)?,
-            _ => tokenizer,
+        let tokenizer = match is_genesis(&self.experiment.model) {
+            true => with_chat_tokens(&tokenizer)?,
+            false => tokenizer,
         };
         self.origin.token_ids = token_ids(Some(&tokenizer));
+        // ids that the files name are another tokenizer's
+        let generation = self.origin.generation.take();
+        self.origin.generation = generation.map(GenerationConfig::without_ids);
         self.tokenizer = Some(tokenizer);
         Ok(self)
     }
@@ -234,11 +245,17 @@ pub(crate) fn check_weights(
     weights::check(&module, weights).or_input()
 }
 
-/// The tokenizer with the tokens of ChatML behind its own, where it does not have them.
+/// Whether a model is of the family of Genesis-152M, whose files have no chat template.
+pub(crate) fn is_genesis(model: &ModelConfig) -> bool {
+    model.mup.is_some() && model.selective.is_some() && model.mixer.fox.is_some()
+}
+
+/// The tokenizer with the tokens of ChatML behind its own and the template of Genesis, where it does not have them.
 fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, Failure> {
     let is_missing = |name: &&str| tokenizer.token_id(name).is_none();
     let missing: Vec<&str> = CHATML_TOKENS.into_iter().filter(is_missing).collect();
-    tokenizer.with_special_tokens(&missing).or_input()
+    let extended = tokenizer.with_special_tokens(&missing).or_input()?;
+    extended.with_chat_template(GENESIS_TEMPLATE).or_input()
 }
 
 /// The experiment of a model that was trained elsewhere.
@@ -253,6 +270,18 @@ fn untrained(model: ModelConfig) -> Experiment {
         tokenizer: Default::default(),
         data: Default::default(),
     }
+}
+
+/// How a model that was trained here generates unless somebody says otherwise.
+fn our_generation() -> GenerationConfig {
+    let ours = SamplingConfig::default();
+    GenerationConfig::sampling(StatedSampling {
+        do_sample: Some(true),
+        temperature: Some(ours.temperature),
+        top_k: Some(ours.top_k),
+        top_p: Some(ours.top_p),
+        ..StatedSampling::default()
+    })
 }
 
 /// What is known of a model by its tokenizer alone.

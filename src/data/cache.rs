@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Once, OnceLock};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
@@ -15,12 +16,12 @@ use rayon::prelude::*;
 use super::documents::{Document, Documents, Origin};
 use super::error::DataError;
 use super::reader::{Shard, Storage, cache_error};
-use super::shards::{Identity, ShardWriter};
+use super::shards::{Form, Identity, ShardWriter, Tokens};
 use super::source::{Source, SourceFile};
 use super::split;
 use super::sweep::Building;
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer::chat::Template;
+use crate::tokenizer::chat::{CHATML_TOKENS, Conversation, Rendered, Template, TemplateError};
 
 /// Held by the process that writes into the folder.
 pub(super) const LOCK: &str = ".lock";
@@ -46,7 +47,7 @@ pub(super) fn open_or_build(
     folder: &Path,
     progress: Progress,
 ) -> Result<Vec<Shard>, DataError> {
-    let digest = tokenizer.digest();
+    let digest = digest(tokenizer);
     let wanted: Vec<_> = source
         .files()
         .iter()
@@ -96,7 +97,7 @@ pub(super) fn rebuild(
     folder: &Path,
 ) -> Result<Shard, DataError> {
     let file = &source.files()[number];
-    let identity = identity(file, source, &tokenizer.digest());
+    let identity = identity(file, source, &digest(tokenizer));
     let path = shard_path(folder, &identity);
     let _lock = lock(folder)?;
     let _building = Building::begin(folder);
@@ -126,6 +127,12 @@ pub(super) fn tell_of_rebuilding(error: &DataError) {
         let path = path.display();
         tracing::warn!("the token cache `{path}` is damaged ({reason}): it is built again");
     }
+}
+
+/// Of all that the ids of a document depend on: the tokenizer, and the chat template for conversations.
+pub(super) fn digest(tokenizer: &Tokenizer) -> String {
+    let templates = blake3::hash(Template::sources(tokenizer).as_bytes());
+    format!("{} {}", tokenizer.digest(), &templates.to_hex()[..16])
 }
 
 fn identity(file: &SourceFile, source: &Source, digest: &str) -> Identity {
@@ -238,7 +245,14 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
     mut on_batch: impl FnMut(),
 ) -> Result<(), DataError> {
     let mut batch: Vec<Document> = Vec::new();
-    let (template, token_bytes) = (Template::of(tokenizer), tokenizer.token_bytes());
+    let token_bytes = tokenizer.token_bytes();
+    // a template that is broken is no fault where nothing is rendered
+    let template = OnceLock::new();
+    let rendered =
+        |conversation: &Conversation| match template.get_or_init(|| Template::of(tokenizer)) {
+            Ok(template) => template.rendered(tokenizer, conversation),
+            Err(_) => Template::of(tokenizer)?.rendered(tokenizer, conversation),
+        };
     loop {
         let mut bytes = 0;
         while bytes < BATCH_BYTES
@@ -254,24 +268,30 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
             .par_iter()
             .map(|document| {
                 let tokens = match &document.conversation {
-                    Some(turns) => template.conversation(tokenizer, &turns.messages),
-                    None => tokenizer.encode(&document.text),
+                    Some(conversation) => rendered(conversation),
+                    None => tokenizer
+                        .encode(&document.text)
+                        .map(Rendered::text)
+                        .map_err(TemplateError::from),
                 };
                 (tokens, split::key(&document.text))
             })
             .collect();
         for (document, (tokens, key)) in batch.drain(..).zip(tokens) {
+            warn_of_markup(&document);
             let Origin { file, line } = document.origin;
-            if document.conversation.is_some() && template == Template::Plain {
-                return Err(DataError::NoTurnTokens {
-                    path: file.to_path_buf(),
+            let path_of = || file.to_path_buf();
+            let tokens = tokens.map_err(|source| match source {
+                TemplateError::Encode(source) => DataError::Tokenize {
+                    path: path_of(),
                     line,
-                });
-            }
-            let tokens = tokens.map_err(|source| DataError::Tokenize {
-                path: file.to_path_buf(),
-                line,
-                source,
+                    source,
+                },
+                source => DataError::Template {
+                    path: path_of(),
+                    line,
+                    source: Box::new(source),
+                },
             })?;
             if writer.documents() == u64::from(u32::MAX) {
                 return Err(DataError::TooManyDocuments {
@@ -282,16 +302,45 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
             let bytes = match document.conversation {
                 // the names of the roles are text too
                 Some(_) => tokens
+                    .ids
                     .iter()
                     .map(|&id| u32::from(token_bytes.get(id as usize).copied().unwrap_or(0)))
                     .sum(),
                 None => document.text.len() as u32,
             };
+            let form = match (&document.conversation, tokens.stands_alone) {
+                (None, _) => Form::Text,
+                (Some(_), false) => Form::Conversation,
+                (Some(_), true) => Form::Alone,
+            };
+            let tokens = Tokens {
+                ids: &tokens.ids,
+                form,
+                learned: &tokens.learned,
+            };
             writer
-                .push(&tokens, bytes, line, document.domain, key)
+                .push(tokens, bytes, line, document.domain, key)
                 .map_err(cache_error(path))?;
         }
         on_batch();
+    }
+}
+
+/// A text that another program has rendered from a conversation is learned whole, what the user says too.
+fn warn_of_markup(document: &Document) {
+    static ONCE: Once = Once::new();
+    let [open, close] = CHATML_TOKENS;
+    if document.conversation.is_none()
+        && document.text.contains(open)
+        && document.text.contains(close)
+    {
+        ONCE.call_once(|| {
+            tracing::warn!(
+                "{}: the text looks like a rendered conversation (it has {open}): it is learned whole, \
+                 and its tokens are text; give conversations as {{\"messages\": [...]}}",
+                document.origin
+            );
+        });
     }
 }
 

@@ -9,11 +9,11 @@ use super::documents::{Document, Origin, Skipped};
 use super::error::DataError;
 use super::mix::Mix;
 use super::reader::{Shard, Storage, cache_error};
-use super::shards::{Entry, Identity, ShardWriter, Totals};
+use super::shards::{Entry, Form, Identity, ShardWriter, Totals};
 use super::source::{Source, SourceOptions};
 use super::split::{HeldOut, Side};
 use crate::domain::Domain;
-use crate::tokenizer::{Tokenizer, TurnMarks};
+use crate::tokenizer::Tokenizer;
 
 /// Tokenized documents. Their tokens stay on disk, so memory does not grow with their number.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ pub struct Corpus {
     domains: [Totals; Domain::COUNT],
     digest: String,
     special: Special,
-    turns: Option<TurnMarks>,
     token_bytes: Vec<u16>,
 }
 
@@ -42,15 +41,17 @@ struct ShardOrigin {
 }
 
 /// What packing needs of the tokenizer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Special {
-    pub(super) bos: Option<u32>,
-    pub(super) eos: Option<u32>,
+    /// Stands before every document.
+    pub(super) before: Vec<u32>,
+    /// Stands behind every document.
+    pub(super) after: Vec<u32>,
     pub(super) pad: u32,
     pub(super) domains: [Option<u32>; Domain::COUNT],
 }
 
-/// The tokens of one document, without special tokens.
+/// The tokens of one document, without those that are put around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentTokens {
     /// Ids, all below the size of the vocabulary.
@@ -63,6 +64,10 @@ pub struct DocumentTokens {
     pub tagged: bool,
     /// UTF-8 bytes of the text.
     pub bytes: u32,
+    /// Which tokens are learned; absent: all.
+    pub learned: Option<Vec<bool>>,
+    /// Whether nothing is put around them: a chat template has written what belongs there.
+    pub stands_alone: bool,
 }
 
 impl Corpus {
@@ -109,7 +114,7 @@ impl Corpus {
             _ => String::new(),
         };
         let identity = Identity {
-            tokenizer: tokenizer.digest(),
+            tokenizer: cache::digest(tokenizer),
             path: file,
             size: 0,
             modified_ns: 0,
@@ -154,13 +159,11 @@ impl Corpus {
             domains,
             digest: hash.finalize().to_hex().to_string(),
             special: Special {
-                bos: tokenizer.bos_id(),
-                eos: tokenizer.eos_id(),
+                before: tokenizer.opening(None),
+                after: tokenizer.closing(),
                 pad: tokenizer.pad_id().unwrap_or(0),
                 domains: Domain::ALL.map(|domain| tokenizer.domain_token(domain)),
             },
-            // a tokenizer that cannot encode a role has not encoded a conversation either
-            turns: TurnMarks::of(tokenizer).ok().flatten(),
             token_bytes: tokenizer.token_bytes(),
         }
     }
@@ -201,8 +204,7 @@ impl Corpus {
             domain_starts: self.domain_starts.clone(),
             domains,
             digest: blake3::hash(digest.as_bytes()).to_hex().to_string(),
-            special: self.special,
-            turns: self.turns.clone(),
+            special: self.special.clone(),
             token_bytes: self.token_bytes.clone(),
         }
     }
@@ -265,9 +267,10 @@ impl Corpus {
     /// If `number` is not below [`Self::len`].
     pub fn document(&self, number: usize) -> Result<DocumentTokens, DataError> {
         let (index, number) = self.place(number);
-        let (entry, tokens) = self.read(index, |shard| {
+        let (entry, tokens, learned) = self.read(index, |shard| {
             let entry = shard.entry(number)?;
-            Ok((entry, shard.tokens(&entry, self.vocab_size())?))
+            let tokens = shard.tokens(&entry, self.vocab_size())?;
+            Ok((entry, tokens, shard.learned(&entry)?))
         })?;
         let mut token_bytes: Vec<u16> = tokens
             .iter()
@@ -280,6 +283,8 @@ impl Corpus {
             domain: entry.domain,
             tagged: entry.tagged,
             bytes: entry.bytes,
+            learned,
+            stands_alone: entry.form == Form::Alone,
         })
     }
 
@@ -309,10 +314,10 @@ impl Corpus {
         Ok(self.side.own_number(self.starts[index] + number) as usize)
     }
 
-    /// Tokens that documents take in rows, with `bos` and `eos` but without control tokens.
+    /// Tokens that documents take in rows, with what stands around each but without domain tokens.
     pub(super) fn packed_tokens(&self, totals: &Totals) -> u64 {
-        let Special { bos, eos, .. } = self.special;
-        totals.tokens + totals.documents * bos.iter().chain(&eos).count() as u64
+        let Special { before, after, .. } = &self.special;
+        totals.tokens + totals.documents * (before.len() + after.len()) as u64
     }
 
     /// Tokens of an epoch: those of all documents that `mix` draws from, as they take them in rows.
@@ -322,10 +327,6 @@ impl Corpus {
     /// A mix that the corpus cannot give.
     pub fn tokens_of(&self, mix: &Mix) -> Result<u64, DataError> {
         Ok(mix.pools(self)?.iter().map(|pool| pool.tokens).sum())
-    }
-
-    pub(super) fn turns(&self) -> Option<&TurnMarks> {
-        self.turns.as_ref()
     }
 
     pub(super) fn special(&self) -> &Special {

@@ -7,7 +7,7 @@ use parquet::errors::ParquetError;
 
 use crate::domain::{Domain, UnknownDomain};
 use crate::tokenizer::TokenizerError;
-use crate::tokenizer::chat::ConversationError;
+use crate::tokenizer::chat::{ConversationError, TemplateError};
 
 /// Data that cannot be found, read, tokenized or packed.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +55,13 @@ pub enum DataError {
     /// A document without text.
     #[error("`{}` line {line}: no field `text`, expected {{\"text\": \"...\", \"domain\": \"...\"}} or {{\"messages\": [...]}}", path.display())]
     MissingText { path: PathBuf, line: u64 },
-    /// A conversation, and a tokenizer that cannot mark its turns.
-    #[error("`{}` line {line}: the tokenizer has no tokens for the turns of a conversation, expected those of ChatML or of a tokenizer trained here", path.display())]
-    NoTurnTokens { path: PathBuf, line: u64 },
+    /// A conversation that the chat template does not render.
+    #[error("`{}` line {line}: {source}", path.display())]
+    Template {
+        path: PathBuf,
+        line: u64,
+        source: Box<TemplateError>,
+    },
     /// A conversation with something in it that would be lost.
     #[error("`{}` line {line}: {source}", path.display())]
     Conversation {

@@ -85,7 +85,9 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// `[<|bos|>] [<|domain:x|>] text <|eos|>`.
+    /// What the tokenizer puts before a text, `[<|domain:x|>]`, the text, and what ends it; with a
+    /// tokenizer of ours `<|bos|> [<|domain:x|>] text <|eos|>`. A conversation that a published template has
+    /// written stands alone.
     pub(super) fn load(corpus: &Corpus, document: usize, tags: Tags) -> Result<Self, DataError> {
         let text = corpus.document(document)?;
         let special = corpus.special();
@@ -96,17 +98,27 @@ impl Sequence {
             Tags::Given | Tags::Dropped => None,
         };
 
-        let mut ids: Vec<u32> = special.bos.into_iter().chain(control).collect();
+        let (before, after) = match text.stands_alone {
+            true => (&[][..], &[][..]),
+            false => (special.before.as_slice(), special.after.as_slice()),
+        };
+        let control = control.filter(|_| !text.stands_alone);
+        let mut ids: Vec<u32> = before.iter().copied().chain(control).collect();
+        let begin = ids.len();
         let mut bytes = vec![0; ids.len()];
-        ids.reserve_exact(text.tokens.len() + 1);
-        bytes.reserve_exact(text.tokens.len() + 1);
+        let more = text.tokens.len() + after.len();
+        ids.reserve_exact(more);
+        bytes.reserve_exact(more);
         ids.extend(text.tokens);
         bytes.extend(text.token_bytes);
-        ids.extend(special.eos);
+        ids.extend_from_slice(after);
         bytes.resize(ids.len(), 0);
-        let learned = corpus
-            .turns()
-            .and_then(|turns| turns.said_by_assistant(&ids));
+        let learned = text.learned.map(|own| {
+            let mut learned = vec![false; begin];
+            learned.extend(own);
+            learned.resize(ids.len(), false);
+            learned
+        });
         Ok(Self {
             document,
             ids,

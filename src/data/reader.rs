@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::{self, Blocks, DIGEST};
 use super::error::DataError;
-use super::shards::{ENTRY, Entry, Header, MAGIC, Totals};
+use super::shards::{ENTRY, Entry, Form, Header, MAGIC, Totals};
 use crate::domain::Domain;
 
 /// Digest and length of the header, and the magic number.
@@ -117,10 +117,9 @@ impl Shard {
         let header: Header =
             serde_json::from_slice(&header).map_err(|_| damaged("its header is broken"))?;
 
-        let Totals {
-            documents, tokens, ..
-        } = header.total();
-        let entries_at = MAGIC.len() as u64 + tokens.saturating_mul(header.width);
+        let Totals { documents, .. } = header.total();
+        let units = header.units.saturating_mul(header.width);
+        let entries_at = units.saturating_add(MAGIC.len() as u64);
         let numbers_at = entries_at.saturating_add(documents.saturating_mul(ENTRY as u64));
         let end = numbers_at.saturating_add(documents.saturating_mul(4));
         let fits = end.saturating_add(blocks::digests_len(end)) == header_at;
@@ -152,7 +151,10 @@ impl Shard {
         self.read(at, &mut bytes)?;
         Entry::from_bytes(&bytes)
             .filter(|entry| {
-                let end = entry.first.saturating_add(entry.tokens.into());
+                let count = u64::from(entry.tokens);
+                let end = entry
+                    .first
+                    .saturating_add(count + entry.form.units(count, self.header.width));
                 end.saturating_mul(self.header.width) <= self.entries_at - MAGIC.len() as u64
             })
             .ok_or_else(|| self.storage.damaged("an entry is broken"))
@@ -169,6 +171,23 @@ impl Shard {
             entry.ok_or_else(|| self.storage.damaged("an entry is broken"))
         });
         entries.collect()
+    }
+
+    /// Which tokens of a conversation are learned; none of a text, of which all are.
+    pub(super) fn learned(&self, entry: &Entry) -> Result<Option<Vec<bool>>, DataError> {
+        let (width, count) = (self.header.width, u64::from(entry.tokens));
+        if entry.form == Form::Text {
+            return Ok(None);
+        }
+        let mut bits = vec![0; (entry.form.units(count, width) * width) as usize];
+        self.read(
+            MAGIC.len() as u64 + (entry.first + count) * width,
+            &mut bits,
+        )?;
+        let all = bits
+            .iter()
+            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+        Ok(Some(all.take(count as usize).collect()))
     }
 
     /// The tokens of a document, all below `vocab_size`.
@@ -234,7 +253,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::super::documents::Skipped;
-    use super::super::shards::{Identity, ShardWriter};
+    use super::super::shards::{Identity, ShardWriter, Tokens};
     use super::super::source::SourceOptions;
     use super::*;
 
@@ -249,10 +268,18 @@ mod tests {
         let spool = Cursor::new(Vec::new());
         let mut writer = ShardWriter::new(Vec::new(), spool, identity, vocab_size).unwrap();
         let code = Some(Domain::Code);
-        writer.push(&[1, 2, 3], 9, 1, code, 7).unwrap();
-        writer.push(&[], 1, 3, None, (1 << 48) - 1).unwrap();
-        let last = vocab_size as u32 - 1;
-        writer.push(&[last], 4, 4, code, 0).unwrap();
+        let turns = Tokens {
+            ids: &[1, 2, 3],
+            form: Form::Conversation,
+            learned: &[false, true, true],
+        };
+        writer.push(turns, 9, 1, code, 7).unwrap();
+        let nothing = Tokens::from(&[][..]);
+        writer.push(nothing, 1, 3, None, (1 << 48) - 1).unwrap();
+        let last = [vocab_size as u32 - 1];
+        writer
+            .push(Tokens::from(&last[..]), 4, 4, code, 0)
+            .unwrap();
         writer.finish(Skipped::default()).unwrap()
     }
 
@@ -281,6 +308,9 @@ mod tests {
             let shard = Shard::open(Storage::Memory(bytes)).unwrap();
             assert_eq!(shard.nth_of_domain(Domain::Code, 1).unwrap(), 2);
             assert_eq!(shard.nth_of_domain(Domain::General, 0).unwrap(), 1);
+            let learned = |number| shard.learned(&shard.entry(number).unwrap()).unwrap();
+            assert_eq!(learned(0), Some(vec![false, true, true]));
+            assert_eq!(learned(2), None);
             let entry = shard.entry(1).unwrap();
             assert_eq!((entry.line, entry.bytes, entry.tagged), (3, 1, false));
             assert_eq!(shard.header.total().bytes, 14);

@@ -1,7 +1,7 @@
 //! A shard: the tokens of one source file on disk, written once and read at random.
 //!
 //! ```text
-//! magic | tokens (u16 or u32) | entry per document (32 bytes) | document numbers by domain (u32)
+//! magic | tokens (u16 or u32), behind those of a conversation which are learned (bits) | entry per document (32 bytes) | document numbers by domain (u32)
 //!       | digest per block of all before (16 bytes)
 //!       | header (JSON) | digest of the header (16 bytes) | length of the header (u64) | magic
 //! ```
@@ -60,6 +60,8 @@ pub(super) struct Header {
     pub(super) identity: Identity,
     /// Bytes per token on disk.
     pub(super) width: u64,
+    /// Units of that width before the entries: tokens, and bits of conversations.
+    pub(super) units: u64,
     pub(super) domains: [Totals; Domain::COUNT],
     pub(super) skipped: Skipped,
     /// BLAKE3 of tokens and entries: equal for equal data wherever it lies.
@@ -83,8 +85,52 @@ pub(super) struct Entry {
     pub(super) bytes: u32,
     pub(super) domain: Domain,
     pub(super) tagged: bool,
+    pub(super) form: Form,
     /// [`split::key`](super::split::key) of the text.
     pub(super) key: u64,
+}
+
+/// What the tokens of a document are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Those of a text, all learned.
+    Text,
+    /// Those of a conversation, with a bit for each that says whether it is learned.
+    Conversation,
+    /// The same, and nothing is put around them.
+    Alone,
+}
+
+impl Form {
+    const ALL: [Self; 3] = [Self::Text, Self::Conversation, Self::Alone];
+
+    /// Units behind the tokens that hold their bits.
+    pub(super) fn units(self, tokens: u64, width: u64) -> u64 {
+        match self {
+            Self::Text => 0,
+            Self::Conversation | Self::Alone => tokens.div_ceil(8 * width),
+        }
+    }
+}
+
+/// The tokens of a document on their way into a shard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokens<'a> {
+    pub(super) ids: &'a [u32],
+    pub(super) form: Form,
+    /// Of a conversation one for each token, otherwise empty.
+    pub(super) learned: &'a [bool],
+}
+
+impl<'a> From<&'a [u32]> for Tokens<'a> {
+    /// Those of a text.
+    fn from(ids: &'a [u32]) -> Self {
+        Self {
+            ids,
+            form: Form::Text,
+            learned: &[],
+        }
+    }
 }
 
 /// Where the key begins in an entry; it reaches to the end.
@@ -98,7 +144,7 @@ impl Entry {
         bytes[16..20].copy_from_slice(&self.tokens.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.bytes.to_le_bytes());
         bytes[24] = self.domain.index() as u8;
-        bytes[25] = self.tagged.into();
+        bytes[25] = u8::from(self.tagged) | (self.form as u8) << 1;
         bytes[KEY..].copy_from_slice(&self.key.to_le_bytes()[..ENTRY - KEY]);
         bytes
     }
@@ -106,7 +152,7 @@ impl Entry {
     pub(super) fn from_bytes(bytes: &[u8; ENTRY]) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, rest @ ..] = *bytes;
         let [i, j, k, l, m, n, o, p, rest @ ..] = rest;
-        let [q, r, s, t, u, v, w, x, domain, tagged, key @ ..] = rest;
+        let [q, r, s, t, u, v, w, x, domain, flags, key @ ..] = rest;
         let [key_a, key_b, key_c, key_d, key_e, key_f] = key;
         Some(Self {
             first: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
@@ -114,7 +160,8 @@ impl Entry {
             tokens: u32::from_le_bytes([q, r, s, t]),
             bytes: u32::from_le_bytes([u, v, w, x]),
             domain: Domain::from_index(domain.into())?,
-            tagged: tagged != 0,
+            tagged: flags & 1 != 0,
+            form: *Form::ALL.get(usize::from(flags >> 1))?,
             key: u64::from_le_bytes([key_a, key_b, key_c, key_d, key_e, key_f, 0, 0]),
         })
     }
@@ -128,7 +175,7 @@ pub(super) struct ShardWriter<W: Write, S: Write> {
     width: u64,
     domains: [Totals; Domain::COUNT],
     hash: blake3::Hasher,
-    tokens: u64,
+    units: u64,
     buffer: Vec<u8>,
 }
 
@@ -143,7 +190,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
             width: if vocab_size <= 1 << 16 { 2 } else { 4 },
             domains: Default::default(),
             hash: blake3::Hasher::new(),
-            tokens: 0,
+            units: 0,
             buffer: Vec::new(),
         })
     }
@@ -154,33 +201,44 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
 
     pub(super) fn push(
         &mut self,
-        tokens: &[u32],
+        tokens: Tokens<'_>,
         bytes: u32,
         line: u64,
         tag: Option<Domain>,
         key: u64,
     ) -> io::Result<()> {
         let entry = Entry {
-            first: self.tokens,
+            first: self.units,
             line,
-            tokens: tokens.len() as u32,
+            tokens: tokens.ids.len() as u32,
             bytes,
             domain: tag.unwrap_or(Domain::General),
             tagged: tag.is_some(),
+            form: tokens.form,
             key,
         };
         self.buffer.clear();
-        for token in tokens {
-            let width = self.width as usize;
+        let width = self.width as usize;
+        for token in tokens.ids {
             self.buffer.extend_from_slice(&token.to_le_bytes()[..width]);
         }
+        let count = u64::from(entry.tokens);
+        let units = count + entry.form.units(count, self.width);
+        for learned in tokens.learned.chunks(8) {
+            let bits = learned
+                .iter()
+                .rev()
+                .fold(0, |bits, &bit| bits << 1 | u8::from(bit));
+            self.buffer.push(bits);
+        }
+        self.buffer.resize(units as usize * width, 0);
         self.out.write_all(&self.buffer)?;
         self.spool.write_all(&entry.to_bytes())?;
         self.hash.update(&self.buffer);
         // the key follows from the text, and what was hashed before there were keys must stay the same
         self.hash.update(&Entry { key: 0, ..entry }.to_bytes());
 
-        self.tokens += u64::from(entry.tokens);
+        self.units += units;
         self.domains[entry.domain.index()].add(&Totals {
             documents: 1,
             tokens: entry.tokens.into(),
@@ -217,6 +275,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
         let header = Header {
             identity: self.identity,
             width: self.width,
+            units: self.units,
             domains: self.domains,
             skipped,
             content: self.hash.finalize().to_hex().to_string(),

@@ -28,6 +28,6 @@ pub use error::InteropError;
 pub use family::{Extras, hf_config, model_config};
 pub use incoming::Incoming;
 pub use open::{ForeignModel, ForeignTokenizer};
-pub use origin::Origin;
+pub use origin::{Begun, Origin};
 pub use outgoing::{Outgoing, OutgoingOptions};
 pub use tensor::{RawTensor, TensorInfo, TensorSource};

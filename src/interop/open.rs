@@ -88,7 +88,8 @@ impl ForeignModel {
         refuse_absurd_counts(&config, &tensors, &config_path)?;
         let mut model = family::model_config(&config, &config_path)?;
         drop_absent_mtp(&mut model, &tensors);
-        let origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
+        let mut origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
+        origin.read_folder(folder)?;
         let tokenizer = folder.join("tokenizer.json");
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),

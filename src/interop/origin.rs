@@ -1,11 +1,12 @@
 //! What the files of a model say that no model here has a place for.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::hugging_face::TokenIds;
-use super::{TensorSource, names};
+use super::hugging_face::{FrontMatter, GenerationConfig, TokenIds};
+use super::{InteropError, TensorSource, names};
 use crate::model::ModelConfig;
 
 /// Kept with a model that was read, so that it can be written as it was.
@@ -18,6 +19,32 @@ pub struct Origin {
     /// model of ours lacks none: vLLM and llama.cpp use them, others ignore them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub absent_copies: BTreeSet<String>,
+    /// How its `generation_config.json` wants text to be generated, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<GenerationConfig>,
+    /// License and languages that its card states.
+    #[serde(default, skip_serializing_if = "FrontMatter::is_empty")]
+    pub card: FrontMatter,
+    /// Where its training began.
+    #[serde(default, skip_serializing_if = "Begun::is_elsewhere")]
+    pub begun: Begun,
+}
+
+/// Where the training of a model began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Begun {
+    /// In another program, or nobody knows.
+    #[default]
+    Elsewhere,
+    /// In this one, with random weights.
+    Here,
+}
+
+impl Begun {
+    fn is_elsewhere(&self) -> bool {
+        *self == Self::Elsewhere
+    }
 }
 
 impl Origin {
@@ -30,6 +57,79 @@ impl Origin {
         Self {
             token_ids: token_ids.clone(),
             absent_copies: copies.filter(|copy| tensors.info(copy).is_none()).collect(),
+            ..Self::default()
         }
+    }
+
+    /// Takes in what the files of a model folder say beside its weights.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GenerationConfig::read`].
+    pub fn read_folder(&mut self, folder: &Path) -> Result<(), InteropError> {
+        self.generation = GenerationConfig::read(folder)?;
+        self.card = FrontMatter::read(folder);
+        Ok(())
+    }
+
+    /// Ids that end a text by any of its files, those of `config.json` first.
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let mut ids = self.token_ids.eos.clone();
+        let generation = self.generation.iter().flat_map(GenerationConfig::eos);
+        for id in generation {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    /// Drops ids that a vocabulary does not have.
+    pub fn keep_within(&mut self, vocab_size: usize) {
+        let is_there = |id: &u32| (*id as usize) < vocab_size;
+        let ids = &mut self.token_ids;
+        ids.bos = ids.bos.filter(is_there);
+        ids.pad = ids.pad.filter(is_there);
+        ids.eos.retain(is_there);
+        let generation = self.generation.take();
+        self.generation = generation.map(|it| it.within(vocab_size));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_may_name_an_end_and_the_vocabulary_has_the_last_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("generation_config.json");
+        std::fs::write(file, r#"{"eos_token_id": [2, 0, 500]}"#).unwrap();
+        let mut origin = Origin {
+            token_ids: TokenIds {
+                bos: Some(400),
+                eos: vec![0, 300],
+                pad: Some(1),
+            },
+            ..Origin::default()
+        };
+        origin.read_folder(folder.path()).unwrap();
+        assert_eq!(origin.stop_ids(), [0, 300, 2, 500]);
+        origin.keep_within(300);
+        assert_eq!(origin.stop_ids(), [0, 2]);
+        assert_eq!(
+            (origin.token_ids.bos, origin.token_ids.pad),
+            (None, Some(1))
+        );
+    }
+
+    #[test]
+    fn what_older_runs_wrote_is_read() {
+        let old = r#"{"token_ids": {"bos": null, "eos": [1], "pad": null}}"#;
+        let origin: Origin = serde_json::from_str(old).unwrap();
+        assert_eq!(origin.generation, None);
+        let written: Origin =
+            serde_json::from_str(&serde_json::to_string(&origin).unwrap()).unwrap();
+        assert_eq!(written, origin);
     }
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
+use tokenizers::PostProcessorWrapper;
 
-use super::special;
+use super::{Cause, special};
 
 /// GPT-2 writes every byte as a visible character: itself, or one from U+0100 on.
 static BYTE_CHARS: LazyLock<[char; 256]> = LazyLock::new(|| {
@@ -79,10 +80,6 @@ pub(super) fn json(merges: &[(String, String)]) -> String {
         .collect();
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
         "use_regex": true});
-    // other engines begin a prompt as our documents begin
-    let bos = json!({"SpecialToken": {"id": special::BOS, "type_id": 0}});
-    let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
-    let bos_id = specials.iter().position(|name| name == special::BOS);
     json!({
         "version": "1.0",
         "truncation": null,
@@ -90,12 +87,7 @@ pub(super) fn json(merges: &[(String, String)]) -> String {
         "added_tokens": added,
         "normalizer": null,
         "pre_tokenizer": byte_level,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [bos, sequence("A")],
-            "pair": [bos, sequence("A"), sequence("B")],
-            "special_tokens": {special::BOS: {"id": special::BOS, "ids": [bos_id], "tokens": [special::BOS]}},
-        },
+        "post_processor": opening(),
         "decoder": byte_level,
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
@@ -104,4 +96,22 @@ pub(super) fn json(merges: &[(String, String)]) -> String {
         },
     })
     .to_string()
+}
+
+/// What [`opening`] is to the `tokenizers` crate.
+pub(super) fn post_processor() -> Result<PostProcessorWrapper, Cause> {
+    Ok(serde_json::from_value(opening())?)
+}
+
+/// Begins a text with `<|bos|>`. So other engines begin a prompt as our documents begin.
+fn opening() -> Value {
+    let bos = json!({"SpecialToken": {"id": special::BOS, "type_id": 0}});
+    let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let bos_id = special::ours().iter().position(|name| name == special::BOS);
+    json!({
+        "type": "TemplateProcessing",
+        "single": [bos, sequence("A")],
+        "pair": [bos, sequence("A"), sequence("B")],
+        "special_tokens": {special::BOS: {"id": special::BOS, "ids": [bos_id], "tokens": [special::BOS]}},
+    })
 }

@@ -27,6 +27,14 @@ pub enum TokenizerError {
         #[source]
         source: Cause,
     },
+    /// A file beside `tokenizer.json` that changes its meaning cannot be understood.
+    #[error("`{}` holds {found}, expected a JSON object", path.display())]
+    NoObject {
+        /// The file.
+        path: PathBuf,
+        /// What is in it, or what the parser said.
+        found: String,
+    },
     /// The file cannot be written.
     #[error("cannot write the tokenizer `{}`", path.display())]
     Write {

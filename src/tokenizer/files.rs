@@ -1,4 +1,4 @@
-//! A tokenizer on disk: `tokenizer.json`, and `tokenizer_config.json` beside it.
+//! A tokenizer on disk: `tokenizer.json`, and what beside it changes its meaning.
 
 use std::fs;
 use std::io::Write;
@@ -6,18 +6,78 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::class::ModelHint;
+use super::special::token_content;
 use super::{Tokenizer, TokenizerError, chat};
 
 const FILE_NAME: &str = "tokenizer.json";
 const CONFIG_NAME: &str = "tokenizer_config.json";
+const TEMPLATE_NAME: &str = "chat_template.jinja";
+const TEMPLATE_FOLDER: &str = "additional_chat_templates";
+const DEFAULT: &str = "default";
+/// A class that reads `tokenizer.json` as it stands.
+const CLASS: &str = "PreTrainedTokenizerFast";
+
+/// What else the folder of a `tokenizer.json` says about it.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// `tokenizer_config.json`.
+    pub(super) config: Map<String, Value>,
+    /// `special_tokens_map.json`, of older libraries.
+    pub(super) special_tokens_map: Map<String, Value>,
+    /// `added_tokens.json`, of older libraries.
+    pub(super) added_tokens: Map<String, Value>,
+    /// The model's `config.json`.
+    pub(super) model: ModelHint,
+    /// `chat_template.jinja`, named `default`, and `additional_chat_templates/NAME.jinja`.
+    pub(super) chat_templates: Map<String, Value>,
+}
+
+impl Beside {
+    /// A `tokenizer_config.json` alone.
+    pub(super) fn only(config: Map<String, Value>) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
+    /// What lies beside a file; nothing unless it is named `tokenizer.json`.
+    fn read(file: &Path) -> Result<Self, TokenizerError> {
+        if file.file_name().is_none_or(|name| name != FILE_NAME) {
+            return Ok(Self::default());
+        }
+        let object = |name: &str| {
+            let path = file.with_file_name(name);
+            match path.is_file() {
+                true => parse_object(&path),
+                false => Ok(Map::new()),
+            }
+        };
+        let model = object("config.json")?;
+        let text = |key: &str| model.get(key).and_then(Value::as_str).map(str::to_owned);
+        Ok(Self {
+            chat_templates: templates(file)?,
+            config: object(CONFIG_NAME)?,
+            special_tokens_map: object("special_tokens_map.json")?,
+            added_tokens: object("added_tokens.json")?,
+            model: ModelHint {
+                model_type: text("model_type"),
+                tokenizer_class: text("tokenizer_class"),
+            },
+        })
+    }
+}
 
 impl Tokenizer {
-    /// Reads a Hugging Face `tokenizer.json`, and the roles of its special tokens from the
-    /// `tokenizer_config.json` beside it, if there is one. A folder stands for the file in it.
+    /// Reads a Hugging Face `tokenizer.json` as transformers 5 does: with the
+    /// `tokenizer_config.json` beside it, and where they are there `special_tokens_map.json`,
+    /// `added_tokens.json` and the model's `config.json`. A folder stands for the file in it.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Read`] or [`TokenizerError::Invalid`] with the path.
+    /// [`TokenizerError::Read`], [`TokenizerError::Invalid`] or [`TokenizerError::NoObject`] with
+    /// the path.
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
         let path = if path.is_dir() {
             path.join(FILE_NAME)
@@ -25,11 +85,8 @@ impl Tokenizer {
             path.to_path_buf()
         };
         let json = read(&path)?;
-        let config = match config_path(&path).filter(|path| path.is_file()) {
-            Some(path) => parse_config(&path)?,
-            None => Map::new(),
-        };
-        Self::parse(&json, config, &format!("`{}`", path.display()))
+        let beside = Beside::read(&path)?;
+        Self::parse(&json, beside, &format!("`{}`", path.display()))
     }
 
     /// Writes the tokenizer; if `path` is named `tokenizer.json`, also the `tokenizer_config.json`
@@ -42,13 +99,32 @@ impl Tokenizer {
         if let Some(config) = config_path(path) {
             let text = format!("{:#}\n", Value::Object(self.hf_config()));
             replace(&config, text.as_bytes())?;
+            for (name, template) in self.chat_template_files() {
+                let file = path.with_file_name(name);
+                if let Some(folder) = file.parent() {
+                    fs::create_dir_all(folder).map_err(|source| TokenizerError::Write {
+                        path: folder.into(),
+                        source,
+                    })?;
+                }
+                replace(&file, template.as_bytes())?;
+            }
         }
         replace(path, self.json().as_bytes())
     }
 
-    /// Content of `tokenizer_config.json`: as it was read, or made for a tokenizer of ours.
+    /// Content of `tokenizer_config.json`: as it was read, or made for a tokenizer of ours. What its
+    /// class and its added tokens have changed stands in [`Self::json`], so the class is one that
+    /// reads that as it stands.
     pub fn hf_config(&self) -> Map<String, Value> {
         let mut config = self.shared.config.clone();
+        config.insert("tokenizer_class".into(), CLASS.into());
+        for (key, token) in &mut config {
+            // transformers 5 takes an object there for a token only by its `__type`
+            if key.ends_with("_token") && token.is_object() && token.get("__type").is_none() {
+                *token = token_content(token).into();
+            }
+        }
         let roles = &self.shared.roles;
         for (key, id) in [
             ("bos_token", roles.bos),
@@ -58,19 +134,60 @@ impl Tokenizer {
             let token = id.and_then(|id| self.token(id));
             config.entry(key).or_insert_with(|| json!(token));
         }
-        for (key, value) in [
-            ("tokenizer_class", json!("PreTrainedTokenizerFast")),
-            ("clean_up_tokenization_spaces", json!(false)),
-        ] {
-            config.entry(key).or_insert(value);
-        }
-        if let Some(template) = chat::Template::of(self).jinja() {
+        config
+            .entry("clean_up_tokenization_spaces")
+            .or_insert_with(|| json!(false));
+        if self.shared.chat_templates.is_empty()
+            && let Some(template) = chat::turns_of(self)
+        {
             config
                 .entry("chat_template")
                 .or_insert_with(|| json!(template));
         }
         config
     }
+
+    /// Names and contents of the files in which the chat templates lie that are not in
+    /// [`Self::hf_config`], as they were read.
+    pub fn chat_template_files(&self) -> impl Iterator<Item = (String, &str)> {
+        let templates = self.shared.chat_templates.iter();
+        templates.filter_map(|(name, template)| {
+            let file = match name.as_str() {
+                DEFAULT => TEMPLATE_NAME.to_owned(),
+                name => format!("{TEMPLATE_FOLDER}/{name}.jinja"),
+            };
+            Some((file, template.as_str()?))
+        })
+    }
+}
+
+/// The chat templates beside a `tokenizer.json`, by name.
+fn templates(file: &Path) -> Result<Map<String, Value>, TokenizerError> {
+    let mut found = Map::new();
+    let mut add = |name: &str, path: &Path| -> Result<(), TokenizerError> {
+        let text = String::from_utf8(read(path)?).map_err(|source| TokenizerError::Read {
+            path: path.into(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, source),
+        })?;
+        found.insert(name.to_owned(), text.into());
+        Ok(())
+    };
+    let default = file.with_file_name(TEMPLATE_NAME);
+    if default.is_file() {
+        add(DEFAULT, &default)?;
+    }
+    let folder = file.with_file_name(TEMPLATE_FOLDER);
+    let mut others: Vec<PathBuf> = match fs::read_dir(&folder) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => Vec::new(),
+    };
+    others.retain(|path| path.extension().is_some_and(|it| it == "jinja"));
+    others.sort();
+    for path in others {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        add(&name, &path)?;
+    }
+    Ok(found)
 }
 
 fn config_path(path: &Path) -> Option<PathBuf> {
@@ -84,11 +201,16 @@ fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     })
 }
 
-fn parse_config(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
-    serde_json::from_slice(&read(path)?).map_err(|source| TokenizerError::Invalid {
-        origin: format!("the folder of `{}`", path.display()),
-        source: source.into(),
-    })
+fn parse_object(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
+    let no_object = |found: String| TokenizerError::NoObject {
+        path: path.into(),
+        found,
+    };
+    match serde_json::from_slice(&read(path)?) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(no_object("other JSON".into())),
+        Err(error) => Err(no_object(error.to_string())),
+    }
 }
 
 /// Writes beside the file and renames.
@@ -135,7 +257,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         fs::write(&path, Tokenizer::bytes().json()).unwrap();
-        let stated = json!({"eos_token": "<|end|>", "bos_token": null, "chat_template": "theirs"});
+        let end = json!({"content": "<|end|>", "lstrip": false});
+        let stated = json!({"eos_token": end, "bos_token": null, "chat_template": "theirs"});
         fs::write(folder.path().join(CONFIG_NAME), stated.to_string()).unwrap();
 
         let read = Tokenizer::from_file(&path).unwrap();
@@ -144,6 +267,7 @@ mod tests {
 
         assert_eq!(again.eos_id(), read.token_id("<|end|>"));
         assert_eq!(again.bos_id(), None);
+        assert_eq!(again.hf_config()["eos_token"], "<|end|>");
         assert_eq!(again.hf_config()["chat_template"], "theirs");
     }
 

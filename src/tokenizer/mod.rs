@@ -4,31 +4,36 @@
 //! tokens among the ids, so neither a document nor a user can forge a turn. Knows no files of data
 //! and no model.
 
+mod added;
 mod byte_level;
 pub mod chat;
+mod class;
 mod error;
 mod files;
 mod pieces;
 pub mod special;
 mod stream;
 mod train;
-mod turns;
+mod wrapping;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
-use tokenizers::DecoderWrapper;
+use tokenizers::{DecoderWrapper, PostProcessorWrapper};
 
 use crate::domain::Domain;
 
 use byte_level::content_bytes;
+use class::Class;
 pub use error::{Cause, TokenizerError};
+use files::Beside;
 use pieces::Pieces;
 use special::{Roles, domain_token_name};
 pub use stream::TextStream;
-pub use turns::TurnMarks;
+pub use wrapping::Wrapping;
 
 /// Converts text to ids and back. A clone is cheap and shares everything.
 #[derive(Clone)]
@@ -45,7 +50,10 @@ struct Shared {
     json: String,
     /// Content of the `tokenizer_config.json` that lay beside the file.
     config: Map<String, Value>,
+    /// Chat templates in files of their own, by name. They go before that of the configuration.
+    chat_templates: Map<String, Value>,
     roles: Roles,
+    wrapping: Wrapping,
     byte_level: bool,
     vocab_size: usize,
 }
@@ -65,7 +73,7 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::Invalid`] if it is something else.
     pub fn from_bytes(json: &[u8]) -> Result<Self, TokenizerError> {
-        Self::parse(json, Map::new(), "the given JSON")
+        Self::parse(json, Beside::default(), "the given JSON")
     }
 
     /// Trains a byte-level BPE with GPT-2's pre-tokenizer: the same texts give the same tokenizer.
@@ -90,20 +98,20 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::Invalid`].
     pub fn from_parts(json: &[u8], config: Map<String, Value>) -> Result<Self, TokenizerError> {
-        Self::parse(json, config, "the model's file")
+        Self::parse(json, Beside::only(config), "the model's file")
     }
 
-    fn parse(
-        json: &[u8],
-        config: Map<String, Value>,
-        origin: &str,
-    ) -> Result<Self, TokenizerError> {
+    fn parse(json: &[u8], beside: Beside, origin: &str) -> Result<Self, TokenizerError> {
         let invalid = |source: Cause| TokenizerError::Invalid {
             origin: origin.into(),
             source,
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(invalid)?;
+        let chat_templates = beside.chat_templates.clone();
+        let (mut inner, config) = assemble(json, beside).map_err(invalid)?;
         // many published files cut or pad every text to 512 tokens
+        if inner.get_post_processor().is_none() && is_ours(&inner) {
+            inner.with_post_processor(Some(byte_level::post_processor().map_err(invalid)?));
+        }
         inner.with_padding(None);
         inner.with_truncation(None).map_err(invalid)?;
         let json = inner.to_string(false).map_err(invalid)?;
@@ -113,6 +121,7 @@ impl Tokenizer {
         Ok(Self {
             shared: Arc::new(Shared {
                 roles: Roles::find(&config, |name| inner.token_to_id(name)),
+                wrapping: Wrapping::of(inner.get_post_processor()).map_err(invalid)?,
                 byte_level: matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))),
                 // ids may have gaps: the table must hold the last one
                 vocab_size: last_id.map_or(0, |id| id as usize + 1),
@@ -122,6 +131,7 @@ impl Tokenizer {
                 inner,
                 json,
                 config,
+                chat_templates,
             }),
         })
     }
@@ -145,7 +155,30 @@ impl Tokenizer {
                 origin: origin.into(),
                 source,
             })?;
-        Self::parse(json.as_bytes(), self.shared.config.clone(), origin)
+        Self::parse(
+            json.as_bytes(),
+            Beside {
+                chat_templates: self.shared.chat_templates.clone(),
+                ..Beside::only(self.shared.config.clone())
+            },
+            origin,
+        )
+    }
+
+    /// The same tokenizer with a chat template, unless it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Invalid`] if the tokenizer cannot be built again with it.
+    pub fn with_chat_template(&self, template: &str) -> Result<Self, TokenizerError> {
+        let mut config = self.shared.config.clone();
+        let stated = config.get("chat_template").is_some_and(|it| !it.is_null());
+        if stated || !self.shared.chat_templates.is_empty() {
+            return Ok(self.clone());
+        }
+        config.insert("chat_template".into(), template.into());
+        let json = self.json().as_bytes();
+        Self::parse(json, Beside::only(config), "the extended tokenizer")
     }
 
     /// Ids of a text. Adds no special token, and takes those written in the text for plain text.
@@ -165,12 +198,22 @@ impl Tokenizer {
     ///
     /// As [`Self::encode`].
     pub fn encode_markup(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let markup = self.shared.markup.get_or_init(|| {
+        self.shared.markup_pieces.encode(self.markup(), text)
+    }
+
+    /// The same with the place of every token in the text.
+    fn encode_markup_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        self.shared.markup_pieces.places(self.markup(), text)
+    }
+
+    fn markup(&self) -> &tokenizers::Tokenizer {
+        self.shared.markup.get_or_init(|| {
             let mut markup = self.shared.inner.clone();
             markup.set_encode_special_tokens(false);
+            // it may cut spaces off the places of tokens, and adds nothing here
+            markup.with_post_processor(None::<PostProcessorWrapper>);
             markup
-        });
-        self.shared.markup_pieces.encode(markup, text)
+        })
     }
 
     /// Text of ids. Special tokens and unknown ids are skipped, invalid UTF-8 becomes U+FFFD.
@@ -180,7 +223,12 @@ impl Tokenizer {
 
     /// Converts ids to text one at a time.
     pub fn stream(&self) -> TextStream {
-        TextStream::new(self.clone())
+        self.stream_after(&[])
+    }
+
+    /// Converts ids to text one at a time, as a continuation of the ids `before`.
+    pub fn stream_after(&self, before: &[u32]) -> TextStream {
+        TextStream::new(self.clone(), before)
     }
 
     /// Rows that an embedding table needs: one more than the largest id.
@@ -188,7 +236,17 @@ impl Tokenizer {
         self.shared.vocab_size
     }
 
-    /// Token at the beginning of every document.
+    /// The same for the ids that a text can have, special tokens left out unless they stand around it.
+    pub fn text_vocab_size(&self) -> usize {
+        let special = self.special_ids();
+        let ids = self.shared.inner.get_vocab(true).into_values();
+        let in_text = ids.filter(|id| !special.contains_key(id));
+        let Wrapping { before, after } = self.wrapping();
+        let largest = in_text.chain(before.iter().chain(after).copied()).max();
+        largest.map_or(0, |id| id as usize + 1)
+    }
+
+    /// Token that is called the beginning of a text. Whether it stands there says [`Self::wrapping`].
     pub fn bos_id(&self) -> Option<u32> {
         self.shared.roles.bos
     }
@@ -218,11 +276,39 @@ impl Tokenizer {
         self.shared.inner.id_to_token(id)
     }
 
-    /// What stands before the text of a document: the beginning token and the domain's, as far as the
-    /// tokenizer has them.
+    /// What the tokenizer puts around every text.
+    pub fn wrapping(&self) -> &Wrapping {
+        &self.shared.wrapping
+    }
+
+    /// What stands before the text of a document or a prompt: what the tokenizer puts there, and the
+    /// token of the domain, if it has one.
     pub fn opening(&self, domain: Option<Domain>) -> Vec<u32> {
         let domain = domain.and_then(|domain| self.domain_token(domain));
-        self.bos_id().into_iter().chain(domain).collect()
+        self.wrapping()
+            .before
+            .iter()
+            .copied()
+            .chain(domain)
+            .collect()
+    }
+
+    /// What stands behind the text of a document: what the tokenizer puts there, and the end of a
+    /// document, unless that is among it.
+    pub fn closing(&self) -> Vec<u32> {
+        let after = &self.wrapping().after;
+        let end = self.eos_id().filter(|end| !after.contains(end));
+        after.iter().copied().chain(end).collect()
+    }
+
+    /// Ids of a text as transformers gives them: with what the tokenizer puts around it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::encode`].
+    pub fn encode_wrapped(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let Wrapping { before, after } = self.wrapping();
+        Ok([before.clone(), self.encode(text)?, after.clone()].concat())
     }
 
     /// The `tokenizer.json`.
@@ -269,6 +355,17 @@ impl Tokenizer {
             .collect()
     }
 
+    /// The end of `ids` that has `count` tokens with a text, or all of them.
+    fn context<'a>(&self, ids: &'a [u32], count: usize) -> &'a [u32] {
+        let added = self.shared.inner.get_added_vocabulary();
+        let is_text = |id: &u32| {
+            let content = self.shared.inner.id_to_token(*id);
+            content.is_some_and(|content| !added.is_special_token(&content))
+        };
+        let texts = (0..ids.len()).rev().filter(|&at| is_text(&ids[at]));
+        &ids[texts.take(count).last().unwrap_or(0)..]
+    }
+
     fn is_byte_level(&self) -> bool {
         self.shared.byte_level
     }
@@ -292,6 +389,46 @@ impl fmt::Debug for Tokenizer {
             .field("roles", &self.shared.roles)
             .finish_non_exhaustive()
     }
+}
+
+/// What transformers makes of the files, and the `tokenizer_config.json` that states it.
+fn assemble(
+    json: &[u8],
+    beside: Beside,
+) -> Result<(tokenizers::Tokenizer, Map<String, Value>), Cause> {
+    let mut config = beside.config;
+    let class = Class::of(json, &config, &beside.model);
+    added::merge_special_tokens_map(&mut config, beside.special_tokens_map);
+    for &(key, token) in class.special_tokens() {
+        config.entry(key).or_insert_with(|| token.into());
+    }
+    if class == Class::File && config.is_empty() && beside.added_tokens.is_empty() {
+        return Ok((tokenizers::Tokenizer::from_bytes(json)?, config));
+    }
+    let file: Value = serde_json::from_slice(json)?;
+    let of_file = file["added_tokens"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let wanted = added::wanted(&config, &beside.added_tokens, of_file);
+    let rebuilt = class.rebuilt(&file, &config);
+    let mut has_changed = rebuilt.is_some();
+    let mut whole = rebuilt.unwrap_or(file);
+    has_changed |= added::add(&mut whole, wanted);
+    if let Some(names) = class.surroundings(&config) {
+        let processor = wrapping::post_processor(&names, |name| added::id_of(&whole, name));
+        whole["post_processor"] = processor.into();
+    }
+    let inner = match has_changed {
+        true => tokenizers::Tokenizer::from_bytes(whole.to_string())?,
+        false => tokenizers::Tokenizer::from_bytes(json)?,
+    };
+    Ok((inner, config))
+}
+
+/// Whether it was made here: documents of such a one begin with `<|bos|>`, whether its file says so or not.
+fn is_ours(inner: &tokenizers::Tokenizer) -> bool {
+    let mut names = (0..).zip(special::ours());
+    names.all(|(id, name)| inner.token_to_id(&name) == Some(id))
 }
 
 #[cfg(test)]

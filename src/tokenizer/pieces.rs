@@ -7,6 +7,7 @@
 //! the vocabulary has the two characters beside each other.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -44,15 +45,43 @@ struct Rest {
 impl Pieces {
     /// Ids of a text, as `inner` gives them for the whole.
     pub(super) fn encode(&self, inner: &Inner, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let ids = |inner: &Inner, piece: &str| -> Result<Vec<u32>, TokenizerError> {
+        let mut all = Vec::new();
+        self.each(inner, text, |inner, _, piece| {
             let encoding = inner.encode_fast(piece, false).map_err(refused)?;
-            Ok(encoding.get_ids().to_vec())
-        };
+            all.extend_from_slice(encoding.get_ids());
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The same with the place of every token in the text, in bytes.
+    pub(super) fn places(
+        &self,
+        inner: &Inner,
+        text: &str,
+    ) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        let mut all = Vec::new();
+        self.each(inner, text, |inner, at, piece| {
+            let encoding = inner.encode(piece, false).map_err(refused)?;
+            let places = encoding.get_offsets().iter();
+            let places = places.map(|&(start, end)| at + start..at + end);
+            all.extend(encoding.get_ids().iter().copied().zip(places));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Gives every piece to `encode`, with its place.
+    fn each(
+        &self,
+        inner: &Inner,
+        text: &str,
+        mut encode: impl FnMut(&Inner, usize, &str) -> Result<(), TokenizerError>,
+    ) -> Result<(), TokenizerError> {
         if text.len() <= PIECE_BYTES {
-            return ids(inner, text);
+            return encode(inner, 0, text);
         }
         let rest = self.0.get_or_init(|| Rest::of(inner)).as_ref();
-        let mut all = Vec::with_capacity(text.len() / 3);
         let mut at = 0;
         while at < text.len() {
             let inner = match (at, rest) {
@@ -63,10 +92,10 @@ impl Pieces {
                 at,
                 limit: UNCUT_BYTES,
             })?;
-            all.extend(ids(inner, &text[at..at + length])?);
+            encode(inner, at, &text[at..at + length])?;
             at += length;
         }
-        Ok(all)
+        Ok(())
     }
 }
 

@@ -67,13 +67,15 @@ pub(super) struct Roles {
 
 impl Roles {
     /// Reads the roles from a `tokenizer_config.json` where it states them, otherwise goes by the
-    /// names in common use.
+    /// names in common use: for the end and the padding, which training cannot do without, and for
+    /// all where nothing is stated.
     pub(super) fn find(
         config: &Map<String, Value>,
         token_to_id: impl Fn(&str) -> Option<u32>,
     ) -> Self {
         let role = |key: &str, ours: &str, others: &[&str]| match config.get(key) {
             Some(stated) => token_content(stated).and_then(&token_to_id),
+            None if key == "bos_token" && !config.is_empty() => None,
             None => std::iter::once(&ours)
                 .chain(others)
                 .find_map(|name| token_to_id(name)),
@@ -87,7 +89,7 @@ impl Roles {
 }
 
 /// A token in `tokenizer_config.json` is a string, or an object with its `content`.
-fn token_content(stated: &Value) -> Option<&str> {
+pub(super) fn token_content(stated: &Value) -> Option<&str> {
     stated
         .as_str()
         .or_else(|| stated.get("content").and_then(Value::as_str))
@@ -123,5 +125,10 @@ mod tests {
 
         let guessed = Roles::find(&Map::new(), ids);
         assert_eq!((guessed.bos, guessed.eos), (Some(1), Some(2)));
+
+        // a configuration that does not name a beginning has none
+        let silent = Map::from_iter([("tokenizer_class".to_owned(), "x".into())]);
+        let guessed = Roles::find(&silent, ids);
+        assert_eq!((guessed.bos, guessed.eos), (None, Some(2)));
     }
 }

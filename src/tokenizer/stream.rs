@@ -5,8 +5,12 @@ use super::Tokenizer;
 /// Longest run of ids whose text may still be an unfinished character.
 const MAX_HELD: usize = 8;
 
-/// Incremental detokenizer, made by [`Tokenizer::stream`]. The pieces put together are the text that
-/// [`Tokenizer::decode`] gives for all ids at once.
+/// How many tokens before a text are its context: enough for any character in bytes.
+const CONTEXT: usize = 8;
+
+/// Incremental detokenizer, made by [`Tokenizer::stream`] or [`Tokenizer::stream_after`]. The pieces put
+/// together are the text that [`Tokenizer::decode`] gives for all ids at once, without that of the
+/// ids before them.
 #[derive(Debug, Clone)]
 pub struct TextStream {
     tokenizer: Tokenizer,
@@ -22,13 +26,17 @@ enum Held {
 }
 
 impl TextStream {
-    pub(super) fn new(tokenizer: Tokenizer) -> Self {
-        let held = if tokenizer.is_byte_level() {
-            Held::Bytes(Vec::new())
-        } else {
-            Held::Ids {
-                ids: Vec::new(),
-                read: 0,
+    /// A stream of what comes after these ids. Where a space belongs to the token behind it, whether
+    /// a text begins with one depends on what is before.
+    pub(super) fn new(tokenizer: Tokenizer, before: &[u32]) -> Self {
+        let held = match tokenizer.is_byte_level() {
+            true => Held::Bytes(unfinished_end(&tokenizer, before)),
+            false => {
+                let ids = tokenizer.context(before, CONTEXT).to_vec();
+                Held::Ids {
+                    read: ids.len(),
+                    ids,
+                }
             }
         };
         Self { tokenizer, held }
@@ -48,10 +56,11 @@ impl TextStream {
                 if now.ends_with(char::REPLACEMENT_CHARACTER) && ids.len() - *read < MAX_HELD {
                     return None;
                 }
-                let text = now.strip_prefix(&before).unwrap_or_default().to_owned();
+                let text = behind(&before, &now).to_owned();
                 // the tokens just given out stay as the context of the next ones
                 if !text.is_empty() {
-                    ids.drain(..*read);
+                    let kept = self.tokenizer.context(ids, ids.len() - *read).len();
+                    ids.drain(..ids.len() - kept);
                     *read = ids.len();
                 }
                 text
@@ -66,11 +75,28 @@ impl TextStream {
             Held::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Held::Ids { ids, read } => {
                 let before = self.tokenizer.decode(&ids[..read]);
-                let all = self.tokenizer.decode(&ids);
-                all.strip_prefix(&before).unwrap_or_default().to_owned()
+                behind(&before, &self.tokenizer.decode(&ids)).to_owned()
             }
         }
     }
+}
+
+/// What of a text comes after its beginning. The last character of the beginning may have been
+/// unfinished.
+fn behind<'a>(before: &str, now: &'a str) -> &'a str {
+    let same = before.chars().zip(now.chars()).take_while(|(a, b)| a == b);
+    let end: usize = same.map(|(character, _)| character.len_utf8()).sum();
+    &now[end..]
+}
+
+/// Bytes of a character that ids end in the middle of.
+fn unfinished_end(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for &id in &ids[ids.len().saturating_sub(CONTEXT)..] {
+        tokenizer.append_bytes(id, &mut bytes);
+    }
+    take_complete(&mut bytes);
+    bytes
 }
 
 /// Moves everything but an unfinished last character out of `bytes`.
@@ -98,6 +124,8 @@ fn is_unfinished(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn through_stream(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<String>, String) {
@@ -143,6 +171,80 @@ mod tests {
         let (pieces, rest) = through_stream(&tokenizer, &ids[..1]);
         assert!(pieces.is_empty());
         assert_eq!(rest, "\u{FFFD}");
+    }
+
+    #[test]
+    fn a_character_begun_before_is_finished() {
+        let tokenizer = Tokenizer::bytes();
+        let ids = tokenizer.encode("aé").unwrap();
+        let mut stream = tokenizer.stream_after(&ids[..2]);
+        assert_eq!(stream.push(ids[2]).as_deref(), Some("é"));
+    }
+
+    /// Byte-level-free tokenizers in which a word brings its space with it: BPE in the style of
+    /// SentencePiece, Unigram, WordPiece.
+    fn with_spaces_before_words() -> [Tokenizer; 3] {
+        let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first",
+            "split": false});
+        let bpe = json!({
+            "added_tokens": [], "pre_tokenizer": metaspace,
+            "decoder": {"type": "Sequence", "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                {"type": "ByteFallback"}, {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+            "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "fuse_unk": true,
+                "vocab": {"<unk>": 0, "<0xC3>": 1, "<0xA9>": 2, "▁": 3, "a": 4, "b": 5, "▁b": 6},
+                "merges": ["▁ b"]}
+        });
+        let unigram = json!({
+            "added_tokens": [], "pre_tokenizer": metaspace, "decoder": metaspace,
+            "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", -9.0], ["▁", -3.0],
+                ["a", -2.0], ["b", -2.0], ["▁b", -2.0], ["é", -3.0]]}
+        });
+        let word_piece = json!({
+            "added_tokens": [], "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "max_input_chars_per_word": 9,
+                "continuing_subword_prefix": "##",
+                "vocab": {"[UNK]": 0, "a": 1, "b": 2, "##b": 3, "é": 4, ".": 5}}
+        });
+        [bpe, unigram, word_piece]
+            .map(|json| Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_text_after_a_prompt_keeps_the_space_between_them() {
+        let text = "a é b ab b é";
+        for tokenizer in with_spaces_before_words() {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(tokenizer.decode(&ids), text);
+            for cut in 0..=ids.len() {
+                let (before, after) = ids.split_at(cut);
+                let mut stream = tokenizer.stream_after(before);
+                let mut pieces: Vec<_> = after.iter().filter_map(|&id| stream.push(id)).collect();
+                pieces.push(stream.finish());
+                let read = tokenizer.decode(before);
+                // a prompt is text, which ends with a whole character
+                if !read.ends_with(char::REPLACEMENT_CHARACTER) {
+                    assert_eq!(read + &pieces.concat(), text, "cut at {cut}");
+                }
+                assert!(pieces.iter().all(|piece| !piece.contains('\u{FFFD}')));
+            }
+        }
+    }
+
+    #[test]
+    fn special_tokens_before_a_text_do_not_hide_what_is_before_them() {
+        let [tokenizer, ..] = with_spaces_before_words();
+        let tokenizer = tokenizer.with_special_tokens(&["<x>"]).unwrap();
+        let x = tokenizer.token_id("<x>").unwrap();
+        let before = [&[3, 4][..], &[x; 20]].concat();
+        let mut stream = tokenizer.stream_after(&before);
+        assert_eq!(stream.push(6).as_deref(), Some(" b"));
+        assert_eq!(
+            tokenizer.stream_after(&[x; 20]).push(6).as_deref(),
+            Some("b")
+        );
     }
 
     #[test]

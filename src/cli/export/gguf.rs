@@ -7,6 +7,7 @@ use crate::interop::gguf::{self, GgufOptions};
 use crate::interop::hugging_face::{HfConfig, HfRope, HfRopeScaling, TokenizerFiles};
 use indicatif::{ProgressBar, ProgressStyle};
 use safetensors::Dtype;
+use serde_json::json;
 
 use super::{ExportArgs, Precision, target_name, tokenizer_files};
 use crate::cli::failure::{Failure, OrInput};
@@ -28,6 +29,9 @@ pub(super) fn write(
     let tokenizer = tokenizer_files(stored)
         .map(|files| gguf_tokenizer(&files))
         .transpose()?;
+    // the format has no other place for the ends that only generation_config.json names
+    let mut with_ends = config.clone();
+    with_ends.decoder_mut().token_ids.eos = stored.origin.stop_ids();
     let style = "{bar:40} {pos}/{len} tensors, {eta} left";
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -40,7 +44,7 @@ pub(super) fn write(
     let written = gguf::write(
         gguf::HfModel {
             path: Path::new(&args.checkpoint),
-            config: &config.to_json(),
+            config: &with_ends.to_json(),
             tokenizer: tokenizer.as_ref(),
             tensors,
         },
@@ -75,28 +79,32 @@ fn betas(rope: &HfRope) -> String {
 
 /// The same for the writer of GGUF.
 fn gguf_tokenizer(files: &TokenizerFiles) -> Result<gguf::TokenizerFiles, Failure> {
-    let mut config = serde_json::Map::new();
-    let json: serde_json::Value = serde_json::from_slice(&files.tokenizer_json).or_input()?;
-    let content = |id: Option<u32>| {
-        let added = json["added_tokens"].as_array()?;
-        let token = added
-            .iter()
-            .find(|it| it["id"].as_u64() == id.map(u64::from))?;
-        Some(token["content"].clone())
-    };
-    for (key, id) in [
-        ("bos_token", files.token_ids.bos),
-        ("eos_token", files.token_ids.eos.first().copied()),
-        ("pad_token", files.token_ids.pad),
-    ] {
-        if let Some(content) = content(id) {
-            config.insert(key.into(), content);
-        }
-    }
+    let mut config = files.config.clone();
     config.insert("add_bos_token".into(), files.add_bos_token.into());
+    config.insert("add_eos_token".into(), files.add_eos_token.into());
+    let is_default = |name: &String| name == "chat_template.jinja";
+    let templates = files.chat_templates.iter();
+    let (default, others): (Vec<_>, Vec<_>) = templates.partition(|(name, _)| is_default(name));
+    let mut default = default.first().map(|(_, text)| text.clone());
+    if !others.is_empty() {
+        let named = |name: &str, text: &str| json!({"name": name, "template": text});
+        let stem = |file: &String| {
+            Path::new(file)
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let all = default
+            .take()
+            .map(|text| named("default", &text))
+            .into_iter();
+        let all = all.chain(others.iter().map(|(file, text)| named(&stem(file), text)));
+        config.insert("chat_template".into(), all.collect());
+    }
     Ok(gguf::TokenizerFiles {
-        tokenizer: json,
+        tokenizer: serde_json::from_slice(&files.tokenizer_json).or_input()?,
         config: Some(config.into()),
-        chat_template: files.chat_template.clone(),
+        chat_template: default,
     })
 }

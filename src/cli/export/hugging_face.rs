@@ -2,7 +2,7 @@
 
 use crate::domain::Domain;
 use crate::interop::hugging_face::{HfConfig, ModelCard, ParameterCounts, ShardedWriter};
-use crate::interop::{Outgoing, OutgoingOptions};
+use crate::interop::{Begun, Outgoing, OutgoingOptions};
 use crate::model::routing::domain::DomainMode;
 
 use super::facts::training_facts;
@@ -21,9 +21,8 @@ pub(super) fn write(
     let mut files = config_and_tokenizer(stored, config)?;
     let card = ModelCard {
         name: target_name(args),
-        description: "A Mixture-of-Experts language model trained with Darkhorse Genesis.".into(),
-        license: "apache-2.0".into(),
-        languages: vec!["en".into()],
+        description: description(stored),
+        source: stored.origin.card.clone(),
         config,
         parameters: ParameterCounts {
             total: model.num_params(),
@@ -43,6 +42,20 @@ pub(super) fn write(
         args.out.display()
     );
     Ok(())
+}
+
+/// What the model is, and what is known of where it comes from.
+fn description(stored: &Stored) -> String {
+    let kind = match stored.experiment.model.moe {
+        Some(_) => "Mixture-of-Experts language model",
+        None => "dense language model",
+    };
+    let from = match (stored.step, stored.origin.begun) {
+        (0, _) => "in files written by",
+        (_, Begun::Here) => "trained with",
+        (_, Begun::Elsewhere) => "trained further with",
+    };
+    format!("A {kind} {from} Darkhorse Genesis.")
 }
 
 /// The routers' biases with each domain's prior folded in, a file per domain.

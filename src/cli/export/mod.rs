@@ -10,12 +10,13 @@ use std::path::PathBuf;
 
 use crate::domain::Domain;
 use crate::interop::gguf::GgmlType;
-use crate::interop::hugging_face::{Decoding, HfConfig, TokenizerFiles};
+use crate::interop::hugging_face::{HfConfig, TokenizerFiles};
 use crate::interop::{Extras, Outgoing, OutgoingOptions, hf_config, ot, weights_dtype};
 use crate::model::ModelConfig;
 use crate::model::routing::domain::DomainMode;
 use clap::{Args, ValueEnum};
 use safetensors::Dtype;
+use serde_json::Value;
 
 use crate::cli::args::memory_bytes;
 use crate::cli::failure::{Failure, OrInput};
@@ -186,17 +187,37 @@ fn config_and_tokenizer(
 
 fn tokenizer_files(stored: &Stored) -> Option<TokenizerFiles> {
     let tokenizer = stored.tokenizer.as_ref()?;
-    let template = tokenizer.hf_config().get("chat_template").cloned();
+    let mut config = tokenizer.hf_config();
+    let templates = tokenizer.chat_template_files();
+    let mut templates: Vec<_> = templates
+        .map(|(name, text)| (name, text.to_owned()))
+        .collect();
+    if templates.is_empty()
+        && let Some(template) = config.get("chat_template").and_then(Value::as_str)
+    {
+        templates.push(("chat_template.jinja".into(), template.into()));
+    }
+    let wrapping = tokenizer.wrapping();
+    let is_only = |ids: &[u32], id: Option<u32>| id.is_some_and(|id| ids == [id]);
+    // an id that the model has no row for is not among its special tokens
+    let rows = stored.experiment.model.vocab_size;
+    for (key, id) in [
+        ("bos_token", tokenizer.bos_id()),
+        ("eos_token", tokenizer.eos_id()),
+        ("pad_token", tokenizer.pad_id()),
+    ] {
+        if id.is_some_and(|id| id as usize >= rows) {
+            config.insert(key.into(), Value::Null);
+        }
+    }
     Some(TokenizerFiles {
         tokenizer_json: tokenizer.json().as_bytes().to_vec(),
+        config,
+        add_bos_token: is_only(&wrapping.before, tokenizer.bos_id()),
+        add_eos_token: is_only(&wrapping.after, tokenizer.eos_id()),
         token_ids: stored.origin.token_ids.clone(),
-        add_bos_token: stored.origin.token_ids.bos.is_some(),
         model_max_length: stored.experiment.model.max_position_embeddings,
-        chat_template: template.and_then(|it| it.as_str().map(str::to_owned)),
-        decoding: Decoding::Sample {
-            temperature: 0.8,
-            top_p: 0.95,
-            top_k: None,
-        },
+        chat_templates: templates,
+        generation: stored.origin.generation.clone().unwrap_or_default(),
     })
 }

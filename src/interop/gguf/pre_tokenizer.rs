@@ -14,17 +14,36 @@ const DEEPSEEK_V3: [&str; 3] = [
     r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
 ];
 
+const DIGIT: &str = r"\p{N}";
+
 /// Names with the expressions that they stand for, one after the other.
-const SPLITS: [(&str, &[&str]); 4] = [
+const SPLITS: [(&str, &[&str]); 5] = [
     ("gpt-2", &[GPT_2]),
+    ("smollm", &[DIGIT, GPT_2]),
     ("llama-bpe", &[LLAMA_3]),
     ("qwen2", &[QWEN_2]),
     ("deepseek-v3", &DEEPSEEK_V3),
 ];
 
+/// Other names of the same splits.
+const ALIASES: [(&str, &str); 12] = [
+    ("codeshell", "smollm"),
+    ("command-r", "smollm"),
+    ("minerva-7b", "smollm"),
+    ("refact", "smollm"),
+    ("starcoder", "smollm"),
+    ("mpt", "gpt-2"),
+    ("olmo", "gpt-2"),
+    ("phi-2", "gpt-2"),
+    ("llama3", "llama-bpe"),
+    ("llama-v3", "llama-bpe"),
+    ("deepseek-r1-qwen", "qwen2"),
+    ("stablelm2", "qwen2"),
+];
+
 /// The names, for messages.
 pub(super) const SUPPORTED: &str =
-    "the byte-level splits of gpt-2, llama-bpe, qwen2 or deepseek-v3 without prefix space";
+    "the byte-level splits of gpt-2, smollm, llama-bpe, qwen2 or deepseek-v3 without prefix space";
 
 /// The name of a `pre_tokenizer`; none if it is another one.
 pub(super) fn name(pre_tokenizer: &Value) -> Option<&'static str> {
@@ -49,6 +68,9 @@ pub(super) fn name(pre_tokenizer: &Value) -> Option<&'static str> {
 
 /// The expression of a split whose matches and rests are all pieces.
 fn expression(split: &Value) -> Option<String> {
+    if split["type"] == "Digits" && split["individual_digits"] == true {
+        return Some(DIGIT.to_owned());
+    }
     let plain =
         split["type"] == "Split" && split["behavior"] == "Isolated" && split["invert"] != true;
     let expression = split["pattern"]["Regex"].as_str().filter(|_| plain)?;
@@ -58,6 +80,7 @@ fn expression(split: &Value) -> Option<String> {
 
 /// A `pre_tokenizer` of this name.
 pub(super) fn from_name(name: &str) -> Option<Value> {
+    let name = canonical(name);
     let (_, expressions) = SPLITS.into_iter().find(|&(known, _)| known == name)?;
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     if name == "gpt-2" {
@@ -69,9 +92,30 @@ pub(super) fn from_name(name: &str) -> Option<Value> {
     Some(json!({"type": "Sequence", "pretokenizers": stages}))
 }
 
+/// The name among [`SPLITS`] of the same splits.
+pub(super) fn canonical(name: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    alias.map_or(name, |&(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_by_themselves_are_smollms() {
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true});
+        let digits = |individual: bool| {
+            json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Digits", "individual_digits": individual}, bytes]})
+        };
+        assert_eq!(name(&digits(true)), Some("smollm"));
+        assert_eq!(name(&digits(false)), None);
+        for (alias, of) in ALIASES {
+            assert_eq!(from_name(alias), from_name(of), "{alias}");
+            assert!(from_name(of).is_some(), "{of}");
+        }
+    }
 
     #[test]
     fn names_are_found_again() {

@@ -36,11 +36,27 @@ pub(super) fn config(file: &GgufFile) -> Result<Value, InteropError> {
         file,
         prefix: "tokenizer.ggml",
     };
-    for name in ["bos_token_id", "eos_token_id"] {
-        if let Some(id) = tokenizer.optional_count(name)? {
-            fields.insert(name.to_owned(), id.into());
+    // a tokenizer without a key has no such token, not the family's
+    let has_tokenizer = file.value("tokenizer.ggml.model").is_some();
+    let bos = tokenizer.optional_count("bos_token_id")?;
+    if has_tokenizer || bos.is_some() {
+        fields.insert("bos_token_id".to_owned(), bos.into());
+    }
+    let mut ends = Vec::new();
+    for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+        if let Some(id) = tokenizer.optional_count(name)?
+            && !ends.contains(&id)
+        {
+            ends.push(id);
         }
     }
+    let ends = match ends[..] {
+        [] if has_tokenizer => Some(Value::Null),
+        [] => None,
+        [end] => Some(end.into()),
+        _ => Some(ends.into()),
+    };
+    fields.extend(ends.map(|ends| ("eos_token_id".to_owned(), ends)));
     Ok(fields.into())
 }
 

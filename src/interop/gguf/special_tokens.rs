@@ -21,10 +21,14 @@ pub(super) const SPECIAL_TOKENS: [(&str, &str); 7] = [
 /// Tokens that a tokenizer may add.
 const ADDED: [&str; 3] = ["bos", "eos", "sep"];
 
+/// Keys of further ends of a text. llama.cpp ends at each of them.
+const MORE_ENDS: [&str; 2] = ["eot", "eom"];
+
 /// Writes the ids of the special tokens, then which of them are added.
 ///
-/// An id is that of the token that `tokenizer_config.json` names, else `config.json` gives it. What
-/// is added is told by the post-processor of `tokenizer.json`, else by `tokenizer_config.json`.
+/// An id is that of the token that `tokenizer_config.json` names, else of the one that the
+/// post-processor adds in its place, else `config.json` gives it. What is added is told by the
+/// post-processor of `tokenizer.json`, else by `tokenizer_config.json`.
 pub(super) fn keys(
     files: &TokenizerFiles,
     json: &Config<'_>,
@@ -32,15 +36,16 @@ pub(super) fn keys(
     put: &mut impl FnMut(&str, GgufValue),
 ) -> Result<(), InteropError> {
     let config = files.config.as_ref();
-    let added_tokens = json
-        .get("added_tokens")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
+    let mut added = post_processor(json, config)?;
     let named_id = |name: &str| {
-        let text = token_text(config?, name)?;
-        let token = added_tokens.iter().find(|token| token["content"] == text)?;
-        token["id"].as_u64()?.try_into().ok()
+        let named = config.and_then(|config| token_text(config, name));
+        let at_an_end = || {
+            let place = ADDED.iter().position(|added| *added == name)?;
+            added.ends.get(place)?.as_deref()
+        };
+        id_of(json, named.or_else(at_an_end)?)
     };
+    let ends = ends(model);
     let mut ids = Vec::new();
     let mut missing = Vec::new();
     for (name, key) in SPECIAL_TOKENS {
@@ -51,31 +56,50 @@ pub(super) fn keys(
     }
     for (name, key) in missing {
         let field = format!("{name}_token_id");
-        // Some models have several ends of text; the key has room for one.
-        let id = match model.get(&field) {
-            Some(Value::Array(several)) if name == "eos" => several
-                .first()
-                .and_then(Value::as_u64)
-                .and_then(|id| id.try_into().ok()),
+        let id = match name {
+            "eos" => ends.first().copied(),
             _ => model.count(&field)?,
         };
         ids.extend(id.map(|id| (key, id)));
     }
+    let eos = ids.iter().find(|(key, _)| *key == "eos").map(|&(_, id)| id);
+    let more = ends.into_iter().filter(|&id| Some(id) != eos);
+    ids.extend(MORE_ENDS.into_iter().zip(more));
     for (key, id) in ids {
         put(&format!("ggml.{key}_token_id"), GgufValue::U32(id));
     }
 
-    let mut added = post_processor(json, config)?;
-    for (flag, name) in added.iter_mut().zip(ADDED) {
+    for (flag, name) in added.flags.iter_mut().zip(ADDED) {
         *flag = flag.or_else(|| config?[format!("add_{name}_token")].as_bool());
     }
-    added[0] = added[0].or(Some(false));
-    for (flag, name) in added.into_iter().zip(ADDED) {
+    added.flags[0] = added.flags[0].or(Some(false));
+    for (flag, name) in added.flags.into_iter().zip(ADDED) {
         if let Some(flag) = flag {
             put(&format!("ggml.add_{name}_token"), GgufValue::Bool(flag));
         }
     }
     Ok(())
+}
+
+/// The ids of all ends of a text that `config.json` names.
+fn ends(model: &Config<'_>) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match model.get("eos_token_id") {
+        Some(Value::Array(several)) => several.iter().filter_map(id).collect(),
+        Some(one) => id(one).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Id of a token, an added one or one of the vocabulary.
+fn id_of(json: &Config<'_>, text: &str) -> Option<u32> {
+    let added = json.get("added_tokens").and_then(Value::as_array);
+    let added = added.into_iter().flatten().find(|it| it["content"] == text);
+    let id = match added {
+        Some(token) => token["id"].as_u64(),
+        None => json.get("model")?["vocab"][text].as_u64(),
+    };
+    id?.try_into().ok()
 }
 
 /// The text of a special token, which stands there as it is or as an object.
@@ -84,25 +108,31 @@ fn token_text<'a>(config: &'a Value, name: &str) -> Option<&'a str> {
     token.as_str().or_else(|| token.get("content")?.as_str())
 }
 
-/// Whether each of [`ADDED`] is added, where the post-processor says so.
-fn post_processor(
-    json: &Config<'_>,
-    config: Option<&Value>,
-) -> Result<[Option<bool>; 3], InteropError> {
+/// What a post-processor adds, as far as it says so.
+#[derive(Debug, Default)]
+struct Added {
+    /// Whether each of [`ADDED`] is added.
+    flags: [Option<bool>; 3],
+    /// The token before a text, and the one behind it.
+    ends: [Option<String>; 2],
+}
+
+fn post_processor(json: &Config<'_>, config: Option<&Value>) -> Result<Added, InteropError> {
     let Some(processor) = json.get("post_processor") else {
-        return Ok([None; 3]);
+        return Ok(Added::default());
     };
     let single = [processor.clone()];
     let stages = match processor.get("processors").and_then(Value::as_array) {
         Some(stages) => stages.as_slice(),
         None => &single,
     };
-    let mut added = [None; 3];
+    let mut added = Added::default();
     for stage in stages {
         match stage["type"].as_str() {
             Some("ByteLevel") => {
-                added[0] = added[0].or(Some(false));
-                added[1] = added[1].or(Some(false));
+                for flag in &mut added.flags[..2] {
+                    *flag = flag.or(Some(false));
+                }
             }
             Some("TemplateProcessing") => template(json, config, stage, &mut added)?,
             other => {
@@ -122,7 +152,7 @@ fn template(
     json: &Config<'_>,
     config: Option<&Value>,
     stage: &Value,
-    added: &mut [Option<bool>; 3],
+    added: &mut Added,
 ) -> Result<(), InteropError> {
     let name_of = |name: &str| config.and_then(|config| token_text(config, name));
     let items = |field: &str| stage[field].as_array().map_or(&[][..], Vec::as_slice);
@@ -131,13 +161,24 @@ fn template(
     };
 
     let single = items("single");
-    let ends = if single.len() > 1 {
-        [special(single.first()), special(single.last())]
-    } else {
-        [None, None]
+    let at_end = |items: &mut dyn Iterator<Item = &Value>| -> Vec<String> {
+        items.map_while(|item| special(Some(item))).collect()
     };
-    for ((flag, end), name) in added.iter_mut().zip(&ends).zip(ADDED) {
-        let Some(end) = end else { continue };
+    let around = [at_end(&mut single.iter()), at_end(&mut single.iter().rev())];
+    let mut ends = [None, None];
+    for (place, (tokens, name)) in around.into_iter().zip(ADDED).enumerate() {
+        let end = match &tokens[..] {
+            [] => continue,
+            [end] => end,
+            several => {
+                tracing::warn!(
+                    "GGUF has no place for the {} tokens {several:?} that the tokenizer puts at an end of every text: they are left out",
+                    several.len()
+                );
+                added.flags[place] = Some(false);
+                continue;
+            }
+        };
         if name_of(name).is_some_and(|expected| expected != end) {
             let expected = format!("the {name}_token of tokenizer_config.json");
             return Err(json.error(
@@ -146,7 +187,8 @@ fn template(
                 expected,
             ));
         }
-        *flag = Some(true);
+        added.flags[place] = Some(true);
+        ends[place] = Some(end.clone());
     }
 
     // In `<s> A </s> B </s>`, the token between the two texts.
@@ -174,7 +216,8 @@ fn template(
                 .is_some_and(|text| [name_of("sep"), name_of("eos")].contains(&Some(text.as_str())))
         };
         let by_first = separates(&between[0]) && last.is_none();
-        added[2] = Some(by_first || (between.len() == 2 && separates(&between[1])));
+        added.flags[2] = Some(by_first || (between.len() == 2 && separates(&between[1])));
     }
+    added.ends = ends;
     Ok(())
 }

@@ -23,7 +23,7 @@ pub struct TokenizerFiles {
     pub tokenizer: Value,
     /// `tokenizer_config.json`.
     pub config: Option<Value>,
-    /// `chat_template.jinja`. A `chat_template` in `tokenizer_config.json` goes before it.
+    /// `chat_template.jinja`. It goes before a `chat_template` in `tokenizer_config.json`, as in transformers.
     pub chat_template: Option<String>,
 }
 
@@ -190,6 +190,13 @@ fn tokens(
         let Some(text) = token["content"].as_str() else {
             return Err(json.error("added_tokens", token, "tokens with a text as `content`"));
         };
+        // padding that nothing is embedded for; no text has it
+        let is_beyond = token["id"]
+            .as_u64()
+            .is_some_and(|id| id >= vocab_size as u64);
+        if is_beyond && token["special"] == true {
+            continue;
+        }
         if token["special"] == true || looks_special(text) {
             put("added_tokens", &token["id"], text, TokenType::Control)?;
         } else {
@@ -252,6 +259,7 @@ fn chat_template_keys(files: &TokenizerFiles, put: &mut impl FnMut(&str, GgufVal
     let mut names = Vec::new();
     let mut default = None;
     match own {
+        _ if files.chat_template.is_some() => default = files.chat_template.as_deref(),
         Some(Value::String(template)) => default = Some(template.as_str()),
         Some(Value::Array(named)) => {
             for template in named {
@@ -272,7 +280,7 @@ fn chat_template_keys(files: &TokenizerFiles, put: &mut impl FnMut(&str, GgufVal
                 }
             }
         }
-        _ => default = files.chat_template.as_deref(),
+        _ => {}
     }
     if !names.is_empty() {
         put("chat_templates", GgufValue::Array(GgufArray::String(names)));

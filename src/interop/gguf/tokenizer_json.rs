@@ -78,7 +78,7 @@ pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>,
         }
     }
 
-    let config = tokenizer_config(file, tokens)?;
+    let config = tokenizer_config(file, tokens, pre)?;
     let tokenizer = json!({
         "version": "1.0",
         "truncation": null,
@@ -97,7 +97,7 @@ pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>,
             "fuse_unk": false,
             "byte_fallback": false,
             // llama.cpp does so for this name.
-            "ignore_merges": pre == "llama-bpe",
+            "ignore_merges": pre_tokenizer::canonical(pre) == "llama-bpe",
             "vocab": vocab,
             "merges": merges,
         },
@@ -114,7 +114,7 @@ fn describe(value: Option<&GgufValue>) -> String {
 }
 
 /// The texts of the special tokens, what is added, and the chat template.
-fn tokenizer_config(file: &GgufFile, tokens: &[String]) -> Result<Value, InteropError> {
+fn tokenizer_config(file: &GgufFile, tokens: &[String], pre: &str) -> Result<Value, InteropError> {
     let mut config = Map::new();
     config.insert(
         "tokenizer_class".to_owned(),
@@ -136,17 +136,38 @@ fn tokenizer_config(file: &GgufFile, tokens: &[String]) -> Result<Value, Interop
         })?;
         config.insert(format!("{name}_token"), token.as_str().into());
     }
-    for name in ["bos", "eos"] {
+    // llama.cpp begins a text by the name of the pre-tokenizer where no key says whether
+    let begins = pre_tokenizer::canonical(pre) == "llama-bpe";
+    for (name, default) in [("bos", begins), ("eos", false)] {
         let added = file
             .value(&format!("tokenizer.ggml.add_{name}_token"))
             .and_then(GgufValue::as_bool);
-        config.insert(format!("add_{name}_token"), added.unwrap_or(false).into());
+        config.insert(format!("add_{name}_token"), added.unwrap_or(default).into());
     }
     if let Some(template) = file
         .value("tokenizer.chat_template")
         .and_then(GgufValue::as_str)
     {
-        config.insert("chat_template".to_owned(), template.into());
+        let names = file.value("tokenizer.chat_templates");
+        let names = match names {
+            Some(GgufValue::Array(GgufArray::String(names))) => names.as_slice(),
+            _ => &[],
+        };
+        let named = names.iter().filter_map(|name| {
+            let text = file
+                .value(&format!("tokenizer.chat_template.{name}"))?
+                .as_str()?;
+            Some(json!({"name": name, "template": text}))
+        });
+        let mut all: Vec<Value> = named.collect();
+        let stated = match all.is_empty() {
+            true => template.into(),
+            false => {
+                all.insert(0, json!({"name": "default", "template": template}));
+                all.into()
+            }
+        };
+        config.insert("chat_template".to_owned(), stated);
     }
     Ok(config.into())
 }

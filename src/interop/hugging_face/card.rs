@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::HfConfig;
 use super::engine_commands::engine_commands;
+use super::{FrontMatter, HfConfig};
 use crate::domain::Domain;
 
 /// What a model card says.
@@ -13,10 +13,8 @@ pub struct ModelCard<'a> {
     pub name: String,
     /// What the model is, in a sentence or two.
     pub description: String,
-    /// Licence of the weights by its identifier, such as `apache-2.0`.
-    pub license: String,
-    /// Languages by their codes, such as `en`.
-    pub languages: Vec<String>,
+    /// License and languages, as far as they are known.
+    pub source: FrontMatter,
     /// The exported configuration.
     pub config: &'a HfConfig,
     /// Numbers of parameters.
@@ -86,16 +84,12 @@ impl ModelCard<'_> {
             HfConfig::Mixtral(_) => &["moe", "mixtral"],
             HfConfig::Llama(_) => &["llama"],
         };
-        writeln!(text, "---\nlicense: {}", yaml(&self.license))?;
+        write!(text, "---\n{}", self.source.lines())?;
         writeln!(
             text,
             "library_name: transformers\npipeline_tag: text-generation"
         )?;
         let lists = [
-            (
-                "language",
-                self.languages.iter().map(|item| yaml(item)).collect(),
-            ),
             (
                 "datasets",
                 self.training
@@ -209,7 +203,7 @@ mod tests {
 
     use super::{ModelCard, ParameterCounts, TrainingFacts, grouped};
     use crate::domain::Domain;
-    use crate::interop::hugging_face::{FIXTURES, HfConfig};
+    use crate::interop::hugging_face::{FIXTURES, FrontMatter, HfConfig};
 
     fn card(fixture: &str, change: impl FnOnce(&mut ModelCard<'_>)) -> String {
         let path = Path::new(FIXTURES).join(fixture).join("config.json");
@@ -217,8 +211,7 @@ mod tests {
         let mut card = ModelCard {
             name: "owner/small".into(),
             description: "A small model.".into(),
-            license: "apache-2.0".into(),
-            languages: vec!["no".into()],
+            source: FrontMatter::default(),
             config: &config,
             parameters: ParameterCounts {
                 total: 1_234_567,
@@ -232,22 +225,24 @@ mod tests {
     }
 
     #[test]
-    fn the_front_matter_names_family_and_licence() {
+    fn the_front_matter_names_the_family_and_what_is_known_of_the_source() {
         let text = card("deepseek_v3_yarn", |card| {
-            card.license = "a: \"b\"\n---".into()
+            card.source = FrontMatter::parse("---\nlicense: mit\nlanguage:\n- no\n---\n");
         });
         let front = text.strip_prefix("---\n").unwrap();
         let (front, rest) = front.split_once("\n---\n").unwrap();
-        assert!(front.starts_with(r#"license: "a: \"b\"\n---""#), "{front}");
-        for line in [
-            "library_name: transformers",
-            "- moe",
-            "- mla",
-            "- \"no\"",
-            "tags:",
-        ] {
+        assert!(
+            front.starts_with("license: mit\nlanguage:\n- no\nlibrary_name"),
+            "{front}"
+        );
+        for line in ["library_name: transformers", "- moe", "- mla", "tags:"] {
             assert!(front.lines().any(|other| other == line), "{line}: {front}");
         }
+        let unknown = card("deepseek_v3_yarn", |_| ());
+        assert!(
+            !unknown.contains("license") && !unknown.contains("language:"),
+            "{unknown}"
+        );
         assert!(!front.contains("datasets"));
         assert!(rest.starts_with("\n# owner/small\n"));
         assert!(!card("mixtral", |_| ()).contains("- mla"));

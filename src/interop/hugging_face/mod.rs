@@ -10,6 +10,8 @@ mod engine_commands;
 mod experts;
 mod folder;
 mod fp8;
+mod front_matter;
+mod generation;
 mod model;
 mod rope_layout;
 mod safetensors_file;
@@ -30,9 +32,11 @@ pub use config::{
 pub use experts::{PerExpert, mixtral_name};
 pub use folder::HfFolder;
 pub use fp8::Dequantized;
+pub use front_matter::FrontMatter;
+pub use generation::{GenerationConfig, StatedSampling};
 pub use model::HfModel;
 pub use rope_layout::{RopeLayout, RopeRows};
-pub use tokenizer_files::{Decoding, TokenizerFiles};
+pub use tokenizer_files::TokenizerFiles;
 pub use writer::ShardedWriter;
 
 /// Where the tests find model folders and what other programs computed from them.

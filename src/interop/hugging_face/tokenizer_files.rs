@@ -4,56 +4,58 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{TokenIds, malformed};
+use super::{GenerationConfig, TokenIds, malformed};
 use crate::interop::InteropError;
-
-/// How text is generated unless a request says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Decoding {
-    /// The likeliest token.
-    Greedy,
-    /// A random one.
-    Sample {
-        /// Divides the logits.
-        temperature: f64,
-        /// Smallest probability mass that is chosen from.
-        top_p: f64,
-        /// Number of tokens that are chosen from; none for all.
-        top_k: Option<usize>,
-    },
-}
 
 /// A tokenizer and what is said about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenizerFiles {
     /// `tokenizer.json`, as it is.
     pub tokenizer_json: Vec<u8>,
-    /// Special tokens; of several that end a document the first is the tokenizer's.
-    pub token_ids: TokenIds,
-    /// Whether a document is begun with `bos`.
+    /// `tokenizer_config.json` of the tokenizer that it comes from.
+    pub config: Map<String, Value>,
+    /// Whether a text is begun with the token that is called its beginning.
     pub add_bos_token: bool,
+    /// Whether a text is ended with the token that is called its end.
+    pub add_eos_token: bool,
+    /// Special tokens of the model.
+    pub token_ids: TokenIds,
     /// Longest context in tokens.
     pub model_max_length: usize,
-    /// Jinja template of a conversation.
-    pub chat_template: Option<String>,
+    /// Names and contents of the files of chat templates. One in `config` stays there.
+    pub chat_templates: Vec<(String, String)>,
     /// How to generate.
-    pub decoding: Decoding,
+    pub generation: GenerationConfig,
 }
+
+/// Special tokens that `special_tokens_map.json` names.
+const NAMED: [&str; 8] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+    "additional_special_tokens",
+];
 
 impl TokenizerFiles {
     /// Names and contents of `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `generation_config.json` and, with a template, `chat_template.jinja`.
+    /// `generation_config.json` and the chat templates.
     ///
     /// # Errors
     ///
-    /// A `tokenizer.json` that is none; a special token that it does not define; a token whose id is not
-    /// below `vocab_size`.
+    /// A `tokenizer.json` that is none; a token whose id is not below `vocab_size`, unless it is a special
+    /// one that no text has.
     pub fn files(&self, vocab_size: usize) -> Result<Vec<(String, Vec<u8>)>, InteropError> {
         let path = Path::new("tokenizer.json");
         let json = serde_json::from_slice::<Value>(&self.tokenizer_json)
             .map_err(|error| malformed(path, error.to_string(), "JSON"))?;
         let added = AddedTokens::new(&json)?;
-        let largest = largest_model_id(&json).into_iter().chain(added.largest());
+        let largest = largest_model_id(&json)
+            .into_iter()
+            .chain(added.largest_in_text());
         if let Some(id) = largest.max().filter(|&id| id >= vocab_size as u64) {
             return Err(InteropError::Field {
                 path: path.to_path_buf(),
@@ -62,78 +64,43 @@ impl TokenizerFiles {
                 expected: format!("ids below vocab_size ({vocab_size})"),
             });
         }
-        let mut special = Map::new();
-        for (key, id) in [
-            ("bos_token", self.token_ids.bos),
-            ("eos_token", self.token_ids.eos.first().copied()),
-            ("pad_token", self.token_ids.pad),
-        ] {
-            if let Some(id) = id {
-                special.insert(key.into(), added.content(id)?.into());
-            }
-        }
         let text = |json: Value| format!("{json:#}\n").into_bytes();
         let mut files = vec![
             ("tokenizer.json".into(), self.tokenizer_json.clone()),
             (
                 "tokenizer_config.json".into(),
-                text(self.tokenizer_config(&special, &added)),
+                text(self.tokenizer_config(&added)),
             ),
             (
                 "special_tokens_map.json".into(),
-                text(Value::Object(special)),
+                text(self.special_tokens_map()),
             ),
             (
                 "generation_config.json".into(),
-                text(self.generation_config()),
+                text(self.generation.written(&self.token_ids)),
             ),
         ];
-        if let Some(template) = &self.chat_template {
-            files.push(("chat_template.jinja".into(), template.clone().into_bytes()));
-        }
+        let templates = self.chat_templates.iter();
+        files.extend(templates.map(|(name, text)| (name.clone(), text.clone().into_bytes())));
         Ok(files)
     }
 
-    fn tokenizer_config(&self, special: &Map<String, Value>, added: &AddedTokens<'_>) -> Value {
-        let mut config = json!({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": special.get("bos_token"),
-            "eos_token": special.get("eos_token"),
-            "pad_token": special.get("pad_token"),
-            "unk_token": null,
-            "add_bos_token": self.add_bos_token,
-            "add_eos_token": false,
-            "clean_up_tokenization_spaces": false,
-            "model_max_length": self.model_max_length,
-        });
-        if let Some(template) = &self.chat_template {
-            config["chat_template"] = json!(template);
-        }
-        config["added_tokens_decoder"] = added.decoder();
-        config
+    fn tokenizer_config(&self, added: &AddedTokens<'_>) -> Value {
+        let mut config = self.config.clone();
+        config.entry("unk_token").or_insert(Value::Null);
+        config.insert("add_bos_token".into(), self.add_bos_token.into());
+        config.insert("add_eos_token".into(), self.add_eos_token.into());
+        config.insert("model_max_length".into(), self.model_max_length.into());
+        config.insert("added_tokens_decoder".into(), added.decoder());
+        config.into()
     }
 
-    fn generation_config(&self) -> Value {
-        let mut config = json!({
-            "bos_token_id": self.token_ids.bos,
-            "eos_token_id": self.token_ids.eos_json(),
-            "do_sample": self.decoding != Decoding::Greedy,
+    fn special_tokens_map(&self) -> Value {
+        let named = NAMED.iter().filter_map(|&key| {
+            let token = self.config.get(key).filter(|token| !token.is_null())?;
+            Some((key.to_owned(), token.clone()))
         });
-        if let Some(pad) = self.token_ids.pad {
-            config["pad_token_id"] = json!(pad);
-        }
-        if let Decoding::Sample {
-            temperature,
-            top_p,
-            top_k,
-        } = self.decoding
-        {
-            config["temperature"] = json!(temperature);
-            config["top_p"] = json!(top_p);
-            // transformers takes an absent one for 50, and zero for all
-            config["top_k"] = json!(top_k.unwrap_or(0));
-        }
-        config
+        Value::Object(named.collect())
     }
 }
 
@@ -160,17 +127,10 @@ impl<'a> AddedTokens<'a> {
         Ok(Self(tokens.collect::<Result<_, _>>()?))
     }
 
-    fn largest(&self) -> Option<u64> {
-        self.0.iter().map(|(id, ..)| *id).max()
-    }
-
-    fn content(&self, wanted: u32) -> Result<&'a str, InteropError> {
-        let token = self.0.iter().find(|(id, ..)| *id == u64::from(wanted));
-        let content = token.map(|(_, content, _)| *content);
-        content.ok_or_else(|| {
-            let found = format!("no added token of id {wanted}");
-            malformed("tokenizer.json", found, "every special token among them")
-        })
+    /// The largest id among those that a text can have. A special token in a text is text.
+    fn largest_in_text(&self) -> Option<u64> {
+        let in_text = self.0.iter().filter(|(.., token)| token["special"] != true);
+        in_text.map(|(id, ..)| *id).max()
     }
 
     /// Tokens by id, with their flags.
@@ -202,8 +162,8 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Decoding, TokenIds, TokenizerFiles};
-    use crate::interop::hugging_face::FIXTURES;
+    use super::{TokenIds, TokenizerFiles};
+    use crate::interop::hugging_face::{FIXTURES, GenerationConfig, StatedSampling};
 
     fn read(name: &str) -> Vec<u8> {
         fs::read(Path::new(FIXTURES).join("deepseek_v3_yarn").join(name)).unwrap()
@@ -216,15 +176,23 @@ mod tests {
     fn files() -> TokenizerFiles {
         TokenizerFiles {
             tokenizer_json: read("tokenizer.json"),
+            config: json(&read("tokenizer_config.json"))
+                .as_object()
+                .unwrap()
+                .clone(),
             token_ids: TokenIds {
                 bos: Some(0),
                 eos: vec![1],
                 pad: Some(1),
             },
             add_bos_token: false,
+            add_eos_token: false,
             model_max_length: 256,
-            chat_template: Some(String::from_utf8(read("chat_template.jinja")).unwrap()),
-            decoding: Decoding::Greedy,
+            chat_templates: vec![(
+                "chat_template.jinja".to_owned(),
+                String::from_utf8(read("chat_template.jinja")).unwrap(),
+            )],
+            generation: GenerationConfig::default(),
         }
     }
 
@@ -245,8 +213,7 @@ mod tests {
             assert_eq!(written, json(&read(name)), "{name}");
         }
         let generation = json(&written(&files, "generation_config.json").unwrap());
-        let expected = json!({"bos_token_id": 0, "eos_token_id": 1, "do_sample": false,
-            "pad_token_id": 1});
+        let expected = json!({"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1});
         assert_eq!(generation, expected);
     }
 
@@ -254,23 +221,45 @@ mod tests {
     fn sampling_and_several_ends_are_told() {
         let mut files = files();
         files.token_ids.eos.push(3);
-        files.chat_template = None;
-        files.decoding = Decoding::Sample {
-            temperature: 0.7,
-            top_p: 0.9,
-            top_k: None,
-        };
+        files.chat_templates.clear();
+        files.config.shift_remove("chat_template");
+        files.generation = GenerationConfig::sampling(StatedSampling {
+            do_sample: Some(true),
+            top_p: Some(0.9),
+            ..Default::default()
+        });
         let generation = json(&written(&files, "generation_config.json").unwrap());
         assert_eq!(generation["eos_token_id"], json!([1, 3]));
         assert_eq!(generation["do_sample"], true);
-        assert_eq!(
-            (&generation["top_p"], &generation["top_k"]),
-            (&json!(0.9), &json!(0))
-        );
+        assert_eq!(generation["top_p"], 0.9);
+        assert!(generation.get("temperature").is_none());
         let config = json(&written(&files, "tokenizer_config.json").unwrap());
         assert_eq!(config["eos_token"], "<|end_of_text|>");
         assert!(config.get("chat_template").is_none());
         assert!(written(&files, "chat_template.jinja").is_none());
+    }
+
+    #[test]
+    fn what_a_tokenizer_says_about_itself_is_kept() {
+        let mut files = files();
+        let lstrip = json!({"__type": "AddedToken", "content": "<|im_end|>", "lstrip": true});
+        files.config.insert("eos_token".into(), lstrip.clone());
+        files
+            .config
+            .insert("additional_special_tokens".into(), json!(["<|im_start|>"]));
+        files
+            .config
+            .insert("split_special_tokens".into(), json!(false));
+        let config = json(&written(&files, "tokenizer_config.json").unwrap());
+        let map = json(&written(&files, "special_tokens_map.json").unwrap());
+        for written in [&config, &map] {
+            assert_eq!(written["eos_token"], lstrip);
+            assert_eq!(
+                written["additional_special_tokens"],
+                json!(["<|im_start|>"])
+            );
+        }
+        assert_eq!(config["split_special_tokens"], false);
     }
 
     #[test]
@@ -284,14 +273,16 @@ mod tests {
             "{small}"
         );
         files().files(largest as usize + 1).unwrap();
-        let mut unknown = files();
-        unknown.token_ids.pad = Some(99);
-        assert!(error(&unknown, 320).contains("no added token of id 99"));
+        let mut other = files();
         for text in ["{", r#"{"added_tokens":[{"id":"x"}]}"#] {
-            unknown.tokenizer_json = text.into();
-            assert!(error(&unknown, 320).starts_with("tokenizer.json: "));
+            other.tokenizer_json = text.into();
+            assert!(error(&other, 320).starts_with("tokenizer.json: "));
         }
-        unknown.tokenizer_json = br#"{"added_tokens":[{"id":320,"content":"x"}]}"#.to_vec();
-        assert!(error(&unknown, 320).contains("token id 320"));
+        other.tokenizer_json = br#"{"added_tokens":[{"id":320,"content":"x"}]}"#.to_vec();
+        assert!(error(&other, 320).contains("token id 320"));
+        // padding that nothing is ever embedded for
+        other.tokenizer_json =
+            br#"{"added_tokens":[{"id":320,"content":"x","special":true}]}"#.to_vec();
+        other.files(320).unwrap();
     }
 }

@@ -147,10 +147,11 @@ fn kinds_of_tokens() {
 
 #[test]
 fn several_chat_templates_and_one_beside() {
-    let named = changed(|_, config| {
+    let mut named = changed(|_, config| {
         config["chat_template"] =
             json!([{"name": "default", "template": "a"}, {"name": "tool use", "template": "b"}]);
     });
+    named.tokenizer.as_mut().unwrap().chat_template = None;
     let mut beside = changed(|_, config| config["chat_template"] = Value::Null);
     beside.tokenizer.as_mut().unwrap().chat_template = Some("c".to_owned());
     for (checkpoint, expected) in [
@@ -187,6 +188,53 @@ fn ids_come_from_the_tokenizer_before_the_model() {
 }
 
 #[test]
+fn further_ends_of_a_text_have_keys_of_their_own_and_are_read_back() {
+    let mut checkpoint = changed(|_, config| config["eos_token"] = "<|im_end|>".into());
+    checkpoint.config["eos_token_id"] = json!([1, 3, 2]);
+    let (_folder, path) = checkpoint.written(GgmlType::F32);
+    let file = GgufFile::open(&path).unwrap();
+    for (key, id) in [("eos", 3), ("eot", 1), ("eom", 2)] {
+        assert_eq!(
+            file.value(&format!("tokenizer.ggml.{key}_token_id")),
+            Some(&GgufValue::U32(id)),
+            "{key}"
+        );
+    }
+    let read = crate::interop::gguf::GgufCheckpoint::open(&path).unwrap();
+    assert_eq!(read.config()["eos_token_id"], json!([3, 1, 2]));
+}
+
+#[test]
+fn a_token_that_only_the_post_processor_names_is_the_beginning() {
+    let template = |names: &[&str]| {
+        let special = |name: &&str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+        let mut single: Vec<Value> = names.iter().map(special).collect();
+        single.push(json!({"Sequence": {"id": "A", "type_id": 0}}));
+        json!({"type": "TemplateProcessing", "single": single})
+    };
+    // the format has a place for one token
+    let two = &["<|im_start|>", "<|im_end|>"][..];
+    for (names, added, bos) in [(&["<|im_start|>"][..], true, 2), (two, false, 0)] {
+        let checkpoint = changed(|tokenizer, config| {
+            tokenizer["post_processor"] = template(names);
+            config["bos_token"] = Value::Null;
+        });
+        let (_folder, path) = checkpoint.written(GgmlType::F32);
+        let file = GgufFile::open(&path).unwrap();
+        for (key, value) in [
+            ("add_bos_token", GgufValue::Bool(added)),
+            ("bos_token_id", GgufValue::U32(bos)),
+        ] {
+            assert_eq!(
+                file.value(&format!("tokenizer.ggml.{key}")),
+                Some(&value),
+                "{names:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_post_processor_goes_before_the_configuration() {
     let byte_level = changed(|_, config| config["add_bos_token"] = true.into());
     let nothing = changed(|tokenizer, config| {
@@ -208,7 +256,7 @@ fn other_tokenizers_are_refused() {
     let cases: [(Checkpoint, &str); 8] = [
         (
             changed(|tokenizer, _| tokenizer["pre_tokenizer"] = json!({"type": "Metaspace"})),
-            "`pre_tokenizer` is one that llama.cpp is not known to have, expected the byte-level splits of gpt-2, llama-bpe",
+            "`pre_tokenizer` is one that llama.cpp is not known to have, expected the byte-level splits of gpt-2, smollm, llama-bpe",
         ),
         (
             changed(|tokenizer, _| tokenizer["model"]["type"] = "Unigram".into()),

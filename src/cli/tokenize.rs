@@ -1,0 +1,87 @@
+//! `tokenize`: texts to token ids.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::tokenizer::Tokenizer;
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+
+const EXAMPLES: &str = "\
+Examples:
+  darkhorse-genesis tokenize --model ./SmolLM2-135M --text \"The lamp is on.\"
+  darkhorse-genesis tokenize --tokenizer ./SmolLM2-135M --bare < lines.txt
+  darkhorse-genesis tokenize --model runs/mixed --decode 1,52,99
+
+The ids of a text are those that transformers' AutoTokenizer gives, with what the tokenizer puts around it;
+but a special token written in a text is text. `inference --ids` takes them as they are printed.";
+
+/// Print the token ids of texts, or the text of ids
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TokenizeArgs {
+    /// Model whose tokenizer to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
+    #[arg(
+        long,
+        visible_alias = "checkpoint",
+        value_name = "PATH",
+        required_unless_present = "tokenizer"
+    )]
+    model: Option<PathBuf>,
+    /// tokenizer.json, or a folder with one
+    #[arg(long, value_name = "PATH", conflicts_with = "model")]
+    tokenizer: Option<PathBuf>,
+    /// Text, may be given several times; without it every line of the standard input is one
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    text: Vec<String>,
+    /// Ids of the text alone, without what the tokenizer puts around it
+    #[arg(long)]
+    bare: bool,
+    /// Print the text of these ids instead, as 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with_all = ["text", "bare"])]
+    decode: Option<Vec<u32>>,
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &TokenizeArgs) -> Result<(), Failure> {
+    let tokenizer = args.tokenizer()?;
+    if let Some(ids) = &args.decode {
+        println!("{}", tokenizer.decode(ids));
+        return Ok(());
+    }
+    let print = |text: &str| -> Result<(), Failure> {
+        let ids = match args.bare {
+            true => tokenizer.encode(text),
+            false => tokenizer.encode_wrapped(text),
+        };
+        let ids: Vec<String> = ids.or_input()?.iter().map(u32::to_string).collect();
+        println!("{}", ids.join(","));
+        Ok(())
+    };
+    if !args.text.is_empty() {
+        return args.text.iter().try_for_each(|text| print(text));
+    }
+    for line in std::io::stdin().lock().lines() {
+        print(&line?)?;
+    }
+    Ok(())
+}
+
+impl TokenizeArgs {
+    fn tokenizer(&self) -> Result<Tokenizer, Failure> {
+        if let Some(path) = &self.tokenizer {
+            return Tokenizer::from_file(path).or_input();
+        }
+        let path = self.model.as_deref().unwrap_or_else(|| ".".as_ref());
+        let stored = Stored::open(path)?;
+        stored.tokenizer.ok_or_else(|| {
+            Failure::input(format!(
+                "{} has no tokenizer.json: name one by `--tokenizer`",
+                path.display()
+            ))
+        })
+    }
+}

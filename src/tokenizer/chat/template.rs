@@ -1,0 +1,553 @@
+//! Which template a model has, and what it renders.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::control::{ControlTokens, Marked, refuse, unmarked};
+use super::jinja::{self, Jinja};
+use super::{Conversation, Message, Role, TemplateError, Tokenizer, generation, ours};
+use crate::domain::Domain;
+use crate::tokenizer::special::END;
+
+/// Keys under which the thoughts of an assistant are given, as transformers knows them.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// Whose template it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The model's own, from its files.
+    Published,
+    /// Ours: `<|user|>` … `<|end|>`.
+    Turns,
+    /// ChatML with a line end before `<|im_end|>`, as Genesis-152M was taught.
+    Genesis,
+    /// `User: …`, line end, `Assistant:`; for models without a template.
+    Plain,
+}
+
+/// A chat template, ready to be rendered. A clone is cheap.
+#[derive(Debug, Clone)]
+pub struct Template {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    kind: Kind,
+    jinja: Jinja,
+    /// For conversations with tools, where the files have one.
+    tool_use: Option<Jinja>,
+    /// `bos_token` and its like.
+    variables: Map<String, Value>,
+    pub(super) control: ControlTokens,
+}
+
+/// What is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be gone on with by the assistant.
+    Prompt(Option<Domain>),
+    /// To be learned. What stands around documents in our own format is not part of it.
+    Data,
+    /// The beginning of such, up to where the assistant speaks.
+    DataPrompt,
+}
+
+/// A text with what is known about its places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) text: String,
+    /// What the template marks as the assistant's.
+    pub(super) generations: Vec<std::ops::Range<usize>>,
+    /// Control tokens that somebody wrote into a message.
+    pub(super) forged: Vec<std::ops::Range<usize>>,
+}
+
+impl Template {
+    /// The template of a model, by the files of its tokenizer: its own; ours, if it has our tokens;
+    /// otherwise [`Kind::Plain`].
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError`] if the model's own cannot be parsed.
+    pub fn of(tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
+        let published = published(tokenizer)?;
+        let ours = ours::turns_of(tokenizer);
+        match (published, ours) {
+            (Some((source, _)), Some(turns)) if source == turns => {
+                Self::new(Kind::Turns, turns, None, tokenizer)
+            }
+            (Some((source, _)), _) if source == ours::GENESIS_TEMPLATE => Self::genesis(tokenizer),
+            (Some((source, tool_use)), _) => {
+                Self::new(Kind::Published, &source, tool_use.as_deref(), tokenizer)
+            }
+            (None, Some(turns)) => Self::new(Kind::Turns, turns, None, tokenizer),
+            (None, None) => Self::new(Kind::Plain, ours::PLAIN, None, tokenizer),
+        }
+    }
+
+    /// That of Genesis-152M. Its package has none in its files: it is attached when the model is read.
+    ///
+    /// # Errors
+    ///
+    /// None: the template is ours.
+    pub fn genesis(tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
+        Self::new(Kind::Genesis, ours::GENESIS_TEMPLATE, None, tokenizer)
+    }
+
+    fn new(
+        kind: Kind,
+        source: &str,
+        tool_use: Option<&str>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, TemplateError> {
+        let all = [source, tool_use.unwrap_or_default()].concat();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                kind,
+                jinja: Jinja::parse(source)?,
+                tool_use: tool_use.map(Jinja::parse).transpose()?,
+                variables: variables(tokenizer),
+                control: ControlTokens::of(tokenizer, &all),
+            }),
+        })
+    }
+
+    /// All that the published templates of a tokenizer are made of: equal where they are equal.
+    pub fn sources(tokenizer: &Tokenizer) -> String {
+        let shared = &tokenizer.shared;
+        let config = shared.config.get("chat_template");
+        format!(
+            "{config:?} {:?} {:?}",
+            shared.chat_templates,
+            variables(tokenizer)
+        )
+    }
+
+    /// What to say to the user about it, if it is not the model's own.
+    pub fn notice(&self) -> Option<&'static str> {
+        (self.inner.kind == Kind::Plain).then_some(
+            "the model has no chat template: turns are written as `User: ...` and `Assistant: ...`",
+        )
+    }
+
+    /// Whose it is.
+    pub fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// The text of a conversation up to where the assistant begins to speak, or, if `ended`, as it stands.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError`] if the template refuses the conversation or fails.
+    pub fn text(&self, conversation: &Conversation, ended: bool) -> Result<String, TemplateError> {
+        self.refuse_unwritten(conversation)?;
+        let mut context = self.context(
+            &objects(&conversation.messages),
+            &conversation.tools,
+            Purpose::Prompt(None),
+        );
+        context["add_generation_prompt"] = (!ended).into();
+        Ok(self.of_tools(&conversation.tools).render(&context)?.text)
+    }
+
+    /// Renders messages, and finds the control tokens that somebody wrote.
+    pub(super) fn render(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+        purpose: Purpose,
+    ) -> Result<Text, TemplateError> {
+        let plain = self.plain(&objects(messages), tools, purpose)?;
+        let mut text = Text {
+            text: plain.text,
+            generations: plain.generations,
+            forged: Vec::new(),
+        };
+        let control = &self.inner.control;
+        for whose in [Marked::Everybody, Marked::Others] {
+            let Some((objects, tools)) = control.marked(messages, tools, whose)? else {
+                return Ok(text);
+            };
+            let objects: Vec<_> = objects.iter().map(aliased).collect();
+            // a template that looks for such tokens may fail without them
+            let Ok(marked) = self.plain(&objects, &tools, purpose) else {
+                continue;
+            };
+            let (without, forged) = unmarked(&marked.text);
+            if without == text.text {
+                text.forged = forged;
+                return Ok(text);
+            }
+        }
+        Err(TemplateError::Forged {
+            token: control.example(messages),
+        })
+    }
+
+    /// Renders objects as transformers does.
+    pub(super) fn plain(
+        &self,
+        messages: &[Map<String, Value>],
+        tools: &[Value],
+        purpose: Purpose,
+    ) -> Result<jinja::Rendered, TemplateError> {
+        self.of_tools(tools)
+            .render(&self.context(messages, tools, purpose))
+    }
+
+    fn of_tools(&self, tools: &[Value]) -> &Jinja {
+        let of_tools = self.inner.tool_use.as_ref().filter(|_| !tools.is_empty());
+        of_tools.unwrap_or(&self.inner.jinja)
+    }
+
+    pub(super) fn marks_generations(&self, tools: &[Value]) -> bool {
+        self.of_tools(tools).marks_generations()
+    }
+
+    fn context(&self, messages: &[Map<String, Value>], tools: &[Value], purpose: Purpose) -> Value {
+        let mut context = self.inner.variables.clone();
+        if self.inner.kind == Kind::Turns {
+            // around a document stands what the packing of rows puts there
+            match purpose {
+                Purpose::Prompt(domain) => {
+                    let domain = domain.map(|domain| domain.name());
+                    context.insert("domain".into(), json!(domain));
+                }
+                Purpose::Data | Purpose::DataPrompt => {
+                    context.insert("bos_token".into(), "".into());
+                }
+            }
+        }
+        let tools = (!tools.is_empty()).then_some(tools);
+        context.insert("messages".into(), json!(messages));
+        context.insert("tools".into(), json!(tools));
+        context.insert("documents".into(), Value::Null);
+        context.insert(
+            "add_generation_prompt".into(),
+            (purpose != Purpose::Data).into(),
+        );
+        context.into()
+    }
+
+    /// Refuses what the template would leave out.
+    pub(super) fn refuse_unwritten(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<(), TemplateError> {
+        let Conversation { messages, tools } = conversation;
+        for message in messages {
+            refuse_marks(&Value::Object(message.object().clone()))?;
+        }
+        tools.iter().try_for_each(refuse_marks)?;
+        if self.inner.kind != Kind::Published
+            && let Some(at) = messages.iter().position(|it| it.role() == Role::Tool)
+        {
+            let key = format!("role\": \"{}", Role::Tool.name());
+            return Err(TemplateError::Unwritten {
+                message: at + 1,
+                key,
+            });
+        }
+        let source = self.of_tools(tools).source();
+        let mut whole = None;
+        for (at, message) in messages.iter().enumerate() {
+            for key in message.spoken_keys() {
+                let names: &[&str] = match REASONING.contains(&key) {
+                    true => &REASONING,
+                    false => &[key],
+                };
+                let unwritten = || TemplateError::Unwritten {
+                    message: at + 1,
+                    key: key.to_owned(),
+                };
+                // the usual case, in which the template may fail as well
+                if !names.iter().any(|name| source.contains(name))
+                    && !source.contains("tojson")
+                    && !source.contains("items")
+                {
+                    return Err(unwritten());
+                }
+                let mut without = objects(messages);
+                names
+                    .iter()
+                    .for_each(|name| drop(without[at].shift_remove(*name)));
+                let whole = match &mut whole {
+                    Some(whole) => whole,
+                    None => {
+                        whole.insert(self.plain(&objects(messages), tools, Purpose::Data)?.text)
+                    }
+                };
+                let same = self.plain(&without, tools, Purpose::Data);
+                if same.is_ok_and(|same| same.text == *whole) {
+                    return Err(unwritten());
+                }
+            }
+        }
+        if !tools.is_empty() {
+            let [with, without] = [tools.as_slice(), &[]]
+                .map(|tools| self.plain(&objects(messages), tools, Purpose::Data));
+            if with?.text == without.map(|it| it.text).unwrap_or_default() {
+                return Err(TemplateError::UnwrittenTools);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids at which the assistant has finished: the end of his turn and the end of a text.
+    pub fn stop_ids(&self, tokenizer: &Tokenizer) -> Vec<u32> {
+        let end = match self.inner.kind {
+            Kind::Turns => Some(END.to_owned()),
+            Kind::Genesis => {
+                return tokenizer
+                    .token_id(ours::CHATML_TOKENS[1])
+                    .into_iter()
+                    .collect();
+            }
+            Kind::Plain => None,
+            Kind::Published => self.end_of_turn(),
+        };
+        let end = end.and_then(|end| tokenizer.token_id(&end));
+        let other = tokenizer.eos_id().filter(|eos| Some(*eos) != end);
+        end.into_iter().chain(other).collect()
+    }
+
+    /// `eos_token`.
+    pub(super) fn end_of_text(&self) -> Option<&str> {
+        let end = self
+            .inner
+            .variables
+            .get("eos_token")
+            .and_then(Value::as_str);
+        end.filter(|end| !end.is_empty())
+    }
+
+    /// The token that the template writes behind an answer.
+    fn end_of_turn(&self) -> Option<String> {
+        const ANSWER: &str = "answer";
+        let messages = [
+            Message::new(Role::User, "question"),
+            Message::new(Role::Assistant, ANSWER),
+        ];
+        let text = self
+            .plain(&objects(&messages), &[], Purpose::Data)
+            .ok()?
+            .text;
+        let behind = text.rsplit_once(ANSWER)?.1.trim_start();
+        let end = self.inner.control.first(behind)?;
+        behind.starts_with(end).then(|| end.to_owned())
+    }
+
+    /// Text at which the assistant has finished, for templates without a token for it.
+    pub fn stop_text(&self) -> Option<&'static str> {
+        (self.inner.kind == Kind::Plain).then_some("\nUser:")
+    }
+}
+
+/// The model's own template, and the one that it has for tools: in the order of transformers.
+fn published(tokenizer: &Tokenizer) -> Result<Option<(String, Option<String>)>, TemplateError> {
+    let stated = &tokenizer
+        .shared
+        .config
+        .get("chat_template")
+        .cloned()
+        .unwrap_or_default();
+    let files = &tokenizer.shared.chat_templates;
+    let mut named: Map<String, Value> = Map::new();
+    match stated {
+        _ if !files.is_empty() => named = files.clone(),
+        Value::Null => return Ok(None),
+        Value::String(_) => drop(named.insert("default".into(), stated.clone())),
+        Value::Object(all) => named = all.clone(),
+        Value::Array(all) => {
+            let pairs = all
+                .iter()
+                .filter_map(|it| Some((it["name"].as_str()?.to_owned(), it["template"].clone())));
+            named.extend(pairs);
+        }
+        _ => {}
+    }
+    let text = |name: &str| named.get(name).and_then(Value::as_str).map(str::to_owned);
+    match (text("default"), text("tool_use")) {
+        (Some(default), tool_use) => Ok(Some((default, tool_use))),
+        (None, Some(tool_use)) => Ok(Some((tool_use, None))),
+        (None, None) => {
+            let found: String = stated.to_string().chars().take(40).collect();
+            Err(TemplateError::NoTemplate {
+                found: format!("`{found}`"),
+            })
+        }
+    }
+}
+
+/// `bos_token` and its like, as texts.
+fn variables(tokenizer: &Tokenizer) -> Map<String, Value> {
+    let text = |value: &Value| {
+        let text = value
+            .as_str()
+            .or_else(|| value.get("content").and_then(Value::as_str));
+        text.map(|text| Value::from(text.to_owned()))
+    };
+    let mut found: Map<String, Value> = Map::new();
+    for (key, id) in [
+        ("bos_token", tokenizer.bos_id()),
+        ("eos_token", tokenizer.eos_id()),
+        ("pad_token", tokenizer.pad_id()),
+    ] {
+        if let Some(token) = id.and_then(|id| tokenizer.token(id)) {
+            found.insert(key.into(), token.into());
+        }
+    }
+    for (key, value) in &tokenizer.shared.config {
+        match (key.ends_with("_token"), value.is_null()) {
+            (true, true) => drop(found.shift_remove(key)),
+            (true, false) => found.extend(text(value).map(|text| (key.clone(), text))),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The objects of messages as a template sees them.
+pub(super) fn objects(messages: &[Message]) -> Vec<Map<String, Value>> {
+    messages
+        .iter()
+        .map(|message| aliased(message.object()))
+        .collect()
+}
+
+/// Thoughts under all names that templates know, as transformers gives them.
+fn aliased(object: &Map<String, Value>) -> Map<String, Value> {
+    let Some(thoughts) = REASONING.iter().find_map(|key| object.get(*key)) else {
+        return object.clone();
+    };
+    let mut all = Map::new();
+    all.insert("thinking".into(), thoughts.clone());
+    all.extend(object.clone());
+    all.insert("reasoning_content".into(), thoughts.clone());
+    all
+}
+
+fn refuse_marks(value: &Value) -> Result<(), TemplateError> {
+    match value {
+        Value::String(text) => refuse(text, &generation::MARKS),
+        Value::Array(items) => items.iter().try_for_each(refuse_marks),
+        Value::Object(object) => object.iter().try_for_each(|(key, value)| {
+            refuse(key, &generation::MARKS)?;
+            refuse_marks(value)
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn folder(config: Value, files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let json = Tokenizer::bytes().json().replace("<|user|>", "<|other|>");
+        let all = [
+            ("tokenizer.json", json.as_str()),
+            ("tokenizer_config.json", &config.to_string()),
+        ];
+        for (name, text) in all.iter().chain(files) {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn said(folder: &Path, tools: Option<&Value>) -> String {
+        let template = Template::of(&Tokenizer::from_file(folder).unwrap()).unwrap();
+        let messages = json!([{"role": "user", "content": "x"}]);
+        let conversation = Conversation::parse(&messages, tools).unwrap();
+        template.text(&conversation, false).unwrap()
+    }
+
+    #[test]
+    fn a_file_of_its_own_goes_before_the_configuration_and_is_saved_byte_for_byte() {
+        let odd = "file \r\n{# é #}{{ messages[0].content }}\n\n";
+        let config = json!({"chat_template": "config"});
+        let found = folder(
+            config,
+            &[
+                ("chat_template.jinja", odd),
+                ("additional_chat_templates/tool_use.jinja", "{{ tools }}"),
+            ],
+        );
+        assert_eq!(
+            said(found.path(), None),
+            "file \n{# é #}x\n".replace("{# é #}", "")
+        );
+        assert!(said(found.path(), Some(&json!([{"a": 1}]))).contains("[{'a': 1}]"));
+        let copy = tempfile::tempdir().unwrap();
+        let tokenizer = Tokenizer::from_file(found.path()).unwrap();
+        tokenizer.save(&copy.path().join("tokenizer.json")).unwrap();
+        for name in [
+            "chat_template.jinja",
+            "additional_chat_templates/tool_use.jinja",
+        ] {
+            let [ours, theirs] = [&copy, &found].map(|it| fs::read(it.path().join(name)).unwrap());
+            assert_eq!(ours, theirs, "{name}");
+        }
+        assert_eq!(tokenizer.hf_config()["chat_template"], "config");
+    }
+
+    #[test]
+    fn of_named_templates_the_default_is_taken_and_that_for_tools_where_there_are_tools() {
+        let named = json!([{"name": "tool_use", "template": "tools {{ tools }}"}, {"name": "default", "template": "default"}]);
+        let found = folder(json!({"chat_template": named}), &[]);
+        assert_eq!(said(found.path(), None), "default");
+        assert!(said(found.path(), Some(&json!([1]))).starts_with("tools [1]"));
+    }
+
+    #[test]
+    fn a_model_without_a_template_is_plain_and_says_so() {
+        let found = folder(json!({}), &[]);
+        let tokenizer = Tokenizer::from_file(found.path()).unwrap();
+        let with_chatml = tokenizer.with_special_tokens(&ours::CHATML_TOKENS).unwrap();
+        for tokenizer in [tokenizer, with_chatml] {
+            let template = Template::of(&tokenizer).unwrap();
+            assert_eq!(template.kind(), Kind::Plain);
+            assert!(template.notice().is_some());
+        }
+        assert_eq!(said(found.path(), None), "User: x\nAssistant:");
+        let broken = folder(json!({"chat_template": 5}), &[]);
+        let tokenizer = Tokenizer::from_file(broken.path()).unwrap();
+        assert!(
+            Template::of(&tokenizer)
+                .unwrap_err()
+                .to_string()
+                .contains("`5`")
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_turn_is_read_from_the_template() {
+        let config =
+            json!({"chat_template": "{% for m in messages %}{{ m.content }}<|end|>\n{% endfor %}"});
+        let found = folder(config, &[]);
+        let tokenizer = Tokenizer::from_file(found.path()).unwrap();
+        let end = tokenizer.token_id("<|end|>").unwrap();
+        let ids = Template::of(&tokenizer).unwrap().stop_ids(&tokenizer);
+        assert_eq!(ids, [end, tokenizer.eos_id().unwrap()]);
+    }
+
+    #[test]
+    fn thoughts_are_given_under_every_name() {
+        let messages = [json!({"role": "assistant", "content": "a", "reasoning": "r"})];
+        let conversation = Conversation::parse(&json!(messages), None).unwrap();
+        let object = &objects(&conversation.messages)[0];
+        assert_eq!(
+            (&object["thinking"], &object["reasoning_content"]),
+            (&json!("r"), &json!("r"))
+        );
+    }
+}
