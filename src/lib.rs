@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod domain;
+mod guard;
 pub mod inference;
 pub mod interop;
 mod mapped;

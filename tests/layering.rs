@@ -7,19 +7,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module, and what it may import beside `domain`, which is open to all.
-const MAY_IMPORT: [(&str, &str); 14] = [
+const MAY_IMPORT: [(&str, &str); 15] = [
     ("domain", ""),
+    ("guard", ""),
     ("mapped", ""),
     (
         "error",
         "checkpoint config data inference interop model surgery telemetry tokenizer training",
     ),
     ("telemetry", "error tokenizer"),
-    ("tokenizer", "error telemetry"),
-    ("data", "error tokenizer"),
+    ("tokenizer", "error guard telemetry"),
+    ("data", "error guard tokenizer"),
     ("model", "error"),
     ("checkpoint", "error mapped model"),
-    ("interop", "error mapped model"),
+    ("interop", "error guard mapped model"),
     ("inference", "error model"),
     (
         "training",

@@ -1,6 +1,6 @@
 //! `evaluate`: a model's loss on documents, by domain.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::data::{Corpus, Progress, Source, SourceOptions};
@@ -13,7 +13,7 @@ use clap::Args;
 use crate::cli::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
-use crate::cli::model::{Loaded, RUNS};
+use crate::cli::model::Loaded;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +43,9 @@ pub(crate) struct EvaluateArgs {
     /// Take documents of an unknown domain as of this one
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) unknown_domain: Option<Domain>,
+    /// Key or column that holds the text; without it `text`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) text_field: Option<String>,
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
     #[command(flatten)]
@@ -67,6 +70,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let options = SourceOptions {
         skip_bad_lines: args.skip_bad_lines,
         unknown_domain: args.unknown_domain,
+        text_field: args.text_field.clone(),
     };
     let source = Source::open(&args.data, options).or_input()?;
     let weights = match &args.checkpoint {
@@ -85,8 +89,12 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
             "`--seq-len` is {seq_len}, expected 2 to {positions}, the model's `max_position_embeddings`"
         )));
     }
-    let cache = Path::new(RUNS).join(".cache");
-    let corpus = Corpus::open(&source, loaded.tokenizer()?, &cache, Progress::Shown).or_input()?;
+    // measured once, kept nowhere
+    let cache = tempfile::Builder::new()
+        .prefix("darkhorse-genesis-")
+        .tempdir()?;
+    let tokenizer = loaded.tokenizer()?;
+    let corpus = Corpus::open(&source, tokenizer, cache.path(), Progress::Shown).or_input()?;
     let skipped = corpus.skipped();
     if skipped.count > 0 {
         eprintln!("{skipped}");

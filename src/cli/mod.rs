@@ -10,6 +10,8 @@ mod evaluate;
 mod export;
 mod failure;
 mod generate;
+#[cfg(test)]
+mod hostile;
 mod import;
 mod inference;
 mod logits;

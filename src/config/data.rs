@@ -30,6 +30,8 @@ pub struct DataConfig {
     pub skip_bad_lines: bool,
     /// The domain of documents with an unknown tag; absent: such a tag ends the run.
     pub unknown_domain: Option<Domain>,
+    /// Key (of JSON) or column (of parquet) of the text, which then goes before a conversation; absent: `text`.
+    pub text_field: Option<String>,
 }
 
 /// Share of the training documents that is held out for validation, unless another is set.
@@ -48,6 +50,7 @@ impl DataConfig {
         SourceOptions {
             skip_bad_lines: self.skip_bad_lines,
             unknown_domain: self.unknown_domain,
+            text_field: self.text_field.clone(),
         }
     }
 
@@ -77,6 +80,7 @@ impl Default for DataConfig {
             domain_token: true,
             skip_bad_lines: false,
             unknown_domain: None,
+            text_field: None,
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn open_or_build(
             // another process may have built it meanwhile
             if is_stale(path, identity) {
                 tell_of_damage(path);
-                let documents = Documents::new(vec![(*file).clone()], source.options());
+                let documents = Documents::new(vec![(*file).clone()], source.options().clone());
                 build(documents, tokenizer, path, identity, |read| {
                     bar.set_position(done_bytes + read);
                 })?;
@@ -101,7 +101,7 @@ pub(super) fn rebuild(
     let path = shard_path(folder, &identity);
     let _lock = lock(folder)?;
     let _building = Building::begin(folder);
-    let documents = Documents::new(vec![file.clone()], source.options());
+    let documents = Documents::new(vec![file.clone()], source.options().clone());
     build(documents, tokenizer, &path, &identity, |_| {})?;
     open(path, source.files().len())
 }
@@ -141,7 +141,7 @@ fn identity(file: &SourceFile, source: &Source, digest: &str) -> Identity {
         path: file.path.to_string_lossy().into_owned(),
         size: file.size,
         modified_ns: file.modified_ns,
-        options: source.options(),
+        options: source.options().clone(),
     }
 }
 
@@ -410,25 +410,25 @@ mod tests {
         folder.write("a.jsonl", LINES);
         let tokenizer = Tokenizer::bytes();
         let options = SourceOptions::default();
-        assert_eq!(folder.open(&tokenizer, options).unwrap().len(), 2);
+        assert_eq!(folder.open(&tokenizer, options.clone()).unwrap().len(), 2);
 
         folder.write("a.jsonl", &LINES.repeat(2));
-        assert_eq!(folder.open(&tokenizer, options).unwrap().len(), 4);
+        assert_eq!(folder.open(&tokenizer, options.clone()).unwrap().len(), 4);
         assert_eq!(folder.cached().len(), 1);
 
         let texts = || std::iter::repeat_n("one two one two".to_owned(), 9);
         let trained = Tokenizer::train(texts(), 280).unwrap();
-        let corpus = folder.open(&trained, options).unwrap();
+        let corpus = folder.open(&trained, options.clone()).unwrap();
         assert_eq!(trained.decode(&corpus.document(1).unwrap().tokens), "two");
 
         folder.write(
             "a.jsonl",
             &(LINES.to_owned() + "{\"text\":\"x\",\"domain\":\"x\"}"),
         );
-        assert!(folder.open(&tokenizer, options).is_err());
+        assert!(folder.open(&tokenizer, options.clone()).is_err());
         let lenient = SourceOptions {
             unknown_domain: Some(crate::domain::Domain::General),
-            ..options
+            ..options.clone()
         };
         assert_eq!(folder.open(&tokenizer, lenient).unwrap().len(), 3);
         assert!(folder.open(&tokenizer, options).is_err());
@@ -516,7 +516,10 @@ mod tests {
             ..SourceOptions::default()
         };
         for _ in 0..2 {
-            let skipped = folder.open(&Tokenizer::bytes(), options).unwrap().skipped();
+            let skipped = folder
+                .open(&Tokenizer::bytes(), options.clone())
+                .unwrap()
+                .skipped();
             assert_eq!(skipped.count, 1);
             assert!(skipped.examples[0].contains("line 3"));
         }

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use super::lines::Lines;
+use super::place::Place;
+use super::record::Record;
 use super::rows::Rows;
 use super::source::{Format, SourceFile, SourceOptions};
+use super::text_file::TextFile;
 use crate::domain::Domain;
 use crate::tokenizer::chat::Conversation;
 
@@ -21,7 +24,7 @@ const MAX_EXAMPLES: usize = 5;
 pub struct Origin {
     /// The file.
     pub file: Arc<Path>,
-    /// Line (of JSON) or row (of parquet), from 1.
+    /// Line (of JSON) or row (of parquet), from 1; 1 for a file that is one text.
     pub line: u64,
 }
 
@@ -97,13 +100,6 @@ impl std::fmt::Display for Skipped {
     }
 }
 
-/// What a file holds, before it is checked.
-pub(super) struct Record {
-    pub(super) text: String,
-    pub(super) conversation: Option<Conversation>,
-    pub(super) tag: Option<String>,
-}
-
 /// Iterator over documents, made by [`Source::documents`](super::Source::documents). Ends after an error.
 pub struct Documents {
     files: std::vec::IntoIter<SourceFile>,
@@ -117,6 +113,7 @@ pub struct Documents {
 enum Reader {
     Lines(Lines),
     Rows(Box<Rows>),
+    Text(TextFile),
 }
 
 impl Documents {
@@ -147,12 +144,18 @@ impl Documents {
 
     fn open_next(&mut self) -> Option<Result<(), DataError>> {
         let file = self.files.next()?;
+        let (path, bytes_read) = (&file.path, self.bytes_read.clone());
+        let field = self.options.text_field.as_deref().map(Arc::from);
         let reader = match file.format {
             Format::Lines(compression) => {
-                Lines::open(&file.path, compression, self.bytes_read.clone()).map(Reader::Lines)
+                Lines::open(path, compression, field, bytes_read).map(Reader::Lines)
             }
-            Format::Parquet => Rows::open(&file.path, self.bytes_read.clone())
-                .map(|rows| Reader::Rows(Box::new(rows))),
+            Format::Text(compression) => {
+                TextFile::open(path, compression, bytes_read).map(Reader::Text)
+            }
+            Format::Parquet => {
+                Rows::open(path, field, bytes_read).map(|rows| Reader::Rows(Box::new(rows)))
+            }
         };
         Some(reader.map(|reader| self.current = Some((file.path, reader))))
     }
@@ -168,16 +171,13 @@ impl Documents {
             let record = match reader {
                 Reader::Lines(lines) => lines.next(),
                 Reader::Rows(rows) => rows.next(),
+                Reader::Text(text) => text.next(),
             };
             match record {
                 None => self.current = None,
                 Some(Err(error)) => return Some(Err(error)),
-                Some(Ok((line, record))) => {
-                    let origin = Origin {
-                        file: path.clone(),
-                        line,
-                    };
-                    return Some(check(record, origin, self.options.unknown_domain));
+                Some(Ok((place, record))) => {
+                    return Some(check(record, path, place, self.options.unknown_domain));
                 }
             }
         }
@@ -219,21 +219,22 @@ impl std::fmt::Debug for Documents {
 
 fn check(
     record: Record,
-    origin: Origin,
+    file: &Arc<Path>,
+    place: Place,
     unknown_domain: Option<Domain>,
 ) -> Result<Document, DataError> {
     if record.text.trim().is_empty() {
         return Err(DataError::EmptyText {
-            path: origin.file.to_path_buf(),
-            line: origin.line,
+            path: file.to_path_buf(),
+            place,
         });
     }
     let domain = match record.tag.as_deref().map(str::parse::<Domain>) {
         None => None,
         Some(Ok(domain)) => Some(domain),
         Some(Err(tag)) => Some(unknown_domain.ok_or_else(|| DataError::UnknownDomain {
-            path: origin.file.to_path_buf(),
-            line: origin.line,
+            path: file.to_path_buf(),
+            place,
             tag,
         })?),
     };
@@ -241,7 +242,10 @@ fn check(
         text: record.text,
         conversation: record.conversation,
         domain,
-        origin,
+        origin: Origin {
+            file: file.clone(),
+            line: place.line(),
+        },
     })
 }
 
@@ -301,7 +305,7 @@ mod tests {
     fn bad_documents_are_skipped_counted_and_told_on_request() {
         let options = SourceOptions {
             skip_bad_lines: true,
-            unknown_domain: None,
+            ..SourceOptions::default()
         };
         let bad = "{\"text\": 5}\n{\"text\": \"a\", \"domain\": \"x\"}\n".repeat(4);
         let (good, skipped, error) = read(&(bad + "{\"text\": \"last\"}"), options);
@@ -315,8 +319,8 @@ mod tests {
     #[test]
     fn unknown_domains_become_the_given_one() {
         let options = SourceOptions {
-            skip_bad_lines: false,
             unknown_domain: Some(Domain::General),
+            ..SourceOptions::default()
         };
         let (good, ..) = read(r#"{"text": "a", "domain": "astrology"}"#, options);
         assert_eq!(good[0].domain, Some(Domain::General));

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use parquet::errors::ParquetError;
 
+use super::conversation::TurnsError;
+use super::place::Place;
 use crate::domain::{Domain, UnknownDomain};
 use crate::tokenizer::TokenizerError;
-use crate::tokenizer::chat::{ConversationError, TemplateError};
+use crate::tokenizer::chat::TemplateError;
 
 /// Data that cannot be found, read, tokenized or packed.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +24,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// A folder without a file of a known format.
-    #[error("no data in the folder `{}`, expected files named {FORMATS}", path.display())]
+    #[error("no data in the folder `{}`, expected files named {FORMATS}; a .json file is read only if it is named itself", path.display())]
     NoFiles { path: PathBuf },
     /// A file whose name ends in none of the known ways.
     #[error("`{}` has an unknown format, expected a name ending in {FORMATS}", path.display())]
@@ -36,25 +38,36 @@ pub enum DataError {
         #[source]
         source: io::Error,
     },
-    /// A line that is not an object with the expected fields.
-    #[error("`{}` line {line}, column {column}: broken JSON, {reason}", path.display())]
+    /// A document that is not an object with the expected fields.
+    #[error("`{}`{place}, {}: broken JSON, {reason}", path.display(), place.position(*column))]
     BrokenJson {
         path: PathBuf,
-        line: u64,
+        place: Place,
         column: usize,
         reason: String,
     },
-    /// A line that is not UTF-8.
-    #[error("`{}` line {line}, byte {column}: invalid UTF-8", path.display())]
+    /// A document that is not UTF-8.
+    #[error("`{}`{place}, byte {column}: invalid UTF-8", path.display())]
     InvalidUtf8 {
         path: PathBuf,
-        line: u64,
+        place: Place,
         /// Position of the first bad byte in the line (JSONL) or in the text (parquet), from 1.
         column: usize,
     },
     /// A document without text.
-    #[error("`{}` line {line}: no field `text`, expected {{\"text\": \"...\", \"domain\": \"...\"}} or {{\"messages\": [...]}}", path.display())]
-    MissingText { path: PathBuf, line: u64 },
+    #[error("`{}`{place}: no field `{field}`, expected {{\"{field}\": \"...\", \"domain\": \"...\"}}, {{\"messages\": [...]}} or {{\"conversations\": [...]}}; `--text-field NAME` reads the text of another field", path.display())]
+    MissingText {
+        path: PathBuf,
+        place: Place,
+        field: String,
+    },
+    /// A conversation that is not understood as a whole.
+    #[error("`{}`{place}: {source}", path.display())]
+    Turns {
+        path: PathBuf,
+        place: Place,
+        source: TurnsError,
+    },
     /// A conversation that the chat template does not render.
     #[error("`{}` line {line}: {source}", path.display())]
     Template {
@@ -62,32 +75,25 @@ pub enum DataError {
         line: u64,
         source: Box<TemplateError>,
     },
-    /// A conversation with something in it that would be lost.
-    #[error("`{}` line {line}: {source}", path.display())]
-    Conversation {
-        path: PathBuf,
-        line: u64,
-        source: ConversationError,
-    },
     /// A document whose text is empty.
-    #[error("`{}` line {line}: the field `text` is empty", path.display())]
-    EmptyText { path: PathBuf, line: u64 },
+    #[error("`{}`{place}: the text is empty, expected words", path.display())]
+    EmptyText { path: PathBuf, place: Place },
     /// A tag that names no domain.
-    #[error("`{}` line {line}: {tag}; `--unknown-domain general` takes such documents as general", path.display())]
+    #[error("`{}`{place}: {tag}; `--unknown-domain general` takes such documents as general", path.display())]
     UnknownDomain {
         path: PathBuf,
-        line: u64,
+        place: Place,
         tag: UnknownDomain,
     },
     /// A line without an end.
-    #[error("`{}` line {line} is longer than {limit_bytes} bytes, expected one document a line", path.display())]
-    LineTooLong {
+    #[error("`{}`{place} is longer than {limit_bytes} bytes, expected shorter documents: split it", path.display())]
+    TooLong {
         path: PathBuf,
-        line: u64,
+        place: Place,
         limit_bytes: u64,
     },
     /// A parquet file that cannot be read.
-    #[error("cannot read `{}` after row {row} as parquet", path.display())]
+    #[error("cannot read `{}` after row {row} as parquet: damaged or of an unknown kind", path.display())]
     Parquet {
         path: PathBuf,
         row: u64,
@@ -98,8 +104,8 @@ pub enum DataError {
     #[error("`{}`: column `{column}` {reason}", path.display())]
     ParquetColumn {
         path: PathBuf,
-        column: &'static str,
-        reason: &'static str,
+        column: String,
+        reason: String,
     },
     /// The tokenizer refuses a document.
     #[error("`{}` line {line} cannot be tokenized", path.display())]
@@ -110,7 +116,7 @@ pub enum DataError {
         source: TokenizerError,
     },
     /// Files without a single document.
-    #[error("no documents in {files} file(s), first `{}`, expected a JSON object with `text` on every line", first.display())]
+    #[error("no documents in {files} file(s), first `{}`, expected an object with `text` or `messages` on every line, or a text", first.display())]
     NoDocuments { files: usize, first: PathBuf },
     /// The cache of tokens cannot be written or read.
     #[error("cannot use the token cache `{}`", path.display())]
@@ -165,7 +171,7 @@ pub enum DataError {
     Position { reason: String },
 }
 
-const FORMATS: &str = ".jsonl, .jsonl.gz, .jsonl.zst or .parquet";
+const FORMATS: &str = ".jsonl, .json or .txt (each also with .gz or .zst behind it) or .parquet";
 
 impl DataError {
     /// Whether only one document is at fault, so that skipping it helps.
@@ -175,7 +181,7 @@ impl DataError {
             Self::BrokenJson { .. }
                 | Self::InvalidUtf8 { .. }
                 | Self::MissingText { .. }
-                | Self::Conversation { .. }
+                | Self::Turns { .. }
                 | Self::EmptyText { .. }
                 | Self::UnknownDomain { .. }
         )

@@ -1,47 +1,40 @@
-//! Documents from JSON lines, plain or compressed.
+//! Documents from JSON: an object a line, or one array of objects that is the whole file.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use flate2::bufread::MultiGzDecoder;
-use serde::Deserialize;
-use serde_json::Value;
-
-use super::documents::Record;
+use super::elements::{Elements, Found};
 use super::error::DataError;
-use super::zstd::ZstdFrames;
-use crate::tokenizer::chat::Conversation;
+use super::input::{self, Compression, Input};
+use super::place::Place;
+use super::record::{self, Record, Refusal, TEXT};
 
 /// Longest line; a file without line ends must not fill the memory.
-const MAX_LINE_BYTES: u64 = 128 << 20;
-const BUFFER_BYTES: usize = 256 << 10;
-
-/// How a file of lines is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
+pub(super) const MAX_BYTES: usize = 128 << 20;
+/// A longer buffer is not kept for the next line.
+const KEPT_BYTES: usize = 4 << 20;
 
 pub(super) struct Lines {
     path: Arc<Path>,
-    reader: Box<dyn BufRead + Send>,
-    line: u64,
+    input: Input,
+    text_field: Option<Arc<str>>,
+    shape: Shape,
     buffer: Vec<u8>,
-    max_line_bytes: u64,
+    max_bytes: usize,
 }
 
-/// The fields of a line; others are ignored.
-#[derive(Deserialize)]
-struct Fields {
-    text: Option<String>,
-    messages: Option<Value>,
-    tools: Option<Value>,
-    domain: Option<String>,
+/// How the file holds its objects, by the first byte that is not white.
+enum Shape {
+    Unknown,
+    Lines {
+        /// Line ends passed.
+        line: u64,
+    },
+    Array(Elements),
+    /// Behind an error after which nothing can be read.
+    Ended,
 }
 
 impl Lines {
@@ -49,154 +42,180 @@ impl Lines {
     pub(super) fn open(
         path: &Arc<Path>,
         compression: Compression,
+        text_field: Option<Arc<str>>,
         bytes_read: Arc<AtomicU64>,
     ) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(|source| DataError::Open {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let raw = BufReader::with_capacity(BUFFER_BYTES, Counted { file, bytes_read });
-        let reader: Box<dyn BufRead + Send> = match compression {
-            Compression::None => Box::new(raw),
-            Compression::Gzip => Box::new(BufReader::with_capacity(
-                BUFFER_BYTES,
-                MultiGzDecoder::new(raw),
-            )),
-            Compression::Zstd => {
-                Box::new(BufReader::with_capacity(BUFFER_BYTES, ZstdFrames::new(raw)))
-            }
-        };
         Ok(Self {
             path: path.clone(),
-            reader,
-            line: 0,
+            input: input::open(path, compression, bytes_read)?,
+            text_field,
+            shape: Shape::Unknown,
             buffer: Vec::new(),
-            max_line_bytes: MAX_LINE_BYTES,
+            max_bytes: MAX_BYTES,
         })
     }
 
-    /// The next document and its line; blank lines are passed over.
-    pub(super) fn next(&mut self) -> Option<Result<(u64, Record), DataError>> {
+    /// The next document and its place; blank lines are passed over.
+    pub(super) fn next(&mut self) -> Option<Result<(Place, Record), DataError>> {
         loop {
-            match self.read_line() {
-                Ok(0) => return None,
-                Ok(_) if self.buffer.trim_ascii().is_empty() => {}
-                Ok(_) => return Some(self.parse().map(|record| (self.line, record))),
-                Err(error) => return Some(Err(error)),
+            match self.read() {
+                Ok(None) => return None,
+                // an element that is blank is none, but a comma stands for it
+                Ok(Some(Place::Line(_))) if self.buffer.trim_ascii().is_empty() => {}
+                Ok(Some(place)) => return Some(self.parse(place).map(|record| (place, record))),
+                Err(error) => {
+                    self.shape = Shape::Ended;
+                    return Some(Err(error));
+                }
             }
         }
     }
 
-    /// Returns the number of bytes read, 0 at the end of the file.
-    fn read_line(&mut self) -> Result<usize, DataError> {
+    /// Reads the next line or element into the buffer; none at the end of the file.
+    fn read(&mut self) -> Result<Option<Place>, DataError> {
         // one huge line must not cost its memory for ever
-        if self.buffer.capacity() > 4 << 20 {
+        if self.buffer.capacity() > KEPT_BYTES {
             self.buffer = Vec::new();
         }
         self.buffer.clear();
-        let read = (&mut self.reader)
-            .take(self.max_line_bytes)
-            .read_until(b'\n', &mut self.buffer)
-            .map_err(|source| DataError::Read {
-                path: self.path.to_path_buf(),
-                line: self.line,
-                source,
-            })?;
-        if read > 0 {
-            self.line += 1;
+        if matches!(self.shape, Shape::Unknown) {
+            self.shape = self.find_shape()?;
         }
-        if read as u64 == self.max_line_bytes && !self.buffer.ends_with(b"\n") {
-            return Err(DataError::LineTooLong {
-                path: self.path.to_path_buf(),
-                line: self.line,
-                limit_bytes: self.max_line_bytes,
-            });
+        let (path, limit) = (&self.path, self.max_bytes as u64);
+        let failed = |line, source| DataError::Read {
+            path: path.to_path_buf(),
+            line,
+            source,
+        };
+        let too_long = |place| DataError::TooLong {
+            path: path.to_path_buf(),
+            place,
+            limit_bytes: limit,
+        };
+        match &mut self.shape {
+            Shape::Unknown | Shape::Ended => Ok(None),
+            Shape::Lines { line } => {
+                let read = (&mut self.input)
+                    .take(limit)
+                    .read_until(b'\n', &mut self.buffer)
+                    .map_err(|source| failed(*line, source))?;
+                if read == 0 {
+                    return Ok(None);
+                }
+                *line += 1;
+                if read as u64 == limit && !self.buffer.ends_with(b"\n") {
+                    return Err(too_long(Place::Line(*line)));
+                }
+                Ok(Some(Place::Line(*line)))
+            }
+            Shape::Array(elements) => {
+                let found = elements
+                    .next(&mut self.input, &mut self.buffer, self.max_bytes)
+                    .map_err(|source| failed(elements.line_ends, source))?;
+                let place = Place::Element {
+                    number: elements.number,
+                    line: elements.starts_after + 1,
+                };
+                match found {
+                    Found::End => Ok(None),
+                    Found::TooLong => Err(too_long(place)),
+                    Found::Element => Ok(Some(place)),
+                }
+            }
         }
-        Ok(read)
     }
 
-    fn parse(&self) -> Result<Record, DataError> {
-        let path = || self.path.to_path_buf();
-        let line = self.line;
-        let broken = |column, reason: String| DataError::BrokenJson {
-            path: path(),
-            line,
-            column,
-            reason,
-        };
-        let text = std::str::from_utf8(&self.buffer).map_err(|error| DataError::InvalidUtf8 {
-            path: path(),
-            line,
-            column: error.valid_up_to() + 1,
-        })?;
-        let text = text
-            .strip_prefix('\u{FEFF}')
-            .filter(|_| line == 1)
-            .unwrap_or(text);
-        let text = text.trim_end();
-        if !text.trim_start().starts_with('{') {
-            return Err(broken(1, "expected an object `{...}`".into()));
-        }
-        let fields: Fields = serde_json::from_str(text).map_err(|error| {
-            let reason = error.to_string();
-            let place = format!(" at line {} column {}", error.line(), error.column());
-            broken(error.column(), reason.trim_end_matches(&place).into())
-        })?;
-        let conversation = fields.messages.as_ref().map(|messages| {
-            let parsed = Conversation::parse(messages, fields.tools.as_ref());
-            parsed.map_err(|source| DataError::Conversation {
-                path: path(),
+    /// Passes over white space up to the first byte that is none.
+    fn find_shape(&mut self) -> Result<Shape, DataError> {
+        let mut line = 0;
+        loop {
+            let chunk = self.input.fill_buf().map_err(|source| DataError::Read {
+                path: self.path.to_path_buf(),
                 line,
                 source,
-            })
-        });
-        let conversation = conversation.transpose()?;
-        let text = fields
-            .text
-            .or_else(|| conversation.as_ref().map(Conversation::text))
-            .ok_or_else(|| DataError::MissingText { path: path(), line })?;
-        Ok(Record {
-            text,
-            conversation,
-            tag: fields.domain,
-        })
+            })?;
+            let white = chunk.iter().take_while(|byte| byte.is_ascii_whitespace());
+            let white = white.count();
+            match chunk.get(white) {
+                Some(b'[') => {
+                    return Ok(Shape::Array(Elements::after(line)));
+                }
+                None if !chunk.is_empty() => {
+                    line += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    self.input.consume(white);
+                }
+                _ => return Ok(Shape::Lines { line }),
+            }
+        }
+    }
+
+    fn parse(&self, place: Place) -> Result<Record, DataError> {
+        let path = || self.path.to_path_buf();
+        let text = std::str::from_utf8(&self.buffer).map_err(|error| DataError::InvalidUtf8 {
+            path: path(),
+            place,
+            column: error.valid_up_to() + 1,
+        })?;
+        refused(
+            record::parse(text, self.text_field.as_deref()),
+            &self.path,
+            place,
+            self.text_field.as_deref(),
+        )
     }
 }
 
-struct Counted {
-    file: File,
-    bytes_read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
+/// The same result, with the place in the file.
+pub(super) fn refused(
+    record: Result<Record, Refusal>,
+    path: &Path,
+    place: Place,
+    text_field: Option<&str>,
+) -> Result<Record, DataError> {
+    let path = || path.to_path_buf();
+    record.map_err(|refusal| match refusal {
+        Refusal::Broken(fault) => DataError::BrokenJson {
+            path: path(),
+            place,
+            column: fault.at + 1,
+            reason: fault.reason,
+        },
+        Refusal::Turns(source) => DataError::Turns {
+            path: path(),
+            place,
+            source,
+        },
+        Refusal::NoText => DataError::MissingText {
+            path: path(),
+            place,
+            field: text_field.unwrap_or(TEXT).into(),
+        },
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-
-    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+    use std::sync::atomic::Ordering;
 
     use super::super::testing::file;
     use super::*;
 
     type Read = Vec<Result<(u64, String), DataError>>;
 
-    fn read(content: &[u8], compression: Compression, max_line_bytes: u64) -> Read {
+    fn read(content: &[u8], compression: Compression, max_bytes: usize) -> Read {
         let folder = tempfile::tempdir().unwrap();
         let path: Arc<Path> = file(folder.path(), "a.jsonl", content).into();
         let counter = Arc::new(AtomicU64::new(0));
-        let mut lines = Lines::open(&path, compression, counter.clone()).unwrap();
-        lines.max_line_bytes = max_line_bytes;
+        let mut lines = match Lines::open(&path, compression, None, counter.clone()) {
+            Ok(lines) => lines,
+            Err(error) => return vec![Err(error)],
+        };
+        lines.max_bytes = max_bytes;
         let mut all = Vec::new();
         while let Some(record) = lines.next() {
             let failed = record.is_err();
-            all.push(record.map(|(line, record)| (line, record.text)));
+            all.push(record.map(|(place, record)| (place.line(), record.text)));
             if failed {
                 return all;
             }
@@ -206,7 +225,7 @@ mod tests {
     }
 
     fn plain(content: impl AsRef<[u8]>) -> Read {
-        read(content.as_ref(), Compression::None, MAX_LINE_BYTES)
+        read(content.as_ref(), Compression::None, MAX_BYTES)
     }
 
     fn texts(read: Read) -> Vec<(u64, String)> {
@@ -224,7 +243,7 @@ mod tests {
     }
 
     fn zstd(content: &[u8]) -> Vec<u8> {
-        compress_to_vec(content, CompressionLevel::Fastest)
+        zstd::encode_all(content, 1).unwrap()
     }
 
     const TWO: &[u8] = b"{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
@@ -244,7 +263,11 @@ mod tests {
             message.ends_with("line 2, column 16: broken JSON, expected `,` or `}`"),
             "{message}"
         );
-        assert!(self::message(plain("[\"a\", \"code\"]")).contains("expected an object"));
+        let array = self::message(plain("\n[\"a\", \"code\"]"));
+        assert!(
+            array.ends_with("line 2, element 1, byte 1: broken JSON, expected an object `{...}`"),
+            "{array}"
+        );
         assert!(self::message(plain("{\"text\": 5}")).contains("invalid type: integer `5`"));
     }
 
@@ -265,21 +288,18 @@ mod tests {
             message.contains("line 1 is longer than 50 bytes"),
             "{message}"
         );
-        let exact = read(line.as_bytes(), Compression::None, line.len() as u64 + 1);
+        let exact = read(line.as_bytes(), Compression::None, line.len() + 1);
         assert_eq!(texts(exact).len(), 1);
     }
 
     #[test]
     fn compressed_files_may_have_several_parts() {
         let gz = [gzip(TWO), gzip(TWO)].concat();
-        assert_eq!(texts(read(&gz, Compression::Gzip, MAX_LINE_BYTES)).len(), 4);
+        assert_eq!(texts(read(&gz, Compression::Gzip, MAX_BYTES)).len(), 4);
 
         let skippable = [b"\x50\x2A\x4D\x18\x03\x00\x00\x00xyz".to_vec()];
         let zst = [zstd(TWO), skippable.concat(), zstd(TWO), zstd(b"")].concat();
-        assert_eq!(
-            texts(read(&zst, Compression::Zstd, MAX_LINE_BYTES)).len(),
-            4
-        );
+        assert_eq!(texts(read(&zst, Compression::Zstd, MAX_BYTES)).len(), 4);
     }
 
     #[test]
@@ -289,7 +309,7 @@ mod tests {
             (Compression::Zstd, zstd(TWO)),
         ] {
             for length in 1..whole.len() {
-                let message = message(read(&whole[..length], compression, MAX_LINE_BYTES));
+                let message = message(read(&whole[..length], compression, MAX_BYTES));
                 assert!(
                     message.contains("damaged or incomplete"),
                     "{length}: {message}"
@@ -310,9 +330,46 @@ mod tests {
                 changed[at] ^= 0xA5;
                 let folder = tempfile::tempdir().unwrap();
                 let path: Arc<Path> = file(folder.path(), "a.jsonl", &changed).into();
-                let mut lines = Lines::open(&path, compression, Arc::default()).unwrap();
-                while let Some(Ok(_)) = lines.next() {}
+                if let Ok(mut lines) = Lines::open(&path, compression, None, Arc::default()) {
+                    while let Some(Ok(_)) = lines.next() {}
+                }
             }
         }
+    }
+
+    #[test]
+    fn windows_of_128_mib_in_several_frames_are_read_to_the_end() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/zstd");
+        let content = std::fs::read(path.join("long_windows.jsonl.zst")).unwrap();
+        assert_eq!(
+            texts(read(&content, Compression::Zstd, MAX_BYTES)).len(),
+            60
+        );
+    }
+
+    #[test]
+    fn an_array_of_objects_is_read_as_its_lines_would_be() {
+        let array = "\u{FEFF} [\n  {\"text\": \"one\"},\n  {\n \"text\": \"two\"\n  }, {\"text\":\"three\"}]\n";
+        let expected = [(2, "one".into()), (3, "two".into()), (5, "three".into())];
+        assert_eq!(texts(plain(array)), expected);
+        let gz = gzip(array.as_bytes());
+        assert_eq!(texts(read(&gz, Compression::Gzip, MAX_BYTES)), expected);
+        assert!(plain("[]").is_empty());
+
+        let message = message(plain("[{\"text\": \"one\"}, {\"text\": 5}]"));
+        let place = "line 1, element 2, byte 10: broken JSON, invalid type: integer `5`";
+        assert!(message.contains(place), "{message}");
+        let cut = self::message(plain("[{\"text\": \"one\"},"));
+        assert!(cut.contains("damaged or incomplete"), "{cut}");
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_damaged_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = file(folder.path(), "a.json", "[{\"text\": \"one\"}] x").into();
+        let mut lines = Lines::open(&path, Compression::None, None, Arc::default()).unwrap();
+        assert!(lines.next().unwrap().is_ok());
+        assert!(lines.next().unwrap().is_err());
+        assert!(lines.next().is_none());
     }
 }

@@ -6,16 +6,22 @@
 
 mod blocks;
 mod cache;
+mod conversation;
 mod corpus;
 mod documents;
+mod elements;
 mod embedded;
 mod error;
+mod input;
+mod json;
 mod lines;
 mod mix;
 mod packing;
 mod pass;
+mod place;
 mod position;
 mod reader;
+mod record;
 mod rows;
 mod shards;
 mod shuffle;
@@ -25,9 +31,10 @@ mod stream;
 mod sweep;
 #[cfg(test)]
 mod testing;
-mod zstd;
+mod text_file;
 
 pub use cache::Progress;
+pub use conversation::TurnsError;
 pub use corpus::{Corpus, DocumentTokens};
 pub use documents::{Document, Documents, Origin, Skipped};
 pub use embedded::EmbeddedCorpus;
@@ -35,6 +42,7 @@ pub use error::DataError;
 pub use mix::Mix;
 pub use packing::{PADDING, PackedBatch, Tags, UNTAGGED};
 pub use pass::Pass;
+pub use place::Place;
 pub use position::Position;
 pub use shards::Totals;
 pub use source::{Source, SourceOptions};

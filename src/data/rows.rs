@@ -1,8 +1,8 @@
-//! Documents from the columns `text` and `domain` of a parquet file.
+//! Documents from the columns of a parquet file: texts or conversations, and domains.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,31 +11,64 @@ use parquet::basic::Type;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::record::reader::{ReaderIter, TreeBuilder};
+use parquet::record::{Field, Row};
+use parquet::schema::types::{SchemaDescriptor, TypePtr};
+use serde_json::{Map, Value};
 
-use super::documents::Record;
+use super::conversation::{self, Beside};
 use super::error::DataError;
+use super::place::Place;
+use super::record::{CONVERSATIONS, DOMAIN, Record, SYSTEM, TEXT, TOOLS};
+use crate::guard::guarded;
 
 /// Rows decoded at a time.
 const ROWS: usize = 64;
 
 pub(super) struct Rows {
     path: Arc<Path>,
+    text_field: Option<Arc<str>>,
     reader: SerializedFileReader<File>,
-    text: usize,
-    domain: Option<usize>,
+    columns: Columns,
     next_group: usize,
     group: Option<Group>,
-    ready: VecDeque<(Option<ByteArray>, Option<ByteArray>)>,
+    ready: VecDeque<Cells>,
     row: u64,
     bytes_read: Arc<AtomicU64>,
 }
 
+/// Where the columns that are read stand.
+#[derive(Default)]
+struct Columns {
+    text: Option<usize>,
+    domain: Option<usize>,
+    conversation: Option<Conversations>,
+    /// What stands beside conversations.
+    system: Option<usize>,
+    tools: Option<usize>,
+}
+
+enum Conversations {
+    /// Lists of objects; the schema of this column alone.
+    Nested(Arc<SchemaDescriptor>),
+    /// JSON within texts.
+    Json(usize),
+}
+
 /// The columns of the row group being read.
 struct Group {
-    text: Column,
+    text: Option<Column>,
     domain: Option<Column>,
+    conversation: Option<Turns>,
+    system: Option<Column>,
+    tools: Option<Column>,
     bytes: u64,
+}
+
+enum Turns {
+    Nested(ReaderIter),
+    Json(Column),
 }
 
 struct Column {
@@ -43,28 +76,38 @@ struct Column {
     optional: bool,
 }
 
+/// What a row has in the columns that are read.
+struct Cells {
+    text: Option<ByteArray>,
+    domain: Option<ByteArray>,
+    turns: Option<Value>,
+    system: Option<ByteArray>,
+    tools: Option<ByteArray>,
+}
+
 impl Rows {
-    pub(super) fn open(path: &Arc<Path>, bytes_read: Arc<AtomicU64>) -> Result<Self, DataError> {
+    pub(super) fn open(
+        path: &Arc<Path>,
+        text_field: Option<Arc<str>>,
+        bytes_read: Arc<AtomicU64>,
+    ) -> Result<Self, DataError> {
         let file = File::open(path).map_err(|source| DataError::Open {
             path: path.to_path_buf(),
             source,
         })?;
         let reader =
-            guarded(|| SerializedFileReader::new(file)).map_err(|source| DataError::Parquet {
+            survived(|| SerializedFileReader::new(file)).map_err(|source| DataError::Parquet {
                 path: path.to_path_buf(),
                 row: 0,
                 source,
             })?;
-        let text = find_column(&reader, path, "text")?;
+        let schema = reader.metadata().file_metadata().schema_descr();
+        let columns = Columns::find(schema, path, text_field.as_deref())?;
         Ok(Self {
-            text: text.ok_or_else(|| DataError::ParquetColumn {
-                path: path.to_path_buf(),
-                column: "text",
-                reason: "is missing",
-            })?,
-            domain: find_column(&reader, path, "domain")?,
             path: path.clone(),
+            text_field,
             reader,
+            columns,
             next_group: 0,
             group: None,
             ready: VecDeque::new(),
@@ -73,10 +116,10 @@ impl Rows {
         })
     }
 
-    /// The next document and its row, from 1.
-    pub(super) fn next(&mut self) -> Option<Result<(u64, Record), DataError>> {
+    /// The next document and its row.
+    pub(super) fn next(&mut self) -> Option<Result<(Place, Record), DataError>> {
         while self.ready.is_empty() {
-            match guarded(|| self.decode()) {
+            match survived(|| self.decode()) {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(source) => {
@@ -88,29 +131,48 @@ impl Rows {
                 }
             }
         }
-        let (text, tag) = self.ready.pop_front()?;
+        let cells = self.ready.pop_front()?;
         self.row += 1;
-        Some(self.record(text, tag).map(|record| (self.row, record)))
+        let place = Place::Row(self.row);
+        Some(self.record(cells, place).map(|record| (place, record)))
     }
 
-    fn record(&self, text: Option<ByteArray>, tag: Option<ByteArray>) -> Result<Record, DataError> {
+    fn record(&self, cells: Cells, place: Place) -> Result<Record, DataError> {
+        let path = || self.path.to_path_buf();
         let utf8 = |bytes: ByteArray| match std::str::from_utf8(bytes.data()) {
             Ok(text) => Ok(text.to_owned()),
             Err(error) => Err(DataError::InvalidUtf8 {
-                path: self.path.to_path_buf(),
-                line: self.row,
+                path: path(),
+                place,
                 column: error.valid_up_to() + 1,
             }),
         };
-        let text = text.ok_or_else(|| DataError::MissingText {
-            path: self.path.to_path_buf(),
-            line: self.row,
-        })?;
-        Ok(Record {
-            text: utf8(text)?,
-            conversation: None,
-            tag: tag.map(utf8).transpose()?,
-        })
+        let tag = cells.domain.map(utf8).transpose()?;
+        match (cells.text, cells.turns) {
+            (Some(text), turns) if turns.is_none() || self.text_field.is_some() => Ok(Record {
+                text: utf8(text)?,
+                conversation: None,
+                tag,
+            }),
+            (_, Some(turns)) => {
+                let beside = Beside {
+                    system: cells.system.map(utf8).transpose()?,
+                    tools: cells.tools.map(utf8).transpose()?.map(Value::from),
+                };
+                conversation::read(turns, beside)
+                    .map(|conversation| Record::of(conversation, tag))
+                    .map_err(|source| DataError::Turns {
+                        path: path(),
+                        place,
+                        source,
+                    })
+            }
+            _ => Err(DataError::MissingText {
+                path: path(),
+                place,
+                field: self.text_field.as_deref().unwrap_or(TEXT).into(),
+            }),
+        }
     }
 
     /// Decodes some rows, or goes on to the next row group; false at the end of the file.
@@ -119,55 +181,165 @@ impl Rows {
             if self.next_group == self.reader.num_row_groups() {
                 return Ok(false);
             }
-            self.group = Some(self.open_group(self.next_group)?);
+            let group = self.reader.get_row_group(self.next_group)?;
+            self.group = Some(Group::open(&*group, &self.columns)?);
             self.next_group += 1;
             return Ok(true);
         };
-        let texts = group.text.read(ROWS)?;
-        let tags = match &mut group.domain {
-            Some(column) => column.read(ROWS)?,
-            None => vec![None; texts.len()],
-        };
-        if texts.len() != tags.len() {
-            return Err(ParquetError::General("columns of different lengths".into()));
-        }
-        if texts.is_empty() {
+        let rows = group.read()?;
+        if rows.is_empty() {
             self.bytes_read.fetch_add(group.bytes, Ordering::Relaxed);
             self.group = None;
         }
-        self.ready.extend(texts.into_iter().zip(tags));
+        self.ready.extend(rows);
         Ok(true)
     }
+}
 
-    fn open_group(&self, index: usize) -> Result<Group, ParquetError> {
-        let group = self.reader.get_row_group(index)?;
-        let column = |index: usize| {
-            let optional = group
-                .metadata()
-                .column(index)
-                .column_descr()
-                .max_def_level()
-                > 0;
-            match group.get_column_reader(index)? {
-                ColumnReader::ByteArrayColumnReader(reader) => Ok(Column { reader, optional }),
-                _ => Err(ParquetError::General("a column changes its type".into())),
-            }
+impl Columns {
+    fn find(
+        schema: &SchemaDescriptor,
+        path: &Path,
+        text_field: Option<&str>,
+    ) -> Result<Self, DataError> {
+        let name = text_field.unwrap_or(TEXT);
+        let text = find_texts(schema, path, name)?;
+        let mut conversation = None;
+        for name in CONVERSATIONS {
+            let field = schema.root_schema().get_fields().iter();
+            let Some(field) = field.clone().find(|field| field.name() == name) else {
+                continue;
+            };
+            conversation = Some(match field.is_primitive() {
+                true => find_texts(schema, path, name)?.map(Conversations::Json),
+                false => Some(Conversations::Nested(alone(schema, field, path)?)),
+            });
+            break;
+        }
+        let conversation = conversation.flatten();
+        if text.is_none() && (conversation.is_none() || text_field.is_some()) {
+            let fields = schema.root_schema().get_fields().iter();
+            let present: Vec<_> = fields.map(|field| format!("`{}`", field.name())).collect();
+            return Err(DataError::ParquetColumn {
+                path: path.into(),
+                column: name.into(),
+                reason: format!(
+                    "is missing, expected it, `messages` or `conversations` among {}; `--text-field NAME` reads the texts of another",
+                    present.join(", ")
+                ),
+            });
+        }
+        let beside = |name| match conversation {
+            Some(_) => find_texts(schema, path, name),
+            None => Ok(None),
         };
-        Ok(Group {
-            text: column(self.text)?,
-            domain: self.domain.map(column).transpose()?,
-            bytes: group.metadata().compressed_size().try_into().unwrap_or(0),
+        Ok(Self {
+            text,
+            domain: find_texts(schema, path, DOMAIN)?,
+            system: beside(SYSTEM)?,
+            tools: beside(TOOLS)?,
+            conversation,
         })
     }
 }
 
+impl Group {
+    fn open(group: &dyn RowGroupReader, columns: &Columns) -> Result<Self, ParquetError> {
+        let column = |index: usize| Column::open(group, index);
+        let conversation = match &columns.conversation {
+            None => None,
+            Some(Conversations::Json(index)) => Some(Turns::Json(column(*index)?)),
+            Some(Conversations::Nested(schema)) => {
+                let rows = TreeBuilder::new().with_batch_size(ROWS);
+                Some(Turns::Nested(rows.as_iter(schema.clone(), group)?))
+            }
+        };
+        Ok(Self {
+            text: columns.text.map(column).transpose()?,
+            domain: columns.domain.map(column).transpose()?,
+            conversation,
+            system: columns.system.map(column).transpose()?,
+            tools: columns.tools.map(column).transpose()?,
+            bytes: group.metadata().compressed_size().try_into().unwrap_or(0),
+        })
+    }
+
+    /// Some rows; none at the end of the group.
+    fn read(&mut self) -> Result<Vec<Cells>, ParquetError> {
+        let turns = self.conversation.as_mut().map(Turns::read).transpose()?;
+        let columns = [
+            &mut self.text,
+            &mut self.domain,
+            &mut self.system,
+            &mut self.tools,
+        ];
+        let mut texts = Vec::with_capacity(columns.len());
+        for column in columns {
+            texts.push(column.as_mut().map(Column::read).transpose()?);
+        }
+        let counts = texts.iter().flatten().map(Vec::len);
+        let mut counts = counts.chain(turns.as_ref().map(Vec::len));
+        let count = counts.next().unwrap_or(0);
+        if counts.any(|other| other != count) {
+            return Err(ParquetError::General("columns of different lengths".into()));
+        }
+        let mut texts = texts
+            .into_iter()
+            .map(Option::into_iter)
+            .map(Iterator::flatten);
+        let mut next = || texts.next().into_iter().flatten().chain(iter::repeat(None));
+        let (text, domain, system, tools) = (next(), next(), next(), next());
+        let turns = turns.into_iter().flatten().chain(iter::repeat(None));
+        let rows = text.zip(domain).zip(system).zip(tools).zip(turns);
+        let rows = rows.take(count);
+        Ok(rows
+            .map(|((((text, domain), system), tools), turns)| Cells {
+                text,
+                domain,
+                turns,
+                system,
+                tools,
+            })
+            .collect())
+    }
+}
+
+impl Turns {
+    fn read(&mut self) -> Result<Vec<Option<Value>>, ParquetError> {
+        match self {
+            Self::Nested(rows) => rows
+                .take(ROWS)
+                .map(|row| {
+                    let mut fields = row?.into_columns();
+                    let turns = fields.pop().map(|(_, field)| json(&field));
+                    Ok(turns.filter(|turns| !turns.is_null()))
+                })
+                .collect(),
+            Self::Json(column) => {
+                let texts = column.read()?.into_iter();
+                let text = |bytes: ByteArray| String::from_utf8_lossy(bytes.data()).into_owned();
+                Ok(texts.map(|it| it.map(text).map(Value::from)).collect())
+            }
+        }
+    }
+}
+
 impl Column {
-    fn read(&mut self, rows: usize) -> Result<Vec<Option<ByteArray>>, ParquetError> {
+    fn open(group: &dyn RowGroupReader, index: usize) -> Result<Self, ParquetError> {
+        let description = group.metadata().column(index).column_descr();
+        let optional = description.max_def_level() > 0;
+        match group.get_column_reader(index)? {
+            ColumnReader::ByteArrayColumnReader(reader) => Ok(Self { reader, optional }),
+            _ => Err(ParquetError::General("a column changes its type".into())),
+        }
+    }
+
+    fn read(&mut self) -> Result<Vec<Option<ByteArray>>, ParquetError> {
         let (mut levels, mut values) = (Vec::new(), Vec::new());
         let levels_out = self.optional.then_some(&mut levels);
         let (records, ..) = self
             .reader
-            .read_records(rows, levels_out, None, &mut values)?;
+            .read_records(ROWS, levels_out, None, &mut values)?;
         let mut values = values.into_iter();
         Ok(if self.optional {
             levels
@@ -180,36 +352,85 @@ impl Column {
     }
 }
 
-/// The `parquet` crate panics on some damaged files.
-fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(ParquetError::General("damaged page".into())))
+/// What a cell holds. Numbers that JSON does not have are null.
+fn json(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(value) => (*value).into(),
+        Field::Byte(value) => (*value).into(),
+        Field::Short(value) => (*value).into(),
+        Field::Int(value) => (*value).into(),
+        Field::Long(value) => (*value).into(),
+        Field::UByte(value) => (*value).into(),
+        Field::UShort(value) => (*value).into(),
+        Field::UInt(value) => (*value).into(),
+        Field::ULong(value) => (*value).into(),
+        Field::Float(value) => (*value).into(),
+        Field::Double(value) => (*value).into(),
+        Field::Str(text) => text.as_str().into(),
+        Field::Bytes(bytes) => String::from_utf8_lossy(bytes.data()).into(),
+        Field::Group(row) => object(row),
+        Field::ListInternal(list) => list.elements().iter().map(json).collect(),
+        Field::MapInternal(map) => {
+            let key = |key: &Field| match key {
+                Field::Str(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let entries = map.entries().iter();
+            let entries = entries.map(|(name, value)| (key(name), json(value)));
+            Value::Object(entries.collect())
+        }
+        other => other.to_string().into(),
+    }
+}
+
+fn object(row: &Row) -> Value {
+    let entries = row.get_column_iter();
+    let entries = entries.map(|(name, value)| (name.clone(), json(value)));
+    Value::Object(entries.collect::<Map<_, _>>())
+}
+
+/// Runs what may panic on a damaged file.
+fn survived<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    guarded(read).unwrap_or_else(|panicked| Err(ParquetError::General(panicked.to_string())))
+}
+
+/// A schema of one column of another.
+fn alone(
+    schema: &SchemaDescriptor,
+    field: &TypePtr,
+    path: &Path,
+) -> Result<Arc<SchemaDescriptor>, DataError> {
+    let root = parquet::schema::types::Type::group_type_builder(schema.root_schema().name())
+        .with_fields(vec![field.clone()])
+        .build();
+    let root = root.map_err(|source| DataError::Parquet {
+        path: path.into(),
+        row: 0,
+        source,
+    })?;
+    Ok(Arc::new(SchemaDescriptor::new(Arc::new(root))))
 }
 
 /// Index of a top-level string column.
-fn find_column(
-    reader: &SerializedFileReader<File>,
+fn find_texts(
+    schema: &SchemaDescriptor,
     path: &Path,
-    column: &'static str,
+    column: &str,
 ) -> Result<Option<usize>, DataError> {
-    let schema = reader.metadata().file_metadata().schema_descr();
-    let Some((index, found)) = (0..).zip(schema.columns()).find(|(_, found)| {
-        found
-            .path()
-            .parts()
-            .first()
-            .is_some_and(|part| part == column)
-    }) else {
+    let is_within = |parts: &[String]| parts.first().is_some_and(|part| part == column);
+    let mut found = (0..).zip(schema.columns());
+    let Some((index, found)) = found.find(|(_, found)| is_within(found.path().parts())) else {
         return Ok(None);
     };
     let is_plain = found.physical_type() == Type::BYTE_ARRAY
         && found.max_rep_level() == 0
-        && found.max_def_level() <= 1;
+        && found.path().parts().len() == 1;
     if !is_plain {
         return Err(DataError::ParquetColumn {
             path: path.into(),
-            column,
-            reason: "is not a column of strings",
+            column: column.into(),
+            reason: "is not a column of strings".into(),
         });
     }
     Ok(Some(index))
@@ -266,7 +487,7 @@ mod tests {
     fn open(content: &[u8]) -> (tempfile::TempDir, Result<Rows, DataError>) {
         let folder = tempfile::tempdir().unwrap();
         let path: Arc<Path> = file(folder.path(), "a.parquet", content).into();
-        let rows = Rows::open(&path, Arc::default());
+        let rows = Rows::open(&path, None, Arc::default());
         (folder, rows)
     }
 
@@ -275,8 +496,8 @@ mod tests {
         let (_folder, rows) = open(&parquet(SCHEMA));
         let mut rows = rows.unwrap();
         for row in 0..200 {
-            let (line, record) = rows.next().unwrap().unwrap();
-            assert_eq!(line, row + 1);
+            let (place, record) = rows.next().unwrap().unwrap();
+            assert_eq!(place, Place::Row(row + 1));
             assert_eq!(record.text, format!("text {}", row % 100));
             let tag = (row % 100 % 3 != 0).then_some("code");
             assert_eq!(record.tag.as_deref(), tag, "row {row}");
@@ -284,12 +505,101 @@ mod tests {
         assert!(rows.next().is_none());
     }
 
+    /// Texts of the records of a fixture, and the first error.
+    fn fixture(name: &str, text_field: Option<&str>) -> (Vec<Record>, Option<String>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet");
+        let path: Arc<Path> = path.join(name).into();
+        let (mut records, mut error) = (Vec::new(), None);
+        match Rows::open(&path, text_field.map(Arc::from), Arc::default()) {
+            Err(refused) => error = Some(refused.to_string()),
+            Ok(mut rows) => {
+                while let Some(row) = rows.next() {
+                    match row {
+                        Ok((_, record)) => records.push(record),
+                        Err(refused) => error = error.or(Some(refused.to_string())),
+                    }
+                }
+            }
+        }
+        (records, error)
+    }
+
+    #[test]
+    fn every_common_compression_is_read() {
+        for name in ["zstd.parquet", "lz4.parquet", "brotli.parquet"] {
+            let (records, error) = fixture(name, None);
+            assert_eq!((records.len(), error), (64, None), "{name}");
+            let text = "the lamp is on the table and the cat is under it";
+            assert_eq!(records[0].text, text);
+        }
+    }
+
+    #[test]
+    fn conversations_are_read_in_every_form_that_tables_have() {
+        for name in [
+            "messages.parquet",
+            "messages_as_text.parquet",
+            "messages_as_lists.parquet",
+            "conversations.parquet",
+        ] {
+            let (records, error) = fixture(name, None);
+            assert_eq!(error, None, "{name}");
+            let last = records.last().unwrap().conversation.as_ref().unwrap();
+            let said: Vec<_> = last.messages.iter().map(|it| it.content()).collect();
+            assert_eq!(said, ["the lamp", "it is on"], "{name}");
+        }
+        let (records, _) = fixture("conversations.parquet", None);
+        let first = records[0].conversation.as_ref().unwrap();
+        assert_eq!(first.messages[0].content(), "be brief");
+        assert_eq!(first.tools[0]["name"], "switch");
+        assert_eq!(records[0].tag.as_deref(), Some("code"));
+    }
+
+    #[test]
+    fn another_column_may_hold_the_text() {
+        let (records, error) = fixture("content.parquet", Some("content"));
+        let texts: Vec<_> = records.iter().map(|record| &*record.text).collect();
+        assert_eq!(texts, ["one", "three"]);
+        let error = error.unwrap();
+        assert!(
+            error.contains("content.parquet` row 2: no field `content`"),
+            "{error}"
+        );
+        let error = fixture("content.parquet", None).1.unwrap();
+        for part in [
+            "column `text` is missing",
+            "`content`, `id`",
+            "--text-field",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = fixture("content.parquet", Some("id")).1.unwrap();
+        assert!(error.contains("`id` is not a column of strings"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_of_the_reader_is_an_error_that_names_the_file() {
+        let (_folder, rows) = open(&parquet(SCHEMA));
+        let rows = rows.unwrap();
+        let refused = survived(|| -> Result<(), ParquetError> { panic!("injected") });
+        let error = DataError::Parquet {
+            path: rows.path.to_path_buf(),
+            row: 3,
+            source: refused.unwrap_err(),
+        };
+        let line = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(
+            line.contains("a.parquet` after row 3") && line.contains("injected"),
+            "{line}"
+        );
+    }
+
     #[test]
     fn a_file_without_a_column_of_texts_is_an_error() {
         let (_folder, rows) = open(&parquet("message m { required int32 n; }"));
         let message = rows.err().unwrap().to_string();
         assert!(
-            message.ends_with("a.parquet`: column `text` is missing"),
+            message.contains("a.parquet`: column `text` is missing, expected it, `messages`"),
             "{message}"
         );
         let (_folder, rows) = open(&parquet("message m { required int32 text; }"));

@@ -1,6 +1,7 @@
 //! Files and folders -> a stream of documents, in bounded memory.
 //!
-//! A document is a line of JSON, `{"domain": "code", "text": "..."}`, or a row of a parquet file.
+//! A document is a line of JSON, `{"domain": "code", "text": "..."}`, an element of an array of such objects that is a
+//! whole file, a row of a parquet file, or a file of plain text.
 //! Knows neither tokens nor batches.
 
 use std::collections::HashSet;
@@ -13,16 +14,18 @@ use serde::{Deserialize, Serialize};
 
 use super::documents::Documents;
 use super::error::DataError;
-use super::lines::Compression;
+use super::input::Compression;
 use crate::domain::Domain;
 
 /// What to do with documents that are not as they should be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceOptions {
     /// Skip documents that are broken, count and report them, instead of stopping at the first.
     pub skip_bad_lines: bool,
     /// Take documents of an unknown domain as of this one.
     pub unknown_domain: Option<Domain>,
+    /// Key (of JSON) or column (of parquet) of the text, which then goes before a conversation; absent: `text`.
+    pub text_field: Option<String>,
 }
 
 /// A set of files of documents.
@@ -46,6 +49,7 @@ pub(super) struct SourceFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Lines(Compression),
+    Text(Compression),
     Parquet,
 }
 
@@ -63,13 +67,17 @@ impl Format {
         let is_lines = [".jsonl", ".ndjson", ".json"]
             .iter()
             .any(|end| stem.ends_with(end));
-        is_lines.then_some(Self::Lines(compression))
+        if is_lines {
+            Some(Self::Lines(compression))
+        } else {
+            stem.ends_with(".txt").then_some(Self::Text(compression))
+        }
     }
 }
 
 impl Source {
-    /// Finds the files. A folder stands for all its files of a known format (`.jsonl`,
-    /// `.jsonl.gz`, `.jsonl.zst`, `.parquet`), also in folders below, by name.
+    /// Finds the files. A folder stands for all its files of a known format (`.jsonl` or `.ndjson` and `.txt`, each also
+    /// with `.gz` or `.zst` behind it, and `.parquet`), also in folders below, by name.
     ///
     /// # Errors
     ///
@@ -118,7 +126,7 @@ impl Source {
 
     /// Reads all documents once.
     pub fn documents(&self) -> Documents {
-        Documents::new(self.files.clone(), self.options)
+        Documents::new(self.files.clone(), self.options.clone())
     }
 
     /// The texts of [`Self::documents`] up to the first error, which goes to `error`; for
@@ -140,8 +148,8 @@ impl Source {
         &self.files
     }
 
-    pub(super) fn options(&self) -> SourceOptions {
-        self.options
+    pub(super) fn options(&self) -> &SourceOptions {
+        &self.options
     }
 }
 
@@ -193,6 +201,7 @@ fn add_folder(folder: &Path, files: &mut Vec<SourceFile>) -> Result<(), DataErro
 mod tests {
     use std::path::PathBuf;
 
+    use super::super::place::Place;
     use super::super::testing::file;
     use super::*;
 
@@ -212,6 +221,8 @@ mod tests {
             "deeper/c.JSONL",
             "info.json",
             "x.txt",
+            "y.txt.gz",
+            "z.md",
             ".d.jsonl",
         ] {
             file(root, name, "");
@@ -220,7 +231,8 @@ mod tests {
 
         let source = Source::open(&[root, &root.join("b.jsonl.gz")], options).unwrap();
 
-        assert_eq!(names(&source), ["a.parquet", "b.jsonl.gz", "c.JSONL"]);
+        let expected = ["a.parquet", "b.jsonl.gz", "c.JSONL", "x.txt", "y.txt.gz"];
+        assert_eq!(names(&source), expected);
     }
 
     #[test]
@@ -233,10 +245,12 @@ mod tests {
         };
         assert!(open(root.join("none.jsonl")).contains("none.jsonl"));
         let message = open(root.into());
-        assert!(message.contains("no data in the folder") && message.contains(".jsonl.zst"));
-        let message = open(file(root, "x.txt", "hello"));
         assert!(
-            message.contains("x.txt` has an unknown format, expected"),
+            message.contains("no data in the folder") && message.contains(".jsonl, .json or .txt")
+        );
+        let message = open(file(root, "x.docx", "hello"));
+        assert!(
+            message.contains("x.docx` has an unknown format, expected"),
             "{message}"
         );
     }
@@ -258,7 +272,10 @@ mod tests {
         assert_eq!(source.texts(&mut error).count(), 1);
         assert!(matches!(
             error,
-            Some(DataError::MissingText { line: 2, .. })
+            Some(DataError::MissingText {
+                place: Place::Line(2),
+                ..
+            })
         ));
     }
 }

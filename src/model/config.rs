@@ -3,7 +3,7 @@
 use darkhorse_backends::quantized::BLOCK;
 use serde::{Deserialize, Serialize};
 
-use super::error::ModelConfigError;
+use super::error::{MAX_LAYERS, MAX_SIZE, ModelConfigError};
 use super::feed_forward::moe::MoeConfig;
 use super::feed_forward::selective::SelectiveConfig;
 use super::matrix::Quantization;
@@ -173,22 +173,28 @@ impl ModelConfig {
     /// The first field that is out of range or does not fit another, by its full path.
     pub fn validate(&self) -> Result<(), ModelConfigError> {
         let positive = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("intermediate_size", self.intermediate_size),
-            ("max_position_embeddings", self.max_position_embeddings),
+            ("vocab_size", self.vocab_size, MAX_SIZE),
+            ("hidden_size", self.hidden_size, MAX_SIZE),
+            ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
+            ("intermediate_size", self.intermediate_size, MAX_SIZE),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                u32::MAX as usize,
+            ),
+            ("layer_types.len()", self.layer_types.len(), MAX_LAYERS),
         ];
-        for (field, value) in positive {
-            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+        for (field, value, most) in positive {
+            ModelConfigError::in_range(field, value, 1, most)?;
         }
+        let modules = self.num_nextn_predict_layers;
+        ModelConfigError::in_range("num_nextn_predict_layers", modules, 0, MAX_LAYERS)?;
         ModelConfigError::in_range(
             "first_k_dense_replace",
             self.first_k_dense_replace,
             0,
             self.num_hidden_layers,
         )?;
-        ModelConfigError::in_range("layer_types.len()", self.layer_types.len(), 1, usize::MAX)?;
         ModelConfigError::positive("rms_norm_eps", self.rms_norm_eps)?;
         ModelConfigError::positive("initializer_range", self.initializer_range)?;
         self.mixer.validate(&self.layer_types)?;

@@ -111,6 +111,13 @@ pub enum ModelConfigError {
     },
 }
 
+/// Larger than any width or count of any model: what is computed from validated sizes fits 64 bits, and tables of one
+/// fit the memory.
+pub(crate) const MAX_SIZE: usize = 1 << 20;
+
+/// Deeper than any model.
+pub(crate) const MAX_LAYERS: usize = 10_000;
+
 fn range(min: usize, max: usize) -> String {
     match max {
         usize::MAX => format!("at least {min}"),

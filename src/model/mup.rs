@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ModelConfigError;
+use super::error::{MAX_SIZE, ModelConfigError};
 
 /// The width that hyperparameters were found at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl MupConfig {
     }
 
     pub(super) fn validate(&self) -> Result<(), ModelConfigError> {
-        ModelConfigError::in_range("base_width", self.base_width, 1, usize::MAX)?;
+        ModelConfigError::in_range("base_width", self.base_width, 1, MAX_SIZE)?;
         ModelConfigError::positive("output_mult", self.output_mult)
     }
 

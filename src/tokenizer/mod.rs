@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 use tokenizers::{DecoderWrapper, PostProcessorWrapper};
 
 use crate::domain::Domain;
+use crate::guard::guarded;
 
 use byte_level::content_bytes;
 use class::Class;
@@ -34,6 +35,9 @@ use pieces::Pieces;
 use special::{Roles, domain_token_name};
 pub use stream::TextStream;
 pub use wrapping::Wrapping;
+
+/// Beyond the ids of any tokenizer, and the last one that a model here may have.
+const MAX_ID: u32 = (1 << 20) - 1;
 
 /// Converts text to ids and back. A clone is cheap and shares everything.
 #[derive(Clone)]
@@ -107,7 +111,9 @@ impl Tokenizer {
             source,
         };
         let chat_templates = beside.chat_templates.clone();
-        let (mut inner, config) = assemble(json, beside).map_err(invalid)?;
+        let (mut inner, config) = guarded(|| assemble(json, beside))
+            .map_err(|panicked| invalid(panicked.into()))?
+            .map_err(invalid)?;
         // many published files cut or pad every text to 512 tokens
         if inner.get_post_processor().is_none() && is_ours(&inner) {
             inner.with_post_processor(Some(byte_level::post_processor().map_err(invalid)?));
@@ -118,6 +124,12 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
 
         let last_id = inner.get_vocab(true).into_values().max();
+        // tables have a place for every id up to the last one
+        if let Some(id) = last_id.filter(|&id| id > MAX_ID) {
+            return Err(invalid(
+                format!("a token has the id {id}, expected at most {MAX_ID}").into(),
+            ));
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 roles: Roles::find(&config, |name| inner.token_to_id(name)),
@@ -434,6 +446,23 @@ fn is_ours(inner: &tokenizers::Tokenizer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_for_which_no_table_can_be_made_is_refused() {
+        let with_id = |id: u32| {
+            let mut json: Value = serde_json::from_str(Tokenizer::bytes().json()).unwrap();
+            let first = json["model"]["vocab"].as_object_mut().unwrap().values_mut();
+            *first.last().unwrap() = id.into();
+            Tokenizer::from_bytes(json.to_string().as_bytes())
+        };
+        assert_eq!(with_id(MAX_ID).unwrap().vocab_size(), 1 << 20);
+        let error = with_id(MAX_ID + 1).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            cause.contains("id 1048576, expected at most 1048575"),
+            "{cause}"
+        );
+    }
 
     #[test]
     fn special_tokens_in_a_text_are_text_unless_it_is_markup() {

@@ -52,14 +52,14 @@ impl Texts {
         let share = data.valid_share.unwrap_or(0.0);
         let wanted = |files: &[_]| -> Result<Wanted, TrainingError> {
             Ok(match files.is_empty() {
-                false => Wanted::Files(Source::open(files, options)?),
+                false => Wanted::Files(Source::open(files, options.clone())?),
                 true if share > 0.0 => Wanted::Share(share),
                 true => Wanted::Nothing,
             })
         };
         if !data.train.is_empty() {
             return Ok(Self {
-                train: Source::open(&data.train, options)?,
+                train: Source::open(&data.train, options.clone())?,
                 valid: wanted(&data.valid)?,
             });
         }
@@ -71,7 +71,7 @@ impl Texts {
         // its validation text goes with it, unless none is wanted
         let goes_without = data.valid.is_empty() && data.valid_share == Some(0.0);
         Ok(Self {
-            train: Source::open(&[embedded.train], options)?,
+            train: Source::open(&[embedded.train], options.clone())?,
             valid: match goes_without {
                 true => Wanted::Nothing,
                 false => wanted(&files)?,

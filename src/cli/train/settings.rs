@@ -44,6 +44,9 @@ pub(super) struct DataArgs {
     /// Take documents of an unknown domain as of this one
     #[arg(long, value_name = "DOMAIN")]
     unknown_domain: Option<Domain>,
+    /// Key or column that holds the text; without it `text`
+    #[arg(long, value_name = "NAME")]
+    text_field: Option<String>,
     /// Tokenizer, a Hugging Face tokenizer.json
     #[arg(long, value_name = "FILE")]
     pub(super) tokenizer: Option<PathBuf>,
@@ -161,6 +164,9 @@ impl DataArgs {
         data.domain_token &= !self.no_domain_token;
         data.skip_bad_lines |= self.skip_bad_lines;
         data.unknown_domain = self.unknown_domain.or(data.unknown_domain);
+        if self.text_field.is_some() {
+            data.text_field.clone_from(&self.text_field);
+        }
         if let Some(file) = &self.tokenizer {
             experiment.tokenizer = TokenizerConfig::File(file.clone());
         }
@@ -185,6 +191,7 @@ impl DataArgs {
         let options = SourceOptions {
             skip_bad_lines: self.skip_bad_lines,
             unknown_domain: self.unknown_domain,
+            text_field: self.text_field.clone(),
         };
         Source::open(&self.data, options).or_input().map(Some)
     }

@@ -242,6 +242,10 @@ impl GenesisConfig {
             return vec![MixerKind::Gla];
         }
         let interval = ((1.0 / ratio) as usize).max(1);
+        if interval > self.n_layer {
+            // the first layer of the other kind would come after the last one
+            return vec![MixerKind::Gla];
+        }
         let mut plan = vec![MixerKind::Gla; interval];
         plan[interval - 1] = MixerKind::Fox;
         plan

@@ -70,6 +70,15 @@ impl GenesisCheckpoint {
             });
         };
         let (config, unknown_keys) = GenesisConfig::parse(path, json)?;
+        let (layers, tensors) = (config.n_layer, file.names().count());
+        if layers > tensors {
+            return Err(InteropError::Field {
+                path: path.to_path_buf(),
+                field: "n_layer".into(),
+                found: layers.to_string(),
+                expected: format!("no more than its {tensors} tensors hold"),
+            });
+        }
         let model = config.model(path)?;
         let mut entries = names::entries(&model, &config);
         let head = "lm_head.weight";

@@ -56,6 +56,33 @@ impl Qwen3NextCheckpoint {
         let model = config.model(&path)?;
         let path = folder.join("model.safetensors");
         let file = File::open(&path)?;
+        let (layers, experts) = (config.num_hidden_layers, config.num_experts);
+        let tensors = file.names().count();
+        if layers.saturating_mul(experts) > tensors {
+            return Err(InteropError::Malformed {
+                path: folder.join("config.json"),
+                found: format!("{layers} layers with {experts} experts"),
+                expected: format!("no more than the {tensors} tensors beside it hold"),
+            });
+        }
+        // which rows are whose is written down row by row: there must be as many
+        for (name, rows) in names::fused(&model, &config) {
+            let Some(info) = file.info(&name) else {
+                return Err(InteropError::MissingTensor { path, name });
+            };
+            let mut expected = info.shape.clone();
+            match expected.first_mut() {
+                Some(first) if *first == rows => continue,
+                Some(first) => *first = rows,
+                None => expected.push(rows),
+            }
+            return Err(InteropError::TensorShape {
+                path,
+                name,
+                found: info.shape.clone(),
+                expected,
+            });
+        }
         let entries = names::entries(&model, &config);
         let known: std::collections::BTreeSet<&str> = entries
             .iter()

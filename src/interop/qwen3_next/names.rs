@@ -58,6 +58,39 @@ pub fn entries(model: &ModelConfig, config: &Qwen3NextConfig) -> Vec<Entry> {
     all.0
 }
 
+/// Every tensor that is several of ours, and how many rows it has.
+pub(super) fn fused(model: &ModelConfig, config: &Qwen3NextConfig) -> Vec<(String, usize)> {
+    let (key_heads, value_heads) = (config.linear_num_key_heads, config.linear_num_value_heads);
+    // a section that no layer uses was not validated
+    let keys = key_heads.saturating_mul(config.linear_key_head_dim);
+    let values = value_heads.saturating_mul(config.linear_value_head_dim);
+    let plan = model.plan().into_iter().enumerate();
+    plan.flat_map(|(layer, plan)| {
+        let layer = format!("model.layers.{layer}");
+        match plan.mixer {
+            MixerKind::GatedAttention => {
+                let rows = 2 * config.num_attention_heads * config.head_dim;
+                vec![(format!("{layer}.self_attn.q_proj.weight"), rows)]
+            }
+            _ => vec![
+                (
+                    format!("{layer}.linear_attn.in_proj_qkvz.weight"),
+                    2 * keys + 2 * values,
+                ),
+                (
+                    format!("{layer}.linear_attn.in_proj_ba.weight"),
+                    2 * value_heads,
+                ),
+                (
+                    format!("{layer}.linear_attn.conv1d.weight"),
+                    2 * keys + values,
+                ),
+            ],
+        }
+    })
+    .collect()
+}
+
 struct Entries(Vec<Entry>);
 
 impl Entries {

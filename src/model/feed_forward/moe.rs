@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::experts::Experts;
 use super::swiglu::SwiGlu;
 use crate::model::context::Context;
-use crate::model::error::ModelConfigError;
+use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::routing::{Route, Router, RouterConfig, Routing};
@@ -43,7 +43,7 @@ pub struct MoeConfig {
 
 impl MoeConfig {
     pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
-        ModelConfigError::in_range("n_routed_experts", self.n_routed_experts, 1, usize::MAX)?;
+        ModelConfigError::in_range("n_routed_experts", self.n_routed_experts, 1, MAX_SIZE)?;
         ModelConfigError::in_range(
             "num_experts_per_tok",
             self.num_experts_per_tok,
@@ -54,10 +54,11 @@ impl MoeConfig {
             "moe_intermediate_size",
             self.moe_intermediate_size,
             1,
-            usize::MAX,
+            MAX_SIZE,
         )?;
+        ModelConfigError::in_range("n_shared_experts", self.n_shared_experts, 0, MAX_SIZE)?;
         if self.shared_expert_gate {
-            ModelConfigError::in_range("n_shared_experts", self.shared_width(), 1, usize::MAX)?;
+            ModelConfigError::in_range("n_shared_experts", self.shared_width(), 1, MAX_SIZE)?;
         }
         self.router
             .validate(self)

@@ -20,7 +20,7 @@ use super::TokenMixer;
 use super::short_conv::ShortConv;
 use crate::model::cache::{CacheConfig, Extension, by_sequence};
 use crate::model::context::Context;
-use crate::model::error::ModelConfigError;
+use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
@@ -60,9 +60,9 @@ impl ForgettingConfig {
             ("head_dim", self.head_dim),
         ];
         for (field, value) in sizes {
-            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
         }
-        ModelConfigError::in_range("conv_kernel_size", self.conv_kernel_size, 2, usize::MAX)?;
+        ModelConfigError::in_range("conv_kernel_size", self.conv_kernel_size, 2, MAX_SIZE)?;
         let (heads, shared) = (self.num_attention_heads, self.num_key_value_heads);
         ModelConfigError::multiple("num_attention_heads", heads, shared)?;
         ModelConfigError::positive("norm_eps", self.norm_eps)

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::TokenMixer;
 use crate::model::cache::{CacheConfig, Extension, Past, bytes, one_by_one};
 use crate::model::context::Context;
-use crate::model::error::ModelConfigError;
+use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
@@ -43,7 +43,7 @@ impl GatedAttentionConfig {
             ("head_dim", self.head_dim),
         ];
         for (field, value) in sizes {
-            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
         }
         ModelConfigError::in_range("rotary_dim", self.rotary_dim, 2, self.head_dim)?;
         ModelConfigError::multiple("rotary_dim", self.rotary_dim, 2)?;

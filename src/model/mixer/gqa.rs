@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::TokenMixer;
 use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
-use crate::model::error::ModelConfigError;
+use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 
@@ -44,7 +44,7 @@ impl GqaConfig {
             ("sliding_window", self.sliding_window.unwrap_or(1)),
         ];
         for (field, value) in sizes {
-            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
         }
         let multiples = [
             (

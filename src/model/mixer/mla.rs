@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::TokenMixer;
 use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
-use crate::model::error::ModelConfigError;
+use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
@@ -63,7 +63,7 @@ impl MlaConfig {
             ("v_head_dim", self.v_head_dim),
         ];
         for (field, value) in widths {
-            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
         }
         if !self.qk_rope_head_dim.is_multiple_of(2) {
             return Err(ModelConfigError::NotAMultiple {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::error::ModelConfigError;
+use crate::model::error::{MAX_SIZE, ModelConfigError};
 
 /// Configuration of [`Metacognition`](super::Metacognition).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ impl TttConfig {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
-        ModelConfigError::in_range("rank", self.rank, 1, usize::MAX)?;
+        ModelConfigError::in_range("rank", self.rank, 1, MAX_SIZE)?;
         ModelConfigError::positive("inner_lr", self.inner_lr)?;
         if !(0.0..=1.0).contains(&self.strength) {
             return Err(ModelConfigError::NotAFraction {

@@ -3,7 +3,7 @@
 use darkhorse_backends::linear_attention::{self, UpdateRule};
 use serde::{Deserialize, Serialize};
 
-use crate::model::error::ModelConfigError;
+use crate::model::error::{MAX_SIZE, ModelConfigError};
 
 /// Configuration of [`GatedLinear`](super::GatedLinear).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,9 +144,9 @@ impl GatedLinearConfig {
             ("value_head_dim", self.value_head_dim),
         ];
         for (field, value) in sizes {
-            ModelConfigError::in_range(field, value, 1, usize::MAX)?;
+            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
         }
-        ModelConfigError::in_range("conv_kernel_size", self.conv_kernel_size, 2, usize::MAX)?;
+        ModelConfigError::in_range("conv_kernel_size", self.conv_kernel_size, 2, MAX_SIZE)?;
         ModelConfigError::in_range("rotary_dim", self.rotary_dim, 0, self.key_head_dim)?;
         let heads = self.num_heads;
         let multiples = [
@@ -160,7 +160,7 @@ impl GatedLinearConfig {
         }
         for rule in [Some(self.rule), self.training_rule].into_iter().flatten() {
             if let Rule::ChunkDelta { chunk } = rule {
-                ModelConfigError::in_range("rule.chunk_delta.chunk", chunk, 1, usize::MAX)?;
+                ModelConfigError::in_range("rule.chunk_delta.chunk", chunk, 1, MAX_SIZE)?;
             }
         }
         ModelConfigError::positive("norm_eps", self.norm_eps)?;

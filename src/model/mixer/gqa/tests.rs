@@ -297,6 +297,6 @@ fn heads_that_do_not_divide_are_refused_by_name() {
     );
     assert_eq!(
         message(|gqa| gqa.sliding_window = Some(0)),
-        "`mixer.gqa.sliding_window` is 0, expected at least 1"
+        "`mixer.gqa.sliding_window` is 0, expected 1 to 1048576"
     );
 }

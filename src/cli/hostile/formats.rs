@@ -1,0 +1,366 @@
+//! The formats, valid files of each, and how the program reads them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use darkhorse_backends::select;
+use serde_json::json;
+
+use super::mutation::Kind;
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::inference::Weights;
+use crate::cli::model::Loaded;
+use crate::cli::stored::Stored;
+use crate::config::Experiment;
+use crate::data::{Source, SourceOptions};
+use crate::model::cache::CacheConfig;
+use crate::model::weights::NamedTensor;
+use crate::tokenizer::Tokenizer;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+
+/// What a test is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Gguf,
+    Safetensors,
+    Index,
+    ModelConfig,
+    Tokenizer,
+    Genesis,
+    Lines,
+    Compressed,
+    Parquet,
+    Run,
+    Experiment,
+}
+
+/// A valid input of which one file is changed.
+pub(super) struct Case {
+    /// What the program is given.
+    pub(super) path: PathBuf,
+    /// The file that is changed.
+    pub(super) target: PathBuf,
+    /// Its valid content.
+    pub(super) seed: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) read: fn(&Path) -> Result<(), String>,
+    /// Bytes of the files beside it that are read too.
+    pub(super) beside: usize,
+    /// Bytes that the program takes however small the files are.
+    pub(super) constant: usize,
+    _folder: tempfile::TempDir,
+}
+
+impl Case {
+    pub(super) fn restore(&self) {
+        fs::write(&self.target, &self.seed).unwrap();
+    }
+
+    /// A copy of `files` of a fixture; `target` is changed, `given` (nothing: the folder) is read.
+    fn of(
+        fixture: &str,
+        files: &[&str],
+        target: &str,
+        given: &str,
+        kind: Kind,
+        read: fn(&Path) -> Result<(), String>,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut beside = 0;
+        for name in files {
+            let bytes = fs::read(Path::new(FIXTURES).join(fixture).join(name)).unwrap();
+            fs::write(folder.path().join(name), &bytes).unwrap();
+            beside += if *name == target { 0 } else { bytes.len() };
+        }
+        let target = folder.path().join(target);
+        Self {
+            path: match given {
+                "" => folder.path().to_path_buf(),
+                name => folder.path().join(name),
+            },
+            seed: fs::read(&target).unwrap(),
+            target,
+            kind,
+            read,
+            beside,
+            constant: 16 << 20,
+            _folder: folder,
+        }
+    }
+
+    /// A file with this content.
+    fn file(name: &str, seed: Vec<u8>, kind: Kind, read: fn(&Path) -> Result<(), String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join(name);
+        fs::write(&target, &seed).unwrap();
+        Self {
+            path: target.clone(),
+            seed,
+            target,
+            kind,
+            read,
+            beside: 0,
+            constant: 4 << 20,
+            _folder: folder,
+        }
+    }
+}
+
+impl Format {
+    const ALL: [(&'static str, Self); 11] = [
+        ("gguf", Self::Gguf),
+        ("safetensors", Self::Safetensors),
+        ("index", Self::Index),
+        ("config", Self::ModelConfig),
+        ("tokenizer", Self::Tokenizer),
+        ("genesis", Self::Genesis),
+        ("lines", Self::Lines),
+        ("compressed", Self::Compressed),
+        ("parquet", Self::Parquet),
+        ("run", Self::Run),
+        ("experiment", Self::Experiment),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(_, format)| *format == self);
+        found.unwrap().0
+    }
+
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == name);
+        found.map(|(_, format)| *format)
+    }
+
+    pub(super) fn cases(self) -> Vec<Case> {
+        const MODEL: [&str; 2] = ["config.json", "model.safetensors"];
+        let json = |fixture: &str| Case::of(fixture, &MODEL, MODEL[0], "", Kind::Json, open_model);
+        let tensors =
+            |fixture: &str| Case::of(fixture, &MODEL, MODEL[1], "", Kind::Safetensors, open_model);
+        match self {
+            Self::Gguf => {
+                let head = Kind::Bytes { head: 12_000 };
+                let file = ["model.gguf"];
+                let fixture = "gguf_deepseek_v3_yarn";
+                vec![Case::of(fixture, &file, file[0], file[0], head, open_model)]
+            }
+            Self::Safetensors => vec![tensors("llama_tied"), tensors("mixtral")],
+            Self::Index => vec![sharded()],
+            Self::ModelConfig => {
+                let fixtures = [
+                    "llama_tied",
+                    "llama_llama3rope",
+                    "mixtral",
+                    "deepseek_v3_yarn",
+                    "qwen3_next",
+                    "fp8_block",
+                ];
+                fixtures.map(json).into()
+            }
+            Self::Tokenizer => ["deepseek_v3_yarn", "llama_llama3rope"]
+                .map(|fixture| {
+                    let files = ["tokenizer.json", "tokenizer_config.json"];
+                    let case = |target| {
+                        let read = open_tokenizer;
+                        let mut case =
+                            Case::of(fixture, &files, target, files[0], Kind::Json, read);
+                        // the tokenizers crate keeps maps of all tokens both ways, and compiles patterns
+                        case.constant = 64 << 20;
+                        case
+                    };
+                    [case(files[0]), case(files[0]), case(files[1])]
+                })
+                .into_iter()
+                .flatten()
+                .collect(),
+            Self::Genesis => {
+                let file = ["tiny_genesis.safetensors"];
+                let kind = Kind::Safetensors;
+                vec![Case::of(
+                    "genesis152m",
+                    &file,
+                    file[0],
+                    file[0],
+                    kind,
+                    open_model,
+                )]
+            }
+            Self::Lines => {
+                let lines = lines();
+                let array = format!("[{}]", lines.trim_end().replace('\n', ",\n"));
+                vec![
+                    Case::file("a.jsonl", lines.into_bytes(), Kind::Lines, read_documents),
+                    Case::file("a.json", array.into_bytes(), Kind::Json, read_documents),
+                ]
+            }
+            Self::Compressed => {
+                let head = Kind::Bytes { head: usize::MAX };
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+                gzip.write_all(lines().as_bytes()).unwrap();
+                let gzip = gzip.finish().unwrap();
+                let zstd = zstd::encode_all(lines().as_bytes(), 3).unwrap();
+                vec![
+                    Case::file("a.jsonl.gz", gzip, head, read_documents),
+                    Case::file("a.jsonl.zst", zstd, head, read_documents),
+                ]
+            }
+            Self::Parquet => ["messages", "conversations", "zstd", "content"]
+                .map(|name| {
+                    let name = format!("{name}.parquet");
+                    let seed = fs::read(Path::new(FIXTURES).join("parquet").join(&name)).unwrap();
+                    let head = Kind::Bytes { head: usize::MAX };
+                    let mut case = Case::file(&name, seed, head, read_documents);
+                    // pages are as large as their headers say
+                    case.constant = 256 << 20;
+                    case
+                })
+                .into(),
+            Self::Run => run(),
+            Self::Experiment => {
+                let mut experiment = Experiment::preset("tiny").unwrap();
+                experiment.data.train = vec!["a.jsonl".into()];
+                let json = experiment.to_json_pretty().unwrap().into_bytes();
+                vec![Case::file("config.json", json, Kind::Json, |path| {
+                    line(Experiment::load(path).or_input().map(drop))
+                })]
+            }
+        }
+    }
+}
+
+fn line(result: Result<(), Failure>) -> Result<(), String> {
+    result.map_err(|failure| failure.line())
+}
+
+/// All that `inference` does up to the first logits.
+fn open_model(path: &Path) -> Result<(), String> {
+    line((|| {
+        let weights = Weights::Stored(path.into());
+        let loaded = Loaded::open(weights, None, &select::default_device())?;
+        let mut sequence = loaded.begin(None, None, CacheConfig::default())?;
+        sequence.read(&[1, 2, 3]).or_input()?;
+        Ok(())
+    })())
+}
+
+fn open_tokenizer(path: &Path) -> Result<(), String> {
+    let read = || {
+        let tokenizer = Tokenizer::from_file(path)?;
+        let ids = tokenizer.encode("Hello, wörld!\n  <|im_start|> 12345")?;
+        let _ = (tokenizer.decode(&ids), tokenizer.token_bytes());
+        Ok(())
+    };
+    line(
+        read()
+            .map_err(|error: crate::tokenizer::TokenizerError| error)
+            .or_input(),
+    )
+}
+
+/// Every document; the first error ends it.
+fn read_documents(path: &Path) -> Result<(), String> {
+    let read = || {
+        let source = Source::open(&[path], SourceOptions::default())?;
+        source
+            .documents()
+            .try_for_each(|document| document.map(drop))
+    };
+    line(read().or_input())
+}
+
+/// Texts and conversations in the forms that are read.
+fn lines() -> String {
+    let turns = json!([
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "two and two?"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}},
+        ]},
+        {"role": "tool", "content": "4", "tool_call_id": "c"},
+        {"role": "assistant", "content": "four", "weight": 1},
+    ]);
+    let said = json!([{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho\n"}]);
+    [
+        json!({"text": "a text \"quoted\" \u{1F40E}", "domain": "code", "score": 1.5}),
+        json!({"messages": turns, "tools": [{"type": "function"}]}),
+        json!({"conversations": said, "system": "be kind", "id": [1, {"x": null}]}),
+        json!({"domain": null, "text": "b"}),
+    ]
+    .map(|line| format!("{line}\n"))
+    .concat()
+}
+
+/// A model in two files and the index that says what stands where.
+fn sharded() -> Case {
+    let files = ["config.json", "model.safetensors"];
+    let fixture = "llama_tied";
+    let mut case = Case::of(fixture, &files, files[0], "", Kind::Json, open_model);
+    let whole = fs::read(case.path.join(files[1])).unwrap();
+    let names = safetensors::SafeTensors::deserialize(&whole).unwrap();
+    let names = names
+        .names()
+        .into_iter()
+        .map(|name| (name, "model-00001-of-00001.safetensors"));
+    let map: std::collections::BTreeMap<_, _> = names.collect();
+    let index = json!({"metadata": {"total_size": whole.len()}, "weight_map": map});
+    let shard = case.path.join("model-00001-of-00001.safetensors");
+    fs::rename(case.path.join(files[1]), shard).unwrap();
+    case.target = case.path.join("model.safetensors.index.json");
+    case.seed = index.to_string().into_bytes();
+    case.restore();
+    case.beside += whole.len();
+    case
+}
+
+/// A run that was imported, each of its files being changed in turn.
+fn run() -> Vec<Case> {
+    let names = [
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+        "origin.json",
+    ];
+    let make = |name: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let stored = Stored::open(&Path::new(FIXTURES).join("llama_tied")).unwrap();
+        let tensors = stored.weights.names().into_iter();
+        let tensors = tensors.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));
+        let tensors = tensors.collect::<Result<Vec<_>, _>>().unwrap();
+        stored
+            .write_run(&path, &stored.experiment, tensors)
+            .unwrap();
+        let target = find(&path, name).unwrap_or_else(|| panic!("a run has a file {name}"));
+        let seed = fs::read(&target).unwrap();
+        let kind = match name.ends_with(".json") {
+            true => Kind::Json,
+            false => Kind::Safetensors,
+        };
+        Case {
+            path,
+            seed,
+            target,
+            kind,
+            read: open_model,
+            beside: 1 << 20,
+            constant: 16 << 20,
+            _folder: folder,
+        }
+    };
+    names.map(make).into()
+}
+
+/// A file of this name in a folder or below.
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries.find_map(|path| match path.is_dir() {
+        true => find(&path, name),
+        false => path
+            .file_name()
+            .is_some_and(|found| found == name)
+            .then_some(path),
+    })
+}

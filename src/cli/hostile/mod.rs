@@ -1,0 +1,182 @@
+//! Damaged and hostile files: whatever their bytes say, they are read or refused in one line.
+//!
+//! Every format has a test that runs this test program again for it, so that an abort is seen and an endless loop
+//! ends. The inputs are made at that time from small valid files by a fixed sequence of changes; none is kept.
+
+mod formats;
+mod memory;
+mod mutation;
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{Write, stdout};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use formats::{Case, Format};
+use mutation::{Random, mutated};
+
+/// Names the format to the program that reads.
+const FORMAT: &str = "DARKHORSE_HOSTILE_FORMAT";
+/// How many inputs of each format, for a longer form of these tests.
+const INPUTS: &str = "DARKHORSE_HOSTILE_INPUTS";
+/// Longer than all inputs of a format take on a slow machine.
+const WATCHDOG: Duration = Duration::from_secs(600);
+
+/// Where the last panic happened, and what it said.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Reads the inputs of one format; the last line says that all were read.
+#[test]
+#[ignore = "run by the tests of the formats, in a process of its own"]
+fn reads_the_inputs_of_a_format() {
+    let Some(format) = env::var(FORMAT).ok().and_then(|name| Format::of(&name)) else {
+        return;
+    };
+    let inputs = env::var(INPUTS).ok().and_then(|number| number.parse().ok());
+    let inputs: usize = inputs.unwrap_or(500);
+    panic::set_hook(Box::new(|panic| {
+        *LAST_PANIC.lock().unwrap() = panic.to_string().replace('\n', " ");
+    }));
+    let cases = format.cases();
+    for case in &cases {
+        (case.read)(&case.path).unwrap_or_else(|error| {
+            println!("SEED {}: {error}", case.target.display());
+        });
+    }
+    memory::begin();
+    let (mut read, mut refused) = (0, 0);
+    for number in 0..inputs {
+        let case = &cases[number % cases.len()];
+        let mut random = Random::new(number as u64 + 1);
+        let bytes = mutated(&case.seed, case.kind, &mut random);
+        fs::write(&case.target, &bytes).unwrap();
+        println!("INPUT {number}");
+        stdout().flush().unwrap();
+        let (result, peak) =
+            memory::peak_of(|| catch_unwind(AssertUnwindSafe(|| (case.read)(&case.path))));
+        match result {
+            Ok(Ok(())) => read += 1,
+            Ok(Err(line)) if line.is_empty() || line.contains('\n') => {
+                println!("FAULT {number}: not one line: {line:?}");
+            }
+            Ok(Err(_)) => refused += 1,
+            Err(_) => println!("FAULT {number}: {}", LAST_PANIC.lock().unwrap()),
+        }
+        if peak > limit(case, bytes.len()) {
+            println!(
+                "FAULT {number}: {peak} bytes held for a file of {}",
+                bytes.len()
+            );
+        }
+        case.restore();
+    }
+    println!("\nREAD {read} REFUSED {refused}");
+}
+
+/// Most bytes that reading may take: four times the files, and what the program takes in any case.
+fn limit(case: &Case, bytes: usize) -> usize {
+    4 * (bytes.max(case.seed.len()) + case.beside) + case.constant
+}
+
+fn survive(format: Format) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "--test-threads=1"])
+        .arg("cli::hostile::reads_the_inputs_of_a_format")
+        .env(FORMAT, format.name())
+        .env("RAYON_NUM_THREADS", "1")
+        .stdout(File::create(&log).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if began.elapsed() > WATCHDOG {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let log = fs::read_to_string(&log).unwrap();
+    let last = log
+        .lines()
+        .rfind(|line| line.starts_with("INPUT"))
+        .unwrap_or("no input");
+    let status = status.unwrap_or_else(|| panic!("{format:?}: {last} does not end"));
+    let end = log.lines().find(|line| line.starts_with("READ"));
+    let end = end.unwrap_or_else(|| panic!("{format:?}: {last} ended the process: {status}"));
+    let faults: Vec<&str> = log
+        .lines()
+        .filter(|line| line.starts_with("FAULT") || line.starts_with("SEED"))
+        .collect();
+    assert!(faults.is_empty(), "{format:?}:\n{}", faults.join("\n"));
+    assert!(status.success(), "{format:?}: {status}");
+    // changes that are all refused, or all without effect, try nothing
+    let [_, read, _, refused] = end.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{end}");
+    };
+    assert!(read != "0" && refused != "0", "{format:?}: {end}");
+}
+
+#[test]
+fn a_gguf_file_is_read_or_refused() {
+    survive(Format::Gguf);
+}
+
+#[test]
+fn a_safetensors_file_is_read_or_refused() {
+    survive(Format::Safetensors);
+}
+
+#[test]
+fn an_index_of_shards_is_read_or_refused() {
+    survive(Format::Index);
+}
+
+#[test]
+fn a_models_configuration_is_read_or_refused() {
+    survive(Format::ModelConfig);
+}
+
+#[test]
+fn a_tokenizer_is_read_or_refused() {
+    survive(Format::Tokenizer);
+}
+
+#[test]
+fn a_genesis_checkpoint_is_read_or_refused() {
+    survive(Format::Genesis);
+}
+
+#[test]
+fn lines_of_json_are_read_or_refused() {
+    survive(Format::Lines);
+}
+
+#[test]
+fn compressed_lines_are_read_or_refused() {
+    survive(Format::Compressed);
+}
+
+#[test]
+fn a_parquet_file_is_read_or_refused() {
+    survive(Format::Parquet);
+}
+
+#[test]
+fn a_run_is_read_or_refused() {
+    survive(Format::Run);
+}
+
+#[test]
+fn an_experiment_is_read_or_refused() {
+    survive(Format::Experiment);
+}

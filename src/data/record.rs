@@ -1,0 +1,195 @@
+//! One record of a file: an object of JSON, or what a row of a parquet file has in the same columns.
+
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::conversation::{self, Beside, TurnsError};
+use super::json::{self, Fault};
+use crate::tokenizer::chat::Conversation;
+
+/// The key of a document's text, unless another is asked for.
+pub(super) const TEXT: &str = "text";
+/// The keys of a conversation.
+pub(super) const CONVERSATIONS: [&str; 2] = ["messages", "conversations"];
+/// The key of a document's domain.
+pub(super) const DOMAIN: &str = "domain";
+/// The keys of what stands beside a conversation.
+pub(super) const SYSTEM: &str = "system";
+pub(super) const TOOLS: &str = "tools";
+
+/// What a file holds, before it is checked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) text: String,
+    pub(super) conversation: Option<Conversation>,
+    pub(super) tag: Option<String>,
+}
+
+/// Why an object is no record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// What is wrong, and where.
+    Broken(Fault),
+    /// A conversation that is not written as expected.
+    Turns(TurnsError),
+    /// Neither a text nor a conversation.
+    NoText,
+}
+
+/// Values of the keys that are read; the last of equal ones holds, as in Python.
+#[derive(Default)]
+struct Found<'a> {
+    text: Option<Place<'a>>,
+    conversation: Option<Place<'a>>,
+    domain: Option<Place<'a>>,
+    system: Option<Place<'a>>,
+    tools: Option<Place<'a>>,
+}
+
+/// The JSON of a value, and its first byte in the object.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    value: &'a str,
+    at: usize,
+}
+
+/// Reads an object. A conversation goes before a text, except one under a name that was asked for.
+pub(super) fn parse(object: &str, text_field: Option<&str>) -> Result<Record, Refusal> {
+    let mut found = Found::default();
+    json::members(object, |member| {
+        let place = Place {
+            value: member.value,
+            at: member.at,
+        };
+        // a null is as good as none, and takes nothing back
+        let slot = match &*member.key {
+            _ if member.value == "null" => return,
+            key if key == text_field.unwrap_or(TEXT) => &mut found.text,
+            key if CONVERSATIONS.contains(&key) => &mut found.conversation,
+            DOMAIN => &mut found.domain,
+            SYSTEM => &mut found.system,
+            TOOLS => &mut found.tools,
+            _ => return,
+        };
+        *slot = Some(place);
+    })
+    .map_err(Refusal::Broken)?;
+
+    let tag = found.domain.map(read::<String>).transpose()?;
+    if let Some(text) = found.text
+        && (text_field.is_some() || found.conversation.is_none())
+    {
+        let text = read::<String>(text)?;
+        return Ok(Record {
+            text,
+            conversation: None,
+            tag,
+        });
+    }
+    let turns = read::<Value>(found.conversation.ok_or(Refusal::NoText)?)?;
+    let beside = Beside {
+        system: found.system.map(read::<String>).transpose()?,
+        tools: found.tools.map(read::<Value>).transpose()?,
+    };
+    let conversation = conversation::read(turns, beside).map_err(Refusal::Turns)?;
+    Ok(Record::of(conversation, tag))
+}
+
+impl Record {
+    /// A conversation, whose text is what is said in it.
+    pub(super) fn of(conversation: Conversation, tag: Option<String>) -> Self {
+        Self {
+            text: conversation.text(),
+            conversation: Some(conversation),
+            tag,
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(place: Place<'_>) -> Result<T, Refusal> {
+    serde_json::from_str(place.value).map_err(|error| {
+        let place_in_value = format!(" at line {} column {}", error.line(), error.column());
+        let reason = error.to_string();
+        let reason = reason.trim_end_matches(&place_in_value);
+        let before: usize = place
+            .value
+            .split_inclusive('\n')
+            .take(error.line().saturating_sub(1))
+            .map(str::len)
+            .sum();
+        let at = match error.classify() {
+            // the value is whole, and another than expected
+            Category::Data => place.at,
+            _ => place.at + before + error.column().saturating_sub(1),
+        };
+        Refusal::Broken(Fault {
+            at,
+            reason: reason.into(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::chat::Role;
+
+    fn text(object: &str) -> String {
+        parse(object, None).unwrap().text
+    }
+
+    fn fault(object: &str) -> (usize, String) {
+        match parse(object, None).unwrap_err() {
+            Refusal::Broken(Fault { at, reason }) => (at, reason),
+            other => panic!("{other:?} in {object}"),
+        }
+    }
+
+    #[test]
+    fn keys_that_nobody_reads_may_hold_anything() {
+        let object = r#"{"score": NaN, "raw": "\ud800", "big": 1e400, "text": "a", "\udc00": [{}], "domain": "law"}"#;
+        let record = parse(object, None).unwrap();
+        assert_eq!((&*record.text, record.tag.as_deref()), ("a", Some("law")));
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_holds_and_null_is_none() {
+        assert_eq!(text(r#"{"text": "a", "text": "b", "text": null}"#), "b");
+        assert_eq!(
+            parse(r#"{"text": null}"#, None).unwrap_err(),
+            Refusal::NoText
+        );
+    }
+
+    #[test]
+    fn another_field_may_hold_the_text() {
+        let object =
+            r#"{"text": "a", "content": "b", "messages": [{"role":"user","content":"c"}]}"#;
+        assert_eq!(parse(object, Some("content")).unwrap().text, "b");
+        let record = parse(object, None).unwrap();
+        assert_eq!(
+            (&*record.text, record.conversation.unwrap().messages.len()),
+            ("c", 1)
+        );
+        let record = parse(object, Some("body")).unwrap();
+        assert_eq!(record.conversation.unwrap().messages[0].role(), Role::User);
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_told_with_its_byte() {
+        let (at, reason) = fault(r#"{"text": 5}"#);
+        assert_eq!(at, 9);
+        assert!(reason.starts_with("invalid type: integer `5`"), "{reason}");
+        let (at, reason) = fault(r#"{"x": 1, "text": "ab\ud800"}"#);
+        assert!((22..28).contains(&at), "{at}");
+        assert!(
+            reason.contains("surrogate") || reason.contains("hex escape"),
+            "{reason}"
+        );
+        let (at, _) = fault("{\"messages\":\n[\n{\"role\": NaN}]}");
+        assert_eq!(at, 24);
+        let turns = parse(r#"{"conversations": [{"from":"human"}]}"#, None);
+        let nothing = TurnsError::NoValue { message: 1 };
+        assert_eq!(turns.unwrap_err(), Refusal::Turns(nothing));
+    }
+}
