@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
-use burn::backend::Autodiff;
 use darkhorse_backends::memory::keep_freed;
-use darkhorse_backends::select::{self, Selected};
+use darkhorse_backends::select;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::selected;
 use darkhorse_genesis::telemetry::{EvaluationTable, Record, read_journal};
 use darkhorse_genesis::training::baseline::unigram_loss;
 use darkhorse_genesis::training::job::{Job, Screen};
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let unigram = unigram_loss(&job.texts.train, &job.valid_feed())?;
 
     let begin = Instant::now();
-    let trained = job.train::<Autodiff<Selected>>(&device, Screen::Lines)?;
+    let trained = selected::train(job, None, &device, Screen::Lines)?;
     let minutes = begin.elapsed().as_secs_f64() / 60.0;
 
     let records = read_journal(run.metrics_path())?;

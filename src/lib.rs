@@ -4,7 +4,7 @@
 //! [`domain`]s and packs it, [`tokenizer`] turns it into ids, [`model`] ids into logits, [`training`] logits
 //! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost,
 //! [`inference`] continues a prompt, and [`interop`] reads and writes the formats of others. `cli` is the
-//! program over all of it, where a backend is selected.
+//! program over all of it, on the backend that is [`selected`].
 //!
 //! Every component is generic over burn's `Backend`, with [`darkhorse_backends::Ops`] for the few
 //! operations that burn lacks.
@@ -27,6 +27,15 @@ pub mod inference;
 pub mod interop;
 mod mapped;
 pub mod model;
+#[cfg(any(
+    feature = "flex",
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "tch"
+))]
+pub mod selected;
 pub mod telemetry;
 pub mod tokenizer;
 pub mod training;

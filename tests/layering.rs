@@ -26,6 +26,7 @@ const MAY_IMPORT: [(&str, &str); 15] = [
         "training",
         "checkpoint config data error inference model telemetry tokenizer",
     ),
+    ("selected", "inference model training"),
     (
         "surgery",
         "checkpoint config data error model telemetry training",

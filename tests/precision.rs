@@ -6,7 +6,6 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
-use burn_ndarray::NdArray;
 use burn_train::TrainStep;
 use darkhorse_backends::select::{Selected, default_device};
 use darkhorse_genesis::model::routing::domain::DomainMode;
@@ -240,15 +239,4 @@ fn gradients_in_bf16_are_those_in_f32_to_its_rounding() {
         );
         assert!(worst > 1e-4 && worst < 0.05, "{name}: {worst}");
     }
-}
-
-#[test]
-fn a_backend_without_bf16_is_named_in_one_line() {
-    let refused = Precision::Bf16.check::<NdArray>(&Default::default());
-    let line = refused.expect_err("NdArray has no bf16").to_string();
-    assert_eq!(
-        line,
-        "`training.precision` is bf16, which backend `ndarray` has no arithmetic for: train in f32, by `--precision f32`"
-    );
-    assert!(Precision::F32.check::<NdArray>(&Default::default()).is_ok());
 }

@@ -15,6 +15,7 @@ use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::data::Progress;
 use crate::model::CausalLm;
+use crate::selected;
 use crate::telemetry::EvaluationTable;
 use crate::training::Draft;
 use crate::training::error::TrainingError;
@@ -352,14 +353,11 @@ fn train(
     eprintln!("{}", select::notice(device));
     eprint!("{}", Announcement::of(&job, reason));
     let report = job.run.report_path();
-    let trained = match model {
-        Some(model) => job.train_model(model, device, screen),
-        None => job.train::<Autodiff<Selected>>(device, screen),
-    };
-    let trained = trained.map_err(|error| match error.is_of_input() {
-        true => Failure::Input(error.into()),
-        false => error.into(),
-    })?;
+    let trained =
+        selected::train(job, model, device, screen).map_err(|error| match error.is_of_input() {
+            true => Failure::Input(error.into()),
+            false => error.into(),
+        })?;
     if trained.ending == Ending::Stopped {
         let where_it_is = match trained.steps {
             0 => "before the first step".into(),

@@ -117,6 +117,7 @@ fn training(training: &TrainingConfig) -> Result<(), ConfigError> {
     let not_negative = [
         ("weight_decay", training.weight_decay),
         ("bias_update_speed", training.bias_update_speed),
+        ("bias_update_start", training.bias_update_start),
         ("seq_aux_alpha", training.seq_aux_alpha),
         ("mtp_loss_weight", training.mtp_loss_weight),
         ("mtp_loss_weight_final", training.mtp_loss_weight_final),

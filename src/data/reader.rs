@@ -277,9 +277,7 @@ mod tests {
         let nothing = Tokens::from(&[][..]);
         writer.push(nothing, 1, 3, None, (1 << 48) - 1).unwrap();
         let last = [vocab_size as u32 - 1];
-        writer
-            .push(Tokens::from(&last[..]), 4, 4, code, 0)
-            .unwrap();
+        writer.push(Tokens::from(&last[..]), 4, 4, code, 0).unwrap();
         writer.finish(Skipped::default()).unwrap()
     }
 

@@ -35,8 +35,10 @@ pub struct TrainingConfig {
     pub groups: GroupingConfig,
     /// Largest global norm of the gradients.
     pub clip: f64,
-    /// By how much balancing moves the bias of an expert each step, `u`.
+    /// By how much balancing moves the bias of an expert each step, `u`, late in a run; 0: it never moves.
     pub bias_update_speed: f64,
+    /// The same at the first step. It falls with the root of the step until it is `bias_update_speed`.
+    pub bias_update_start: f64,
     /// Last share of the steps during which the bias rests.
     pub bias_freeze: f64,
     /// Factor of the sequence-wise balance loss.
@@ -75,6 +77,7 @@ impl Default for TrainingConfig {
             groups: GroupingConfig::default(),
             clip: 1.0,
             bias_update_speed: 1e-3,
+            bias_update_start: 0.0,
             bias_freeze: 0.03,
             seq_aux_alpha: 1e-4,
             mtp_loss_weight: 0.3,
@@ -110,12 +113,17 @@ impl TrainingConfig {
     }
 
     /// By how much balancing moves the bias at a step, from 1.
+    ///
+    /// The bias is the multiplier of the constraint that loads are even, and moves by steps of a subgradient method,
+    /// whose length falls with the root of the step. At first all tokens look alike, and what the router learns moves
+    /// the affinities of an expert for all of them at once, by more than `bias_update_speed` a step.
     pub fn bias_speed_at(&self, step: u64) -> f64 {
         let resting = (self.steps as f64 * self.bias_freeze).floor() as u64;
-        match step + resting > self.steps {
-            true => 0.0,
-            false => self.bias_update_speed,
+        if step + resting > self.steps || self.bias_update_speed == 0.0 {
+            return 0.0;
         }
+        let falling = self.bias_update_start / (step as f64).sqrt();
+        falling.max(self.bias_update_speed)
     }
 }
 
@@ -144,6 +152,22 @@ mod tests {
         for (tokens, steps) in [(0.0, 1), (300.0, 1), (301.0, 2), (3000.0, 10)] {
             assert_eq!(config.steps_for(tokens), steps);
         }
+    }
+
+    #[test]
+    fn the_bias_is_fast_at_first_and_never_slower_than_its_speed() {
+        let config = TrainingConfig {
+            steps: 100_000,
+            bias_update_start: 0.1,
+            ..Default::default()
+        };
+        let speeds = [1, 4, 100, 10_000, 40_000].map(|step| config.bias_speed_at(step));
+        assert_eq!(speeds, [0.1, 0.05, 0.01, 1e-3, 1e-3]);
+        let never = TrainingConfig {
+            bias_update_speed: 0.0,
+            ..config
+        };
+        assert_eq!(never.bias_speed_at(1), 0.0);
     }
 
     #[test]

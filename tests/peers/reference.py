@@ -33,7 +33,7 @@ class Runs:
     final: Path
 
 
-def train(name: str, steps: int, bias_update_speed: float) -> Runs:
+def train(name: str, steps: int, bias_update_speed: float, bias_update_start: float = 0.0) -> Runs:
     """Trains the `tiny` model without MTP, domains and auxiliary loss, and exports it before and after."""
     experiment = json.loads(CONFIG.read_text())
     experiment["model"]["num_nextn_predict_layers"] = 0
@@ -51,6 +51,7 @@ def train(name: str, steps: int, bias_update_speed: float) -> Runs:
         "weight_decay": WEIGHT_DECAY,
         "clip": CLIP,
         "bias_update_speed": bias_update_speed,
+        "bias_update_start": bias_update_start,
         "bias_freeze": 0.0,
         "seq_aux_alpha": 0.0,
         "eval_every": 0,

@@ -1,10 +1,13 @@
 //! The selected backend computes every operation as the NdArray backend does, forward and backward.
 //!
 //! Runs on any backend but burn-flex, whose kernels `parity` holds to their references: `cargo test
-//! -p darkhorse-backends --no-default-features --features vulkan,ndarray --test selected`. Sizes are awkward on
+//! -p darkhorse-backends --no-default-features --features vulkan --test selected`. Sizes are awkward on
 //! purpose: an expert without a token, another with one.
 
-#![cfg(not(feature = "flex"))]
+#![cfg(all(
+    any(feature = "wgpu", feature = "cuda", feature = "tch"),
+    not(feature = "flex")
+))]
 
 macro_rules! gradients {
     ($($input:ident),*) => {

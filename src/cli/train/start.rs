@@ -40,9 +40,11 @@ impl Start {
         Ok(Self { stored, tokenizer })
     }
 
-    /// Of a run its own, of another model's the defaults around it.
+    /// Of a run its own, of another model's the defaults around it. The bias is balanced already: it needs no fast start.
     pub(super) fn experiment(&self) -> Experiment {
-        self.stored.experiment.clone()
+        let mut experiment = self.stored.experiment.clone();
+        experiment.training.bias_update_start = 0.0;
+        experiment
     }
 
     /// Reads the text of a run that begins with these weights.

@@ -3,6 +3,16 @@
 //! Runs on any backend: `cargo test --no-default-features --features vulkan --test backends`. The oracle
 //! is the NdArray backend, for which this project has no kernels.
 
+#![cfg(any(
+    feature = "flex",
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "tch"
+))]
+
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::HashMap;
@@ -19,7 +29,7 @@ use darkhorse_genesis::model::CausalLm;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::weights::param_names;
 use darkhorse_genesis::training::batch::{self, MicroBatch};
-use darkhorse_genesis::training::{AdamW, Trainee, TrainingBackend, TrainingConfig};
+use darkhorse_genesis::training::{AdamW, Precision, Trainee, TrainingBackend, TrainingConfig};
 use support::{batches, byte_config};
 
 /// What a backend made of the same model and text.
@@ -119,4 +129,15 @@ fn the_selected_backend_equals_the_oracle() {
     }
     let (first, last) = (oracle.losses[0], oracle.losses[19]);
     assert!(last < first - 0.1, "the model learns: {first} to {last}");
+}
+
+#[test]
+fn a_backend_without_bf16_is_named_in_one_line() {
+    let refused = Precision::Bf16.check::<NdArray>(&Default::default());
+    let line = refused.expect_err("NdArray has no bf16").to_string();
+    assert_eq!(
+        line,
+        "`training.precision` is bf16, which backend `ndarray` has no arithmetic for: train in f32, by `--precision f32`"
+    );
+    assert!(Precision::F32.check::<NdArray>(&Default::default()).is_ok());
 }
