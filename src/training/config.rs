@@ -55,7 +55,7 @@ pub struct TrainingConfig {
     pub eval_batches: usize,
     /// Steps between checkpoints; 0: only at the end.
     pub checkpoint_every: u64,
-    /// Checkpoints to keep.
+    /// Newest checkpoints to keep, beside the one that is best on the validation text.
     pub keep_checkpoints: usize,
     /// Steps between lines on the screen.
     pub log_every: u64,

@@ -40,7 +40,7 @@ fn a_start_that_fails_leaves_nothing() {
     let failing = [
         ("--data none.jsonl", "none.jsonl"),
         ("--data bad.jsonl", "line 2"),
-        ("--data few.jsonl", "give more data"),
+        ("--data empty.jsonl", "is empty"),
         ("--data other.jsonl --valid bad.jsonl", "line 2"),
         ("--mix code=1.0", "code"),
         ("--tokenizer none.json", "none.json"),

@@ -27,7 +27,7 @@ pub(super) const INPUTS: [&str; 9] = [
     "moved.jsonl",
     "other.jsonl",
     "valid.jsonl",
-    "few.jsonl",
+    "empty.jsonl",
     "bad.jsonl",
 ];
 
@@ -49,7 +49,7 @@ impl Place {
         write("moved.jsonl", documents("sun", 30));
         write("other.jsonl", documents("moon", 30));
         write("valid.jsonl", documents("sea", 4));
-        write("few.jsonl", "{\"text\":\"a\"}\n".into());
+        write("empty.jsonl", "{\"text\":\"\"}\n".into());
         write("bad.jsonl", "{\"text\":\"good\"}\n{\"text\":\n".into());
         let tokenizer = folder.path().join("tokenizer.json");
         let saved = Tokenizer::bytes().save(&tokenizer);

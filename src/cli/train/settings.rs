@@ -94,7 +94,7 @@ pub(super) struct TrainingArgs {
     /// Steps between checkpoints; 0: only at the end
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
-    /// Checkpoints to keep
+    /// Newest checkpoints to keep, beside the one that is best on the validation text
     #[arg(long, value_name = "N")]
     keep_checkpoints: Option<usize>,
     /// Steps between lines of progress
