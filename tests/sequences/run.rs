@@ -379,7 +379,7 @@ impl<'a> Row<'a> {
         let records = read_journal(self.folder.join("metrics.jsonl")).expect(at);
         let steps = records.into_iter().filter_map(|record| match record {
             Record::Step(step) => Some(step),
-            Record::Eval(_) => None,
+            _ => None,
         });
         steps.collect()
     }
