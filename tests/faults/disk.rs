@@ -130,6 +130,8 @@ fn a_fault_at_any_file_operation_costs_nothing_that_was_saved() {
             let problem = try_fault(&place, fault, &expected).err();
             fs::remove_dir_all(&place.folder).expect("it is ours");
             if let Some(problem) = problem {
+                // the whole list comes after minutes
+                eprintln!("{kind} at {at} of {count}: {problem}");
                 let mut failed = failed.lock().expect("no thread panics with it");
                 failed.push(format!("{kind} at {at} of {count}: {problem}"));
             }
