@@ -1,6 +1,6 @@
 //! `render`: conversations as the model's chat template writes them.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -62,6 +62,8 @@ pub(crate) fn execute(args: &RenderArgs) -> Result<(), Failure> {
         }
         None => Box::new(std::io::stdin().lock()),
     };
+    // not `println!`, which panics where nobody reads on
+    let mut out = std::io::stdout().lock();
     for (number, line) in (1..).zip(BufReader::new(input).lines()) {
         let line = line?;
         if line.trim().is_empty() {
@@ -70,7 +72,7 @@ pub(crate) fn execute(args: &RenderArgs) -> Result<(), Failure> {
         let shown = args.shown(&line, &template, &tokenizer);
         let shown = shown
             .map_err(|failure| Failure::input(format!("line {number}: {}", failure.line())))?;
-        println!("{shown}");
+        writeln!(out, "{shown}")?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `tokenize`: texts to token ids.
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -58,7 +58,8 @@ pub(crate) fn execute(args: &TokenizeArgs) -> Result<(), Failure> {
             false => tokenizer.encode_wrapped(text),
         };
         let ids: Vec<String> = ids.or_input()?.iter().map(u32::to_string).collect();
-        println!("{}", ids.join(","));
+        // not `println!`, which panics where nobody reads on
+        writeln!(std::io::stdout().lock(), "{}", ids.join(","))?;
         Ok(())
     };
     if !args.text.is_empty() {

@@ -174,7 +174,8 @@ mod tests {
         let (cache, bytes) = (folder.path().join("cache"), Tokenizer::bytes());
         let begun = experiment(folder.path());
         let run = |name: &str| {
-            let run = Run::create(folder.path().join(name), &serde_json::json!({}), None).expect("a folder");
+            let run = Run::create(folder.path().join(name), &serde_json::json!({}), None)
+                .expect("a folder");
             bytes.save(&run.tokenizer_path()).expect("a folder");
             run
         };

@@ -47,7 +47,8 @@ fn evaluate<'a>(model: &'a Path, data: &'a Path) -> [&'a str; 8] {
 fn counted(model: &Path, data: &Path) -> u64 {
     let told = shown(&evaluate(model, data));
     let told: Value = serde_json::from_str(&told).unwrap();
-    told["tokens"].as_u64().unwrap_or_else(|| panic!("{told}"))
+    let domains = told["domains"].as_array().unwrap().iter();
+    domains.map(|it| it["tokens"].as_u64().unwrap()).sum()
 }
 
 fn answer(content: &str) -> Value {
@@ -58,13 +59,29 @@ fn answer(content: &str) -> Value {
 fn no_answer_is_left_out_for_the_spaces_it_begins_with() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), &[]);
-    let of =
-        |name: &str, content: &str| counted(&model, &data(folder.path(), name, answer(content)));
-    let plain = of("plain", "return value");
-    assert_eq!(plain, 32);
-    assert!(of("indent", "    return value") >= plain);
-    assert!(of("newlines", "\n\nreturn value") >= plain);
-    assert!(of("tab", "\treturn value") >= plain);
+    for (name, content) in [
+        ("plain", "return value"),
+        ("indent", "    return value"),
+        ("newlines", "\n\nreturn value"),
+        ("tab", "\treturn value"),
+    ] {
+        let data = data(folder.path(), name, answer(content));
+        let told = shown(&["render", "--model", text(&model), "--json", text(&data)]);
+        let (mut all, mut lines) = (0, 0);
+        for line in told.lines() {
+            let told: Value = serde_json::from_str(line).unwrap();
+            let [ids, learned] = ["ids", "learned"].map(|key| told[key].as_array().unwrap());
+            // everything behind the second role's name: the template's prompt ends there
+            let begins = ids.len() - learned.iter().filter(|it| **it == 1).count();
+            assert!(learned[begins..].iter().all(|it| *it == 1), "{line}");
+            let opened = ids.iter().rposition(|id| *id == 1).unwrap();
+            assert_eq!(begins, opened + 2, "{name}: {line}");
+            all += (ids.len() - begins) as u64;
+            lines += 1;
+        }
+        assert!(lines > 0);
+        assert_eq!(counted(&model, &data), all, "{name}");
+    }
 }
 
 #[test]
@@ -158,10 +175,10 @@ fn render_shows_what_the_template_writes_and_what_is_learned() {
     let whole = shown(&render);
     assert_eq!(
         whole,
-        "<|im_start|>user\nthe lamp is on the table<|im_end|>\n<|im_start|>assistant\n it is on<|im_end|>\n\n"
+        "<|im_start|>user\nthe lamp is on the table<|im_end|><|im_start|>assistant\n it is on<|im_end|>\n"
     );
     let prompt = shown(&[&render[..], &["--prompt"]].concat());
-    let opened = format!("{}\n<|im_start|>assistant\n\n", whole.trim_end());
+    let opened = format!("{}<|im_start|>assistant\n", whole.trim_end());
     assert_eq!(prompt, opened);
     let told: Value = serde_json::from_str(&shown(&[&render[..], &["--json"]].concat())).unwrap();
     let [ids, learned] = ["ids", "learned"].map(|key| told[key].as_array().unwrap().len());
