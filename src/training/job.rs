@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
 use burn_train::{Learner, SupervisedTraining, TrainingStrategy};
@@ -36,6 +36,9 @@ use crate::telemetry::{
     energy_meter, read_journal,
 };
 use crate::tokenizer::Tokenizer;
+
+/// How long a model may write samples when someone waits for it to stop; what it learned is saved by then.
+const PATIENCE_OF_STOPS: Duration = Duration::from_secs(5);
 
 /// Where a run shows what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -431,7 +434,12 @@ impl Job {
         let mut written = Vec::new();
         if ending == Ending::Finished || steps < config.steps {
             if steps > 0 {
-                written = samples(&model, &self.experiment, &self.tokenizer, &self.texts.train)?;
+                let patience = match ending {
+                    Ending::Finished => Duration::MAX,
+                    Ending::Stopped => PATIENCE_OF_STOPS,
+                };
+                let (experiment, tokenizer) = (&self.experiment, &self.tokenizer);
+                written = samples(&model, experiment, tokenizer, &self.texts.train, patience)?;
                 session.journal.append(&Record::Samples(SamplesRecord {
                     step: steps,
                     samples: written.clone(),

@@ -1,5 +1,7 @@
 //! What a trained model writes, a text per domain.
 
+use std::time::{Duration, Instant};
+
 use darkhorse_backends::Ops;
 
 use super::error::TrainingError;
@@ -19,7 +21,8 @@ const TOKENS: usize = 64;
 const FEWEST: usize = 3;
 
 /// Texts that `model` writes: one for every domain that it was trained on, each from a seed of its own, so that they differ
-/// also where the model does not heed the domain. None if the tokenizer has nothing to begin a text with.
+/// also where the model does not heed the domain. None if the tokenizer has nothing to begin a text with. After
+/// `patience` it ends with what it has.
 ///
 /// # Errors
 ///
@@ -29,7 +32,9 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     experiment: &Experiment,
     tokenizer: &Tokenizer,
     corpus: &Corpus,
+    patience: Duration,
 ) -> Result<Vec<SampleRecord>, TrainingError> {
+    let begin = Instant::now();
     let mut wanted: Vec<Option<Domain>> = corpus.domains().map(Some).collect();
     if let [one] = wanted[..] {
         wanted = vec![one; FEWEST];
@@ -38,7 +43,7 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     let mut samples = Vec::new();
     for (seed, domain) in (experiment.training.seed..).zip(wanted) {
         let opening = tokenizer.opening(domain);
-        if opening.is_empty() {
+        if opening.is_empty() || begin.elapsed() >= patience {
             return Ok(samples);
         }
         let sampler = Sampler::new(SamplingConfig {
@@ -49,6 +54,7 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         generation.read(&opening)?;
         let mut ids = Vec::new();
         while ids.len() < TOKENS
+            && begin.elapsed() < patience
             && let Some(id) = generation.next_token(&sampler)
             && Some(id) != tokenizer.eos_id()
         {
