@@ -129,8 +129,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut generation = Generation::new(&trained, Limits::of(config), None);
     let sampler = Sampler::new(SamplingConfig::greedy())?;
     generation.read(&tokenizer.encode("all work ")?)?;
-    let next = (0..16).filter_map(|_| generation.next_token(&sampler));
-    let ids: Vec<u32> = next.collect();
+    let next = (0..16).filter_map(|_| generation.next_token(&sampler).transpose());
+    let ids = next.collect::<Result<Vec<u32>, _>>()?;
     println!("all work {}", tokenizer.decode(&ids));
     Ok(())
 }

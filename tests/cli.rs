@@ -3,8 +3,23 @@
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
 
+#[path = "cli/chat.rs"]
+mod chat;
+#[path = "cli/finite.rs"]
+mod finite;
 #[path = "cli/first_run.rs"]
 mod first_run;
+#[path = "cli/model.rs"]
+mod model;
+#[path = "cli/newest.rs"]
+mod newest;
+#[path = "cli/options.rs"]
+mod options;
+#[path = "cli/program.rs"]
+mod program;
+#[cfg(target_os = "linux")]
+#[path = "cli/terminal.rs"]
+mod terminal;
 
 use std::process::{Command, Output};
 
@@ -56,6 +71,8 @@ fn the_help_of_every_command_ends_with_examples() {
         &["logits"],
         &["tokenize"],
         &["plan"],
+        &["completions"],
+        &["man"],
     ] {
         let help = shown(&[command, &["--help"]].concat());
         let (_, examples) = help.split_once("Examples:").unwrap();

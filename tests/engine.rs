@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use burn::tensor::Tensor;
 use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
@@ -13,7 +14,7 @@ use darkhorse_genesis::inference::{
 };
 use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
-use darkhorse_genesis::model::{CausalLm, ModelConfig};
+use darkhorse_genesis::model::{CausalLm, Cause, ModelConfig, NotANumber, Part};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use support::{hybrid_config, recurrent_config, small_config};
@@ -85,6 +86,43 @@ fn alone(
         note(&mut texts, engine.step());
     }
     texts.remove(&id).expect("it has ended")
+}
+
+/// A model whose embedding of one token is no number.
+fn broken_model(token: usize) -> (ModelConfig, CausalLm<B>) {
+    let config = small_config(DomainMode::Soft);
+    let mut model = CausalLm::init(&config, 5, &Default::default());
+    model.embed_tokens = model.embed_tokens.map(|table: Tensor<B, 2>| {
+        let [_, hidden] = table.dims();
+        let row = Tensor::full([1, hidden], f32::NAN, &table.device());
+        table.slice_assign([token..token + 1, 0..hidden], row)
+    });
+    (config, model)
+}
+
+#[test]
+fn a_request_whose_logits_are_not_finite_ends_and_its_neighbours_do_not_notice() {
+    let (config, model) = broken_model(50);
+    let mut engine = Engine::new(&model, Limits::of(&config), engine_config());
+    let request = |prompt: &[u32]| Request::greedy(prompt.to_vec(), 1);
+    let broken = engine.submit(request(&[1, 50, 3])).unwrap();
+    let sound = engine.submit(request(&[1, 2, 3])).unwrap();
+    let mut texts = Texts::new();
+    while !engine.is_idle() {
+        note(&mut texts, engine.step());
+    }
+    assert_eq!(texts[&sound].1, Some(Finish::Length));
+    let (ids, why) = &texts[&broken];
+    assert!(ids.is_empty());
+    let Some(Finish::NotFinite(error)) = why else {
+        panic!("{why:?}");
+    };
+    assert_eq!(
+        (error.part, error.found),
+        (Part::Embedding, NotANumber::NaN)
+    );
+    let name = "embed_tokens".to_owned();
+    assert_eq!(error.cause, Cause::Weight { name });
 }
 
 #[test]

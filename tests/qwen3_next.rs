@@ -231,7 +231,8 @@ fn greedy_tokens() {
     generation.read(&prompt).expect("it is short");
     let mut logits = Vec::new();
     for _ in prompt.len()..expected.len() {
-        generation.next_token(&sampler).expect("it is short");
+        let next = generation.next_token(&sampler);
+        next.expect("the logits are finite").expect("it is short");
         logits.extend_from_slice(generation.logits());
     }
     let found: Vec<i64> = generation.past().iter().map(|&id| i64::from(id)).collect();

@@ -53,7 +53,9 @@ fn generated(
 ) -> (Vec<u32>, Option<Acceptance>) {
     generation.read(prompt).expect("the prompt is in range");
     for _ in 0..count {
-        generation.next_token(sampler);
+        generation
+            .next_token(sampler)
+            .expect("the logits are finite");
     }
     let acceptance = generation.acceptance().cloned();
     (generation.past().to_vec(), acceptance)
@@ -131,7 +133,9 @@ fn reading_on_forgets_what_was_drafted_but_not_given() {
             for message in 0..3 {
                 generation.read(&prompt(message)[..1]).expect("it is short");
                 for _ in 0..given {
-                    generation.next_token(&sampler);
+                    generation
+                        .next_token(&sampler)
+                        .expect("the logits are finite");
                 }
             }
             generation.past().to_vec()

@@ -65,7 +65,7 @@ fn generate(
     generation.read(prompt)?;
     let begin = Instant::now();
     for _ in 0..new {
-        generation.next_token(&sampler);
+        generation.next_token(&sampler)?;
     }
     Ok(Made {
         seconds: begin.elapsed().as_secs_f64(),

@@ -1,5 +1,6 @@
 //! A prompt as long as the context, and what it takes beside weights and cache.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use darkhorse_backends::awake;
@@ -33,6 +34,7 @@ pub(crate) fn peak_memory(tokens: usize) -> Outcome {
                 told = read / 8192;
                 eprintln!("{read:>7} tokens, {:>6.1} s", begin.elapsed().as_secs_f64());
             }
+            ControlFlow::Continue(())
         })
     })?;
     let seconds = begin.elapsed().as_secs_f64();

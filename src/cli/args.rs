@@ -6,23 +6,23 @@ use std::str::FromStr;
 use crate::config::{Experiment, PRESETS};
 use crate::domain::Domain;
 use crate::inference::{SamplingConfig, Speculation, When};
-use crate::model::Ttt;
 use crate::model::cache::CacheConfig;
 use crate::model::cost::Dtype;
 use crate::model::matrix::Quantization;
 use crate::model::routing::domain::DomainMode;
+use crate::model::{CausalLm, Ttt};
 use burn::tensor::DType;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use darkhorse_backends::paged::PageFormat;
-use darkhorse_backends::select::{self, Device};
+use darkhorse_backends::select::{self, Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
 
 /// Which experiment.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExperimentArgs {
-    /// Preset by its size; without it and --config: default
+    /// Preset by its size [default: default; where a run is taken, the newest one of any preset]
     #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new(PRESETS), ignore_case = true)]
     pub(crate) params: Option<String>,
     /// Experiment of your own, a JSON file as in configs/
@@ -52,7 +52,7 @@ impl ExperimentArgs {
 /// Where it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeviceArgs {
-    /// Device of the compiled backend: cpu, cuda:1, mps, vulkan:0
+    /// Device of the compiled backend: cpu, cuda:1, mps, vulkan:0 [default: its best one]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<DeviceName>,
 }
@@ -103,25 +103,25 @@ impl FromStr for DeviceName {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Most tokens to generate; without it 256, or what the model's package takes
+    /// Most tokens to generate [default: the model's own, else 256]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// Divides the logits; 0: always the likeliest token
+    /// Divides the logits; 0: always the likeliest token [default: the model's own, else 0.8]
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
-    /// Choose among the K likeliest tokens; 0: all
+    /// Choose among the K likeliest tokens; 0: all [default: the model's own, else 50]
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
-    /// Choose among the likeliest tokens that together reach P
+    /// Choose among the likeliest tokens that together reach P; 1: all [default: the model's own, else 0.95]
     #[arg(long, value_name = "P")]
     pub(crate) top_p: Option<f64>,
-    /// Drop tokens less likely than P times the likeliest
+    /// Drop tokens less likely than P times the likeliest; 0: none [default: the model's own, else 0]
     #[arg(long, value_name = "P")]
     pub(crate) min_p: Option<f64>,
-    /// Make tokens of the past less likely; 1: no effect
+    /// Make tokens of the past less likely; 1: no effect [default: the model's own, else 1]
     #[arg(long, value_name = "R")]
     pub(crate) repetition_penalty: Option<f64>,
-    /// Seed of the draws
+    /// Seed of the draws [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }
@@ -160,7 +160,7 @@ pub(crate) const MAX_TOKENS: usize = 256;
 /// A tokenizer from elsewhere.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TokenizerArgs {
-    /// tokenizer.json, for a model that comes without one
+    /// tokenizer.json, for a model that comes without one [default: the model's own]
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,
 }
@@ -183,6 +183,16 @@ enum TttSwitch {
 }
 
 impl TttArgs {
+    /// The model with this setting, if it has something to set.
+    pub(crate) fn apply(&self, model: CausalLm<Selected>) -> Result<CausalLm<Selected>, Failure> {
+        if self.ttt == TttSwitch::On && model.metacognition.is_none() {
+            return Err(Failure::input(
+                "the model has no test-time training: leave `--ttt on` out",
+            ));
+        }
+        Ok(model.with_ttt(self.ttt()))
+    }
+
     /// The model's setting.
     pub(crate) fn ttt(&self) -> Ttt {
         match self.ttt {
@@ -195,7 +205,7 @@ impl TttArgs {
 /// What the model is told of the text's domain.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DomainArgs {
-    /// Domain of the text, as code or law; without it the router finds out by itself
+    /// Domain of the text, as code or law [default: none, the router finds out by itself]
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) domain: Option<Domain>,
 }
@@ -301,7 +311,7 @@ impl SpeculationArgs {
 /// How the weights are held while they are used.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct WeightsArgs {
-    /// Round projections and experts to blocks of 8 or 4 bits on the way in; without it they stay as they are
+    /// Round projections and experts to blocks of 8 or 4 bits on the way in [default: as they are]
     #[arg(long, value_name = "FORMAT")]
     weights: Option<WeightFormat>,
 }
@@ -334,7 +344,7 @@ impl WeightsArgs {
 /// How keys, values and latents of the past are held.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct CacheArgs {
-    /// Numbers of the cache; without it those that the model computes in
+    /// Numbers of the cache [default: those that the model computes in]
     #[arg(long, value_name = "FORMAT")]
     cache_dtype: Option<CacheFormat>,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::data::{Corpus, Progress, Source, SourceOptions};
+use crate::data::{Corpus, Source, SourceOptions};
 use crate::domain::Domain;
 use crate::telemetry::EvaluationTable;
 use crate::training::feed::ValidFeed;
@@ -14,6 +14,7 @@ use crate::cli::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
+use crate::cli::notice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,25 +26,25 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file; without it the newest run
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Files or folders of documents
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub(crate) data: Vec<PathBuf>,
-    /// Rows of a batch; without it as in training
+    /// Rows of a batch [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
-    /// Tokens of a row, which documents are cut to; without it as in training
+    /// Tokens of a row, which documents are cut to [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) seq_len: Option<usize>,
     /// Count and report lines that cannot be read instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one
+    /// Take documents of an unknown domain as of this one [default: they are refused]
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) unknown_domain: Option<Domain>,
-    /// Key or column that holds the text; without it `text`
+    /// Key or column that holds the text [default: text]
     #[arg(long, value_name = "NAME")]
     pub(crate) text_field: Option<String>,
     #[command(flatten)]
@@ -80,7 +81,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
     let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
-    loaded.model = loaded.model.with_ttt(args.ttt.ttt());
+    loaded.model = args.ttt.apply(loaded.model)?;
     let training = &loaded.experiment.training;
     let seq_len = args.seq_len.unwrap_or(training.seq_len);
     let positions = loaded.experiment.model.max_position_embeddings;
@@ -94,10 +95,10 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         .prefix("darkhorse-genesis-")
         .tempdir()?;
     let tokenizer = loaded.tokenizer()?;
-    let corpus = Corpus::open(&source, tokenizer, cache.path(), Progress::Shown).or_input()?;
+    let corpus = Corpus::open(&source, tokenizer, cache.path(), notice::progress()).or_input()?;
     let skipped = corpus.skipped();
     if skipped.count > 0 {
-        eprintln!("{skipped}");
+        notice::tell(skipped);
     }
     let valid = ValidFeed {
         corpus: Some(Arc::new(corpus)),

@@ -6,8 +6,8 @@ use std::io;
 use std::panic;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Command, Parser};
 
 /// What burn-train's dashboard panics with when its menu is asked to end the process.
 const KILLED: &str = "Killing training from user input.";
@@ -111,7 +111,8 @@ pub(crate) fn catch(run: fn() -> Result<(), Failure>) -> ExitCode {
 
 /// Reads the arguments; none if help or version was asked for and has been shown.
 pub(crate) fn parse<C: Parser>(arguments: Vec<OsString>) -> Result<Option<C>, Failure> {
-    let error = match C::try_parse_from(arguments) {
+    let parsed = with_negative_numbers(C::command()).try_get_matches_from(arguments);
+    let error = match parsed.and_then(|mut found| C::from_arg_matches_mut(&mut found)) {
         Ok(arguments) => return Ok(Some(arguments)),
         Err(error) => error,
     };
@@ -127,15 +128,47 @@ pub(crate) fn parse<C: Parser>(arguments: Vec<OsString>) -> Result<Option<C>, Fa
     }
 }
 
+/// The same command, which takes `-1` for a value of the option before it, not for an option: what is wrong with the
+/// value can be said then.
+fn with_negative_numbers(command: Command) -> Command {
+    let command = command.mut_args(|argument| {
+        let takes_values = argument.get_action().takes_values();
+        argument.allow_negative_numbers(takes_values)
+    });
+    command.mut_subcommands(with_negative_numbers)
+}
+
+/// What the standard library says of numbers, and what is expected instead.
+const NUMBERS: [(&str, &str); 5] = [
+    (
+        "invalid digit found in string",
+        "expected a whole number, 0 or more",
+    ),
+    (
+        "cannot parse integer from empty string",
+        "expected a whole number, 0 or more",
+    ),
+    (
+        "number too large to fit in target type",
+        "expected a smaller number",
+    ),
+    ("invalid float literal", "expected a number"),
+    ("cannot parse float from empty string", "expected a number"),
+];
+
 /// clap's message and tip in one line, without the usage that follows.
 fn complaint(message: &str) -> String {
     let (said, _) = message.split_once("Usage:").unwrap_or((message, ""));
     let said = said.split("For more information").next().unwrap_or(said);
-    let said = said.trim().trim_start_matches("error: ");
+    let mut said = said.trim().trim_start_matches("error: ").to_owned();
+    for (of_library, expected) in NUMBERS {
+        said = said.replace(of_library, expected);
+    }
     format!("{}; see `--help`", one_line(&said.replace("\n\n", "; ")))
 }
 
-fn one_line(text: &str) -> String {
+/// The text with every line end and every row of spaces as one space.
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

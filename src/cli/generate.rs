@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::inference::{Acceptance, Generation, Sampler};
@@ -10,6 +11,8 @@ use darkhorse_backends::select::Selected;
 use indicatif::ProgressBar;
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::notice;
 
 /// Reading a prompt of more tokens shows its progress.
 const LONG_PROMPT: usize = 2048;
@@ -21,6 +24,8 @@ pub(crate) struct Reply<'a> {
     pub(crate) stop_text: Option<&'static str>,
     pub(crate) max_tokens: usize,
     pub(crate) begins: Begins,
+    /// Stops it.
+    pub(crate) interrupt: Option<&'a Interrupt>,
 }
 
 /// What the text that is generated is to the one that was read.
@@ -80,23 +85,32 @@ impl fmt::Display for Stats {
 }
 
 impl Reply<'_> {
-    /// Reads `ids`, then writes text as it is generated, never half a character.
+    /// Reads `ids`, then writes text as it is generated, never half a character. None if it was stopped before all
+    /// ids were read.
     pub(crate) fn stream(
         &self,
         generation: &mut Generation<'_, Selected>,
         ids: &[u32],
         sampler: &Sampler,
-    ) -> Result<Stats, Failure> {
+    ) -> Result<Option<Stats>, Failure> {
         let mut out = io::stdout().lock();
         out.flush()?;
         let begin = Instant::now();
-        let bar = match ids.len() > LONG_PROMPT {
+        let bar = match ids.len() > LONG_PROMPT && !notice::is_quiet() {
             true => ProgressBar::new(ids.len() as u64),
             false => ProgressBar::hidden(),
         };
-        let told = generation.read_with(ids, |read| bar.set_position(read as u64));
+        let read = generation.read_with(ids, |read| {
+            bar.set_position(read as u64);
+            match self.is_stopped() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
         bar.finish_and_clear();
-        told.or_input()?;
+        if read.or_input()?.is_break() {
+            return Ok(None);
+        }
         let prefill = begin.elapsed();
 
         let mut stream = match self.begins {
@@ -107,9 +121,13 @@ impl Reply<'_> {
         let mut shown = 0;
         let mut generated = 0;
         let begin = Instant::now();
-        while generated < self.max_tokens {
-            let Some(id) = generation.next_token(sampler) else {
-                eprintln!("\nthe context is full");
+        while generated < self.max_tokens && !self.is_stopped() {
+            let next = generation.next_token(sampler).inspect_err(|_| {
+                // the message has a line of its own
+                let _ = writeln!(out);
+            });
+            let Some(id) = next.or_input()? else {
+                notice::tell("\nthe context is full");
                 break;
             };
             if self.stop_ids.contains(&id) {
@@ -132,14 +150,18 @@ impl Reply<'_> {
         }
         out.write_all(&text.as_bytes()[shown.min(text.len())..])?;
         out.flush()?;
-        Ok(Stats {
+        Ok(Some(Stats {
             text,
             read: ids.len(),
             generated,
             prefill,
             decode,
             drafts: generation.acceptance().map(drafts),
-        })
+        }))
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.interrupt.is_some_and(Interrupt::is_asked)
     }
 
     /// Length of the text that cannot be the beginning of the stop text.

@@ -1,10 +1,12 @@
 //! `inference`: a prompt to its continuation.
 
+use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 
 use crate::config::Experiment;
 use crate::config::memory::Purpose;
 use crate::inference::{Generation, Sampler, SamplingConfig};
+use crate::model::Ttt;
 use crate::model::cost::Dtype;
 use clap::Args;
 use darkhorse_backends::awake;
@@ -12,12 +14,13 @@ use darkhorse_backends::select::Selected;
 
 use crate::cli::args::{
     CacheArgs, DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs,
-    WeightsArgs,
+    TokenizerArgs, TttArgs, WeightsArgs,
 };
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::generate::{Begins, Reply};
 use crate::cli::model::{Loaded, Told};
+use crate::cli::notice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +28,7 @@ Examples:
   darkhorse-genesis inference --params 1b --prompt \"Write a Rust function.\" --domain code
   darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 1
   darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --speculative --stats
+  darkhorse-genesis inference --checkpoint runs/mixed --prompt - < question.txt
   darkhorse-genesis inference --model ./DeepSeek-small --ids 1,2,3 --max-tokens 8 --temperature 0 --print-ids
   darkhorse-genesis inference --params 5b --random-weights --prompt \"Once\" --max-tokens 32 --stats";
 
@@ -34,7 +38,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InferenceArgs {
-    /// Text to continue
+    /// Text to continue; -: what the standard input holds, without the end of its last line
     #[arg(long, value_name = "TEXT", required_unless_present = "ids")]
     pub(crate) prompt: Option<String>,
     /// Token ids to continue instead of a text, as 1,2,3
@@ -42,6 +46,7 @@ pub(crate) struct InferenceArgs {
         long,
         value_name = "IDS",
         value_delimiter = ',',
+        allow_hyphen_values = true,
         conflicts_with = "prompt"
     )]
     pub(crate) ids: Option<Vec<u32>>,
@@ -50,9 +55,13 @@ pub(crate) struct InferenceArgs {
     pub(crate) print_ids: bool,
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tokenizer: TokenizerArgs,
+    #[command(flatten)]
+    pub(crate) ttt: TttArgs,
     /// Run an untrained model, for measuring
     #[arg(long, conflicts_with = "checkpoint")]
     pub(crate) random_weights: bool,
@@ -96,6 +105,45 @@ impl InferenceArgs {
         let named = self.experiment.params.is_some() || self.experiment.config.is_some();
         Ok(Weights::Newest(named.then(|| self.experiment.name())))
     }
+
+    /// The text to continue, from where it is to come from.
+    fn prompt(&self) -> Result<Option<String>, Failure> {
+        if self.prompt.as_deref() != Some("-") {
+            return Ok(self.prompt.clone());
+        }
+        if io::stdin().is_terminal() {
+            notice::tell("the prompt is what you type now, up to an end of input (Ctrl-D)");
+        }
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes)?;
+        let mut prompt = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Failure::input(format!(
+                "the prompt on the standard input is no UTF-8 at byte {at}: convert it, as by iconv"
+            ))
+        })?;
+        if prompt.ends_with('\n') {
+            prompt.pop();
+            if prompt.ends_with('\r') {
+                prompt.pop();
+            }
+        }
+        Ok(Some(prompt))
+    }
+
+    /// Test-time training looks at whole sequences, without the cache and what goes with it.
+    fn refuse_what_ttt_does_without(&self) -> Result<(), Failure> {
+        let without = [
+            ("--speculative", self.speculative.config().is_some()),
+            ("--cache-dtype", self.cache.dtype().is_some()),
+        ];
+        match without.iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) if self.ttt.ttt() == Ttt::On => Err(Failure::input(format!(
+                "`--ttt on` reads the whole text anew for every token, without a cache: leave `{option}` out"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Runs the command.
@@ -103,6 +151,8 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
     // settings are checked before anything is loaded
     args.sampling.config()?;
+    args.refuse_what_ttt_does_without()?;
+    let prompt = args.prompt()?;
     let weights = args.source()?;
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
@@ -112,12 +162,15 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
         };
         device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     }
-    infer(args, weights)
+    infer(args, prompt.as_deref(), weights)
 }
 
 /// Continues the prompt with what was resolved.
-fn infer(args: &InferenceArgs, weights: Weights) -> Result<(), Failure> {
-    let loaded = Loaded::open(weights, args.weights.quantization(), &args.device.open()?)?;
+fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result<(), Failure> {
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    let quantization = args.weights.quantization();
+    let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
+    loaded.model = args.ttt.apply(loaded.model)?;
     let defaults = loaded.sampling(SamplingConfig::default());
     let sampling = args.sampling.config_over(defaults)?;
     if args.stats {
@@ -127,7 +180,10 @@ fn infer(args: &InferenceArgs, weights: Weights) -> Result<(), Failure> {
     let cache = args.cache.config();
     let speculation = args.speculative.config();
     let mut generation = loaded.begin(args.domain.domain, speculation, cache)?;
-    let (Some(prompt), None) = (&args.prompt, &args.ids) else {
+    if args.ttt.ttt() == Ttt::On {
+        generation = generation.reading_anew();
+    }
+    let (Some(prompt), None) = (prompt, &args.ids) else {
         let ids = args.ids.as_deref().unwrap_or_default();
         return continue_ids(args, &loaded, generation, ids, sampler);
     };
@@ -145,10 +201,11 @@ fn infer(args: &InferenceArgs, weights: Weights) -> Result<(), Failure> {
         stop_text: None,
         max_tokens: args.sampling.max_tokens(MAX_TOKENS),
         begins: Begins::InThePrompt,
+        interrupt: None,
     };
     let stats = awake(|| reply.stream(&mut generation, &ids, &sampler))?;
     println!();
-    if args.stats {
+    if let (true, Some(stats)) = (args.stats, stats) {
         eprintln!("{stats}");
     }
     Ok(())
@@ -166,7 +223,7 @@ fn continue_ids(
     awake(|| -> Result<(), Failure> {
         generation.read(ids).or_input()?;
         while generated.len() < args.sampling.max_tokens(MAX_TOKENS)
-            && let Some(id) = generation.next_token(&sampler)
+            && let Some(id) = generation.next_token(&sampler).or_input()?
         {
             generated.push(id);
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::model::{CausalLm, Sequences, Trace};
+use crate::model::{CausalLm, NotFinite, Part, Sequences, Trace, not_a_number};
 use burn::tensor::{Int, Tensor, TensorData};
 use clap::Args;
 use darkhorse_backends::select::{Device, Selected};
@@ -52,6 +52,12 @@ pub(crate) struct LogitsArgs {
 /// Runs the command.
 pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
+    if args.out.is_dir() {
+        return Err(Failure::input(format!(
+            "{} is a folder, expected a safetensors file to write",
+            args.out.display()
+        )));
+    }
     let (ids, shape) = read_ids(&args.ids_file)?;
     let device = args.device.open()?;
     let loaded = Loaded::open(Weights::Stored(args.model.clone()), None, &device)?;
@@ -63,14 +69,16 @@ pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
             vocab_size - 1
         )));
     }
-    let model = loaded.model.with_ttt(args.ttt.ttt());
-    let tensors = compute(args, &model, (ids, shape), &device);
+    let model = args.ttt.apply(loaded.model)?;
+    let tensors = compute(args, &model, (ids, shape), &device).or_input()?;
     let views: Vec<_> = tensors.iter().map(NamedValues::view).collect();
     let bytes = safetensors::serialize(views, None).or_input()?;
     let partial = args.out.with_extension("safetensors.tmp");
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, &args.out))
-        .map_err(|error| Failure::input(format!("{}: {error}", args.out.display())))
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &args.out));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        Failure::input(format!("{}: {error}", args.out.display()))
+    })
 }
 
 /// Values that go into the file under a name.
@@ -108,7 +116,7 @@ fn compute(
     model: &CausalLm<Selected>,
     (ids, [batch, seq]): (Vec<i64>, [usize; 2]),
     device: &Device,
-) -> Vec<NamedValues> {
+) -> Result<Vec<NamedValues>, NotFinite> {
     let ids = Tensor::<Selected, 2, Int>::from_data(TensorData::new(ids, [batch, seq]), device);
     let mut input = Sequences::plain(ids);
     input.tags = args.domain.domain.map(|domain| {
@@ -120,15 +128,21 @@ fn compute(
         layers,
         output,
     } = model.trace(&input);
-    let mut all = vec![NamedValues::floats(
-        "logits",
-        model.logits(output.states.clone()),
-    )];
+    let logits = model.logits(output.states.clone());
+    if not_a_number(&logits).is_some()
+        && let Some(error) = model.not_finite(&input)
+    {
+        return Err(error);
+    }
+    let mut all = vec![NamedValues::floats("logits", logits)];
     let mut states = output.states.clone();
     for depth in 0..model.mtp.len().min(seq.saturating_sub(1)) {
         states = model.predict_further(depth, states, &input).states;
         let len = seq - depth - 1;
         let logits = model.logits(states.clone().narrow(1, 0, len));
+        if let Some(found) = not_a_number(&logits) {
+            return Err(model.explain(Part::Mtp(depth), found, logits.dtype()));
+        }
         all.push(NamedValues::floats(
             format!("mtp.{}.logits", depth + 1),
             logits,
@@ -165,7 +179,7 @@ fn compute(
         }
         all.push(NamedValues::floats("hidden.final_norm", output.states));
     }
-    all
+    Ok(all)
 }
 
 /// The choices of every token in the order of the experts.

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod chat;
+mod completions;
 mod device;
 mod evaluate;
 mod export;
@@ -14,8 +15,13 @@ mod generate;
 mod hostile;
 mod import;
 mod inference;
+mod interrupt;
+mod logging;
 mod logits;
+mod man;
 mod model;
+mod newest;
+mod notice;
 mod plan;
 mod quantize;
 mod render;
@@ -28,6 +34,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// What the program is called.
+const NAME: &str = "darkhorse-genesis";
+
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis train --params tiny
@@ -35,18 +44,22 @@ Examples:
   darkhorse-genesis plan --params 5b --memory 24GB
 
 `darkhorse-genesis COMMAND --help` shows more. Exit codes: 0 done, 2 bad arguments or input, 1 any other failure,
-130 stopped by Ctrl-C, 143 by SIGTERM.";
+130 stopped by Ctrl-C, 143 by SIGTERM. RUST_LOG sets which messages of the library are shown, as in RUST_LOG=info;
+without it warnings.";
 
 /// Trains and runs Mixture-of-Experts language models.
 ///
 /// With `--prompt` and no command: inference with the newest run.
 #[derive(Debug, Parser)]
 #[command(
+    name = NAME,
     version,
     after_help = EXAMPLES,
     arg_required_else_help = true
 )]
 struct Cli {
+    #[command(flatten)]
+    notice: notice::NoticeArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -65,18 +78,18 @@ enum Command {
     Render(render::RenderArgs),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Whether there is a prompt and no command: then inference is meant.
 fn is_bare_prompt(arguments: &[OsString]) -> bool {
-    let is_prompt = |argument: &OsString| {
-        let argument = argument.to_string_lossy();
-        argument == "--prompt" || argument.starts_with("--prompt=")
-    };
-    let begins_with_option = arguments
-        .get(1)
-        .is_some_and(|first| first.to_string_lossy().starts_with('-'));
-    begins_with_option && arguments.iter().any(is_prompt)
+    let arguments: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
+    // options of the program may stand before its command
+    let mut own = arguments.iter().skip(1).skip_while(|it| *it == "--quiet");
+    let begins_with_option = own.next().is_some_and(|first| first.starts_with('-'));
+    let is_prompt = |argument: &str| argument == "--prompt" || argument.starts_with("--prompt=");
+    begins_with_option && arguments.iter().any(|it| is_prompt(it))
 }
 
 /// Runs the program with the arguments of the process.
@@ -89,6 +102,8 @@ pub fn main() -> ExitCode {
         let Some(cli) = failure::parse::<Cli>(arguments)? else {
             return Ok(());
         };
+        cli.notice.apply();
+        logging::listen()?;
         match cli.command {
             Command::Train(args) => train::execute(&args),
             Command::Inference(args) => inference::execute(&args),
@@ -102,6 +117,74 @@ pub fn main() -> ExitCode {
             Command::Render(args) => render::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
+            Command::Completions(args) => completions::execute(&args),
+            Command::Man(args) => man::execute(&args),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, CommandFactory};
+
+    use super::*;
+
+    /// Options that take a value and have none if it is not given: what they say takes the place of something else.
+    const WITHOUT_DEFAULT: [&str; 8] = [
+        "config",
+        "epochs",
+        "folder",
+        "ids",
+        "init_from",
+        "prompt",
+        "train_tokenizer",
+        "valid",
+    ];
+
+    #[test]
+    fn the_help_of_every_option_says_what_holds_without_it() {
+        let says = |argument: &Arg| {
+            let help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let is_told = help.contains("[default: ") || help.contains("unless");
+            is_told || !argument.get_default_values().is_empty()
+        };
+        let mut silent = Vec::new();
+        for command in Cli::command().get_subcommands() {
+            let options = command.get_arguments();
+            let options = options.filter(|it| it.get_action().takes_values());
+            for option in options.filter(|it| !it.is_required_set() && !says(it)) {
+                let id = option.get_id().as_str();
+                if !WITHOUT_DEFAULT.contains(&id) {
+                    silent.push(format!("{} {id}", command.get_name()));
+                }
+            }
+        }
+        assert!(silent.is_empty(), "{silent:?}");
+    }
+
+    #[test]
+    fn a_prompt_without_a_command_is_for_inference() {
+        let is_bare = |line: &str| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            is_bare_prompt(&arguments)
+        };
+        for bare in [
+            "x --prompt a",
+            "x --seed 1 --prompt=a",
+            "x --quiet --prompt a",
+        ] {
+            assert!(is_bare(bare), "{bare}");
+        }
+        for not in [
+            "x bench --prompt 1",
+            "x --quiet bench --prompt 1",
+            "x --help",
+            "x --quiet",
+        ] {
+            assert!(!is_bare(not), "{not}");
+        }
+    }
 }

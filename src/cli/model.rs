@@ -1,10 +1,8 @@
 //! A trained model from its run, ready to be used.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
 
-use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::domain::Domain;
 use crate::inference::{Generation, Limits, SamplingConfig, Speculation};
@@ -20,24 +18,13 @@ use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
+use crate::cli::newest::newest;
+use crate::cli::notice;
 use crate::cli::stored::{Stored, is_genesis};
 
 const GENESIS_TOKENIZER: &str = "a Genesis checkpoint has no tokenizer in it: name GPT-NeoX's by \
     `--tokenizer tokenizer.json`, or lay it beside the model; \
     https://huggingface.co/EleutherAI/pythia-70m has the file";
-
-/// Where runs are made and looked for.
-pub(crate) const RUNS: &str = "runs";
-
-/// Folder of a new run of an experiment: its name and the time.
-pub(crate) fn new_run(experiment: &str) -> PathBuf {
-    let stem = Path::new(experiment).file_stem().unwrap_or_default();
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let seconds = since_1970.as_secs();
-    Path::new(RUNS).join(format!("{}-{seconds}", stem.to_string_lossy()))
-}
 
 /// A model with what goes with it.
 #[derive(Debug)]
@@ -119,7 +106,9 @@ impl Loaded {
             if is_genesis(&self.experiment.model) {
                 return Failure::input(GENESIS_TOKENIZER);
             }
-            Failure::input("the model has no tokenizer.json beside it: give token ids by `--ids`")
+            Failure::input(
+                "the model has no tokenizer.json beside it: name one by `--tokenizer FILE`",
+            )
         })
     }
 
@@ -131,8 +120,8 @@ impl Loaded {
         if template.kind() == Kind::Plain && is_genesis(&self.experiment.model) {
             return Template::genesis(tokenizer).or_input();
         }
-        if let Some(notice) = template.notice() {
-            eprintln!("{notice}");
+        if let Some(line) = template.notice() {
+            notice::tell(line);
         }
         Ok(template)
     }
@@ -248,36 +237,6 @@ fn held_as(
         }
         (None, _) => Ok(model),
     }
-}
-
-/// The newest run, of a preset if one is named.
-fn newest(name: Option<&str>) -> Result<Run, Failure> {
-    let missing = |what: &str| {
-        Failure::input(format!(
-            "{what} in `{RUNS}/`: make one with `darkhorse-genesis train --params {}`, or name one with `--checkpoint RUN`",
-            name.unwrap_or("tiny")
-        ))
-    };
-    let Some(name) = name else {
-        return Run::newest_under(RUNS)
-            .or_input()?
-            .ok_or_else(|| missing("no trained run"));
-    };
-    let wanted = Experiment::preset(name).or_input()?.model;
-    let runs = Run::all_under(RUNS).or_input()?;
-    let is_wanted = |run: &Run| {
-        run.config::<Experiment>().is_ok_and(|found| {
-            // a run may bring a tokenizer and a domain mode of its own
-            let found = ModelConfig {
-                vocab_size: wanted.vocab_size,
-                domains: wanted.domains.clone(),
-                ..found.model
-            };
-            found == wanted
-        })
-    };
-    let found = runs.into_iter().find(is_wanted);
-    found.ok_or_else(|| missing(&format!("no trained run of `{name}`")))
 }
 
 #[cfg(test)]

@@ -18,6 +18,15 @@ use crate::training::state::{MODEL_FILE, ORIGIN_FILE};
 use darkhorse_backends::select::Selected;
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
+
+/// Whether a run that has come to `step` holds another model's weights as they were, imported or quantized: it was
+/// not trained.
+pub(crate) fn is_copy(run: &Run, step: u64) -> bool {
+    // whatever trains begins a journal
+    let has_origin = run.path().join(ORIGIN_FILE).is_file();
+    !run.metrics_path().is_file() && (has_origin || step == 0)
+}
 
 /// A model on disk: its configuration, and its weights to be read.
 pub(crate) struct Stored {
@@ -194,13 +203,13 @@ impl Stored {
         let found = GenesisCheckpoint::open(path).or_input()?;
         if !found.unknown_keys.is_empty() {
             let keys = found.unknown_keys.join(", ");
-            eprintln!(
+            notice::tell(format_args!(
                 "{}: keys without a meaning here are ignored: {keys}",
                 path.display()
-            );
+            ));
         }
         for line in found.config.not_done() {
-            eprintln!("{}: {line}", path.display());
+            notice::tell(format_args!("{}: {line}", path.display()));
         }
         let beside = path.with_file_name("tokenizer.json");
         let tokenizer = match beside.is_file() {

@@ -30,7 +30,7 @@ use darkhorse_backends::select::{self, Device, Selected};
 use crate::cli::args::DeviceArgs;
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::model::{RUNS, new_run};
+use crate::cli::newest::{RUNS, new_run, newest_trained};
 use crate::cli::stored::check_weights;
 use announcement::Announcement;
 use cache::Cache;
@@ -65,7 +65,7 @@ pub(crate) struct TrainArgs {
     model: ModelArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
-    /// Folder of the run; without it a new one in runs/, or with --resume the newest one there
+    /// Folder of the run [default: a new one in runs/, or with --resume the newest one there]
     #[arg(long, value_name = "RUN")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with a run from its last checkpoint
@@ -87,7 +87,7 @@ impl TrainArgs {
         match (&self.out, self.resume) {
             (_, false) => Ok(None),
             (Some(folder), true) => Ok(Some(Run::open(folder).or_input()?)),
-            (None, true) => match Run::newest_under(RUNS).or_input()? {
+            (None, true) => match newest_trained(RUNS, |_| true).or_input()? {
                 Some(run) => Ok(Some(run)),
                 None => Err(Failure::input(format!(
                     "no run in `{RUNS}/` to go on with: name one with `--out RUN`"

@@ -16,10 +16,10 @@ use super::listener::{Listener, Read};
 use super::pace::Pace;
 use super::pass::{Turn, joined};
 use super::speculation::{Acceptance, Speculation, When};
-use crate::model::CausalLm;
 use crate::model::cache::{CacheConfig, Extension, REVERSIBLE};
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
+use crate::model::{CausalLm, NotANumber, NotFinite, Part, are_finite};
 
 /// Drafts of a pass at most: all of them, and the token before, can be taken back.
 const MOST: usize = REVERSIBLE - 1;
@@ -123,13 +123,15 @@ struct Step<B: Ops> {
     probability: f32,
 }
 
-/// Drafts for the sequences that have one unread id and a drafter, in turn order.
+/// Drafts for the sequences that have one unread id and a drafter, in turn order, and which of them have a module whose
+/// logits are not finite.
 pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
-) -> Vec<Vec<u32>> {
+) -> (Vec<Vec<u32>>, Vec<Option<NotFinite>>) {
     let depths: Vec<usize> = turns.iter().map(Turn::depth).collect();
     let mut drafts = vec![Vec::new(); turns.len()];
+    let mut failed = vec![None; turns.len()];
     for (turn, &depth) in turns.iter_mut().zip(&depths) {
         if let Some(drafter) = &mut turn.sequence.drafter {
             drafter.tried = depth > 0;
@@ -165,10 +167,22 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             steps = guess(model, turns, module, steps, &drafts);
         }
         let states = Tensor::cat(steps.iter().map(|step| step.state.clone()).collect(), 1);
-        let logits = model.logits(states).into_data().convert::<f32>();
+        let logits = model.logits(states);
+        let dtype = logits.dtype();
+        let logits = logits.into_data().convert::<f32>();
         let logits: Vec<f32> = logits.into_vec().expect("they were just converted");
         let rows = logits.chunks_exact(logits.len() / steps.len());
         for (step, row) in steps.iter_mut().zip(rows) {
+            if !are_finite(row) {
+                let found = match row.iter().any(|logit| logit.is_nan()) {
+                    true => NotANumber::NaN,
+                    false => NotANumber::Infinite,
+                };
+                let part = Part::Mtp(depth.min(last));
+                failed[step.turn] = Some(model.explain(part, found, dtype));
+                step.probability = f32::NAN;
+                continue;
+            }
             let turn = &turns[step.turn];
             let sampler = turn.sampler.expect("only what is sampled is drafted");
             let past = [&turn.sequence.ids[..], &drafts[step.turn][..]].concat();
@@ -178,7 +192,8 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         }
         steps.retain(|step| {
             let likely = step.probability >= speculation(turns, step).min_probability;
-            if !likely {
+            // one that failed has no draft at this depth
+            if !likely && drafts[step.turn].len() > depth {
                 drafts[step.turn].pop();
             }
             likely
@@ -189,7 +204,7 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             drafter.forget_guesses(read);
         }
     }
-    drafts
+    (drafts, failed)
 }
 
 /// Lets the modules read what has waited for long, so that it takes no memory.

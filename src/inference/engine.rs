@@ -19,10 +19,10 @@ use super::sampling::{Sampler, SamplingConfig};
 use super::sequence::Sequence;
 use super::speculation::{Acceptance, Speculation};
 use crate::domain::Domain;
-use crate::model::CausalLm;
 use crate::model::cache::CacheConfig;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
+use crate::model::{CausalLm, NotFinite};
 
 /// How an [`Engine`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Request {
 pub struct RequestId(u64);
 
 /// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Its next token.
     Token {
@@ -111,7 +111,7 @@ pub enum Event {
 }
 
 /// Why a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Finish {
     /// It came to one of its stop ids.
     Stop,
@@ -121,6 +121,8 @@ pub enum Finish {
     Context,
     /// Its deadline has passed.
     TimedOut,
+    /// The model's logits are not finite.
+    NotFinite(NotFinite),
 }
 
 /// A model that serves many requests at once.
@@ -222,7 +224,15 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         if turns.is_empty() {
             return events;
         }
-        advance(self.model, &mut turns);
+        let chosen = advance(self.model, &mut turns);
+        let had_turns = self.running.iter().filter(|(_, running)| running.reads > 0);
+        let failed = had_turns.zip(chosen).filter_map(|((&id, _), chosen)| {
+            let error = chosen.err()?;
+            Some((id, Finish::NotFinite(error)))
+        });
+        for (id, why) in failed.collect::<Vec<_>>() {
+            events.extend(self.finish(id, why));
+        }
         let mut ended = Vec::new();
         for (&id, running) in &mut self.running {
             if running.sequence.cache.len() <= running.request.prompt.len() {

@@ -1,19 +1,21 @@
 //! Prefill and decode of one sequence.
 
+use std::ops::ControlFlow;
+
 use burn::module::Module;
 use darkhorse_backends::Ops;
 
 use super::drafter::Drafter;
 use super::limits::{GenerationError, Limits};
-use super::pass::{Turn, advance};
+use super::pass::{Turn, advance, read_anew};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
 use super::speculation::{Acceptance, Speculation};
 use crate::domain::Domain;
-use crate::model::CausalLm;
 use crate::model::cache::CacheConfig;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
+use crate::model::{CausalLm, NotFinite};
 
 /// Prompts are read in pieces that end at multiples of so many tokens, so that memory stays bounded.
 pub(super) const PREFILL_CHUNK: usize = 512;
@@ -27,6 +29,16 @@ pub struct Generation<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Ro
     sequence: Sequence<B, M>,
     /// How many ids of the sequence were read or given out; those after it are chosen already.
     given: usize,
+    reading: Reading,
+}
+
+/// How ids come to logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// What was read before is in the cache.
+    Cached,
+    /// The whole sequence at once, for every token.
+    Anew,
 }
 
 impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
@@ -48,7 +60,15 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
             cache,
             sequence: Sequence::new(model.empty_cache(&cache), domain),
             given: 0,
+            reading: Reading::Cached,
         }
+    }
+
+    /// The same sequence, read as a whole for every token: what a model has that looks at whole sequences, such as
+    /// test-time training, is part of it then. The time that a token takes grows with the sequence.
+    pub fn reading_anew(mut self) -> Self {
+        self.reading = Reading::Anew;
+        self
     }
 
     /// The same sequence, with drafts from here on. They change the time it takes, not what is generated.
@@ -92,31 +112,42 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
     ///
     /// # Errors
     ///
-    /// [`GenerationError`]; the sequence is as before.
+    /// [`GenerationError`]; the sequence is as before, unless the model's logits are not finite.
     pub fn read(&mut self, ids: &[u32]) -> Result<(), GenerationError> {
-        self.read_with(ids, |_| ())
+        let read = self.read_with(ids, |_| ControlFlow::Continue(()));
+        read.map(drop)
     }
 
-    /// [`read`](Self::read), telling how many of the tokens were read after every piece.
+    /// [`read`](Self::read), telling how many of the tokens were read after every piece. A break leaves the others
+    /// unread, and they are no part of the sequence: something is to be read before the next token is chosen.
     ///
     /// # Errors
     ///
-    /// [`GenerationError`]; the sequence is as before.
+    /// [`GenerationError`]; the sequence is as before, unless the model's logits are not finite.
     pub fn read_with(
         &mut self,
         ids: &[u32],
-        mut progress: impl FnMut(usize),
-    ) -> Result<(), GenerationError> {
+        mut progress: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, GenerationError> {
         self.limits.check(self.given, ids)?;
         self.sequence.truncate(self.given);
         self.sequence.ids.extend_from_slice(ids);
         let begin = self.given;
         self.given += ids.len();
-        while self.sequence.unread() > 0 {
-            self.pass(None);
-            progress(self.sequence.cache.len().saturating_sub(begin));
+        if self.reading == Reading::Anew {
+            self.pass(None)?;
+            return Ok(progress(ids.len()));
         }
-        Ok(())
+        while self.sequence.unread() > 0 {
+            self.pass(None)?;
+            let read = self.sequence.cache.len();
+            if progress(read.saturating_sub(begin)).is_break() {
+                self.sequence.truncate(read);
+                self.given = read;
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Forgets the tokens from `len` on, at least one being left. False, and nothing changes, if one of the mixers cannot
@@ -133,13 +164,17 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
 
     /// Chooses the next token. None once the context is full.
     ///
+    /// # Errors
+    ///
+    /// [`GenerationError::NotFinite`]: the sequence cannot be continued.
+    ///
     /// # Panics
     ///
     /// Before the first [`read`](Self::read).
-    pub fn next_token(&mut self, sampler: &Sampler) -> Option<u32> {
+    pub fn next_token(&mut self, sampler: &Sampler) -> Result<Option<u32>, GenerationError> {
         assert!(self.given > 0, "no token was read yet");
         if self.is_full() {
-            return None;
+            return Ok(None);
         }
         if self.given == self.sequence.ids.len() {
             match self.sequence.unread() {
@@ -147,14 +182,17 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
                     let id = sampler.choose(&self.sequence.logits, &self.sequence.ids);
                     self.sequence.ids.push(id);
                 }
-                _ => self.pass(Some(sampler)),
+                _ => self.pass(Some(sampler))?,
             }
         }
         self.given += 1;
-        Some(self.sequence.ids[self.given - 1])
+        Ok(Some(self.sequence.ids[self.given - 1]))
     }
 
-    fn pass(&mut self, sampler: Option<&Sampler>) {
+    fn pass(&mut self, sampler: Option<&Sampler>) -> Result<(), NotFinite> {
+        if self.reading == Reading::Anew {
+            return read_anew(self.model, &mut self.sequence, sampler);
+        }
         let read = self.sequence.cache.len();
         let turn = Turn {
             read: self
@@ -165,6 +203,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
             sampler,
             context: self.limits.context,
         };
-        advance(self.model, &mut [turn]);
+        let chosen = advance(self.model, &mut [turn]);
+        chosen.into_iter().try_for_each(|it| it.map(drop))
     }
 }

@@ -40,7 +40,7 @@ impl Limits {
     }
 }
 
-/// A prompt that cannot be read, or a way of reading that the model does not have.
+/// A prompt that cannot be read or continued, or a way of reading that the model does not have.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GenerationError {
     /// Too many tokens.
@@ -73,6 +73,9 @@ pub enum GenerationError {
         "the model has no multi-token prediction modules to draft with: leave speculation out, or train with `num_nextn_predict_layers` of 1 or more"
     )]
     NoDrafter,
+    /// Logits that nothing can be chosen by.
+    #[error(transparent)]
+    NotFinite(#[from] crate::model::NotFinite),
     /// A setting of the sampler.
     #[error(transparent)]
     Sampling(#[from] super::SamplingError),

@@ -7,14 +7,15 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
 
 use super::drafter;
+use super::generation::PREFILL_CHUNK;
 use super::sampling::Sampler;
 use super::sequence::Sequence;
 use crate::domain::Domain;
-use crate::model::cache::Extension;
+use crate::model::cache::{CacheConfig, Extension};
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
 use crate::model::routing::domain::UNTAGGED;
-use crate::model::{CausalLm, Sequences};
+use crate::model::{CausalLm, Cause, NotANumber, NotFinite, Part, Sequences, are_finite};
 
 /// One sequence's part of a pass.
 pub(super) struct Turn<'a, B: Ops, M: TokenMixer<B>> {
@@ -37,13 +38,14 @@ struct Span {
 }
 
 /// Reads the next ids of every sequence. Where all were read, chooses the next one, and more where drafts
-/// turn out to be right, and adds them to the sequence, unread. Gives the number of ids chosen for each.
+/// turn out to be right, and adds them to the sequence, unread. Gives the number of ids chosen for each, or why there are
+/// no logits to choose by.
 pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
-) -> Vec<usize> {
+) -> Vec<Result<usize, NotFinite>> {
     let begin = Instant::now();
-    let drafts = drafter::draft(model, turns);
+    let (drafts, mut failed) = drafter::draft(model, turns);
     let spans: Vec<Span> = turns
         .iter()
         .zip(drafts)
@@ -75,10 +77,15 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     let mut logits = logits.chunks_exact(model.embed_tokens.dims()[0]);
     let mut at = 0;
     let mut chosen = Vec::new();
-    for (turn, span) in turns.iter_mut().zip(&spans) {
-        let count = choose(turn, &span.drafts, logits.by_ref().take(span.logits));
+    for ((turn, span), failed) in turns.iter_mut().zip(&spans).zip(&mut failed) {
+        let rows = logits.by_ref().take(span.logits);
+        let count = choose(turn, &span.drafts, rows).unwrap_or_else(|NoNumbers| {
+            let ids = &turn.sequence.ids;
+            *failed = Some(diagnose(model, ids, turn.sequence.domain));
+            0
+        });
         let read = match count {
-            0 => span.rows,
+            0 => turn.read,
             // the last choice was not read, and drafts after it were wrong
             _ => turn.read + count - 1,
         };
@@ -98,21 +105,33 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             drafter.record(span.drafts.len(), count, seconds);
         }
     }
+    let chosen = chosen.into_iter().zip(failed);
     chosen
+        .map(|(count, failed)| failed.map_or(Ok(count), Err))
+        .collect()
 }
+
+/// Logits that are not finite.
+struct NoNumbers;
 
 /// Chooses ids as long as the drafts agree. Rows of logits stand for the last id read, then for the drafts.
 fn choose<'l, B: Ops, M: TokenMixer<B>>(
     turn: &mut Turn<'_, B, M>,
     drafts: &[u32],
     rows: impl Iterator<Item = &'l [f32]>,
-) -> usize {
+) -> Result<usize, NoNumbers> {
     let sequence = &mut *turn.sequence;
     let mut count = 0;
     let mut agrees = true;
+    let mut found = Ok(());
     // every row is taken, so that the next sequence finds its own
     for (at, row) in rows.enumerate() {
         if !agrees {
+            continue;
+        }
+        if !are_finite(row) {
+            found = Err(NoNumbers);
+            agrees = false;
             continue;
         }
         sequence.logits.clear();
@@ -125,7 +144,55 @@ fn choose<'l, B: Ops, M: TokenMixer<B>>(
         count += 1;
         agrees = drafts.get(at) == Some(&id);
     }
-    count
+    found.map(|()| count)
+}
+
+/// Reads a sequence anew to find out where its last logits stop being finite.
+fn diagnose<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    ids: &[u32],
+    domain: Option<Domain>,
+) -> NotFinite {
+    let device = model.embed_tokens.device();
+    let mut past = model.empty_cache(&CacheConfig::default());
+    let mut pieces = ids.chunks(PREFILL_CHUNK);
+    let found = pieces.find_map(|piece| {
+        let span = (piece.iter().copied(), past.len(), domain);
+        model.not_finite_next(&joined(std::iter::once(span), &device), &mut past)
+    });
+    found.unwrap_or(NotFinite {
+        part: Part::Cache,
+        found: NotANumber::Infinite,
+        cause: Cause::Cached,
+    })
+}
+
+/// Reads a whole sequence, without its cache, and chooses the next id if there is a sampler.
+pub(super) fn read_anew<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    model: &CausalLm<B, M, R>,
+    sequence: &mut Sequence<B, M>,
+    sampler: Option<&Sampler>,
+) -> Result<(), NotFinite> {
+    let ids = sequence.ids.iter().copied();
+    let device = model.embed_tokens.device();
+    let input = joined(std::iter::once((ids, 0, sequence.domain)), &device);
+    let states = model.hidden(&input).states;
+    let last = states.narrow(1, sequence.ids.len() - 1, 1);
+    sequence.logits = values(model.logits(last));
+    if !are_finite(&sequence.logits) {
+        let found = model.not_finite(&input);
+        return Err(found.expect("what is computed twice is the same"));
+    }
+    if let Some(sampler) = sampler {
+        let id = sampler.choose(&sequence.logits, &sequence.ids);
+        sequence.ids.push(id);
+    }
+    Ok(())
+}
+
+fn values<B: Ops>(tensor: Tensor<B, 3>) -> Vec<f32> {
+    let values = tensor.into_data().convert::<f32>();
+    values.into_vec().expect("they were just converted")
 }
 
 /// Logits of the rows that give some, one after the other.
@@ -152,12 +219,7 @@ fn logits<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             states.clone().select(1, rows)
         }
     };
-    model
-        .logits(states)
-        .into_data()
-        .convert::<f32>()
-        .into_vec()
-        .expect("they were just converted")
+    values(model.logits(states))
 }
 
 /// Ids of several sequences one after the other, each with its first position and its domain.

@@ -79,8 +79,9 @@ impl SamplingConfig {
             (
                 "temperature",
                 self.temperature,
-                self.temperature >= 0.0,
-                "0 or more",
+                // logits divided by less outgrow their type
+                self.temperature == 0.0 || self.temperature >= 1e-6,
+                "0, or 0.000001 or more",
             ),
             (
                 "top_p",
@@ -97,8 +98,8 @@ impl SamplingConfig {
             (
                 "repetition_penalty",
                 self.repetition_penalty,
-                self.repetition_penalty > 0.0,
-                "above 0",
+                (1e-6..=1e6).contains(&self.repetition_penalty),
+                "0.000001 to 1000000",
             ),
         ];
         for (field, value, holds, expected) in checks {

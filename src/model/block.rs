@@ -41,10 +41,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
     ///
     /// - hidden: `[batch, seq, hidden_size]`
     pub fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> BlockOutput<B> {
-        let mixed = self
-            .mixer
-            .forward(self.input_layernorm.forward(hidden.clone()), context);
-        self.transform(hidden + mixed, context)
+        self.transform(self.mix(hidden, context), context)
     }
 
     /// Runs the next positions of every sequence.
@@ -58,12 +55,28 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
         context: &Context<B>,
         sequences: &mut [Extension<'_, M::Cache>],
     ) -> BlockOutput<B> {
-        let normalized = self.input_layernorm.forward(hidden.clone());
-        let mixed = self.mixer.extend(normalized, context, sequences);
-        self.transform(hidden + mixed, context)
+        self.transform(self.mix_next(hidden, context, sequences), context)
     }
 
-    fn transform(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> BlockOutput<B> {
+    /// The first half of [`forward`](Self::forward).
+    pub(super) fn mix(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
+        let normalized = self.input_layernorm.forward(hidden.clone());
+        hidden + self.mixer.forward(normalized, context)
+    }
+
+    /// The first half of [`extend`](Self::extend).
+    pub(super) fn mix_next(
+        &self,
+        hidden: Tensor<B, 3>,
+        context: &Context<B>,
+        sequences: &mut [Extension<'_, M::Cache>],
+    ) -> Tensor<B, 3> {
+        let normalized = self.input_layernorm.forward(hidden.clone());
+        hidden + self.mixer.extend(normalized, context, sequences)
+    }
+
+    /// The second half of both.
+    pub(super) fn transform(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> BlockOutput<B> {
         let (transformed, routing) = self.feed_forward.forward(
             self.post_attention_layernorm.forward(hidden.clone()),
             context,

@@ -237,7 +237,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         self
     }
 
-    fn context(&self, input: &Sequences<B>) -> Context<B> {
+    pub(super) fn context(&self, input: &Sequences<B>) -> Context<B> {
         Context {
             rotation: self.rope.at(input.positions.clone()),
             mask: input.mask.clone(),

@@ -87,6 +87,14 @@ pub enum TrainingError {
         /// Where the documents of the step came from.
         documents: Vec<Origin>,
     },
+    /// Logits that nothing can be measured by.
+    #[error(transparent)]
+    Logits(#[from] crate::model::NotFinite),
+    /// A loss that is no number, of logits that are.
+    #[error(
+        "the loss of an evaluation is not finite, but all logits are: they differ by more than the loss can be computed of"
+    )]
+    Evaluation,
     /// Validation text of which no token counts.
     #[error(
         "nothing to measure in the held-out text, which begins at {first}: {reason}; give other documents"

@@ -4,6 +4,7 @@ use darkhorse_backends::{Ops, awake};
 use serde::{Deserialize, Serialize};
 
 use super::batch;
+use super::error::TrainingError;
 use super::loss::token_losses;
 use crate::data::PackedBatch;
 use crate::domain::Domain;
@@ -115,6 +116,20 @@ where
     BatchEvaluation {
         domains,
         loads: loads.collect(),
+    }
+}
+
+/// Why the loss of a batch is not finite.
+pub(super) fn not_finite<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> TrainingError
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let input = batch::sequences(rows, &model.embed_tokens.device());
+    match model.not_finite(&input) {
+        Some(error) => TrainingError::Logits(error),
+        None => TrainingError::Evaluation,
     }
 }
 

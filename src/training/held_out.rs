@@ -49,7 +49,12 @@ where
             if stop.is_asked() {
                 break;
             }
-            evaluate::merge(&mut sum, evaluate::evaluate_batch(model, &rows?));
+            let rows = rows?;
+            let found = evaluate::evaluate_batch(model, &rows);
+            if !found.total().nats.is_finite() {
+                return Err(evaluate::not_finite(model, &rows));
+            }
+            evaluate::merge(&mut sum, found);
         }
         Ok(sum)
     };

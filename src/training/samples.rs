@@ -55,7 +55,7 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         let mut ids = Vec::new();
         while ids.len() < TOKENS
             && begin.elapsed() < patience
-            && let Some(id) = generation.next_token(&sampler)
+            && let Some(id) = generation.next_token(&sampler)?
             && Some(id) != tokenizer.eos_id()
         {
             ids.push(id);

@@ -34,7 +34,8 @@ fn generated(
     generation.read(&prompt).expect("it is short");
     let mut logits = Vec::new();
     for _ in 0..count {
-        generation.next_token(&sampler).expect("it is short");
+        let next = generation.next_token(&sampler);
+        next.expect("the logits are finite").expect("it is short");
         logits.extend_from_slice(generation.logits());
     }
     let ids = generation.past().iter().map(|&id| i64::from(id));

@@ -36,7 +36,7 @@ Examples:
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     experiment: ExperimentArgs,
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file; without it the newest run
+    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file [default: the newest run]
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: Option<PathBuf>,
     /// Measure an untrained model of --params or --config

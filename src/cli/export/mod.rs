@@ -47,16 +47,17 @@ pub(crate) struct ExportArgs {
     /// Folder to write; for gguf and genesis the file; for ot either, a file `*.ot` has its config.json beside it
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Type of the matrices; without it that of the weights
+    /// Type of the matrices [default: that of the weights]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
-    /// Fold the prior of a domain into the routers, so that other engines route as with the domain given
+    /// Fold the prior of a domain into the routers, so that other engines route as with the domain given [default:
+    /// none]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<Domain>,
     /// Largest size of a file of weights
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = memory_bytes)]
     max_shard_size: u64,
-    /// Name of the model on its card and in GGUF; without it that of the target
+    /// Name of the model on its card and in GGUF [default: that of the target]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }

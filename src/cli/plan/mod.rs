@@ -25,23 +25,23 @@ Examples:
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     experiment: ExperimentArgs,
-    /// Tokens in the cache; without it all that the model has positions for
+    /// Tokens in the cache [default: all that the model has positions for]
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// Memory of a device, as 12GB or 80GiB; without it the device's own
-    #[arg(long, value_name = "AMOUNT", value_parser = memory_bytes)]
+    /// Memory of a device, as 12GB or 80GiB [default: the device's own]
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true, value_parser = memory_bytes)]
     memory: Option<u64>,
-    /// Number of devices to divide the model among
+    /// Number of devices to divide the model among [default: one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     devices: Option<u32>,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Rows of a micro-batch in training; without it the preset's
+    /// Rows of a micro-batch in training [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
-    /// Tokens of a row in training; without it the preset's
+    /// Tokens of a row in training [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seq_len: Option<u32>,
     /// Print JSON: bytes as integers

@@ -16,7 +16,7 @@ use crate::cli::failure::{Failure, OrInput};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
-    /// Files or folders of training documents: JSONL, also .gz and .zst, or parquet
+    /// Files or folders of training documents: JSONL, also .gz and .zst, or parquet [default: the embedded corpus]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Files or folders of validation documents
@@ -29,10 +29,10 @@ pub(super) struct DataArgs {
     /// Train on every document, and measure by none
     #[arg(long, conflicts_with_all = ["valid", "valid_share"])]
     no_valid: bool,
-    /// Shares of domains in the training tokens, as code=0.3,math=0.2
+    /// Shares of domains in the training tokens, as code=0.3,math=0.2 [default: as they are in the data]
     #[arg(long, value_name = "SHARES")]
     mix: Option<Mix>,
-    /// Probability that a document's domain is not told
+    /// Probability that a document's domain is not told [default: the preset's]
     #[arg(long, value_name = "P")]
     domain_dropout: Option<f64>,
     /// Do not put the domain into the text as a control token
@@ -41,13 +41,13 @@ pub(super) struct DataArgs {
     /// Count and report lines that cannot be read instead of stopping at the first
     #[arg(long)]
     skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one
+    /// Take documents of an unknown domain as of this one [default: they are refused]
     #[arg(long, value_name = "DOMAIN")]
     unknown_domain: Option<Domain>,
-    /// Key or column that holds the text; without it `text`
+    /// Key or column that holds the text [default: text]
     #[arg(long, value_name = "NAME")]
     text_field: Option<String>,
-    /// Tokenizer, a Hugging Face tokenizer.json
+    /// Tokenizer, a Hugging Face tokenizer.json [default: the preset's]
     #[arg(long, value_name = "FILE")]
     pub(super) tokenizer: Option<PathBuf>,
     /// Train a byte-level tokenizer of N tokens on the data; the model's vocabulary follows
@@ -58,46 +58,46 @@ pub(super) struct DataArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct TrainingArgs {
-    /// Optimizer steps
+    /// Optimizer steps [default: the preset's]
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Times to go through the training data, instead of --steps; rounded up to whole steps
     #[arg(long, value_name = "E", conflicts_with = "steps")]
     pub(super) epochs: Option<f64>,
-    /// Rows of a micro-batch
+    /// Rows of a micro-batch [default: the preset's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Tokens of a row
+    /// Tokens of a row [default: the preset's]
     #[arg(long, value_name = "N")]
     seq_len: Option<usize>,
-    /// Micro-batches of an optimizer step
+    /// Micro-batches of an optimizer step [default: the preset's]
     #[arg(long, value_name = "N")]
     accumulation: Option<usize>,
-    /// Type that a step computes in; weights, optimizer and checkpoints stay f32
+    /// Type that a step computes in; weights, optimizer and checkpoints stay f32 [default: the preset's]
     #[arg(long, value_enum)]
     precision: Option<StepPrecision>,
-    /// Highest learning rate
+    /// Highest learning rate [default: the preset's]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// How the learning rate rises and falls
+    /// How the learning rate rises and falls [default: the preset's]
     #[arg(long)]
     schedule: Option<Schedule>,
-    /// How strongly a document's domain binds the router
+    /// How strongly a document's domain binds the router [default: the preset's]
     #[arg(long)]
     domains: Option<Domains>,
-    /// Seed of every random draw
+    /// Seed of every random draw [default: the preset's]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Steps between evaluations; 0: only at the end
+    /// Steps between evaluations; 0: only at the end [default: the preset's]
     #[arg(long, value_name = "N")]
     eval_every: Option<u64>,
-    /// Steps between checkpoints; 0: only at the end
+    /// Steps between checkpoints; 0: only at the end [default: the preset's]
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
-    /// Newest checkpoints to keep, beside the one that is best on the validation text
+    /// Newest checkpoints to keep, beside the one that is best on the validation text [default: the preset's]
     #[arg(long, value_name = "N")]
     keep_checkpoints: Option<usize>,
-    /// Steps between lines of progress
+    /// Steps between lines of progress [default: the preset's]
     #[arg(long, value_name = "N")]
     log_every: Option<u64>,
 }

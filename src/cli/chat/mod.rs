@@ -1,9 +1,13 @@
 //! `chat`: a conversation on the terminal.
 
+mod command;
+mod conversation;
+mod lines;
+
 use std::path::PathBuf;
 
 use crate::inference::{Sampler, SamplingConfig};
-use crate::tokenizer::chat::{Kind, Message, Role};
+use crate::tokenizer::chat::Kind;
 use clap::Args;
 use darkhorse_backends::awake;
 
@@ -14,7 +18,12 @@ use crate::cli::args::{
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::generate::{Begins, Reply};
 use crate::cli::inference::Weights;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::model::{Loaded, Told};
+use crate::cli::notice;
+use command::{Command, Line};
+use conversation::{Chat, Conversation, Next};
+use lines::Lines;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,12 +36,12 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ChatArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file; without it the newest run
+    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tokenizer: TokenizerArgs,
-    /// What the model is told before the conversation
+    /// What the model is told before the conversation [default: nothing, or what its family is told]
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     #[command(flatten)]
@@ -81,81 +90,83 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
         let cache = args.cache.config();
         loaded.begin(args.domain.domain, args.speculative.config(), cache)
     };
+    let chat = Chat {
+        loaded: &loaded,
+        template: &template,
+        domain: args.domain.domain,
+        max_tokens,
+    };
+    let default = (template.kind() == Kind::Genesis).then_some(GENESIS_SYSTEM);
+    let system = args.system.as_deref().or(default);
+    let interrupt = Interrupt::listen()?;
+    let reply = Reply {
+        tokenizer: loaded.tokenizer()?,
+        stop_ids: [template.stop_ids(loaded.tokenizer()?), loaded.stop_ids()].concat(),
+        stop_text: template.stop_text(),
+        max_tokens,
+        begins: Begins::Anew,
+        interrupt: Some(&interrupt),
+    };
     let mut generation = begin()?;
-    let mut messages = opening(args, template.kind());
-    eprintln!("{COMMANDS}");
-    let mut lines = std::io::stdin().lines();
-    loop {
-        eprint!("> ");
-        let Some(line) = lines.next().transpose()? else {
-            return Ok(());
-        };
-        let said = match line.trim() {
-            "" => continue,
-            "/exit" | "/quit" | "exit" | "quit" => return Ok(()),
-            "/help" => {
-                eprintln!("{COMMANDS}");
+    let mut conversation = Conversation::new(chat, system);
+    notice::tell(command::HELP);
+    let mut lines = Lines::open();
+    while let Some(line) = lines.next()? {
+        let said = match Line::of(&line) {
+            Line::Empty => continue,
+            Line::Said(said) => said,
+            Line::Command(Command::Exit) => break,
+            Line::Command(Command::Help) => {
+                eprintln!("{}", command::HELP);
                 continue;
             }
-            "/clear" | "/reset" => {
-                messages = opening(args, template.kind());
+            Line::Command(Command::Clear) => {
+                conversation = Conversation::new(chat, system);
                 continue;
             }
-            said => said,
+            Line::Unknown(line) => {
+                eprintln!("{}", command::unknown(line));
+                continue;
+            }
         };
-        messages.push(Message::new(Role::User, said));
-        let prompt = |messages: &[Message]| {
-            let conversation = messages.to_vec().into();
-            let ids = template.prompt(loaded.tokenizer()?, &conversation, args.domain.domain);
-            ids.or_input()
-        };
-        let context = loaded.experiment.model.max_position_embeddings;
-        let slides = template.kind() == Kind::Genesis;
-        let too_long = |len: usize| slides && len > context.saturating_sub(max_tokens);
-        let mut ids = match prompt(&messages) {
-            Ok(ids) => ids,
+        let mut ids = match conversation.say(said) {
+            Ok(Next::Read { ids, forgotten }) => {
+                forgotten.into_iter().for_each(notice::tell);
+                ids
+            }
+            Ok(Next::TooLong(too_long)) => {
+                eprintln!("{too_long}");
+                continue;
+            }
+            // what a template refuses
             Err(failure) => {
                 eprintln!("{}", failure.line());
-                messages.pop();
                 continue;
             }
         };
-        while too_long(ids.len()) && drop_oldest(&mut messages) {
-            ids = prompt(&messages)?;
-        }
         // what was read before is not read again
         let same = generation.past().iter().zip(&ids);
         let kept = same.take_while(|(past, id)| past == id).count();
         let kept = kept.min(ids.len().saturating_sub(1));
-        let unread = match generation.truncate(kept) {
-            true => ids.split_off(kept),
-            false => {
-                generation = begin()?;
-                ids
-            }
+        if generation.truncate(kept) {
+            ids.drain(..kept);
+        } else {
+            generation = begin()?;
+        }
+        let answer = interrupt.stops(|| awake(|| reply.stream(&mut generation, &ids, &sampler)));
+        let Some(answer) = answer? else {
+            conversation.take_back();
+            eprintln!("stopped before the answer began; what you said is taken back");
+            continue;
         };
-        let reply = Reply {
-            tokenizer: loaded.tokenizer()?,
-            stop_ids: [template.stop_ids(loaded.tokenizer()?), loaded.stop_ids()].concat(),
-            stop_text: template.stop_text(),
-            max_tokens,
-            begins: Begins::Anew,
-        };
-        let stats = awake(|| reply.stream(&mut generation, &unread, &sampler))?;
         println!();
         if args.stats {
-            eprintln!("{stats}");
+            eprintln!("{answer}");
         }
-        let said = match template.kind() {
-            // the template writes the line end itself
-            Kind::Genesis | Kind::Plain => stats.text.trim(),
-            Kind::Published | Kind::Turns => &stats.text,
-        };
-        messages.push(Message::new(Role::Assistant, said));
+        conversation.answer(&answer.text);
     }
+    Ok(())
 }
-
-const COMMANDS: &str = "/clear begins anew, /help tells this, /exit or the end of input ends";
 
 /// What Genesis-152M is told when nobody says.
 const GENESIS_SYSTEM: &str = "You are a helpful assistant.";
@@ -175,25 +186,5 @@ fn defaults(template: Kind) -> (SamplingConfig, usize) {
             (sampling, 150)
         }
         Kind::Published | Kind::Turns | Kind::Plain => (SamplingConfig::default(), MAX_TOKENS),
-    }
-}
-
-fn opening(args: &ChatArgs, template: Kind) -> Vec<Message> {
-    let default = (template == Kind::Genesis).then_some(GENESIS_SYSTEM);
-    let system = args.system.as_deref().or(default).into_iter();
-    system
-        .map(|text| Message::new(Role::System, text))
-        .collect()
-}
-
-/// Forgets the oldest message that is neither the system's nor the last; false if there is none.
-fn drop_oldest(messages: &mut Vec<Message>) -> bool {
-    let oldest = messages.iter().position(|it| it.role() != Role::System);
-    match oldest {
-        Some(oldest) if oldest + 1 < messages.len() => {
-            messages.remove(oldest);
-            true
-        }
-        _ => false,
     }
 }

@@ -1,0 +1,199 @@
+//! The run that a command takes when none is named: the newest one that was trained, and saying which it is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::checkpoint::{CheckpointError, Manifest, Run};
+use crate::config::Experiment;
+use crate::model::ModelConfig;
+use indicatif::HumanDuration;
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
+use crate::cli::stored::is_copy;
+
+/// Where runs are made and looked for.
+pub(crate) const RUNS: &str = "runs";
+
+/// Folder of a new run of an experiment: its name and the time.
+pub(crate) fn new_run(experiment: &str) -> PathBuf {
+    let stem = Path::new(experiment).file_stem().unwrap_or_default();
+    let seconds = since_1970().as_secs();
+    let name = format!("{}-{seconds}", stem.to_string_lossy());
+    free(Path::new(RUNS), &name)
+}
+
+/// The folder of that name, with a number where there is one already: of a run that began in the same second.
+fn free(root: &Path, name: &str) -> PathBuf {
+    let mut folder = root.join(name);
+    for number in 2.. {
+        if !folder.exists() {
+            break;
+        }
+        folder = root.join(format!("{name}-{number}"));
+    }
+    folder
+}
+
+/// The newest run that was trained, of a preset if one is named; it is told which.
+pub(crate) fn newest(preset: Option<&str>) -> Result<Run, Failure> {
+    let missing = |what: &str| {
+        Failure::input(format!(
+            "{what} in `{RUNS}/`: make one with `darkhorse-genesis train --params {}`, or name one with `--model RUN`",
+            preset.unwrap_or("tiny")
+        ))
+    };
+    let Some(preset) = preset else {
+        let newest = newest_trained(RUNS, |_| true).or_input()?;
+        return newest.ok_or_else(|| missing("no trained run"));
+    };
+    let wanted = Experiment::preset(preset).or_input()?.model;
+    let is_wanted = |run: &Run| {
+        run.config::<Experiment>().is_ok_and(|found| {
+            // a run may bring a tokenizer and a domain mode of its own
+            let found = ModelConfig {
+                vocab_size: wanted.vocab_size,
+                domains: wanted.domains.clone(),
+                ..found.model
+            };
+            found == wanted
+        })
+    };
+    let newest = newest_trained(RUNS, is_wanted).or_input()?;
+    newest.ok_or_else(|| missing(&format!("no trained run of `{preset}`")))
+}
+
+/// The run under `root` that was trained and saved last, of those that are wanted. It is told which.
+pub(crate) fn newest_trained(
+    root: impl AsRef<Path>,
+    is_wanted: impl Fn(&Run) -> bool,
+) -> Result<Option<Run>, CheckpointError> {
+    for run in Run::all_under(root)? {
+        let Some(saved) = run.newest()? else { continue };
+        if !is_copy(&run, saved.step()) && is_wanted(&run) {
+            notice::tell(Choice::of(&run, saved.manifest()));
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
+}
+
+/// Which run was chosen.
+struct Choice<'a> {
+    folder: &'a Path,
+    step: u64,
+    age: Duration,
+}
+
+impl<'a> Choice<'a> {
+    fn of(run: &'a Run, newest: &Manifest) -> Self {
+        let saved = Duration::from_millis(newest.saved_at_ms);
+        Self {
+            folder: run.path(),
+            step: newest.step,
+            age: since_1970().saturating_sub(saved),
+        }
+    }
+}
+
+impl fmt::Display for Choice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (folder, step) = (self.folder.display(), self.step);
+        write!(f, "run {folder}, step {step}, saved ")?;
+        match self.age.as_secs() {
+            0 => write!(f, "just now"),
+            seconds => write!(f, "{} ago", HumanDuration(Duration::from_secs(seconds))),
+        }
+    }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(root: &Path, name: &str, step: u64, files: &[(&str, &str)]) {
+        let run = Run::create(root.join(name), &serde_json::json!({}), None).unwrap();
+        for (file, text) in files {
+            std::fs::write(run.path().join(file), text).unwrap();
+        }
+        run.save(step, |writer| writer.json("state.json", &step))
+            .unwrap();
+    }
+
+    fn newest_name(root: &Path) -> Option<String> {
+        let run = newest_trained(root, |_| true).unwrap()?;
+        Some(run.path().file_name()?.to_str()?.to_owned())
+    }
+
+    const TRAINED: &[(&str, &str)] = &[("metrics.jsonl", "{}\n")];
+    const COPIED: &[(&str, &str)] = &[("origin.json", "{}")];
+
+    #[test]
+    fn copies_are_passed_over_however_new_they_are() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        assert_eq!(newest_name(root), None);
+        run(root, "imported-first", 0, COPIED);
+        assert_eq!(newest_name(root), None);
+        run(root, "old", 100, TRAINED);
+        run(root, "trained", 500, TRAINED);
+        run(root, "quantized", 500, COPIED);
+        run(root, "imported", 0, COPIED);
+        // from before imports said where they come from
+        run(root, "imported-long-ago", 0, &[]);
+        assert_eq!(newest_name(root).as_deref(), Some("trained"));
+        // a model that was tuned comes from elsewhere too
+        run(root, "tuned", 3, &[TRAINED, COPIED].concat());
+        assert_eq!(newest_name(root).as_deref(), Some("tuned"));
+        // its journal may be gone
+        run(root, "thinned", 7, &[]);
+        assert_eq!(newest_name(root).as_deref(), Some("thinned"));
+    }
+
+    #[test]
+    fn a_run_that_has_saved_nothing_is_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        run(root.path(), "trained", 5, TRAINED);
+        let unsaved = root.path().join("stopped");
+        let unsaved = Run::create(unsaved, &serde_json::json!({}), None).unwrap();
+        std::fs::write(unsaved.metrics_path(), "").unwrap();
+        assert_eq!(newest_name(root.path()).as_deref(), Some("trained"));
+    }
+
+    #[test]
+    fn runs_that_begin_in_the_same_second_have_folders_of_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            let folder = free(root, "tiny-1790");
+            std::fs::create_dir(&folder).unwrap();
+            names.push(folder.file_name().unwrap().to_owned());
+        }
+        assert_eq!(names, ["tiny-1790", "tiny-1790-2", "tiny-1790-3"]);
+    }
+
+    #[test]
+    fn a_choice_is_told_with_its_age() {
+        let choice = |seconds| Choice {
+            folder: Path::new("runs/tiny-1790"),
+            step: 500,
+            age: Duration::from_secs(seconds),
+        };
+        assert_eq!(
+            choice(190).to_string(),
+            "run runs/tiny-1790, step 500, saved 3 minutes ago"
+        );
+        assert_eq!(
+            choice(0).to_string(),
+            "run runs/tiny-1790, step 500, saved just now"
+        );
+    }
+}

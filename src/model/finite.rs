@@ -1,0 +1,316 @@
+//! Where values stop being finite: the first part of a model that gives an infinite value or none, and why.
+
+use std::fmt;
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+use darkhorse_backends::Ops;
+
+use super::block::Block;
+use super::cache::{Cache, Extension};
+use super::causal_lm::{CausalLm, Sequences};
+use super::context::Context;
+use super::mixer::TokenMixer;
+use super::routing::Route;
+use super::weights::{self, NamedTensor};
+
+/// Positions whose logits are looked at together.
+const ROWS: usize = 64;
+
+/// A part of a model, as a token passes through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The embedding table.
+    Embedding,
+    /// The mixer of a layer, from 0, with its norm and what it is added to.
+    Mixer(usize),
+    /// The feed-forward of a layer, from 0, with its norm and what it is added to.
+    FeedForward(usize),
+    /// Test-time training after the last layer.
+    Metacognition,
+    /// The norm before the head.
+    Norm,
+    /// The head.
+    Head,
+    /// A multi-token prediction module, from 0.
+    Mtp(usize),
+    /// The cache of earlier tokens: without it there is no such value.
+    Cache,
+}
+
+/// What a value is that is not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotANumber {
+    /// No number, as 0 / 0 is none.
+    NaN,
+    /// Above all numbers, or below.
+    Infinite,
+}
+
+/// Why a value is not finite.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    /// A weight is not.
+    Weight {
+        /// Its tensor.
+        name: String,
+    },
+    /// All weights of the part are: what they make of their input is too large for its type.
+    Overflow {
+        /// The type.
+        dtype: DType,
+        /// The tensor with the weight furthest from 0, and that weight.
+        largest: Option<(String, f32)>,
+    },
+    /// Keys or values are too large for the type that the cache is held in.
+    Cached,
+}
+
+/// Logits that are not finite: nothing can be chosen by them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotFinite {
+    /// Where it began.
+    pub part: Part,
+    /// What was found there.
+    pub found: NotANumber,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedding => write!(f, "the embedding"),
+            Self::Mixer(layer) => write!(f, "the mixer of layer {layer}"),
+            Self::FeedForward(layer) => write!(f, "the feed-forward of layer {layer}"),
+            Self::Metacognition => write!(f, "test-time training"),
+            Self::Norm => write!(f, "the final norm"),
+            Self::Head => write!(f, "the head"),
+            Self::Mtp(module) => write!(f, "multi-token prediction module {module}"),
+            Self::Cache => write!(f, "the cache"),
+        }
+    }
+}
+
+impl fmt::Display for NotANumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NaN => "NaN",
+            Self::Infinite => "infinity",
+        })
+    }
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, found, cause } = self;
+        write!(
+            f,
+            "the logits are not finite: {found} first comes from {part}, "
+        )?;
+        match cause {
+            Cause::Weight { name } => write!(
+                f,
+                "whose weights `{name}` are not finite: the file is damaged, or training diverged; take another checkpoint"
+            ),
+            Cause::Overflow { dtype, largest } => {
+                write!(
+                    f,
+                    "whose weights are finite: values outgrow {}",
+                    dtype.name()
+                )?;
+                match largest {
+                    Some((name, weight)) => write!(
+                        f,
+                        "; its largest weight is {weight:e}, in `{name}`: if that is not meant, take another checkpoint"
+                    ),
+                    None => Ok(()),
+                }
+            }
+            Cause::Cached => write!(
+                f,
+                "whose type is too narrow for this model: hold it in a wider one, as by `--cache-dtype f32`"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NotFinite {}
+
+impl Part {
+    /// How the names of its weights begin, one of these.
+    fn prefixes(self) -> Vec<String> {
+        match self {
+            Self::Embedding => vec!["embed_tokens".into()],
+            Self::Mixer(layer) => vec![
+                format!("layers.{layer}.input_layernorm."),
+                format!("layers.{layer}.mixer."),
+            ],
+            Self::FeedForward(layer) => vec![
+                format!("layers.{layer}.post_attention_layernorm."),
+                format!("layers.{layer}.feed_forward."),
+            ],
+            Self::Metacognition => vec!["metacognition.".into()],
+            Self::Norm => vec!["norm.".into()],
+            // which may be the embedding table
+            Self::Head => vec!["lm_head.".into(), "embed_tokens".into()],
+            Self::Mtp(module) => vec![format!("mtp.{module}.")],
+            Self::Cache => Vec::new(),
+        }
+    }
+}
+
+impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
+    /// What is not finite in whole sequences, if something is.
+    pub fn not_finite(&self, input: &Sequences<B>) -> Option<NotFinite> {
+        let adapt = |states: Tensor<B, 3>, context: &Context<B>| self.adapt(states, context.phase);
+        let mix = |block: &Block<B, M, R>, _: usize, states, context: &Context<B>| {
+            block.mix(states, context)
+        };
+        self.walk(input, mix, adapt).break_value()
+    }
+
+    /// What is not finite in the next positions of a sequence, which are added to its past, if something is.
+    pub fn not_finite_next(
+        &self,
+        input: &Sequences<B>,
+        past: &mut Cache<B, M>,
+    ) -> Option<NotFinite> {
+        let [_, new] = input.ids.dims();
+        let mix = |block: &Block<B, M, R>, at: usize, states, context: &Context<B>| {
+            let mut pasts = [Extension::new(&mut past.layers[at], new)];
+            block.mix_next(states, context, &mut pasts)
+        };
+        let found = self.walk(input, mix, |states, _| states);
+        past.len += new;
+        found.break_value()
+    }
+
+    /// Why a part gives values that are not finite.
+    pub fn explain(&self, part: Part, found: NotANumber, dtype: DType) -> NotFinite {
+        let prefixes = part.prefixes();
+        let is_of_part = |tensor: &NamedTensor<'_>| {
+            let mut prefixes = prefixes.iter();
+            prefixes.any(|prefix| tensor.name.starts_with(prefix.as_str()))
+        };
+        let mut largest: Option<(String, f32)> = None;
+        let tensors = weights::collect::<B, Self>(self).into_iter();
+        for tensor in tensors.filter(is_of_part) {
+            let name = tensor.name.clone();
+            if !tensor.dtype.is_float() {
+                continue;
+            }
+            // they are on the device, where nothing is in the way of reading them
+            let Ok(values) = tensor.read() else { continue };
+            let furthest = values.iter::<f32>().fold(0.0_f32, furthest_from_0);
+            if !furthest.is_finite() {
+                let cause = Cause::Weight { name };
+                return NotFinite { part, found, cause };
+            }
+            if largest
+                .as_ref()
+                .is_none_or(|(_, most)| furthest.abs() > most.abs())
+            {
+                largest = Some((name, furthest));
+            }
+        }
+        let cause = Cause::Overflow { dtype, largest };
+        NotFinite { part, found, cause }
+    }
+
+    /// Every part in turn, up to the first that gives a value that is not finite.
+    fn walk(
+        &self,
+        input: &Sequences<B>,
+        mut mix: impl FnMut(&Block<B, M, R>, usize, Tensor<B, 3>, &Context<B>) -> Tensor<B, 3>,
+        adapt: impl FnOnce(Tensor<B, 3>, &Context<B>) -> Tensor<B, 3>,
+    ) -> ControlFlow<NotFinite> {
+        let context = self.context(input);
+        let mut states = self.embed(input.ids.clone());
+        self.check(Part::Embedding, &states)?;
+        for (at, block) in self.layers.iter().enumerate() {
+            states = mix(block, at, states, &context);
+            self.check(Part::Mixer(at), &states)?;
+            states = block.transform(states, &context).hidden;
+            self.check(Part::FeedForward(at), &states)?;
+        }
+        let states = adapt(states, &context);
+        self.check(Part::Metacognition, &states)?;
+        let states = self.norm.forward(states);
+        self.check(Part::Norm, &states)?;
+        let [_, seq, _] = states.dims();
+        (0..seq).step_by(ROWS).try_for_each(|begin| {
+            let rows = states.clone().narrow(1, begin, ROWS.min(seq - begin));
+            self.check(Part::Head, &self.logits(rows))
+        })
+    }
+
+    fn check(&self, part: Part, values: &Tensor<B, 3>) -> ControlFlow<NotFinite> {
+        match not_a_number(values) {
+            Some(found) => Break(self.explain(part, found, values.dtype())),
+            None => Continue(()),
+        }
+    }
+}
+
+/// The first value that is not finite, if there is one.
+pub fn not_a_number<B: Backend, const D: usize>(values: &Tensor<B, D>) -> Option<NotANumber> {
+    let values = values.clone().into_data();
+    let first = values.iter::<f32>().find(|value| !value.is_finite());
+    first.map(|value| match value.is_nan() {
+        true => NotANumber::NaN,
+        false => NotANumber::Infinite,
+    })
+}
+
+/// Whether all values are finite. Faster than the computation of any of them.
+pub fn are_finite(values: &[f32]) -> bool {
+    // without a branch, so that many are looked at at a time
+    let exponents = values
+        .iter()
+        .map(|value| value.to_bits() & f32::INFINITY.to_bits());
+    exponents.fold(0, u32::max) < f32::INFINITY.to_bits()
+}
+
+/// The one of two values that is further from 0; what is not finite is furthest.
+fn furthest_from_0(most: f32, value: f32) -> f32 {
+    match most.is_finite() && (!value.is_finite() || value.abs() > most.abs()) {
+        true => value,
+        false => most,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_value_that_is_not_finite_is_found_among_many() {
+        assert!(are_finite(&[]));
+        for wrong in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 1, 500, 999] {
+                let mut values = [f32::MAX, f32::MIN, -0.0, 1e-40].repeat(250);
+                assert!(are_finite(&values));
+                values[at] = wrong;
+                assert!(!are_finite(&values), "{wrong} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_head_is_the_embedding_table_where_they_are_one() {
+        let prefixes = Part::Head.prefixes();
+        assert!(
+            prefixes
+                .iter()
+                .any(|it| "embed_tokens".starts_with(it.as_str()))
+        );
+        let layer = Part::Mixer(1).prefixes();
+        assert!(
+            !layer
+                .iter()
+                .any(|it| "layers.10.mixer.q_proj.weight".starts_with(it.as_str()))
+        );
+    }
+}

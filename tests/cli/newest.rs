@@ -1,0 +1,77 @@
+//! A command that chooses a run says which, and takes none that was not trained.
+
+use std::fs;
+use std::path::Path;
+
+use crate::model::fixture;
+use crate::program::{Program, text};
+
+fn import(folder: &Path, name: &str) {
+    let model = fixture("llama_tied");
+    let out = format!("runs/{name}");
+    let imported = Program::new(&["import", "--from", text(&model), "--out", &out]);
+    assert_eq!(imported.within(folder).run().code, Some(0));
+}
+
+/// A run as training leaves it.
+fn train(folder: &Path, name: &str) {
+    import(folder, name);
+    fs::write(folder.join("runs").join(name).join("metrics.jsonl"), "").unwrap();
+}
+
+const PROMPT: [&str; 6] = [
+    "inference",
+    "--ids",
+    "5,6",
+    "--print-ids",
+    "--max-tokens",
+    "1",
+];
+
+#[test]
+fn copies_that_are_newer_do_not_take_the_place_of_what_was_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    import(folder, "imported");
+    let none = Program::new(&PROMPT).within(folder).run();
+    assert!(
+        none.refusal().starts_with("no trained run in `runs/`"),
+        "{none:?}"
+    );
+    train(folder, "first");
+    train(folder, "second");
+    import(folder, "newer");
+    let quantize = [
+        "quantize",
+        "--model",
+        "runs/first",
+        "--bits",
+        "8",
+        "--out",
+        "runs/first-q8",
+    ];
+    assert_eq!(Program::new(&quantize).within(folder).run().code, Some(0));
+    let told = Program::new(&PROMPT).within(folder).run();
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(
+        told.errors.starts_with("run runs/second, step 0, saved "),
+        "{told:?}"
+    );
+    assert_eq!(told.errors.lines().count(), 1, "{told:?}");
+
+    let bench = [
+        "bench", "--prompt", "4", "--new", "2", "--runs", "1", "--json",
+    ];
+    let told = Program::new(&bench).within(folder).run();
+    assert!(
+        told.errors.starts_with("run runs/second, step 0, saved "),
+        "{told:?}"
+    );
+
+    let quiet = Program::new(&[&PROMPT[..], &["--quiet"]].concat())
+        .within(folder)
+        .run();
+    assert_eq!((quiet.code, quiet.errors.as_str()), (Some(0), ""));
+    let named = Program::new(&[&PROMPT[..], &["--model", "runs/newer"]].concat());
+    assert_eq!(named.within(folder).run().errors, "");
+}
