@@ -166,7 +166,7 @@ fn requests_that_come_and_go_get_what_they_would_get_alone() {
         for (id, request) in &requests {
             let (expected, why) = alone(&model, &config, how, request);
             let (found, ended) = texts.remove(id).unwrap_or_default();
-            match (cancelled.contains(id), ended) {
+            match (cancelled.contains(id), &ended) {
                 (true, _) => {
                     assert!(expected.starts_with(&found), "{id:?}");
                     assert_eq!(ended, None);

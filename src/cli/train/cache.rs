@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::model::RUNS;
+use crate::cli::newest::RUNS;
 use crate::data::sweep;
 
 /// Whoever uses the folder holds a shared lock on this file.
