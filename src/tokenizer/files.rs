@@ -54,7 +54,8 @@ impl Beside {
                 false => Ok(Map::new()),
             }
         };
-        let model = object("config.json")?;
+        // a file of another kind says nothing about the tokenizer; who reads the model names its faults
+        let model = object("config.json").unwrap_or_default();
         let text = |key: &str| model.get(key).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
             chat_templates: templates(file)?,

@@ -114,22 +114,22 @@ impl Tokenizer {
         let (mut inner, config) = guarded(|| assemble(json, beside))
             .map_err(|panicked| invalid(panicked.into()))?
             .map_err(invalid)?;
-        // many published files cut or pad every text to 512 tokens
-        if inner.get_post_processor().is_none() && is_ours(&inner) {
-            inner.with_post_processor(Some(byte_level::post_processor().map_err(invalid)?));
-        }
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(invalid)?;
-        let json = inner.to_string(false).map_err(invalid)?;
-        inner.set_encode_special_tokens(true);
-
         let last_id = inner.get_vocab(true).into_values().max();
-        // tables have a place for every id up to the last one
+        // tables have a place for every id up to the last one, and writing the file counts the gaps
         if let Some(id) = last_id.filter(|&id| id > MAX_ID) {
             return Err(invalid(
                 format!("a token has the id {id}, expected at most {MAX_ID}").into(),
             ));
         }
+        if inner.get_post_processor().is_none() && is_ours(&inner) {
+            inner.with_post_processor(Some(byte_level::post_processor().map_err(invalid)?));
+        }
+        // many published files cut or pad every text to 512 tokens
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(invalid)?;
+        let json = inner.to_string(false).map_err(invalid)?;
+        inner.set_encode_special_tokens(true);
+
         Ok(Self {
             shared: Arc::new(Shared {
                 roles: Roles::find(&config, |name| inner.token_to_id(name)),
