@@ -1,7 +1,7 @@
 //! What can go wrong between a file of documents and a batch.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
@@ -69,7 +69,7 @@ pub enum DataError {
         source: TurnsError,
     },
     /// A conversation that the chat template does not render.
-    #[error("`{}` line {line}: {source}", path.display())]
+    #[error("`{}` {} {line}: {source}", path.display(), unit(path))]
     Template {
         path: PathBuf,
         line: u64,
@@ -108,7 +108,7 @@ pub enum DataError {
         reason: String,
     },
     /// The tokenizer refuses a document.
-    #[error("`{}` line {line} cannot be tokenized", path.display())]
+    #[error("`{}` {} {line} cannot be tokenized", path.display(), unit(path))]
     Tokenize {
         path: PathBuf,
         line: u64,
@@ -185,6 +185,17 @@ impl DataError {
                 | Self::EmptyText { .. }
                 | Self::UnknownDomain { .. }
         )
+    }
+}
+
+/// What an [`Origin`](super::Origin) counts in a file.
+fn unit(path: &Path) -> &'static str {
+    match path
+        .extension()
+        .is_some_and(|it| it.eq_ignore_ascii_case("parquet"))
+    {
+        true => "row",
+        false => "line",
     }
 }
 

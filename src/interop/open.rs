@@ -126,31 +126,32 @@ impl ForeignModel {
     }
 }
 
-/// More tensors than this are not listed by name just to say which of them the file lacks.
-const MAX_TENSORS: usize = 1 << 22;
-
-/// Refuses a count of layers or experts that no file can hold, before a name is made for each of them.
+/// Refuses a count of layers or experts that the file cannot hold, before a name is made for each of them.
 fn refuse_absurd_counts(
     config: &HfConfig,
     tensors: &dyn TensorSource,
     path: &Path,
 ) -> Result<(), InteropError> {
-    let (modules, experts) = match config {
-        HfConfig::DeepseekV3(config) => (config.num_nextn_predict_layers, config.n_routed_experts),
-        HfConfig::Mixtral(config) => (0, config.num_local_experts),
-        HfConfig::Llama(_) => (0, 0),
+    let (dense, modules, experts) = match config {
+        HfConfig::DeepseekV3(config) => (
+            config.first_k_dense_replace,
+            config.num_nextn_predict_layers,
+            config.n_routed_experts,
+        ),
+        HfConfig::Mixtral(config) => (0, 0, config.num_local_experts),
+        HfConfig::Llama(_) => (0, 0, 0),
     };
-    let layers = config.decoder().num_hidden_layers.saturating_add(modules);
-    if layers.saturating_mul(experts.saturating_add(1)) <= MAX_TENSORS {
+    let layers = config.decoder().num_hidden_layers;
+    let routed = layers.saturating_sub(dense).saturating_mul(experts);
+    let held = tensors.names().len();
+    // the modules that predict further tokens may be stated and absent
+    if layers.max(routed).max(modules) <= held {
         return Ok(());
     }
     Err(InteropError::Malformed {
         path: path.to_path_buf(),
         found: format!("{layers} layers with {experts} experts"),
-        expected: format!(
-            "no more than the {} tensors beside it hold",
-            tensors.names().len()
-        ),
+        expected: format!("no more than the {held} tensors beside it hold"),
     })
 }
 
