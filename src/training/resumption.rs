@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn what_makes_it_another_run_is_refused_by_name() {
-        let refused: [(fn(&mut Experiment), &str); 4] = [
+        type Change = fn(&mut Experiment);
+        let refused: [(Change, &str); 4] = [
             (|it| it.training.seed = 7, "`training.seed` is 7"),
             (|it| it.model.vocab_size = 300, "`model.vocab_size` is 300"),
             (

@@ -77,7 +77,7 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
-    fn is_success(mut self) -> bool {
+    fn succeeds(mut self) -> bool {
         self.child.wait().unwrap().success()
     }
 }
@@ -113,7 +113,7 @@ fn ctrl_c_stops_an_answer_clears_a_line_and_ends_at_an_empty_one() {
     terminal.wait_for("\n");
     terminal.wait_for("> ");
     terminal.press(CTRL_C);
-    assert!(terminal.is_success());
+    assert!(terminal.succeeds());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn lines_of_earlier_conversations_come_back_and_are_private() {
     terminal.wait_for("prefill ");
     terminal.wait_for("> ");
     terminal.press(CTRL_D);
-    assert!(terminal.is_success());
+    assert!(terminal.succeeds());
 
     let mut terminal = Terminal::open(home.path(), &arguments);
     terminal.wait_for("> ");
@@ -144,7 +144,7 @@ fn lines_of_earlier_conversations_come_back_and_are_private() {
     terminal.wait_for("prefill ");
     terminal.wait_for("> ");
     terminal.press("/exit\r");
-    assert!(terminal.is_success());
+    assert!(terminal.succeeds());
 
     use std::os::unix::fs::PermissionsExt;
     let folder = home.path().join(".local/state/darkhorse-genesis");
@@ -173,5 +173,5 @@ fn a_history_that_cannot_be_kept_is_done_without() {
     terminal.wait_for("prefill ");
     terminal.wait_for("> ");
     terminal.press(CTRL_D);
-    assert!(terminal.is_success());
+    assert!(terminal.succeeds());
 }

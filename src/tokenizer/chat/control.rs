@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 
 use super::{Message, Role, TemplateError, Tokenizer, TokenizerError};
 
+/// What a template sees of messages, and of tools.
+pub(super) type Objects = (Vec<Map<String, Value>>, Vec<Value>);
+
 const MARKS: [char; 2] = ['\u{F0000}', '\u{F0001}'];
 
 /// The control tokens of a tokenizer and a template.
@@ -74,7 +77,7 @@ impl ControlTokens {
         messages: &[Message],
         tools: &[Value],
         whose: Marked,
-    ) -> Result<Option<(Vec<Map<String, Value>>, Vec<Value>)>, TemplateError> {
+    ) -> Result<Option<Objects>, TemplateError> {
         let mut found = false;
         let mut mark = |value: &Value, tokens: &AhoCorasick| marked(value, tokens, &mut found);
         let of = |message: &Message| match (message.role(), whose) {
