@@ -17,12 +17,13 @@ use crate::tokenizer::Tokenizer;
 
 /// Tokens of a sample, at most.
 const TOKENS: usize = 64;
+/// Tokens of the first document that a sample begins with, where nothing else does.
+const BEGUN: usize = 4;
 /// Samples of a model that knows one domain only, or none.
 const FEWEST: usize = 3;
 
 /// Texts that `model` writes: one for every domain that it was trained on, each from a seed of its own, so that they differ
-/// also where the model does not heed the domain. None if the tokenizer has nothing to begin a text with. After
-/// `patience` it ends with what it has.
+/// also where the model does not heed the domain. After `patience` it ends with what it has.
 ///
 /// # Errors
 ///
@@ -42,7 +43,14 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     let limits = Limits::of(&experiment.model);
     let mut samples = Vec::new();
     for (seed, domain) in (experiment.training.seed..).zip(wanted) {
-        let opening = tokenizer.opening(domain);
+        let mut opening = tokenizer.opening(domain);
+        let mut ids = Vec::new();
+        if opening.is_empty() {
+            // where nothing stands before a text, it has to be begun
+            opening = corpus.document(0)?.tokens;
+            opening.truncate(BEGUN);
+            ids.clone_from(&opening);
+        }
         if opening.is_empty() || begin.elapsed() >= patience {
             return Ok(samples);
         }
@@ -52,7 +60,6 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         })?;
         let mut generation = Generation::new(model, limits, domain);
         generation.read(&opening)?;
-        let mut ids = Vec::new();
         while ids.len() < TOKENS
             && begin.elapsed() < patience
             && let Some(id) = generation.next_token(&sampler)?
