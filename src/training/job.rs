@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
+use burn::tensor::backend::Backend;
 use burn_train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::dashboard;
@@ -445,7 +446,10 @@ impl Job {
                     samples: written.clone(),
                 }))?;
             }
-            self.write_report(B::name(device), session.meter.as_deref())?;
+            self.write_report(
+                <B::InnerBackend as Backend>::name(device),
+                session.meter.as_deref(),
+            )?;
         }
         Ok(Trained {
             model,

@@ -41,7 +41,7 @@ impl<'a> Announcement<'a> {
         let name = name.map_or_else(String::new, |name| format!("{name}, "));
         let (total, active) = (model.num_params(), model.num_active_params());
         write!(f, "model     {name}{} parameters", rounded(total as f64))?;
-        if active < total {
+        if model.moe.is_some() {
             write!(f, ", {} active per token", rounded(active as f64))?;
         }
         match &self.reason {
@@ -101,7 +101,7 @@ impl<'a> Announcement<'a> {
         if let Some(asked) = self.texts.shortened_from {
             writeln!(
                 f,
-                "rows      {seq_len} tokens, all that the data has, instead of {asked}"
+                "rows      {seq_len} tokens instead of {asked}: the data has no more, with those around its documents"
             )?;
         }
         let tokens = self.tokens();

@@ -213,10 +213,13 @@ fn routing(evals: &[EvalRecord]) -> String {
         body += &maps::routing("Without the document's tag", &caption, table);
     }
     if let Some(table) = &eval.routing_tagged {
-        let caption = format!(
-            "The same with the tag shown to the router.{}",
-            share(table.share_own_or_general())
-        );
+        let what = match body.is_empty() {
+            true => {
+                "Percent of the choices with the tag shown to the router; at the right, the lift: the own domain's share over chance."
+            }
+            false => "The same with the tag shown to the router.",
+        };
+        let caption = format!("{what}{}", share(table.share_own_or_general()));
         body += &maps::routing("With the document's tag", &caption, table);
     }
     if body.is_empty() {
