@@ -23,11 +23,12 @@ use super::state::{self, Facts, RunState};
 use super::stop::{Ending, Stop};
 use super::strategy::{self, Session, Stepwise};
 use super::summary;
+use super::texts::stream_config;
 use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
 use super::{AdamW, Schedule};
 use crate::checkpoint::{Beginning, Checkpoint, Keep, Run};
 use crate::config::Experiment;
-use crate::data::{Position, Progress, Skipped, Stream, StreamConfig};
+use crate::data::{Position, Progress, Skipped, Stream};
 use crate::model::CausalLm;
 use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
@@ -485,18 +486,6 @@ impl Job {
             batches: config.eval_batches,
         }
     }
-}
-
-fn stream_config(experiment: &Experiment) -> Result<StreamConfig, TrainingError> {
-    let (data, training) = (&experiment.data, &experiment.training);
-    Ok(StreamConfig {
-        seq_len: training.seq_len,
-        rows: training.batch_size,
-        mix: data.mix()?,
-        domain_dropout: data.domain_dropout,
-        domain_token: data.domain_token,
-        seed: training.seed,
-    })
 }
 
 fn keep_newest(checkpoints: usize) -> Keep {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::TrainingError;
 use crate::config::{Experiment, TokenizerConfig};
-use crate::data::{Corpus, EmbeddedCorpus, Progress, Skipped, Source};
+use crate::data::{Corpus, EmbeddedCorpus, Progress, Skipped, Source, StreamConfig};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The files that an experiment names, or the embedded corpus.
@@ -124,4 +124,17 @@ impl Texts {
             skipped,
         })
     }
+}
+
+/// How an experiment draws rows from its text.
+pub(super) fn stream_config(experiment: &Experiment) -> Result<StreamConfig, TrainingError> {
+    let (data, training) = (&experiment.data, &experiment.training);
+    Ok(StreamConfig {
+        seq_len: training.seq_len,
+        rows: training.batch_size,
+        mix: data.mix()?,
+        domain_dropout: data.domain_dropout,
+        domain_token: data.domain_token,
+        seed: training.seed,
+    })
 }
