@@ -24,10 +24,11 @@ apply_chat_template. --json tells the ids as well, and which of them training on
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RenderArgs {
-    /// Lines of JSON with conversations; without it the standard input
+    /// Lines of JSON with conversations [default: the standard input]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Model whose template to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
+    /// Model whose template to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default:
+    /// none, --tokenizer names one]
     #[arg(
         long,
         visible_alias = "checkpoint",
@@ -35,7 +36,7 @@ pub(crate) struct RenderArgs {
         required_unless_present = "tokenizer"
     )]
     model: Option<PathBuf>,
-    /// tokenizer.json, or a folder with one
+    /// tokenizer.json, or a folder with one [default: the model's]
     #[arg(long, value_name = "PATH", conflicts_with = "model")]
     tokenizer: Option<PathBuf>,
     /// Render up to where the assistant begins to speak, as `chat` does

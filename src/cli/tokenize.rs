@@ -23,7 +23,8 @@ but a special token written in a text is text. `inference --ids` takes them as t
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TokenizeArgs {
-    /// Model whose tokenizer to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
+    /// Model whose tokenizer to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: none,
+    /// --tokenizer names one]
     #[arg(
         long,
         visible_alias = "checkpoint",
@@ -31,16 +32,16 @@ pub(crate) struct TokenizeArgs {
         required_unless_present = "tokenizer"
     )]
     model: Option<PathBuf>,
-    /// tokenizer.json, or a folder with one
+    /// tokenizer.json, or a folder with one [default: the model's]
     #[arg(long, value_name = "PATH", conflicts_with = "model")]
     tokenizer: Option<PathBuf>,
-    /// Text, may be given several times; without it every line of the standard input is one
+    /// Text, may be given several times [default: every line of the standard input is one]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Vec<String>,
     /// Ids of the text alone, without what the tokenizer puts around it
     #[arg(long)]
     bare: bool,
-    /// Print the text of these ids instead, as 1,2,3
+    /// Print the text of these ids instead, as 1,2,3 [default: ids are printed]
     #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with_all = ["text", "bare"])]
     decode: Option<Vec<u32>>,
 }

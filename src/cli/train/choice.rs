@@ -28,8 +28,7 @@ const PROBE_BYTES: u64 = 16 << 20;
 /// Which experiment.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ModelArgs {
-    /// Preset by its size, or auto: the preset and the steps that suit the data; auto without it and --config, and tiny
-    /// without --data
+    /// Preset by its size, or auto: the preset and the steps that suit the data [default: auto, and tiny without --data]
     #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new([&[AUTO][..], &PRESETS].concat()), ignore_case = true)]
     pub(super) params: Option<String>,
     /// Experiment of your own, a JSON file as in configs/
