@@ -27,6 +27,7 @@ mod quantize;
 mod render;
 mod stored;
 mod tokenize;
+mod tokenizer_source;
 mod train;
 
 use std::ffi::OsString;

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::stored::Stored;
+use crate::cli::tokenizer_source::TokenizerSource;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{Conversation, Template};
 
@@ -27,18 +27,8 @@ pub(crate) struct RenderArgs {
     /// Lines of JSON with conversations [default: the standard input]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Model whose template to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default:
-    /// none, --tokenizer names one]
-    #[arg(
-        long,
-        visible_alias = "checkpoint",
-        value_name = "PATH",
-        required_unless_present = "tokenizer"
-    )]
-    model: Option<PathBuf>,
-    /// tokenizer.json, or a folder with one [default: the model's]
-    #[arg(long, value_name = "PATH", conflicts_with = "model")]
-    tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    source: TokenizerSource,
     /// Render up to where the assistant begins to speak, as `chat` does
     #[arg(long)]
     prompt: bool,
@@ -49,7 +39,7 @@ pub(crate) struct RenderArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &RenderArgs) -> Result<(), Failure> {
-    let tokenizer = args.tokenizer()?;
+    let tokenizer = args.source.open()?;
     let template = Template::of(&tokenizer).or_input()?;
     if let Some(notice) = template.notice() {
         eprintln!("{notice}");
@@ -100,19 +90,5 @@ impl RenderArgs {
             let learned: Vec<u8> = rendered.learned.iter().map(|&it| it.into()).collect();
             json!({"text": text, "ids": rendered.ids, "learned": learned}).to_string()
         })
-    }
-
-    fn tokenizer(&self) -> Result<Tokenizer, Failure> {
-        if let Some(path) = &self.tokenizer {
-            return Tokenizer::from_file(path).or_input();
-        }
-        let path = self.model.as_deref().unwrap_or_else(|| ".".as_ref());
-        let missing = || {
-            Failure::input(format!(
-                "{} has no tokenizer.json: name one by `--tokenizer`",
-                path.display()
-            ))
-        };
-        Stored::open(path)?.tokenizer.ok_or_else(missing)
     }
 }

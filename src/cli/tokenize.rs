@@ -1,14 +1,11 @@
 //! `tokenize`: texts to token ids.
 
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::tokenizer::Tokenizer;
-
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::stored::Stored;
+use crate::cli::tokenizer_source::TokenizerSource;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,18 +20,8 @@ but a special token written in a text is text. `inference --ids` takes them as t
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TokenizeArgs {
-    /// Model whose tokenizer to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: none,
-    /// --tokenizer names one]
-    #[arg(
-        long,
-        visible_alias = "checkpoint",
-        value_name = "PATH",
-        required_unless_present = "tokenizer"
-    )]
-    model: Option<PathBuf>,
-    /// tokenizer.json, or a folder with one [default: the model's]
-    #[arg(long, value_name = "PATH", conflicts_with = "model")]
-    tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    source: TokenizerSource,
     /// Text, may be given several times [default: every line of the standard input is one]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Vec<String>,
@@ -48,7 +35,7 @@ pub(crate) struct TokenizeArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &TokenizeArgs) -> Result<(), Failure> {
-    let tokenizer = args.tokenizer()?;
+    let tokenizer = args.source.open()?;
     if let Some(ids) = &args.decode {
         println!("{}", tokenizer.decode(ids));
         return Ok(());
@@ -70,20 +57,4 @@ pub(crate) fn execute(args: &TokenizeArgs) -> Result<(), Failure> {
         print(&line?)?;
     }
     Ok(())
-}
-
-impl TokenizeArgs {
-    fn tokenizer(&self) -> Result<Tokenizer, Failure> {
-        if let Some(path) = &self.tokenizer {
-            return Tokenizer::from_file(path).or_input();
-        }
-        let path = self.model.as_deref().unwrap_or_else(|| ".".as_ref());
-        let stored = Stored::open(path)?;
-        stored.tokenizer.ok_or_else(|| {
-            Failure::input(format!(
-                "{} has no tokenizer.json: name one by `--tokenizer`",
-                path.display()
-            ))
-        })
-    }
 }

@@ -1,0 +1,43 @@
+//! The tokenizer of a command that needs no weights.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::Stored;
+use crate::tokenizer::Tokenizer;
+
+/// Where the tokenizer lies: with a model, or alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TokenizerSource {
+    /// Model whose tokenizer to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: none,
+    /// --tokenizer names one]
+    #[arg(
+        long,
+        visible_alias = "checkpoint",
+        value_name = "PATH",
+        required_unless_present = "tokenizer"
+    )]
+    model: Option<PathBuf>,
+    /// tokenizer.json, or a folder with one [default: the model's]
+    #[arg(long, value_name = "PATH", conflicts_with = "model")]
+    tokenizer: Option<PathBuf>,
+}
+
+impl TokenizerSource {
+    /// Reads it.
+    pub(crate) fn open(&self) -> Result<Tokenizer, Failure> {
+        if let Some(path) = &self.tokenizer {
+            return Tokenizer::from_file(path).or_input();
+        }
+        let path = self.model.as_deref().unwrap_or_else(|| ".".as_ref());
+        let stored = Stored::open(path)?;
+        stored.tokenizer.ok_or_else(|| {
+            Failure::input(format!(
+                "{} has no tokenizer.json: name one by `--tokenizer`",
+                path.display()
+            ))
+        })
+    }
+}
