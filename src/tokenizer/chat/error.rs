@@ -39,6 +39,14 @@ pub enum TemplateError {
         "message {message}: the model's chat template writes what comes before otherwise when this answer follows, so what the assistant says cannot be told: give it `{{% generation %}}` marks, or train on conversations of one answer"
     )]
     Changing { message: usize },
+    /// What comes before an answer cannot be rendered alone, as where the assistant speaks first.
+    #[error(
+        "message {message}: what comes before this answer cannot be rendered alone, so what the assistant says cannot be told: {source}"
+    )]
+    Before {
+        message: usize,
+        source: Box<TemplateError>,
+    },
     /// Who speaks cannot be told.
     #[error(
         "the model's chat template marks {found} turns by `{{% generation %}}`, but the conversation has {expected} of the assistant: `weight` and `train` cannot be followed"

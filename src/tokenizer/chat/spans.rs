@@ -107,7 +107,12 @@ impl Template {
             .filter(|(_, message)| message.is_learned());
         for (at, _) in his {
             let objects = super::template::objects(&messages[..=at]);
-            let before = self.plain(&objects[..at], tools, Purpose::DataPrompt)?.text;
+            let before = self.plain(&objects[..at], tools, Purpose::DataPrompt);
+            let before = before.map_err(|source| TemplateError::Before {
+                message: at + 1,
+                source: Box::new(source),
+            })?;
+            let before = before.text;
             let with = match at + 1 == messages.len() {
                 true => whole.to_owned(),
                 false => self.plain(&objects, tools, Purpose::Data)?.text,
