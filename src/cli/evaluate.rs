@@ -106,7 +106,8 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         seq_len,
         batches: 0,
     };
-    let record = job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step)?;
+    let record =
+        job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step).or_input()?;
     let Some(record) = record else {
         valid.refuse_uncounted().or_input()?;
         return Err(Failure::input("the data has nothing to measure"));

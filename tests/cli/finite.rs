@@ -12,7 +12,9 @@ const DOWN: &str = "layers.1.feed_forward.down_proj.weight";
 fn error(model: &Path, arguments: &[&str]) -> String {
     let (command, rest) = arguments.split_first().unwrap();
     let model = ["--model", text(model)];
-    let output = Program::new(&[&[*command], &model[..], rest].concat()).run();
+    let program = Program::new(&[&[*command], &model[..], rest].concat());
+    // what `chat` is told
+    let output = program.reading("hi\n").run();
     assert_eq!(output.code, Some(2), "{arguments:?}: {}", output.errors);
     let mut lines = output
         .errors

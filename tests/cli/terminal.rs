@@ -10,7 +10,7 @@ use crate::chat::{endless, talking};
 use crate::program::text;
 
 /// Nothing that is waited for takes so long.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Terminal {
     child: Child,
@@ -101,7 +101,7 @@ fn ctrl_c_stops_an_answer_clears_a_line_and_ends_at_an_empty_one() {
     let mut terminal = Terminal::open(home.path(), &arguments);
     terminal.wait_for("> ");
     terminal.press("hi\r");
-    terminal.wait_for("hi\r\n");
+    terminal.wait_for("hi");
     terminal.wait_for_bytes(200);
     terminal.press(CTRL_C);
     terminal.wait_for("prefill ");
