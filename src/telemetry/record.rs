@@ -52,9 +52,13 @@ pub struct StepRecord {
     /// Wall time of the step, in seconds.
     #[serde(deserialize_with = "number")]
     pub duration_s: f64,
-    /// Energy of the step, in joules, if it was measured.
+    /// Energy of the step, in joules, if it was measured: that of `duration_s`, without evaluations and checkpoints.
+    /// Counters move in steps of up to 100 ms, so a short step may have too much or too little, and the sum is right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_j: Option<f64>,
+    /// The devices whose energy it is, with their sources, as in `CPU package-0 (RAPL counter)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_source: Option<String>,
     /// Tokens that visited each expert, `[layer][expert]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expert_loads: Vec<Vec<u64>>,

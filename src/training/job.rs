@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{Backend, DeviceOps};
 use burn_train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::dashboard;
@@ -32,10 +32,10 @@ use crate::data::{Position, Progress, Skipped, Stream};
 use crate::model::CausalLm;
 use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
+use crate::telemetry::energy::{Meters, Monitor, Scope, Unmetered};
 use crate::telemetry::report::{self, About};
 use crate::telemetry::{
-    EnergyMeter, EvalRecord, Journal, Record, SampleRecord, SamplesRecord, SkippedRecord,
-    energy_meter, read_journal,
+    EvalRecord, Journal, Record, SampleRecord, SamplesRecord, SkippedRecord, read_journal,
 };
 use crate::tokenizer::Tokenizer;
 
@@ -376,7 +376,7 @@ impl Job {
             measured,
             beginning,
             stop: self.stop.clone(),
-            meter: energy_meter(),
+            meter: energy_meter::<B>(device),
             saved_at: Instant::now(),
             config: config.clone(),
         }));
@@ -449,7 +449,7 @@ impl Job {
             }
             self.write_report(
                 <B::InnerBackend as Backend>::name(device),
-                session.meter.as_deref(),
+                session.meter.as_ref().err(),
             )?;
         }
         Ok(Trained {
@@ -464,11 +464,11 @@ impl Job {
     fn write_report(
         &self,
         backend: String,
-        meter: Option<&dyn EnergyMeter>,
+        unmetered: Option<&Unmetered>,
     ) -> Result<(), TrainingError> {
         let about = About {
             backend,
-            energy_source: meter.map(|meter| meter.name().to_owned()),
+            energy_missing: unmetered.map(ToString::to_string),
             ..summary::about(&self.experiment, &self.run)?
         };
         let records = read_journal(self.run.metrics_path())?;
@@ -486,6 +486,17 @@ impl Job {
             batches: config.eval_batches,
         }
     }
+}
+
+/// The meters of what the backend computes on.
+fn energy_meter<B: TrainingBackend>(device: &B::Device) -> Result<Monitor, Unmetered> {
+    let backend = <B::InnerBackend as Backend>::name(device);
+    let scope = Scope::of_backend(&backend, Some(device.id().index_id.into()));
+    let (meters, others) = Meters::of_machine(&scope)?;
+    for other in others.reasons {
+        tracing::info!("energy: {other}");
+    }
+    Ok(Monitor::start(meters))
 }
 
 fn keep_newest(checkpoints: usize) -> Keep {

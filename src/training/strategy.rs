@@ -30,7 +30,8 @@ use crate::checkpoint::{Beginning, Run, ValidLoss};
 use crate::config::Experiment;
 use crate::data::{Corpus, Origin, PackedBatch, Tags};
 use crate::model::routing::domain::DomainConfig;
-use crate::telemetry::{EnergyMeter, EvalRecord, Journal, Record, StepRecord};
+use crate::telemetry::energy::{Energy, Monitor, Unmetered};
+use crate::telemetry::{EvalRecord, Journal, Record, StepRecord};
 
 /// burn-train's components for our model, optimizer and schedule.
 pub type Components<B, M, R> = LearningComponentsMarker<B, Schedule, Trainee<B, M, R>, AdamW<B>>;
@@ -66,8 +67,8 @@ pub struct Session<B: TrainingBackend> {
     pub beginning: Option<Beginning>,
     /// Asks the loop to end before its time.
     pub stop: Stop,
-    /// Energy drawn, where it can be read.
-    pub meter: Option<Box<dyn EnergyMeter>>,
+    /// Counts energy where it can be read.
+    pub meter: Result<Monitor, Unmetered>,
     /// When the last checkpoint was written, or the run began.
     pub saved_at: Instant,
 }
@@ -194,6 +195,7 @@ impl<B: TrainingBackend> Session<B> {
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
     {
+        let energy_before = self.meter.as_ref().ok().map(Monitor::sample);
         let begin = Instant::now();
         let mut accumulator = GradientsAccumulator::new();
         let mut pending = Vec::new();
@@ -230,6 +232,11 @@ impl<B: TrainingBackend> Session<B> {
         self.state.step += 1;
         self.state.tokens += self.config.tokens_per_step();
         let duration_s = begin.elapsed().as_secs_f64();
+        let energy_now = self.meter.as_ref().ok().map(Monitor::sample);
+        let energy = energy_now.zip(energy_before);
+        let energy = energy.map(|(now, before)| now.since(&before));
+        let energy_j = energy.as_ref().and_then(Energy::joules);
+        let energy_source = energy.filter(|_| energy_j.is_some());
         Ok(StepRecord {
             step: self.state.step,
             tokens: self.state.tokens,
@@ -245,7 +252,8 @@ impl<B: TrainingBackend> Session<B> {
             max_vio_global: self.state.window.max_violation(),
             tokens_per_s: self.config.tokens_per_step() as f64 / duration_s,
             duration_s,
-            energy_j: self.meter.as_mut().and_then(|meter| meter.lap_j()),
+            energy_j,
+            energy_source: energy_source.map(|energy| energy.source()),
             expert_loads,
         })
     }

@@ -1,5 +1,7 @@
 //! What a run's journal knows of its training.
 
+use std::collections::BTreeSet;
+
 use crate::interop::hugging_face::TrainingFacts;
 use crate::telemetry::{EvalRecord, Record, StepRecord, read_journal};
 
@@ -32,7 +34,10 @@ fn facts(records: &[Record], step: u64) -> TrainingFacts {
         _ => None,
     });
     let last: Option<&StepRecord> = steps().next_back();
-    let energy_j: f64 = steps().filter_map(|it| it.energy_j).sum();
+    // a sum over some of the steps would pass for that of all
+    let energy_j = steps().map(|it| it.energy_j).sum::<Option<f64>>();
+    let sources: BTreeSet<_> = steps().filter_map(|it| it.energy_source.clone()).collect();
+    let sources: Vec<_> = sources.into_iter().collect();
     let domains = evaluation.into_iter().flat_map(|it| &it.domains);
     TrainingFacts {
         tokens: last.map(|it| it.tokens),
@@ -40,7 +45,8 @@ fn facts(records: &[Record], step: u64) -> TrainingFacts {
         training_loss: last.map(|it| it.loss).filter(|loss| loss.is_finite()),
         validation_loss: evaluation.map(|it| it.loss),
         domain_losses: domains.map(|it| (it.domain, it.loss)).collect(),
-        energy_j: (energy_j > 0.0).then_some(energy_j),
+        energy_j: energy_j.filter(|&energy_j| energy_j > 0.0),
+        energy_source: (!sources.is_empty()).then(|| sources.join("; ")),
         ..Default::default()
     }
 }
@@ -104,5 +110,19 @@ mod tests {
         // no evaluation is better than one of other weights
         assert_eq!(facts(&records, 3).validation_loss, None);
         assert_eq!(facts(&[], 0), TrainingFacts::default());
+    }
+
+    #[test]
+    fn energy_of_some_of_the_steps_is_not_told_as_that_of_all() {
+        let mut records = [step(1), step(2), step(3)];
+        let source = "CPU package-0 (RAPL counter)";
+        for record in &mut records {
+            let Record::Step(step) = record else { continue };
+            step.energy_source = Some(source.into());
+            step.energy_j = step.energy_j.filter(|_| step.step != 3);
+        }
+        assert_eq!(facts(&records, 2).energy_j, Some(4.0));
+        assert_eq!(facts(&records, 2).energy_source.as_deref(), Some(source));
+        assert_eq!(facts(&records, 3).energy_j, None);
     }
 }

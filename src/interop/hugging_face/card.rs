@@ -49,8 +49,10 @@ pub struct TrainingFacts {
     pub validation_loss: Option<f64>,
     /// The same by domain.
     pub domain_losses: Vec<(Domain, f64)>,
-    /// Energy drawn by the machine, in joules.
+    /// Energy of all training steps, in joules.
     pub energy_j: Option<f64>,
+    /// The devices whose energy it is, with their sources.
+    pub energy_source: Option<String>,
     /// The hardware.
     pub hardware: Option<String>,
 }
@@ -151,6 +153,7 @@ impl ModelCard<'_> {
             validation_loss,
             domain_losses,
             energy_j,
+            energy_source,
             hardware,
             ..
         } = &self.training;
@@ -162,7 +165,10 @@ impl ModelCard<'_> {
             ("Validation loss", validation_loss.as_ref().map(nats)),
             (
                 "Energy",
-                energy_j.map(|energy| format!("{:.2} kWh", energy / 3.6e6)),
+                energy_j.map(|energy| {
+                    let by = energy_source.as_deref().map(|it| format!(": {it}"));
+                    format!("{:.2} kWh{}", energy / 3.6e6, by.unwrap_or_default())
+                }),
             ),
             ("Hardware", hardware.clone()),
         ];
@@ -254,6 +260,7 @@ mod tests {
         let text = card("deepseek_v3_yarn", |card| {
             card.training.tokens = Some(2_000_000_000);
             card.training.energy_j = Some(7.2e6);
+            card.training.energy_source = Some("CPU package-0 (RAPL counter)".into());
             card.training.datasets = vec!["d/s".into()];
             card.training.training_loss = Some(2.5);
             card.training.domain_losses = vec![(Domain::Legal, 1.25)];
@@ -263,7 +270,7 @@ mod tests {
             "| Experts | 16 routed, 4 per token, 1 shared |",
             "| Cache | 32 numbers per token and layer (MLA) |",
             "| Training tokens | 2,000,000,000 |",
-            "| Energy | 2.00 kWh |",
+            "| Energy | 2.00 kWh: CPU package-0 (RAPL counter) |",
             "| Training loss | 2.5000 nats per token |",
             "| Domain | Validation loss |",
             "| legal | 1.2500 nats per token |",

@@ -29,8 +29,8 @@ pub struct About {
     pub num_steps: u64,
     /// Where it ran: backend and device.
     pub backend: String,
-    /// What the energy meter counts, if there is one.
-    pub energy_source: Option<String>,
+    /// Why energy was not measured, if it was not.
+    pub energy_missing: Option<String>,
     /// Names of the layers that route, in the order of the recorded loads.
     pub routed_layers: Vec<String>,
     /// The domain of every expert; nothing where domains have no effect.

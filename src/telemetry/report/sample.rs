@@ -24,7 +24,7 @@ fn about() -> About {
         num_active_params: 1_107_200,
         num_steps: STEPS,
         backend: "flex on 2 CPU cores".into(),
-        energy_source: Some("CPU packages (RAPL)".into()),
+        energy_missing: None,
         routed_layers: (2..=LAYERS)
             .map(|layer| format!("layer {layer}"))
             .chain(["MTP 1".into()])
@@ -56,6 +56,7 @@ fn step(step: u64, rng: &mut SmallRng) -> StepRecord {
         tokens_per_s,
         duration_s: 2048.0 / tokens_per_s,
         energy_j: Some(2048.0 * 4.1e-3 * (1.0 + 0.05 * noise(rng))),
+        energy_source: Some("CPU package-0 (RAPL counter)".into()),
         expert_loads: (0..LAYERS)
             .map(|layer| {
                 let load = |expert| 205.0 * (1.0 + 0.3 * ((expert * 7 + layer * 3) as f64).sin());
@@ -209,10 +210,17 @@ fn energy_that_was_not_measured_has_no_figure() {
         }
         record
     });
-    let html = render(&about(), &records.collect::<Vec<_>>());
+    let records: Vec<_> = records.collect();
+    let html = render(&about(), &records);
     assert!(
         html.contains(r#"<dt>Energy per token</dt><dd><span class="none">not measured</span>"#)
     );
+    assert!(!html.contains("RAPL counter"));
+    let missing = About {
+        energy_missing: Some("may not read `energy_uj`".into()),
+        ..about()
+    };
+    assert!(render(&missing, &records).contains("<small>may not read `energy_uj`</small>"));
     assert!(!html.contains("<h3>Energy</h3>"));
 }
 

@@ -1,5 +1,7 @@
 //! The headline figures.
 
+use std::collections::BTreeSet;
+
 use crate::telemetry::record::{EvalRecord, StepRecord};
 
 use super::format::{count, duration, escape, significant};
@@ -53,15 +55,19 @@ pub(super) fn tiles(about: &About, steps: &[StepRecord], evals: &[EvalRecord]) -
     tile("Wall time", &duration(wall_s), "in training steps");
     match energy_per_token(steps) {
         Some((joules_per_token, share)) => {
-            let source = about.energy_source.as_deref().unwrap_or("measured");
+            let source = sources(steps).unwrap_or_else(|| "measured".into());
             let part = match share < 1.0 {
                 true => format!(", on {:.0} % of the steps", share * 100.0),
                 false => String::new(),
             };
-            let note = format!("{}{part}", escape(source));
+            let note = format!("{}{part}", escape(&source));
             tile("Energy per token", &joules(joules_per_token), &note);
         }
-        None => tile("Energy per token", NOT_MEASURED, "no meter on this machine"),
+        None => {
+            let missing = about.energy_missing.as_deref();
+            let missing = escape(missing.unwrap_or("no meter on this machine"));
+            tile("Energy per token", NOT_MEASURED, &missing);
+        }
     }
     tiles.push_str("</dl>\n");
     tiles
@@ -83,6 +89,15 @@ fn energy_per_token(steps: &[StepRecord]) -> Option<(f64, f64)> {
     let tokens: f64 = measured.iter().map(|step| tokens(step)).sum();
     let share = measured.len() as f64 / steps.len() as f64;
     (tokens > 0.0).then(|| (energy_j / tokens, share))
+}
+
+/// What measured the energy of the steps: of a run on several machines more than one line.
+fn sources(steps: &[StepRecord]) -> Option<String> {
+    let measured = steps.iter().filter(|step| step.energy_j.is_some());
+    let named = measured.filter_map(|step| step.energy_source.as_deref());
+    let sources: BTreeSet<&str> = named.collect();
+    let sources: Vec<_> = sources.into_iter().collect();
+    (!sources.is_empty()).then(|| sources.join("; "))
 }
 
 fn joules(value: f64) -> String {

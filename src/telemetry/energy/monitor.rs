@@ -1,0 +1,75 @@
+//! Meters that are read in the background.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use super::machine::Meters;
+use super::window::Sample;
+
+/// Meters with a thread that polls them as often as they ask for it, and no thread if they do not.
+#[derive(Debug)]
+pub struct Monitor {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    meters: Mutex<Meters>,
+    ended: Mutex<bool>,
+    ending: Condvar,
+}
+
+impl Monitor {
+    /// Begins to poll.
+    pub fn start(meters: Meters) -> Self {
+        let interval = meters.interval();
+        let shared = Arc::new(Shared {
+            meters: Mutex::new(meters),
+            ended: Mutex::new(false),
+            ending: Condvar::new(),
+        });
+        let thread = interval.and_then(|interval| {
+            let shared = shared.clone();
+            let polling = move || {
+                let mut ended = lock(&shared.ended);
+                while !*ended {
+                    drop(ended);
+                    lock(&shared.meters).poll();
+                    let waiting =
+                        shared
+                            .ending
+                            .wait_timeout_while(lock(&shared.ended), interval, |ended| !*ended);
+                    ended = waiting.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            };
+            // without the thread, power that is not read for long has no energy
+            Builder::new().name("energy".into()).spawn(polling).ok()
+        });
+        Self { shared, thread }
+    }
+
+    /// Reads every device now.
+    pub fn sample(&self) -> Sample {
+        lock(&self.shared.meters).sample()
+    }
+
+    /// What is known of the devices beside their energy.
+    pub fn facts(&self) -> Vec<String> {
+        lock(&self.shared.meters).facts().to_vec()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        *lock(&self.shared.ended) = true;
+        self.shared.ending.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

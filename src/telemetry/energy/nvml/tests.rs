@@ -1,0 +1,264 @@
+//! The driver's library is the one of `tests/nvml`, which answers from a script.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tempfile::TempDir;
+
+use super::super::machine::{Clock, Meters};
+use super::super::window::{Energy, Sample};
+use super::*;
+
+/// A copy of the library, its script and its clock.
+struct Fake {
+    folder: TempDir,
+    script: String,
+    clock: Hand,
+}
+
+/// A clock that is moved by hand, in milliseconds.
+#[derive(Debug, Clone, Default)]
+struct Hand(Arc<AtomicU64>);
+
+impl Clock for Hand {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Fake {
+    fn new(script: &str) -> Self {
+        let built = std::env::current_exe().unwrap();
+        let built = built.with_file_name("libdarkhorse_fake_nvml.so");
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(built, folder.path().join(LIBRARIES[0])).unwrap();
+        let fake = Self {
+            folder,
+            script: script.into(),
+            clock: Hand::default(),
+        };
+        fake.at(0);
+        fake
+    }
+
+    fn library(&self) -> PathBuf {
+        self.folder.path().join(LIBRARIES[0])
+    }
+
+    /// Makes the library one of an older driver, which has no such function.
+    fn without(self, function: &str) -> Self {
+        let mut library = fs::read(self.library()).unwrap();
+        let name = [function.as_bytes(), b"\0"].concat();
+        let places = (0..library.len()).filter(|&at| library[at..].starts_with(&name));
+        let places: Vec<_> = places.collect();
+        assert!(!places.is_empty());
+        places.iter().for_each(|&at| library[at] = b'x');
+        fs::write(self.library(), library).unwrap();
+        self
+    }
+
+    fn at(&self, now_ms: u64) {
+        self.clock.0.store(now_ms, Ordering::Relaxed);
+        let script = format!("clock {now_ms}\n{}", self.script);
+        fs::write(self.folder.path().join("nvml.txt"), script).unwrap();
+    }
+
+    fn open_in(&self, scope: &Scope) -> Result<(Gpus, Vec<Unavailable>), Vec<Unavailable>> {
+        Gpus::open(&[self.library().as_os_str()], scope)
+    }
+
+    fn open(&self) -> Meters {
+        let (gpus, silent) = self.open_in(&Scope::AllGpus).unwrap();
+        assert!(silent.is_empty(), "{silent:?}");
+        Meters::new(vec![Box::new(gpus)], Box::new(self.clock.clone()))
+    }
+
+    fn calls(&self, function: &str) -> usize {
+        let calls = fs::read_to_string(self.folder.path().join("calls")).unwrap();
+        calls.lines().filter(|call| *call == function).count()
+    }
+
+    /// Samples at both times, with a poll every 100 ms in between, as the background thread makes them.
+    fn between(&self, meters: &mut Meters, begin_ms: u64, end_ms: u64) -> Energy {
+        self.at(begin_ms);
+        let begin = meters.sample();
+        for now in (begin_ms + 100..end_ms).step_by(100) {
+            self.at(now);
+            meters.poll();
+        }
+        self.at(end_ms);
+        meters.sample().since(&begin)
+    }
+}
+
+const ENERGY: &str = "nvmlDeviceGetTotalEnergyConsumption";
+const MEAN: &str = "nvmlDeviceGetPowerUsage";
+const FIELDS: &str = "nvmlDeviceGetFieldValues";
+
+fn refusal(errors: Vec<Unavailable>) -> String {
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    errors[0].to_string()
+}
+
+#[test]
+fn a_counter_is_read_to_the_millijoule_at_the_steps_that_it_makes() {
+    let fake = Fake::new("device H\nstart 777\nstep 100\npower 0 300000\npower 1000 500000");
+    let mut meters = fake.open();
+    let energy = fake.between(&mut meters, 500, 2050);
+    // it stands as at 2000 ms
+    assert_eq!(energy.joules(), Some(0.5 * 300.0 + 500.0));
+    assert_eq!(energy.source(), "H #0 (NVML counter)");
+    let within_a_step = fake.between(&mut meters, 2110, 2190);
+    assert_eq!(within_a_step.joules(), Some(0.0));
+    // nothing is read between samples: two of them, and one at the beginning, twice
+    assert_eq!(fake.calls(ENERGY), 1 + 2 + 2);
+    assert_eq!(meters.interval(), None);
+}
+
+#[test]
+fn a_counter_that_falls_costs_its_window_and_no_other() {
+    // at 2^32 mJ the counter of 32 bits begins at 0 again, which nobody documents: it is a reset to us
+    for restart in ["reset 2000", "bits 32\nstart 4294467296"] {
+        let fake = Fake::new(&format!("device H\npower 0 250000\n{restart}"));
+        let mut meters = fake.open();
+        assert_eq!(fake.between(&mut meters, 0, 1000).joules(), Some(250.0));
+        let energy = fake.between(&mut meters, 1500, 2500);
+        assert_eq!(
+            (energy.joules(), energy.power_w()),
+            (None, None),
+            "{restart}"
+        );
+        assert_eq!(energy.parts[0].quality, Quality::Unavailable);
+        assert_eq!(fake.between(&mut meters, 2500, 3500).joules(), Some(250.0));
+    }
+}
+
+#[test]
+fn without_a_counter_the_power_is_integrated_the_one_of_the_moment_if_there_is() {
+    let script = "device old\npower 0 100000\n";
+    let no_instant = "device old\npower 0 100000\n";
+    let instant = "device old\npower 0 100000\ninstant 0 200000\n";
+    let unsupported = format!("fail {ENERGY} 3\n");
+    let cases = [
+        (Fake::new(script).without(ENERGY), 100.0, MEAN),
+        (
+            Fake::new(&(no_instant.to_owned() + &unsupported)),
+            100.0,
+            MEAN,
+        ),
+        (
+            Fake::new(&(instant.to_owned() + &unsupported)),
+            200.0,
+            FIELDS,
+        ),
+        (Fake::new(instant).without(ENERGY), 200.0, FIELDS),
+        (
+            Fake::new(instant).without(ENERGY).without(FIELDS),
+            100.0,
+            MEAN,
+        ),
+    ];
+    for (fake, watts, function) in cases {
+        let mut meters = fake.open();
+        let before = fake.calls(function);
+        let energy = fake.between(&mut meters, 0, 20_000);
+        let joules = energy.joules().unwrap();
+        assert!((joules / (20.0 * watts) - 1.0).abs() < 0.01, "{joules}");
+        assert_eq!(energy.source(), "old #0 (NVML integrated power)");
+        // ten readings a second and no more: far less than a hundredth of a core
+        assert_eq!(fake.calls(function) - before, 1 + 200);
+    }
+}
+
+#[test]
+fn power_that_changes_is_integrated_within_a_reading_s_width() {
+    let fake = Fake::new("device old\npower 0 100000\npower 5050 400000\n").without(ENERGY);
+    let energy = fake.between(&mut fake.open(), 0, 10_000);
+    let exact = 5.05 * 100.0 + 4.95 * 400.0;
+    assert!((energy.joules().unwrap() / exact - 1.0).abs() < 0.01);
+}
+
+#[test]
+fn a_power_that_cannot_be_read_for_a_moment_has_no_joules_over_it() {
+    let mut fake = Fake::new("device old\npower 0 100000\n").without(ENERGY);
+    let mut meters = fake.open();
+    assert!(fake.between(&mut meters, 0, 1000).joules().is_some());
+    fake.at(1000);
+    let begin = meters.sample();
+    // 15: the device is lost
+    fake.script += "fail nvmlDeviceGetPowerUsage 15\n";
+    fake.at(1100);
+    meters.poll();
+    let lost: Sample = meters.sample();
+    assert_eq!(lost.since(&begin).parts[0].joules, None);
+    fake.script = "device old\npower 0 100000\n".into();
+    fake.at(1200);
+    assert_eq!(meters.sample().since(&begin).joules(), None);
+    assert!(fake.between(&mut meters, 1300, 2000).joules().is_some());
+}
+
+#[test]
+fn devices_are_summed_and_named_as_far_as_they_are_in_the_scope() {
+    let fake = Fake::new(
+        "driver 570.86\ndevice A\npower 0 100000\nlimit 350000\ndevice B\npower 0 200000",
+    );
+    let energy = fake.between(&mut fake.open(), 0, 1000);
+    assert_eq!(energy.joules(), Some(300.0));
+    assert_eq!(energy.source(), "A #0 (NVML counter), B #1 (NVML counter)");
+    let only = |scope| {
+        let gpus = fake.open_in(&scope).unwrap().0;
+        gpus.gpus
+            .iter()
+            .map(|gpu| gpu.device.to_string())
+            .collect::<Vec<_>>()
+    };
+    use super::super::scope::Gpu::{Index, Uuid};
+    assert_eq!(only(Scope::Gpus(vec![Index(1)])), ["B #1"]);
+    assert_eq!(only(Scope::Gpus(vec![Uuid("GPU-0000".into())])), ["A #0"]);
+    let gpus = fake.open_in(&Scope::AllGpus).unwrap().0;
+    assert_eq!(
+        gpus.facts(),
+        ["NVIDIA driver 570.86", "A #0: power limit 350 W"]
+    );
+    let none = fake.open_in(&Scope::Gpus(vec![Index(7)])).unwrap_err();
+    assert!(refusal(none).contains("none of NVIDIA's 2 devices"));
+}
+
+#[test]
+fn a_device_that_tells_nothing_is_named_and_the_others_are_measured() {
+    let mute = format!("device B\nfail {ENERGY} 4\nfail {MEAN} 4\n");
+    let fake = Fake::new(&format!("device A\npower 0 100000\n{mute}"));
+    let (gpus, silent) = fake.open_in(&Scope::AllGpus).unwrap();
+    assert_eq!(gpus.gpus.len(), 1);
+    let denied = "the current user does not have permission to perform this operation";
+    assert_eq!(
+        refusal(silent),
+        format!("B #1 tells neither its energy ({denied}) nor its power ({denied})")
+    );
+    let alone = Fake::new(&mute).open_in(&Scope::AllGpus).unwrap_err();
+    assert!(refusal(alone).starts_with("B #0 tells neither"));
+}
+
+#[test]
+fn a_library_that_is_missing_or_refuses_is_one_line() {
+    let missing = Gpus::open(&["/nonexistent/libnvidia-ml.so.1"], &Scope::AllGpus).unwrap_err();
+    assert_eq!(
+        refusal(missing),
+        "NVIDIA's driver library `/nonexistent/libnvidia-ml.so.1`: it was not found; it comes with NVIDIA's driver"
+    );
+    for (code, reason) in [(9, "driver is not loaded"), (4, "does not have permission")] {
+        let fake = Fake::new(&format!("fail nvmlInit_v2 {code}"));
+        let line = refusal(fake.open_in(&Scope::AllGpus).unwrap_err());
+        assert!(line.contains(reason), "{line}");
+    }
+    // the second name is tried where the first is not there, as on machines with the driver's development files
+    let fake = Fake::new("device A\npower 0 1");
+    let library = fake.library();
+    let names = [
+        std::ffi::OsStr::new("/nonexistent/x.so"),
+        library.as_os_str(),
+    ];
+    assert!(Gpus::open(&names, &Scope::AllGpus).is_ok());
+}

@@ -1,0 +1,185 @@
+//! Energy summed up from readings of a counter, or of the power.
+
+use std::time::Duration;
+
+/// No package of processors or memory draws so many watts: what looks like a counter that wrapped around with more
+/// than this is a counter that was reset.
+const MOST_W: f64 = 2000.0;
+
+/// Power that was not read for longer than this is unknown in between.
+const LONGEST_GAP: Duration = Duration::from_secs(2);
+
+/// Energy since some earlier moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Total {
+    /// Microjoules.
+    pub energy_uj: u64,
+    /// Grows by one where energy is missing in the sum, as after a reset. Only totals of one stretch can be
+    /// subtracted from each other.
+    pub stretch: u32,
+}
+
+impl Total {
+    /// Microjoules from `before` until now, unless some of the energy in between is unknown.
+    pub fn since(&self, before: &Self) -> Option<u64> {
+        let is_whole = self.stretch == before.stretch;
+        is_whole.then(|| self.energy_uj.checked_sub(before.energy_uj))?
+    }
+}
+
+/// What a counter does after its largest value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Range {
+    /// It never gets there: a lower value means that the counter was reset.
+    Endless,
+    /// It starts again from zero after this many microjoules.
+    Wraps(u64),
+}
+
+/// Sums up the steps of a counter.
+#[derive(Debug)]
+pub(super) struct Counter {
+    range: Range,
+    last: Option<(Duration, u64)>,
+    total: Total,
+}
+
+impl Counter {
+    pub(super) fn new(range: Range) -> Self {
+        Self {
+            range,
+            last: None,
+            total: Total::default(),
+        }
+    }
+
+    /// Takes a reading, in microjoules. A failed one has no total, and the counter goes on behind it.
+    pub(super) fn advance(&mut self, now: Duration, read: Option<u64>) -> Option<Total> {
+        let read = read?;
+        if let Some((then, last)) = self.last.replace((now, read)) {
+            match self.step(now.saturating_sub(then), last, read) {
+                Some(step) => self.total.energy_uj += step,
+                None => self.total.stretch += 1,
+            }
+        }
+        Some(self.total)
+    }
+
+    fn step(&self, passed: Duration, last: u64, read: u64) -> Option<u64> {
+        if read >= last {
+            return Some(read - last);
+        }
+        let Range::Wraps(range) = self.range else {
+            return None;
+        };
+        let step = range.checked_sub(last)? + read;
+        (step as f64 * 1e-6 <= MOST_W * passed.as_secs_f64()).then_some(step)
+    }
+}
+
+/// Integrates power over time by the trapezoid rule.
+#[derive(Debug, Default)]
+pub(super) struct Integral {
+    last: Option<(Duration, f64)>,
+    total: Total,
+}
+
+impl Integral {
+    /// Takes a reading of the power, in watts.
+    pub(super) fn advance(&mut self, now: Duration, power_w: Option<f64>) -> Option<Total> {
+        let Some(power_w) = power_w else {
+            self.last = None;
+            return None;
+        };
+        match self.last.replace((now, power_w)) {
+            Some((then, before_w)) if now.saturating_sub(then) <= LONGEST_GAP => {
+                let passed_s = now.saturating_sub(then).as_secs_f64();
+                let energy_j = (before_w + power_w) / 2.0 * passed_s;
+                self.total.energy_uj += (energy_j * 1e6).round() as u64;
+            }
+            _ => self.total.stretch += 1,
+        }
+        Some(self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(now: u64) -> Duration {
+        Duration::from_millis(now)
+    }
+
+    #[test]
+    fn a_counter_that_wraps_is_told_from_one_that_was_reset() {
+        let mut counter = Counter::new(Range::Wraps(262_143_328_850));
+        let begin = counter.advance(ms(0), Some(262_143_000_000)).unwrap();
+        let wrapped = counter.advance(ms(1000), Some(671_150)).unwrap();
+        assert_eq!(wrapped.since(&begin), Some(1_000_000));
+        // from 50 J to 1 J would be 262 kJ in a second
+        counter.advance(ms(2000), Some(50_000_000));
+        let reset = counter.advance(ms(3000), Some(1_000_000)).unwrap();
+        assert_eq!(reset.since(&wrapped), None);
+        let after = counter.advance(ms(4000), Some(3_000_000)).unwrap();
+        assert_eq!(after.since(&reset), Some(2_000_000));
+    }
+
+    #[test]
+    fn an_endless_counter_that_falls_was_reset() {
+        let mut counter = Counter::new(Range::Endless);
+        let begin = counter.advance(ms(0), Some(u64::from(u32::MAX))).unwrap();
+        let reset = counter.advance(ms(1), Some(5)).unwrap();
+        assert_eq!(reset.since(&begin), None);
+        // and as high as ever behind it: still not the same stretch
+        let high = counter.advance(ms(2), Some(u64::MAX)).unwrap();
+        assert_eq!(high.since(&begin), None);
+    }
+
+    #[test]
+    fn a_reading_that_fails_costs_its_own_window_only() {
+        let mut counter = Counter::new(Range::Endless);
+        let begin = counter.advance(ms(0), Some(10)).unwrap();
+        assert_eq!(counter.advance(ms(1), None), None);
+        let end = counter.advance(ms(2), Some(25)).unwrap();
+        assert_eq!(end.since(&begin), Some(15));
+    }
+
+    #[test]
+    fn constant_power_integrates_to_power_times_time() {
+        let mut integral = Integral::default();
+        let begin = integral.advance(ms(0), Some(123.4)).unwrap();
+        // uneven intervals of 60 to 139 ms
+        let times = (1..=300).map(|i| i * 100 + (i * 37) % 40);
+        let totals = times.map(|now| (now, integral.advance(ms(now), Some(123.4)).unwrap()));
+        let (now, end) = totals.last().unwrap();
+        let exact = 123.4 * now as f64 * 1e-3;
+        let energy = end.since(&begin).unwrap() as f64 * 1e-6;
+        assert!((energy / exact - 1.0).abs() < 1e-5, "{energy} {exact}");
+    }
+
+    #[test]
+    fn a_ramp_is_integrated_exactly() {
+        let mut integral = Integral::default();
+        let begin = integral.advance(ms(0), Some(0.0)).unwrap();
+        integral.advance(ms(500), Some(50.0));
+        let end = integral.advance(ms(1000), Some(100.0)).unwrap();
+        assert_eq!(end.since(&begin), Some(50_000_000));
+    }
+
+    #[test]
+    fn power_that_was_not_read_for_long_or_not_at_all_is_unknown() {
+        for missing in [true, false] {
+            let mut integral = Integral::default();
+            let begin = integral.advance(ms(0), Some(100.0)).unwrap();
+            let late = if missing {
+                assert_eq!(integral.advance(ms(100), None), None);
+                200
+            } else {
+                2001
+            };
+            let end = integral.advance(ms(late), Some(100.0)).unwrap();
+            assert_eq!(end.since(&begin), None);
+        }
+    }
+}
