@@ -79,6 +79,7 @@ enum Command {
     Render(render::RenderArgs),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
+    BenchEnergy(bench::energy::BenchEnergyArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -118,6 +119,7 @@ pub fn main() -> ExitCode {
             Command::Render(args) => render::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
+            Command::BenchEnergy(args) => bench::energy::execute(&args),
             Command::Completions(args) => completions::execute(&args),
             Command::Man(args) => man::execute(&args),
         }

@@ -26,7 +26,9 @@ pub(super) struct Run {
     pub(super) prefill: Duration,
     /// From then on.
     pub(super) decode: Duration,
-    /// Tokens generated from then on.
+    /// Tokens generated, of all requests.
+    pub(super) generated: usize,
+    /// Those generated after every request had its first.
     pub(super) decoded: usize,
     /// Bytes of all caches before the last pass.
     pub(super) cache_bytes: usize,
@@ -42,13 +44,24 @@ pub(super) fn runs(
     count: usize,
     bar: &ProgressBar,
 ) -> Result<Vec<Run>, Failure> {
+    let counted = || {
+        let run = run(loaded, case, cache, bar);
+        bar.inc(1);
+        run
+    };
     awake(|| {
-        run(loaded, case, cache, bar)?;
-        (0..count).map(|_| run(loaded, case, cache, bar)).collect()
+        counted()?;
+        (0..count).map(|_| counted()).collect()
     })
 }
 
-fn run(loaded: &Loaded, case: Case, cache: CacheArgs, bar: &ProgressBar) -> Result<Run, Failure> {
+/// One run.
+pub(super) fn run(
+    loaded: &Loaded,
+    case: Case,
+    cache: CacheArgs,
+    bar: &ProgressBar,
+) -> Result<Run, Failure> {
     let model = &loaded.experiment.model;
     let config = EngineConfig {
         max_sequences: case.batch,
@@ -88,10 +101,10 @@ fn run(loaded: &Loaded, case: Case, cache: CacheArgs, bar: &ProgressBar) -> Resu
         }
     }
     let total = begin.elapsed();
-    bar.inc(1);
     let (prefill, before) = prefill.expect("every request got a token");
     Ok(Run {
         decode: total - prefill,
+        generated,
         decoded: generated - before,
         prefill,
         cache_bytes,

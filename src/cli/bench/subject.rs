@@ -1,0 +1,95 @@
+//! What is measured: a model, and the requests that it is given.
+
+use std::path::PathBuf;
+
+use crate::config::memory::Purpose;
+use crate::model::cost::Dtype;
+use clap::Args;
+
+use super::measure::Case;
+use crate::cli::args::{CacheArgs, DeviceArgs, ExperimentArgs, WeightsArgs};
+use crate::cli::device;
+use crate::cli::failure::Failure;
+use crate::cli::inference::Weights;
+use crate::cli::model::Loaded;
+
+/// The model and its requests.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Subject {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file [default: the newest run]
+    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Measure an untrained model of --params or --config
+    #[arg(long, conflicts_with = "model")]
+    random_weights: bool,
+    /// Tokens of a prompt; several numbers, with commas, are measured one after the other
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "128",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    prompt: Vec<u32>,
+    /// Tokens that each request generates
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
+    new: u32,
+    /// Requests at a time; several numbers likewise
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Vec<u32>,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
+    pub(super) cache: CacheArgs,
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
+}
+
+impl Subject {
+    fn source(&self) -> Result<Weights, Failure> {
+        if let Some(path) = &self.model {
+            return Ok(Weights::Stored(path.clone()));
+        }
+        if self.random_weights {
+            return Ok(Weights::Random(Box::new(self.experiment.load()?)));
+        }
+        let named = self.experiment.params.is_some() || self.experiment.config.is_some();
+        Ok(Weights::Newest(named.then(|| self.experiment.name())))
+    }
+
+    /// Every prompt with every batch.
+    pub(super) fn cases(&self) -> Vec<Case> {
+        let of_prompt = |&prompt: &u32| {
+            self.batch.iter().map(move |&batch| Case {
+                prompt: prompt as usize,
+                new: self.new as usize,
+                batch: batch as usize,
+            })
+        };
+        self.prompt.iter().flat_map(of_prompt).collect()
+    }
+
+    /// Loads the model, if it can take the requests.
+    pub(super) fn open(&self) -> Result<Loaded, Failure> {
+        darkhorse_backends::memory::keep_freed();
+        let weights = self.source()?;
+        let quantization = self.weights.quantization();
+        let longest_prompt = self.prompt.iter().max().copied().unwrap_or(0);
+        let longest = longest_prompt as usize + self.new as usize;
+        if let Weights::Random(experiment) = &weights {
+            let purpose = Purpose::Inference {
+                weights: Dtype::held_as(quantization),
+                cache: self.cache.dtype().unwrap_or(Dtype::F32),
+                context: longest,
+            };
+            let device = self.device.device.as_ref();
+            device::refuse_what_cannot_fit(&experiment.model, purpose, device)?;
+        }
+        let loaded = Loaded::open(weights, quantization, &self.device.open()?)?;
+        let context = loaded.experiment.model.max_position_embeddings;
+        if longest > context {
+            return Err(Failure::input(format!(
+                "prompt and new tokens are {longest} together, but the model's context is {context}: shorten them"
+            )));
+        }
+        Ok(loaded)
+    }
+}
