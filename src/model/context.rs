@@ -34,7 +34,7 @@ pub struct Context<B: Backend> {
     pub rotation: Rotation<B>,
     /// What a position may attend to, for whole sequences.
     pub mask: AttentionMask<B>,
-    /// Added to the routing scores for the choice of experts only, `[batch * seq, experts]`.
+    /// Added to the routing scores for the choice of experts only, `[batch * seq, slots]`.
     pub prior: Option<Tensor<B, 2>>,
     /// What the pass is for.
     pub phase: Phase,

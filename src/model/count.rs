@@ -201,7 +201,7 @@ impl ModelConfig {
                 count.routed_experts = expert.saturating_mul(moe.n_routed_experts as u64);
                 count.shared_experts = product([3, hidden, moe.shared_width()]);
                 let gate = if moe.shared_expert_gate { hidden } else { 0 };
-                count.routers = sum([product([hidden, moe.n_routed_experts]), gate as u64]);
+                count.routers = sum([product([hidden, moe.slots()]), gate as u64]);
             }
         }
         count
@@ -210,8 +210,10 @@ impl ModelConfig {
     /// Of these weights, without the routed experts that a token does not visit.
     pub(super) fn visited(&self, count: ParameterCount) -> ParameterCount {
         let routed_experts = match &self.moe {
-            Some(moe) => (count.routed_experts / moe.n_routed_experts as u64)
-                .saturating_mul(moe.num_experts_per_tok as u64),
+            Some(moe) => {
+                let expert = count.routed_experts / moe.n_routed_experts as u64;
+                (expert as f64 * moe.visited_experts()).round() as u64
+            }
             None => 0,
         };
         ParameterCount {

@@ -79,6 +79,26 @@ pub enum ModelConfigError {
         /// What ties them together.
         because: &'static str,
     },
+    /// A field that goes only with another.
+    #[error("`{field}` needs {needed}")]
+    Needs {
+        /// Path of the field.
+        field: String,
+        /// What it goes with.
+        needed: &'static str,
+    },
+    /// A mean number of experts outside of what a token can visit.
+    #[error(
+        "`{field}` is {value}, expected a number above 0 and below `num_experts_per_tok` = {below}"
+    )]
+    NotBetween {
+        /// Path of the field.
+        field: String,
+        /// What it is.
+        value: f64,
+        /// The most experts that a token visits.
+        below: usize,
+    },
     /// A section that changes nothing beside another field.
     #[error("`{field}` has no effect: {because}")]
     NoEffect {
@@ -183,6 +203,8 @@ impl ModelConfigError {
         | Self::NotInBlocks { field, .. }
         | Self::NotAbove { field, .. }
         | Self::NotEqual { field, .. }
+        | Self::Needs { field, .. }
+        | Self::NotBetween { field, .. }
         | Self::NoEffect { field, .. }
         | Self::Missing { field, .. }
         | Self::PoolTooSmall { field, .. }) = &mut self;

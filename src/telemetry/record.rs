@@ -62,6 +62,9 @@ pub struct StepRecord {
     /// Tokens that visited each expert, `[layer][expert]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expert_loads: Vec<Vec<u64>>,
+    /// Choices of each null expert, `[layer][null expert]`, where a model has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub null_loads: Vec<Vec<u64>>,
 }
 
 /// What an evaluation found.

@@ -108,10 +108,9 @@ where
 
     let present = batch::present(rows, 0);
     let loads = hidden.routings.iter().map(|routing| {
-        let [_, experts] = routing.scores.dims();
         let tags = batch::counting_tags::<B>(&rows.domains, &present, &device);
-        let counts = stats::count(routing.indices.clone(), tags, experts).into_data();
-        LoadCounts::from_values(&counts.iter::<f32>().collect::<Vec<_>>(), experts)
+        let counts = stats::count(routing.indices.clone(), tags, routing.slots()).into_data();
+        LoadCounts::from_values(&counts.iter::<f32>().collect::<Vec<_>>(), routing.experts)
     });
     BatchEvaluation {
         domains,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::routing::stats::LoadCounts;
+use crate::model::routing::stats::Observed;
 
 /// A value that may still be on its way from the device.
 pub enum Deferred<T> {
@@ -46,6 +46,9 @@ pub struct BalanceReport {
     pub loads: Vec<Vec<u64>>,
     /// What they should have been.
     pub targets: Vec<Vec<f64>>,
+    /// Choices of every null expert.
+    #[serde(default)]
+    pub null_loads: Vec<Vec<u64>>,
 }
 
 /// Shared by all clones of a model: micro-batches write, the optimizer step reads.
@@ -55,7 +58,7 @@ pub struct Ledger(Arc<Mutex<Entries>>);
 #[derive(Debug, Default)]
 struct Entries {
     step: u64,
-    counts: Vec<Vec<Deferred<LoadCounts>>>,
+    seen: Vec<Vec<Deferred<Observed>>>,
     report: BalanceReport,
 }
 
@@ -64,23 +67,23 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds the choices of one micro-batch, one entry per routed layer.
-    pub fn record(&self, step: u64, layers: Vec<Deferred<LoadCounts>>) {
+    /// Adds what one micro-batch did, one entry per routed layer.
+    pub fn record(&self, step: u64, layers: Vec<Deferred<Observed>>) {
         let mut entries = self.entries();
         entries.step = step;
-        entries.counts.resize_with(layers.len(), Vec::new);
-        for (layer, counts) in entries.counts.iter_mut().zip(layers) {
-            layer.push(counts);
+        entries.seen.resize_with(layers.len(), Vec::new);
+        for (layer, seen) in entries.seen.iter_mut().zip(layers) {
+            layer.push(seen);
         }
     }
 
-    /// Takes the step number and its summed choices, one entry per routed layer.
-    pub fn take(&self) -> (u64, Vec<LoadCounts>) {
+    /// Takes the step number and what its micro-batches did together, one entry per routed layer.
+    pub fn take(&self) -> (u64, Vec<Observed>) {
         let (step, layers) = {
             let mut entries = self.entries();
-            (entries.step, std::mem::take(&mut entries.counts))
+            (entries.step, std::mem::take(&mut entries.seen))
         };
-        let sum = |parts: Vec<Deferred<LoadCounts>>| {
+        let sum = |parts: Vec<Deferred<Observed>>| {
             parts
                 .into_iter()
                 .map(Deferred::get)

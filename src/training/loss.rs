@@ -8,7 +8,7 @@ use darkhorse_backends::Ops;
 
 use super::batch::{self, MicroBatch};
 use crate::model::mixer::TokenMixer;
-use crate::model::routing::balance::sequence_loss;
+use crate::model::routing::balance::losses::{self, load_loss};
 use crate::model::routing::{Route, Routing};
 use crate::model::{CausalLm, Hidden, Sequences};
 
@@ -32,6 +32,8 @@ pub struct Losses<B: Ops> {
     pub mtp: Tensor<B, 1>,
     /// Sequence-wise balance loss, before its factor, `[1]`.
     pub balance: Tensor<B, 1>,
+    /// What the routers ask for, with their factors, `[1]`; none without such losses.
+    pub routers: Option<Tensor<B, 1>>,
     /// Routing of every layer that routes, main model first, with the MTP depth it belongs to (0: none).
     pub routings: Vec<(usize, Routing<B>)>,
 }
@@ -65,14 +67,19 @@ where
         true => balance_loss(&routings, batch, &input).unwrap_or(zero),
         false => zero,
     };
-    let total = next_token.clone()
+    let routers = router_losses(&routings, batch, &device);
+    let mut total = next_token.clone()
         + mtp.clone().mul_scalar(weights.mtp)
         + balance.clone().mul_scalar(weights.balance);
+    if let Some(routers) = &routers {
+        total = total + routers.clone();
+    }
     Losses {
         total,
         next_token,
         mtp,
         balance,
+        routers,
         routings,
     }
 }
@@ -132,10 +139,44 @@ fn balance_loss<B: Ops>(
         .iter()
         .map(|(depth, routing)| {
             let present = batch::present(&batch.rows, *depth);
-            sequence_loss(routing, batch::indicator(&present, shape, &device))
+            load_loss(routing, batch::indicator(&present, shape, &device))
         })
         .reduce(|sum, layer| sum + layer)
         .map(|sum| sum.div_scalar(batch.totals.rows as f64))
+}
+
+/// Losses that the routers add, summed over layers, each a mean over the tokens of the step.
+fn router_losses<B: Ops>(
+    routings: &[(usize, Routing<B>)],
+    batch: &MicroBatch,
+    device: &B::Device,
+) -> Option<Tensor<B, 1>> {
+    let of_layer = |(depth, routing): &(usize, Routing<B>)| {
+        let factors = routing.loss_factors;
+        if factors.are_zero() {
+            return None;
+        }
+        let tokens = batch.rows.rows * batch.rows.seq_len;
+        let present = batch::present(&batch.rows, *depth);
+        let counted = batch::indicator::<B, 1>(&present, [tokens], device);
+        let rows_of_step = batch.totals.rows as f64;
+        let share = batch.rows.rows as f64 / rows_of_step;
+        let per_token = 1.0 / (rows_of_step * batch.rows.seq_len as f64);
+        let load = || load_loss(routing, counted.clone().unsqueeze()) * (factors.load * share);
+        let z = || losses::z_loss(routing, counted.clone()) * (factors.z * per_token);
+        let information = || {
+            losses::mutual_information_loss(routing, counted.clone())
+                * (factors.mutual_information * per_token)
+        };
+        let parts = [
+            (factors.load > 0.0).then(load),
+            (factors.z > 0.0).then(z),
+            (factors.mutual_information > 0.0).then(information),
+        ];
+        parts.into_iter().flatten().reduce(|sum, part| sum + part)
+    };
+    let layers = routings.iter().filter_map(of_layer);
+    layers.reduce(|sum, layer| sum + layer)
 }
 
 /// Integer tensors of the inner backend, for counting outside the graph.

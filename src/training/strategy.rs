@@ -82,6 +82,13 @@ fn is_save_due(step: u64, config: &TrainingConfig, unsaved: Duration) -> bool {
     step >= config.steps || (every > 0 && step.is_multiple_of(every)) || unsaved >= LONGEST_UNSAVED
 }
 
+/// The losses beside those of tokens, as they enter the total; none where there are none.
+fn auxiliary(losses: &StepLosses, seq_aux_alpha: f64) -> Option<f64> {
+    let sequence = losses.balance.filter(|_| seq_aux_alpha > 0.0);
+    let parts = [sequence.map(|loss| loss * seq_aux_alpha), losses.routers];
+    parts.into_iter().flatten().reduce(|sum, part| sum + part)
+}
+
 /// The loop, as burn-train's strategy.
 #[derive(Debug)]
 pub struct Stepwise<B: TrainingBackend> {
@@ -228,6 +235,8 @@ impl<B: TrainingBackend> Session<B> {
         let balance = learner.model().ledger().report();
         let max_vio_batch = balance.max_violation();
         let expert_loads = balance.loads.clone();
+        let has_null = balance.null_loads.iter().any(|layer| !layer.is_empty());
+        let null_loads = has_null.then(|| balance.null_loads.clone());
         self.state.window.push(balance);
         self.state.step += 1;
         self.state.tokens += self.config.tokens_per_step();
@@ -242,10 +251,7 @@ impl<B: TrainingBackend> Session<B> {
             tokens: self.state.tokens,
             loss: losses.next_token,
             mtp_loss: losses.mtp,
-            aux_loss: losses
-                .balance
-                .filter(|_| self.config.seq_aux_alpha > 0.0)
-                .map(|balance| balance * self.config.seq_aux_alpha),
+            aux_loss: auxiliary(&losses, self.config.seq_aux_alpha),
             lr: learner.lr_current(),
             grad_norm: self.optimizer.state().gradient_norm,
             max_vio_batch,
@@ -255,6 +261,7 @@ impl<B: TrainingBackend> Session<B> {
             energy_j,
             energy_source: energy_source.map(|energy| energy.source()),
             expert_loads,
+            null_loads: null_loads.unwrap_or_default(),
         })
     }
 
@@ -297,6 +304,7 @@ impl<B: TrainingBackend> Session<B> {
                 next_token: record.loss,
                 mtp: record.mtp_loss,
                 balance: record.aux_loss,
+                routers: None,
             },
             gradient_norm: Some(record.grad_norm),
             max_violation: record.max_vio_global,

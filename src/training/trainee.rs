@@ -2,8 +2,8 @@
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use darkhorse_backends::{Ops, awake};
 
@@ -15,8 +15,10 @@ use super::loss::{self, Losses, Weights};
 use crate::data::PackedBatch;
 use crate::model::CausalLm;
 use crate::model::mixer::{Mixer, TokenMixer};
+use crate::model::routing::balance::Goal;
+use crate::model::routing::balance::quantile::{self, Margins};
 use crate::model::routing::domain::DomainConfig;
-use crate::model::routing::stats::{self, LoadCounts};
+use crate::model::routing::stats::{self, LoadCounts, NOT_COUNTED, Observed};
 use crate::model::routing::{Route, Router, balance};
 
 /// A backend that trains: with gradients, and our operations on both sides of them.
@@ -90,6 +92,8 @@ pub struct StepLosses {
     pub mtp: Option<f64>,
     /// Sequence-wise balance.
     pub balance: Option<f64>,
+    /// What the routers ask for, with their factors.
+    pub routers: Option<f64>,
 }
 
 impl StepLosses {
@@ -102,11 +106,12 @@ impl StepLosses {
         self.next_token += other.next_token;
         self.mtp = sum(self.mtp, other.mtp);
         self.balance = sum(self.balance, other.balance);
+        self.routers = sum(self.routers, other.routers);
     }
 
     /// Whether every part is a number.
     pub fn is_finite(&self) -> bool {
-        let parts = [Some(self.next_token), self.mtp, self.balance];
+        let parts = [Some(self.next_token), self.mtp, self.balance, self.routers];
         parts.into_iter().flatten().all(f64::is_finite)
     }
 }
@@ -136,11 +141,12 @@ fn read_losses<B: Ops>(losses: &Losses<B>, batch: &MicroBatch) -> Deferred<StepR
     let depths = &batch.totals.targets[1..];
     let predicts_further = !depths.is_empty() && depths.iter().all(|&targets| targets > 0);
     let routes = !losses.routings.is_empty();
-    let parts = vec![
+    let mut parts = vec![
         losses.next_token.clone(),
         losses.mtp.clone(),
         losses.balance.clone(),
     ];
+    parts.extend(losses.routers.clone());
     let parts = Tensor::cat(parts, 0).detach();
     Deferred::new(move || {
         let parts: Vec<f64> = parts.into_data().iter::<f64>().collect();
@@ -149,6 +155,7 @@ fn read_losses<B: Ops>(losses: &Losses<B>, batch: &MicroBatch) -> Deferred<StepR
                 next_token: parts[0],
                 mtp: predicts_further.then_some(parts[1]),
                 balance: routes.then_some(parts[2]),
+                routers: parts.get(3).copied(),
             },
             ..Default::default()
         }
@@ -163,46 +170,47 @@ where
 {
     fn record_loads(&self, batch: &MicroBatch, losses: &Losses<B>) {
         let device = self.model.embed_tokens.device();
-        let counts = losses.routings.iter().map(|(depth, routing)| {
-            let [_, experts] = routing.scores.dims();
+        let seen = losses.routings.iter().map(|(depth, routing)| {
+            let experts = routing.experts;
             let tags = loss::count_tags::<B>(batch, *depth, &device);
-            let counts = stats::count(routing.indices.clone(), tags, experts).inner();
-            Deferred::new(move || {
-                let values: Vec<f32> = counts.into_data().iter::<f32>().collect();
-                LoadCounts::from_values(&values, experts)
+            let margins = routing.margins.clone().map(|margins| {
+                let counted = tags.clone().lower_elem(NOT_COUNTED as i64).float();
+                quantile::histogram(margins, counted).inner()
+            });
+            let counts = stats::count(routing.indices.clone(), tags, routing.slots()).inner();
+            Deferred::new(move || Observed {
+                counts: LoadCounts::from_values(&values(counts), experts),
+                margins: margins.map(|margins| Margins::from_values(&values(margins))),
             })
         });
-        self.ledger.record(batch.step, counts.collect());
+        self.ledger.record(batch.step, seen.collect());
     }
 
-    /// Moves the balance bias of every router by what the whole step counted.
+    /// Lets every router balance its experts by what the whole step counted.
     fn rebalance(mut self) -> Self {
-        let (step, counts) = self.ledger.take();
+        let (step, seen) = self.ledger.take();
         let speed = self.config.bias_speed_at(step);
         let mut report = BalanceReport::default();
         let domains = &self.domains;
         self.model = self.model.map_routers(|layer, router| {
-            let counts = &counts[layer];
-            let load = counts.total();
-            let target = balance::target_load(counts, domains);
-            let moved = match router.balance_bias() {
-                Some(bias) if speed > 0.0 => {
-                    let device = bias.device();
-                    let mut values: Vec<f32> = bias.into_data().iter::<f32>().collect();
-                    balance::rebalance(&mut values, &load, &target, speed);
-                    let len = values.len();
-                    let data = TensorData::new(values, [len]);
-                    router.with_balance_bias(Tensor::from_data(data, &device))
-                }
-                _ => router,
+            let seen = &seen[layer];
+            let goal = Goal {
+                target: balance::target_load(&seen.counts, domains),
+                speed,
             };
-            report.loads.push(load);
-            report.targets.push(target);
-            moved
+            let router = router.balance(seen, &goal);
+            report.loads.push(seen.counts.total());
+            report.targets.push(goal.target);
+            report.null_loads.push(seen.counts.null());
+            router
         });
         self.ledger.publish(report);
         self
     }
+}
+
+fn values<B: Backend>(tensor: Tensor<B, 2>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
 }
 
 impl<B, M, R> TrainStep for Trainee<B, M, R>

@@ -75,6 +75,7 @@ mod tests {
         BalanceReport {
             loads: vec![loads.to_vec()],
             targets: vec![vec![2.0, 2.0]],
+            null_loads: vec![Vec::new()],
         }
     }
 

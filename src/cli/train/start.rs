@@ -5,13 +5,12 @@ use std::path::Path;
 use crate::config::{Experiment, TokenizerConfig};
 use crate::data::Progress;
 use crate::model::CausalLm;
-use crate::model::routing::domain::{DomainMode, TAGS};
+use crate::model::routing::domain::DomainMode;
 use crate::model::weights::{self, Replaced};
 use crate::tokenizer::Tokenizer;
 use crate::training::Draft;
 use crate::training::job::Given;
 use burn::backend::Autodiff;
-use burn::tensor::TensorData;
 use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
@@ -75,10 +74,7 @@ impl Start {
         let model = CausalLm::init(config, experiment.training.seed, device);
         let moe = config.moe.as_ref();
         let prior = moe.filter(|_| config.domains.mode != DomainMode::Off);
-        let prior = prior.map(|moe| {
-            let experts = moe.n_routed_experts;
-            TensorData::new(config.domains.prior(experts), [TAGS, experts])
-        });
+        let prior = prior.map(|moe| config.domains.table(moe));
         let source = Replaced::new(self.stored.weights.as_ref(), PRIOR, prior);
         weights::load(model, &source).or_input()
     }

@@ -108,6 +108,7 @@ fn deepseek_v3(config: &DeepseekV3Config, path: &Path) -> Result<ModelConfig, In
                 topk_group: config.topk_group,
                 norm_topk_prob: config.norm_topk_prob,
                 routed_scaling_factor: config.routed_scaling_factor,
+                ..RouterConfig::default()
             },
         }),
         num_nextn_predict_layers: config.num_nextn_predict_layers,

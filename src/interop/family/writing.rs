@@ -80,12 +80,23 @@ fn llama(model: &ModelConfig, gqa: &GqaConfig, extras: Extras) -> Result<HfConfi
     }))
 }
 
+/// Refuses a router with parts that no other engine has.
+fn only_foreign_parts(moe: &MoeConfig) -> Result<(), InteropError> {
+    if moe.router.null_experts > 0 {
+        return Err(no_family(
+            "`moe.router.null_experts` is not 0, and no other engine has null experts",
+        ));
+    }
+    Ok(())
+}
+
 fn mixtral(
     model: &ModelConfig,
     gqa: &GqaConfig,
     moe: &MoeConfig,
     extras: Extras,
 ) -> Result<HfConfig, InteropError> {
+    only_foreign_parts(moe)?;
     let router = &moe.router;
     let is_mixtral = router.scoring_func == ScoringFunc::Softmax
         && router.norm_topk_prob
@@ -122,6 +133,7 @@ fn deepseek_v3(
     moe: &MoeConfig,
     extras: Extras,
 ) -> Result<HfConfig, InteropError> {
+    only_foreign_parts(moe)?;
     if moe.router.scoring_func != ScoringFunc::Sigmoid {
         return Err(no_family("latent attention goes with sigmoid routing"));
     }

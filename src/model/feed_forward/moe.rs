@@ -65,6 +65,18 @@ impl MoeConfig {
             .map_err(|error| error.within("router"))
     }
 
+    /// Number of slots that a router chooses among: routed experts and null experts.
+    pub fn slots(&self) -> usize {
+        self.n_routed_experts + self.router.null_experts
+    }
+
+    /// Number of routed experts that a token visits, in the mean.
+    pub fn visited_experts(&self) -> f64 {
+        self.router
+            .k_target
+            .unwrap_or(self.num_experts_per_tok as f64)
+    }
+
     /// Width of the shared experts together.
     pub fn shared_width(&self) -> usize {
         let of_routed = self.n_shared_experts * self.moe_intermediate_size;

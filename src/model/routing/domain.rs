@@ -128,6 +128,19 @@ impl DomainConfig {
             .collect()
     }
 
+    /// The prior of every slot of a router, `[TAGS, slots]`: null experts have none.
+    pub(crate) fn table(&self, moe: &MoeConfig) -> TensorData {
+        let (experts, slots) = (moe.n_routed_experts, moe.slots());
+        let prior = self.prior(experts);
+        let row = |row: &[f32]| {
+            let mut row = row.to_vec();
+            row.resize(slots, 0.0);
+            row
+        };
+        let table = prior.chunks(experts).flat_map(row).collect::<Vec<_>>();
+        TensorData::new(table, [TAGS, slots])
+    }
+
     /// How balancing spreads the load of a tag over the experts, `pi_d`; sums to one.
     pub fn target_share(&self, tag: usize, experts: usize) -> Vec<f64> {
         let uniform = |open: &dyn Fn(usize) -> bool| {
@@ -157,20 +170,16 @@ impl DomainConfig {
 /// The prior on its device.
 #[derive(Module, Debug)]
 pub struct DomainPrior<B: Backend> {
-    /// `[TAGS, experts]`, not trained.
+    /// `[TAGS, slots]`, not trained.
     pub table: Param<Tensor<B, 2>>,
 }
 
 impl<B: Backend> DomainPrior<B> {
     /// The prior that `config` asks for; none where domains are off.
     pub(crate) fn init(config: &DomainConfig, moe: &MoeConfig, device: &B::Device) -> Option<Self> {
-        let experts = moe.n_routed_experts;
         (config.mode != DomainMode::Off).then(|| Self {
-            table: Param::from_tensor(Tensor::from_data(
-                TensorData::new(config.prior(experts), [TAGS, experts]),
-                device,
-            ))
-            .set_require_grad(false),
+            table: Param::from_tensor(Tensor::from_data(config.table(moe), device))
+                .set_require_grad(false),
         })
     }
 
@@ -178,7 +187,7 @@ impl<B: Backend> DomainPrior<B> {
     ///
     /// # Shapes
     ///
-    /// - tags: `[tokens]`, output: `[tokens, experts]`
+    /// - tags: `[tokens]`, output: `[tokens, slots]`
     pub fn of(&self, tags: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         self.table.val().select(0, tags)
     }

@@ -1,26 +1,53 @@
 //! Which experts a token visits, and how their load is kept even.
 
 pub mod balance;
+mod config;
 pub mod domain;
 mod router;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 
-pub use router::{Router, RouterConfig, ScoringFunc};
+pub use config::{RouterConfig, ScoringFunc};
+pub use router::Router;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
 
+use balance::{Goal, LossFactors};
+use stats::Observed;
+
 /// The experts chosen for a batch of tokens.
+///
+/// A router chooses among *slots*: the routed experts first, then its null experts, if it has any. A null expert adds
+/// nothing to the output and costs nothing, so that a token that chooses one visits fewer experts.
 #[derive(Debug, Clone)]
 pub struct Routing<B: Backend> {
     /// Gate values, `[tokens, num_experts_per_tok]`.
     pub weights: Tensor<B, 2>,
-    /// Expert indices, `[tokens, num_experts_per_tok]`.
+    /// Chosen slots, `[tokens, num_experts_per_tok]`; those from [`experts`](Self::experts) on are null experts.
     pub indices: Tensor<B, 2, Int>,
-    /// Affinity of every token to every expert, before bias and prior, `[tokens, experts]`.
-    pub scores: Tensor<B, 2>,
+    /// What the affinities are made of, `[tokens, slots]`.
+    pub logits: Tensor<B, 2>,
+    /// Affinity of every token to every slot, before bias and prior, `[tokens, slots]`.
+    pub affinities: Tensor<B, 2>,
+    /// The bias with which a token would just choose each slot, `[tokens, slots]`, where
+    /// [quantile balancing](balance::quantile) needs it.
+    pub margins: Option<Tensor<B, 2>>,
+    /// Number of routed experts.
+    pub experts: usize,
+    /// Losses that training is to add for this router.
+    pub loss_factors: LossFactors,
+}
+
+impl<B: Backend> Routing<B> {
+    /// Number of slots: routed experts and null experts.
+    pub fn slots(&self) -> usize {
+        let [_, slots] = self.affinities.dims();
+        slots
+    }
 }
 
 /// A module that chooses experts. Implement it to put a router of your own into a model.
@@ -30,16 +57,12 @@ pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// # Shapes
     ///
     /// - hidden: `[tokens, hidden_size]`
-    /// - prior: `[tokens, experts]`, to be added to what the choice is made by, never to the gates
+    /// - prior: `[tokens, slots]`, to be added to what the choice is made by, never to the gates
     fn route(&self, hidden: Tensor<B, 2>, prior: Option<Tensor<B, 2>>) -> Routing<B>;
 
-    /// The bias that [`balance`] moves, `[experts]`; none: the router balances in a way of its own.
-    fn balance_bias(&self) -> Option<Tensor<B, 1>> {
-        None
-    }
-
-    /// The same router with another [balance bias](Route::balance_bias).
-    fn with_balance_bias(self, _bias: Tensor<B, 1>) -> Self {
+    /// The same router after an optimizer step, with its loads evened out by a rule of its own. Called once per step,
+    /// outside of the gradients.
+    fn balance(self, _seen: &Observed, _goal: &Goal) -> Self {
         self
     }
 }

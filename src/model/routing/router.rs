@@ -6,97 +6,27 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, TensorData};
 use darkhorse_backends::Ops;
-use serde::{Deserialize, Serialize};
 
+use super::balance::{Choices, Goal, Rule, quantile, sign};
+use super::config::{RouterConfig, ScoringFunc};
+use super::stats::Observed;
 use super::{Route, Routing};
-use crate::model::error::ModelConfigError;
-use crate::model::feed_forward::moe::MoeConfig;
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 
 /// Lower than any score, bias and prior together, and finite.
 const EXCLUDED: f32 = -1e30;
 
-/// Configuration of a [`Router`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RouterConfig {
-    /// How logits become affinities.
-    pub scoring_func: ScoringFunc,
-    /// Number of groups that experts are divided into, in index order.
-    pub n_group: usize,
-    /// Number of groups a token may choose experts from.
-    pub topk_group: usize,
-    /// Whether the gates of a token are normalized to sum to one.
-    pub norm_topk_prob: bool,
-    /// Factor applied to the gates.
-    pub routed_scaling_factor: f64,
-}
-
-/// How logits become affinities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScoringFunc {
-    /// Each expert on its own (DeepSeek-V3).
-    Sigmoid,
-    /// Against the other experts (Mixtral).
-    Softmax,
-}
-
-impl Default for RouterConfig {
-    fn default() -> Self {
-        Self {
-            scoring_func: ScoringFunc::Sigmoid,
-            n_group: 1,
-            topk_group: 1,
-            norm_topk_prob: true,
-            routed_scaling_factor: 1.0,
-        }
-    }
-}
-
-impl RouterConfig {
-    pub(crate) fn validate(&self, moe: &MoeConfig) -> Result<(), ModelConfigError> {
-        let experts = moe.n_routed_experts;
-        ModelConfigError::in_range("n_group", self.n_group, 1, experts)?;
-        ModelConfigError::in_range("topk_group", self.topk_group, 1, self.n_group)?;
-        if !(self.routed_scaling_factor > 0.0 && self.routed_scaling_factor.is_finite()) {
-            return Err(ModelConfigError::NotPositive {
-                field: "routed_scaling_factor".into(),
-                value: self.routed_scaling_factor,
-            });
-        }
-        if self.n_group == 1 {
-            return Ok(());
-        }
-        if !experts.is_multiple_of(self.n_group) {
-            return Err(ModelConfigError::NotAMultiple {
-                field: "n_routed_experts".into(),
-                value: experts,
-                of: self.n_group,
-            });
-        }
-        let group = experts / self.n_group;
-        ModelConfigError::in_range("n_group", self.n_group, 1, experts / 2)?;
-        ModelConfigError::in_range(
-            "num_experts_per_tok",
-            moe.num_experts_per_tok,
-            1,
-            self.topk_group * group,
-        )
-    }
-}
-
 /// Chooses the experts of every token by affinity. Built by [`CausalLm`](crate::model::CausalLm).
 #[derive(Module, Debug)]
 pub struct Router<B: Backend> {
-    /// Expert centroids, `[hidden_size, n_routed_experts]`.
+    /// Centroids of the slots, `[hidden_size, slots]`.
     pub gate: Linear<B>,
-    /// Added to the affinities for the choice only, `[n_routed_experts]`; moved by
-    /// [`balance`](super::balance), not by gradients.
+    /// Added to the affinities for the choice only, `[slots]`; moved by [`balance`](super::balance), not by gradients.
     pub e_score_correction_bias: Param<Tensor<B, 1>>,
+    experts: usize,
     num_experts_per_tok: usize,
     #[module(skip)]
     config: RouterConfig,
@@ -112,10 +42,11 @@ impl<B: Backend> Router<B> {
         let model = init.config();
         let moe = model.moe.as_ref().expect("a layer that routes has experts");
         Self {
-            gate: init.dense_linear(model.hidden_size, moe.n_routed_experts, device),
+            gate: init.dense_linear(model.hidden_size, moe.slots(), device),
             e_score_correction_bias: Initializer::Zeros
-                .init([moe.n_routed_experts], device)
+                .init([moe.slots()], device)
                 .set_require_grad(false),
+            experts: moe.n_routed_experts,
             num_experts_per_tok: moe.num_experts_per_tok,
             config: moe.router.clone(),
         }
@@ -152,6 +83,17 @@ impl<B: Backend> Router<B> {
     }
 }
 
+impl<B: Ops> Router<B> {
+    /// Whether a pass is to say by how much each slot missed the choice: while training, where the rule asks for it. A
+    /// choice of all slots leaves none to miss.
+    fn observes_margins(&self, choice: &Tensor<B, 2>) -> bool {
+        let [_, slots] = choice.dims();
+        matches!(self.config.balance, Rule::Quantile(_))
+            && self.num_experts_per_tok < slots
+            && B::ad_enabled(&choice.device())
+    }
+}
+
 impl<B: Ops> Route<B> for Router<B> {
     /// Routes every token to `num_experts_per_tok` experts, in f32 whatever the model's dtype.
     ///
@@ -162,22 +104,27 @@ impl<B: Ops> Route<B> for Router<B> {
             hidden.cast(DType::F32),
             self.gate.weight.val().cast(DType::F32),
         );
-        let scores = match self.config.scoring_func {
-            ScoringFunc::Sigmoid => sigmoid(logits),
-            ScoringFunc::Softmax => softmax(logits, 1),
+        let affinities = match self.config.scoring_func {
+            ScoringFunc::Sigmoid => sigmoid(logits.clone()),
+            ScoringFunc::Softmax => softmax(logits.clone(), 1),
         };
-        let mut choice = scores.clone().detach()
-            + self
-                .e_score_correction_bias
-                .val()
-                .cast(DType::F32)
-                .unsqueeze();
+        let bias = self.e_score_correction_bias.val().cast(DType::F32);
+        let mut choice = affinities.clone().detach() + bias.clone().unsqueeze();
         if let Some(prior) = prior {
             choice = choice + prior;
         }
-        let indices = B::top_k(self.limit_to_groups(choice), self.num_experts_per_tok);
+        let choice = self.limit_to_groups(choice);
+        let k = self.num_experts_per_tok;
+        let (indices, margins) = if self.observes_margins(&choice) {
+            let best = B::top_k(choice.clone(), k + 1);
+            let cutoff = choice.clone().gather(1, best.clone().narrow(1, k, 1));
+            let margins = cutoff - choice + bias.unsqueeze();
+            (best.narrow(1, 0, k), Some(margins))
+        } else {
+            (B::top_k(choice, k), None)
+        };
 
-        let gates = scores.clone().gather(1, indices.clone());
+        let gates = affinities.clone().gather(1, indices.clone());
         let weights = match self.config.norm_topk_prob {
             true => gates.clone() / (gates.sum_dim(1) + 1e-20),
             false => gates,
@@ -185,18 +132,35 @@ impl<B: Ops> Route<B> for Router<B> {
         Routing {
             weights: weights.mul_scalar(self.config.routed_scaling_factor),
             indices,
-            scores,
+            logits,
+            affinities,
+            margins,
+            experts: self.experts,
+            loss_factors: self.config.loss_factors(),
         }
     }
 
-    fn balance_bias(&self) -> Option<Tensor<B, 1>> {
-        Some(self.e_score_correction_bias.val())
-    }
-
-    fn with_balance_bias(mut self, bias: Tensor<B, 1>) -> Self {
+    fn balance(mut self, seen: &Observed, goal: &Goal) -> Self {
+        if goal.speed == 0.0 {
+            return self;
+        }
+        let bias = self.e_score_correction_bias.val();
+        let device = bias.device();
+        let mut bias: Vec<f32> = bias.into_data().iter::<f32>().collect();
+        let choices = Choices {
+            k: self.num_experts_per_tok,
+            k_target: self.config.k_target,
+        };
+        match &self.config.balance {
+            Rule::Sign => sign::rebalance(&mut bias, &seen.counts, goal, choices),
+            Rule::Quantile(rule) => quantile::rebalance(&mut bias, seen, goal, choices, rule),
+            Rule::Auxiliary(_) => return self,
+        }
+        let slots = bias.len();
+        let bias = Tensor::from_data(TensorData::new(bias, [slots]), &device);
         self.e_score_correction_bias = self
             .e_score_correction_bias
-            .map(|_| bias.detach().set_require_grad(false));
+            .map(|_| bias.set_require_grad(false));
         self
     }
 }
@@ -261,7 +225,7 @@ mod tests {
                 "{gate}, expected {expected}"
             );
         }
-        let sums = routing.scores.sum_dim(1).into_data();
+        let sums = routing.affinities.sum_dim(1).into_data();
         assert!(sums.iter::<f64>().all(|sum| (sum - 1.0).abs() < 1e-6));
     }
 

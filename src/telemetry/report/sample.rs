@@ -65,6 +65,7 @@ fn step(step: u64, rng: &mut SmallRng) -> StepRecord {
                     .collect()
             })
             .collect(),
+        null_loads: Vec::new(),
     }
 }
 

@@ -1,0 +1,77 @@
+//! Losses of a router, each without its factor.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::model::routing::Routing;
+use crate::model::routing::stats::choices;
+
+/// Load loss `sum_e f_e P_e`, summed over the rows of a batch.
+///
+/// `f_e` is the load of expert `e` relative to an even one, `P_e` its mean normalized affinity, both over the counted
+/// tokens of a row. With one row per sequence: DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), equations 17 to 20; with
+/// all tokens in one row: Switch Transformer (<https://arxiv.org/abs/2101.03961>), equation 4.
+///
+/// # Shapes
+///
+/// - routing: of `rows * tokens` tokens; counted: `[rows, tokens]`, one for tokens that count, else zero
+/// - output: `[1]`
+pub fn load_loss<B: Backend>(routing: &Routing<B>, counted: Tensor<B, 2>) -> Tensor<B, 1> {
+    let [rows, in_row] = counted.dims();
+    let (experts, slots) = (routing.experts, routing.slots());
+    let [_, k] = routing.indices.dims();
+    let tokens = counted.clone().sum_dim(1).clamp_min(1.0);
+    let counted = counted.reshape([rows, in_row, 1]);
+    let per_row = |tensor: Tensor<B, 2>| {
+        (tensor.reshape([rows, in_row, experts]) * counted.clone())
+            .sum_dim(1)
+            .reshape([rows, experts])
+            / tokens.clone()
+    };
+
+    let chosen = choices(routing.indices.clone(), slots).narrow(1, 0, experts);
+    let load = per_row(chosen.detach()).mul_scalar(experts as f64 / k as f64);
+    let affinity = routing.affinities.clone().narrow(1, 0, experts);
+    let affinity = affinity.clone() / (affinity.sum_dim(1) + 1e-20);
+    (load * per_row(affinity)).sum()
+}
+
+/// Router z-loss, `sum_t logsumexp(logits_t)^2` over the counted tokens: it keeps the logits of a softmax small (ST-MoE,
+/// <https://arxiv.org/abs/2202.08906>, equation 5).
+///
+/// # Shapes
+///
+/// - counted: `[tokens]`; output: `[1]`
+pub fn z_loss<B: Backend>(routing: &Routing<B>, counted: Tensor<B, 1>) -> Tensor<B, 1> {
+    let logits = routing.logits.clone();
+    let largest = logits.clone().detach().max_dim(1);
+    let sum = (logits - largest.clone()).exp().sum_dim(1).log() + largest;
+    let tokens = counted.dims();
+    (sum.powi_scalar(2).reshape(tokens) * counted).sum()
+}
+
+/// Mutual-information loss, `T (mean_t S(p_t) - S(mean_t p_t))` with `p = s / sum(s)` and entropy `S`, over the `T` counted
+/// tokens: each token's choice is to be sharp, all tokens together are to use every expert (ModuleFormer,
+/// <https://arxiv.org/abs/2306.04640>).
+///
+/// # Shapes
+///
+/// - counted: `[tokens]`; output: `[1]`
+pub fn mutual_information_loss<B: Backend>(
+    routing: &Routing<B>,
+    counted: Tensor<B, 1>,
+) -> Tensor<B, 1> {
+    let affinity = routing.affinities.clone();
+    let share = affinity.clone() / (affinity.sum_dim(1) + 1e-20);
+    let [tokens] = counted.dims();
+    let counted = counted.reshape([tokens, 1]);
+    let total = counted.clone().sum().clamp_min(1.0);
+    let mean = (share.clone() * counted.clone()).sum_dim(0) / total.clone().unsqueeze();
+    let of_tokens = (entropy(share) * counted).sum();
+    of_tokens - entropy(mean).sum() * total
+}
+
+/// Entropy of every row, in nats, `[rows, 1]`.
+fn entropy<B: Backend>(shares: Tensor<B, 2>) -> Tensor<B, 2> {
+    (shares.clone() * (shares + 1e-20).log()).sum_dim(1).neg()
+}

@@ -1,0 +1,170 @@
+//! How the loads of experts are kept even: the rules, what they aim at, and the losses that may go with them.
+//!
+//! With domains, the target of an expert is what the tags of the counted tokens ask of it. Null experts are balanced
+//! among themselves; how many tokens choose them at all is set by `k_target`.
+
+pub mod losses;
+pub mod quantile;
+pub mod sign;
+
+use serde::{Deserialize, Serialize};
+
+use super::domain::{DomainConfig, DomainMode, TAGS};
+use super::stats::LoadCounts;
+use crate::model::error::ModelConfigError;
+use quantile::QuantileRule;
+
+/// How a router keeps the loads of its experts even.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The bias of an underloaded expert rises by a fixed step, that of an overloaded one falls (ALF, DeepSeek-V3).
+    #[default]
+    Sign,
+    /// The bias of an expert becomes the one with which its share of the last step's tokens would have chosen it.
+    Quantile(QuantileRule),
+    /// A loss pulls the loads together; there is no bias (Switch, Mixtral).
+    Auxiliary(AuxiliaryRule),
+}
+
+/// Configuration of the auxiliary loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuxiliaryRule {
+    /// Factor of the loss, `sum_e f_e P_e` over the tokens of a step.
+    pub alpha: f64,
+}
+
+impl Default for AuxiliaryRule {
+    fn default() -> Self {
+        Self { alpha: 0.01 }
+    }
+}
+
+impl Rule {
+    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
+        match self {
+            Self::Sign => Ok(()),
+            Self::Quantile(rule) => rule.validate().map_err(|error| error.within("quantile")),
+            Self::Auxiliary(rule) => ModelConfigError::positive("auxiliary.alpha", rule.alpha),
+        }
+    }
+}
+
+/// Factors of the [losses] that a router adds to that of the model, each a mean per token or assignment.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LossFactors {
+    /// Of the [load loss](losses::load_loss) over all tokens of a micro-batch.
+    pub load: f64,
+    /// Of the [z-loss](losses::z_loss).
+    pub z: f64,
+    /// Of the [mutual-information loss](losses::mutual_information_loss).
+    pub mutual_information: f64,
+}
+
+impl LossFactors {
+    /// Whether there is no such loss.
+    pub fn are_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What balancing aims at after a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Goal {
+    /// Load of every routed expert, `[experts]`.
+    pub target: Vec<f64>,
+    /// By how much the sign rule moves a bias; 0: no rule moves anything.
+    pub speed: f64,
+}
+
+/// How many slots a token chooses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choices {
+    /// Slots that every token chooses, null experts included.
+    pub k: usize,
+    /// Mean number of routed experts among them; none without null experts.
+    pub k_target: Option<f64>,
+}
+
+/// The load that balancing aims at, `t_e = sum_d N_d k pi_d(e)`, for every expert.
+pub fn target_load(counts: &LoadCounts, domains: &DomainConfig) -> Vec<f64> {
+    if domains.mode == DomainMode::Off {
+        // at once, not tag by tag: a mean that is a whole number has to be that number
+        let assignments = counts.total().iter().sum::<u64>() as f64;
+        return vec![assignments / counts.experts() as f64; counts.experts()];
+    }
+    let mut target = vec![0.0; counts.experts()];
+    for tag in 0..TAGS {
+        let assignments = counts.of_tag(tag).iter().sum::<u64>() as f64;
+        if assignments == 0.0 {
+            continue;
+        }
+        let share = domains.target_share(tag, counts.experts());
+        for (target, share) in target.iter_mut().zip(share) {
+            *target += assignments * share;
+        }
+    }
+    target
+}
+
+/// How far the most overloaded expert is above its target, `max_e n_e / t_e - 1`.
+pub fn max_violation(load: &[u64], target: &[f64]) -> f64 {
+    load.iter()
+        .zip(target)
+        .filter(|&(_, &target)| target > 0.0)
+        .map(|(&load, &target)| load as f64 / target - 1.0)
+        .fold(0.0, f64::max)
+}
+
+/// Moves values so that their mean is `mean`.
+fn center(values: &mut [f32], mean: f64) {
+    let now = mean_of(values);
+    for value in values {
+        *value = (f64::from(*value) - now + mean) as f32;
+    }
+}
+
+fn mean_of(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_domains_the_target_is_the_mean() {
+        let mut counts = LoadCounts::new(4);
+        counts.add(10, 0, 6);
+        counts.add(3, 1, 2);
+        let domains = DomainConfig {
+            mode: DomainMode::Off,
+            ..Default::default()
+        };
+        assert_eq!(target_load(&counts, &domains), [2.0; 4]);
+        assert_eq!(target_load(&three_tags(), &domains), [96.0; 20]);
+        assert_eq!(max_violation(&counts.total(), &[2.0; 4]), 2.0);
+    }
+
+    /// Counts whose targets, summed tag by tag, are not quite the whole number that they are.
+    fn three_tags() -> LoadCounts {
+        let mut counts = LoadCounts::new(20);
+        for (tag, assignments) in [(0, 1017), (3, 571), (10, 332)] {
+            counts.add(tag, 0, assignments);
+        }
+        counts
+    }
+
+    #[test]
+    fn with_hard_domains_the_target_lies_in_the_pool() {
+        let mut counts = LoadCounts::new(10);
+        counts.add(1, 1, 8);
+        let domains = DomainConfig {
+            mode: DomainMode::Hard,
+            ..Default::default()
+        };
+        let target = target_load(&counts, &domains);
+        assert_eq!((target[1], target[9], target[0]), (4.0, 4.0, 0.0));
+    }
+}

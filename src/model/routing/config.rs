@@ -1,0 +1,172 @@
+//! Configuration of a [`Router`](super::Router).
+
+use serde::{Deserialize, Serialize};
+
+use super::balance::{LossFactors, Rule};
+use crate::model::error::{MAX_SIZE, ModelConfigError};
+use crate::model::feed_forward::moe::MoeConfig;
+
+/// Configuration of a [`Router`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouterConfig {
+    /// How logits become affinities.
+    pub scoring_func: ScoringFunc,
+    /// Number of groups that experts are divided into, in index order.
+    pub n_group: usize,
+    /// Number of groups a token may choose experts from.
+    pub topk_group: usize,
+    /// Whether the gates of a token are normalized to sum to one.
+    pub norm_topk_prob: bool,
+    /// Factor applied to the gates.
+    pub routed_scaling_factor: f64,
+    /// Number of null experts: slots that a token may choose in place of an expert, and that cost nothing.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub null_experts: usize,
+    /// Mean number of routed experts that a token is to visit, below `num_experts_per_tok`; goes with null experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k_target: Option<f64>,
+    /// Factor of the z-loss, which keeps the logits of a softmax small; 0: none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub z_loss: f64,
+    /// Factor of the mutual-information loss, which makes choices sharp and their mean even; 0: none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub mutual_information_loss: f64,
+    /// How loads are kept even.
+    #[serde(skip_serializing_if = "is_default")]
+    pub balance: Rule,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+fn is_none(factor: &f64) -> bool {
+    *factor == 0.0
+}
+
+fn is_default(rule: &Rule) -> bool {
+    *rule == Rule::default()
+}
+
+/// How logits become affinities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoringFunc {
+    /// Each expert on its own (DeepSeek-V3).
+    Sigmoid,
+    /// Against the other experts (Mixtral).
+    Softmax,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            scoring_func: ScoringFunc::Sigmoid,
+            n_group: 1,
+            topk_group: 1,
+            norm_topk_prob: true,
+            routed_scaling_factor: 1.0,
+            null_experts: 0,
+            k_target: None,
+            z_loss: 0.0,
+            mutual_information_loss: 0.0,
+            balance: Rule::default(),
+        }
+    }
+}
+
+impl RouterConfig {
+    pub(crate) fn validate(&self, moe: &MoeConfig) -> Result<(), ModelConfigError> {
+        let experts = moe.n_routed_experts;
+        ModelConfigError::in_range("n_group", self.n_group, 1, experts)?;
+        ModelConfigError::in_range("topk_group", self.topk_group, 1, self.n_group)?;
+        if !(self.routed_scaling_factor > 0.0 && self.routed_scaling_factor.is_finite()) {
+            return Err(ModelConfigError::NotPositive {
+                field: "routed_scaling_factor".into(),
+                value: self.routed_scaling_factor,
+            });
+        }
+        self.balance
+            .validate()
+            .map_err(|error| error.within("balance"))?;
+        for (field, factor) in [
+            ("z_loss", self.z_loss),
+            ("mutual_information_loss", self.mutual_information_loss),
+        ] {
+            if factor != 0.0 {
+                ModelConfigError::positive(field, factor)?;
+            }
+        }
+        self.validate_null(moe)?;
+        if self.n_group == 1 {
+            return Ok(());
+        }
+        if !experts.is_multiple_of(self.n_group) {
+            return Err(ModelConfigError::NotAMultiple {
+                field: "n_routed_experts".into(),
+                value: experts,
+                of: self.n_group,
+            });
+        }
+        let group = experts / self.n_group;
+        ModelConfigError::in_range("n_group", self.n_group, 1, experts / 2)?;
+        ModelConfigError::in_range(
+            "num_experts_per_tok",
+            moe.num_experts_per_tok,
+            1,
+            self.topk_group * group,
+        )
+    }
+
+    /// Losses that training is to add.
+    pub(super) fn loss_factors(&self) -> LossFactors {
+        LossFactors {
+            load: match &self.balance {
+                Rule::Auxiliary(rule) => rule.alpha,
+                Rule::Sign | Rule::Quantile(_) => 0.0,
+            },
+            z: self.z_loss,
+            mutual_information: self.mutual_information_loss,
+        }
+    }
+
+    /// Null experts and the number of experts that a token is to visit go together.
+    fn validate_null(&self, moe: &MoeConfig) -> Result<(), ModelConfigError> {
+        let k = moe.num_experts_per_tok as f64;
+        match (self.null_experts, self.k_target) {
+            (0, None) => Ok(()),
+            (0, Some(_)) => Err(ModelConfigError::Needs {
+                field: "k_target".into(),
+                needed: "`null_experts` above 0",
+            }),
+            (_, None) => Err(ModelConfigError::Needs {
+                field: "null_experts".into(),
+                needed: "`k_target`, the mean number of experts that a token is to visit",
+            }),
+            (null, Some(target)) => {
+                ModelConfigError::in_range("null_experts", null, 1, MAX_SIZE)?;
+                if !(target > 0.0 && target < k) {
+                    return Err(ModelConfigError::NotBetween {
+                        field: "k_target".into(),
+                        value: target,
+                        below: moe.num_experts_per_tok,
+                    });
+                }
+                if self.n_group > 1 {
+                    return Err(ModelConfigError::Needs {
+                        field: "null_experts".into(),
+                        needed: "`n_group` 1: a null expert belongs to no group",
+                    });
+                }
+                if matches!(self.balance, Rule::Auxiliary(_)) {
+                    return Err(ModelConfigError::Needs {
+                        field: "null_experts".into(),
+                        needed: "`balance` sign or quantile, which hold the number of experts that a token visits",
+                    });
+                }
+                Ok(())
+            }
+        }
+    }
+}
