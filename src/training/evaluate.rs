@@ -119,8 +119,25 @@ where
     }
 }
 
+/// Evaluates one batch, or says where its logits stop being finite. That is looked for only where the loss is not.
+pub(super) fn measure<B, M, R>(
+    model: &CausalLm<B, M, R>,
+    rows: &PackedBatch,
+) -> Result<BatchEvaluation, TrainingError>
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let found = evaluate_batch(model, rows);
+    match found.total().nats.is_finite() {
+        true => Ok(found),
+        false => Err(not_finite(model, rows)),
+    }
+}
+
 /// Why the loss of a batch is not finite.
-pub(super) fn not_finite<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> TrainingError
+fn not_finite<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> TrainingError
 where
     B: Ops,
     M: TokenMixer<B>,
