@@ -96,8 +96,8 @@ impl Reply<'_> {
         let mut out = io::stdout().lock();
         out.flush()?;
         let begin = Instant::now();
-        let bar = match ids.len() > LONG_PROMPT && !notice::is_quiet() {
-            true => ProgressBar::new(ids.len() as u64),
+        let bar = match ids.len() > LONG_PROMPT {
+            true => notice::bar(ids.len() as u64),
             false => ProgressBar::hidden(),
         };
         let read = generation.read_with(ids, |read| {

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
 use crate::cli::tokenizer_source::TokenizerSource;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{Conversation, Template};
@@ -41,9 +42,7 @@ pub(crate) struct RenderArgs {
 pub(crate) fn execute(args: &RenderArgs) -> Result<(), Failure> {
     let tokenizer = args.source.open()?;
     let template = Template::of(&tokenizer).or_input()?;
-    if let Some(notice) = template.notice() {
-        eprintln!("{notice}");
-    }
+    template.notice().into_iter().for_each(notice::tell);
     let input: Box<dyn Read> = match &args.file {
         Some(path) => {
             let file = std::fs::File::open(path);

@@ -28,6 +28,11 @@ pub(crate) fn is_copy(run: &Run, step: u64) -> bool {
     !run.metrics_path().is_file() && (has_origin || step == 0)
 }
 
+/// Whether a run without a checkpoint was to hold another model's weights as they were.
+pub(crate) fn is_unfinished_copy(run: &Run) -> bool {
+    !run.metrics_path().is_file() && run.path().join(ORIGIN_FILE).is_file()
+}
+
 /// A model on disk: its configuration, and its weights to be read.
 pub(crate) struct Stored {
     pub(crate) experiment: Experiment,

@@ -49,6 +49,8 @@ pub enum Screen {
     Dashboard,
     /// A line every few steps.
     Lines,
+    /// Nothing.
+    Nothing,
 }
 
 /// A run that is ready to train.
@@ -400,6 +402,7 @@ impl Job {
         }
         training = match screen {
             Screen::Lines => training.renderer(Lines::new(config.log_every)),
+            Screen::Nothing => training.renderer(Lines::none()),
             Screen::Dashboard => {
                 let interrupter = training.interrupter();
                 training.renderer(dashboard::open(interrupter))

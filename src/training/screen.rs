@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// burn-train's renderer that prints lines.
 #[derive(Debug)]
 pub struct Lines {
-    every: usize,
+    /// Steps between lines; none: nothing is printed.
+    every: Option<usize>,
     names: HashMap<MetricId, String>,
     latest: Vec<(String, f64)>,
     /// The first step of this process, and when it was over.
@@ -26,7 +27,15 @@ impl Lines {
     /// Prints a line every `every` steps.
     pub fn new(every: u64) -> Self {
         Self {
-            every: every.max(1) as usize,
+            every: Some(every.max(1) as usize),
+            ..Self::none()
+        }
+    }
+
+    /// Prints nothing.
+    pub fn none() -> Self {
+        Self {
+            every: None,
             names: HashMap::new(),
             latest: Vec::new(),
             first: None,
@@ -70,13 +79,14 @@ impl MetricsRendererTraining for Lines {
     fn update_valid(&mut self, _state: MetricState) {}
 
     fn render_train(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
+        let Some(every) = self.every else { return };
         let (step, total) = (
             item.global_progress.items_processed,
             item.global_progress.items_total,
         );
         let (first, since) = *self.first.get_or_insert_with(|| (step, Instant::now()));
         // the third one soon tells how long it will take
-        if !step.is_multiple_of(self.every) && ![first, first + 2, total].contains(&step) {
+        if !step.is_multiple_of(every) && ![first, first + 2, total].contains(&step) {
             return;
         }
         let left = left(since.elapsed(), step - first, total.saturating_sub(step));

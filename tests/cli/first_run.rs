@@ -324,3 +324,70 @@ fn text_of_which_nothing_counts_is_an_error_and_no_loss_of_zero() {
         );
     }
 }
+
+#[test]
+fn without_a_name_the_run_that_was_begun_last_goes_on_even_if_it_has_saved_nothing() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 40));
+    let train = "train --config model.json --data mine.jsonl --steps 2 --out";
+    home.done(&format!("{train} runs/first"));
+    home.done(&format!("{train} runs/second"));
+    let saved = home.path("runs/second/checkpoints");
+    fs::remove_dir_all(&saved).unwrap();
+    fs::create_dir(&saved).unwrap();
+    // files keep time less finely than manifests
+    let config = fs::File::options()
+        .write(true)
+        .open(home.path("runs/second/config.json"))
+        .unwrap();
+    config.set_modified(std::time::SystemTime::now()).unwrap();
+    let (_, told) = home.done("train --resume");
+    assert!(
+        told.starts_with("run runs/second, without a checkpoint, begun "),
+        "{told}"
+    );
+    assert!(
+        told.contains("run runs/second: no checkpoint yet: starting at step 0 of 2\n"),
+        "{told}"
+    );
+    assert!(home.path("runs/second/checkpoints/step-0000002").is_dir());
+}
+
+#[test]
+fn quiet_training_says_what_came_of_it_and_nothing_else() {
+    let home = Home::new();
+    home.write_config(true);
+    home.write("mine.jsonl", documents("code", 40));
+    let train = "train --quiet --config model.json --data mine.jsonl --out r";
+    let (said, told) = home.done(train);
+    assert_eq!(told, "");
+    let is_progress = |line: &str| line.starts_with("step ") || line.ends_with(" left");
+    assert!(!said.lines().any(is_progress), "{said}");
+    assert!(said.ends_with("report: r/report.html\n"), "{said}");
+    let (said, told) = home.done("train --quiet --out r --resume --steps 6");
+    assert_eq!(told, "");
+    assert!(!said.lines().any(is_progress), "{said}");
+    let (said, told) = home.done("train --quiet --out r --resume");
+    assert_eq!(told, "");
+    assert!(said.starts_with("run r is done: "), "{said}");
+}
+
+#[test]
+fn an_evaluation_within_training_says_where_logits_stop_being_finite() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 40));
+    // one step, and no number is left
+    let train =
+        "train --config model.json --data mine.jsonl --out r --eval-every 1 --learning-rate 1e38";
+    let output = home.run(train);
+    let told = String::from_utf8(output.stderr).unwrap();
+    let line = told.lines().last().unwrap();
+    assert!(
+        line.starts_with("error: the logits are not finite: ")
+            && line.contains(" first comes from "),
+        "{line}"
+    );
+    assert_eq!(home.records("r", "step").len(), 1);
+}

@@ -17,6 +17,7 @@ use crate::cli::device;
 use crate::cli::failure::Failure;
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
+use crate::cli::notice;
 use figures::{Figures, Report};
 use measure::Case;
 
@@ -138,5 +139,5 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
 /// Runs that are done, on a terminal.
 fn bar(runs: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} run {pos} of {len}, {msg}, {elapsed}");
-    ProgressBar::new(runs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    notice::bar(runs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use crate::interop::Outgoing;
 use crate::interop::gguf::{self, GgufOptions};
 use crate::interop::hugging_face::{HfConfig, HfRope, HfRopeScaling, TokenizerFiles};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use safetensors::Dtype;
 use serde_json::json;
 
 use super::{ExportArgs, Precision, target_name, tokenizer_files};
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
 use crate::cli::stored::Stored;
 
 /// Writes the file.
@@ -35,7 +36,7 @@ pub(super) fn write(
     let style = "{bar:40} {pos}/{len} tensors, {eta} left";
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = notice::bar(0).with_style(style);
     let mut progress = |at: gguf::GgufProgress<'_>| {
         bar.set_length(at.total as u64);
         bar.set_position(at.done as u64);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::logging;
 use crate::training::dashboard;
 use crate::training::job::Screen;
 use crate::training::stop::Stop;
@@ -74,6 +75,7 @@ impl State {
         }
         if self.stop.is_asked() {
             dashboard::restore_terminal();
+            logging::show_held_back();
             tell("stopped at once, without saving");
             std::process::exit(code.into());
         }
