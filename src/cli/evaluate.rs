@@ -72,6 +72,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         skip_bad_lines: args.skip_bad_lines,
         unknown_domain: args.unknown_domain,
         text_field: args.text_field.clone(),
+        day: None,
     };
     let source = Source::open(&args.data, options).or_input()?;
     let weights = match &args.checkpoint {

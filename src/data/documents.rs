@@ -72,6 +72,14 @@ pub struct Skipped {
 }
 
 impl Skipped {
+    /// One, for this reason.
+    pub(super) fn of(error: &DataError) -> Self {
+        Self {
+            count: 1,
+            examples: vec![error.to_string()],
+        }
+    }
+
     /// Adds those of another source.
     pub fn add(&mut self, other: &Self) {
         self.count += other.count;
@@ -194,10 +202,7 @@ impl Iterator for Documents {
         loop {
             match self.next_document()? {
                 Err(error) if self.options.skip_bad_lines && error.concerns_one_document() => {
-                    self.skipped.add(&Skipped {
-                        count: 1,
-                        examples: vec![error.to_string()],
-                    });
+                    self.skipped.add(&Skipped::of(&error));
                 }
                 result => {
                     self.failed = result.is_err();

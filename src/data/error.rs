@@ -108,11 +108,10 @@ pub enum DataError {
         reason: String,
     },
     /// The tokenizer refuses a document.
-    #[error("`{}` {} {line} cannot be tokenized", path.display(), unit(path))]
+    #[error("`{}` {} {line} cannot be tokenized: {source}", path.display(), unit(path))]
     Tokenize {
         path: PathBuf,
         line: u64,
-        #[source]
         source: TokenizerError,
     },
     /// Files without a single document.
@@ -184,6 +183,8 @@ impl DataError {
                 | Self::Turns { .. }
                 | Self::EmptyText { .. }
                 | Self::UnknownDomain { .. }
+                | Self::Tokenize { .. }
+                | Self::Template { .. }
         )
     }
 }

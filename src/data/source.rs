@@ -16,6 +16,8 @@ use super::documents::Documents;
 use super::error::DataError;
 use super::input::Compression;
 use crate::domain::Domain;
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::chat::Day;
 
 /// What to do with documents that are not as they should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub struct SourceOptions {
     pub unknown_domain: Option<Domain>,
     /// Key (of JSON) or column (of parquet) of the text, which then goes before a conversation; absent: `text`.
     pub text_field: Option<String>,
+    /// The day that chat templates which ask are told; absent: today.
+    #[serde(default)]
+    pub day: Option<Day>,
 }
 
 /// A set of files of documents.
@@ -103,6 +108,18 @@ impl Source {
         let mut seen = HashSet::new();
         files.retain(|file: &SourceFile| seen.insert(file.path.clone()));
         Ok(Self { files, options })
+    }
+
+    /// The same documents, rendered as of this day.
+    pub fn of_day(&self, day: Option<Day>) -> Self {
+        let mut source = self.clone();
+        source.options.day = day;
+        source
+    }
+
+    /// The same with the day written down if the tokenizer's template asks for it, and without if it does not.
+    pub(super) fn dated(&self, tokenizer: &Tokenizer) -> Self {
+        self.of_day(Day::of_data(self.options.day, tokenizer))
     }
 
     /// The files in the order in which they are read.

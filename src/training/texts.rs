@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::error::TrainingError;
 use crate::config::{Experiment, TokenizerConfig};
 use crate::data::{Corpus, EmbeddedCorpus, Progress, Skipped, Source, StreamConfig};
+use crate::tokenizer::chat::Day;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The files that an experiment names, or the embedded corpus.
@@ -99,10 +100,10 @@ impl Texts {
     pub(super) fn corpora(
         &self,
         tokenizer: &Tokenizer,
-        cache: &Path,
-        progress: Progress,
+        day: Option<Day>,
+        (cache, progress): (&Path, Progress),
     ) -> Result<Corpora, TrainingError> {
-        let open = |source| Corpus::open(source, tokenizer, cache, progress);
+        let open = |source: &Source| Corpus::open(&source.of_day(day), tokenizer, cache, progress);
         let train = open(&self.train)?;
         let mut skipped = train.skipped();
         let (train, valid, validation) = match &self.valid {

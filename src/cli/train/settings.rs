@@ -192,6 +192,7 @@ impl DataArgs {
             skip_bad_lines: self.skip_bad_lines,
             unknown_domain: self.unknown_domain,
             text_field: self.text_field.clone(),
+            day: None,
         };
         Source::open(&self.data, options).or_input().map(Some)
     }
