@@ -177,6 +177,11 @@ fn a_run_is_read_or_refused() {
 }
 
 #[test]
+fn a_journal_is_read_and_gone_on_with_whatever_its_lines_are() {
+    survive(Format::Journal);
+}
+
+#[test]
 fn an_experiment_is_read_or_refused() {
     survive(Format::Experiment);
 }
