@@ -260,10 +260,9 @@ impl Template {
         if self.inner.kind != Kind::Published
             && let Some(at) = messages.iter().position(|it| it.role() == Role::Tool)
         {
-            let key = format!("role\": \"{}", Role::Tool.name());
-            return Err(TemplateError::Unwritten {
+            return Err(TemplateError::UnwrittenTurn {
                 message: at + 1,
-                key,
+                role: Role::Tool.name(),
             });
         }
         let source = self.of_tools(tools).source();
