@@ -8,7 +8,7 @@ use super::job::{Given, Job};
 use super::texts::{Corpora, Texts, Validation};
 use crate::checkpoint::Run;
 use crate::config::Experiment;
-use crate::data::{Corpus, Progress, Skipped};
+use crate::data::{Corpus, LeftOut, Progress, Skipped};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::Day;
 
@@ -36,6 +36,8 @@ pub struct TokenizedTexts {
     pub validation: Validation,
     /// Documents that were left out, by request.
     pub skipped: Skipped,
+    /// Files that folders of data hold and that are not read.
+    pub left_out: LeftOut,
     /// Tokens of an epoch: those of the documents that the mix draws from, with those around them.
     pub epoch_tokens: u64,
     /// What a row was to hold, if the text has fewer tokens.
@@ -99,6 +101,7 @@ impl Draft {
             validation,
             skipped,
         } = corpora;
+        let left_out = texts.left_out();
         Ok(Self {
             experiment,
             tokenizer,
@@ -108,6 +111,7 @@ impl Draft {
                 valid,
                 validation,
                 skipped,
+                left_out,
                 epoch_tokens,
                 shortened_from,
             },

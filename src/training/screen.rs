@@ -56,7 +56,10 @@ impl Lines {
     }
 
     fn line(&self) -> String {
-        let part = |(name, value): &(String, f64)| match value.abs() >= 100.0 {
+        // a rate of 98.765 beside one of 101 is the same measurement
+        let part = |(name, value): &(String, f64)| match value.abs() >= 100.0
+            || name.contains(" per ") && value.abs() >= 10.0
+        {
             true => format!("{} {value:.0}", name.to_lowercase()),
             false => format!("{} {value:.3}", name.to_lowercase()),
         };
@@ -140,6 +143,21 @@ impl MetricLogger for Unlogged {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_whole_numbers() {
+        let mut lines = Lines::new(1);
+        let latest = [
+            ("Loss", 2.5),
+            ("Tokens per second", 98.76),
+            ("Tokens per second", 1234.5),
+        ];
+        lines.latest = latest.map(|(name, value)| (name.into(), value)).into();
+        assert_eq!(
+            lines.line(),
+            "loss 2.500  tokens per second 99  tokens per second 1234"
+        );
+    }
 
     #[test]
     fn the_time_left_is_told_from_the_second_step_on() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::TrainingError;
 use crate::config::{Experiment, TokenizerConfig};
-use crate::data::{Corpus, EmbeddedCorpus, Progress, Skipped, Source, StreamConfig};
+use crate::data::{Corpus, EmbeddedCorpus, LeftOut, Progress, Skipped, Source, StreamConfig};
 use crate::tokenizer::chat::Day;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -78,6 +78,15 @@ impl Texts {
                 false => wanted(&files)?,
             },
         })
+    }
+
+    /// What folders hold that is not read.
+    pub(super) fn left_out(&self) -> LeftOut {
+        let mut all = self.train.left_out().clone();
+        if let Wanted::Files(valid) = &self.valid {
+            all.extend(valid.left_out());
+        }
+        all
     }
 
     pub(super) fn tokenizer(&self, experiment: &Experiment) -> Result<Tokenizer, TrainingError> {
