@@ -3,6 +3,7 @@
 mod announcement;
 mod cache;
 mod choice;
+mod room;
 mod settings;
 mod signals;
 mod start;
@@ -32,6 +33,7 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::logging;
 use crate::cli::newest::{RUNS, new_run, newest_begun};
 use crate::cli::notice;
+use crate::cli::output;
 use crate::cli::stored::check_weights;
 use announcement::Announcement;
 use cache::Cache;
@@ -258,6 +260,7 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     if resumption.is_none() {
         Run::check_new(&folder).or_input()?;
     }
+    room::look(&folder, &experiment)?;
     let screen = match std::io::stdout().is_terminal() {
         _ if notice::is_quiet() => Screen::Nothing,
         true => Screen::Dashboard,
@@ -296,10 +299,10 @@ fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Fa
                 true => format!("all {done} steps are trained"),
                 false => format!("{done} steps are trained, {asked} were asked for"),
             };
-            println!(
+            output::line(format_args!(
                 "run {folder} is done: {said}; to go on: darkhorse-genesis train --out {} --resume --steps N, with N above {done}",
                 quoted(&folder)
-            );
+            ))?;
             Ok(None)
         }
         Err(error) => Err(error).or_input(),
@@ -370,15 +373,15 @@ fn train(
             0 => "before the first step".into(),
             done => format!("at step {done} of {steps}, which is saved"),
         };
-        println!(
+        // who reads it or not, the run ended so
+        let _ = output::line(format_args!(
             "stopped {where_it_is}; to go on: darkhorse-genesis train --out {} --resume",
             quoted(&run)
-        );
+        ));
         return Err(Failure::Stopped(signals.code()));
     }
     if let Some(evaluation) = &trained.evaluation {
-        print!("{}", EvaluationTable(evaluation));
+        output::text(EvaluationTable(evaluation))?;
     }
-    println!("report: {}", report.display());
-    Ok(())
+    output::line(format_args!("report: {}", report.display()))
 }

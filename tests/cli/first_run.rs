@@ -311,7 +311,7 @@ fn text_of_which_nothing_counts_is_an_error_and_no_loss_of_zero() {
     let train = "train --config model.json --data mine.jsonl";
     let line = home.refused(&format!("{train} --valid silent.jsonl --out v"));
     assert!(
-        line.starts_with("nothing to measure in the held-out text, which begins at "),
+        line.starts_with("nothing to measure in the documents that begin at "),
         "{line}"
     );
     home.done(&format!("{train} --out good"));
@@ -390,4 +390,112 @@ fn an_evaluation_within_training_says_where_logits_stop_being_finite() {
         "{line}"
     );
     assert!(!home.records("r", "step").is_empty());
+}
+
+#[test]
+fn a_run_whose_checkpoint_has_lost_its_manifest_is_never_begun_anew() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 40));
+    home.done("train --config model.json --data mine.jsonl --no-valid --out r --steps 4");
+    let journal = fs::read(home.path("r/metrics.jsonl")).unwrap();
+    let lose = |step| fs::remove_file(home.path(&format!("r/checkpoints/{step}/manifest.json")));
+    lose("step-0000004").unwrap();
+    let line = home.refused("train --out r --resume --steps 6");
+    assert!(
+        line.contains("step-0000004/manifest.json is damaged"),
+        "{line}"
+    );
+    assert!(
+        line.ends_with("delete that step's folder to go on from step 2"),
+        "{line}"
+    );
+    lose("step-0000002").unwrap();
+    let line = home.refused("train --out r --resume --steps 6");
+    assert!(
+        line.ends_with("there is no earlier checkpoint that is whole"),
+        "{line}"
+    );
+    assert_eq!(fs::read(home.path("r/metrics.jsonl")).unwrap(), journal);
+    let line = home.refused("inference --model r --prompt a");
+    assert!(line.contains("manifest.json is damaged"), "{line}");
+}
+
+#[test]
+fn copies_that_were_not_trained_say_what_to_train() {
+    let home = Home::new();
+    let model = crate::model::fixture("llama_tied");
+    home.done(&format!("import --from {} --out imported", model.display()));
+    home.done("quantize --model imported --bits 8 --out q8");
+    for (run, expected) in [
+        (
+            "imported",
+            "was imported, not trained: begin a run with its weights by `train --init-from imported`",
+        ),
+        (
+            "q8",
+            "weights in blocks are not trained: train the run that it was made from",
+        ),
+    ] {
+        let output = home.run(&format!("train --out {run} --resume"));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), told.lines().count()),
+            (Some(2), 1),
+            "{told}"
+        );
+        assert!(
+            output.stdout.is_empty() && told.contains(expected),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn what_a_folder_holds_beside_data_is_named_and_what_is_measured_first_is_told() {
+    let home = Home::new();
+    home.write_config(false);
+    fs::create_dir(home.path("data")).unwrap();
+    home.write("data/a.jsonl", documents("code", 40));
+    home.write("data/b.json", "[{\"text\": \"one more\"}]");
+    home.write("data/table.csv", "text\na\n");
+    home.write("valid.jsonl", documents("law", 4));
+    let train = "train --config model.json --data data --valid valid.jsonl --steps 1 --out r";
+    let (_, told) = home.done(train);
+    assert!(told.contains("data      41 documents, "), "{told}");
+    assert!(
+        told.contains("data      1 file left out: data/table.csv\n"),
+        "{told}"
+    );
+    assert!(told.contains("job       1 step x 2 rows x "), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(
+        last.starts_with("measuring the held-out text before the first step, "),
+        "{told}"
+    );
+    let (_, told) = home.done("train --out r --resume --steps 2");
+    assert!(!told.contains("measuring"), "{told}");
+}
+
+#[test]
+fn a_run_that_is_given_other_text_says_which() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 60));
+    home.write("other.jsonl", documents("law", 60));
+    home.done("train --config model.json --data mine.jsonl --out r --steps 1");
+    for (option, told) in [
+        ("--valid other.jsonl", "data.valid [] -> [\"other.jsonl\"]"),
+        (
+            "--data other.jsonl",
+            "data.train [\"mine.jsonl\"] -> [\"other.jsonl\"]",
+        ),
+    ] {
+        let line = home.refused(&format!("train --out r --resume --steps 2 {option}"));
+        assert!(line.starts_with("the training text is not what"), "{line}");
+        assert!(line.contains(told), "{line}");
+    }
+    home.write("mine.jsonl", documents("law", 60));
+    let line = home.refused("train --out r --resume --steps 2");
+    assert!(line.contains("so far: its files have changed; "), "{line}");
 }

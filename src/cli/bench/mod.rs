@@ -4,7 +4,6 @@ mod bandwidth;
 mod figures;
 mod measure;
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::config::memory::Purpose;
@@ -18,6 +17,7 @@ use crate::cli::failure::Failure;
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
 use crate::cli::notice;
+use crate::cli::output;
 use figures::{Figures, Report};
 use measure::Case;
 
@@ -129,9 +129,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     if args.json {
-        let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, &report)?;
-        writeln!(out)?;
+        output::line(serde_json::to_string(&report)?)?;
     }
     Ok(())
 }

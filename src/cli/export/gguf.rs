@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{ExportArgs, Precision, target_name, tokenizer_files};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
+use crate::cli::output;
 use crate::cli::stored::Stored;
 
 /// Writes the file.
@@ -59,12 +60,11 @@ pub(super) fn write(
     bar.finish_and_clear();
     written.or_input()?;
     let rope = &config.decoder().rope;
-    println!(
+    output::line(format_args!(
         "{}: run it by `llama-cli -m {0}{}`",
         args.out.display(),
         betas(rope)
-    );
-    Ok(())
+    ))
 }
 
 /// llama.cpp does not read the file's where they are not its own.

@@ -3,6 +3,8 @@
 //! Every format has a test that runs this test program again for it, so that an abort is seen and an endless loop
 //! ends. The inputs are made at that time from small valid files by a fixed sequence of changes; none is kept.
 
+#![allow(clippy::print_stdout)]
+
 mod formats;
 mod memory;
 mod mutation;
