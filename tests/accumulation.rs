@@ -12,7 +12,7 @@ use darkhorse_genesis::data::PackedBatch;
 use darkhorse_genesis::model::CausalLm;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::training::batch::MicroBatch;
-use darkhorse_genesis::training::{AdamW, Trainee, TrainingConfig};
+use darkhorse_genesis::training::{AdamW, StepLosses, Trainee, TrainingConfig};
 use support::{batches, byte_config};
 
 type B = Autodiff<Selected>;
@@ -100,6 +100,50 @@ fn gradients_of_micro_batches_equal_those_of_one_large_batch() {
     let difference = norm(whole.iter().zip(&summed).map(|(left, right)| left - right));
     let relative = difference / norm(whole.iter().copied());
     assert!(relative < 1e-5, "{relative}");
+}
+
+/// The loss of a step, and its gradients.
+fn step(trainee: &Trainee<B>, parts: Vec<PackedBatch>) -> (StepLosses, Vec<f32>) {
+    let mut losses = StepLosses::default();
+    let mut accumulator = GradientsAccumulator::new();
+    for batch in MicroBatch::of_step(1, parts, 1) {
+        let output = trainee.step(batch);
+        accumulator.accumulate(trainee, output.grads);
+        losses.add(output.item.get().losses);
+    }
+    (losses, flat(trainee, &accumulator.grads()))
+}
+
+#[test]
+fn micro_batches_without_a_target_change_neither_the_loss_nor_the_gradients_of_a_step() {
+    let config = TrainingConfig {
+        seq_aux_alpha: 0.0,
+        ..Default::default()
+    };
+    let trainee = trainee(&config);
+    let parts = micro_batches();
+    for uncounted in [0, 1, 2] {
+        let mut all = parts.clone();
+        all[uncounted].counted.fill(false);
+        let mut counted = parts.clone();
+        counted.remove(uncounted);
+        let (losses, gradients) = step(&trainee, all);
+        let (expected, of_counted) = step(&trainee, counted);
+        let close = |left: f64, right: f64| (left / right - 1.0).abs() < 1e-6;
+        assert!(losses.is_finite());
+        assert!(
+            close(losses.next_token, expected.next_token),
+            "{losses:?} {expected:?}"
+        );
+        let mtp = losses.mtp.zip(expected.mtp);
+        assert!(
+            mtp.is_some_and(|(left, right)| close(left, right)),
+            "{losses:?}"
+        );
+        let pairs = gradients.iter().zip(&of_counted);
+        let difference = norm(pairs.map(|(left, right)| left - right));
+        assert!(difference / norm(of_counted.into_iter()) < 1e-5);
+    }
 }
 
 fn biases(trainee: Trainee<B>) -> Vec<Vec<f32>> {

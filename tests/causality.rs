@@ -113,6 +113,7 @@ fn a_cache_of_8_bits_changes_the_logits_little() {
         let config = ModelConfig {
             first_k_dense_replace: config.num_hidden_layers,
             initializer_range: 0.1,
+            embedding_initializer_range: None,
             ..config
         };
         let model = CausalLm::<B>::init(&config, 2, &Default::default());

@@ -15,6 +15,8 @@ mod model;
 mod newest;
 #[path = "cli/options.rs"]
 mod options;
+#[path = "cli/output.rs"]
+mod output;
 #[path = "cli/program.rs"]
 mod program;
 #[cfg(target_os = "linux")]

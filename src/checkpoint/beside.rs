@@ -48,7 +48,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<FileEntry>, CheckpointError> 
 pub(super) fn verify(folder: &Path, manifest: &Manifest) -> Result<(), CheckpointError> {
     for entry in &manifest.beside {
         entry.verify(folder).map_err(|error| match error {
-            CheckpointError::Damaged { path, damage } => CheckpointError::Changed {
+            CheckpointError::Damaged { path, damage, .. } => CheckpointError::Changed {
                 path,
                 step: manifest.step,
                 damage: shortened(damage),

@@ -100,15 +100,14 @@ pub enum CheckpointError {
         damage: Damage,
     },
     /// A file of a checkpoint is not what was saved.
-    #[error(
-        "{} is damaged: {damage}; restore it, or delete that step's folder to go on from an earlier one",
-        path.display()
-    )]
+    #[error("{} is damaged: {damage}; restore it{}", path.display(), remedy(*earlier))]
     Damaged {
         /// The file.
         path: PathBuf,
         /// How it differs.
         damage: Damage,
+        /// Step of the newest whole checkpoint before this one, if there is one.
+        earlier: Option<u64>,
     },
     /// A JSON file cannot be written or read.
     #[error("{}: {source}", path.display())]
@@ -163,6 +162,14 @@ pub enum CheckpointError {
     },
 }
 
+/// What else can be done about a damaged checkpoint than to restore it.
+fn remedy(earlier: Option<u64>) -> String {
+    match earlier {
+        Some(step) => format!(", or delete that step's folder to go on from step {step}"),
+        None => "; there is no earlier checkpoint that is whole".into(),
+    }
+}
+
 /// How a file differs from what was saved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
@@ -172,6 +179,9 @@ pub enum Damage {
         /// Size in the manifest.
         expected: u64,
     },
+    /// It is gone, and it said what the checkpoint consists of.
+    #[error("the file is missing, and with it what the checkpoint consists of")]
+    NoManifest,
     /// It is shorter or longer.
     #[error("found {found} bytes, expected {expected}")]
     Size {

@@ -142,7 +142,7 @@ impl Run {
         Ok(steps)
     }
 
-    /// The checkpoint of `step`, if it is complete. Its files are not read.
+    /// The checkpoint of `step`, if there is one. Its files are not read.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Run {
         Checkpoint::open(path, step)
     }
 
-    /// All complete checkpoints, oldest first. Their files are not read.
+    /// All checkpoints, oldest first. Their files are not read.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl Run {
             .collect()
     }
 
-    /// The newest complete checkpoint. Its files are not read: for the hurried, who call
+    /// The newest checkpoint. Its files are not read: for the hurried, who call
     /// [`Checkpoint::verify_file`] on the one that they need.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Run {
             .transpose()
     }
 
-    /// The newest complete checkpoint, with the digest of every file verified, also of the run's own. None was
+    /// The newest checkpoint, with the digest of every file verified, also of the run's own. None was
     /// saved: `None`.
     ///
     /// # Errors
@@ -391,16 +391,36 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_manifest_is_no_checkpoint() {
+    fn a_folder_without_manifest_is_a_damaged_checkpoint_and_never_none() {
         let folder = tempfile::tempdir().unwrap();
         let run = new_run(&folder.path().join("run"));
         assert_eq!(run.latest().unwrap(), None);
+        let lose = |step: u64| {
+            let folder = run.checkpoints_path().join(folder_name(step));
+            fs::remove_file(folder.join("manifest.json")).unwrap();
+        };
+        let refused = || {
+            let [newest, latest] = [run.newest(), run.latest()].map(|it| it.unwrap_err());
+            assert_eq!(newest.to_string(), latest.to_string());
+            latest.to_string()
+        };
         save(&run, 1);
-        save(&run, 2);
-        fs::remove_file(run.checkpoints_path().join("step-0000002/manifest.json")).unwrap();
-        assert_eq!(run.latest().unwrap().unwrap().step(), 1);
-        save(&run, 2);
-        assert_eq!(run.latest().unwrap().unwrap().step(), 2);
+        lose(1);
+        let message = refused();
+        assert!(message.contains("step-0000001/manifest.json is damaged: the file is missing"));
+        assert!(message.ends_with("there is no earlier checkpoint that is whole"));
+
+        for step in [1, 2, 3] {
+            save(&run, step);
+        }
+        lose(3);
+        let to_go_on = |step| format!("delete that step's folder to go on from step {step}");
+        assert!(refused().ends_with(&to_go_on(2)), "{}", refused());
+        // what is advised leads on
+        fs::write(run.checkpoints_path().join("step-0000002/state.json"), "").unwrap();
+        assert!(refused().ends_with(&to_go_on(1)), "{}", refused());
+        save(&run, 3);
+        assert_eq!(run.latest().unwrap().unwrap().step(), 3);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::io_error;
 use super::error::{CheckpointError, Damage};
-use super::save::to_json;
+use super::save::{step_of, to_json};
 
 /// Name of the file.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -80,38 +80,55 @@ impl Manifest {
         )
     }
 
-    /// Reads the manifest of the checkpoint at `folder`; none means that the checkpoint is not complete.
+    /// Reads the manifest of the checkpoint at `folder`; none if there is no such folder.
     pub(super) fn read(folder: &Path, step: u64) -> Result<Option<Self>, CheckpointError> {
         let path = folder.join(MANIFEST);
-        let bytes = match fs::read(&path) {
+        let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        // a folder that is just giving way to another of its step is gone for a moment
+        let read = || fs::read(&path);
+        let bytes = match read().or_else(|error| if missing(&error) { read() } else { Err(error) })
+        {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // folders are renamed to this when they are complete: one without a manifest has lost it
+            Err(error) if missing(&error) => {
+                return match folder.is_dir() {
+                    true => Err(damaged(&path, Damage::NoManifest)),
+                    false => Ok(None),
+                };
+            }
             Err(error) => return Err(io_error("read", &path)(error)),
         };
-        let damaged = |damage| CheckpointError::Damaged {
-            path: path.clone(),
-            damage,
-        };
-        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| {
-            damaged(Damage::Manifest {
-                reason: error.to_string(),
-            })
+        let manifest = Self::parse(&bytes, step).map_err(|damage| damaged(&path, damage))?;
+        Ok(Some(manifest))
+    }
+
+    fn parse(bytes: &[u8], step: u64) -> Result<Self, Damage> {
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| Damage::Manifest {
+            reason: error.to_string(),
         })?;
         if manifest.format != FORMAT {
             let reason = format!("layout version {}, expected {FORMAT}", manifest.format);
-            return Err(damaged(Damage::Manifest { reason }));
+            return Err(Damage::Manifest { reason });
         }
-        if !manifest.is_file(&bytes) {
+        if !manifest.is_file(bytes) {
             let reason = "its digest is not that of its content".into();
-            return Err(damaged(Damage::Manifest { reason }));
+            return Err(Damage::Manifest { reason });
         }
         if manifest.step != step {
-            return Err(damaged(Damage::Step {
+            return Err(Damage::Step {
                 found: manifest.step,
                 expected: step,
-            }));
+            });
         }
-        Ok(Some(manifest))
+        Ok(manifest)
+    }
+
+    /// Whether all files are there, by their sizes.
+    fn is_whole(&self, folder: &Path) -> bool {
+        self.files.iter().all(|file| {
+            let found = fs::metadata(folder.join(&file.name));
+            found.is_ok_and(|found| found.len() == file.bytes)
+        })
     }
 
     /// Whether `bytes` are the file that was written.
@@ -130,14 +147,33 @@ impl Manifest {
     }
 }
 
+/// The error of a file in the folder of a checkpoint.
+fn damaged(path: &Path, damage: Damage) -> CheckpointError {
+    CheckpointError::Damaged {
+        path: path.into(),
+        damage,
+        earlier: path.parent().and_then(earlier),
+    }
+}
+
+/// Step of the newest whole checkpoint before that at `folder`.
+fn earlier(folder: &Path) -> Option<u64> {
+    let step = step_of(folder.file_name()?.to_str()?)?;
+    let siblings = fs::read_dir(folder.parent()?).ok()?.flatten();
+    let whole = siblings.filter_map(|entry| {
+        let sibling = step_of(entry.file_name().to_str()?).filter(|it| *it < step)?;
+        let bytes = fs::read(entry.path().join(MANIFEST)).ok()?;
+        let manifest = Manifest::parse(&bytes, sibling).ok()?;
+        manifest.is_whole(&entry.path()).then_some(sibling)
+    });
+    whole.max()
+}
+
 impl FileEntry {
     /// Compares the file in `folder` with this entry, by size and then by digest.
     pub(super) fn verify(&self, folder: &Path) -> Result<(), CheckpointError> {
         let path = folder.join(&self.name);
-        let damaged = |damage| CheckpointError::Damaged {
-            path: path.clone(),
-            damage,
-        };
+        let damaged = |damage| damaged(&path, damage);
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -93,10 +93,16 @@ impl Run {
     ///
     /// [`CheckpointError::Io`] if `root` exists and cannot be read.
     pub fn newest_under(root: impl AsRef<Path>) -> Result<Option<Self>, CheckpointError> {
-        Ok(Self::all_under(root)?.into_iter().next())
+        for run in Self::all_under(root)? {
+            if run.newest()?.is_some() {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
     }
 
-    /// The runs directly under `root` that have a checkpoint, the one saved last first.
+    /// The runs directly under `root`, the one first that was saved last; one without a checkpoint counts from when
+    /// it was made.
     ///
     /// # Errors
     ///
@@ -112,10 +118,12 @@ impl Run {
             .flatten()
             .filter_map(|entry| {
                 let run = Self::at(entry.path());
-                let newest = run.newest().ok()??;
-                run.config_path()
-                    .is_file()
-                    .then(|| (newest.manifest().saved_at_ms, run.path))
+                let is_run = run.config_path().is_file() && run.checkpoints_path().is_dir();
+                let last_ms = match run.newest().ok()? {
+                    Some(newest) => newest.manifest().saved_at_ms,
+                    None => run.made_at_ms()?,
+                };
+                is_run.then_some((last_ms, run.path))
             })
             .collect();
         runs.sort_by(|left, right| right.cmp(left));
@@ -230,6 +238,13 @@ impl Run {
     ) -> Result<C, CheckpointError> {
         let own = checkpoint.map(Checkpoint::config).transpose()?.flatten();
         own.map_or_else(|| read_json(&self.config_path()), Ok)
+    }
+
+    /// When its configuration was written, which is the last that is done to begin a run.
+    pub fn made_at_ms(&self) -> Option<u64> {
+        let written = fs::metadata(self.config_path()).and_then(|it| it.modified());
+        let since_1970 = written.ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(since_1970.as_millis() as u64)
     }
 
     /// BLAKE3 of `config.json`, in hex. Compare with [`Manifest::config_digest`](super::Manifest::config_digest) to see whether it was

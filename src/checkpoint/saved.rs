@@ -19,7 +19,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The checkpoint at `path`, if its manifest says that it is complete.
+    /// The checkpoint at `path`, if there is one.
     pub(super) fn open(path: PathBuf, step: u64) -> Result<Option<Self>, CheckpointError> {
         let manifest = Manifest::read(&path, step)?;
         Ok(manifest.map(|manifest| Self::new(path, manifest)))

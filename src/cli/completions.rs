@@ -1,11 +1,12 @@
 //! `completions`: what makes a shell complete commands, options and their values.
 
-use std::io;
+use std::io::Write;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::failure::Failure;
+use crate::cli::output::Output;
 use crate::cli::{Cli, NAME};
 
 const EXAMPLES: &str = "\
@@ -30,6 +31,6 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn execute(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
-    io::Write::write_all(&mut io::stdout().lock(), &script)?;
+    Output::open().write_all(&script)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
 use crate::cli::notice;
+use crate::cli::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,8 +73,12 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         skip_bad_lines: args.skip_bad_lines,
         unknown_domain: args.unknown_domain,
         text_field: args.text_field.clone(),
+        day: None,
     };
     let source = Source::open(&args.data, options).or_input()?;
+    if !source.left_out().is_empty() {
+        notice::tell(source.left_out());
+    }
     let weights = match &args.checkpoint {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
@@ -113,8 +118,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         return Err(Failure::input("the data has nothing to measure"));
     };
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&record)?),
-        false => print!("{}", EvaluationTable(&record)),
+        true => output::line(serde_json::to_string_pretty(&record)?),
+        false => output::text(EvaluationTable(&record)),
     }
-    Ok(())
 }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Command, Parser};
 
+use crate::cli::logging;
+
 /// What burn-train's dashboard panics with when its menu is asked to end the process.
 const KILLED: &str = "Killing training from user input.";
 
@@ -92,6 +94,7 @@ pub(crate) fn catch(run: fn() -> Result<(), Failure>) -> ExitCode {
             .unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
         if message == KILLED {
+            logging::show_held_back();
             eprintln!("stopped at once, without saving");
             std::process::exit(130);
         }

@@ -1,7 +1,7 @@
 //! Streams a continuation to the standard output.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::notice;
+use crate::cli::output::Output;
 
 /// Reading a prompt of more tokens shows its progress.
 const LONG_PROMPT: usize = 2048;
@@ -93,11 +94,11 @@ impl Reply<'_> {
         ids: &[u32],
         sampler: &Sampler,
     ) -> Result<Option<Stats>, Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = Output::open();
         out.flush()?;
         let begin = Instant::now();
-        let bar = match ids.len() > LONG_PROMPT && !notice::is_quiet() {
-            true => ProgressBar::new(ids.len() as u64),
+        let bar = match ids.len() > LONG_PROMPT {
+            true => notice::bar(ids.len() as u64),
             false => ProgressBar::hidden(),
         };
         let read = generation.read_with(ids, |read| {

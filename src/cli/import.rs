@@ -7,6 +7,7 @@ use crate::model::weights::NamedTensor;
 use clap::Args;
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::output;
 use crate::cli::stored::Stored;
 
 const EXAMPLES: &str = "\
@@ -37,10 +38,9 @@ pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
     let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
     let count = tensors.len();
     stored.write_run(&args.out, &stored.experiment, tensors)?;
-    println!(
+    output::line(format_args!(
         "{count} tensors from {} to {}: continue a prompt by `darkhorse-genesis inference --model {1} --prompt ...`",
         args.from.display(),
         args.out.display()
-    );
-    Ok(())
+    ))
 }

@@ -21,6 +21,7 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::generate::{Begins, Reply};
 use crate::cli::model::{Loaded, Told};
 use crate::cli::notice;
+use crate::cli::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +40,12 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InferenceArgs {
     /// Text to continue; -: what the standard input holds, without the end of its last line
-    #[arg(long, value_name = "TEXT", required_unless_present = "ids")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        required_unless_present = "ids"
+    )]
     pub(crate) prompt: Option<String>,
     /// Token ids to continue instead of a text, as 1,2,3
     #[arg(
@@ -194,7 +200,7 @@ fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result
         return continue_ids(args, &loaded, generation, &ids, sampler);
     }
 
-    print!("{prompt}");
+    output::text(prompt)?;
     let reply = Reply {
         tokenizer,
         stop_ids: loaded.stop_ids(),
@@ -204,7 +210,7 @@ fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result
         interrupt: None,
     };
     let stats = awake(|| reply.stream(&mut generation, &ids, &sampler))?;
-    println!();
+    output::line("")?;
     if let (true, Some(stats)) = (args.stats, stats) {
         eprintln!("{stats}");
     }
@@ -231,11 +237,10 @@ fn continue_ids(
     })?;
     if args.print_ids {
         let ids: Vec<String> = generated.iter().map(u32::to_string).collect();
-        println!("{}", ids.join(","));
+        output::line(ids.join(","))
     } else {
         let mut stream = loaded.tokenizer()?.stream_after(ids);
         let pieces: String = generated.iter().filter_map(|&id| stream.push(id)).collect();
-        println!("{pieces}{}", stream.finish());
+        output::line(format_args!("{pieces}{}", stream.finish()))
     }
-    Ok(())
 }

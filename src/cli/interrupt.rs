@@ -1,58 +1,152 @@
-//! Ctrl-C while an answer is written stops the answer; at any other time it ends the program.
+//! Ctrl-C stops an answer; at the prompt the first one says how to end, and the second one ends.
+//!
+//! One that was meant for an answer may come when that is over: it never costs the conversation.
 
+use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::cli::failure::{Failure, OrInput};
 
 /// Exit code of a process that Ctrl-C ended, by the custom of shells.
 const INTERRUPTED: i32 = 130;
 
+/// What to say to a Ctrl-C that stops nothing.
+const HOW_TO_END: &str = "Ctrl-C again, /exit or Ctrl-D ends";
+
 /// Listens for as long as the process lives.
-#[derive(Debug, Clone)]
-pub(crate) struct Interrupt {
-    /// Set by Ctrl-C, and while there is nothing to stop: a Ctrl-C that finds it set ends the program.
-    is_asked: Arc<AtomicBool>,
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Interrupt(Arc<AtomicU8>);
+
+/// What a Ctrl-C finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Now {
+    /// Nothing to stop.
+    Prompt,
+    /// The same, and how to end was said.
+    Told,
+    /// An answer.
+    Answer,
+    /// An answer that is being stopped.
+    Stopping,
+}
+
+/// What comes of a Ctrl-C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The answer is being stopped, or it was said how to end.
+    GoesOn,
+    /// The conversation ends.
+    Ends,
+    /// The process ends in the middle of an answer.
+    Breaks,
 }
 
 impl Interrupt {
     /// Begins to listen.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let is_asked = Arc::new(AtomicBool::new(true));
-        on_ctrl_c(is_asked.clone())?;
-        Ok(Self { is_asked })
+        let interrupt = Self::default();
+        let heard = interrupt.clone();
+        on_ctrl_c(move || match heard.hear() {
+            Effect::GoesOn => {}
+            // a line that is waited for is not given up otherwise
+            Effect::Ends => exit(0),
+            Effect::Breaks => exit(INTERRUPTED),
+        })?;
+        Ok(interrupt)
     }
 
     /// Does something that the next Ctrl-C stops, if it looks at [`is_asked`](Self::is_asked).
     pub(crate) fn stops<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.is_asked.store(false, Ordering::Relaxed);
+        self.set(Now::Answer);
         let done = work();
-        self.is_asked.store(true, Ordering::Relaxed);
+        self.set(Now::Prompt);
         done
     }
 
     /// Whether to stop.
     pub(crate) fn is_asked(&self) -> bool {
-        self.is_asked.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) == Now::Stopping as u8
+    }
+
+    /// Something was typed: the next Ctrl-C is a first one again.
+    pub(crate) fn is_typed(&self) {
+        self.set(Now::Prompt);
+    }
+
+    /// A Ctrl-C, as a signal or as a key at an empty line.
+    pub(crate) fn hear(&self) -> Effect {
+        if self.becomes(Now::Answer, Now::Stopping) {
+            Effect::GoesOn
+        } else if self.becomes(Now::Prompt, Now::Told) {
+            eprintln!("{HOW_TO_END}");
+            Effect::GoesOn
+        } else if self.is_asked() {
+            Effect::Breaks
+        } else {
+            Effect::Ends
+        }
+    }
+
+    fn becomes(&self, before: Now, now: Now) -> bool {
+        let [before, now] = [before, now].map(|it| it as u8);
+        let swapped = self
+            .0
+            .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed);
+        swapped.is_ok()
+    }
+
+    fn set(&self, now: Now) {
+        self.0.store(now as u8, Ordering::Relaxed);
     }
 }
 
 #[cfg(unix)]
-fn on_ctrl_c(is_asked: Arc<AtomicBool>) -> Result<(), Failure> {
-    use signal_hook::consts::SIGINT;
-    use signal_hook::flag;
-
-    // in this order: what is registered first looks at the flag before the other sets it
-    flag::register_conditional_shutdown(SIGINT, INTERRUPTED, is_asked.clone()).or_input()?;
-    flag::register(SIGINT, is_asked).or_input().map(drop)
+fn on_ctrl_c(heard: impl Fn() + Send + 'static) -> Result<(), Failure> {
+    let mut signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]).or_input()?;
+    let listen = move || signals.forever().for_each(|_| heard());
+    let listener = std::thread::Builder::new().name("signals".into());
+    listener.spawn(listen).or_input().map(drop)
 }
 
 #[cfg(not(unix))]
-fn on_ctrl_c(is_asked: Arc<AtomicBool>) -> Result<(), Failure> {
-    let heard = move || {
-        if is_asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-    };
+fn on_ctrl_c(heard: impl Fn() + Send + 'static) -> Result<(), Failure> {
     ctrlc::set_handler(heard).or_input()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_at_a_prompt_says_how_to_end_and_the_second_ends() {
+        let interrupt = Interrupt::default();
+        assert_eq!(interrupt.hear(), Effect::GoesOn);
+        assert_eq!(interrupt.hear(), Effect::Ends);
+
+        let interrupt = Interrupt::default();
+        for _ in 0..3 {
+            assert_eq!(interrupt.hear(), Effect::GoesOn);
+            interrupt.is_typed();
+        }
+    }
+
+    #[test]
+    fn only_a_second_one_during_an_answer_breaks_it_off() {
+        let interrupt = Interrupt::default();
+        let effects = interrupt.stops(|| {
+            assert!(!interrupt.is_asked());
+            let first = interrupt.hear();
+            assert!(interrupt.is_asked());
+            [first, interrupt.hear()]
+        });
+        assert_eq!(effects, [Effect::GoesOn, Effect::Breaks]);
+        // one that comes when the answer is over is a first one
+        assert!(!interrupt.is_asked());
+        assert_eq!(interrupt.hear(), Effect::GoesOn);
+        interrupt.stops(|| assert!(!interrupt.is_asked()));
+        assert_eq!(interrupt.hear(), Effect::GoesOn);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -24,10 +26,56 @@ pub(crate) fn listen() -> Result<(), Failure> {
         (false, _) => EnvFilter::new("warn"),
     };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
-    let lines = subscriber.with_writer(std::io::stderr).event_format(Line);
+    let lines = subscriber.with_writer(|| Errors).event_format(Line);
     // whoever calls the program as a library may listen already
     let _ = lines.try_init();
     Ok(())
+}
+
+/// What is said while the dashboard has the screen; none: nothing has.
+static HELD_BACK: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// Until it is dropped, messages are kept instead of drawn across the screen; then they are shown.
+#[derive(Debug)]
+#[must_use = "dropping it shows the messages"]
+pub(crate) struct HeldBack(());
+
+/// Holds messages back.
+pub(crate) fn hold_back() -> HeldBack {
+    held_back().get_or_insert_default();
+    HeldBack(())
+}
+
+/// Shows what was held back, for a process that ends without dropping it.
+pub(crate) fn show_held_back() {
+    let messages = held_back().take().unwrap_or_default();
+    let _ = io::stderr().write_all(&messages);
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        show_held_back();
+    }
+}
+
+fn held_back() -> MutexGuard<'static, Option<Vec<u8>>> {
+    HELD_BACK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The standard error output, or what is held back of it.
+struct Errors;
+
+impl Write for Errors {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match held_back().as_mut() {
+            Some(held_back) => held_back.write(bytes),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 fn parse(wanted: &str) -> Result<EnvFilter, Failure> {
@@ -62,5 +110,21 @@ where
             Level::WARN => writeln!(writer, "warning: {message}"),
             level => writeln!(writer, "{level} {}: {message}", metadata.target()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_held_back_until_the_screen_is_free() {
+        let holding = hold_back();
+        writeln!(Errors, "warning: one").unwrap();
+        writeln!(Errors, "warning: two").unwrap();
+        let kept = held_back().clone().unwrap();
+        assert_eq!(kept, b"warning: one\nwarning: two\n");
+        drop(holding);
+        assert_eq!(*held_back(), None);
     }
 }

@@ -8,6 +8,7 @@ use clap_mangen::Man;
 
 use crate::cli::Cli;
 use crate::cli::failure::Failure;
+use crate::cli::output::Output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +31,7 @@ pub(crate) fn execute(args: &ManArgs) -> Result<(), Failure> {
     let Some(folder) = &args.folder else {
         let mut page = Vec::new();
         Man::new(Cli::command()).render(&mut page)?;
-        io::stdout().lock().write_all(&page)?;
+        Output::open().write_all(&page)?;
         return Ok(());
     };
     if folder.exists() && !folder.is_dir() {

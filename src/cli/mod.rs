@@ -1,6 +1,21 @@
 //! The program `darkhorse-genesis`: a file per command.
 //!
 //! It stands in the library, so that what the program and the examples compile is compiled once.
+//!
+//! Nothing here panics because nobody reads what it says: results go through [`output`].
+
+#![warn(clippy::print_stdout)]
+
+/// That of the standard library panics where the standard error output is closed or full, as in `train 2>&1 | head`.
+macro_rules! eprint {
+    ($($said:tt)*) => { $crate::cli::output::error(format_args!($($said)*)) };
+}
+
+/// As [`eprint`], with a line end.
+macro_rules! eprintln {
+    () => { eprint!("\n") };
+    ($($said:tt)*) => { eprint!("{}\n", format_args!($($said)*)) };
+}
 
 mod args;
 mod bench;
@@ -22,6 +37,7 @@ mod man;
 mod model;
 mod newest;
 mod notice;
+mod output;
 mod plan;
 mod quantize;
 mod render;

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::checkpoint::{CheckpointError, Manifest, Run};
+use crate::checkpoint::{Checkpoint, CheckpointError, Manifest, Run};
 use crate::config::Experiment;
 use crate::model::ModelConfig;
 use indicatif::HumanDuration;
 
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
-use crate::cli::stored::is_copy;
+use crate::cli::stored::{is_copy, is_unfinished_copy};
 
 /// Where runs are made and looked for.
 pub(crate) const RUNS: &str = "runs";
@@ -72,7 +72,25 @@ pub(crate) fn newest_trained(
     for run in Run::all_under(root)? {
         let Some(saved) = run.newest()? else { continue };
         if !is_copy(&run, saved.step()) && is_wanted(&run) {
-            notice::tell(Choice::of(&run, saved.manifest()));
+            notice::tell(Choice::of(&run, Some(saved.manifest())));
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
+}
+
+/// The run under `root` that is to go on: the one that was trained last, also one that was stopped before its first
+/// checkpoint. It is told which.
+pub(crate) fn newest_begun(root: impl AsRef<Path>) -> Result<Option<Run>, CheckpointError> {
+    for run in Run::all_under(root)? {
+        let saved = run.newest()?;
+        let is_copy = match &saved {
+            Some(saved) => is_copy(&run, saved.step()),
+            None => is_unfinished_copy(&run),
+        };
+        if !is_copy {
+            let newest = saved.as_ref().map(Checkpoint::manifest);
+            notice::tell(Choice::of(&run, newest));
             return Ok(Some(run));
         }
     }
@@ -82,25 +100,31 @@ pub(crate) fn newest_trained(
 /// Which run was chosen.
 struct Choice<'a> {
     folder: &'a Path,
-    step: u64,
+    /// Of its newest checkpoint, if it has one.
+    step: Option<u64>,
+    /// Since it was saved, or made.
     age: Duration,
 }
 
 impl<'a> Choice<'a> {
-    fn of(run: &'a Run, newest: &Manifest) -> Self {
-        let saved = Duration::from_millis(newest.saved_at_ms);
+    fn of(run: &'a Run, newest: Option<&Manifest>) -> Self {
+        let since_ms = newest.map_or_else(|| run.made_at_ms(), |it| Some(it.saved_at_ms));
+        let since = since_ms.map_or_else(since_1970, Duration::from_millis);
         Self {
             folder: run.path(),
-            step: newest.step,
-            age: since_1970().saturating_sub(saved),
+            step: newest.map(|it| it.step),
+            age: since_1970().saturating_sub(since),
         }
     }
 }
 
 impl fmt::Display for Choice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (folder, step) = (self.folder.display(), self.step);
-        write!(f, "run {folder}, step {step}, saved ")?;
+        write!(f, "run {}, ", self.folder.display())?;
+        match self.step {
+            Some(step) => write!(f, "step {step}, saved ")?,
+            None => write!(f, "without a checkpoint, begun ")?,
+        }
         match self.age.as_secs() {
             0 => write!(f, "just now"),
             seconds => write!(f, "{} ago", HumanDuration(Duration::from_secs(seconds))),
@@ -168,6 +192,36 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_has_saved_nothing_goes_on_if_it_was_begun_last() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let begun = || {
+            let run = newest_begun(root).unwrap()?;
+            Some(run.path().file_name()?.to_str()?.to_owned())
+        };
+        let without_checkpoint = |name: &str, files: &[(&str, &str)]| {
+            let run = Run::create(root.join(name), &serde_json::json!({}), None).unwrap();
+            for (file, text) in files {
+                std::fs::write(run.path().join(file), text).unwrap();
+            }
+            // files keep time less finely than manifests
+            let later = SystemTime::now() + Duration::from_secs(60);
+            let config = std::fs::File::options().write(true).open(run.config_path());
+            config.unwrap().set_modified(later).unwrap();
+        };
+        assert_eq!(begun(), None);
+        run(root, "trained", 5, TRAINED);
+        assert_eq!(begun().as_deref(), Some("trained"));
+        // an import that was killed
+        without_checkpoint("imported", COPIED);
+        std::fs::create_dir(root.join("no-run")).unwrap();
+        assert_eq!(begun().as_deref(), Some("trained"));
+        without_checkpoint("stopped", &[]);
+        assert_eq!(begun().as_deref(), Some("stopped"));
+        assert_eq!(newest_name(root).as_deref(), Some("trained"));
+    }
+
+    #[test]
     fn runs_that_begin_in_the_same_second_have_folders_of_their_own() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
@@ -184,7 +238,7 @@ mod tests {
     fn a_choice_is_told_with_its_age() {
         let choice = |seconds| Choice {
             folder: Path::new("runs/tiny-1790"),
-            step: 500,
+            step: Some(500),
             age: Duration::from_secs(seconds),
         };
         assert_eq!(
@@ -194,6 +248,14 @@ mod tests {
         assert_eq!(
             choice(0).to_string(),
             "run runs/tiny-1790, step 500, saved just now"
+        );
+        let unsaved = Choice {
+            step: None,
+            ..choice(190)
+        };
+        assert_eq!(
+            unsaved.to_string(),
+            "run runs/tiny-1790, without a checkpoint, begun 3 minutes ago"
         );
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::Progress;
 use clap::Args;
+use indicatif::ProgressBar;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -34,6 +35,14 @@ pub(crate) fn progress() -> Progress {
         Progress::Hidden
     } else {
         Progress::Shown
+    }
+}
+
+/// A bar of so many parts on the standard error output, if that is a terminal; hidden with `--quiet`.
+pub(crate) fn bar(parts: u64) -> ProgressBar {
+    match progress() {
+        Progress::Shown => ProgressBar::new(parts),
+        Progress::Hidden => ProgressBar::hidden(),
     }
 }
 

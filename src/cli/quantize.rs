@@ -12,6 +12,7 @@ use clap::Args;
 use darkhorse_backends::select::Selected;
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::output;
 use crate::cli::stored::Stored;
 
 const EXAMPLES: &str = "\
@@ -65,11 +66,10 @@ pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     let after = experiment
         .model
         .weight_bytes(Dtype::held_as(Some(args.bits)));
-    println!(
+    output::line(format_args!(
         "{}: {} of weights, {} as f32; use it by `darkhorse-genesis inference --model {0} --prompt ...`",
         args.out.display(),
         Bytes(after),
         Bytes(before)
-    );
-    Ok(())
+    ))
 }

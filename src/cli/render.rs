@@ -1,13 +1,17 @@
 //! `render`: conversations as the model's chat template writes them.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
+use crate::cli::output::Output;
 use crate::cli::tokenizer_source::TokenizerSource;
+use crate::data::{Documents, Source, SourceOptions};
+use crate::domain::Domain;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{Conversation, Template};
 
@@ -17,14 +21,15 @@ Examples:
   darkhorse-genesis render --model runs/mixed --prompt chats.jsonl
   darkhorse-genesis render --tokenizer ./SmolLM2-135M-Instruct --json < chats.jsonl
 
-A line is an object with `messages` and, if there are some, `tools`. The text is that of transformers'
+What training reads is read: `messages` or `conversations` with, if there are some, `system` and `tools`, on lines,
+in an array or in a parquet file. The text is that of transformers'
 apply_chat_template. --json tells the ids as well, and which of them training on the conversation learns.";
 
 /// Show conversations as the model's chat template writes them, and what is learned of them
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RenderArgs {
-    /// Lines of JSON with conversations [default: the standard input]
+    /// File or folder of conversations [default: JSON on the standard input]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -41,52 +46,56 @@ pub(crate) struct RenderArgs {
 pub(crate) fn execute(args: &RenderArgs) -> Result<(), Failure> {
     let tokenizer = args.source.open()?;
     let template = Template::of(&tokenizer).or_input()?;
-    if let Some(notice) = template.notice() {
-        eprintln!("{notice}");
-    }
-    let input: Box<dyn Read> = match &args.file {
-        Some(path) => {
-            let file = std::fs::File::open(path);
-            Box::new(file.map_err(|error| {
-                Failure::input(format!("cannot open `{}`: {error}", path.display()))
-            })?)
-        }
-        None => Box::new(std::io::stdin().lock()),
-    };
-    // not `println!`, which panics where nobody reads on
-    let mut out = std::io::stdout().lock();
-    for (number, line) in (1..).zip(BufReader::new(input).lines()) {
-        let line = line?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let shown = args.shown(&line, &template, &tokenizer);
-        let shown = shown
-            .map_err(|failure| Failure::input(format!("line {number}: {}", failure.line())))?;
+    template.notice().into_iter().for_each(notice::tell);
+    let mut out = Output::open();
+    for document in args.documents()? {
+        let document = document.or_input()?;
+        let line = document.origin.line;
+        let shown = match &document.conversation {
+            Some(conversation) => args.shown(conversation, &template, &tokenizer),
+            None => Err(Failure::input(
+                "a text without turns, expected `messages` or `conversations`",
+            )),
+        };
+        let shown =
+            shown.map_err(|failure| Failure::input(format!("line {line}: {}", failure.line())))?;
         writeln!(out, "{shown}")?;
     }
     Ok(())
 }
 
 impl RenderArgs {
+    /// What training would read.
+    fn documents(&self) -> Result<Documents, Failure> {
+        let options = SourceOptions {
+            // domains do not matter here
+            unknown_domain: Some(Domain::General),
+            ..SourceOptions::default()
+        };
+        match &self.file {
+            Some(path) => Ok(Source::open(&[path], options).or_input()?.documents()),
+            None => {
+                let input = BufReader::new(std::io::stdin());
+                Documents::of_json(input, "standard input", options).or_input()
+            }
+        }
+    }
+
     fn shown(
         &self,
-        line: &str,
+        conversation: &Conversation,
         template: &Template,
         tokenizer: &Tokenizer,
     ) -> Result<String, Failure> {
-        let object: Value = serde_json::from_str(line).or_input()?;
-        let conversation =
-            Conversation::parse(&object["messages"], object.get("tools")).or_input()?;
-        let text = template.text(&conversation, !self.prompt).or_input()?;
+        let text = template.text(conversation, !self.prompt).or_input()?;
         if !self.json {
             return Ok(text);
         }
         Ok(if self.prompt {
-            let ids = template.prompt(tokenizer, &conversation, None).or_input()?;
+            let ids = template.prompt(tokenizer, conversation, None).or_input()?;
             json!({"text": text, "ids": ids}).to_string()
         } else {
-            let rendered = template.rendered(tokenizer, &conversation).or_input()?;
+            let rendered = template.rendered(tokenizer, conversation).or_input()?;
             let learned: Vec<u8> = rendered.learned.iter().map(|&it| it.into()).collect();
             json!({"text": text, "ids": rendered.ids, "learned": learned}).to_string()
         })

@@ -28,6 +28,11 @@ pub(crate) fn is_copy(run: &Run, step: u64) -> bool {
     !run.metrics_path().is_file() && (has_origin || step == 0)
 }
 
+/// Whether a run without a checkpoint was to hold another model's weights as they were.
+pub(crate) fn is_unfinished_copy(run: &Run) -> bool {
+    !run.metrics_path().is_file() && run.path().join(ORIGIN_FILE).is_file()
+}
+
 /// A model on disk: its configuration, and its weights to be read.
 pub(crate) struct Stored {
     pub(crate) experiment: Experiment,
@@ -236,6 +241,14 @@ impl Stored {
             true => with_chat_tokens(&tokenizer)?,
             false => tokenizer,
         };
+        if let Some(own) = &self.tokenizer
+            && !have_same_tokens(own, &tokenizer)
+        {
+            notice::tell(format_args!(
+                "warning: the tokenizer {} has other tokens than the model's own: it reads and writes other ids than it was trained on",
+                file.display()
+            ));
+        }
         self.origin.token_ids = token_ids(Some(&tokenizer));
         // ids that the files name are another tokenizer's
         let generation = self.origin.generation.take();
@@ -243,6 +256,12 @@ impl Stored {
         self.tokenizer = Some(tokenizer);
         Ok(self)
     }
+}
+
+/// Whether two tokenizers give the same id to every token.
+fn have_same_tokens(left: &Tokenizer, right: &Tokenizer) -> bool {
+    let ids = 0..left.vocab_size().max(right.vocab_size()) as u32;
+    ids.into_iter().all(|id| left.token(id) == right.token(id))
 }
 
 /// Refuses weights that are not those of a model, before anything is read or written.

@@ -1,10 +1,11 @@
 //! `tokenize`: texts to token ids.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 
 use clap::Args;
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::output;
 use crate::cli::tokenizer_source::TokenizerSource;
 
 const EXAMPLES: &str = "\
@@ -37,8 +38,7 @@ pub(crate) struct TokenizeArgs {
 pub(crate) fn execute(args: &TokenizeArgs) -> Result<(), Failure> {
     let tokenizer = args.source.open()?;
     if let Some(ids) = &args.decode {
-        println!("{}", tokenizer.decode(ids));
-        return Ok(());
+        return output::line(tokenizer.decode(ids));
     }
     let print = |text: &str| -> Result<(), Failure> {
         let ids = match args.bare {
@@ -46,9 +46,7 @@ pub(crate) fn execute(args: &TokenizeArgs) -> Result<(), Failure> {
             false => tokenizer.encode_wrapped(text),
         };
         let ids: Vec<String> = ids.or_input()?.iter().map(u32::to_string).collect();
-        // not `println!`, which panics where nobody reads on
-        writeln!(std::io::stdout().lock(), "{}", ids.join(","))?;
-        Ok(())
+        output::line(ids.join(","))
     };
     if !args.text.is_empty() {
         return args.text.iter().try_for_each(|text| print(text));

@@ -3,6 +3,7 @@
 mod announcement;
 mod cache;
 mod choice;
+mod room;
 mod settings;
 mod signals;
 mod start;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 
 use crate::checkpoint::Run;
 use crate::config::Experiment;
-use crate::data::Progress;
 use crate::model::CausalLm;
 use crate::selected;
 use crate::telemetry::EvaluationTable;
@@ -30,7 +30,10 @@ use darkhorse_backends::select::{self, Device, Selected};
 use crate::cli::args::DeviceArgs;
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::newest::{RUNS, new_run, newest_trained};
+use crate::cli::logging;
+use crate::cli::newest::{RUNS, new_run, newest_begun};
+use crate::cli::notice;
+use crate::cli::output;
 use crate::cli::stored::check_weights;
 use announcement::Announcement;
 use cache::Cache;
@@ -87,7 +90,7 @@ impl TrainArgs {
         match (&self.out, self.resume) {
             (_, false) => Ok(None),
             (Some(folder), true) => Ok(Some(Run::open(folder).or_input()?)),
-            (None, true) => match newest_trained(RUNS, |_| true).or_input()? {
+            (None, true) => match newest_begun(RUNS).or_input()? {
                 Some(run) => Ok(Some(run)),
                 None => Err(Failure::input(format!(
                     "no run in `{RUNS}/` to go on with: name one with `--out RUN`"
@@ -122,10 +125,10 @@ impl TrainArgs {
             .map(|it| format!("{} {}", it.field, it.before))
             .collect();
         if self.model.config.is_some() && !ignored.is_empty() {
-            eprintln!(
+            notice::tell(format_args!(
                 "with `--resume`, `--config` names the model only: {} is not taken, give options to change the run",
                 ignored.join(", ")
-            );
+            ));
         }
         Ok(())
     }
@@ -190,7 +193,7 @@ impl TrainArgs {
     ) -> Result<Announced, Failure> {
         let mut draft = match start {
             Some(start) => start.draft(experiment, folder, cache)?,
-            None => Draft::open(experiment, None, cache, Progress::Shown).or_input()?,
+            None => Draft::open(experiment, None, cache, notice::progress()).or_input()?,
         };
         self.settle(&mut draft, chosen.as_ref())?;
         let reason = chosen.map(|chosen| chosen.reason(&draft));
@@ -201,7 +204,8 @@ impl TrainArgs {
     fn resumed(&self, run: &Run, mut experiment: Experiment) -> Result<Experiment, Failure> {
         if self.training.epochs.is_some() {
             let cache = Cache::open()?;
-            let draft = Draft::of_run(experiment.clone(), run, cache.folder(), Progress::Shown);
+            let progress = notice::progress();
+            let draft = Draft::of_run(experiment.clone(), run, cache.folder(), progress);
             let texts = draft.or_input()?.texts;
             let steps = self
                 .training
@@ -256,7 +260,9 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     if resumption.is_none() {
         Run::check_new(&folder).or_input()?;
     }
+    room::look(&folder, &experiment)?;
     let screen = match std::io::stdout().is_terminal() {
+        _ if notice::is_quiet() => Screen::Nothing,
         true => Screen::Dashboard,
         false => Screen::Lines,
     };
@@ -285,7 +291,7 @@ fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Fa
     let folder = run.path().display().to_string();
     match Resumption::of(run, experiment) {
         Ok(resumption) => {
-            eprintln!("run {folder}: {resumption}");
+            notice::tell(format_args!("run {folder}: {resumption}"));
             Ok(Some(resumption))
         }
         Err(TrainingError::Finished { done, asked }) => {
@@ -293,10 +299,10 @@ fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Fa
                 true => format!("all {done} steps are trained"),
                 false => format!("{done} steps are trained, {asked} were asked for"),
             };
-            println!(
+            output::line(format_args!(
                 "run {folder} is done: {said}; to go on: darkhorse-genesis train --out {} --resume --steps N, with N above {done}",
                 quoted(&folder)
-            );
+            ))?;
             Ok(None)
         }
         Err(error) => Err(error).or_input(),
@@ -320,7 +326,7 @@ fn prepare(
             if let Some(saved) = &resumption.from {
                 check_weights(&experiment.model, &saved.tensors(MODEL_FILE).or_input()?)?;
             }
-            let job = Job::go_on(resumption, cache.folder(), Progress::Shown).or_input()?;
+            let job = Job::go_on(resumption, cache.folder(), notice::progress()).or_input()?;
             (job, None)
         }
         None => begin(start)?,
@@ -348,30 +354,34 @@ fn train(
     job.stop = signals.stop();
     signals.run_begins();
     if job.replaces_a_run() {
-        eprintln!("run {run} had no checkpoint and is begun anew");
+        notice::tell(format_args!(
+            "run {run} had no checkpoint and is begun anew"
+        ));
     }
-    eprintln!("{}", select::notice(device));
-    eprint!("{}", Announcement::of(&job, reason));
+    notice::tell(select::notice(device));
+    notice::tell(Announcement::of(&job, reason).to_string().trim_end());
     let report = job.run.report_path();
+    let held_back = (screen == Screen::Dashboard).then(logging::hold_back);
     let trained =
         selected::train(job, model, device, screen).map_err(|error| match error.is_of_input() {
             true => Failure::Input(error.into()),
             false => error.into(),
         })?;
+    drop(held_back);
     if trained.ending == Ending::Stopped {
         let where_it_is = match trained.steps {
             0 => "before the first step".into(),
             done => format!("at step {done} of {steps}, which is saved"),
         };
-        println!(
+        // who reads it or not, the run ended so
+        let _ = output::line(format_args!(
             "stopped {where_it_is}; to go on: darkhorse-genesis train --out {} --resume",
             quoted(&run)
-        );
+        ));
         return Err(Failure::Stopped(signals.code()));
     }
     if let Some(evaluation) = &trained.evaluation {
-        print!("{}", EvaluationTable(evaluation));
+        output::text(EvaluationTable(evaluation))?;
     }
-    println!("report: {}", report.display());
-    Ok(())
+    output::line(format_args!("report: {}", report.display()))
 }

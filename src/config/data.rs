@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, Mix, SourceOptions};
 use crate::domain::Domain;
+use crate::tokenizer::chat::Day;
 
 /// The data of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct DataConfig {
     pub unknown_domain: Option<Domain>,
     /// Key (of JSON) or column (of parquet) of the text, which then goes before a conversation; absent: `text`.
     pub text_field: Option<String>,
+    /// The day that a chat template which asks for it is told in the data; absent: that on which the run begins.
+    pub day: Option<Day>,
 }
 
 /// Share of the training documents that is held out for validation, unless another is set.
@@ -51,6 +54,7 @@ impl DataConfig {
             skip_bad_lines: self.skip_bad_lines,
             unknown_domain: self.unknown_domain,
             text_field: self.text_field.clone(),
+            day: self.day,
         }
     }
 
@@ -81,6 +85,7 @@ impl Default for DataConfig {
             skip_bad_lines: false,
             unknown_domain: None,
             text_field: None,
+            day: None,
         }
     }
 }

@@ -13,15 +13,17 @@ use std::sync::{Once, OnceLock};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 
-use super::documents::{Document, Documents, Origin};
+use super::documents::{Document, Documents, Origin, Skipped};
 use super::error::DataError;
 use super::reader::{Shard, Storage, cache_error};
 use super::shards::{Form, Identity, ShardWriter, Tokens};
-use super::source::{Source, SourceFile};
+use super::source::{Source, SourceFile, SourceOptions};
 use super::split;
 use super::sweep::Building;
 use crate::tokenizer::Tokenizer;
-use crate::tokenizer::chat::{CHATML_TOKENS, Conversation, Rendered, Template, TemplateError};
+use crate::tokenizer::chat::{
+    CHATML_TOKENS, Clock, Conversation, Rendered, Template, TemplateError,
+};
 
 /// Held by the process that writes into the folder.
 pub(super) const LOCK: &str = ".lock";
@@ -224,10 +226,19 @@ fn write(
     )
     .map_err(cache_error(part))?;
     let counter = documents.counter();
-    tokenize(&mut documents, tokenizer, &mut writer, part, || {
-        on_read(counter.load(Ordering::Relaxed));
-    })?;
-    let out = writer.finish(documents.skipped().clone());
+    let options = &identity.options;
+    let refused = tokenize(
+        &mut documents,
+        tokenizer,
+        (&mut writer, part),
+        options,
+        || {
+            on_read(counter.load(Ordering::Relaxed));
+        },
+    )?;
+    let mut skipped = documents.skipped().clone();
+    skipped.add(&refused);
+    let out = writer.finish(skipped);
     let file = out.and_then(|out| {
         out.into_inner()
             .map_err(std::io::IntoInnerError::into_error)
@@ -236,23 +247,26 @@ fn write(
         .map_err(cache_error(part))
 }
 
-/// Tokenizes documents in parallel and writes them in order.
+/// Tokenizes documents in parallel and writes them in order. Those that the tokenizer or its template refuses end it,
+/// or, where they are to be skipped, are returned.
 pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
     documents: &mut dyn Iterator<Item = Result<Document, DataError>>,
     tokenizer: &Tokenizer,
-    writer: &mut ShardWriter<W, S>,
-    path: &Path,
+    (writer, path): (&mut ShardWriter<W, S>, &Path),
+    options: &SourceOptions,
     mut on_batch: impl FnMut(),
-) -> Result<(), DataError> {
+) -> Result<Skipped, DataError> {
+    let mut skipped = Skipped::default();
     let mut batch: Vec<Document> = Vec::new();
     let token_bytes = tokenizer.token_bytes();
     // a template that is broken is no fault where nothing is rendered
     let template = OnceLock::new();
-    let rendered =
-        |conversation: &Conversation| match template.get_or_init(|| Template::of(tokenizer)) {
-            Ok(template) => template.rendered(tokenizer, conversation),
-            Err(_) => Template::of(tokenizer)?.rendered(tokenizer, conversation),
-        };
+    let clock = options.day.map_or(Clock::Now, Clock::On);
+    let read = || Template::by(clock, tokenizer);
+    let rendered = |conversation: &Conversation| match template.get_or_init(read) {
+        Ok(template) => template.rendered(tokenizer, conversation),
+        Err(_) => read()?.rendered(tokenizer, conversation),
+    };
     loop {
         let mut bytes = 0;
         while bytes < BATCH_BYTES
@@ -262,7 +276,7 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
             batch.push(document);
         }
         if batch.is_empty() {
-            return Ok(());
+            return Ok(skipped);
         }
         let tokens: Vec<_> = batch
             .par_iter()
@@ -292,7 +306,18 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
                     line,
                     source: Box::new(source),
                 },
-            })?;
+            });
+            // a template that is broken refuses all of them
+            let is_broken = template.get().is_some_and(Result::is_err);
+            let tokens = match tokens {
+                Err(error)
+                    if options.skip_bad_lines && !is_broken && error.concerns_one_document() =>
+                {
+                    skipped.add(&Skipped::of(&error));
+                    continue;
+                }
+                tokens => tokens?,
+            };
             if writer.documents() == u64::from(u32::MAX) {
                 return Err(DataError::TooManyDocuments {
                     path: file.to_path_buf(),

@@ -51,6 +51,11 @@ pub enum TurnsError {
         "message {message} has `from` and no text `value`, expected {{\"from\": \"human\", \"value\": \"...\"}}"
     )]
     NoValue { message: usize },
+    /// Instructions beside the turns, and others among them.
+    #[error(
+        "`system` stands beside a conversation that begins with other words of the system: keep one of the two"
+    )]
+    TwoSystems,
     /// A call that names no function.
     #[error(
         "message {message}: the call in `value` is not understood, expected {{\"name\": \"...\", \"arguments\": {{...}}}}"
@@ -82,12 +87,14 @@ pub(super) fn read(turns: Value, beside: Beside) -> Result<Conversation, TurnsEr
                 renamed(message, object)?;
             }
         }
-        let begins = |list: &[Value]| list.first().is_some_and(|first| first["role"] == "system");
-        if let Some(system) = beside.system.filter(|text| !text.trim().is_empty())
-            && !list.is_empty()
-            && !begins(list)
-        {
-            list.insert(0, json!({"role": "system", "content": system}));
+        let system = beside.system.filter(|text| !text.trim().is_empty());
+        if let (Some(system), Some(first)) = (system, list.first()) {
+            let is_said = first["content"].as_str().map(str::trim) == Some(system.trim());
+            match first["role"] == "system" {
+                false => list.insert(0, json!({"role": "system", "content": system})),
+                true if is_said => {}
+                true => return Err(TurnsError::TwoSystems),
+            }
         }
     }
     let tools = beside.tools.filter(|tools| *tools != "");
@@ -195,9 +202,12 @@ mod tests {
         assert_eq!(read_all.messages[1..], pair());
         assert_eq!(read_all.tools, [json!({"name": "f"})]);
         let own = json!([{"from": "system", "value": "be long"}, {"from": "human", "value": "hi"}]);
-        let read_own = read(own, beside()).unwrap();
-        assert_eq!(read_own.messages[0].content(), "be long");
-        assert_eq!(read_own.messages.len(), 2);
+        assert_eq!(read(own, beside()), Err(TurnsError::TwoSystems));
+        let same =
+            json!([{"from": "system", "value": "be brief\n"}, {"from": "human", "value": "hi"}]);
+        let read_same = read(same, beside()).unwrap();
+        assert_eq!(read_same.messages[0].content(), "be brief\n");
+        assert_eq!(read_same.messages.len(), 2);
     }
 
     #[test]

@@ -85,13 +85,14 @@ impl Corpus {
         cache: &Path,
         progress: Progress,
     ) -> Result<Self, DataError> {
-        let shards = cache::open_or_build(source, tokenizer, cache, progress)?;
+        let source = source.dated(tokenizer);
+        let shards = cache::open_or_build(&source, tokenizer, cache, progress)?;
         let mut corpus = Self::new(shards, tokenizer);
         if corpus.is_empty() {
             return Err(source.without_documents());
         }
         corpus.origin = Some(Arc::new(ShardOrigin {
-            source: source.clone(),
+            source,
             tokenizer: tokenizer.clone(),
             cache: cache.into(),
         }));
@@ -124,7 +125,14 @@ impl Corpus {
         let spool = Cursor::new(Vec::new());
         let mut writer = ShardWriter::new(Vec::new(), spool, identity, tokenizer.vocab_size())
             .map_err(cache_error(place))?;
-        cache::tokenize(&mut documents, tokenizer, &mut writer, place, || {})?;
+        let options = SourceOptions::default();
+        cache::tokenize(
+            &mut documents,
+            tokenizer,
+            (&mut writer, place),
+            &options,
+            || {},
+        )?;
         let bytes = writer
             .finish(Skipped::default())
             .map_err(cache_error(place))?;

@@ -1,5 +1,6 @@
 //! The documents of a [`Source`](super::Source), one at a time.
 
+use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
+use super::input;
 use super::lines::Lines;
 use super::place::Place;
 use super::record::Record;
@@ -72,6 +74,14 @@ pub struct Skipped {
 }
 
 impl Skipped {
+    /// One, for this reason.
+    pub(super) fn of(error: &DataError) -> Self {
+        Self {
+            count: 1,
+            examples: vec![error.to_string()],
+        }
+    }
+
     /// Adds those of another source.
     pub fn add(&mut self, other: &Self) {
         self.count += other.count;
@@ -126,6 +136,29 @@ impl Documents {
             bytes_read: Arc::default(),
             failed: false,
         }
+    }
+
+    /// The documents of JSON that is read from `input`, which is called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Read`].
+    pub fn of_json(
+        input: impl BufRead + Send + 'static,
+        name: &str,
+        options: SourceOptions,
+    ) -> Result<Self, DataError> {
+        let name: Arc<Path> = Path::new(name).into();
+        let input = input::unmarked(Box::new(input)).map_err(|source| DataError::Read {
+            path: name.to_path_buf(),
+            line: 0,
+            source,
+        })?;
+        let field = options.text_field.as_deref().map(Arc::from);
+        let lines = Lines::of(&name, input, field);
+        let mut documents = Self::new(Vec::new(), options);
+        documents.current = Some((name, Reader::Lines(lines)));
+        Ok(documents)
     }
 
     /// Documents left out so far.
@@ -194,10 +227,7 @@ impl Iterator for Documents {
         loop {
             match self.next_document()? {
                 Err(error) if self.options.skip_bad_lines && error.concerns_one_document() => {
-                    self.skipped.add(&Skipped {
-                        count: 1,
-                        examples: vec![error.to_string()],
-                    });
+                    self.skipped.add(&Skipped::of(&error));
                 }
                 result => {
                     self.failed = result.is_err();

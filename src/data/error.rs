@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use parquet::errors::ParquetError;
 
 use super::conversation::TurnsError;
+use super::documents::Skipped;
+use super::left_out::LeftOut;
 use super::place::Place;
+use super::record::TEXT;
 use crate::domain::{Domain, UnknownDomain};
 use crate::tokenizer::TokenizerError;
 use crate::tokenizer::chat::TemplateError;
@@ -24,8 +27,12 @@ pub enum DataError {
         source: io::Error,
     },
     /// A folder without a file of a known format.
-    #[error("no data in the folder `{}`, expected files named {FORMATS}; a .json file is read only if it is named itself", path.display())]
-    NoFiles { path: PathBuf },
+    #[error("no data in the folder `{}`, expected files named {FORMATS}{}", path.display(), behind(left_out))]
+    NoFiles {
+        path: PathBuf,
+        /// What is there instead.
+        left_out: LeftOut,
+    },
     /// A file whose name ends in none of the known ways.
     #[error("`{}` has an unknown format, expected a name ending in {FORMATS}", path.display())]
     UnknownFormat { path: PathBuf },
@@ -55,8 +62,20 @@ pub enum DataError {
         column: usize,
     },
     /// A document without text.
-    #[error("`{}`{place}: no field `{field}`, expected {{\"{field}\": \"...\", \"domain\": \"...\"}}, {{\"messages\": [...]}} or {{\"conversations\": [...]}}; `--text-field NAME` reads the text of another field", path.display())]
+    #[error("`{}`{place}: no field `{field}`{}", path.display(), instead(field, present))]
     MissingText {
+        path: PathBuf,
+        place: Place,
+        field: String,
+        /// The fields that are there.
+        present: Vec<String>,
+    },
+    /// A document whose text or conversation is null.
+    #[error("`{}`{place}: `{field}` is null, expected {}", path.display(), match field.as_str() {
+        "messages" | "conversations" => "a list of messages",
+        _ => "words",
+    })]
+    NullText {
         path: PathBuf,
         place: Place,
         field: String,
@@ -108,16 +127,20 @@ pub enum DataError {
         reason: String,
     },
     /// The tokenizer refuses a document.
-    #[error("`{}` {} {line} cannot be tokenized", path.display(), unit(path))]
+    #[error("`{}` {} {line} cannot be tokenized: {source}", path.display(), unit(path))]
     Tokenize {
         path: PathBuf,
         line: u64,
-        #[source]
         source: TokenizerError,
     },
     /// Files without a single document.
-    #[error("no documents in {files} file(s), first `{}`, expected an object with `text` or `messages` on every line, or a text", first.display())]
-    NoDocuments { files: usize, first: PathBuf },
+    #[error("no documents in {}, first `{}`{}", counted(*files, "file"), first.display(), why(skipped))]
+    NoDocuments {
+        files: usize,
+        first: PathBuf,
+        /// What was left out by request.
+        skipped: Skipped,
+    },
     /// The cache of tokens cannot be written or read.
     #[error("cannot use the token cache `{}`", path.display())]
     Cache {
@@ -181,11 +204,53 @@ impl DataError {
             Self::BrokenJson { .. }
                 | Self::InvalidUtf8 { .. }
                 | Self::MissingText { .. }
+                | Self::NullText { .. }
                 | Self::Turns { .. }
                 | Self::EmptyText { .. }
                 | Self::UnknownDomain { .. }
+                | Self::Tokenize { .. }
+                | Self::Template { .. }
         )
     }
+}
+
+/// What was expected instead of a field that is not there, and how to go on.
+fn instead(field: &str, present: &[String]) -> String {
+    if field == TEXT {
+        return format!(
+            ", expected {{\"{TEXT}\": \"...\", \"domain\": \"...\"}}, {{\"messages\": [...]}} or {{\"conversations\": [...]}}; \
+             `--text-field NAME` reads the text of another field"
+        );
+    }
+    match present {
+        [] => ", which was to hold the text; it has no field".into(),
+        present => format!(
+            ", which was to hold the text; it has `{}`",
+            present.join("`, `")
+        ),
+    }
+}
+
+fn behind(left_out: &LeftOut) -> String {
+    match left_out.is_empty() {
+        true => String::new(),
+        false => format!("; {left_out}"),
+    }
+}
+
+/// Why files have no documents.
+fn why(skipped: &Skipped) -> String {
+    match (skipped.count, skipped.examples.first()) {
+        (1, Some(example)) => format!(": the only one cannot be read: {example}"),
+        (count, Some(example)) => format!(": {count} cannot be read, the first: {example}"),
+        _ => ", expected an object with `text` or `messages` on every line, or a text".into(),
+    }
+}
+
+/// `1 file`, `2 files`.
+fn counted(count: usize, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
 }
 
 /// What an [`Origin`](super::Origin) counts in a file.

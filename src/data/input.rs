@@ -47,7 +47,7 @@ pub(super) fn open(
 
 fn unpacked(raw: BufReader<Counted>, compression: Compression) -> io::Result<Input> {
     let buffered = |reader| BufReader::with_capacity(BUFFER_BYTES, reader);
-    let mut input: Input = match compression {
+    let input: Input = match compression {
         Compression::None => Box::new(raw),
         Compression::Gzip => {
             let reader: Box<dyn Read + Send> = Box::new(MultiGzDecoder::new(raw));
@@ -59,6 +59,11 @@ fn unpacked(raw: BufReader<Counted>, compression: Compression) -> io::Result<Inp
             Box::new(buffered(Box::new(decoder)))
         }
     };
+    unmarked(input)
+}
+
+/// The same without a byte order mark.
+pub(super) fn unmarked(mut input: Input) -> io::Result<Input> {
     let mut start = Vec::new();
     (&mut input)
         .take(BYTE_ORDER_MARK.len() as u64)

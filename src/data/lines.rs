@@ -45,14 +45,20 @@ impl Lines {
         text_field: Option<Arc<str>>,
         bytes_read: Arc<AtomicU64>,
     ) -> Result<Self, DataError> {
-        Ok(Self {
+        let input = input::open(path, compression, bytes_read)?;
+        Ok(Self::of(path, input, text_field))
+    }
+
+    /// Reads what is open already.
+    pub(super) fn of(path: &Arc<Path>, input: Input, text_field: Option<Arc<str>>) -> Self {
+        Self {
             path: path.clone(),
-            input: input::open(path, compression, bytes_read)?,
+            input,
             text_field,
             shape: Shape::Unknown,
             buffer: Vec::new(),
             max_bytes: MAX_BYTES,
-        })
+        }
     }
 
     /// The next document and its place; blank lines are passed over.
@@ -185,10 +191,16 @@ pub(super) fn refused(
             place,
             source,
         },
-        Refusal::NoText => DataError::MissingText {
+        Refusal::Null(field) => DataError::NullText {
+            path: path(),
+            place,
+            field,
+        },
+        Refusal::NoText(present) => DataError::MissingText {
             path: path(),
             place,
             field: text_field.unwrap_or(TEXT).into(),
+            present,
         },
     })
 }

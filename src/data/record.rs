@@ -32,8 +32,10 @@ pub(super) enum Refusal {
     Broken(Fault),
     /// A conversation that is not written as expected.
     Turns(TurnsError),
-    /// Neither a text nor a conversation.
-    NoText,
+    /// The text or the conversation is null, by its key.
+    Null(String),
+    /// Neither a text nor a conversation; these keys are there instead.
+    NoText(Vec<String>),
 }
 
 /// Values of the keys that are read; the last of equal ones holds, as in Python.
@@ -44,7 +46,12 @@ struct Found<'a> {
     domain: Option<Place<'a>>,
     system: Option<Place<'a>>,
     tools: Option<Place<'a>>,
+    /// The key of a text or a conversation that is null.
+    null: Option<String>,
 }
+
+/// How many keys are told of an object that has others than expected.
+const TOLD_KEYS: usize = 8;
 
 /// The JSON of a value, and its first byte in the object.
 #[derive(Clone, Copy)]
@@ -63,7 +70,13 @@ pub(super) fn parse(object: &str, text_field: Option<&str>) -> Result<Record, Re
         };
         // a null is as good as none, and takes nothing back
         let slot = match &*member.key {
-            _ if member.value == "null" => return,
+            key if member.value == "null" => {
+                let is_text = key == text_field.unwrap_or(TEXT);
+                if is_text || text_field.is_none() && CONVERSATIONS.contains(&key) {
+                    found.null = Some(key.into());
+                }
+                return;
+            }
             key if key == text_field.unwrap_or(TEXT) => &mut found.text,
             key if CONVERSATIONS.contains(&key) => &mut found.conversation,
             DOMAIN => &mut found.domain,
@@ -86,13 +99,30 @@ pub(super) fn parse(object: &str, text_field: Option<&str>) -> Result<Record, Re
             tag,
         });
     }
-    let turns = read::<Value>(found.conversation.ok_or(Refusal::NoText)?)?;
+    let Some(conversation) = found.conversation else {
+        return Err(match found.null {
+            Some(key) => Refusal::Null(key),
+            None => Refusal::NoText(keys(object)),
+        });
+    };
+    let turns = read::<Value>(conversation)?;
     let beside = Beside {
         system: found.system.map(read::<String>).transpose()?,
         tools: found.tools.map(read::<Value>).transpose()?,
     };
     let conversation = conversation::read(turns, beside).map_err(Refusal::Turns)?;
     Ok(Record::of(conversation, tag))
+}
+
+/// The first keys of an object that was read.
+fn keys(object: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    let read = json::members(object, |member| {
+        if keys.len() < TOLD_KEYS {
+            keys.push(member.key.chars().take(40).collect());
+        }
+    });
+    read.map_or(Vec::new(), |()| keys)
 }
 
 impl Record {
@@ -157,7 +187,7 @@ mod tests {
         assert_eq!(text(r#"{"text": "a", "text": "b", "text": null}"#), "b");
         assert_eq!(
             parse(r#"{"text": null}"#, None).unwrap_err(),
-            Refusal::NoText
+            Refusal::Null("text".into())
         );
     }
 

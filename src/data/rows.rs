@@ -167,7 +167,7 @@ impl Rows {
                         source,
                     })
             }
-            _ => Err(DataError::MissingText {
+            _ => Err(DataError::NullText {
                 path: path(),
                 place,
                 field: self.text_field.as_deref().unwrap_or(TEXT).into(),

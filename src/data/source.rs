@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -15,7 +16,14 @@ use serde::{Deserialize, Serialize};
 use super::documents::Documents;
 use super::error::DataError;
 use super::input::Compression;
+use super::left_out::LeftOut;
+use super::record;
 use crate::domain::Domain;
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::chat::Day;
+
+/// How much of a `.json` file is read to see whether it is data.
+const PROBE_BYTES: u64 = 16 << 20;
 
 /// What to do with documents that are not as they should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +34,16 @@ pub struct SourceOptions {
     pub unknown_domain: Option<Domain>,
     /// Key (of JSON) or column (of parquet) of the text, which then goes before a conversation; absent: `text`.
     pub text_field: Option<String>,
+    /// The day that chat templates which ask are told; absent: today.
+    #[serde(default)]
+    pub day: Option<Day>,
 }
 
 /// A set of files of documents.
 #[derive(Debug, Clone)]
 pub struct Source {
     files: Vec<SourceFile>,
+    left_out: LeftOut,
     options: SourceOptions,
 }
 
@@ -76,22 +88,31 @@ impl Format {
 }
 
 impl Source {
-    /// Finds the files. A folder stands for all its files of a known format (`.jsonl` or `.ndjson` and `.txt`, each also
-    /// with `.gz` or `.zst` behind it, and `.parquet`), also in folders below, by name.
+    /// Finds the files. A folder stands for all its files of a known format (`.jsonl`, `.ndjson`, `.json` and `.txt`,
+    /// each also with `.gz` or `.zst` behind it, and `.parquet`), also in folders below, by name. Of `.json` files in a
+    /// folder only those that hold documents are data: others describe it.
     ///
     /// # Errors
     ///
     /// [`DataError::Open`], [`DataError::NoFiles`] or [`DataError::UnknownFormat`] with the path.
     pub fn open(paths: &[impl AsRef<Path>], options: SourceOptions) -> Result<Self, DataError> {
-        let mut files = Vec::new();
+        let (mut files, mut left_out) = (Vec::new(), LeftOut::default());
         for path in paths {
             let path = path.as_ref();
             let metadata = open(path, fs::metadata(path))?;
             if metadata.is_dir() {
                 let before = files.len();
-                add_folder(path, &mut files)?;
+                let mut folder = Folder {
+                    options: &options,
+                    files: &mut files,
+                    left_out: &mut left_out,
+                };
+                folder.add(path)?;
                 if files.len() == before {
-                    return Err(DataError::NoFiles { path: path.into() });
+                    return Err(DataError::NoFiles {
+                        path: path.into(),
+                        left_out,
+                    });
                 }
             } else {
                 let format = Format::of(path)
@@ -102,7 +123,23 @@ impl Source {
         // a folder and a file in it give the file once
         let mut seen = HashSet::new();
         files.retain(|file: &SourceFile| seen.insert(file.path.clone()));
-        Ok(Self { files, options })
+        Ok(Self {
+            files,
+            left_out,
+            options,
+        })
+    }
+
+    /// The same documents, rendered as of this day.
+    pub fn of_day(&self, day: Option<Day>) -> Self {
+        let mut source = self.clone();
+        source.options.day = day;
+        source
+    }
+
+    /// The same with the day written down if the tokenizer's template asks for it, and without if it does not.
+    pub(super) fn dated(&self, tokenizer: &Tokenizer) -> Self {
+        self.of_day(Day::of_data(self.options.day, tokenizer))
     }
 
     /// The files in the order in which they are read.
@@ -115,12 +152,20 @@ impl Source {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// The error of files that hold no document.
+    /// What the folders hold that is not read.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
+    }
+
+    /// The error of files that hold no document, or none that can be read.
     pub(crate) fn without_documents(&self) -> DataError {
         let first = self.paths().next().unwrap_or(Path::new(""));
+        let mut documents = self.documents();
+        documents.by_ref().for_each(drop);
         DataError::NoDocuments {
             files: self.files.len(),
             first: first.into(),
+            skipped: documents.skipped().clone(),
         }
     }
 
@@ -175,26 +220,58 @@ fn open<T>(path: &Path, result: std::io::Result<T>) -> Result<T, DataError> {
     })
 }
 
-fn add_folder(folder: &Path, files: &mut Vec<SourceFile>) -> Result<(), DataError> {
-    let mut paths = Vec::new();
-    for entry in open(folder, fs::read_dir(folder))? {
-        paths.push(open(folder, entry)?.path());
-    }
-    paths.sort();
-    for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') {
-            continue;
+/// Where what is found in a folder goes.
+struct Folder<'a> {
+    options: &'a SourceOptions,
+    files: &'a mut Vec<SourceFile>,
+    left_out: &'a mut LeftOut,
+}
+
+impl Folder<'_> {
+    fn add(&mut self, folder: &Path) -> Result<(), DataError> {
+        let mut paths = Vec::new();
+        for entry in open(folder, fs::read_dir(folder))? {
+            paths.push(open(folder, entry)?.path());
         }
-        // a lone `.json` in a folder is more often a description than data
-        let described = name.to_ascii_lowercase().ends_with(".json");
-        if path.is_dir() {
-            add_folder(&path, files)?;
-        } else if let Some(format) = Format::of(&path).filter(|_| !described) {
-            files.push(SourceFile::new(&path, format)?);
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            }
+            let may_describe = name.to_ascii_lowercase().ends_with(".json");
+            if path.is_dir() {
+                self.add(&path)?;
+                continue;
+            }
+            match Format::of(&path) {
+                Some(format) if !may_describe || self.begins_with_document(&path)? => {
+                    self.files.push(SourceFile::new(&path, format)?);
+                }
+                _ => self.left_out.add(path),
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether a file of JSON is an array of objects, or lines of documents: not one object that describes others.
+    fn begins_with_document(&self, path: &Path) -> Result<bool, DataError> {
+        let file = open(path, fs::File::open(path))?;
+        let mut lines = BufReader::new(file.take(PROBE_BYTES)).lines();
+        let text = |line: String| {
+            let line = line.trim_start_matches('\u{FEFF}').trim().to_owned();
+            (!line.is_empty()).then_some(line)
+        };
+        let mut lines = lines.by_ref().map_while(Result::ok).filter_map(text);
+        let Some(first) = lines.next() else {
+            return Ok(false);
+        };
+        Ok(match first.strip_prefix('[').map(str::trim_start) {
+            Some("") => lines.next().is_some_and(|line| line.starts_with('{')),
+            Some(rest) => rest.starts_with('{'),
+            None => record::parse(&first, self.options.text_field.as_deref()).is_ok(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +310,59 @@ mod tests {
 
         let expected = ["a.parquet", "b.jsonl.gz", "c.JSONL", "x.txt", "y.txt.gz"];
         assert_eq!(names(&source), expected);
+        let left_out = source.left_out().to_string();
+        assert!(left_out.starts_with("2 files left out: "), "{left_out}");
+        assert!(left_out.contains("info.json, ") && left_out.ends_with("z.md"));
+    }
+
+    #[test]
+    fn json_in_a_folder_is_data_if_it_holds_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for (name, text) in [
+            ("array.json", "\u{FEFF} [\n\n {\"text\": \"a\"}]"),
+            ("one-line.json", "[{\"text\": \"a\"}, {\"text\": \"b\"}]"),
+            (
+                "lines.json",
+                "\n{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{}\n",
+            ),
+            ("config.json", "{\n  \"text\": \"a\"\n}\n"),
+            ("info.json", "{\"splits\": 3}"),
+            ("ids.json", "[1, 2]"),
+            ("none.json", "[]"),
+            ("empty.json", ""),
+        ] {
+            file(root, name, text);
+        }
+        let source = Source::open(&[root], SourceOptions::default()).unwrap();
+        assert_eq!(
+            names(&source),
+            ["array.json", "lines.json", "one-line.json"]
+        );
+        let left_out = source.left_out().to_string();
+        assert!(left_out.starts_with("5 files left out: "), "{left_out}");
+        assert!(!left_out.contains("..."), "{left_out}");
+    }
+
+    #[test]
+    fn files_of_which_no_document_can_be_read_say_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), "a.jsonl", "{\"text\": null}\nno JSON\n");
+        let options = SourceOptions {
+            skip_bad_lines: true,
+            ..SourceOptions::default()
+        };
+        let source = Source::open(&[path], options).unwrap();
+        let message = source.without_documents().to_string();
+        assert!(
+            message.starts_with("no documents in 1 file, first `"),
+            "{message}"
+        );
+        let why = "2 cannot be read, the first: `";
+        assert!(
+            message.contains(why) && message.ends_with("`text` is null, expected words"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -248,6 +378,9 @@ mod tests {
         assert!(
             message.contains("no data in the folder") && message.contains(".jsonl, .json or .txt")
         );
+        file(root, "table.csv", "text\na\n");
+        let message = open(root.into());
+        assert!(message.contains("; 1 file left out: ") && message.ends_with("table.csv"));
         let message = open(file(root, "x.docx", "hello"));
         assert!(
             message.contains("x.docx` has an unknown format, expected"),

@@ -160,7 +160,8 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
             post_attention_layernorm: init.norm(config.hidden_size, device),
             feed_forward: FeedForward::init(plan.feed_forward, &init, &mut router, device),
         };
-        let deviation = config.initializer_range;
+        let deviation = config.embedding_initializer_range;
+        let deviation = deviation.unwrap_or(config.initializer_range);
         Self {
             embed_tokens: init.normal([config.vocab_size, config.hidden_size], deviation, device),
             layers: config.plan().into_iter().map(&mut block).collect(),

@@ -63,6 +63,10 @@ pub struct ModelConfig {
     /// Standard deviation of the initial weights.
     #[serde(default = "defaults::initializer_range")]
     pub initializer_range: f64,
+    /// Standard deviation of the initial embedding table; absent: `initializer_range`. The first normalization divides
+    /// by the size of what it reads, so that small rows make large gradients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_initializer_range: Option<f64>,
     /// Whether the initial deviation of projections into the residual stream shrinks with depth.
     #[serde(default = "defaults::depth_scaled_init")]
     pub depth_scaled_init: bool,
@@ -197,6 +201,9 @@ impl ModelConfig {
         )?;
         ModelConfigError::positive("rms_norm_eps", self.rms_norm_eps)?;
         ModelConfigError::positive("initializer_range", self.initializer_range)?;
+        if let Some(deviation) = self.embedding_initializer_range {
+            ModelConfigError::positive("embedding_initializer_range", deviation)?;
+        }
         self.mixer.validate(&self.layer_types)?;
         if let Some(mup) = &self.mup {
             mup.validate().map_err(|error| error.within("mup"))?;

@@ -1,6 +1,6 @@
 //! The lines of `metrics.jsonl`.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::Domain;
 
@@ -147,8 +147,9 @@ pub struct DomainRecord {
 /// Where the tokens of each domain go.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RoutingTable {
-    /// `P(expert's domain | token's domain)`, `[token's domain][expert's domain]`. A row of zeros: no
+    /// `P(expert's domain | token's domain)`, `[token's domain][expert's domain]`. A row of zeros, null in JSON: no
     /// token of that domain.
+    #[serde(serialize_with = "measured_rows", deserialize_with = "rows_or_zeros")]
     pub share: Vec<Vec<f64>>,
     /// What a uniform choice of experts would give: the share of the experts in each domain.
     pub chance: Vec<f64>,
@@ -210,6 +211,19 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
+fn measured_rows<S: Serializer>(rows: &[Vec<f64>], serializer: S) -> Result<S::Ok, S::Error> {
+    let is_measured = |row: &&Vec<f64>| row.iter().any(|&share| share > 0.0);
+    serializer.collect_seq(rows.iter().map(|row| Some(row).filter(is_measured)))
+}
+
+fn rows_or_zeros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<f64>>, D::Error> {
+    let rows: Vec<Option<Vec<f64>>> = Deserialize::deserialize(deserializer)?;
+    let width = rows.iter().flatten().map(Vec::len).max();
+    let width = width.unwrap_or(rows.len());
+    let row = |row: Option<Vec<f64>>| row.unwrap_or_else(|| vec![0.0; width]);
+    Ok(rows.into_iter().map(row).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +276,14 @@ mod tests {
         table.share[code][legal] = 0.4;
         table.share[legal][general] = 1.0;
         table.share[general][legal] = 1.0;
+        let json = serde_json::to_value(&table).unwrap();
+        let nulls = json["share"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|row| row.is_null());
+        assert_eq!(nulls.count(), Domain::COUNT - 3);
+        assert_eq!(serde_json::from_value::<RoutingTable>(json).unwrap(), table);
 
         assert_eq!(table.lift(Domain::Code), Some(4.0));
         assert_eq!(table.lift(Domain::Legal), Some(0.0));

@@ -26,19 +26,21 @@ impl fmt::Display for EvaluationTable<'_> {
             let lift = lift.and_then(|table| table.lift(domain.domain));
             writeln!(
                 f,
-                "{:<12} {:>9} {:>12.4} {:>10.4}  {own:>6} {:>6}",
+                "{:<12} {:>9} {:>12} {:>10}  {own:>6} {:>6}",
                 domain.domain,
                 domain.tokens,
-                domain.loss,
-                domain.bits_per_byte,
+                figure(domain.loss),
+                figure(domain.bits_per_byte),
                 lift.map_or_else(String::new, |lift| format!("{lift:.2}")),
             )?;
         }
         let tokens: u64 = record.domains.iter().map(|domain| domain.tokens).sum();
         writeln!(
             f,
-            "{:<12} {tokens:>9} {:>12.4} {:>10.4}",
-            "all", record.loss, record.bits_per_byte
+            "{:<12} {tokens:>9} {:>12} {:>10}",
+            "all",
+            figure(record.loss),
+            figure(record.bits_per_byte)
         )?;
         if let Some(table) = &record.routing_tagged
             && let (Some(share), Some(chance)) =
@@ -55,5 +57,44 @@ impl fmt::Display for EvaluationTable<'_> {
             writeln!(f, "MaxVio of the worst layer: {max_vio:.3}")?;
         }
         Ok(())
+    }
+}
+
+/// A number, or a dash where there is none: special tokens have no bytes to count by.
+fn figure(value: f64) -> String {
+    match value.is_finite() {
+        true => format!("{value:.4}"),
+        false => "-".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Domain;
+    use crate::telemetry::DomainRecord;
+
+    #[test]
+    fn what_has_no_bytes_has_no_loss_per_byte() {
+        let record = EvalRecord {
+            loss: 2.5,
+            bits_per_byte: f64::INFINITY,
+            domains: vec![DomainRecord {
+                domain: Domain::Code,
+                loss: 2.5,
+                bits_per_byte: f64::INFINITY,
+                tokens: 3,
+            }],
+            ..EvalRecord::default()
+        };
+        let table = EvaluationTable(&record).to_string();
+        let ends = |line: &str| line.trim_end().ends_with("2.5000          -");
+        assert_eq!(
+            table.lines().filter(|line| ends(line)).count(),
+            2,
+            "{table}"
+        );
+        let json = serde_json::to_value(&record).unwrap();
+        assert_eq!(json["bits_per_byte"], serde_json::Value::Null);
     }
 }

@@ -159,6 +159,11 @@ fn has_role(config: &Map<String, Value>, name: &str) -> bool {
     ROLES.iter().any(is_it)
 }
 
+/// A special token as `tokenizer.json` has it, without an id.
+pub(super) fn special(name: &str) -> Value {
+    added(name, true)
+}
+
 fn added(name: &str, special: bool) -> Value {
     json!({"content": name, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": !special, "special": special})

@@ -16,7 +16,7 @@ mod stream;
 mod train;
 mod wrapping;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -111,7 +111,11 @@ impl Tokenizer {
             source,
         };
         let chat_templates = beside.chat_templates.clone();
-        let (mut inner, config) = guarded(|| assemble(json, beside))
+        let Assembled {
+            mut inner,
+            config,
+            json,
+        } = guarded(|| assemble(json, beside))
             .map_err(|panicked| invalid(panicked.into()))?
             .map_err(invalid)?;
         let last_id = inner.get_vocab(true).into_values().max();
@@ -127,7 +131,7 @@ impl Tokenizer {
         // many published files cut or pad every text to 512 tokens
         inner.with_padding(None);
         inner.with_truncation(None).map_err(invalid)?;
-        let json = inner.to_string(false).map_err(invalid)?;
+        let json = written(&inner, &json).map_err(invalid)?;
         inner.set_encode_special_tokens(true);
 
         Ok(Self {
@@ -154,21 +158,19 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::Invalid`] if the tokenizer cannot be built again with them.
     pub fn with_special_tokens(&self, names: &[&str]) -> Result<Self, TokenizerError> {
-        let tokens: Vec<_> = names
-            .iter()
-            .map(|&name| tokenizers::AddedToken::from(name, true))
-            .collect();
-        let mut inner = self.shared.inner.clone();
-        inner.add_special_tokens(&tokens);
         let origin = "the extended tokenizer";
-        let json = inner
-            .to_string(false)
-            .map_err(|source| TokenizerError::Invalid {
+        let mut json: Value =
+            serde_json::from_str(self.json()).map_err(|source| TokenizerError::Invalid {
                 origin: origin.into(),
-                source,
+                source: source.into(),
             })?;
+        let missing = names.iter().filter(|name| !self.is_added(name));
+        added::add(
+            &mut json,
+            missing.map(|name| added::special(name)).collect(),
+        );
         Self::parse(
-            json.as_bytes(),
+            json.to_string().as_bytes(),
             Beside {
                 chat_templates: self.shared.chat_templates.clone(),
                 ..Beside::only(self.shared.config.clone())
@@ -200,7 +202,8 @@ impl Tokenizer {
     /// [`TokenizerError::Encode`] if the tokenizer knows neither a symbol nor an unknown token,
     /// [`TokenizerError::Uncut`] for a word of more than a million bytes.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        self.shared.pieces.encode(&self.shared.inner, text)
+        let inner = (&self.shared.inner, self.json());
+        self.shared.pieces.encode(inner, text)
     }
 
     /// Ids of a text in which special tokens count, such as a conversation that another template
@@ -210,12 +213,14 @@ impl Tokenizer {
     ///
     /// As [`Self::encode`].
     pub fn encode_markup(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        self.shared.markup_pieces.encode(self.markup(), text)
+        let markup = (self.markup(), self.json());
+        self.shared.markup_pieces.encode(markup, text)
     }
 
     /// The same with the place of every token in the text.
     fn encode_markup_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
-        self.shared.markup_pieces.places(self.markup(), text)
+        let markup = (self.markup(), self.json());
+        self.shared.markup_pieces.places(markup, text)
     }
 
     fn markup(&self) -> &tokenizers::Tokenizer {
@@ -378,6 +383,11 @@ impl Tokenizer {
         &ids[texts.take(count).last().unwrap_or(0)..]
     }
 
+    fn is_added(&self, content: &str) -> bool {
+        let added = self.shared.inner.get_added_vocabulary();
+        added.get_vocab().contains_key(content)
+    }
+
     fn is_byte_level(&self) -> bool {
         self.shared.byte_level
     }
@@ -403,11 +413,16 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// What transformers makes of the files, and the `tokenizer_config.json` that states it.
-fn assemble(
-    json: &[u8],
-    beside: Beside,
-) -> Result<(tokenizers::Tokenizer, Map<String, Value>), Cause> {
+/// What transformers makes of the files.
+struct Assembled {
+    inner: tokenizers::Tokenizer,
+    /// The `tokenizer_config.json` that states it.
+    config: Map<String, Value>,
+    /// The `tokenizer.json` that says it.
+    json: Vec<u8>,
+}
+
+fn assemble(json: &[u8], beside: Beside) -> Result<Assembled, Cause> {
     let mut config = beside.config;
     let class = Class::of(json, &config, &beside.model);
     added::merge_special_tokens_map(&mut config, beside.special_tokens_map);
@@ -415,7 +430,11 @@ fn assemble(
         config.entry(key).or_insert_with(|| token.into());
     }
     if class == Class::File && config.is_empty() && beside.added_tokens.is_empty() {
-        return Ok((tokenizers::Tokenizer::from_bytes(json)?, config));
+        return Ok(Assembled {
+            inner: tokenizers::Tokenizer::from_bytes(json)?,
+            config,
+            json: json.into(),
+        });
     }
     let file: Value = serde_json::from_slice(json)?;
     let of_file = file["added_tokens"]
@@ -430,11 +449,34 @@ fn assemble(
         let processor = wrapping::post_processor(&names, |name| added::id_of(&whole, name));
         whole["post_processor"] = processor.into();
     }
-    let inner = match has_changed {
-        true => tokenizers::Tokenizer::from_bytes(whole.to_string())?,
-        false => tokenizers::Tokenizer::from_bytes(json)?,
+    let json = match has_changed {
+        true => whole.to_string().into_bytes(),
+        false => json.into(),
     };
-    Ok((inner, config))
+    Ok(Assembled {
+        inner: tokenizers::Tokenizer::from_bytes(&json)?,
+        config,
+        json,
+    })
+}
+
+/// The `tokenizer.json` of a tokenizer that was read from `json`.
+fn written(inner: &tokenizers::Tokenizer, json: &[u8]) -> Result<String, Cause> {
+    let ids: HashSet<u32> = inner.get_vocab(false).into_values().collect();
+    // the crate prints a complaint of gaps between ids on the standard output whenever it writes such a vocabulary
+    if ids
+        .iter()
+        .max()
+        .is_none_or(|&last| last as usize + 1 == ids.len())
+    {
+        return inner.to_string(false);
+    }
+    let mut json: Value = serde_json::from_slice(json)?;
+    for part in ["padding", "truncation"] {
+        json[part] = Value::Null;
+    }
+    json["post_processor"] = serde_json::to_value(inner.get_post_processor())?;
+    Ok(json.to_string())
 }
 
 /// Whether it was made here: documents of such a one begin with `<|bos|>`, whether its file says so or not.

@@ -2,16 +2,21 @@
 //! while it works.
 //!
 //! A text is cut only where its ids stay the same, and each cut is tried before it is made: what the
-//! tokenizer gives its model for the text around a cut must be what it gives for the two sides. Models
-//! look at each split alone, so the ids follow. Within a split a cut changes nothing where no token of
-//! the vocabulary has the two characters beside each other.
+//! tokenizer gives its model for what follows a cut must be what it gave for it with what stands before.
+//! Models look at each split alone, so the ids follow. Within a split a cut changes nothing where no token
+//! of the vocabulary has the two characters beside each other.
 
+use std::cell::Cell;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+use tokenizers::{
+    Encoding, Model, NormalizedString, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer,
+};
 
 use super::TokenizerError;
 
@@ -42,84 +47,138 @@ struct Rest {
     space: char,
 }
 
+/// Where a text may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    /// Place in the text.
+    at: usize,
+    /// Whole splits before it.
+    splits: usize,
+    /// Bytes of the next split before it, as it was normalized; 0: the cut is between splits.
+    part: usize,
+}
+
+/// Tokens of a piece, of which the first `count` count.
+struct Piece {
+    length: usize,
+    tokens: Encoding,
+    count: usize,
+}
+
 impl Pieces {
-    /// Ids of a text, as `inner` gives them for the whole.
-    pub(super) fn encode(&self, inner: &Inner, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut all = Vec::new();
-        self.each(inner, text, |inner, _, piece| {
-            let encoding = inner.encode_fast(piece, false).map_err(refused)?;
-            all.extend_from_slice(encoding.get_ids());
-            Ok(())
-        })?;
-        Ok(all)
+    /// Ids of a text, as `inner`, whose file is `json`, gives them for the whole.
+    pub(super) fn encode(
+        &self,
+        (inner, json): (&Inner, &str),
+        text: &str,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        if text.len() <= PIECE_BYTES {
+            let encoding = inner.encode_fast(text, false).map_err(refused)?;
+            return Ok(encoding.get_ids().to_vec());
+        }
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        self.each((inner, json), text, |id, _| ids.push(id))?;
+        Ok(ids)
     }
 
     /// The same with the place of every token in the text, in bytes.
     pub(super) fn places(
         &self,
-        inner: &Inner,
+        (inner, json): (&Inner, &str),
         text: &str,
     ) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
         let mut all = Vec::new();
-        self.each(inner, text, |inner, at, piece| {
-            let encoding = inner.encode(piece, false).map_err(refused)?;
-            let places = encoding.get_offsets().iter();
-            let places = places.map(|&(start, end)| at + start..at + end);
-            all.extend(encoding.get_ids().iter().copied().zip(places));
-            Ok(())
-        })?;
+        self.each((inner, json), text, |id, place| all.push((id, place)))?;
         Ok(all)
     }
 
-    /// Gives every piece to `encode`, with its place.
+    /// Gives every token to `take`, with its place.
     fn each(
         &self,
-        inner: &Inner,
+        (inner, json): (&Inner, &str),
         text: &str,
-        mut encode: impl FnMut(&Inner, usize, &str) -> Result<(), TokenizerError>,
+        mut take: impl FnMut(u32, Range<usize>),
     ) -> Result<(), TokenizerError> {
-        if text.len() <= PIECE_BYTES {
-            return encode(inner, 0, text);
-        }
-        let rest = self.0.get_or_init(|| Rest::of(inner)).as_ref();
+        let is_long = text.len() > PIECE_BYTES;
+        let rest = is_long.then(|| self.0.get_or_init(|| Rest::of(inner, json)).as_ref());
+        let rest = rest.flatten();
         let mut at = 0;
-        while at < text.len() {
+        loop {
+            let text = &text[at..];
             let inner = match (at, rest) {
                 (1.., Some(rest)) => &rest.inner,
                 _ => inner,
             };
-            let length = next_piece(inner, rest, &text[at..])?.ok_or(TokenizerError::Uncut {
-                at,
-                limit: UNCUT_BYTES,
-            })?;
-            encode(inner, at, &text[at..at + length])?;
-            at += length;
+            let cuttable = rest.filter(|_| text.len() > PIECE_BYTES);
+            let cut = cuttable.map(|rest| rest.piece(inner, text)).transpose()?;
+            let piece = match cut.flatten() {
+                Some(piece) => piece,
+                None if text.len() > UNCUT_BYTES => {
+                    return Err(TokenizerError::Uncut {
+                        at,
+                        limit: UNCUT_BYTES,
+                    });
+                }
+                None => Piece::whole(inner, text)?,
+            };
+            let ids = piece.tokens.get_ids().iter();
+            let tokens = ids.zip(piece.tokens.get_offsets()).take(piece.count);
+            tokens.for_each(|(&id, &(start, end))| take(id, at + start..at + end));
+            at += piece.length;
+            if piece.length == text.len() {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+}
+
+impl Piece {
+    /// All of a text.
+    fn whole(inner: &Inner, text: &str) -> Result<Self, TokenizerError> {
+        let tokens = inner.encode(text, false).map_err(refused)?;
+        Ok(Self {
+            length: text.len(),
+            count: tokens.len(),
+            tokens,
+        })
+    }
+
+    /// What stands before a cut in a text of these splits.
+    fn before(
+        cut: Cut,
+        inner: &Inner,
+        mut whole: PreTokenizedString,
+    ) -> Result<Self, TokenizerError> {
+        let seen = Cell::new(0);
+        // those of added tokens are not seen here
+        let unseen = splits(&whole)[..cut.splits]
+            .iter()
+            .filter(|split| split.1.is_some())
+            .count();
+        let model = inner.get_model();
+        let tokenize = |split: &NormalizedString| {
+            let number = seen.replace(seen.get() + 1) + unseen;
+            match number.cmp(&cut.splits) {
+                Ordering::Less => model.tokenize(split.get()),
+                Ordering::Equal if cut.part > 0 => model.tokenize(&split.get()[..cut.part]),
+                _ => Ok(Vec::new()),
+            }
+        };
+        whole.tokenize(tokenize).map_err(refused)?;
+        let tokens = whole.into_encoding(None, 0, OffsetType::Byte);
+        let tokens = tokens.map_err(refused)?;
+        let end = (cut.splits + usize::from(cut.part > 0)) as u32;
+        let of_piece = |word: &&Option<u32>| word.is_some_and(|word| word < end);
+        Ok(Self {
+            length: cut.at,
+            count: tokens.get_word_ids().iter().take_while(of_piece).count(),
+            tokens,
+        })
     }
 }
 
 fn refused(source: super::Cause) -> TokenizerError {
     TokenizerError::Encode { source }
-}
-
-/// Length of the next piece; none if it would be too long.
-fn next_piece(
-    inner: &Inner,
-    rest: Option<&Rest>,
-    text: &str,
-) -> Result<Option<usize>, TokenizerError> {
-    if text.len() <= PIECE_BYTES {
-        return Ok(Some(text.len()));
-    }
-    if let Some(rest) = rest {
-        for size in [PIECE_BYTES, UNCUT_BYTES] {
-            if let Some(cut) = rest.cut(inner, &text[..text.floor_char_boundary(size)])? {
-                return Ok(Some(cut));
-            }
-        }
-    }
-    Ok((text.len() <= UNCUT_BYTES).then_some(text.len()))
 }
 
 /// What the tokenizer gives its model for a text, split by split, with the ids of added tokens.
@@ -146,12 +205,14 @@ fn splits(split: &PreTokenizedString) -> Vec<Split<'_>> {
 
 impl Rest {
     /// None for a tokenizer that cannot be built again.
-    fn of(inner: &Inner) -> Option<Self> {
-        let mut json: Value = serde_json::from_str(&inner.to_string(false).ok()?).ok()?;
+    fn of(inner: &Inner, json: &str) -> Option<Self> {
+        let mut json: Value = serde_json::from_str(json).ok()?;
         drop_prefixes(&mut json["normalizer"]);
         drop_prefixes(&mut json["pre_tokenizer"]);
         let mut rest = Inner::from_bytes(json.to_string()).ok()?;
         rest.set_encode_special_tokens(inner.get_encode_special_tokens());
+        // which moves the places of tokens
+        rest.with_post_processor(inner.get_post_processor().cloned());
 
         let tokens: Vec<String> = inner.get_vocab(false).into_keys().collect();
         let known: HashSet<char> = tokens.iter().filter_map(|token| only_char(token)).collect();
@@ -171,20 +232,28 @@ impl Rest {
         })
     }
 
-    /// The last place in `window`, which a long text begins with, that may be cut.
-    fn cut(&self, inner: &Inner, window: &str) -> Result<Option<usize>, TokenizerError> {
-        let whole = split(inner, window)?;
+    /// The next piece of a long text; none if it would be too long.
+    fn piece(&self, inner: &Inner, text: &str) -> Result<Option<Piece>, TokenizerError> {
+        for size in [PIECE_BYTES, UNCUT_BYTES] {
+            let window = &text[..text.floor_char_boundary(size)];
+            let whole = split(inner, window)?;
+            if let Some(cut) = self.cut(&whole, window)? {
+                return Piece::before(cut, inner, whole).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last place that may be cut in `window`, which a long text begins with and `whole` is the splits of.
+    fn cut(&self, whole: &PreTokenizedString, window: &str) -> Result<Option<Cut>, TokenizerError> {
         let end = window.len().saturating_sub(MARGIN_BYTES);
-        // a run of spaces may be split otherwise where it ends the text
-        let after_space = |at: usize| window[..at].ends_with(char::is_whitespace);
         let starts: Vec<usize> = whole
             .get_splits(OffsetReferential::Original, OffsetType::Byte)
             .into_iter()
             .map(|(_, (start, _), _)| start)
             .collect();
-        let between = starts.into_iter().rev().filter(|&at| {
-            (1..=end).contains(&at) && window.is_char_boundary(at) && !after_space(at)
-        });
+        let starts = starts.into_iter().rev();
+        let between = starts.filter(|at| (1..=end).contains(at) && window.is_char_boundary(*at));
         let chars = window
             .char_indices()
             .rev()
@@ -193,42 +262,33 @@ impl Rest {
             .filter(|&((at, right), left)| at <= end && self.are_apart(left, right))
             .map(|((at, _), _)| at);
 
-        let whole = splits(&whole);
+        let whole = splits(whole);
         for at in between.take(TRIES).chain(within.take(TRIES)) {
-            let [left, right] = [
-                split(inner, &window[..at])?,
-                split(&self.inner, &window[at..])?,
-            ];
-            if self.is_same(&whole, &splits(&left), &splits(&right)) {
-                return Ok(Some(at));
+            let right = split(&self.inner, &window[at..])?;
+            if let Some((splits, part)) = self.before(&whole, &splits(&right)) {
+                return Ok(Some(Cut { at, splits, part }));
             }
         }
         Ok(None)
     }
 
-    /// Whether the two sides of a cut are to the model what the whole is.
-    fn is_same(&self, whole: &[Split<'_>], left: &[Split<'_>], right: &[Split<'_>]) -> bool {
-        if left.len() + right.len() == whole.len() {
-            return left.iter().chain(right).eq(whole);
+    /// How many splits of `whole`, and bytes of the next one, stand before `right`, if that is its end and a cut
+    /// there changes no ids.
+    fn before(&self, whole: &[Split<'_>], right: &[Split<'_>]) -> Option<(usize, usize)> {
+        let (first, after) = right.split_first()?;
+        let (before, end) = whole.split_at_checked(whole.len().checked_sub(right.len())?)?;
+        let (found, behind) = end.split_first()?;
+        if behind != after {
+            return None;
         }
-        let (Some((last, before)), Some((first, after))) = (left.split_last(), right.split_first())
-        else {
-            return false;
-        };
-        let Some((begin, end)) = whole.split_at_checked(before.len()) else {
-            return false;
-        };
-        let Some(((joined, None), end)) = end.split_first() else {
-            return false;
-        };
-        let is_cut = joined.strip_prefix(last.0) == Some(first.0);
-        let chars = last.0.chars().next_back().zip(first.0.chars().next());
-        is_cut
-            && last.1.is_none()
-            && first.1.is_none()
-            && begin == before
-            && end == after
-            && chars.is_some_and(|(left, right)| self.are_apart(left, right))
+        if found == first {
+            return (!before.is_empty()).then_some((before.len(), 0));
+        }
+        // within a split
+        let part = found.0.strip_suffix(first.0)?;
+        let (last, next) = part.chars().next_back().zip(first.0.chars().next())?;
+        let is_text = found.1.is_none() && first.1.is_none();
+        (is_text && self.are_apart(last, next)).then_some((before.len(), part.len()))
     }
 
     /// Whether no token has these characters beside each other.
@@ -288,168 +348,4 @@ fn may_cut_splits(model: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::super::Tokenizer;
-    use super::*;
-
-    fn inner(tokenizer: &Tokenizer) -> Inner {
-        Inner::from_bytes(tokenizer.json()).unwrap()
-    }
-
-    fn trained() -> Tokenizer {
-        let texts = || (0..50).map(|i| format!("one two, three été {i}\n  if x == 文字: 12345"));
-        Tokenizer::train(texts(), 400).unwrap()
-    }
-
-    /// The tokenizer with parts of its JSON replaced.
-    fn with(tokenizer: &Tokenizer, changes: Value) -> Inner {
-        let mut json: Value = serde_json::from_str(tokenizer.json()).unwrap();
-        for (key, value) in changes.as_object().unwrap() {
-            json[key] = value.clone();
-        }
-        Inner::from_bytes(json.to_string()).unwrap()
-    }
-
-    /// Tokenizers that split in the ways of published ones.
-    fn inners() -> Vec<(&'static str, Inner)> {
-        let ours = trained();
-        let byte_level = |prefix: bool, regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex});
-        let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-        let sequence = |steps: Vec<Value>| json!({"type": "Sequence", "pretokenizers": steps});
-        let qwen = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-        let byte = |changes: Value| with(&ours, changes);
-        let spaced: Vec<(String, f64)> = [
-            "<unk>", "▁", "▁one", "on", "e", "o", "n", "t", "w", ",", "1", "2", "文", "字", "▁t",
-            "wo", "\n",
-        ]
-        .into_iter()
-        .enumerate()
-        .map(|(rank, token)| (token.to_owned(), -(rank as f64)))
-        .collect();
-        let vocab: serde_json::Map<String, Value> = spaced
-            .iter()
-            .enumerate()
-            .map(|(id, (token, _))| (token.clone(), id.into()))
-            .collect();
-        let prepend = json!({"type": "Sequence", "normalizers": [
-            {"type": "Prepend", "prepend": "▁"},
-            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]});
-        let plain = |model: Value, normalizer: Value, pre_tokenizer: Value| {
-            with(
-                &Tokenizer::bytes(),
-                json!({"model": model, "normalizer": normalizer,
-                "pre_tokenizer": pre_tokenizer, "added_tokens": [], "post_processor": null,
-                "decoder": null}),
-            )
-        };
-        let llama = json!({"type": "BPE", "vocab": vocab, "unk_token": "<unk>", "fuse_unk": true,
-            "merges": [["o", "n"], ["▁", "t"], ["w", "o"]]});
-        let unigram = json!({"type": "Unigram", "unk_id": 0, "vocab": spaced});
-        let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false});
-        vec![
-            ("ours", inner(&ours)),
-            ("no merges", inner(&Tokenizer::bytes())),
-            (
-                "prefix space",
-                byte(json!({"pre_tokenizer": byte_level(true, true)})),
-            ),
-            (
-                "one split",
-                byte(json!({"pre_tokenizer": byte_level(false, false)})),
-            ),
-            (
-                "qwen",
-                byte(json!({"normalizer": {"type": "NFC"},
-                "pre_tokenizer": sequence(vec![split(qwen), byte_level(false, false)])})),
-            ),
-            (
-                "digits",
-                byte(json!({"pre_tokenizer": sequence(vec![
-                split(r"\p{N}{1,3}"), split("[一-龥]+"), byte_level(false, true)])})),
-            ),
-            ("llama", plain(llama.clone(), prepend, Value::Null)),
-            ("metaspace", plain(llama, Value::Null, metaspace.clone())),
-            (
-                "unigram",
-                plain(unigram, json!({"type": "NFKC"}), metaspace),
-            ),
-        ]
-    }
-
-    fn texts() -> Vec<String> {
-        let mut state = 1u64;
-        let mut random = |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
-        let alphabet: Vec<&str> = vec![
-            "one", " two", "  ", "\n", "\r\n", "12", "345", "文字", "é", "e\u{301}", "'s", ",",
-            "=", " ", "<|end|>", "😀", "o", "n", "\t", "\u{a0}",
-        ];
-        let mut mixed = |count: usize, from: &[&str]| -> String {
-            (0..count).map(|_| from[random(from.len())]).collect()
-        };
-        vec![
-            mixed(1200, &alphabet),
-            mixed(2000, &["o", "n", "e", "t", "w", "1", "2"]),
-            mixed(1500, &["文", "字", ",", "文字"]),
-            mixed(1500, &["one two", " one", "two "]),
-            mixed(4000, &["1", "2", "3"]),
-        ]
-    }
-
-    #[test]
-    fn a_cut_anywhere_in_any_text_changes_no_ids() {
-        let mut cuts = std::collections::BTreeMap::new();
-        for (name, inner) in inners() {
-            let rest = Rest::of(&inner).unwrap();
-            for text in texts() {
-                let ids = |inner: &Inner, text: &str| {
-                    inner.encode_fast(text, false).unwrap().get_ids().to_vec()
-                };
-                let whole = ids(&inner, &text);
-                for size in (1500..text.len()).step_by(479) {
-                    let window = &text[..text.floor_char_boundary(size)];
-                    let Some(at) = rest.cut(&inner, window).unwrap() else {
-                        continue;
-                    };
-                    let cut = [ids(&inner, &text[..at]), ids(&rest.inner, &text[at..])];
-                    assert_eq!(cut.concat(), whole, "{name}, cut at {at}");
-                    *cuts.entry(name).or_insert(0) += 1;
-                }
-            }
-        }
-        // not one of them is refused where it could be cut
-        assert_eq!(cuts.len(), inners().len(), "{cuts:?}");
-        assert!(cuts.values().all(|&count| count > 9), "{cuts:?}");
-    }
-
-    #[test]
-    fn a_long_text_without_spaces_has_the_ids_of_its_whole() {
-        let tokenizer = trained();
-        let inner = inner(&tokenizer);
-        let text: String = (0..60_000).map(|i| format!("one{}", i % 1000)).collect();
-        assert!(text.len() > PIECE_BYTES);
-        let whole = inner.encode_fast(&*text, false).unwrap();
-        assert_eq!(tokenizer.encode(&text).unwrap(), whole.get_ids());
-    }
-
-    #[test]
-    fn one_word_beyond_the_limit_is_refused_with_its_place() {
-        let texts = || (0..50).map(|i| format!("two {}", "a".repeat(i)));
-        let tokenizer = Tokenizer::train(texts(), 400).unwrap();
-        let word = "a".repeat(UNCUT_BYTES + 1);
-        let error = tokenizer.encode(&format!("two {word}")).unwrap_err();
-        assert!(
-            matches!(error, TokenizerError::Uncut { at: 0..4, .. }),
-            "{error}"
-        );
-        // without a merge that could reach over a cut any length will do
-        let bytes = Tokenizer::bytes().encode(&word).unwrap();
-        assert_eq!(bytes.len(), word.len());
-    }
-}
+mod tests;

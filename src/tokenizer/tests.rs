@@ -79,3 +79,29 @@ fn more_special_tokens_leave_the_old_ids_alone() {
     assert_eq!(new.encode("abc").unwrap(), old.encode("abc").unwrap());
     assert_ne!(new.digest(), old.digest());
 }
+
+#[test]
+fn a_vocabulary_with_gaps_is_written_as_it_was_read() {
+    let mut json: serde_json::Value = serde_json::from_str(Tokenizer::bytes().json()).unwrap();
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    let last = vocab.values().filter_map(|id| id.as_u64()).max().unwrap();
+    for id in vocab.values_mut().filter(|id| *id == last) {
+        *id = (last + 5).into();
+    }
+    json["truncation"] = serde_json::json!({"direction": "Right", "max_length": 2,
+        "strategy": "LongestFirst", "stride": 0});
+    let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    assert_eq!(tokenizer.vocab_size() as u64, last + 6);
+    let written: serde_json::Value = serde_json::from_str(tokenizer.json()).unwrap();
+    assert_eq!(written["model"], json["model"]);
+    assert!(written["truncation"].is_null());
+    let again = Tokenizer::from_bytes(tokenizer.json().as_bytes()).unwrap();
+    assert_eq!(again.json(), tokenizer.json());
+    let text = "a text of more than two tokens";
+    let ids = tokenizer.encode(text).unwrap();
+    assert_eq!(ids.len(), text.len());
+    assert_eq!(again.encode(text).unwrap(), ids);
+    let more = tokenizer.with_special_tokens(&["<x>"]).unwrap();
+    assert_eq!(more.decode(&more.encode(text).unwrap()), text);
+    assert!(more.token_id("<x>").is_some());
+}

@@ -8,8 +8,9 @@ use super::job::{Given, Job};
 use super::texts::{Corpora, Texts, Validation};
 use crate::checkpoint::Run;
 use crate::config::Experiment;
-use crate::data::{Corpus, Progress, Skipped};
+use crate::data::{Corpus, LeftOut, Progress, Skipped};
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::chat::Day;
 
 /// What a run reads, and what that says of the run: how long its rows can be, how many steps an epoch is.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct TokenizedTexts {
     pub validation: Validation,
     /// Documents that were left out, by request.
     pub skipped: Skipped,
+    /// Files that folders of data hold and that are not read.
+    pub left_out: LeftOut,
     /// Tokens of an epoch: those of the documents that the mix draws from, with those around them.
     pub epoch_tokens: u64,
     /// What a row was to hold, if the text has fewer tokens.
@@ -87,7 +90,9 @@ impl Draft {
         (cache, progress): (&Path, Progress),
     ) -> Result<Self, TrainingError> {
         check(&experiment, &tokenizer)?;
-        let corpora = texts.corpora(&tokenizer, cache, progress)?;
+        // what the data says must be the same when the run goes on
+        experiment.data.day = Day::of_data(experiment.data.day, &tokenizer);
+        let corpora = texts.corpora(&tokenizer, experiment.data.day, (cache, progress))?;
         let epoch_tokens = corpora.train.tokens_of(&experiment.data.mix()?)?;
         let shortened_from = shorten_rows(&mut experiment, epoch_tokens);
         let Corpora {
@@ -96,6 +101,7 @@ impl Draft {
             validation,
             skipped,
         } = corpora;
+        let left_out = texts.left_out();
         Ok(Self {
             experiment,
             tokenizer,
@@ -105,6 +111,7 @@ impl Draft {
                 valid,
                 validation,
                 skipped,
+                left_out,
                 epoch_tokens,
                 shortened_from,
             },
@@ -201,6 +208,48 @@ mod tests {
         let resumed = Draft::of_run(new.experiment, &run("new"), &cache, Progress::Hidden);
         let resumed = resumed.expect("the text is sound").texts;
         assert_eq!(resumed.train.digest(), new.texts.train.digest());
+    }
+
+    #[test]
+    fn a_run_remembers_the_day_that_its_template_was_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = folder.path().join("cache");
+        let template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.role }}: {{ m.content }};{% endfor %}";
+        let tokenizer = Tokenizer::bytes().with_chat_template(template);
+        let tokenizer = tokenizer.expect("the template is text");
+        let line = r#"{"messages": [{"role": "user", "content": "which day?"}, {"role": "assistant", "content": "this one"}]}"#;
+        let file = folder.path().join("mine.jsonl");
+        std::fs::write(&file, format!("{line}\n")).expect("a folder");
+        let mut experiment = Experiment::preset("tiny").expect("a preset");
+        experiment.data.train = vec![file];
+        let open = |experiment: Experiment| {
+            let given = Given {
+                tokenizer: tokenizer.clone(),
+                origin: serde_json::Value::Null,
+            };
+            let draft = Draft::open(experiment, Some(given), &cache, Progress::Hidden);
+            draft.expect("the text is sound")
+        };
+        assert_eq!(
+            open(experiment.clone()).experiment.data.day,
+            Some(Day::today())
+        );
+        // begun long ago
+        experiment.data.day = Some("2024-02-29".parse().expect("a day"));
+        let begun = open(experiment.clone());
+        assert_eq!(begun.experiment.data.day, experiment.data.day);
+        let run = Run::create(folder.path().join("run"), &begun.experiment, None);
+        let run = run.expect("a folder");
+        tokenizer.save(&run.tokenizer_path()).expect("a folder");
+        let resumed = Draft::of_run(begun.experiment, &run, &cache, Progress::Hidden);
+        let resumed = resumed.expect("the text is sound").texts;
+        assert_eq!(resumed.train.digest(), begun.texts.train.digest());
+        let document = resumed.train.document(0).expect("it is there");
+        assert!(
+            tokenizer
+                .decode(&document.tokens)
+                .starts_with("29 Feb 2024")
+        );
     }
 
     #[test]

@@ -96,9 +96,7 @@ pub enum TrainingError {
     )]
     Evaluation,
     /// Validation text of which no token counts.
-    #[error(
-        "nothing to measure in the held-out text, which begins at {first}: {reason}; give other documents"
-    )]
+    #[error("nothing to measure in the documents that begin at {first}: {reason}; give others")]
     NothingToMeasure {
         /// Where its first document comes from.
         first: Origin,
@@ -125,6 +123,26 @@ pub enum TrainingError {
         .0.field, .0.now, .0.before
     )]
     Unchangeable(Box<Change>),
+    /// Text that is not what a run has read so far, and what was asked to change of it.
+    #[error(
+        "the training text is not what the run was trained on so far: {}; go on with that text, or begin another run",
+        asked(.0)
+    )]
+    OtherText(Vec<Change>),
+    /// A run that holds a model as it was imported or quantized.
+    #[error(
+        "run `{}` was {}", path.display(), if *quantized {
+            "made by `quantize`, and weights in blocks are not trained: train the run that it was made from, and quantize that again".into()
+        } else {
+            format!("imported, not trained: begin a run with its weights by `train --init-from {}`", path.display())
+        }
+    )]
+    NotTrained {
+        /// The run's folder.
+        path: std::path::PathBuf,
+        /// Whether its weights are in blocks.
+        quantized: bool,
+    },
     /// A run without the weights that it was to begin with.
     #[error(
         "run `{}` was stopped before the weights that it begins with were saved: start it again as it was started, without `--resume`",
@@ -143,6 +161,16 @@ impl TrainingError {
             self,
             Self::NothingToLearn { .. } | Self::NothingToMeasure { .. }
         )
+    }
+}
+
+fn asked(changes: &[Change]) -> String {
+    match changes {
+        [] => "its files have changed".into(),
+        changes => {
+            let lines: Vec<_> = changes.iter().map(Change::to_string).collect();
+            lines.join(", ")
+        }
     }
 }
 

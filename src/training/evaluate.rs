@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::batch;
 use super::error::TrainingError;
 use super::loss::token_losses;
-use crate::data::PackedBatch;
+use crate::data::{PackedBatch, UNTAGGED};
 use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
@@ -51,6 +51,8 @@ pub struct BatchEvaluation {
     pub domains: [DomainSums; Domain::COUNT],
     /// Choices of experts by the documents' domain (not by the tag given), main model's layers only.
     pub loads: Vec<LoadCounts>,
+    /// Whether the router was told the domain of any document.
+    pub is_tagged: bool,
 }
 
 impl BatchEvaluation {
@@ -62,6 +64,7 @@ impl BatchEvaluation {
         for (sum, more) in self.loads.iter_mut().zip(&other.loads) {
             sum.merge(more);
         }
+        self.is_tagged |= other.is_tagged;
     }
 
     /// Sums over all domains.
@@ -115,11 +118,29 @@ where
     BatchEvaluation {
         domains,
         loads: loads.collect(),
+        is_tagged: rows.tags.iter().any(|&tag| tag != UNTAGGED),
+    }
+}
+
+/// Evaluates one batch, or says where its logits stop being finite. That is looked for only where the loss is not.
+pub(super) fn measure<B, M, R>(
+    model: &CausalLm<B, M, R>,
+    rows: &PackedBatch,
+) -> Result<BatchEvaluation, TrainingError>
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let found = evaluate_batch(model, rows);
+    match found.total().nats.is_finite() {
+        true => Ok(found),
+        false => Err(not_finite(model, rows)),
     }
 }
 
 /// Why the loss of a batch is not finite.
-pub(super) fn not_finite<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> TrainingError
+fn not_finite<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> TrainingError
 where
     B: Ops,
     M: TokenMixer<B>,
@@ -167,8 +188,14 @@ pub fn record(
                 tokens: sums.tokens,
             })
             .collect(),
-        routing_tagged: routing_table(&tagged.loads, domains),
-        routing_untagged: untagged.and_then(|untagged| routing_table(&untagged.loads, domains)),
+        routing_tagged: tagged
+            .is_tagged
+            .then(|| routing_table(&tagged.loads, domains))
+            .flatten(),
+        // where no document has a tag, none was dropped either
+        routing_untagged: untagged
+            .or((!tagged.is_tagged).then_some(tagged))
+            .and_then(|untagged| routing_table(&untagged.loads, domains)),
         max_vio: max_vio.reduce(f64::max),
     })
 }
@@ -205,6 +232,7 @@ mod tests {
         let nothing = BatchEvaluation {
             domains: Default::default(),
             loads: Vec::new(),
+            is_tagged: false,
         };
         assert_eq!(record(3, None, None, &domains), None);
         assert_eq!(record(3, Some(&nothing), None, &domains), None);

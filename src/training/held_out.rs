@@ -49,12 +49,7 @@ where
             if stop.is_asked() {
                 break;
             }
-            let rows = rows?;
-            let found = evaluate::evaluate_batch(model, &rows);
-            if !found.total().nats.is_finite() {
-                return Err(evaluate::not_finite(model, &rows));
-            }
-            evaluate::merge(&mut sum, found);
+            evaluate::merge(&mut sum, evaluate::measure(model, &rows?)?);
         }
         Ok(sum)
     };

@@ -16,7 +16,7 @@ use super::feed::{TrainFeed, ValidFeed};
 pub use super::held_out::evaluate;
 use super::held_out::{evaluate_until, has_evaluation};
 use super::metrics::StepMetric;
-use super::resumption::Resumption;
+use super::resumption::{Resumption, of_data};
 use super::samples::samples;
 use super::screen::{Lines, Unlogged};
 use super::state::{self, Facts, RunState};
@@ -28,7 +28,7 @@ use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
 use super::{AdamW, Schedule};
 use crate::checkpoint::{Beginning, Checkpoint, Keep, Run};
 use crate::config::Experiment;
-use crate::data::{Position, Progress, Skipped, Stream};
+use crate::data::{DataError, Position, Progress, Skipped, Stream};
 use crate::model::CausalLm;
 use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
@@ -49,6 +49,8 @@ pub enum Screen {
     Dashboard,
     /// A line every few steps.
     Lines,
+    /// Nothing.
+    Nothing,
 }
 
 /// A run that is ready to train.
@@ -200,7 +202,7 @@ impl Job {
             run,
             experiment,
             from,
-            ..
+            changes,
         } = resumption;
         let Draft {
             experiment,
@@ -214,7 +216,11 @@ impl Job {
             texts.train.clone(),
             stream_config(&experiment)?,
             position.unwrap_or_default(),
-        )?;
+        )
+        .map_err(|error| match error {
+            DataError::Position { .. } => TrainingError::OtherText(of_data(changes)),
+            error => error.into(),
+        })?;
         Ok(Self {
             experiment,
             run,
@@ -230,6 +236,12 @@ impl Job {
     pub fn replaces_a_run(&self) -> bool {
         let beginning = self.beginning.as_ref();
         beginning.is_some_and(Beginning::replaces_a_run)
+    }
+
+    /// Whether its first act is to measure the validation text.
+    pub fn measures_first(&self) -> bool {
+        let known = read_journal(self.run.metrics_path()).unwrap_or_default();
+        self.steps_done() == 0 && self.texts.valid.is_some() && !has_evaluation(&known, 0)
     }
 
     /// Steps that are over already.
@@ -400,6 +412,7 @@ impl Job {
         }
         training = match screen {
             Screen::Lines => training.renderer(Lines::new(config.log_every)),
+            Screen::Nothing => training.renderer(Lines::none()),
             Screen::Dashboard => {
                 let interrupter = training.interrupter();
                 training.renderer(dashboard::open(interrupter))

@@ -10,7 +10,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::error::TrainingError;
-use super::state::ORIGIN_FILE;
+use super::state::{self, ORIGIN_FILE};
 use crate::checkpoint::{Checkpoint, Run};
 use crate::config::{ConfigError, Experiment};
 
@@ -33,12 +33,20 @@ impl Resumption {
     /// # Errors
     ///
     /// [`TrainingError::Finished`] if there is nothing left to do, [`TrainingError::Unchangeable`] for a setting that
-    /// a run keeps for life, [`TrainingError::NothingToResume`], a damaged checkpoint.
+    /// a run keeps for life, [`TrainingError::NotTrained`], [`TrainingError::NothingToResume`], a damaged checkpoint.
     pub fn of(run: Run, experiment: Experiment) -> Result<Self, TrainingError> {
         let run = run.locked()?;
         let from = run.latest()?;
         run.settle()?;
-        let before = run.config_at(from.as_ref())?;
+        let before: Experiment = run.config_at(from.as_ref())?;
+        if let Some(last) = &from
+            && !state::is_of_training(last)
+        {
+            return Err(TrainingError::NotTrained {
+                path: run.path().into(),
+                quantized: before.model.quantization.is_some(),
+            });
+        }
         let changes = changes(&before, &experiment)?;
         match &from {
             None if run.json::<Value>(ORIGIN_FILE)?.is_some() => {
@@ -145,6 +153,12 @@ fn collect(path: &str, before: &Value, now: &Value, found: &mut Vec<Change>) {
             now: now.clone(),
         }),
     }
+}
+
+/// Those that say which text is trained on and which is held out.
+pub(super) fn of_data(mut changes: Vec<Change>) -> Vec<Change> {
+    changes.retain(|change| change.field.starts_with("data."));
+    changes
 }
 
 /// Files may move: the stream compares what is in them.

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// burn-train's renderer that prints lines.
 #[derive(Debug)]
 pub struct Lines {
-    every: usize,
+    /// Steps between lines; none: nothing is printed.
+    every: Option<usize>,
     names: HashMap<MetricId, String>,
     latest: Vec<(String, f64)>,
     /// The first step of this process, and when it was over.
@@ -26,7 +27,15 @@ impl Lines {
     /// Prints a line every `every` steps.
     pub fn new(every: u64) -> Self {
         Self {
-            every: every.max(1) as usize,
+            every: Some(every.max(1) as usize),
+            ..Self::none()
+        }
+    }
+
+    /// Prints nothing.
+    pub fn none() -> Self {
+        Self {
+            every: None,
             names: HashMap::new(),
             latest: Vec::new(),
             first: None,
@@ -47,7 +56,10 @@ impl Lines {
     }
 
     fn line(&self) -> String {
-        let part = |(name, value): &(String, f64)| match value.abs() >= 100.0 {
+        // a rate of 98.765 beside one of 101 is the same measurement
+        let part = |(name, value): &(String, f64)| match value.abs() >= 100.0
+            || name.contains(" per ") && value.abs() >= 10.0
+        {
             true => format!("{} {value:.0}", name.to_lowercase()),
             false => format!("{} {value:.3}", name.to_lowercase()),
         };
@@ -70,13 +82,14 @@ impl MetricsRendererTraining for Lines {
     fn update_valid(&mut self, _state: MetricState) {}
 
     fn render_train(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
+        let Some(every) = self.every else { return };
         let (step, total) = (
             item.global_progress.items_processed,
             item.global_progress.items_total,
         );
         let (first, since) = *self.first.get_or_insert_with(|| (step, Instant::now()));
         // the third one soon tells how long it will take
-        if !step.is_multiple_of(self.every) && ![first, first + 2, total].contains(&step) {
+        if !step.is_multiple_of(every) && ![first, first + 2, total].contains(&step) {
             return;
         }
         let left = left(since.elapsed(), step - first, total.saturating_sub(step));
@@ -130,6 +143,21 @@ impl MetricLogger for Unlogged {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_whole_numbers() {
+        let mut lines = Lines::new(1);
+        let latest = [
+            ("Loss", 2.5),
+            ("Tokens per second", 98.76),
+            ("Tokens per second", 1234.5),
+        ];
+        lines.latest = latest.map(|(name, value)| (name.into(), value)).into();
+        assert_eq!(
+            lines.line(),
+            "loss 2.500  tokens per second 99  tokens per second 1234"
+        );
+    }
 
     #[test]
     fn the_time_left_is_told_from_the_second_step_on() {

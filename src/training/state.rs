@@ -83,6 +83,12 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
     })
 }
 
+/// Whether training wrote a checkpoint; otherwise it holds the weights of another model.
+pub fn is_of_training(checkpoint: &Checkpoint) -> bool {
+    let mut files = checkpoint.manifest().files.iter();
+    files.any(|file| file.name == STATE_FILE)
+}
+
 /// Where the data stream stood when a checkpoint was written.
 ///
 /// # Errors

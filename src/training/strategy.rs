@@ -335,7 +335,7 @@ impl<B: TrainingBackend> Session<B> {
             if self.stop.is_asked() {
                 return Ok(None);
             }
-            evaluate::merge(&mut sum, evaluate::evaluate_batch(&model, &rows?));
+            evaluate::merge(&mut sum, evaluate::measure(&model, &rows?)?);
         }
         let step = self.state.step;
         let record = evaluate::record(step, sum.as_ref(), None, &self.domains);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::error::TrainingError;
 use crate::config::{Experiment, TokenizerConfig};
-use crate::data::{Corpus, EmbeddedCorpus, Progress, Skipped, Source, StreamConfig};
+use crate::data::{Corpus, EmbeddedCorpus, LeftOut, Progress, Skipped, Source, StreamConfig};
+use crate::tokenizer::chat::Day;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The files that an experiment names, or the embedded corpus.
@@ -79,6 +80,15 @@ impl Texts {
         })
     }
 
+    /// What folders hold that is not read.
+    pub(super) fn left_out(&self) -> LeftOut {
+        let mut all = self.train.left_out().clone();
+        if let Wanted::Files(valid) = &self.valid {
+            all.extend(valid.left_out());
+        }
+        all
+    }
+
     pub(super) fn tokenizer(&self, experiment: &Experiment) -> Result<Tokenizer, TrainingError> {
         let vocab_size = match &experiment.tokenizer {
             TokenizerConfig::File(file) => return Ok(Tokenizer::from_file(file)?),
@@ -99,10 +109,10 @@ impl Texts {
     pub(super) fn corpora(
         &self,
         tokenizer: &Tokenizer,
-        cache: &Path,
-        progress: Progress,
+        day: Option<Day>,
+        (cache, progress): (&Path, Progress),
     ) -> Result<Corpora, TrainingError> {
-        let open = |source| Corpus::open(source, tokenizer, cache, progress);
+        let open = |source: &Source| Corpus::open(&source.of_day(day), tokenizer, cache, progress);
         let train = open(&self.train)?;
         let mut skipped = train.skipped();
         let (train, valid, validation) = match &self.valid {

@@ -33,3 +33,38 @@ impl fmt::Display for Uncounted {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::UNTAGGED;
+
+    /// Two rows of four tokens, of the documents of these numbers.
+    fn reason(segments: [i32; 8]) -> Uncounted {
+        let rows = PackedBatch {
+            rows: 2,
+            seq_len: 4,
+            ids: vec![3; 8],
+            segments: segments.into(),
+            positions: vec![0; 8],
+            tags: vec![UNTAGGED; 8],
+            domains: vec![0; 8],
+            counted: vec![false; 8],
+            bytes: vec![1; 8],
+            documents: vec![vec![0]; 2],
+        };
+        Uncounted::from(&rows)
+    }
+
+    #[test]
+    fn documents_of_single_tokens_are_told_from_conversations_without_an_answer() {
+        assert_eq!(reason([0, 1, 2, 3, 0, 1, 2, 3]), Uncounted::SingleTokens);
+        // padding behind, and a row that ends in the segment that the next one begins with
+        assert_eq!(
+            reason([0, 1, -1, -1, 0, -1, -1, -1]),
+            Uncounted::SingleTokens
+        );
+        assert_eq!(reason([0, 1, 2, 3, 3, 4, 5, 6]), Uncounted::SingleTokens);
+        assert_eq!(reason([0, 1, 2, 3, 0, 1, 1, -1]), Uncounted::NoAnswer);
+    }
+}

@@ -109,7 +109,7 @@ fn quiet_says_nothing_beside_answers() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_stops_the_answer_and_not_the_program() {
+fn an_interrupt_stops_the_answer_and_one_behind_it_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let model = endless(folder.path());
     let mut child = Command::new(env!("CARGO_BIN_EXE_darkhorse-genesis"))
@@ -151,6 +151,11 @@ fn an_interrupt_stops_the_answer_and_not_the_program() {
         });
         reader.unwrap();
         assert!(told.starts_with("prefill "), "{told}");
+        // one that comes when the answer is over does not end the conversation
+        interrupt();
+        told.clear();
+        errors.read_line(&mut told).unwrap();
+        assert_eq!(told, "Ctrl-C again, /exit or Ctrl-D ends\n");
     }
     drop(stdin);
     assert!(child.wait().unwrap().success());
@@ -162,4 +167,44 @@ pub(crate) fn endless(folder: &Path) -> PathBuf {
     configure(&model, "max_position_embeddings", 1_000_000);
     configure(&model, "eos_token_id", 127);
     model
+}
+
+#[test]
+fn words_may_begin_with_a_hyphen() {
+    let said = chat("hi\n", &["--system", "- be brief", "--max-tokens", "2"]);
+    assert!(!said.output.is_empty());
+}
+
+#[test]
+fn instructions_longer_than_the_context_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = talking(folder.path());
+    let long = "s".repeat(300);
+    let ended = Program::new(&["chat", "--model", text(&model), "--system", &long]).run();
+    let line = ended.refusal();
+    assert!(line.starts_with("`--system` does not fit: "), "{line}");
+    assert!(line.contains("the model's context is 256"), "{line}");
+}
+
+#[test]
+fn a_tokenizer_that_is_not_the_model_s_own_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = talking(folder.path());
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    with_tokenizer(&other);
+    let file = other.join("tokenizer.json");
+    let arguments = ["chat", "--model", text(&model), "--tokenizer", text(&file)];
+    let errors = || Program::new(&arguments).reading("/exit\n").run().errors;
+    assert!(!errors().contains("tokenizer"), "{}", errors());
+    let swapped = std::fs::read_to_string(&file).unwrap();
+    let swapped = swapped
+        .replace("\"a\":", "\"?\":")
+        .replacen("\"?\":", "\"a\":", 1);
+    std::fs::write(&file, swapped).unwrap();
+    let line = errors().lines().next().unwrap().to_owned();
+    assert!(
+        line.contains("has other tokens than the model's own"),
+        "{line}"
+    );
 }

@@ -311,7 +311,7 @@ fn text_of_which_nothing_counts_is_an_error_and_no_loss_of_zero() {
     let train = "train --config model.json --data mine.jsonl";
     let line = home.refused(&format!("{train} --valid silent.jsonl --out v"));
     assert!(
-        line.starts_with("nothing to measure in the held-out text, which begins at "),
+        line.starts_with("nothing to measure in the documents that begin at "),
         "{line}"
     );
     home.done(&format!("{train} --out good"));
@@ -323,4 +323,179 @@ fn text_of_which_nothing_counts_is_an_error_and_no_loss_of_zero() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn without_a_name_the_run_that_was_begun_last_goes_on_even_if_it_has_saved_nothing() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 40));
+    let train = "train --config model.json --data mine.jsonl --steps 2 --out";
+    home.done(&format!("{train} runs/first"));
+    home.done(&format!("{train} runs/second"));
+    let saved = home.path("runs/second/checkpoints");
+    fs::remove_dir_all(&saved).unwrap();
+    fs::create_dir(&saved).unwrap();
+    // files keep time less finely than manifests
+    let config = fs::File::options()
+        .write(true)
+        .open(home.path("runs/second/config.json"))
+        .unwrap();
+    config.set_modified(std::time::SystemTime::now()).unwrap();
+    let (_, told) = home.done("train --resume");
+    assert!(
+        told.starts_with("run runs/second, without a checkpoint, begun "),
+        "{told}"
+    );
+    assert!(
+        told.contains("run runs/second: no checkpoint yet: starting at step 0 of 2\n"),
+        "{told}"
+    );
+    assert!(home.path("runs/second/checkpoints/step-0000002").is_dir());
+}
+
+#[test]
+fn quiet_training_says_what_came_of_it_and_nothing_else() {
+    let home = Home::new();
+    home.write_config(true);
+    home.write("mine.jsonl", documents("code", 40));
+    let train = "train --quiet --config model.json --data mine.jsonl --out r";
+    let (said, told) = home.done(train);
+    assert_eq!(told, "");
+    let is_progress = |line: &str| line.starts_with("step ") || line.ends_with(" left");
+    assert!(!said.lines().any(is_progress), "{said}");
+    assert!(said.ends_with("report: r/report.html\n"), "{said}");
+    let (said, told) = home.done("train --quiet --out r --resume --steps 6");
+    assert_eq!(told, "");
+    assert!(!said.lines().any(is_progress), "{said}");
+    let (said, told) = home.done("train --quiet --out r --resume");
+    assert_eq!(told, "");
+    assert!(said.starts_with("run r is done: "), "{said}");
+}
+
+#[test]
+fn an_evaluation_within_training_says_where_logits_stop_being_finite() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 40));
+    // after a step or two no number is left
+    let train =
+        "train --config model.json --data mine.jsonl --out r --eval-every 1 --learning-rate 1e38";
+    let output = home.run(train);
+    let told = String::from_utf8(output.stderr).unwrap();
+    let line = told.lines().last().unwrap();
+    assert!(
+        line.starts_with("error: the logits are not finite: ")
+            && line.contains(" first comes from "),
+        "{line}"
+    );
+    assert!(!home.records("r", "step").is_empty());
+}
+
+#[test]
+fn a_run_whose_checkpoint_has_lost_its_manifest_is_never_begun_anew() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 40));
+    home.done("train --config model.json --data mine.jsonl --no-valid --out r --steps 4");
+    let journal = fs::read(home.path("r/metrics.jsonl")).unwrap();
+    let lose = |step| fs::remove_file(home.path(&format!("r/checkpoints/{step}/manifest.json")));
+    lose("step-0000004").unwrap();
+    let line = home.refused("train --out r --resume --steps 6");
+    assert!(
+        line.contains("step-0000004/manifest.json is damaged"),
+        "{line}"
+    );
+    assert!(
+        line.ends_with("delete that step's folder to go on from step 2"),
+        "{line}"
+    );
+    lose("step-0000002").unwrap();
+    let line = home.refused("train --out r --resume --steps 6");
+    assert!(
+        line.ends_with("there is no earlier checkpoint that is whole"),
+        "{line}"
+    );
+    assert_eq!(fs::read(home.path("r/metrics.jsonl")).unwrap(), journal);
+    let line = home.refused("inference --model r --prompt a");
+    assert!(line.contains("manifest.json is damaged"), "{line}");
+}
+
+#[test]
+fn copies_that_were_not_trained_say_what_to_train() {
+    let home = Home::new();
+    let model = crate::model::fixture("llama_tied");
+    home.done(&format!("import --from {} --out imported", model.display()));
+    home.done("quantize --model imported --bits 8 --out q8");
+    for (run, expected) in [
+        (
+            "imported",
+            "was imported, not trained: begin a run with its weights by `train --init-from imported`",
+        ),
+        (
+            "q8",
+            "weights in blocks are not trained: train the run that it was made from",
+        ),
+    ] {
+        let output = home.run(&format!("train --out {run} --resume"));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), told.lines().count()),
+            (Some(2), 1),
+            "{told}"
+        );
+        assert!(
+            output.stdout.is_empty() && told.contains(expected),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn what_a_folder_holds_beside_data_is_named_and_what_is_measured_first_is_told() {
+    let home = Home::new();
+    home.write_config(false);
+    fs::create_dir(home.path("data")).unwrap();
+    home.write("data/a.jsonl", documents("code", 40));
+    home.write("data/b.json", "[{\"text\": \"one more\"}]");
+    home.write("data/table.csv", "text\na\n");
+    home.write("valid.jsonl", documents("law", 4));
+    let train = "train --config model.json --data data --valid valid.jsonl --steps 1 --out r";
+    let (_, told) = home.done(train);
+    assert!(told.contains("data      41 documents, "), "{told}");
+    assert!(
+        told.contains("data      1 file left out: data/table.csv\n"),
+        "{told}"
+    );
+    assert!(told.contains("job       1 step x 2 rows x "), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(
+        last.starts_with("measuring the held-out text before the first step, "),
+        "{told}"
+    );
+    let (_, told) = home.done("train --out r --resume --steps 2");
+    assert!(!told.contains("measuring"), "{told}");
+}
+
+#[test]
+fn a_run_that_is_given_other_text_says_which() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 60));
+    home.write("other.jsonl", documents("law", 60));
+    home.done("train --config model.json --data mine.jsonl --out r --steps 1");
+    for (option, told) in [
+        ("--valid other.jsonl", "data.valid [] -> [\"other.jsonl\"]"),
+        (
+            "--data other.jsonl",
+            "data.train [\"mine.jsonl\"] -> [\"other.jsonl\"]",
+        ),
+    ] {
+        let line = home.refused(&format!("train --out r --resume --steps 2 {option}"));
+        assert!(line.starts_with("the training text is not what"), "{line}");
+        assert!(line.contains(told), "{line}");
+    }
+    home.write("mine.jsonl", documents("law", 60));
+    let line = home.refused("train --out r --resume --steps 2");
+    assert!(line.contains("so far: its files have changed; "), "{line}");
 }

@@ -242,3 +242,29 @@ fn a_filter_of_messages_that_is_none_is_refused() {
     let debug = plan().with("RUST_LOG", "debug").run();
     assert_eq!(debug.code, Some(0), "{debug:?}");
 }
+
+#[test]
+fn a_vocabulary_with_gaps_puts_no_complaint_among_the_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fixture("deepseek_v3_yarn").join("tokenizer.json");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    let last = vocab.values().filter_map(|id| id.as_u64()).max().unwrap();
+    let of_last = vocab.values_mut().find(|id| **id == last).unwrap();
+    *of_last = (last + 3).into();
+    let file = folder.path().join("tokenizer.json");
+    std::fs::write(&file, json.to_string()).unwrap();
+    let arguments = [
+        "tokenize",
+        "--tokenizer",
+        text(&file),
+        "--text",
+        "one two",
+        "--bare",
+    ];
+    let ended = Program::new(&arguments).run();
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
+    let is_list = |c: char| c.is_ascii_digit() || c == ',';
+    assert!(ended.output.trim_end().chars().all(is_list), "{ended:?}");
+}

@@ -77,8 +77,12 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
-    fn succeeds(mut self) -> bool {
-        self.child.wait().unwrap().success()
+    /// Waits until the program is over, which must have gone well.
+    fn ends(mut self) {
+        let status = self.child.wait().unwrap();
+        let rest: Vec<u8> = self.output.iter().flatten().collect();
+        let shown = self.shown + &String::from_utf8_lossy(&rest);
+        assert!(status.success(), "{status}: {shown}");
     }
 }
 
@@ -87,7 +91,7 @@ const CTRL_D: &str = "\u{4}";
 const UP: &str = "\u{1b}[A";
 
 #[test]
-fn ctrl_c_stops_an_answer_clears_a_line_and_ends_at_an_empty_one() {
+fn ctrl_c_stops_an_answer_clears_a_line_and_ends_where_it_is_pressed_twice_at_an_empty_one() {
     let home = tempfile::tempdir().unwrap();
     let model = endless(home.path());
     let arguments = [
@@ -113,7 +117,40 @@ fn ctrl_c_stops_an_answer_clears_a_line_and_ends_at_an_empty_one() {
     terminal.wait_for("\n");
     terminal.wait_for("> ");
     terminal.press(CTRL_C);
-    assert!(terminal.succeeds());
+    terminal.wait_for("Ctrl-C again, /exit or Ctrl-D ends");
+    terminal.wait_for("> ");
+    // a line in between, and the next one is the first again
+    terminal.press("/clear\r");
+    terminal.wait_for("\n");
+    terminal.wait_for("> ");
+    terminal.press(CTRL_C);
+    terminal.wait_for("Ctrl-C again");
+    terminal.wait_for("> ");
+    terminal.press(CTRL_C);
+    terminal.ends();
+}
+
+#[test]
+fn lines_that_come_at_once_are_answered_one_after_the_other() {
+    let home = tempfile::tempdir().unwrap();
+    let model = talking(home.path());
+    let arguments = [
+        "chat",
+        "--model",
+        text(&model),
+        "--max-tokens",
+        "2",
+        "--stats",
+    ];
+    let mut terminal = Terminal::open(home.path(), &arguments);
+    terminal.wait_for("> ");
+    terminal.press("one\rtwo\rthree\r");
+    for _ in 0..3 {
+        terminal.wait_for("prefill ");
+    }
+    terminal.wait_for("> ");
+    terminal.press(CTRL_D);
+    terminal.ends();
 }
 
 #[test]
@@ -134,7 +171,7 @@ fn lines_of_earlier_conversations_come_back_and_are_private() {
     terminal.wait_for("prefill ");
     terminal.wait_for("> ");
     terminal.press(CTRL_D);
-    assert!(terminal.succeeds());
+    terminal.ends();
 
     let mut terminal = Terminal::open(home.path(), &arguments);
     terminal.wait_for("> ");
@@ -144,7 +181,7 @@ fn lines_of_earlier_conversations_come_back_and_are_private() {
     terminal.wait_for("prefill ");
     terminal.wait_for("> ");
     terminal.press("/exit\r");
-    assert!(terminal.succeeds());
+    terminal.ends();
 
     use std::os::unix::fs::PermissionsExt;
     let folder = home.path().join(".local/state/darkhorse-genesis");
@@ -173,5 +210,5 @@ fn a_history_that_cannot_be_kept_is_done_without() {
     terminal.wait_for("prefill ");
     terminal.wait_for("> ");
     terminal.press(CTRL_D);
-    assert!(terminal.succeeds());
+    terminal.ends();
 }

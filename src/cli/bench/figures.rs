@@ -1,6 +1,6 @@
 //! What the runs of a case come to.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use crate::config::memory::Bytes;
 use crate::model::ModelConfig;
@@ -12,6 +12,7 @@ use super::measure::{Case, Run};
 use crate::cli::args::CacheArgs;
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
+use crate::cli::output::Output;
 
 /// Medians over the runs of a case.
 #[derive(Debug, Clone, Serialize)]
@@ -107,7 +108,7 @@ impl Report {
 
     /// Prints a case as a line of a table.
     pub(super) fn line(&mut self, figures: &Figures) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = Output::open();
         if !std::mem::replace(&mut self.headed, true) {
             writeln!(
                 out,

@@ -6,12 +6,12 @@ mod figures;
 mod measure;
 mod subject;
 
-use std::io::{self, Write};
-
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::failure::Failure;
+use crate::cli::notice;
+use crate::cli::output;
 use figures::{Figures, Report};
 use subject::Subject;
 
@@ -60,9 +60,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     if args.json {
-        let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, &report)?;
-        writeln!(out)?;
+        output::line(serde_json::to_string(&report)?)?;
     }
     Ok(())
 }
@@ -70,5 +68,5 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
 /// Runs that are done, on a terminal.
 fn bar(runs: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} run {pos} of {len}, {msg}, {elapsed}");
-    ProgressBar::new(runs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    notice::bar(runs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }

@@ -33,7 +33,7 @@ const NAMES: [(&str, Command); 7] = [
 ];
 
 /// What to say at the beginning, and when asked for help.
-pub(super) const HELP: &str = "/clear begins anew, /help tells this, /exit or the end of input ends, Ctrl-C stops an answer; // at the beginning of a line stands for a slash";
+pub(super) const HELP: &str = "/clear begins anew, /help tells this, /exit or the end of input ends, Ctrl-C stops an answer, clears a line, and at an empty one ends if it is pressed twice; // at the beginning of a line stands for a slash";
 
 impl<'a> Line<'a> {
     /// What a line that was typed is.

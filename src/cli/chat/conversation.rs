@@ -90,6 +90,23 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Refuses instructions that leave no room for a line.
+    pub(super) fn refuse_long_system(&self) -> Result<(), Failure> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        let mut messages = self.messages.clone();
+        messages.push(Message::new(Role::User, "a"));
+        let tokens = self.ids(&messages)?.len();
+        let context = self.chat.loaded.experiment.model.max_position_embeddings;
+        match tokens < context {
+            true => Ok(()),
+            false => Err(Failure::input(format!(
+                "`--system` does not fit: {tokens} tokens with the shortest line, but the model's context is {context}; say less"
+            ))),
+        }
+    }
+
     /// Adds what the user says, if the template takes it and there is room for it.
     pub(super) fn say(&mut self, said: &str) -> Result<Next, Failure> {
         let mut messages = self.messages.clone();

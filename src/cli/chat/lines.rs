@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustyline::completion::Completer;
-use rustyline::error::ReadlineError;
+use rustyline::error::{ReadlineError, Signal};
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
@@ -15,6 +15,7 @@ use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 
 use crate::cli::failure::Failure;
+use crate::cli::interrupt::{Effect, Interrupt};
 use crate::cli::notice;
 
 const PROMPT: &str = "> ";
@@ -22,8 +23,10 @@ const PROMPT: &str = "> ";
 const REPLACEMENT: char = '\u{FFFD}';
 
 /// Where lines come from.
-pub(super) struct Lines {
+pub(super) struct Lines<'a> {
     source: Source,
+    /// Hears of Ctrl-C that is pressed while a line is edited.
+    interrupt: &'a Interrupt,
     /// Whether it was said that something is replaced.
     has_told: bool,
 }
@@ -39,9 +42,9 @@ struct Terminal {
     history: Option<PathBuf>,
 }
 
-impl Lines {
+impl<'a> Lines<'a> {
     /// Lines of the standard input.
-    pub(super) fn open() -> Self {
+    pub(super) fn open(interrupt: &'a Interrupt) -> Self {
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         let terminal = is_terminal.then(Terminal::open).flatten();
         Self {
@@ -49,6 +52,7 @@ impl Lines {
                 Some(terminal) => Source::Terminal(Box::new(terminal)),
                 None => Source::Plain(io::stdin().lock()),
             },
+            interrupt,
             has_told: false,
         }
     }
@@ -56,9 +60,10 @@ impl Lines {
     /// The next line; none at the end of the input, or if the user wants no more.
     pub(super) fn next(&mut self) -> Result<Option<String>, Failure> {
         let (line, is_text) = match &mut self.source {
-            Source::Terminal(terminal) => terminal.next()?,
+            Source::Terminal(terminal) => terminal.next(self.interrupt)?,
             Source::Plain(stdin) => plain(stdin)?,
         };
+        self.interrupt.is_typed();
         if !is_text && !std::mem::replace(&mut self.has_told, true) {
             notice::tell(format_args!(
                 "bytes that are not UTF-8 are replaced by {REPLACEMENT}"
@@ -97,7 +102,7 @@ impl Terminal {
         Some(Self { editor, history })
     }
 
-    fn next(&mut self) -> Result<(Option<String>, bool), Failure> {
+    fn next(&mut self, interrupt: &Interrupt) -> Result<(Option<String>, bool), Failure> {
         let (mut before, mut is_text) = (String::new(), true);
         loop {
             self.typed().clear();
@@ -107,10 +112,15 @@ impl Terminal {
                     return Ok((Some(line), is_text));
                 }
                 Err(ReadlineError::Eof) => return Ok((None, is_text)),
-                Err(ReadlineError::Interrupted) if self.typed().is_empty() => {
-                    return Ok((None, is_text));
+                // a key, or a signal
+                Err(ReadlineError::Interrupted | ReadlineError::Signal(Signal::Interrupt)) => {
+                    before.clear();
+                    if !self.typed().is_empty() {
+                        interrupt.is_typed();
+                    } else if interrupt.hear() == Effect::Ends {
+                        return Ok((None, is_text));
+                    }
                 }
-                Err(ReadlineError::Interrupted) => before.clear(),
                 Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                     is_text = false;
                     before = std::mem::take(&mut *self.typed());

@@ -21,6 +21,7 @@ use crate::cli::inference::Weights;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::model::{Loaded, Told};
 use crate::cli::notice;
+use crate::cli::output;
 use command::{Command, Line};
 use conversation::{Chat, Conversation, Next};
 use lines::Lines;
@@ -42,7 +43,7 @@ pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) tokenizer: TokenizerArgs,
     /// What the model is told before the conversation [default: nothing, or what its family is told]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
@@ -109,8 +110,11 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
     };
     let mut generation = begin()?;
     let mut conversation = Conversation::new(chat, system);
+    if args.system.is_some() {
+        conversation.refuse_long_system()?;
+    }
     notice::tell(command::HELP);
-    let mut lines = Lines::open();
+    let mut lines = Lines::open(&interrupt);
     while let Some(line) = lines.next()? {
         let said = match Line::of(&line) {
             Line::Empty => continue,
@@ -159,7 +163,7 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
             eprintln!("stopped before the answer began; what you said is taken back");
             continue;
         };
-        println!();
+        output::line("")?;
         if args.stats {
             eprintln!("{answer}");
         }

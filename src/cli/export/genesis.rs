@@ -4,6 +4,7 @@ use crate::interop::genesis;
 
 use super::ExportArgs;
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::output;
 use crate::cli::stored::Stored;
 
 /// Writes the file.
@@ -16,9 +17,8 @@ pub(super) fn write(args: &ExportArgs, stored: &Stored) -> Result<(), Failure> {
     let dtype = args.dtype.map(|dtype| dtype.of_safetensors()).transpose()?;
     let model = &stored.experiment.model;
     genesis::write(&args.out, stored.weights.as_ref(), model, dtype).or_input()?;
-    println!(
+    output::line(format_args!(
         "{}: chat with it by `darkhorse-genesis chat --model {0} --tokenizer tokenizer.json`, or load it by the package's `Genesis`",
         args.out.display()
-    );
-    Ok(())
+    ))
 }

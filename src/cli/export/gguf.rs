@@ -5,12 +5,14 @@ use std::path::Path;
 use crate::interop::Outgoing;
 use crate::interop::gguf::{self, GgufOptions};
 use crate::interop::hugging_face::{HfConfig, HfRope, HfRopeScaling, TokenizerFiles};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use safetensors::Dtype;
 use serde_json::json;
 
 use super::{ExportArgs, Precision, target_name, tokenizer_files};
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
+use crate::cli::output;
 use crate::cli::stored::Stored;
 
 /// Writes the file.
@@ -35,7 +37,7 @@ pub(super) fn write(
     let style = "{bar:40} {pos}/{len} tensors, {eta} left";
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = notice::bar(0).with_style(style);
     let mut progress = |at: gguf::GgufProgress<'_>| {
         bar.set_length(at.total as u64);
         bar.set_position(at.done as u64);
@@ -58,12 +60,11 @@ pub(super) fn write(
     bar.finish_and_clear();
     written.or_input()?;
     let rope = &config.decoder().rope;
-    println!(
+    output::line(format_args!(
         "{}: run it by `llama-cli -m {0}{}`",
         args.out.display(),
         betas(rope)
-    );
-    Ok(())
+    ))
 }
 
 /// llama.cpp does not read the file's where they are not its own.

@@ -8,6 +8,7 @@ use crate::model::routing::domain::DomainMode;
 use super::facts::training_facts;
 use super::{ExportArgs, config_and_tokenizer, prior, target_name};
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::output;
 use crate::cli::stored::Stored;
 
 /// Writes the folder.
@@ -37,11 +38,10 @@ pub(super) fn write(
         max_shard_size: args.max_shard_size,
     };
     writer.write(&args.out, tensors, &files).or_input()?;
-    println!(
+    output::line(format_args!(
         "{}: load it by AutoModelForCausalLM.from_pretrained(\"{0}\")",
         args.out.display()
-    );
-    Ok(())
+    ))
 }
 
 /// What the model is, and what is known of where it comes from.

@@ -5,6 +5,7 @@ use crate::interop::{Outgoing, ot};
 
 use super::{ExportArgs, config_and_tokenizer};
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::output;
 use crate::cli::stored::Stored;
 
 /// Writes the archive, with what it takes to read it back beside it.
@@ -16,9 +17,8 @@ pub(super) fn write(
 ) -> Result<(), Failure> {
     let files = config_and_tokenizer(stored, config)?;
     ot::write(&args.out, tensors, &files).or_input()?;
-    println!(
+    output::line(format_args!(
         "{}: load it by `darkhorse-genesis inference --model {0} --prompt ...`, or by tch's `Tensor::load_multi`",
         args.out.display()
-    );
-    Ok(())
+    ))
 }

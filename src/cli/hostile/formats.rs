@@ -14,8 +14,14 @@ use crate::cli::model::Loaded;
 use crate::cli::stored::Stored;
 use crate::config::Experiment;
 use crate::data::{Source, SourceOptions};
+use crate::domain::Domain;
 use crate::model::cache::CacheConfig;
 use crate::model::weights::NamedTensor;
+use crate::telemetry::report::{self, About};
+use crate::telemetry::{
+    DomainRecord, EvalRecord, Journal, Record, RoutingTable, SampleRecord, SamplesRecord,
+    SkippedRecord, StepRecord, read_journal,
+};
 use crate::tokenizer::Tokenizer;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
@@ -33,6 +39,7 @@ pub(super) enum Format {
     Compressed,
     Parquet,
     Run,
+    Journal,
     Experiment,
 }
 
@@ -109,7 +116,7 @@ impl Case {
 }
 
 impl Format {
-    const ALL: [(&'static str, Self); 11] = [
+    const ALL: [(&'static str, Self); 12] = [
         ("gguf", Self::Gguf),
         ("safetensors", Self::Safetensors),
         ("index", Self::Index),
@@ -120,6 +127,7 @@ impl Format {
         ("compressed", Self::Compressed),
         ("parquet", Self::Parquet),
         ("run", Self::Run),
+        ("journal", Self::Journal),
         ("experiment", Self::Experiment),
     ];
 
@@ -217,6 +225,12 @@ impl Format {
                 })
                 .into(),
             Self::Run => run(),
+            Self::Journal => {
+                let mut case = Case::file("metrics.jsonl", journal(), Kind::Lines, read_and_go_on);
+                // the page of the report
+                case.constant = 16 << 20;
+                vec![case]
+            }
             Self::Experiment => {
                 let mut experiment = Experiment::preset("tiny").unwrap();
                 experiment.data.train = vec!["a.jsonl".into()];
@@ -267,6 +281,94 @@ fn read_documents(path: &Path) -> Result<(), String> {
             .try_for_each(|document| document.map(drop))
     };
     line(read().or_input())
+}
+
+/// What `train --resume` does with a journal, and what the report makes of it; refused are its lines.
+fn read_and_go_on(path: &Path) -> Result<(), String> {
+    let read = || -> Result<(), Failure> {
+        let records = read_journal(path).or_input()?;
+        let about = About {
+            routed_layers: vec!["layer 2".into(), "MTP 1".into()],
+            expert_domains: vec![Domain::General, Domain::Code],
+            num_steps: 3,
+            ..About::default()
+        };
+        let page = report::render(&about, &records);
+        assert!(page.ends_with("</html>\n"), "the page ends early");
+        drop(Journal::open(path, 2).or_input()?);
+        let aside = path.with_extension("rejected.jsonl");
+        let rejected = fs::read_to_string(&aside).unwrap_or_default();
+        let _ = fs::remove_file(&aside);
+        match rejected.lines().count() {
+            0 => Ok(()),
+            lines => Err(Failure::input(format!("{lines} lines are no records"))),
+        }
+    };
+    line(read())
+}
+
+/// A record of every kind, with all that they may have.
+fn journal() -> Vec<u8> {
+    let step = |step: u64| {
+        Record::Step(StepRecord {
+            step,
+            tokens: step * 64,
+            loss: 5.0 / step as f64,
+            mtp_loss: Some(5.5),
+            aux_loss: Some(0.01),
+            lr: 1e-3,
+            grad_norm: 1.5,
+            max_vio_batch: Some(0.5),
+            max_vio_global: Some(0.25),
+            tokens_per_s: 900.0,
+            duration_s: 0.07,
+            energy_j: Some(2.0),
+            expert_loads: vec![vec![40, 24], vec![32, 32]],
+        })
+    };
+    let table = RoutingTable {
+        share: vec![vec![0.1; Domain::COUNT]; Domain::COUNT],
+        chance: vec![0.1; Domain::COUNT],
+    };
+    let eval = |step: u64| {
+        let domain = |domain| DomainRecord {
+            domain,
+            loss: 4.0,
+            bits_per_byte: 2.5,
+            tokens: 300,
+        };
+        Record::Eval(EvalRecord {
+            step,
+            loss: 4.0,
+            bits_per_byte: 2.5,
+            domains: vec![domain(Domain::General), domain(Domain::Code)],
+            routing_tagged: Some(table.clone()),
+            routing_untagged: Some(table.clone()),
+            max_vio: Some(0.75),
+        })
+    };
+    let sample = SampleRecord {
+        domain: Some(Domain::Code),
+        seed: 7,
+        text: "let <b>x</b>".into(),
+    };
+    let records = [
+        Record::Skipped(SkippedRecord {
+            count: 2,
+            examples: vec!["a.jsonl line 3".into()],
+        }),
+        eval(0),
+        step(1),
+        step(2),
+        eval(2),
+        step(3),
+        Record::Samples(SamplesRecord {
+            step: 3,
+            samples: vec![sample],
+        }),
+    ];
+    let lines = records.map(|record| serde_json::to_string(&record).unwrap() + "\n");
+    lines.concat().into_bytes()
 }
 
 /// Texts and conversations in the forms that are read.

@@ -3,6 +3,8 @@
 //! Every format has a test that runs this test program again for it, so that an abort is seen and an endless loop
 //! ends. The inputs are made at that time from small valid files by a fixed sequence of changes; none is kept.
 
+#![allow(clippy::print_stdout)]
+
 mod formats;
 mod memory;
 mod mutation;
@@ -174,6 +176,11 @@ fn a_parquet_file_is_read_or_refused() {
 #[test]
 fn a_run_is_read_or_refused() {
     survive(Format::Run);
+}
+
+#[test]
+fn a_journal_is_read_and_gone_on_with_whatever_its_lines_are() {
+    survive(Format::Journal);
 }
 
 #[test]

@@ -3,13 +3,12 @@
 mod report;
 mod table;
 
-use std::io::{self, Write};
-
 use clap::Args;
 
 use crate::cli::args::{CacheArgs, DeviceArgs, ExperimentArgs, memory_bytes};
 use crate::cli::device;
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use report::{Memory, MemorySource, Plan, Setting};
 
 const EXAMPLES: &str = "\
@@ -82,6 +81,5 @@ pub(crate) fn execute(args: &PlanArgs) -> Result<(), Failure> {
         true => serde_json::to_string_pretty(&plan)? + "\n",
         false => table::render(&plan),
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(())
+    output::text(text)
 }

@@ -20,6 +20,8 @@ pub(super) struct Announcement<'a> {
     pub(super) texts: &'a TokenizedTexts,
     pub(super) run: &'a Run,
     pub(super) steps_done: u64,
+    /// Whether the validation text is measured before the first step.
+    pub(super) measures_first: bool,
     /// Why this preset, if nobody named it.
     pub(super) reason: Option<String>,
 }
@@ -31,6 +33,7 @@ impl<'a> Announcement<'a> {
             texts: &job.texts,
             run: &job.run,
             steps_done: job.steps_done(),
+            measures_first: job.measures_first(),
             reason,
         }
     }
@@ -56,16 +59,13 @@ impl<'a> Announcement<'a> {
             valid,
             validation,
             skipped,
+            left_out,
             ..
         } = self.texts;
         let total = train.total();
-        let documents = |count: u64| match count {
-            1 => "1 document".to_owned(),
-            count => format!("{} documents", grouped(count)),
-        };
         let amount = |total: crate::data::Totals| {
-            let tokens = grouped(total.tokens);
-            format!("{}, {tokens} tokens", documents(total.documents))
+            let documents = counted(total.documents, "document");
+            format!("{documents}, {}", counted(total.tokens, "token"))
         };
         writeln!(f, "data      {} to train on", amount(total))?;
         let valid = valid.as_ref().map(|valid| amount(valid.total()));
@@ -85,6 +85,9 @@ impl<'a> Announcement<'a> {
         }
         if skipped.count > 0 {
             writeln!(f, "skipped   {skipped}")?;
+        }
+        if !left_out.is_empty() {
+            writeln!(f, "data      {left_out}")?;
         }
         Ok(())
     }
@@ -115,8 +118,9 @@ impl<'a> Announcement<'a> {
         };
         writeln!(
             f,
-            "job       {} steps x {micro_batches}{batch_size} rows x {seq_len} tokens = {} tokens, {} over the data{done}",
-            grouped(*steps),
+            "job       {} x {micro_batches}{} x {seq_len} tokens = {} tokens, {} over the data{done}",
+            counted(*steps, "step"),
+            counted(*batch_size as u64, "row"),
             grouped(tokens),
             epochs(self.texts.epochs(tokens)),
         )
@@ -139,6 +143,29 @@ impl<'a> Announcement<'a> {
         )
     }
 
+    /// What is done before the first step, which takes its time.
+    fn measurement(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(valid) = self.texts.valid.as_ref().filter(|_| self.measures_first) else {
+            return Ok(());
+        };
+        let TrainingConfig {
+            eval_batches,
+            batch_size,
+            seq_len,
+            ..
+        } = self.experiment.training;
+        let all = valid.total().tokens;
+        let tokens = match eval_batches {
+            0 => all,
+            batches => all.min((batches as u64).saturating_mul((batch_size * seq_len) as u64)),
+        };
+        writeln!(
+            f,
+            "measuring the held-out text before the first step, {}",
+            counted(tokens, "token")
+        )
+    }
+
     /// Tokens of the whole job.
     fn tokens(&self) -> u64 {
         let training = &self.experiment.training;
@@ -152,6 +179,7 @@ impl fmt::Display for Announcement<'_> {
         self.data(f)?;
         self.job(f)?;
         self.saves(f)?;
+        self.measurement(f)?;
         let epochs = self.texts.epochs(self.tokens());
         if epochs > MANY_EPOCHS {
             writeln!(
@@ -188,6 +216,12 @@ fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
+/// `1 step`, `2,000 steps`.
+fn counted(count: u64, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{} {what}{ending}", grouped(count))
+}
+
 fn percent(share: f64) -> String {
     format!("{} %", (share * 1e6).round() / 1e4)
 }
@@ -213,6 +247,8 @@ mod tests {
         let told = [0.0, 999.0, 3_412_480.0, 31_049_216.0, 999_960.0, 4.97e9].map(rounded);
         assert_eq!(told, ["0", "999", "3.41 M", "31.0 M", "1.00 M", "4.97 B"]);
         assert_eq!(grouped(61_440), "61,440");
+        let told = [1, 0, 61_440].map(|count| counted(count, "row"));
+        assert_eq!(told, ["1 row", "0 rows", "61,440 rows"]);
         assert_eq!(
             (percent(0.02), percent(0.001)),
             ("2 %".into(), "0.1 %".into())

@@ -16,7 +16,8 @@ use crate::cli::failure::{Failure, OrInput};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
-    /// Files or folders of training documents: JSONL, also .gz and .zst, or parquet [default: the embedded corpus]
+    /// Files or folders of training documents: lines or arrays of JSON (.jsonl, .json) and texts (.txt), also .gz and .zst, or
+    /// .parquet [default: the embedded corpus]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Files or folders of validation documents
@@ -192,6 +193,7 @@ impl DataArgs {
             skip_bad_lines: self.skip_bad_lines,
             unknown_domain: self.unknown_domain,
             text_field: self.text_field.clone(),
+            day: None,
         };
         Source::open(&self.data, options).or_input().map(Some)
     }

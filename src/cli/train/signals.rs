@@ -4,16 +4,24 @@
 //! second one ends the process at once, which costs what was done since the last checkpoint and nothing else.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::logging;
 use crate::training::dashboard;
 use crate::training::job::Screen;
 use crate::training::stop::Stop;
 
 /// Exit code of a process that Ctrl-C ended, by the custom of shells: 128 and the number of the signal.
 const INTERRUPTED: u8 = 130;
+
+/// Exit code of a process that was asked to end.
+const TERMINATED: u8 = 143;
+
+/// Who asks a process and its group to end, as `timeout` of GNU does, asks the process twice.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// Listens for as long as the process lives.
 #[derive(Debug, Clone)]
@@ -24,8 +32,23 @@ struct State {
     stop: Stop,
     has_begun: AtomicBool,
     says_so: bool,
-    /// Exit code of the first signal, 0 before.
-    code: AtomicU8,
+    /// The signal that asked the run to stop.
+    first: OnceLock<Heard>,
+}
+
+/// A signal.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    /// Exit code of a process that it ends.
+    code: u8,
+    at: Instant,
+}
+
+impl Heard {
+    /// Whether another one is the same request, not a second one. Of a person's keys each counts.
+    fn is_heard_again(self, other: Self) -> bool {
+        [self.code, other.code] == [TERMINATED; 2] && other.at.duration_since(self.at) < ECHO
+    }
 }
 
 impl Signals {
@@ -38,7 +61,7 @@ impl Signals {
             stop: Stop::default(),
             has_begun: AtomicBool::new(false),
             says_so: screen == Screen::Lines,
-            code: AtomicU8::new(0),
+            first: OnceLock::new(),
         });
         let heard = state.clone();
         on_signal(move |code| heard.hear(code, &undo))?;
@@ -57,11 +80,8 @@ impl Signals {
 
     /// Exit code of a run that was stopped.
     pub(super) fn code(&self) -> u8 {
-        match self.0.code.load(Ordering::Relaxed) {
-            // by a key of the dashboard
-            0 => INTERRUPTED,
-            code => code,
-        }
+        // none: by a key of the dashboard
+        self.0.first.get().map_or(INTERRUPTED, |first| first.code)
     }
 }
 
@@ -72,12 +92,20 @@ impl State {
             tell("stopped before the run began");
             std::process::exit(code.into());
         }
+        let heard = Heard {
+            code,
+            at: Instant::now(),
+        };
+        let first = *self.first.get_or_init(|| heard);
         if self.stop.is_asked() {
+            if first.is_heard_again(heard) {
+                return;
+            }
             dashboard::restore_terminal();
+            logging::show_held_back();
             tell("stopped at once, without saving");
             std::process::exit(code.into());
         }
-        self.code.store(code, Ordering::Relaxed);
         self.stop.ask();
         if self.says_so {
             tell("stopping after this step; again: at once, without saving");
@@ -107,4 +135,24 @@ fn on_signal(heard: impl Fn(u8) + Send + 'static) -> Result<(), Failure> {
 #[cfg(not(unix))]
 fn on_signal(heard: impl Fn(u8) + Send + 'static) -> Result<(), Failure> {
     ctrlc::set_handler(move || heard(INTERRUPTED)).or_input()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_to_end_that_comes_twice_at_once_is_one_and_keys_count_each() {
+        let at = Instant::now();
+        let heard = |code, ms| Heard {
+            code,
+            at: at + Duration::from_millis(ms),
+        };
+        let first = heard(TERMINATED, 0);
+        assert!(first.is_heard_again(heard(TERMINATED, 0)));
+        assert!(first.is_heard_again(heard(TERMINATED, 999)));
+        assert!(!first.is_heard_again(heard(TERMINATED, 1000)));
+        assert!(!first.is_heard_again(heard(INTERRUPTED, 0)));
+        assert!(!heard(INTERRUPTED, 0).is_heard_again(heard(INTERRUPTED, 1)));
+    }
 }

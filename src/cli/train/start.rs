@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::config::{Experiment, TokenizerConfig};
-use crate::data::Progress;
 use crate::model::CausalLm;
 use crate::model::routing::domain::DomainMode;
 use crate::model::weights::{self, Replaced};
@@ -14,6 +13,7 @@ use burn::backend::Autodiff;
 use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
 use crate::cli::stored::Stored;
 
 /// Where the prior of domains is among the weights. It is made from the configuration, not trained.
@@ -43,6 +43,7 @@ impl Start {
     pub(super) fn experiment(&self) -> Experiment {
         let mut experiment = self.stored.experiment.clone();
         experiment.training.bias_update_start = 0.0;
+        experiment.data.day = None;
         experiment
     }
 
@@ -61,7 +62,7 @@ impl Start {
             tokenizer: self.tokenizer.clone(),
             origin: serde_json::to_value(&self.stored.origin)?,
         };
-        Draft::open(experiment, Some(given), cache, Progress::Shown).or_input()
+        Draft::open(experiment, Some(given), cache, notice::progress()).or_input()
     }
 
     /// Loads the weights into the model of `experiment`, whose domains may be others.

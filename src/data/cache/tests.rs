@@ -189,3 +189,83 @@ fn files_without_documents_are_an_error() {
         "{error}"
     );
 }
+
+/// A tokenizer with a template that refuses some conversations, and changes what it wrote before in others.
+fn choosy(template: &str) -> Tokenizer {
+    Tokenizer::bytes().with_chat_template(template).unwrap()
+}
+
+const CHOOSY: &str = "{%- if messages[0].content == 'no' %}{{ raise_exception('not this one') }}{% endif -%}
+{%- for m in messages %}{{ m.role }}: {{ m.content }}{% if messages[0].content == 'turning' %}{{ messages | length }}{% endif %};{% endfor %}";
+
+fn conversation(question: &str) -> String {
+    let turn = |role: &str, content: &str| serde_json::json!({"role": role, "content": content});
+    let messages = [turn("user", question), turn("assistant", "yes")];
+    format!("{}\n", serde_json::json!({"messages": messages}))
+}
+
+#[test]
+fn conversations_that_the_template_refuses_are_skipped_on_request() {
+    let folder = Folder::new();
+    let lines = ["so", "no", "turning", "well"].map(conversation).concat();
+    folder.write("a.jsonl", &lines);
+    let error = folder
+        .open(&choosy(CHOOSY), SourceOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("line 2: ") && error.contains("not this one"),
+        "{error}"
+    );
+    let options = SourceOptions {
+        skip_bad_lines: true,
+        ..SourceOptions::default()
+    };
+    // also from the cache
+    for _ in 0..2 {
+        let corpus = folder.open(&choosy(CHOOSY), options.clone()).unwrap();
+        let skipped = corpus.skipped();
+        assert_eq!((corpus.len(), skipped.count), (2, 2), "{skipped:?}");
+        assert!(skipped.examples[0].contains("line 2: "), "{skipped:?}");
+        assert!(skipped.examples[1].contains("line 3: "), "{skipped:?}");
+        assert_eq!(corpus.origin(1).unwrap().line, 4);
+    }
+    // a template that is broken is no fault of the conversations
+    let error = folder.open(&choosy("{% if %}"), options).unwrap_err();
+    assert!(error.to_string().contains("line 1: "), "{error}");
+}
+
+#[test]
+fn a_template_that_asks_for_the_day_is_rendered_anew_on_another_one() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", &conversation("which day is it?"));
+    let open = |tokenizer: &Tokenizer, day: &str| {
+        let options = SourceOptions {
+            day: Some(day.parse().unwrap()),
+            ..SourceOptions::default()
+        };
+        let corpus = folder.open(tokenizer, options).unwrap();
+        tokenizer.decode(&corpus.document(0).unwrap().tokens)
+    };
+    let write = "{% for m in messages %}{{ m.role }}: {{ m.content }};{% endfor %}";
+    let timeless = choosy(write);
+    let dated = choosy(&format!("{{{{ strftime_now('%d %b %Y') }}}} {write}"));
+    let first = open(&dated, "2024-02-28");
+    assert!(first.starts_with("28 Feb 2024 user: which"), "{first}");
+    let before = folder.cached();
+    assert_eq!(open(&dated, "2024-02-28"), first);
+    assert_eq!(folder.cached(), before);
+    let second = open(&dated, "2024-02-29");
+    assert!(second.starts_with("29 Feb 2024 user: which"), "{second}");
+    // back on the first day, as a run that goes on is
+    assert_eq!(open(&dated, "2024-02-28"), first);
+
+    open(&timeless, "2024-02-28");
+    let before = folder.cached();
+    open(&timeless, "2024-02-29");
+    assert_eq!(folder.cached(), before);
+    // unless a day is set it is today
+    let corpus = folder.open(&dated, SourceOptions::default()).unwrap();
+    let today = dated.decode(&corpus.document(0).unwrap().tokens);
+    assert!(today != first && today.contains("user: which"), "{today}");
+}

@@ -123,7 +123,7 @@ fn another_column_may_hold_the_text() {
     assert_eq!(texts, ["one", "three"]);
     let error = error.unwrap();
     assert!(
-        error.contains("content.parquet` row 2: no field `content`"),
+        error.contains("content.parquet` row 2: `content` is null"),
         "{error}"
     );
     let error = fixture("content.parquet", None).1.unwrap();

@@ -60,6 +60,7 @@ fn decoder(config: &DecoderConfig, kind: MixerKind, mixer: MixerConfig) -> Model
         selective: None,
         ttt: None,
         initializer_range: config.initializer_range,
+        embedding_initializer_range: None,
     }
 }
 

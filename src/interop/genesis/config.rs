@@ -187,6 +187,7 @@ impl GenesisConfig {
             tie_word_embeddings: self.tie_word_embeddings,
             quantization: None,
             initializer_range: self.init_std,
+            embedding_initializer_range: None,
             depth_scaled_init: false,
             norm_weight: match self.use_zero_centered_norm {
                 true => NormWeight::ZeroCentered,

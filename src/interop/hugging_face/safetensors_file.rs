@@ -70,7 +70,7 @@ impl SafetensorsFile {
 fn found(error: &SafeTensorError) -> String {
     match error {
         SafeTensorError::HeaderTooSmall => "shorter than a header's length".into(),
-        SafeTensorError::HeaderTooLarge => "a header longer than 100000000 bytes".into(),
+        SafeTensorError::HeaderTooLarge => "no header of a model file".into(),
         SafeTensorError::InvalidHeaderLength => "a header that ends after the file".into(),
         SafeTensorError::MetadataIncompleteBuffer => {
             "tensor bytes that are not as many as the header says".into()
@@ -84,7 +84,9 @@ fn expected(error: &SafeTensorError) -> &'static str {
         SafeTensorError::MetadataIncompleteBuffer | SafeTensorError::InvalidHeaderLength => {
             "a complete safetensors file (this one is cut short or has bytes after its end)"
         }
-        _ => "a safetensors file",
+        _ => {
+            "a safetensors file, or another model: a run, a Hugging Face folder, an .ot or a .gguf file"
+        }
     }
 }
 
@@ -114,8 +116,11 @@ mod tests {
         huge.extend([b' '; 64]);
         let cases = [
             (open_bytes(b""), "shorter than a header"),
-            (open_bytes(&huge), "longer than 100000000 bytes"),
-            (open_bytes(&u64::MAX.to_le_bytes()), "longer than 100000000"),
+            (open_bytes(&huge), "no header of a model file"),
+            (
+                open_bytes(&u64::MAX.to_le_bytes()),
+                "no header of a model file",
+            ),
             (open_bytes(&1000_u64.to_le_bytes()), "ends after the file"),
             (open(one, 7), "cut short"),
             (open(one, 9), "bytes after its end"),

@@ -218,6 +218,7 @@ impl Qwen3NextConfig {
             tie_word_embeddings: self.tie_word_embeddings,
             quantization: None,
             initializer_range: self.initializer_range,
+            embedding_initializer_range: None,
             depth_scaled_init: true,
             norm_weight: NormWeight::ZeroCentered,
             mup: None,

@@ -37,6 +37,7 @@ pub(super) fn count(value: f64) -> String {
 pub(super) fn significant(value: f64) -> String {
     let magnitude = value.abs();
     match magnitude {
+        _ if !value.is_finite() => "-".into(),
         0.0 => "0".into(),
         _ if magnitude >= 99.95 => format!("{value:.0}"),
         _ if magnitude >= 9.995 => format!("{value:.1}"),

@@ -29,6 +29,11 @@ pub enum TemplateError {
         "message {message}: the model's chat template does not write `{key}`: remove the key, or train a model whose template does"
     )]
     Unwritten { message: usize, key: String },
+    /// It leaves out who somebody is.
+    #[error(
+        "message {message}: the model's chat template has no turns of the role `{role}`: remove the message, or train a model whose template has"
+    )]
+    UnwrittenTurn { message: usize, role: &'static str },
     /// It leaves out the tools.
     #[error(
         "the model's chat template does not write `tools`: remove the key, or train a model whose template does"

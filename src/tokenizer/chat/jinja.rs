@@ -9,13 +9,15 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, Serde, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 
-use super::{TemplateError, generation, python};
+use super::{Clock, TemplateError, generation, python};
 
 /// Steps that a rendering may take; a byte that it makes costs a 64th of one.
 const FUEL: u64 = 8_000_000;
 /// Macros, blocks and loops within each other.
 const DEPTH: usize = 160;
 const NAME: &str = "chat_template";
+/// By what a template asks for the time.
+pub(super) const STRFTIME_NOW: &str = "strftime_now";
 
 /// A template, ready to be rendered.
 #[derive(Debug)]
@@ -39,8 +41,8 @@ pub(super) struct Rendered {
 struct Raised(String);
 
 impl Jinja {
-    /// Parses a template.
-    pub(super) fn parse(source: &str) -> Result<Self, TemplateError> {
+    /// Parses a template that is told the time of this clock.
+    pub(super) fn parse(source: &str, clock: Clock) -> Result<Self, TemplateError> {
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
@@ -60,7 +62,12 @@ impl Jinja {
                 Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(raised))
             },
         );
-        env.add_function("strftime_now", strftime_now);
+        env.add_function(STRFTIME_NOW, move |format: &str| {
+            clock.format(format).ok_or_else(|| {
+                let reason = format!("`{STRFTIME_NOW}` does not know the format `{format}`");
+                Error::new(ErrorKind::InvalidOperation, reason)
+            })
+        });
         env.add_function("namespace", namespace);
         env.add_function("dict", dict);
         // as Jinja does, and `minijinja` does not
@@ -93,18 +100,6 @@ impl Jinja {
         let (text, generations) = generation::unmarked(&rendered);
         Ok(Rendered { text, generations })
     }
-}
-
-/// The time of now and here.
-fn strftime_now(format: &str) -> Result<String, Error> {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    let now = chrono::Local::now();
-    write!(text, "{}", now.format(format)).map_err(|_| {
-        let reason = format!("`strftime_now` does not know the format `{format}`");
-        Error::new(ErrorKind::InvalidOperation, reason)
-    })?;
-    Ok(text)
 }
 
 /// A namespace with these attributes. As in transformers none may begin with an underscore.
@@ -179,7 +174,7 @@ mod tests {
     use crate::tokenizer::chat::template::objects;
 
     fn render(source: &str, context: Json) -> Result<String, String> {
-        let rendered = Jinja::parse(source).and_then(|jinja| jinja.render(&context));
+        let rendered = Jinja::parse(source, Clock::Now).and_then(|jinja| jinja.render(&context));
         rendered
             .map(|it| it.text)
             .map_err(|error| error.to_string())
@@ -203,7 +198,7 @@ mod tests {
                 "add_generation_prompt": case["prompt"], "date_string": "26 Jul 2024",
                 "bos_token": "<|bos|>", "eos_token": "<|eos|>", "pad_token": "<|pad|>",
             });
-            let jinja = Jinja::parse(&read(format!("{style}.jinja"))).unwrap();
+            let jinja = Jinja::parse(&read(format!("{style}.jinja")), Clock::Now).unwrap();
             let label = format!("{style}, {}", case["name"]);
             match (jinja.render(&context), case["text"].as_str()) {
                 (Ok(found), Some(text)) => {

@@ -5,6 +5,7 @@
 //! Who speaks is known by place in the text, not searched among the ids. Control tokens that somebody
 //! writes into a message stay text: nobody can forge a turn.
 
+mod clock;
 mod control;
 mod error;
 mod generation;
@@ -16,6 +17,7 @@ mod scan;
 mod spans;
 mod template;
 
+pub use clock::{Clock, Day, DayError};
 pub use error::TemplateError;
 pub use message::{Conversation, ConversationError, Message, Role};
 pub(super) use ours::turns_of;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde_json::{Map, Value};
+
 use super::control::encode;
 use super::template::{Purpose, Text};
 use super::{Conversation, Kind, Message, Role, Template, TemplateError, Tokenizer};
@@ -124,15 +126,61 @@ impl Template {
                 .into_iter()
                 .flatten()
                 .find(|with| whole.starts_with(with));
-            let Some(own) = with.and_then(|with| with.strip_prefix(before.as_str())) else {
+            let begin = with.and_then(|with| match with.starts_with(&before) {
+                true => Some(before.len()),
+                false => self.begin(&objects, tools, [&before, with]),
+            });
+            let (Some(with), Some(begin)) = (with, begin) else {
                 return Err(TemplateError::Changing { message: at + 1 });
             };
+            let own = &with[begin..];
             // nobody asks for what follows the end of a turn
             let length = self.inner.control.last_end(own).unwrap_or(own.len());
-            said.push(before.len()..before.len() + length);
+            said.push(begin..begin + length);
         }
         Ok(said)
     }
+}
+
+impl Template {
+    /// Where the last answer begins, of a template that asks for it otherwise than it writes it, as with an open
+    /// `<think>`: behind what `[asked, with]` have in common, but never within what is said.
+    fn begin(
+        &self,
+        objects: &[Map<String, Value>],
+        tools: &[Value],
+        [asked, with]: [&str; 2],
+    ) -> Option<usize> {
+        let (_, before) = objects.split_last()?;
+        let bare = self.plain(before, tools, Purpose::Data).ok()?.text;
+        let open = self.end_of_text().and_then(|end| bare.strip_suffix(end));
+        let bare = [Some(bare.as_str()), open].into_iter().flatten();
+        let bare = { bare }.find(|bare| with.starts_with(bare))?.len();
+        let header = self.header(objects, tools).unwrap_or(bare);
+        let begin = common(asked, with).min(header).max(bare);
+        // one that drops his thoughts does not write what he says
+        let content = objects.last()?.get("content").and_then(Value::as_str);
+        let is_whole = content.is_none_or(|said| with[begin..].contains(said.trim()));
+        is_whole.then_some(begin)
+    }
+
+    /// Where the words of the last message begin.
+    fn header(&self, objects: &[Map<String, Value>], tools: &[Value]) -> Option<usize> {
+        let say = |word: &str| {
+            let mut objects = objects.to_vec();
+            let last = objects.last_mut()?;
+            last.insert("content".into(), word.into());
+            Some(self.plain(&objects, tools, Purpose::Data).ok()?.text)
+        };
+        Some(common(&say("A")?, &say("B")?))
+    }
+}
+
+/// Length of what two texts begin with alike.
+fn common(left: &str, right: &str) -> usize {
+    let pairs = left.chars().zip(right.chars());
+    let same = pairs.take_while(|(left, right)| left == right);
+    same.map(|(char, _)| char.len_utf8()).sum()
 }
 
 /// What the template marks, as far as it is to be learned.
@@ -278,6 +326,56 @@ mod tests {
         }
     }
 
+    /// As that of DeepSeek-R1: it opens thoughts where it asks for an answer, and closes none.
+    const THINKING: &str = "{%- for m in messages -%}{%- if m['role'] == 'user' -%}<｜User｜>{{ m['content'] }}{%- else -%}<｜Assistant｜>{{ m['content'].split('</think>')[-1] }}<｜end▁of▁sentence｜>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<｜Assistant｜><think>\n{%- endif -%}";
+
+    #[test]
+    fn an_answer_that_is_asked_for_otherwise_than_it_is_written_is_learned_behind_its_header() {
+        let tokenizer = model(THINKING);
+        let chatml = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif");
+        let chatml = model(&chatml);
+        for answers in [["a", "b"], ["<th", "<table>"], ["    a", "\n\nb"]] {
+            for (tokenizer, end) in [
+                (&tokenizer, "<｜end▁of▁sentence｜>"),
+                (&chatml, "<|im_end|>"),
+            ] {
+                let expected = answers.map(|answer| format!("{answer}{end}"));
+                assert_eq!(learned(tokenizer, &turns(answers)), expected.concat());
+            }
+        }
+        // it would drop what he thinks
+        let thoughts = turns(["a", "<think>t</think>b"]);
+        assert!(rendered(&tokenizer, &thoughts).is_err());
+    }
+
+    #[test]
+    fn the_header_ends_where_the_template_asks_for_the_answer() {
+        let files = [
+            "llama3_headers.jinja",
+            "inst_alternation.jinja",
+            "deepseek_bars.jinja",
+            "gemma_like.jinja",
+            "glm_prefix.jinja",
+            "mistral_tools.jinja",
+            "chatml_default_system.jinja",
+            "phi_like.jinja",
+        ];
+        let all = files.map(fixture).into_iter().chain([model(CHATML)]);
+        for tokenizer in all {
+            let template = Template::of(&tokenizer).unwrap();
+            let Conversation { messages, .. } = turns(["a", "<b"]);
+            for at in [1, 3] {
+                let objects = super::super::template::objects(&messages[..=at]);
+                let asked = template.plain(&objects[..at], &[], Purpose::DataPrompt);
+                let asked = asked.unwrap().text;
+                let with = template.plain(&objects, &[], Purpose::Data).unwrap().text;
+                assert!(with.starts_with(&asked));
+                let begin = template.begin(&objects, &[], [&asked, &with]);
+                assert_eq!(begin, Some(asked.len()), "{with}");
+            }
+        }
+    }
+
     #[test]
     fn ids_are_those_of_the_whole_text() {
         let tokenizer = fixture("llama3_headers.jinja");
@@ -315,9 +413,6 @@ mod tests {
             error.contains("message 2") && error.contains("generation"),
             "{error}"
         );
-        let opens_thoughts = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif");
-        let error = rendered(&model(&opens_thoughts), &turns(["a", "b"])).unwrap_err();
-        assert!(error.contains("message 2"), "{error}");
     }
 
     #[test]

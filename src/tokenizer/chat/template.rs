@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::control::{ControlTokens, Marked, refuse, unmarked};
 use super::jinja::{self, Jinja};
-use super::{Conversation, Message, Role, TemplateError, Tokenizer, generation, ours};
+use super::{Clock, Conversation, Message, Role, TemplateError, Tokenizer, generation, ours};
 use crate::domain::Domain;
 use crate::tokenizer::special::END;
 
@@ -72,18 +72,26 @@ impl Template {
     ///
     /// [`TemplateError`] if the model's own cannot be parsed.
     pub fn of(tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
+        Self::by(Clock::Now, tokenizer)
+    }
+
+    /// The same with another time than now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of`].
+    pub fn by(clock: Clock, tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
+        let new = |kind, source: &str, tool_use: Option<&str>| {
+            Self::new(kind, (source, tool_use), clock, tokenizer)
+        };
         let published = published(tokenizer)?;
         let ours = ours::turns_of(tokenizer);
         match (published, ours) {
-            (Some((source, _)), Some(turns)) if source == turns => {
-                Self::new(Kind::Turns, turns, None, tokenizer)
-            }
+            (Some((source, _)), Some(turns)) if source == turns => new(Kind::Turns, turns, None),
             (Some((source, _)), _) if source == ours::GENESIS_TEMPLATE => Self::genesis(tokenizer),
-            (Some((source, tool_use)), _) => {
-                Self::new(Kind::Published, &source, tool_use.as_deref(), tokenizer)
-            }
-            (None, Some(turns)) => Self::new(Kind::Turns, turns, None, tokenizer),
-            (None, None) => Self::new(Kind::Plain, ours::PLAIN, None, tokenizer),
+            (Some((source, tool_use)), _) => new(Kind::Published, &source, tool_use.as_deref()),
+            (None, Some(turns)) => new(Kind::Turns, turns, None),
+            (None, None) => new(Kind::Plain, ours::PLAIN, None),
         }
     }
 
@@ -93,25 +101,32 @@ impl Template {
     ///
     /// None: the template is ours.
     pub fn genesis(tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
-        Self::new(Kind::Genesis, ours::GENESIS_TEMPLATE, None, tokenizer)
+        let template = (ours::GENESIS_TEMPLATE, None);
+        Self::new(Kind::Genesis, template, Clock::Now, tokenizer)
     }
 
     fn new(
         kind: Kind,
-        source: &str,
-        tool_use: Option<&str>,
+        (source, tool_use): (&str, Option<&str>),
+        clock: Clock,
         tokenizer: &Tokenizer,
     ) -> Result<Self, TemplateError> {
         let all = [source, tool_use.unwrap_or_default()].concat();
+        let parse = |source| Jinja::parse(source, clock);
         Ok(Self {
             inner: Arc::new(Inner {
                 kind,
-                jinja: Jinja::parse(source)?,
-                tool_use: tool_use.map(Jinja::parse).transpose()?,
+                jinja: parse(source)?,
+                tool_use: tool_use.map(parse).transpose()?,
                 variables: variables(tokenizer),
                 control: ControlTokens::of(tokenizer, &all),
             }),
         })
+    }
+
+    /// Whether what a tokenizer's templates write may depend on the time.
+    pub fn asks_for_the_time(tokenizer: &Tokenizer) -> bool {
+        Self::sources(tokenizer).contains(jinja::STRFTIME_NOW)
     }
 
     /// All that the published templates of a tokenizer are made of: equal where they are equal.
@@ -245,10 +260,9 @@ impl Template {
         if self.inner.kind != Kind::Published
             && let Some(at) = messages.iter().position(|it| it.role() == Role::Tool)
         {
-            let key = format!("role\": \"{}", Role::Tool.name());
-            return Err(TemplateError::Unwritten {
+            return Err(TemplateError::UnwrittenTurn {
                 message: at + 1,
-                key,
+                role: Role::Tool.name(),
             });
         }
         let source = self.of_tools(tools).source();

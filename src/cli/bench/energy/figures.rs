@@ -1,6 +1,6 @@
 //! What the repeats come to.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use darkhorse_backends::select;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use super::interval::Interval;
 use super::windows::{PerToken, Repeat};
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
+use crate::cli::output::Output;
 use crate::model::cost::Dtype;
 use crate::telemetry::energy::{Idle, Monitor};
 
@@ -113,7 +114,7 @@ impl Report {
     }
 
     pub(super) fn print(&self, json: bool) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = Output::open();
         if json {
             serde_json::to_writer(&mut out, self)?;
             writeln!(out)?;

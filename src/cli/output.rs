@@ -1,0 +1,48 @@
+//! What the program prints: results on the standard output, whose reader may have gone or whose disk may be full.
+
+use std::fmt::{Arguments, Display};
+use std::io::{self, StdoutLock, Write};
+
+use crate::cli::failure::Failure;
+
+/// The standard output. Errors say what could not be written, and keep their kind.
+pub(crate) struct Output(StdoutLock<'static>);
+
+impl Output {
+    pub(crate) fn open() -> Self {
+        Self(io::stdout().lock())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(named)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(named)
+    }
+}
+
+fn named(error: io::Error) -> io::Error {
+    let line = format!("cannot write to the standard output: {error}");
+    io::Error::new(error.kind(), line)
+}
+
+/// Prints a text as it is.
+pub(crate) fn text(text: impl Display) -> Result<(), Failure> {
+    let mut out = Output::open();
+    write!(out, "{text}")?;
+    // what is left for the end of the process fails in silence
+    Ok(out.flush()?)
+}
+
+/// Prints a line.
+pub(crate) fn line(line: impl Display) -> Result<(), Failure> {
+    text(format_args!("{line}\n"))
+}
+
+/// Says something on the standard error output, unless nobody can read it.
+pub(crate) fn error(said: Arguments<'_>) {
+    let _ = io::stderr().write_fmt(said);
+}
