@@ -3,8 +3,11 @@
 use super::error::ConfigError;
 
 /// Names of the presets, smallest first.
-pub const PRESETS: [&str; 12] = [
+pub const PRESETS: [&str; 16] = [
     "tiny",
+    "genesis-moe-tiny",
+    "mixtral-tiny",
+    "deepseek-tiny",
     "genesis-tiny",
     "darkhorse-hybrid",
     "default",
@@ -13,6 +16,7 @@ pub const PRESETS: [&str; 12] = [
     "1b",
     "3b",
     "5b",
+    "genesis-13b",
     "30b",
     "100b",
     "500b",
@@ -20,6 +24,9 @@ pub const PRESETS: [&str; 12] = [
 
 const FILES: [&str; PRESETS.len()] = [
     include_str!("../../configs/tiny.json"),
+    include_str!("../../configs/genesis-moe-tiny.json"),
+    include_str!("../../configs/mixtral-tiny.json"),
+    include_str!("../../configs/deepseek-tiny.json"),
     include_str!("../../configs/genesis-tiny.json"),
     include_str!("../../configs/darkhorse-hybrid.json"),
     include_str!("../../configs/default.json"),
@@ -28,6 +35,7 @@ const FILES: [&str; PRESETS.len()] = [
     include_str!("../../configs/1b.json"),
     include_str!("../../configs/3b.json"),
     include_str!("../../configs/5b.json"),
+    include_str!("../../configs/genesis-13b.json"),
     include_str!("../../configs/30b.json"),
     include_str!("../../configs/100b.json"),
     include_str!("../../configs/500b.json"),
