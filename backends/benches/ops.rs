@@ -186,6 +186,56 @@ fn mixtures() {
     }
 }
 
+/// What choices of no expert save: the same tokens without any such choice stand in the place of the definition, so
+/// the last column is the gain, which is at most that of the title.
+fn choices_of_none() {
+    let [hidden, width, count, k] = [512, 256, 20, 4];
+    let leaves = |tokens| {
+        [
+            random([1, tokens, hidden]),
+            random([count, hidden, width]),
+            random([count, hidden, width]),
+            random([count, width, hidden]),
+        ]
+    };
+    for tokens in [1, 8, 2048] {
+        let chosen: Vec<i64> = below(count, [tokens * k]).into_data().iter().collect();
+        let weights = random([tokens, k]);
+        let of = |none: usize, leaves: &[Tensor<B, 3>]| {
+            // so many of the four of every token
+            let choices = chosen.iter().enumerate();
+            let choices = choices.map(|(slot, expert)| match slot % k < none {
+                true => count as i64,
+                false => *expert,
+            });
+            let indices = TensorData::new(choices.collect(), [tokens, k]);
+            let projections = Projections {
+                gate: leaves[1].clone(),
+                up: leaves[2].clone(),
+                down: leaves[3].clone(),
+            };
+            B::experts(
+                leaves[0].clone().reshape([tokens, hidden]),
+                projections,
+                Tensor::from_data(indices, &Default::default()),
+                weights.clone(),
+            )
+        };
+        for none in [0, 1, 2] {
+            let (share, gain) = (100 * none / k, k as f64 / (k - none) as f64);
+            differentiable(
+                &format!(
+                    "experts {tokens} x {hidden} x {width}, {share} % none, {gain:.2}x at most"
+                ),
+                Work::Flop(6.0 * (tokens * (k - none) * hidden * width) as f64),
+                &leaves(tokens),
+                |leaves| of(none, leaves),
+                |leaves| of(0, leaves),
+            );
+        }
+    }
+}
+
 fn attentions() {
     for [batch, seq, heads, dim] in [
         [16, 128, 4, 32],
@@ -449,6 +499,7 @@ fn main() {
     });
     products();
     mixtures();
+    choices_of_none();
     attentions();
     passes();
     updates();

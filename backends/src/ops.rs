@@ -260,6 +260,9 @@ pub trait Ops: Backend {
 
     /// Routed SwiGLU experts, `y_t = sum_k w_tk (silu(x_t G_e) * (x_t U_e)) D_e` with `e = i_tk`. No token is dropped.
     ///
+    /// An index at or above the number of experts is none: it costs no work and adds nothing, and the gradient
+    /// of its weight is zero.
+    ///
     /// # Shapes
     ///
     /// - input, output: `[tokens, hidden]`

@@ -1,7 +1,7 @@
 //! Few tokens: only the weights of the chosen experts are read, where they lie; nobody waits for the host.
 //!
-//! The first kernel makes `w silu(x G) * (x U)` of every assignment, the second sums the products with `D` over the
-//! assignments of a token. What is between them is in f32.
+//! The first kernel makes `w silu(x G) * (x U)` of every choice, the second sums the products with `D` over the
+//! choices of a token. What is between them is in f32. For a choice of no expert neither reads a weight.
 #![allow(
     unsafe_code,
     reason = "kernels that check themselves what they read: a check of every weight would double the instructions"
@@ -35,7 +35,7 @@ pub(crate) struct Stacks<R: CubeRuntime> {
     pub(crate) down: Matrix<R>,
 }
 
-/// See [`Ops::experts`](crate::Ops::experts). An index past the last expert means the last.
+/// See [`Ops::experts`](crate::Ops::experts).
 pub(crate) fn experts<R: CubeRuntime>(
     input: CubeTensor<R>,
     stacks: Stacks<R>,
@@ -57,7 +57,7 @@ pub(crate) fn experts<R: CubeRuntime>(
         weights.dtype.into(),
         index.into(),
     ];
-    // SAFETY: every index is below the shape of its tensor.
+    // SAFETY: every index is below the shape of its tensor; no weight is read for an expert that is none.
     unsafe {
         gated::launch_unchecked::<R>(
             &client,
@@ -101,11 +101,16 @@ pub(crate) fn experts<R: CubeRuntime>(
     output
 }
 
-/// The expert of an assignment.
+/// The expert that a token chose, which may be none.
 #[cube]
-fn expert_of<I: Int>(indices: &Tensor<I>, token: usize, choice: usize, experts: usize) -> usize {
-    let expert = u32::cast_from(indices[token * indices.stride(0) + choice]) as usize;
-    select(expert < experts, expert, experts - 1)
+fn expert_of<I: Int>(indices: &Tensor<I>, token: usize, choice: usize) -> usize {
+    u32::cast_from(indices[token * indices.stride(0) + choice]) as usize
+}
+
+/// The rows to read of an expert's matrix: none where there is no such expert.
+#[cube]
+fn rows_of<V: Numeric>(stack: &Tensor<V>, expert: usize) -> usize {
+    select(expert < stack.shape(0), stack.shape(1), 0)
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -122,15 +127,17 @@ fn gated<X: Float, V: Numeric, S: Float, W: Float, I: Int>(
     #[define(X, V, S, W, I)] _types: [StorageType; 5],
 ) {
     let lane = own_lane();
-    let assignment = CUBE_POS_Y as usize;
-    let token = assignment / indices.shape(1);
-    let choice = assignment % indices.shape(1);
-    let expert = expert_of(indices, token, choice, gate.shape(0));
+    let slot = CUBE_POS_Y as usize;
+    let token = slot / indices.shape(1);
+    let choice = slot % indices.shape(1);
+    let expert = expert_of(indices, token, choice);
+    // a bound of the loop, so that all units meet in `join`
+    let rows = rows_of(gate, expert);
     let mut gates = zeros(form);
     let mut ups = zeros(form);
     if lane < gate.shape(2) {
         let mut row = UNIT_POS_Y as usize;
-        while row < gate.shape(1) {
+        while row < rows {
             let x = f32::cast_from(input[token * input.stride(0) + row]);
             add::<V, S>(
                 &mut gates,
@@ -162,7 +169,7 @@ fn gated<X: Float, V: Numeric, S: Float, W: Float, I: Int>(
         #[unroll]
         for number in 0..comptime!(form.columns()) {
             let open = 1.0f32 / (1.0f32 + (-gates[number]).exp());
-            inner[assignment * inner.stride(0) + column(lane, number, form)] =
+            inner[slot * inner.stride(0) + column(lane, number, form)] =
                 weight * gates[number] * open * ups[number];
         }
     }
@@ -183,13 +190,14 @@ fn summed<V: Numeric, S: Float, I: Int, Y: Float>(
     let mut sums = zeros(form);
     if lane < down.shape(2) {
         for choice in 0..indices.shape(1) {
-            let expert = expert_of(indices, token, choice, down.shape(0));
-            let assignment = token * indices.shape(1) + choice;
+            let expert = expert_of(indices, token, choice);
+            let rows = rows_of(down, expert);
+            let slot = token * indices.shape(1) + choice;
             let mut row = UNIT_POS_Y as usize;
-            while row < down.shape(1) {
+            while row < rows {
                 add::<V, S>(
                     &mut sums,
-                    inner[assignment * inner.stride(0) + row],
+                    inner[slot * inner.stride(0) + row],
                     down,
                     expert * down.stride(0) + row * down.stride(1),
                     scales,

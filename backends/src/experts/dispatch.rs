@@ -4,36 +4,44 @@ use std::ops::Range;
 
 /// Assignments sorted by expert, in token order within an expert.
 ///
-/// An assignment has a slot, its place in the flattened `[tokens * k]` choice, and a position, its
-/// place after the sort.
+/// A choice has a slot, its place in the flattened `[tokens * k]` choices. One that is an expert is an
+/// assignment and has a position as well, its place after the sort; one that is none has no work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
+    /// Of every position.
     slots: Vec<usize>,
     starts: Vec<usize>,
+    choices: usize,
     k: usize,
 }
 
 impl Dispatch {
-    /// Sorts the chosen experts, `[tokens * k]`.
-    ///
-    /// # Panics
-    ///
-    /// When a choice is not below `experts`.
+    /// Sorts the chosen experts, `[tokens * k]`. A choice at or above `experts` is none.
     pub fn new(chosen: &[usize], experts: usize, k: usize) -> Self {
+        let assigned = || {
+            let choices = chosen.iter().copied().enumerate();
+            choices.filter(|(_, expert)| *expert < experts)
+        };
         let mut starts = vec![0; experts + 1];
-        for expert in chosen {
+        for (_, expert) in assigned() {
             starts[expert + 1] += 1;
         }
         for expert in 0..experts {
             starts[expert + 1] += starts[expert];
         }
         let mut next = starts.clone();
-        let mut slots = vec![0; chosen.len()];
-        for (slot, expert) in chosen.iter().enumerate() {
-            slots[next[*expert]] = slot;
-            next[*expert] += 1;
+        let mut slots = vec![0; starts[experts]];
+        for (slot, expert) in assigned() {
+            slots[next[expert]] = slot;
+            next[expert] += 1;
         }
-        Self { slots, starts, k }
+        let choices = chosen.len();
+        Self {
+            slots,
+            starts,
+            choices,
+            k,
+        }
     }
 
     /// Number of experts.
@@ -41,7 +49,7 @@ impl Dispatch {
         self.starts.len() - 1
     }
 
-    /// Number of assignments.
+    /// Number of assignments, of the choices that are experts.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
@@ -66,11 +74,11 @@ impl Dispatch {
         self.slots(expert).iter().map(|slot| slot / self.k)
     }
 
-    /// Position of every slot.
-    pub fn position_of_slots(&self) -> Vec<usize> {
-        let mut positions = vec![0; self.slots.len()];
+    /// Position of every slot, where its choice is an expert.
+    pub fn position_of_slots(&self) -> Vec<Option<usize>> {
+        let mut positions = vec![None; self.choices];
         for (position, slot) in self.slots.iter().enumerate() {
-            positions[*slot] = position;
+            positions[*slot] = Some(position);
         }
         positions
     }
@@ -87,6 +95,27 @@ mod tests {
         assert!(dispatch.slots(1).is_empty());
         assert_eq!(dispatch.slots(2), [0, 4]);
         assert_eq!(dispatch.tokens(0).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(dispatch.position_of_slots(), [3, 0, 1, 5, 4, 2]);
+        assert_eq!(
+            dispatch.position_of_slots(),
+            [3, 0, 1, 5, 4, 2].map(Some),
+            "every choice is an expert"
+        );
+    }
+
+    #[test]
+    fn a_choice_of_no_expert_is_no_assignment() {
+        let dispatch = Dispatch::new(&[2, 3, 0, usize::MAX, 3, 4, 2, 0], 3, 2);
+        assert_eq!(dispatch.len(), 4);
+        assert_eq!(dispatch.slots(0), [2, 7]);
+        assert!(dispatch.slots(1).is_empty());
+        assert_eq!(dispatch.slots(2), [0, 6]);
+        assert_eq!(dispatch.tokens(2).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!(
+            dispatch.position_of_slots(),
+            [Some(2), None, Some(0), None, None, None, Some(3), Some(1)]
+        );
+        let nobody = Dispatch::new(&[3; 6], 3, 2);
+        assert!(nobody.is_empty());
+        assert_eq!(nobody.position_of_slots(), [None; 6]);
     }
 }

@@ -195,7 +195,7 @@ pub(super) fn gather(
     }
 }
 
-/// For every token the sum of its assignments' rows, in the order of the choice.
+/// For every token the sum of its assignments' rows, in the order of the choice; zeros where there is none.
 pub(crate) fn combine(
     sorted: &[f32],
     dispatch: &Dispatch,
@@ -250,11 +250,11 @@ kernel! {
         out: &'a mut [f32],
         width: usize,
         sorted: &'a [f32],
-        positions: &'a [usize],
+        positions: &'a [Option<usize>],
         k: usize,
     ) {
         for (out, positions) in out.chunks_exact_mut(width).zip(positions.chunks_exact(k)) {
-            for position in positions {
+            for position in positions.iter().flatten() {
                 let row = &sorted[position * width..][..width];
                 for (out, value) in out.iter_mut().zip(row) {
                     *out += value;

@@ -168,7 +168,7 @@ pub(crate) fn experts_backward(
             let by_slot = dispatch
                 .position_of_slots()
                 .into_iter()
-                .map(|at| d_weights[at]);
+                .map(|at| at.map_or(0.0, |at| d_weights[at]));
             tensor(by_slot.collect(), [tokens, k])
         }),
     }

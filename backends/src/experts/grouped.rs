@@ -44,7 +44,7 @@ pub fn experts_saving<B: Backend>(
     );
     let [_, _, width] = projections.gate.dims();
     let all = |products: Vec<Tensor<B, 2>>| match products.is_empty() {
-        true => Tensor::zeros([0, width], &input.device()),
+        true => Tensor::empty([0, width], (&input.device(), input.dtype())),
         false => Tensor::cat(products, 0),
     };
     let saved = Saved {
@@ -73,7 +73,7 @@ pub fn experts_backward<B: Backend>(
         up_product,
     } = saved;
     let [tokens, k] = weights.dims();
-    let [_, width] = gate_product.dims();
+    let [_, _, width] = projections.gate.dims();
     let flat_weights = weights.clone().reshape([tokens * k]);
 
     let mut rows = Vec::new();
@@ -172,11 +172,8 @@ fn forward<B: Backend>(
 fn sorted<B: Backend>(indices: Tensor<B, 2, Int>, projections: &Projections<B>) -> Dispatch {
     let [_, k] = indices.dims();
     let [experts, _, _] = projections.gate.dims();
-    let chosen: Vec<usize> = indices
-        .into_data()
-        .iter::<i64>()
-        .map(|expert| expert as usize)
-        .collect();
+    let index = |value: i64| usize::try_from(value).expect("an index is not negative");
+    let chosen: Vec<usize> = indices.into_data().iter::<i64>().map(index).collect();
     Dispatch::new(&chosen, experts, k)
 }
 

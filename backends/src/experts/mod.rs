@@ -39,7 +39,7 @@ pub struct Saved<B: Backend> {
     pub weights: Tensor<B, 2>,
     /// Who went where.
     pub dispatch: Arc<Dispatch>,
-    /// `x G` of every assignment in the order of its position, `[tokens * k, width]`.
+    /// `x G` of every assignment in the order of its position, `[assignments, width]`.
     pub gate_product: Tensor<B, 2>,
     /// `x U` likewise.
     pub up_product: Tensor<B, 2>,
@@ -63,6 +63,6 @@ pub struct Gradients<B: Backend> {
     pub input: Option<Tensor<B, 2>>,
     /// In the shapes of the stacks; zero for an expert without a token.
     pub projections: Option<Projections<B>>,
-    /// `[tokens, k]`.
+    /// `[tokens, k]`; zero for a choice of no expert.
     pub weights: Option<Tensor<B, 2>>,
 }

@@ -1,4 +1,5 @@
-//! The definition: every expert sees every token, and the gates of those not chosen are zero.
+//! The definition: every expert sees every token, and the gates of those not chosen are zero. A choice of none
+//! has a gate that meets no expert.
 
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
@@ -16,12 +17,14 @@ pub fn experts<B: Backend>(
 ) -> Tensor<B, 2> {
     let [tokens, hidden] = input.dims();
     let [experts, _, _] = projections.gate.dims();
-    let gates = Tensor::zeros([tokens, experts], &input.device()).scatter(
+    // the last column is of no expert
+    let gates = Tensor::zeros([tokens, experts + 1], &input.device()).scatter(
         1,
-        indices,
+        indices.clamp_max(experts as i64),
         weights,
         burn::tensor::IndexingUpdateOp::Add,
     );
+    let gates = gates.narrow(1, 0, experts);
 
     let input = input.unsqueeze::<3>();
     let inner = silu(input.clone().times(projections.gate)) * input.times(projections.up);

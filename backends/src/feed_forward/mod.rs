@@ -18,7 +18,7 @@ use crate::{experts, quantized};
 pub struct Routed<B: Backend> {
     /// The experts.
     pub experts: Gated<B, 3>,
-    /// Experts of every token, `[tokens, k]`.
+    /// Experts of every token, `[tokens, k]`. An index at or above their number is no expert.
     pub indices: Tensor<B, 2, Int>,
     /// Their weights, `[tokens, k]`.
     pub weights: Tensor<B, 2>,

@@ -32,7 +32,8 @@ fn step() -> Vec<(&'static str, TensorData)> {
         AttentionOptions::scaled(0.2),
     );
     let mixed = mixed.reshape([tokens, hidden]);
-    let indices = integers(&draws(9, tokens * 2, experts), [tokens, 2]);
+    // one choice in seven is of no expert
+    let indices = integers(&draws(9, tokens * 2, experts + 1), [tokens, 2]);
     let projections = Projections {
         gate: gate.clone(),
         up: up.clone(),

@@ -47,16 +47,23 @@ fn gated<B: Backend, const D: usize>(
     }
 }
 
+#[derive(Clone, Copy)]
 struct Case {
     tokens: usize,
     k: usize,
     routed: Option<Kind>,
     shared: Option<Kind>,
+    /// Numbers of experts are drawn below it: the more there are past the last expert, the more choices are of none.
+    bound: usize,
 }
 
 impl Case {
     const HIDDEN: usize = 64;
     const COUNT: usize = 5;
+
+    fn choices(&self) -> Vec<i64> {
+        draws(6, self.tokens * self.k, self.bound)
+    }
 
     fn compute<B: Ops>(
         &self,
@@ -66,8 +73,7 @@ impl Case {
         let Self { tokens, k, .. } = *self;
         let routed = self.routed.map(|kind| Routed {
             experts: gated(1, [[count, hidden, 160], [count, 160, hidden]], kind),
-            // the last expert has no token
-            indices: integers(&draws(6, tokens * k, count - 1), [tokens, k]),
+            indices: integers(&self.choices(), [tokens, k]),
             weights: constant(&noise(5, [tokens, k])),
         });
         let shared = self
@@ -88,15 +94,28 @@ fn experts_and_shared_ones_together_have_the_bits_of_each_alone() {
             (None, Some(kind)),
             (Some(Kind::Blocks(Bits::Eight)), Some(kind)),
         ] {
-            for (tokens, k) in [(1, 1), (1, 2), (3, 5), (9, 2), (65, 2)] {
+            // the last expert has no token
+            let all = Case::COUNT - 1;
+            let some = 2 * Case::COUNT;
+            for (tokens, k, bound) in [
+                (1, 1, all),
+                (1, 2, all),
+                (3, 5, all),
+                (9, 2, all),
+                (65, 2, all),
+                (1, 5, some),
+                (9, 2, some),
+                (65, 2, some),
+            ] {
                 let case = Case {
                     tokens,
                     k,
                     routed,
                     shared,
+                    bound,
                 };
                 let expected = case.compute::<Plain>(reference::feed_forward);
-                let name = format!("{tokens} tokens, {routed:?} and {shared:?}");
+                let name = format!("{tokens} tokens, {routed:?} below {bound} and {shared:?}");
                 assert_eq!(case.compute(Plain::feed_forward), expected, "{name}");
                 let team = awake(|| case.compute(Plain::feed_forward));
                 assert_eq!(team, expected, "{name}, by a team");
@@ -116,6 +135,58 @@ fn experts_and_shared_ones_together_have_the_bits_of_each_alone() {
                 );
                 assert_close(&name, &outcome(differentiated), &outcome(expected), ROUGHLY);
             }
+        }
+    }
+}
+
+#[test]
+fn a_token_without_experts_has_the_bits_of_the_shared_one_alone() {
+    for kind in KINDS {
+        let [some, nobody] = [2 * Case::COUNT, 1 << 20];
+        for (tokens, k, bound) in [
+            (1, 1, nobody),
+            (1, 4, nobody),
+            (65, 2, some),
+            (65, 2, nobody),
+        ] {
+            let with = |routed, shared| {
+                let case = Case {
+                    tokens,
+                    k,
+                    routed,
+                    shared,
+                    bound,
+                };
+                let rows = |data: TensorData| -> Vec<f32> { data.iter::<f32>().collect() };
+                let [alone, team] = [
+                    case.compute(Plain::feed_forward),
+                    awake(|| case.compute(Plain::feed_forward)),
+                ];
+                assert_eq!(alone, team);
+                (case.choices(), rows(alone))
+            };
+            let (choices, together) = with(Some(kind), Some(kind));
+            let (_, routed) = with(Some(kind), None);
+            let (_, shared) = with(None, Some(kind));
+            let mut idle = 0;
+            let rows = together
+                .chunks(Case::HIDDEN)
+                .zip(routed.chunks(Case::HIDDEN));
+            for (token, (together, routed)) in rows.enumerate() {
+                let chosen = &choices[token * k..][..k];
+                if chosen.iter().any(|expert| *expert < Case::COUNT as i64) {
+                    assert!(routed.iter().any(|value| *value != 0.0));
+                    continue;
+                }
+                idle += 1;
+                assert!(routed.iter().all(|value| *value == 0.0), "token {token}");
+                assert_eq!(
+                    together,
+                    &shared[token * Case::HIDDEN..][..Case::HIDDEN],
+                    "token {token}"
+                );
+            }
+            assert!(idle > 0, "{tokens} tokens below {bound}");
         }
     }
 }

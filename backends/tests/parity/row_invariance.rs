@@ -109,8 +109,8 @@ fn experts() {
     let (hidden, width, count, k) = (65, 130, 7, 2);
     let input: Tensor<Flex, 2> = constant(&noise(1, [ROWS, hidden]));
     let weights: Tensor<Flex, 2> = constant(&noise(2, [ROWS, k]));
-    // the last expert has no token
-    let indices = integers::<Flex, 2>(&draws(3, ROWS * k, count - 1), [ROWS, k]);
+    // three choices in ten are of no expert, all those of some tokens
+    let indices = integers::<Flex, 2>(&draws(8, ROWS * k, count * 3 / 2), [ROWS, k]);
     for dtype in [DType::F32, DType::BF16] {
         let stack = |seed, shape| constant::<Flex, 3>(&noise(seed, shape)).cast(dtype);
         let projections = Projections {
@@ -202,7 +202,8 @@ fn quantized_products_and_experts() {
     let (hidden, width, count, k) = (64, 352, 5, 2);
     let input: Tensor<Flex, 2> = constant(&noise(1, [ROWS, hidden]));
     let weights: Tensor<Flex, 2> = constant(&noise(2, [ROWS, k]));
-    let indices = integers::<Flex, 2>(&draws(3, ROWS * k, count), [ROWS, k]);
+    // three choices in ten are of no expert, all those of some tokens
+    let indices = integers::<Flex, 2>(&draws(8, ROWS * k, count * 3 / 2), [ROWS, k]);
     for bits in [Bits::Eight, Bits::Four] {
         let stack = |seed, shape| {
             let weights: Tensor<Flex, 3> = constant(&noise(seed, shape));

@@ -89,15 +89,21 @@ fn the_choice_is_that_of_the_definition_with_the_lowest_index_of_equals() {
     }
 }
 
-/// Choices that leave the third expert without a token, unless all are chosen.
-fn choices(tokens: usize, experts: usize, k: usize) -> Vec<i64> {
+/// After how many choices one is of no expert.
+const NONE: [usize; 3] = [usize::MAX, 3, 1];
+
+/// Choices that leave the third expert without a token, unless all are chosen. Every `none`-th is of no expert.
+fn choices(tokens: usize, experts: usize, k: usize, none: usize) -> Vec<i64> {
     let left = if k < experts { 2 } else { experts };
     let others: Vec<i64> = (0..experts)
         .filter(|e| *e != left)
         .map(|e| e as i64)
         .collect();
     (0..tokens * k)
-        .map(|slot| others[(slot / k + slot % k) % others.len()])
+        .map(|slot| match (slot + 1) % none {
+            0 => (experts + slot) as i64,
+            _ => others[(slot / k + slot % k) % others.len()],
+        })
         .collect()
 }
 
@@ -111,7 +117,10 @@ const SIZES: [[usize; 5]; 4] = [
 
 #[test]
 fn experts_of_few_tokens_are_those_of_the_definition() {
-    for [tokens, hidden, width, count, k] in SIZES {
+    let cases = SIZES
+        .iter()
+        .flat_map(|sizes| NONE.map(|none| (*sizes, none)));
+    for ([tokens, hidden, width, count, k], none) in cases {
         for dtype in types() {
             fn arguments<B: Backend>(
                 [tokens, hidden, width, count, k]: [usize; 5],
@@ -127,7 +136,7 @@ fn experts_of_few_tokens_are_those_of_the_definition() {
                 (input, projections, numbers([tokens, k], 5, dtype))
             }
             let sizes = [tokens, hidden, width, count, k];
-            let chosen = choices(tokens, count, k);
+            let chosen = choices(tokens, count, k, none);
             let (input, projections, weights) = arguments::<NdArray>(sizes, DType::F32);
             let indices = integers(chosen.clone(), [tokens, k]);
             let expected =
@@ -137,7 +146,8 @@ fn experts_of_few_tokens_are_those_of_the_definition() {
             let (input, projections, weights) = arguments::<Selected>(sizes, dtype);
             let indices = integers(chosen, [tokens, k]);
             let found = Selected::experts(input.clone() * 0.5, projections, indices, weights);
-            assert_close(expected, found + input, dtype, &format!("{sizes:?}"));
+            let case = format!("{sizes:?}, every {none}-th none");
+            assert_close(expected, found + input, dtype, &case);
         }
     }
 }
@@ -178,9 +188,10 @@ fn experts_in_blocks_of_few_tokens_are_those_of_the_definition() {
         }
     }
     let sizes = [[1, 32, 96, 5, 2], [2, 96, 32, 3, 3], [8, 64, 1056, 4, 1]];
-    for (bits, [tokens, hidden, width, count, k]) in both(&sizes) {
+    let cases = both(&sizes).flat_map(|case| [usize::MAX, 3].map(|none| (case, none)));
+    for ((bits, [tokens, hidden, width, count, k]), none) in cases {
         let shape = [hidden, width, count];
-        let chosen = choices(tokens, count, k);
+        let chosen = choices(tokens, count, k, none);
         let expected = quantized::reference::experts(
             numbers::<NdArray, 2>([tokens, hidden], 1, DType::F32),
             projections(shape, bits),

@@ -97,14 +97,17 @@ macro_rules! equal {
     };
 }
 
-fn experts<B: Trained>([tokens, hidden, width]: [usize; 3]) -> Vec<Vec<f32>> {
+fn experts<B: Trained>([tokens, hidden, width]: [usize; 3], first: i64) -> Vec<Vec<f32>> {
     let count = 6;
-    // expert 4 gets nothing, expert 5 one token
+    // counted from the first: expert 4 gets nothing, expert 5 one token, and past them there are none
     let chosen = (0..tokens as i64).flat_map(|token| match token {
         8 => [5, 0],
+        9 => [6, 8],
+        10 => [3, 6],
         _ => [token % 4, (token % 4 + 1 + token / 4 % 3) % 4],
     });
-    let indices = integers(chosen.collect(), [tokens, 2]);
+    let chosen = chosen.map(|expert| first + expert).collect();
+    let indices = integers(chosen, [tokens, 2]);
     let input = floats::<B, 2>([tokens, hidden], 1);
     let projections = Projections {
         gate: floats([count, hidden, width], 2),
@@ -120,11 +123,15 @@ fn experts<B: Trained>([tokens, hidden, width]: [usize; 3]) -> Vec<Vec<f32>> {
 }
 
 fn experts_of_odd_sizes<B: Trained>() -> Vec<Vec<f32>> {
-    experts::<B>([17, 13, 10])
+    experts::<B>([17, 13, 10], 0)
 }
 
 fn experts_of_even_sizes<B: Trained>() -> Vec<Vec<f32>> {
-    experts::<B>([48, 32, 16])
+    experts::<B>([48, 32, 16], 0)
+}
+
+fn experts_that_nobody_chooses<B: Trained>() -> Vec<Vec<f32>> {
+    experts::<B>([17, 13, 10], 6)
 }
 
 fn attention<B: Trained>() -> Vec<Vec<f32>> {
@@ -250,6 +257,7 @@ fn every_operation_equals_the_oracle() {
     equal!(top_k);
     equal!(experts_of_odd_sizes);
     equal!(experts_of_even_sizes);
+    equal!(experts_that_nobody_chooses);
     equal!(in_blocks);
     equal!(paged);
 }
