@@ -12,7 +12,8 @@ use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::selected;
 use darkhorse_genesis::telemetry::{EvaluationTable, Record, read_journal};
 use darkhorse_genesis::training::baseline::unigram_loss;
-use darkhorse_genesis::training::job::{Job, Screen};
+use darkhorse_genesis::training::job::Job;
+use darkhorse_genesis::training::screen::Screen;
 
 const USAGE: &str = "Usage: cargo run --release --example train [-- RUN_FOLDER]";
 

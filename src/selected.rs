@@ -8,7 +8,8 @@ use darkhorse_backends::select::{Device, Selected};
 
 use crate::model::CausalLm;
 use crate::training::error::TrainingError;
-use crate::training::job::{Job, Screen, Trained};
+use crate::training::job::{Job, Trained};
+use crate::training::screen::Screen;
 
 /// Trains `model`, or the one that the job's experiment describes.
 ///

@@ -9,6 +9,8 @@ mod chat;
 mod finite;
 #[path = "cli/first_run.rs"]
 mod first_run;
+#[path = "cli/home.rs"]
+mod home;
 #[path = "cli/model.rs"]
 mod model;
 #[path = "cli/newest.rs"]

@@ -19,7 +19,8 @@ use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::telemetry::{Record, read_journal};
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::training::error::TrainingError;
-use darkhorse_genesis::training::job::{Job, Screen};
+use darkhorse_genesis::training::job::Job;
+use darkhorse_genesis::training::screen::Screen;
 use darkhorse_genesis::training::{Precision, TrainingConfig};
 
 const STEPS: u64 = 12;

@@ -2,7 +2,7 @@
 //!
 //! It stands in the library, so that what the program and the examples compile is compiled once.
 //!
-//! Nothing here panics because nobody reads what it says: results go through [`output`].
+//! Nothing here panics because nobody reads what it says: results go through `output`.
 
 #![warn(clippy::print_stdout)]
 

@@ -19,8 +19,9 @@ use crate::selected;
 use crate::telemetry::EvaluationTable;
 use crate::training::Draft;
 use crate::training::error::TrainingError;
-use crate::training::job::{Job, Screen};
+use crate::training::job::Job;
 use crate::training::resumption::{self, Change, Resumption};
+use crate::training::screen::Screen;
 use crate::training::state::MODEL_FILE;
 use crate::training::stop::Ending;
 use burn::backend::Autodiff;
@@ -369,15 +370,26 @@ fn train(
         })?;
     drop(held_back);
     if trained.ending == Ending::Stopped {
-        let where_it_is = match trained.steps {
-            0 => "before the first step".into(),
-            done => format!("at step {done} of {steps}, which is saved"),
+        let told = match trained.steps {
+            // to go on would find a run that is done
+            done if done >= steps => {
+                format!(
+                    "stopped in the last evaluation; all {steps} steps are done and saved in {run}"
+                )
+            }
+            done => {
+                let where_it_is = match done {
+                    0 => "before the first step".into(),
+                    done => format!("at step {done} of {steps}, which is saved"),
+                };
+                let run = quoted(&run);
+                format!(
+                    "stopped {where_it_is}; to go on: darkhorse-genesis train --out {run} --resume"
+                )
+            }
         };
         // who reads it or not, the run ended so
-        let _ = output::line(format_args!(
-            "stopped {where_it_is}; to go on: darkhorse-genesis train --out {} --resume",
-            quoted(&run)
-        ));
+        let _ = output::line(told);
         return Err(Failure::Stopped(signals.code()));
     }
     if let Some(evaluation) = &trained.evaluation {

@@ -18,7 +18,7 @@ use super::held_out::{evaluate_until, has_evaluation};
 use super::metrics::StepMetric;
 use super::resumption::{Resumption, of_data};
 use super::samples::samples;
-use super::screen::{Lines, Unlogged};
+use super::screen::{Lines, Screen, Unlogged};
 use super::state::{self, Facts, RunState};
 use super::stop::{Ending, Stop};
 use super::strategy::{self, Session, Stepwise};
@@ -41,17 +41,6 @@ use crate::tokenizer::Tokenizer;
 
 /// How long a model may write samples when someone waits for it to stop; what it learned is saved by then.
 const PATIENCE_OF_STOPS: Duration = Duration::from_secs(5);
-
-/// Where a run shows what it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Screen {
-    /// burn-train's dashboard.
-    Dashboard,
-    /// A line every few steps.
-    Lines,
-    /// Nothing.
-    Nothing,
-}
 
 /// A run that is ready to train.
 #[derive(Debug)]

@@ -12,6 +12,17 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+/// Where a run shows what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screen {
+    /// burn-train's dashboard.
+    Dashboard,
+    /// A line every few steps.
+    Lines,
+    /// Nothing.
+    Nothing,
+}
+
 /// burn-train's renderer that prints lines.
 #[derive(Debug)]
 pub struct Lines {

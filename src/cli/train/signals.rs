@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::logging;
 use crate::training::dashboard;
-use crate::training::job::Screen;
+use crate::training::screen::Screen;
 use crate::training::stop::Stop;
 
 /// Exit code of a process that Ctrl-C ended, by the custom of shells: 128 and the number of the signal.
