@@ -23,9 +23,11 @@ struct Terminal {
 impl Terminal {
     fn open(home: &Path, arguments: &[&str]) -> Self {
         let program = env!("CARGO_BIN_EXE_darkhorse-genesis");
-        let line = format!("{program} {}", arguments.join(" "));
+        // a shell that stays would end by a Ctrl-C that the program lived through
+        let line = format!("exec {program} {}", arguments.join(" "));
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .env("SHELL", "/bin/sh")
             .env("HOME", home)
             .env_remove("XDG_STATE_HOME")
             .env("TERM", "xterm")
