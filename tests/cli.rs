@@ -174,7 +174,7 @@ fn bad_arguments_are_one_line_with_a_way_out() {
     );
     assert_eq!(
         refused(&["plan", "--params", "7b"]),
-        "invalid value '7b' for '--params <PRESET>' [possible values: tiny, genesis-tiny, darkhorse-hybrid, default, genesis-152m, genesis-sweetspot, 1b, 3b, 5b, 30b, 100b, 500b]; see `--help`"
+        "invalid value '7b' for '--params <PRESET>' [possible values: tiny, genesis-moe-tiny, mixtral-tiny, deepseek-tiny, genesis-tiny, darkhorse-hybrid, default, genesis-152m, genesis-sweetspot, 1b, 3b, 5b, genesis-13b, 30b, 100b, 500b]; see `--help`"
     );
     assert!(refused(&["plan", "--memory", "12"]).contains("as in 12GB"));
     assert!(

@@ -13,14 +13,16 @@ use darkhorse_genesis::model::cost::Dtype;
 use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::mixer::mla::MlaConfig;
 use darkhorse_genesis::model::rope::RopeScaling;
+use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
 
 /// Preset, total, active, and by what share the active count may differ.
-const NAMEPLATES: [(&str, f64, f64, f64); 7] = [
+const NAMEPLATES: [(&str, f64, f64, f64); 8] = [
     ("default", 100.9e6, 31.0e6, 0.02),
     ("1b", 1e9, 0.3e9, 0.05),
     ("3b", 3e9, 0.75e9, 0.05),
     ("5b", 5e9, 1.2e9, 0.05),
+    ("genesis-13b", 13e9, 3.5e9, 0.05),
     ("30b", 30e9, 4.5e9, 0.05),
     ("100b", 100e9, 6.4e9, 0.05),
     ("500b", 500e9, 25.4e9, 0.05),
@@ -169,10 +171,35 @@ fn the_context_reaches_128k_by_yarn() {
 #[test]
 fn every_domain_has_experts_of_its_own_in_every_preset() {
     for preset in PRESETS {
-        let Some(moe) = model(preset).moe else {
+        let model = model(preset);
+        let Some(moe) = model.moe else {
             continue;
         };
-        assert!(moe.n_routed_experts >= 10, "{preset}");
+        let assisted = model.domains.mode != DomainMode::Off;
+        assert!(!assisted || moe.n_routed_experts >= 10, "{preset}");
+    }
+}
+
+#[test]
+fn mixtures_that_are_compared_differ_in_their_routing_and_not_in_what_a_token_costs() {
+    let compared = ["genesis-moe-tiny", "mixtral-tiny", "deepseek-tiny"].map(model);
+    let rules = compared
+        .each_ref()
+        .map(|model| &model.moe.as_ref().unwrap().router);
+    assert!(rules[0] != rules[1] && rules[0] != rules[2] && rules[1] != rules[2]);
+    let active = compared.each_ref().map(ModelConfig::num_active_params);
+    for (count, model) in active.into_iter().zip(&compared) {
+        // the routers' own rows are all that differs
+        assert_near("active", count, active[0] as f64, 0.005);
+        assert_eq!(
+            (
+                model.num_hidden_layers,
+                &model.mixer,
+                &model.rope,
+                model.vocab_size
+            ),
+            (4, &compared[0].mixer, &compared[0].rope, 2048)
+        );
     }
 }
 
@@ -197,7 +224,7 @@ fn every_preset_is_a_file_and_an_unknown_name_lists_them() {
     }
     assert_eq!(
         Experiment::preset("7b").unwrap_err().to_string(),
-        "unknown preset `7b`, expected one of: tiny, genesis-tiny, darkhorse-hybrid, default, genesis-152m, genesis-sweetspot, 1b, 3b, 5b, 30b, 100b, 500b"
+        "unknown preset `7b`, expected one of: tiny, genesis-moe-tiny, mixtral-tiny, deepseek-tiny, genesis-tiny, darkhorse-hybrid, default, genesis-152m, genesis-sweetspot, 1b, 3b, 5b, genesis-13b, 30b, 100b, 500b"
     );
 }
 

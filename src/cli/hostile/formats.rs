@@ -323,7 +323,9 @@ fn journal() -> Vec<u8> {
             tokens_per_s: 900.0,
             duration_s: 0.07,
             energy_j: Some(2.0),
+            energy_source: Some("CPU package-0 (RAPL counter)".into()),
             expert_loads: vec![vec![40, 24], vec![32, 32]],
+            null_loads: vec![vec![9, 7], vec![0, 16]],
         })
     };
     let table = RoutingTable {

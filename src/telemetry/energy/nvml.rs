@@ -4,7 +4,8 @@
 //! Devices since Volta count their energy. Of others the power is integrated: that of the moment if the driver tells
 //! it, else the driver's mean over about a second.
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 use std::ffi::OsStr;

@@ -1,6 +1,6 @@
 //! What the repeats come to.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use darkhorse_backends::select;
 use serde::Serialize;
