@@ -96,7 +96,11 @@ impl<B: Ops> routing::Route<B> for FirstTwo<B> {
         routing::Routing {
             weights: scores.clone().gather(1, indices.clone()),
             indices,
-            scores,
+            logits: scores.clone(),
+            affinities: scores,
+            margins: None,
+            experts,
+            loss_factors: Default::default(),
         }
     }
 }

@@ -178,7 +178,7 @@ fn the_report_of_a_whole_run_is_one_file_with_every_picture() {
         "<dt>Parameters</dt><dd>3.41\u{202f}M<small>1.11\u{202f}M active per token",
         "tiny: a mixture of 21 experts of which a token visits 3, 4 layers of width 128, trained for 600 steps on 1.23\u{202f}M tokens with flex on 2 CPU cores",
         "<dt>Energy per token</dt><dd>4.1",
-        " mJ<small>CPU packages (RAPL)<",
+        " mJ<small>CPU package-0 (RAPL counter)<",
         "<h3>Loss</h3>",
         "<h3>Load of every expert</h3>",
         "<h3>Load violation</h3>",
