@@ -1,6 +1,6 @@
 //! The selected backend computes what the definitions compute: forward, gradients, and twenty training steps.
 //!
-//! Runs on any backend: `cargo test --no-default-features --features vulkan --test backends`. The oracle
+//! Runs on any backend: `cargo test -p darkhorse-oracle --no-default-features --features vulkan`. The oracle
 //! is the NdArray backend, for which this project has no kernels.
 
 #![cfg(any(
