@@ -4,11 +4,13 @@
 //! reads them back.
 
 pub mod energy;
+mod interval;
 mod journal;
 mod record;
 pub mod report;
 mod table;
 
+pub use interval::Interval;
 pub use journal::{Journal, JournalError, read_journal};
 pub use record::{
     DomainRecord, EvalRecord, Record, RoutingTable, SampleRecord, SamplesRecord, SkippedRecord,

@@ -6,12 +6,12 @@ use darkhorse_backends::select;
 use serde::Serialize;
 
 use super::Case;
-use super::interval::Interval;
 use super::windows::{PerToken, Repeat};
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
 use crate::cli::output::Output;
 use crate::model::cost::Dtype;
+use crate::telemetry::Interval;
 use crate::telemetry::energy::{Idle, Monitor};
 
 /// The windows' edges may be off by so much each: a counter's step.

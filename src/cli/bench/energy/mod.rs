@@ -1,7 +1,6 @@
 //! `bench-energy`: joules per token of prefill and decoding, with their uncertainty.
 
 mod figures;
-mod interval;
 mod windows;
 
 use std::thread;

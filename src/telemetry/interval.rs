@@ -14,7 +14,7 @@ const T_95: [f64; 30] = [
 
 /// Mean and 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Interval {
+pub struct Interval {
     mean: f64,
     /// Half of the interval's width; one value alone has none.
     ci95: Option<f64>,
@@ -24,7 +24,7 @@ pub(super) struct Interval {
 
 impl Interval {
     /// Of values that are taken as independent and normal; none without a value.
-    pub(super) fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         if n == 0 {
             return None;
@@ -43,7 +43,7 @@ impl Interval {
     }
 
     /// How many values there were.
-    pub(super) fn repeats(&self) -> usize {
+    pub fn repeats(&self) -> usize {
         self.repeats
     }
 }

@@ -1,0 +1,89 @@
+//! What is compared: experiments that differ in their routers only.
+
+use darkhorse_genesis::config::{ConfigError, Experiment};
+use darkhorse_genesis::model::routing::balance::quantile::QuantileRule;
+use darkhorse_genesis::model::routing::balance::{AuxiliaryRule, Rule};
+use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::training::schedule::ScheduleConfig;
+
+/// One of them; its name is that of its folders, too.
+#[derive(Debug)]
+pub(crate) struct Arm {
+    pub(crate) name: String,
+    pub(crate) experiment: Experiment,
+}
+
+/// Mixtures of equal active parameters, each balanced as its family does it.
+pub(crate) fn families(steps: u64) -> Result<Vec<Arm>, ConfigError> {
+    let arm = |preset: &str| {
+        let experiment = of_length(Experiment::preset(preset)?, steps);
+        Ok(Arm {
+            name: preset.to_owned(),
+            experiment,
+        })
+    };
+    let presets = ["mixtral-tiny", "deepseek-tiny", "genesis-moe-tiny"];
+    presets.into_iter().map(arm).collect()
+}
+
+/// One model under each rule. Domains are off: the auxiliary loss knows only one target, the even load.
+pub(crate) fn rules(preset: &str, steps: u64) -> Result<Vec<Arm>, ConfigError> {
+    let quantile = |smoothing| Rule::Quantile(QuantileRule { smoothing });
+    let rules = [
+        ("sign", Rule::Sign),
+        ("quantile-0", quantile(0.0)),
+        ("quantile-0.5", quantile(0.5)),
+        ("quantile-0.9", quantile(0.9)),
+        (
+            "auxiliary-0.01",
+            Rule::Auxiliary(AuxiliaryRule { alpha: 0.01 }),
+        ),
+    ];
+    let arm = |(name, rule)| {
+        let mut experiment = of_length(Experiment::preset(preset)?, steps);
+        experiment.model.domains.mode = DomainMode::Off;
+        if let Some(moe) = &mut experiment.model.moe {
+            moe.router.balance = rule;
+        }
+        experiment.validate()?;
+        Ok(Arm {
+            name: format!("{preset}-{name}"),
+            experiment,
+        })
+    };
+    rules.into_iter().map(arm).collect()
+}
+
+/// A mixture whose routed experts are more than 60 % of what a token reads, without null experts and with.
+pub(crate) fn null_experts(steps: u64) -> Result<Vec<Arm>, ConfigError> {
+    let arm = |(name, null_experts, k_target): (&str, usize, Option<f64>)| {
+        let mut experiment = of_length(Experiment::preset("deepseek-tiny")?, steps);
+        experiment.model.first_k_dense_replace = 0;
+        if let Some(moe) = &mut experiment.model.moe {
+            moe.moe_intermediate_size = 128;
+            moe.n_shared_experts = 0;
+            moe.router.null_experts = null_experts;
+            moe.router.k_target = k_target;
+        }
+        experiment.validate()?;
+        Ok(Arm {
+            name: name.to_owned(),
+            experiment,
+        })
+    };
+    let arms = [("four-experts", 0, None), ("three-of-four", 4, Some(3.0))];
+    arms.into_iter().map(arm).collect()
+}
+
+/// The same experiment over `steps` steps. The warm-up keeps its steps: it is as long as the weights need.
+fn of_length(mut experiment: Experiment, steps: u64) -> Experiment {
+    let training = &mut experiment.training;
+    let (ScheduleConfig::Wsd { warmup, .. } | ScheduleConfig::Cosine { warmup, .. }) =
+        &mut training.schedule;
+    *warmup = (*warmup * training.steps as f64 / steps as f64).min(0.5);
+    training.steps = steps;
+    training.eval_every = 0;
+    training.checkpoint_every = 100;
+    training.keep_checkpoints = 1;
+    experiment
+}

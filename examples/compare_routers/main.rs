@@ -1,0 +1,128 @@
+//! Routers beside each other: `cargo run --release --example compare_routers -- --help`.
+//!
+//! `families` trains three mixtures of equal active parameters, in the manner of Mixtral, DeepSeek and Genesis; `balance`
+//! trains one model by every rule that keeps its experts busy, `null` one with null experts and without. All read the same text in the same order, with equal seeds. A run
+//! is a folder like any other: one that is done is only read, one that was broken off goes on.
+
+mod arms;
+mod figures;
+mod picture;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+use darkhorse_backends::{memory::keep_freed, select};
+use darkhorse_genesis::checkpoint::Run;
+use darkhorse_genesis::config::PRESETS;
+use darkhorse_genesis::data::Progress;
+use darkhorse_genesis::selected;
+use darkhorse_genesis::telemetry::{Record, StepRecord, read_journal};
+use darkhorse_genesis::training::error::TrainingError;
+use darkhorse_genesis::training::job::Job;
+use darkhorse_genesis::training::screen::Screen;
+
+use arms::Arm;
+
+/// Train routers beside each other and print a table in Markdown
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to compare
+    #[arg(value_enum)]
+    protocol: Protocol,
+    /// Folder of the runs and of the picture; what was done there is not done again
+    #[arg(long, value_name = "FOLDER", default_value = "runs/routers")]
+    out: PathBuf,
+    /// Optimizer steps of a run [default: 500 for families, 300 for the others]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(60..))]
+    steps: Option<u64>,
+    /// Runs of each, with seeds from 0 [default: 5 for balance, 3 for the others]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// The model of `balance`
+    #[arg(long, value_name = "PRESET", value_parser = clap::builder::PossibleValuesParser::new(PRESETS), default_value = "tiny")]
+    params: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// mixtral-tiny, deepseek-tiny, genesis-moe-tiny
+    Families,
+    /// Signs, quantiles of three smoothings, auxiliary loss
+    Balance,
+    /// Four experts a token, and a mean of three with null experts beside
+    Null,
+}
+
+/// What a run wrote down.
+#[derive(Debug)]
+struct Outcome {
+    steps: Vec<StepRecord>,
+    /// Loss on all of the validation text after the last step.
+    loss: Option<f64>,
+}
+
+/// Trains what of this run is left to do.
+fn outcome(arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Box<dyn Error>> {
+    let folder = out.join(format!("{}-{seed}", arm.name));
+    let mut experiment = arm.experiment.clone();
+    experiment.training.seed = seed;
+    let (last, cache) = (experiment.training.steps, out.join(".cache"));
+    let job = match folder.exists() {
+        true => Job::resume(experiment, Run::open(&folder)?, &cache, Progress::Hidden),
+        false => Job::create(experiment, &folder, &cache, Progress::Hidden),
+    };
+    match job {
+        Err(TrainingError::Finished { .. }) => {}
+        job => {
+            writeln!(io::stderr(), "training {}", folder.display())?;
+            selected::train(job?, None, &select::default_device(), Screen::Nothing)?;
+        }
+    }
+    let records = read_journal(Run::open(&folder)?.metrics_path())?;
+    let loss = records.iter().rev().find_map(|record| match record {
+        Record::Eval(found) if found.step == last && found.is_measured() => Some(found.loss),
+        _ => None,
+    });
+    let steps = records.into_iter().filter_map(|record| match record {
+        Record::Step(step) => Some(step),
+        _ => None,
+    });
+    let steps = steps.collect();
+    Ok(Outcome { steps, loss })
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    keep_freed();
+    let (arms, columns, seeds) = match args.protocol {
+        Protocol::Families => {
+            let steps = args.steps.unwrap_or(500);
+            (arms::families(steps)?, figures::of_families(steps), 3)
+        }
+        Protocol::Balance => {
+            let steps = args.steps.unwrap_or(300);
+            let arms = arms::rules(&args.params, steps)?;
+            (arms, figures::of_balance(steps), 5)
+        }
+        Protocol::Null => {
+            let steps = args.steps.unwrap_or(300);
+            (arms::null_experts(steps)?, figures::of_families(steps), 3)
+        }
+    };
+    let mut rows = Vec::new();
+    for arm in arms {
+        let seeds = 0..args.seeds.unwrap_or(seeds);
+        let runs = seeds.map(|seed| outcome(&arm, seed, &args.out));
+        let runs = runs.collect::<Result<Vec<_>, _>>()?;
+        rows.push((arm.name, runs));
+    }
+    let name = args.protocol.to_possible_value();
+    let name = name.as_ref().map_or("", |value| value.get_name());
+    let picture = args.out.join(format!("{name}.svg"));
+    std::fs::write(&picture, picture::draw(&rows))?;
+    write!(io::stdout(), "{}", figures::table(&columns, &rows))?;
+    writeln!(io::stderr(), "picture: {}", picture.display())?;
+    Ok(())
+}
