@@ -36,6 +36,7 @@ pub mod model;
     feature = "tch"
 ))]
 pub mod selected;
+pub mod surgery;
 pub mod telemetry;
 pub mod tokenizer;
 pub mod training;

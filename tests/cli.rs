@@ -21,6 +21,8 @@ mod options;
 mod output;
 #[path = "cli/program.rs"]
 mod program;
+#[path = "cli/prune.rs"]
+mod prune;
 #[cfg(target_os = "linux")]
 #[path = "cli/terminal.rs"]
 mod terminal;

@@ -212,4 +212,7 @@ pub enum Damage {
         /// Step in the folder's name.
         expected: u64,
     },
+    /// What it says cannot be.
+    #[error("its numbers contradict each other: {0}")]
+    Contradiction(String),
 }

@@ -148,7 +148,7 @@ impl Manifest {
 }
 
 /// The error of a file in the folder of a checkpoint.
-fn damaged(path: &Path, damage: Damage) -> CheckpointError {
+pub(super) fn damaged(path: &Path, damage: Damage) -> CheckpointError {
     CheckpointError::Damaged {
         path: path.into(),
         damage,

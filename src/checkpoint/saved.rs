@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::disk::io_error;
-use super::error::CheckpointError;
-use super::manifest::{FileEntry, Manifest};
+use super::error::{CheckpointError, Damage};
+use super::manifest::{self, FileEntry, Manifest};
 use super::run::CONFIG;
 use super::tensor_file::TensorFile;
 
@@ -100,6 +100,11 @@ impl Checkpoint {
     pub fn bytes(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
         let path = self.path.join(&self.entry(name)?.name);
         fs::read(&path).map_err(io_error("read", &path))
+    }
+
+    /// The error of one of its files that is not what it was or should be.
+    pub fn damaged(&self, name: &str, damage: Damage) -> CheckpointError {
+        manifest::damaged(&self.path.join(name), damage)
     }
 
     fn entry(&self, name: &str) -> Result<&FileEntry, CheckpointError> {

@@ -342,7 +342,7 @@ impl WeightsArgs {
 }
 
 /// How keys, values and latents of the past are held.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct CacheArgs {
     /// Numbers of the cache [default: those that the model computes in]
     #[arg(long, value_name = "FORMAT")]

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::data::{Corpus, Source, SourceOptions};
-use crate::domain::Domain;
 use crate::telemetry::EvaluationTable;
 use crate::training::feed::ValidFeed;
 use crate::training::job;
@@ -14,8 +12,8 @@ use crate::cli::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
-use crate::cli::notice;
 use crate::cli::output;
+use crate::cli::text::{TextArgs, passing_folder, tokenized};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,24 +28,14 @@ pub(crate) struct EvaluateArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Files or folders of documents
-    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
-    pub(crate) data: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
     /// Rows of a batch [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
     /// Tokens of a row, which documents are cut to [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) seq_len: Option<usize>,
-    /// Count and report lines that cannot be read instead of stopping at the first
-    #[arg(long)]
-    pub(crate) skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one [default: they are refused]
-    #[arg(long, value_name = "DOMAIN")]
-    pub(crate) unknown_domain: Option<Domain>,
-    /// Key or column that holds the text [default: text]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) text_field: Option<String>,
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
     #[command(flatten)]
@@ -69,16 +57,7 @@ pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
 
 /// Evaluates what was resolved.
 fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
-    let options = SourceOptions {
-        skip_bad_lines: args.skip_bad_lines,
-        unknown_domain: args.unknown_domain,
-        text_field: args.text_field.clone(),
-        day: None,
-    };
-    let source = Source::open(&args.data, options).or_input()?;
-    if !source.left_out().is_empty() {
-        notice::tell(source.left_out());
-    }
+    let source = args.text.source()?;
     let weights = match &args.checkpoint {
         Some(path) => Weights::Stored(path.clone()),
         None => Weights::Newest(None),
@@ -96,15 +75,8 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         )));
     }
     // measured once, kept nowhere
-    let cache = tempfile::Builder::new()
-        .prefix("darkhorse-genesis-")
-        .tempdir()?;
-    let tokenizer = loaded.tokenizer()?;
-    let corpus = Corpus::open(&source, tokenizer, cache.path(), notice::progress()).or_input()?;
-    let skipped = corpus.skipped();
-    if skipped.count > 0 {
-        notice::tell(skipped);
-    }
+    let cache = passing_folder()?;
+    let corpus = tokenized(&source, loaded.tokenizer()?, cache.path())?;
     let valid = ValidFeed {
         corpus: Some(Arc::new(corpus)),
         rows: args.batch_size.unwrap_or(training.batch_size),

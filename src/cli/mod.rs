@@ -39,9 +39,11 @@ mod newest;
 mod notice;
 mod output;
 mod plan;
+mod prune;
 mod quantize;
 mod render;
 mod stored;
+mod text;
 mod tokenize;
 mod tokenizer_source;
 mod train;
@@ -92,6 +94,7 @@ enum Command {
     Logits(logits::LogitsArgs),
     Tokenize(tokenize::TokenizeArgs),
     Quantize(quantize::QuantizeArgs),
+    Prune(prune::PruneArgs),
     Render(render::RenderArgs),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
             Command::Logits(args) => logits::execute(&args),
             Command::Tokenize(args) => tokenize::execute(&args),
             Command::Quantize(args) => quantize::execute(&args),
+            Command::Prune(args) => prune::execute(&args),
             Command::Render(args) => render::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),

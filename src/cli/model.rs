@@ -10,7 +10,7 @@ use crate::interop::hugging_face::StatedSampling;
 use crate::interop::{Begun, Origin};
 use crate::model::cache::CacheConfig;
 use crate::model::matrix::Quantization;
-use crate::model::weights::InBlocks;
+use crate::model::weights::{InBlocks, WeightSource};
 use crate::model::{CausalLm, ModelConfig, weights};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{Kind, Template};
@@ -97,6 +97,25 @@ impl Loaded {
             experiment,
             origin: stored.origin,
             step: stored.step,
+        })
+    }
+
+    /// The same with a model of another configuration.
+    pub(crate) fn with_model(
+        &self,
+        config: ModelConfig,
+        weights: &dyn WeightSource,
+    ) -> Result<Self, Failure> {
+        let model = CausalLm::init(&config, 0, &self.device());
+        Ok(Self {
+            model: weights::load(model, weights).or_input()?,
+            tokenizer: self.tokenizer.clone(),
+            experiment: Experiment {
+                model: config,
+                ..self.experiment.clone()
+            },
+            origin: self.origin.clone(),
+            step: self.step,
         })
     }
 

@@ -237,10 +237,7 @@ impl Stored {
     pub(crate) fn with_tokenizer(mut self, file: Option<&Path>) -> Result<Self, Failure> {
         let Some(file) = file else { return Ok(self) };
         let tokenizer = Tokenizer::from_file(file).or_input()?;
-        let tokenizer = match is_genesis(&self.experiment.model) {
-            true => with_chat_tokens(&tokenizer)?,
-            false => tokenizer,
-        };
+        let tokenizer = as_model_takes(tokenizer, &self.experiment.model)?;
         if let Some(own) = &self.tokenizer
             && !have_same_tokens(own, &tokenizer)
         {
@@ -255,6 +252,17 @@ impl Stored {
         self.origin.generation = generation.map(GenerationConfig::without_ids);
         self.tokenizer = Some(tokenizer);
         Ok(self)
+    }
+}
+
+/// A tokenizer with the tokens that a model of this kind has beside those of any tokenizer.
+pub(crate) fn as_model_takes(
+    tokenizer: Tokenizer,
+    model: &ModelConfig,
+) -> Result<Tokenizer, Failure> {
+    match is_genesis(model) {
+        true => with_chat_tokens(&tokenizer),
+        false => Ok(tokenizer),
     }
 }
 

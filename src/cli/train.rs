@@ -17,6 +17,7 @@ use crate::config::Experiment;
 use crate::model::CausalLm;
 use crate::selected;
 use crate::telemetry::EvaluationTable;
+use crate::tokenizer::Tokenizer;
 use crate::training::Draft;
 use crate::training::error::TrainingError;
 use crate::training::job::Job;
@@ -35,7 +36,7 @@ use crate::cli::logging;
 use crate::cli::newest::{RUNS, new_run, newest_begun};
 use crate::cli::notice;
 use crate::cli::output;
-use crate::cli::stored::check_weights;
+use crate::cli::stored::{as_model_takes, check_weights};
 use announcement::Announcement;
 use cache::Cache;
 use choice::{Chosen, ModelArgs};
@@ -141,6 +142,43 @@ impl TrainArgs {
         Ok(own)
     }
 
+    /// A run keeps its tokenizer; one that is named beside `--resume` may only be the same.
+    fn refuse_another_tokenizer(&self, run: &Run, own: &Experiment) -> Result<(), Failure> {
+        let Some(path) = &self.data.tokenizer else {
+            return Ok(());
+        };
+        let kept = Tokenizer::from_file(&run.tokenizer_path()).or_input()?;
+        let named = Tokenizer::from_file(path).or_input()?;
+        // a run that began with a model has what that took of the file
+        let is_same = named.digest() == kept.digest()
+            || as_model_takes(named, &own.model)?.digest() == kept.digest();
+        match is_same {
+            true => Ok(()),
+            false => Err(Failure::input(format!(
+                "`{}` is another tokenizer than that of run `{}`, whose weights go with its own: leave `--tokenizer` out \
+                 to go on with the run, or `--resume` to train another one",
+                path.display(),
+                run.path().display(),
+            ))),
+        }
+    }
+
+    /// The experiment of a run with what the arguments change.
+    fn changed_run(&self, run: &Run, own: Experiment) -> Result<Experiment, Failure> {
+        self.refuse_another_tokenizer(run, &own)?;
+        let (valid, tokenizer) = (own.data.valid.clone(), own.tokenizer.clone());
+        let mut experiment = self.changed(own)?;
+        if experiment.data.valid.is_empty() && !self.data.goes_without() {
+            // other training text, the same to compare it on
+            experiment.data.valid = valid;
+        }
+        if self.data.tokenizer.is_some() {
+            // the same one, wherever its file lies
+            experiment.tokenizer = tokenizer;
+        }
+        Ok(experiment)
+    }
+
     /// The model that a new run begins with, if one is named.
     fn start(&self) -> Result<Option<Start>, Failure> {
         let open = |path: &PathBuf| Start::open(path, self.data.tokenizer.as_deref());
@@ -235,12 +273,10 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
         (None, Some(start)) => (start.experiment(), None),
         (None, None) => args.experiment()?,
     };
-    let valid = own.data.valid.clone();
-    let mut experiment = args.changed(own)?;
-    if run.is_some() && experiment.data.valid.is_empty() && !args.data.goes_without() {
-        // other training text, the same to compare it on
-        experiment.data.valid = valid;
-    }
+    let mut experiment = match &run {
+        Some(run) => args.changed_run(run, own)?,
+        None => args.changed(own)?,
+    };
     let resumption = match run {
         None => None,
         Some(run) => {

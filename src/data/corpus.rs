@@ -27,9 +27,17 @@ pub struct Corpus {
     /// The same, counting only the documents of one domain.
     domain_starts: [Vec<u64>; Domain::COUNT],
     domains: [Totals; Domain::COUNT],
+    general: General,
     digest: String,
     special: Special,
     token_bytes: Vec<u16>,
+}
+
+/// What is among the general documents of all shards.
+#[derive(Debug, Clone, Copy)]
+struct General {
+    with_tag: bool,
+    without_tag: bool,
 }
 
 /// What a damaged shard is made anew from.
@@ -146,6 +154,7 @@ impl Corpus {
         let mut domains = [Totals::default(); Domain::COUNT];
         let mut starts = vec![0];
         let mut domain_starts: [Vec<u64>; Domain::COUNT] = std::array::from_fn(|_| vec![0]);
+        let mut untagged = 0;
         let mut hash = blake3::Hasher::new();
         for shard in &shards {
             for (domain, part) in shard.header.domains.iter().enumerate() {
@@ -153,6 +162,7 @@ impl Corpus {
                 domain_starts[domain].push(domains[domain].documents);
             }
             starts.push(domains.iter().map(|total| total.documents).sum());
+            untagged += shard.header.untagged;
             hash.update(shard.header.content.as_bytes());
         }
         Self {
@@ -164,6 +174,10 @@ impl Corpus {
             side: Side::Whole,
             starts,
             domain_starts,
+            general: General {
+                with_tag: domains[Domain::General.index()].documents > untagged,
+                without_tag: untagged > 0,
+            },
             domains,
             digest: hash.finalize().to_hex().to_string(),
             special: Special {
@@ -211,6 +225,7 @@ impl Corpus {
             starts: self.starts.clone(),
             domain_starts: self.domain_starts.clone(),
             domains,
+            general: self.general,
             digest: blake3::hash(digest.as_bytes()).to_hex().to_string(),
             special: self.special.clone(),
             token_bytes: self.token_bytes.clone(),
@@ -243,6 +258,18 @@ impl Corpus {
     pub fn domains(&self) -> impl Iterator<Item = Domain> {
         let has_documents = |domain: &Domain| self.by_domain(*domain).documents > 0;
         Domain::ALL.into_iter().filter(has_documents)
+    }
+
+    /// What the documents are tagged with: their domains, then none, if some have no tag.
+    pub fn tags(&self) -> impl Iterator<Item = Option<Domain>> {
+        let General {
+            with_tag,
+            without_tag,
+        } = self.general;
+        let stated = move |domain: &Domain| *domain != Domain::General || with_tag;
+        let domains = self.domains().filter(stated).map(Some);
+        let has_general = self.by_domain(Domain::General).documents > 0;
+        domains.chain((has_general && without_tag).then_some(None))
     }
 
     /// Documents left out while tokenizing, by request.

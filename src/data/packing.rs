@@ -31,7 +31,7 @@ pub struct PackedBatch {
     pub positions: Vec<i32>,
     /// [`Domain::index`] that the router is told, or [`UNTAGGED`].
     pub tags: Vec<u8>,
-    /// [`Domain::index`] of the document, told or not; for measuring. General in padding.
+    /// [`Domain::index`] of the document, told or not, or [`UNTAGGED`] if it has none; for measuring.
     pub domains: Vec<u8>,
     /// Whether the loss counts the prediction made *at* this place: the next place exists and is
     /// of the same segment, and in a conversation it is one that the assistant says.
@@ -82,6 +82,8 @@ pub(super) struct Sequence {
     learned: Option<Vec<bool>>,
     tag: u8,
     domain: u8,
+    /// The domain, or [`UNTAGGED`] if the document has none.
+    stated: u8,
 }
 
 impl Sequence {
@@ -130,6 +132,7 @@ impl Sequence {
                 domain as u8
             },
             domain: domain as u8,
+            stated: if text.tagged { domain as u8 } else { UNTAGGED },
         })
     }
 
@@ -137,7 +140,7 @@ impl Sequence {
         self.ids.len()
     }
 
-    /// [`Domain::index`] of the document.
+    /// [`Domain::index`] of the document; one without a domain is drawn as a general one.
     pub(super) fn domain(&self) -> usize {
         self.domain.into()
     }
@@ -197,7 +200,7 @@ impl Packer {
         let size = filled + count;
         batch.segments.resize(size, segment);
         batch.tags.resize(size, sequence.tag);
-        batch.domains.resize(size, sequence.domain);
+        batch.domains.resize(size, sequence.stated);
         match &sequence.learned {
             None => batch.counted.resize(size - 1, true),
             Some(learned) => batch.counted.extend_from_slice(&learned[offset + 1..end]),
@@ -214,7 +217,7 @@ impl Packer {
         batch.segments.resize(size, PADDING);
         batch.positions.resize(size, 0);
         batch.tags.resize(size, UNTAGGED);
-        batch.domains.resize(size, Domain::General.index() as u8);
+        batch.domains.resize(size, UNTAGGED);
         batch.counted.resize(size, false);
         batch.bytes.resize(size, 0);
         batch
@@ -258,7 +261,7 @@ mod tests {
         assert_eq!(batch.segments, [0, 0, 0, 0, 0, 1, 1, 1, -1, -1]);
         assert_eq!(batch.positions, [0, 1, 2, 3, 4, 0, 1, 2, 0, 0]);
         assert_eq!(batch.tags, [1, 1, 1, 1, 1, 10, 10, 10, 10, 10]);
-        assert_eq!(batch.domains, [1, 1, 1, 1, 1, 9, 9, 9, 9, 9]);
+        assert_eq!(batch.domains, [1, 1, 1, 1, 1, 10, 10, 10, 10, 10]);
         assert_eq!(batch.bytes, [0, 0, 1, 1, 0, 0, 1, 0, 0, 0]);
         let counted = [
             true, true, true, true, false, true, true, false, false, false,

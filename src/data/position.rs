@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::error::DataError;
 use crate::domain::Domain;
 
+/// Beyond the numbers of any run. A sum over the domains stays below that of a `u64`.
+const LARGEST: u64 = 1 << 59;
+
 /// A place in a [`Stream`](super::Stream); the default is the beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -50,15 +53,31 @@ impl Position {
             Some(stream) if stream == fingerprint => {}
             _ => return Err(mismatch("data, mix, domain settings or seed have changed")),
         }
-        let is_open = |open: &OpenDocument| {
-            let pool = self.pools.get(open.pool);
-            pool.is_some_and(|pool| pool.documents > 0)
-        };
-        if self.pools.len() != pools || self.open.as_ref().is_some_and(|open| !is_open(open)) {
+        if self.pools.len() != pools || !self.is_possible() {
             return Err(mismatch("its numbers contradict each other"));
         }
         self.stream = Some(fingerprint.into());
         Ok(self)
+    }
+
+    /// Whether a stream can have come here.
+    fn is_possible(&self) -> bool {
+        let of_domains = self.domain_tokens.iter();
+        let mut of_pools = self.pools.iter();
+        let numbers = of_domains.clone().chain([&self.batches]);
+        let mut numbers = numbers.chain(self.pools.iter().map(|pool| &pool.tokens));
+        if numbers.any(|&number| number > LARGEST) {
+            return false;
+        }
+        let tokens = self.pools.iter().map(|pool| pool.tokens).sum::<u64>();
+        let is_open = |open: &OpenDocument| {
+            let pool = self.pools.get(open.pool);
+            pool.is_some_and(|pool| pool.documents > 0)
+        };
+        // every document that was begun counts for a token at least
+        of_pools.all(|pool| pool.documents <= pool.tokens)
+            && tokens == of_domains.sum::<u64>()
+            && self.open.as_ref().is_none_or(is_open)
     }
 }
 
@@ -76,7 +95,7 @@ mod tests {
     fn a_place_of_another_stream_or_a_contradiction_is_refused() {
         let json = |stream: &str, pools: &str, open: &str| {
             format!(
-                r#"{{"batches":1,"stream":{stream},"pools":{pools},"domain_tokens":[0,0,0,0,0,0,0,0,0,0],"open":{open}}}"#
+                r#"{{"batches":1,"stream":{stream},"pools":{pools},"domain_tokens":[5,0,0,0,0,0,0,0,0,0],"open":{open}}}"#
             )
         };
         let pool = r#"[{"documents":1,"tokens":5}]"#;
@@ -94,7 +113,14 @@ mod tests {
             ("null", pool, open),
             ("\"here\"", "[]", "null"),
             ("\"here\"", pool, r#"{"pool":7,"offset":0}"#),
-            ("\"here\"", r#"[{"documents":0,"tokens":0}]"#, open),
+            ("\"here\"", r#"[{"documents":0,"tokens":5}]"#, open),
+            ("\"here\"", r#"[{"documents":6,"tokens":5}]"#, open),
+            ("\"here\"", r#"[{"documents":1,"tokens":4}]"#, open),
+            (
+                "\"here\"",
+                r#"[{"documents":1,"tokens":18446744073709551615}]"#,
+                open,
+            ),
         ] {
             assert!(
                 place(&json(stream, pools, open)).is_err(),

@@ -63,6 +63,9 @@ pub(super) struct Header {
     /// Units of that width before the entries: tokens, and bits of conversations.
     pub(super) units: u64,
     pub(super) domains: [Totals; Domain::COUNT],
+    /// Those of the general ones that have no tag.
+    #[serde(default)]
+    pub(super) untagged: u64,
     pub(super) skipped: Skipped,
     /// BLAKE3 of tokens and entries: equal for equal data wherever it lies.
     pub(super) content: String,
@@ -174,6 +177,7 @@ pub(super) struct ShardWriter<W: Write, S: Write> {
     identity: Identity,
     width: u64,
     domains: [Totals; Domain::COUNT],
+    untagged: u64,
     hash: blake3::Hasher,
     units: u64,
     buffer: Vec<u8>,
@@ -189,6 +193,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
             identity,
             width: if vocab_size <= 1 << 16 { 2 } else { 4 },
             domains: Default::default(),
+            untagged: 0,
             hash: blake3::Hasher::new(),
             units: 0,
             buffer: Vec::new(),
@@ -239,6 +244,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
         self.hash.update(&Entry { key: 0, ..entry }.to_bytes());
 
         self.units += units;
+        self.untagged += u64::from(tag.is_none());
         self.domains[entry.domain.index()].add(&Totals {
             documents: 1,
             tokens: entry.tokens.into(),
@@ -277,6 +283,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
             width: self.width,
             units: self.units,
             domains: self.domains,
+            untagged: self.untagged,
             skipped,
             content: self.hash.finalize().to_hex().to_string(),
         };

@@ -414,7 +414,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
 }
 
 /// Every row `by` tokens later; the last `by` ids stay what they were and predict nothing that counts.
-fn shift_left<B: Backend>(ids: Tensor<B, 2, Int>, by: usize) -> Tensor<B, 2, Int> {
+pub(super) fn shift_left<B: Backend>(ids: Tensor<B, 2, Int>, by: usize) -> Tensor<B, 2, Int> {
     let [_, seq] = ids.dims();
     let by = by.min(seq);
     Tensor::cat(

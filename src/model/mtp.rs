@@ -77,7 +77,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> MtpModule<B, M, R> {
         self.read_out(self.block.extend(joined, context, sequences))
     }
 
-    fn join(&self, ahead: Tensor<B, 3>, states: Tensor<B, 3>) -> Tensor<B, 3> {
+    pub(super) fn join(&self, ahead: Tensor<B, 3>, states: Tensor<B, 3>) -> Tensor<B, 3> {
         let both = vec![self.enorm.forward(ahead), self.hnorm.forward(states)];
         self.eh_proj.forward(Tensor::cat(both, 2))
     }

@@ -78,7 +78,7 @@ pub struct EvalRecord {
     /// Loss, in bits per byte of text.
     #[serde(deserialize_with = "number")]
     pub bits_per_byte: f64,
-    /// The domains that the text has, in their order.
+    /// The domains that the text has, in their order; behind them what has none.
     #[serde(default)]
     pub domains: Vec<DomainRecord>,
     /// `P(expert's domain | token's domain)` with the documents' tags shown to the router.
@@ -129,11 +129,12 @@ pub struct SampleRecord {
     pub text: String,
 }
 
-/// Loss on the text of one domain.
+/// Loss on the text of one domain, or on that without one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainRecord {
-    /// The domain.
-    pub domain: Domain,
+    /// The domain; none: that of the documents that have no tag.
+    #[serde(default)]
+    pub domain: Option<Domain>,
     /// Loss, in nats per token.
     #[serde(deserialize_with = "number")]
     pub loss: f64,
@@ -142,6 +143,13 @@ pub struct DomainRecord {
     pub bits_per_byte: f64,
     /// Tokens counted.
     pub tokens: u64,
+}
+
+impl DomainRecord {
+    /// What it is called where people read it.
+    pub fn name(&self) -> &'static str {
+        self.domain.map_or("untagged", Domain::name)
+    }
 }
 
 /// Where the tokens of each domain go.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::EvalRecord;
+use crate::domain::Domain;
 
 /// Loss by domain, and how well routing tells domains apart.
 #[derive(Debug, Clone, Copy)]
@@ -17,17 +18,17 @@ impl fmt::Display for EvaluationTable<'_> {
             "domain", "tokens", "nats/token", "bits/byte", "own", "lift"
         )?;
         for domain in &record.domains {
-            let index = domain.domain.index();
-            let own = record.routing_tagged.as_ref();
-            let own = own.map_or_else(String::new, |table| {
+            let index = domain.domain.map(Domain::index);
+            let own = record.routing_tagged.as_ref().zip(index);
+            let own = own.map_or_else(String::new, |(table, index)| {
                 format!("{:.1} %", 100.0 * table.share[index][index])
             });
-            let lift = record.routing_untagged.as_ref();
-            let lift = lift.and_then(|table| table.lift(domain.domain));
+            let lift = record.routing_untagged.as_ref().zip(domain.domain);
+            let lift = lift.and_then(|(table, domain)| table.lift(domain));
             writeln!(
                 f,
                 "{:<12} {:>9} {:>12} {:>10}  {own:>6} {:>6}",
-                domain.domain,
+                domain.name(),
                 domain.tokens,
                 figure(domain.loss),
                 figure(domain.bits_per_byte),
@@ -71,7 +72,6 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Domain;
     use crate::telemetry::DomainRecord;
 
     #[test]
@@ -80,7 +80,7 @@ mod tests {
             loss: 2.5,
             bits_per_byte: f64::INFINITY,
             domains: vec![DomainRecord {
-                domain: Domain::Code,
+                domain: Some(Domain::Code),
                 loss: 2.5,
                 bits_per_byte: f64::INFINITY,
                 tokens: 3,

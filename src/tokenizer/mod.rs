@@ -448,6 +448,7 @@ fn assemble(json: &[u8], beside: Beside) -> Result<Assembled, Cause> {
     if let Some(names) = class.surroundings(&config) {
         let processor = wrapping::post_processor(&names, |name| added::id_of(&whole, name));
         whole["post_processor"] = processor.into();
+        has_changed = true;
     }
     let json = match has_changed {
         true => whole.to_string().into_bytes(),

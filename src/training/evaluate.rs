@@ -10,7 +10,7 @@ use crate::data::{PackedBatch, UNTAGGED};
 use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
-use crate::model::routing::domain::DomainConfig;
+use crate::model::routing::domain::{DomainConfig, TAGS};
 use crate::model::routing::stats::{self, LoadCounts};
 use crate::model::routing::{Route, balance};
 use crate::telemetry::{DomainRecord, EvalRecord, RoutingTable};
@@ -47,8 +47,8 @@ impl DomainSums {
 /// What was measured on some batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchEvaluation {
-    /// By the documents' domain, in [`Domain::ALL`]'s order.
-    pub domains: [DomainSums; Domain::COUNT],
+    /// By the documents' domain, in [`Domain::ALL`]'s order, then those without one.
+    pub domains: [DomainSums; TAGS],
     /// Choices of experts by the documents' domain (not by the tag given), main model's layers only.
     pub loads: Vec<LoadCounts>,
     /// Whether the router was told the domain of any document.
@@ -99,7 +99,7 @@ where
     let targets = batch::targets(rows, 0);
     let losses = token_losses(model, &hidden, &targets).into_data();
 
-    let mut domains = [DomainSums::default(); Domain::COUNT];
+    let mut domains = [DomainSums::default(); TAGS];
     for (index, nats) in losses.iter::<f64>().enumerate() {
         if targets.counted[index] {
             let sums = &mut domains[usize::from(rows.domains[index])];
@@ -171,7 +171,8 @@ pub fn record(
 ) -> Option<EvalRecord> {
     let tagged = tagged.filter(|tagged| tagged.total().tokens > 0)?;
     let total = tagged.total();
-    let present = Domain::ALL.into_iter().zip(&tagged.domains);
+    let domains_or_none = Domain::ALL.into_iter().map(Some).chain([None]);
+    let present = domains_or_none.zip(&tagged.domains);
     let max_vio = tagged.loads.iter().map(|counts| {
         balance::max_violation(&counts.total(), &balance::target_load(counts, domains))
     });
@@ -244,5 +245,25 @@ mod tests {
         };
         let measured = record(3, Some(&one), None, &domains).unwrap();
         assert_eq!((measured.loss, measured.domains.len()), (2.0, 1));
+    }
+
+    #[test]
+    fn text_without_a_domain_has_a_row_of_its_own() {
+        let mut both = BatchEvaluation {
+            domains: Default::default(),
+            loads: Vec::new(),
+            is_tagged: true,
+        };
+        for (at, nats) in [(Domain::General.index(), 2.0), (usize::from(UNTAGGED), 4.0)] {
+            both.domains[at] = DomainSums {
+                nats,
+                tokens: 1,
+                bytes: 1,
+            };
+        }
+        let measured = record(3, Some(&both), None, &DomainConfig::default()).unwrap();
+        let rows = measured.domains.iter().map(|it| (it.name(), it.loss));
+        assert!(rows.eq([("general", 2.0), ("untagged", 4.0)]));
+        assert_eq!(measured.loss, 3.0);
     }
 }

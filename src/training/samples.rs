@@ -22,7 +22,8 @@ const BEGUN: usize = 4;
 /// Samples of a model that knows one domain only, or none.
 const FEWEST: usize = 3;
 
-/// Texts that `model` writes: one for every domain that it was trained on, each from a seed of its own, so that they differ
+/// Texts that `model` writes: one for every domain that it was told in training, and one without, if some text had
+/// none, each from a seed of its own, so that they differ
 /// also where the model does not heed the domain. After `patience` it ends with what it has.
 ///
 /// # Errors
@@ -36,7 +37,7 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     patience: Duration,
 ) -> Result<Vec<SampleRecord>, TrainingError> {
     let begin = Instant::now();
-    let mut wanted: Vec<Option<Domain>> = corpus.domains().map(Some).collect();
+    let mut wanted: Vec<Option<Domain>> = corpus.tags().collect();
     if let [one] = wanted[..] {
         wanted = vec![one; FEWEST];
     }

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::adamw::Moments;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamWState;
 use super::window::LoadWindow;
-use crate::checkpoint::{Checkpoint, CheckpointError, Run, ValidLoss};
+use crate::checkpoint::{Checkpoint, CheckpointError, Damage, Run, TensorFile, ValidLoss};
 use crate::config::Experiment;
 use crate::data::Position;
-use crate::model::weights::{self, NamedTensor, WeightSource};
+use crate::model::weights::{self, NamedTensor, WeightError, WeightSource};
 
 /// File of the weights in a checkpoint.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -22,6 +22,9 @@ pub const ORIGIN_FILE: &str = "origin.json";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 const CONFIG_FILE: &str = "config.json";
+/// Names of a parameter's moments, behind its own.
+const FIRST: &str = "exp_avg";
+const SECOND: &str = "exp_avg_sq";
 
 /// What a run knows beside its tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -65,11 +68,11 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
     for (id, pair) in &optimizer.moments {
         let name = &names[id];
         moments.push(NamedTensor::new(
-            format!("{name}.exp_avg"),
+            format!("{name}.{FIRST}"),
             pair.first.clone(),
         ));
         moments.push(NamedTensor::new(
-            format!("{name}.exp_avg_sq"),
+            format!("{name}.{SECOND}"),
             pair.second.clone(),
         ));
     }
@@ -95,8 +98,7 @@ pub fn is_of_training(checkpoint: &Checkpoint) -> bool {
 ///
 /// A damaged file.
 pub fn position(checkpoint: &Checkpoint) -> Result<Position, CheckpointError> {
-    let state: RunState = checkpoint.json(STATE_FILE)?;
-    Ok(state.position)
+    Ok(run_state(checkpoint)?.position)
 }
 
 /// Reads what [`save`] wrote; `model` says which parameters there are.
@@ -110,22 +112,27 @@ pub fn restore<B: Backend, M: Module<B>, I: Backend>(
     device: &I::Device,
 ) -> Result<(M, AdamWState<I>, RunState), CheckpointError> {
     checkpoint.verify()?;
-    let state: RunState = checkpoint.json(STATE_FILE)?;
-    let model = weights::load(model, &checkpoint.tensors(MODEL_FILE)?)?;
+    let state = run_state(checkpoint)?;
+    let weights = checkpoint.tensors(MODEL_FILE)?;
+    let model = weights::load(model, &weights)?;
     let file = checkpoint.tensors(OPTIMIZER_FILE)?;
-    let read = |name: String| -> Result<Option<Tensor<I, 1>>, CheckpointError> {
-        if file.shape(&name).is_none() {
-            return Ok(None);
-        }
-        let data: TensorData = file.data(&name)?;
-        Ok(Some(Tensor::from_data(data, device)))
-    };
     let mut moments = HashMap::new();
     for (id, name) in weights::param_names(&model) {
-        let first = read(format!("{name}.exp_avg"))?;
-        let second = read(format!("{name}.exp_avg_sq"))?;
-        if let (Some(first), Some(second)) = (first, second) {
-            moments.insert(id, Moments { first, second });
+        let values = weights.shape(&name).map(|shape| shape.iter().product());
+        let read = |moment| moment_of::<I>(&file, &format!("{name}.{moment}"), values, device);
+        match (read(FIRST)?, read(SECOND)?) {
+            (Some(first), Some(second)) => {
+                moments.insert(id, Moments { first, second });
+            }
+            // one that was never updated
+            (None, None) => {}
+            (first, _) => {
+                let missing = if first.is_some() { SECOND } else { FIRST };
+                return Err(CheckpointError::Weights(WeightError::Missing {
+                    path: file.path().into(),
+                    names: vec![format!("{name}.{missing}")],
+                }));
+            }
         }
     }
     let optimizer = AdamWState {
@@ -134,4 +141,53 @@ pub fn restore<B: Backend, M: Module<B>, I: Backend>(
         gradient_norm: 0.0,
     };
     Ok((model, optimizer, state))
+}
+
+/// What a checkpoint says beside its tensors, if that is of its step.
+fn run_state(checkpoint: &Checkpoint) -> Result<RunState, CheckpointError> {
+    let state: RunState = checkpoint.json(STATE_FILE)?;
+    let step = checkpoint.step();
+    let contradiction = if state.step != step {
+        format!("`step` is {}, expected {step}", state.step)
+    } else if state.optimizer_time > step {
+        format!(
+            "`optimizer_time` is {} after {step} steps",
+            state.optimizer_time
+        )
+    } else {
+        return Ok(state);
+    };
+    Err(checkpoint.damaged(STATE_FILE, Damage::Contradiction(contradiction)))
+}
+
+/// A moment of a parameter with so many values, in a row; none if the optimizer never had one.
+fn moment_of<I: Backend>(
+    file: &TensorFile,
+    name: &str,
+    values: Option<usize>,
+    device: &I::Device,
+) -> Result<Option<Tensor<I, 1>>, CheckpointError> {
+    let Some(found) = file.shape(name) else {
+        return Ok(None);
+    };
+    let (path, name) = (file.path(), name.to_owned());
+    let expected = vec![values.unwrap_or_else(|| found.iter().product())];
+    if found != expected {
+        return Err(CheckpointError::Weights(WeightError::Shape {
+            path: path.into(),
+            name,
+            found,
+            expected,
+        }));
+    }
+    let data = file.data(&name)?;
+    if !data.dtype.is_float() {
+        return Err(CheckpointError::Weights(WeightError::Dtype {
+            path: path.into(),
+            name,
+            found: format!("{:?}", data.dtype),
+            expected: "a float".into(),
+        }));
+    }
+    Ok(Some(Tensor::from_data(data.convert::<f32>(), device)))
 }

@@ -239,7 +239,8 @@ impl<B: TrainingBackend> Session<B> {
         let null_loads = has_null.then(|| balance.null_loads.clone());
         self.state.window.push(balance);
         self.state.step += 1;
-        self.state.tokens += self.config.tokens_per_step();
+        let tokens = self.config.tokens_per_step();
+        self.state.tokens = self.state.tokens.saturating_add(tokens);
         let duration_s = begin.elapsed().as_secs_f64();
         let energy_now = self.meter.as_ref().ok().map(Monitor::sample);
         let energy = energy_now.zip(energy_before);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use darkhorse_genesis::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::home::{Home, documents};
@@ -408,4 +409,47 @@ fn a_run_that_is_given_other_text_says_which() {
     home.write("mine.jsonl", documents("law", 60));
     let line = home.refused("train --out r --resume --steps 2");
     assert!(line.contains("so far: its files have changed; "), "{line}");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_tokenizer_and_no_other() {
+    let home = Home::new();
+    home.write_config(false);
+    home.write("mine.jsonl", documents("code", 60));
+    home.write("tokenizer.json", Tokenizer::bytes().json());
+    let bytes = Tokenizer::bytes().with_special_tokens(&["<|x|>"]).unwrap();
+    home.write("other.json", bytes.json());
+    let train = "train --config model.json --data mine.jsonl --no-valid --steps 1";
+    home.done(&format!("{train} --tokenizer tokenizer.json --out given"));
+    home.done(&format!("{train} --out trained"));
+    // the same one, under whatever name and in whatever layout
+    let own: Value = home.json("given/tokenizer.json");
+    home.write("same.json", format!("{own:#}"));
+    for (run, same) in [
+        ("given", "same.json"),
+        ("trained", "trained/tokenizer.json"),
+    ] {
+        let resume = format!("train --out {run} --resume --steps 2 --tokenizer");
+        let before = fs::read(home.path(run).join("tokenizer.json")).unwrap();
+        let line = home.refused(&format!("{resume} other.json"));
+        assert_eq!(
+            line,
+            format!(
+                "`other.json` is another tokenizer than that of run `{run}`, whose weights go with its own: leave \
+                 `--tokenizer` out to go on with the run, or `--resume` to train another one"
+            )
+        );
+        let line = home.refused(&format!("{resume} missing.json"));
+        assert!(
+            line.contains("missing.json") && line.contains("No such file"),
+            "{line}"
+        );
+        let (_, told) = home.done(&format!("{resume} {same}"));
+        assert!(
+            told.contains("resuming at step 1 of 2: steps 1 -> 2\n"),
+            "{told}"
+        );
+        let after = fs::read(home.path(run).join("tokenizer.json")).unwrap();
+        assert_eq!(before, after);
+    }
 }

@@ -1,6 +1,11 @@
 //! Options of the whole program, and values that are out of range.
 
+use std::fs;
+
+use serde_json::{Value, json};
+
 use crate::chat::talking;
+use crate::home::Home;
 use crate::model::{copy, fixture};
 use crate::program::{Program, text};
 
@@ -267,4 +272,45 @@ fn a_vocabulary_with_gaps_puts_no_complaint_among_the_ids() {
     assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
     let is_list = |c: char| c.is_ascii_digit() || c == ',';
     assert!(ended.output.trim_end().chars().all(is_list), "{ended:?}");
+}
+
+#[test]
+fn what_the_class_of_a_tokenizer_puts_around_texts_goes_with_every_export() {
+    let home = Home::new();
+    fs::create_dir(home.path("m")).unwrap();
+    let fixture = fixture("llama_llama3rope");
+    for name in ["config.json", "model.safetensors", "chat_template.jinja"] {
+        fs::copy(fixture.join(name), home.path("m").join(name)).unwrap();
+    }
+    let read = |name| serde_json::from_slice::<Value>(&fs::read(fixture.join(name)).unwrap());
+    let mut tokenizer = read("tokenizer.json").unwrap();
+    let begin = "<|begin_of_text|>";
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": begin, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {begin: {"id": begin, "ids": [0], "tokens": [begin]}},
+    });
+    home.write("m/tokenizer.json", tokenizer.to_string());
+    let mut config = read("tokenizer_config.json").unwrap();
+    // the first takes what the file says, the second builds its own, which puts nothing around a text
+    for (class, begins) in [
+        ("PreTrainedTokenizerFast", true),
+        ("GPTNeoXTokenizer", false),
+    ] {
+        config["tokenizer_class"] = class.into();
+        home.write("m/tokenizer_config.json", config.to_string());
+        home.done(&format!("export --model m --format hf --out {class}"));
+        home.done(&format!(
+            "export --model m --format gguf --out {class}.gguf"
+        ));
+        let ids = |model: &str| {
+            home.done(&format!("tokenize --model {model} --text lamps"))
+                .0
+        };
+        let own = ids("m");
+        assert_eq!(own.starts_with("0,"), begins, "{class}: {own}");
+        assert_eq!(ids(class), own);
+        assert_eq!(ids(&format!("{class}.gguf")), own);
+    }
 }

@@ -4,6 +4,7 @@ mod bandwidth;
 pub(crate) mod energy;
 mod figures;
 mod measure;
+mod pair;
 mod subject;
 
 use clap::Args;
@@ -13,6 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::notice;
 use crate::cli::output;
 use figures::{Figures, Report};
+pub(crate) use pair::decoded_per_second;
 use subject::Subject;
 
 const EXAMPLES: &str = "\

@@ -44,7 +44,7 @@ fn facts(records: &[Record], step: u64) -> TrainingFacts {
         steps: (step > 0).then_some(step),
         training_loss: last.map(|it| it.loss).filter(|loss| loss.is_finite()),
         validation_loss: evaluation.map(|it| it.loss),
-        domain_losses: domains.map(|it| (it.domain, it.loss)).collect(),
+        domain_losses: domains.map(|it| (it.name(), it.loss)).collect(),
         energy_j: energy_j.filter(|&energy_j| energy_j > 0.0),
         energy_source: (!sources.is_empty()).then(|| sources.join("; ")),
         ..Default::default()
@@ -73,7 +73,7 @@ mod tests {
             step,
             loss,
             domains: vec![DomainRecord {
-                domain: Domain::Code,
+                domain: Some(Domain::Code),
                 loss,
                 bits_per_byte: 0.0,
                 tokens: 1,
@@ -99,7 +99,7 @@ mod tests {
             (Some(0.5), Some(4.0))
         );
         assert_eq!(known.validation_loss, Some(4.0));
-        assert_eq!(known.domain_losses, [(Domain::Code, 4.0)]);
+        assert_eq!(known.domain_losses, [("code", 4.0)]);
         // an older version's evaluation without text
         let mut unmeasured = records.to_vec();
         unmeasured.push(Record::Eval(EvalRecord {

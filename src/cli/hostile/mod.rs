@@ -8,6 +8,7 @@
 mod formats;
 mod memory;
 mod mutation;
+mod state;
 
 use std::env;
 use std::fs::{self, File};
@@ -176,6 +177,11 @@ fn a_parquet_file_is_read_or_refused() {
 #[test]
 fn a_run_is_read_or_refused() {
     survive(Format::Run);
+}
+
+#[test]
+fn the_state_of_training_is_gone_on_with_or_refused() {
+    survive(Format::State);
 }
 
 #[test]

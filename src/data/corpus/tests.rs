@@ -26,6 +26,19 @@ fn documents_are_found_by_number_with_tokens_domain_and_bytes() {
         }
     );
     assert!(corpus.domains().eq([Domain::Code, Domain::General]));
+    assert!(corpus.tags().eq([Some(Domain::Code), None]));
+}
+
+#[test]
+fn a_document_without_a_tag_is_not_one_that_is_tagged_general() {
+    let tags = |domains: &[&str]| {
+        let documents: Vec<_> = domains.iter().map(|domain| (*domain, "text")).collect();
+        corpus(&documents).tags().collect::<Vec<_>>()
+    };
+    assert_eq!(tags(&["", ""]), [None]);
+    assert_eq!(tags(&["general"]), [Some(Domain::General)]);
+    let all = [Some(Domain::Code), Some(Domain::General), None];
+    assert_eq!(tags(&["general", "", "code"]), all);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::balance::{LossFactors, Rule};
 use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::feed_forward::moe::MoeConfig;
 
-/// Configuration of a [`Router`].
+/// Configuration of a [`Router`](super::Router).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouterConfig {

@@ -152,7 +152,7 @@ fn domains(evals: &[EvalRecord]) -> String {
     };
     let mut rows = String::new();
     for it in &last.domains {
-        let name = it.domain.name();
+        let name = it.name();
         rows += &row(name, "", it.loss, before(it), it.bits_per_byte, it.tokens);
     }
     let tokens = last.domains.iter().map(|it| it.tokens).sum();

@@ -95,7 +95,7 @@ fn eval(step: u64, rng: &mut SmallRng) -> EvalRecord {
     let domains = Domain::ALL.map(|domain| {
         let loss = loss + 0.5 * ((domain.index() * 5) as f64).sin() * (0.2 + t);
         DomainRecord {
-            domain,
+            domain: Some(domain),
             loss,
             bits_per_byte: loss * 0.42,
             tokens: 4_000 + 700 * domain.index() as u64,

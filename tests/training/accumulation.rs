@@ -1,7 +1,6 @@
 //! Micro-batches add up to the batch that they are parts of: gradients, counts and biases.
 
-mod support;
-
+use crate::support::{batches, byte_config};
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -13,7 +12,6 @@ use darkhorse_genesis::model::CausalLm;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::training::batch::MicroBatch;
 use darkhorse_genesis::training::{AdamW, StepLosses, Trainee, TrainingConfig};
-use support::{batches, byte_config};
 
 type B = Autodiff<Selected>;
 

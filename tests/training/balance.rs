@@ -20,8 +20,8 @@ use darkhorse_genesis::training::{AdamW, Trainee, TrainingConfig};
 
 type B = Autodiff<Selected>;
 
-/// The last step that is looked at; the window before it begins at step 281.
-const LAST: u64 = 300;
+/// The last step that is looked at; the window before it begins at step 181.
+const LAST: u64 = 200;
 
 /// The lines of the embedded corpus, each a document, so that a batch holds many.
 fn lines(limit: usize) -> Arc<Corpus> {
@@ -52,10 +52,26 @@ fn lines(limit: usize) -> Arc<Corpus> {
     Arc::new(Corpus::in_memory(documents, &tokenizer).expect("the documents are sound"))
 }
 
-/// MaxVio of the first step, and over the twenty steps up to [`LAST`], of the worst layer.
-fn violations(corpus: &Arc<Corpus>, with_bias: bool) -> (f64, f64) {
+/// `tiny` with one routed layer of its twenty experts, half as wide, on a quarter of the tokens a step.
+fn experiment() -> Experiment {
     let mut experiment = Experiment::preset("tiny").expect("the preset is built in");
-    experiment.model.domains.mode = DomainMode::Off;
+    let model = &mut experiment.model;
+    model.domains.mode = DomainMode::Off;
+    model.hidden_size = 64;
+    model.num_hidden_layers = 2;
+    model.num_nextn_predict_layers = 0;
+    if let Some(moe) = &mut model.moe {
+        moe.moe_intermediate_size = 32;
+    }
+    experiment.training.batch_size = 4;
+    experiment.training.seq_len = 128;
+    experiment
+}
+
+/// MaxVio of the first step, and over the twenty steps up to [`LAST`], with the preset's balancing or with none.
+fn violations(with_bias: bool) -> (f64, f64) {
+    let corpus = lines(4000);
+    let experiment = experiment();
     let preset = experiment.training;
     let config = TrainingConfig {
         bias_update_speed: if with_bias {
@@ -77,7 +93,7 @@ fn violations(corpus: &Arc<Corpus>, with_bias: bool) -> (f64, f64) {
     let mut trainee = Trainee::<B>::new(model, config.clone(), experiment.model.domains);
     let mut optimizer = AdamW::<B>::new(&config);
     let shape = StreamConfig::new(config.batch_size, config.seq_len, 3);
-    let mut stream = Stream::new(corpus.clone(), shape, Position::default()).expect("enough text");
+    let mut stream = Stream::new(corpus, shape, Position::default()).expect("enough text");
 
     let mut window = LoadWindow::default();
     let mut first = None;
@@ -108,12 +124,17 @@ fn skewed(weight: Param<Tensor<B, 2>>) -> Param<Tensor<B, 2>> {
 }
 
 #[test]
-fn a_skewed_router_is_balanced_by_the_bias_and_stays_skewed_without() {
-    let corpus = lines(4000);
-    let (first, with) = violations(&corpus, true);
-    let (_, without) = violations(&corpus, false);
-    println!("MaxVio begins at {first:.3}, ends at {with:.3} with balancing, {without:.3} without");
+fn a_skewed_router_is_balanced_by_the_bias() {
+    let (first, last) = violations(true);
+    println!("MaxVio begins at {first:.3}, ends at {last:.3} with balancing");
     assert!(first > 0.9, "MaxVio begins at {first}");
-    assert!(with < 0.15, "MaxVio ends at {with} with balancing");
-    assert!(without > 0.5, "MaxVio ends at {without} without");
+    assert!(last < 0.15, "MaxVio ends at {last}");
+}
+
+#[test]
+fn a_skewed_router_stays_skewed_without_the_bias() {
+    let (first, last) = violations(false);
+    println!("MaxVio begins at {first:.3}, ends at {last:.3} without balancing");
+    assert!(first > 0.9, "MaxVio begins at {first}");
+    assert!(last > 2.0, "MaxVio ends at {last}");
 }

@@ -1,0 +1,65 @@
+//! Which documents are read, and how.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
+use crate::data::{Corpus, Source, SourceOptions};
+use crate::domain::Domain;
+use crate::tokenizer::Tokenizer;
+
+/// Documents that a command reads once.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TextArgs {
+    /// Files or folders of documents
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Count and report lines that cannot be read instead of stopping at the first
+    #[arg(long)]
+    skip_bad_lines: bool,
+    /// Take documents of an unknown domain as of this one [default: they are refused]
+    #[arg(long, value_name = "DOMAIN")]
+    unknown_domain: Option<Domain>,
+    /// Key or column that holds the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    text_field: Option<String>,
+}
+
+impl TextArgs {
+    /// Finds the documents, and says which files are left out.
+    pub(crate) fn source(&self) -> Result<Source, Failure> {
+        let options = SourceOptions {
+            skip_bad_lines: self.skip_bad_lines,
+            unknown_domain: self.unknown_domain,
+            text_field: self.text_field.clone(),
+            day: None,
+        };
+        let source = Source::open(&self.data, options).or_input()?;
+        if !source.left_out().is_empty() {
+            notice::tell(source.left_out());
+        }
+        Ok(source)
+    }
+}
+
+/// Tokenizes documents that are kept nowhere: `cache` is a folder for as long as they are read. Says what was skipped.
+pub(crate) fn tokenized(
+    source: &Source,
+    tokenizer: &Tokenizer,
+    cache: &Path,
+) -> Result<Corpus, Failure> {
+    let corpus = Corpus::open(source, tokenizer, cache, notice::progress()).or_input()?;
+    let skipped = corpus.skipped();
+    if skipped.count > 0 {
+        notice::tell(skipped);
+    }
+    Ok(corpus)
+}
+
+/// A folder for [`tokenized`] that goes with its value.
+pub(crate) fn passing_folder() -> Result<tempfile::TempDir, Failure> {
+    let mut folder = tempfile::Builder::new();
+    Ok(folder.prefix("darkhorse-genesis-").tempdir()?)
+}

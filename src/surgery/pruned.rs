@@ -1,0 +1,120 @@
+//! The weights of a model without some of its experts.
+
+use std::path::Path;
+
+use burn::tensor::{DType, TensorData};
+
+use super::kept::Kept;
+use super::place::Place;
+use crate::model::ModelConfig;
+use crate::model::weights::{WeightError, WeightSource};
+
+/// A source that has only the experts that stay: their weights, and their columns of routers.
+pub struct Pruned<'a> {
+    source: &'a dyn WeightSource,
+    kept: &'a Kept,
+    /// Slots of a router that are kept beside experts: those of null experts.
+    null: std::ops::Range<usize>,
+}
+
+impl std::fmt::Debug for Pruned<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pruned")
+            .field("kept", &self.kept)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A dimension of a tensor that counts experts or slots, and which of these stay.
+struct Cut {
+    dimension: usize,
+    stay: Vec<usize>,
+}
+
+impl<'a> Pruned<'a> {
+    /// The weights of `source`, a model of `config`, without the experts that do not stay.
+    pub fn new(source: &'a dyn WeightSource, config: &ModelConfig, kept: &'a Kept) -> Self {
+        let moe = config.moe.as_ref();
+        Self {
+            source,
+            kept,
+            null: moe.map_or(0..0, |moe| moe.n_routed_experts..moe.slots()),
+        }
+    }
+
+    /// What is cut off a tensor, if anything is.
+    fn cut(&self, name: &str) -> Option<Cut> {
+        let dimensions = self.source.shape(name)?.len();
+        let last = dimensions.checked_sub(1)?;
+        let (dimension, is_of_slots) = match name {
+            _ if name.contains(".experts.") => (0, false),
+            _ if name.contains(".router.") => (last, true),
+            "domain_prior.table" => (last, true),
+            _ => return None,
+        };
+        let experts = match Place::of_parameter(name) {
+            Some(place) => self.kept.experts.get(&place)?,
+            // one table for all layers, which keep as many of each domain in one order
+            None => self.kept.experts.values().next()?,
+        };
+        let null = if is_of_slots { self.null.clone() } else { 0..0 };
+        Some(Cut {
+            dimension,
+            stay: experts.iter().copied().chain(null).collect(),
+        })
+    }
+}
+
+impl Cut {
+    fn of(&self, data: &TensorData) -> TensorData {
+        let mut shape = data.shape.to_vec();
+        let outer: usize = shape[..self.dimension].iter().product();
+        let row = data.bytes.len() / outer.max(1);
+        let entry = row / shape[self.dimension].max(1);
+        let mut bytes = Vec::with_capacity(outer * self.stay.len() * entry);
+        for row in data.bytes.chunks(row.max(1)) {
+            for &at in &self.stay {
+                bytes.extend_from_slice(&row[at * entry..][..entry]);
+            }
+        }
+        shape[self.dimension] = self.stay.len();
+        TensorData::from_bytes_vec(bytes, shape, data.dtype)
+    }
+}
+
+impl WeightSource for Pruned<'_> {
+    fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.source.names()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let mut shape = self.source.shape(name)?;
+        if let Some(cut) = self.cut(name) {
+            shape[cut.dimension] = cut.stay.len();
+        }
+        Some(shape)
+    }
+
+    fn dtype(&self, name: &str) -> Option<DType> {
+        self.source.dtype(name)
+    }
+
+    fn data(&self, name: &str) -> Result<TensorData, WeightError> {
+        let data = self.source.data(name)?;
+        Ok(match self.cut(name) {
+            Some(cut) => cut.of(&data),
+            None => data,
+        })
+    }
+
+    fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
+        match self.cut(name) {
+            Some(Cut { dimension: 0, stay }) => self.source.part(name, stay[index]),
+            Some(_) | None => self.source.part(name, index),
+        }
+    }
+}
