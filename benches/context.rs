@@ -28,6 +28,7 @@ fn context(config: &ModelConfig, start: usize, len: usize) -> Context<B> {
         rotation: Rope::new(&config.rope, config.rope_dim().max(2)).at(positions.unsqueeze()),
         mask: AttentionMask::Causal,
         prior: None,
+        together: None,
         phase: Phase::Inference,
         step: None,
     }

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::telemetry::EvaluationTable;
+use crate::telemetry::{EvalRecord, EvaluationTable};
 use crate::training::feed::ValidFeed;
 use crate::training::job;
 use clap::Args;
+use serde::Serialize;
 
 use crate::cli::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
+use crate::cli::batch_aware::{BatchAware, BatchAwareArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
@@ -43,10 +45,21 @@ pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) ttt: TttArgs,
     #[command(flatten)]
+    pub(crate) batch_aware: BatchAwareArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Evaluation {
+    #[serde(flatten)]
+    record: EvalRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_aware: Option<BatchAware>,
 }
 
 /// Runs the command.
@@ -89,8 +102,14 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         valid.refuse_uncounted().or_input()?;
         return Err(Failure::input("the data has nothing to measure"));
     };
-    match args.json {
-        true => output::line(serde_json::to_string_pretty(&record)?),
-        false => output::text(EvaluationTable(&record)),
+    let batch_aware = args.batch_aware.measure(&loaded, &valid, &record)?;
+    if args.json {
+        let found = Evaluation {
+            record,
+            batch_aware,
+        };
+        return output::line(serde_json::to_string_pretty(&found)?);
     }
+    output::text(EvaluationTable(&record))?;
+    batch_aware.map_or(Ok(()), |found| output::line(found.to_string()))
 }

@@ -18,6 +18,7 @@ macro_rules! eprintln {
 }
 
 mod args;
+mod batch_aware;
 mod bench;
 mod chat;
 mod completions;

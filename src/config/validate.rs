@@ -28,6 +28,7 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), ConfigError> {
         .validate()
         .map_err(|error| ConfigError::Model(error.within("model")))?;
     training(run)?;
+    moving_bias(model, run)?;
     data(documents)?;
     check(
         run.seq_len <= model.max_position_embeddings,
@@ -160,6 +161,24 @@ fn training(training: &TrainingConfig) -> Result<(), ConfigError> {
     }
 }
 
+/// A bias holds how many experts a token visits beside null ones: it has to move.
+fn moving_bias(model: &ModelConfig, training: &TrainingConfig) -> Result<(), ConfigError> {
+    let null = model.moe.as_ref().map_or(0, |moe| moe.router.null_experts);
+    if null == 0 {
+        return Ok(());
+    }
+    let why = format!("the bias holds `model.moe.router.null_experts` = {null} to `k_target`");
+    let (speed, frozen) = (training.bias_update_speed, training.bias_freeze);
+    check(
+        speed > 0.0 || training.bias_update_start > 0.0,
+        "training.bias_update_speed",
+        speed,
+        format!("a positive number: {why}"),
+    )?;
+    let path = "training.bias_freeze";
+    check(frozen < 1.0, path, frozen, format!("below 1: {why}"))
+}
+
 fn data(data: &DataConfig) -> Result<(), ConfigError> {
     fraction("data.domain_dropout", data.domain_dropout)?;
     if let Some(share) = data.valid_share {
@@ -215,6 +234,28 @@ mod tests {
         assert_eq!(
             message(|e| e.model.moe.as_mut().unwrap().num_experts_per_tok = 21),
             "`model.moe.num_experts_per_tok` is 21, expected 1 to 20"
+        );
+    }
+
+    #[test]
+    fn null_experts_need_a_bias_that_moves() {
+        let message = |change: fn(&mut TrainingConfig)| {
+            let mut experiment = Experiment::preset("genesis-moe-tiny").unwrap();
+            change(&mut experiment.training);
+            experiment.validate().unwrap_err().to_string()
+        };
+        let why = "the bias holds `model.moe.router.null_experts` = 2 to `k_target`";
+        let resting = message(|training| {
+            training.bias_update_speed = 0.0;
+            training.bias_update_start = 0.0;
+        });
+        assert_eq!(
+            resting,
+            format!("`training.bias_update_speed` is 0, expected a positive number: {why}")
+        );
+        assert_eq!(
+            message(|training| training.bias_freeze = 1.0),
+            format!("`training.bias_freeze` is 1, expected below 1: {why}")
         );
     }
 

@@ -18,7 +18,7 @@ use super::mtp::MtpModule;
 use super::norm::RmsNorm;
 use super::rope::Rope;
 use super::routing::domain::DomainPrior;
-use super::routing::{Route, Router, Routing};
+use super::routing::{Route, Router, Routing, Together};
 use super::ttt::Metacognition;
 
 /// A decoder-only language model over a plan of layers.
@@ -53,6 +53,8 @@ struct Behavior {
     /// Absent: as the backend says.
     phase: Option<Phase>,
     ttt: Ttt,
+    /// What an expert costs that no token of a batch has chosen yet; absent: every token chooses alone.
+    batch_aware: Option<f64>,
     /// Factor on the states that the head reads.
     logit_scale: f64,
 }
@@ -184,6 +186,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
             behavior: Behavior {
                 phase: None,
                 ttt: Ttt::Off,
+                batch_aware: None,
                 logit_scale: config.logit_scale(),
             },
         }
@@ -209,6 +212,13 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
     /// The same model with test-time training of whole sequences.
     pub fn with_ttt(mut self, ttt: Ttt) -> Self {
         self.behavior.ttt = ttt;
+        self
+    }
+
+    /// The same model, of whose sequences the next tokens choose their experts [together](Together): an expert that none
+    /// of them has chosen yet costs `rho`.
+    pub fn with_batch_aware(mut self, rho: Option<f64>) -> Self {
+        self.behavior.batch_aware = rho;
         self
     }
 
@@ -246,8 +256,19 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
                 (Some(prior), Some(tags)) => Some(prior.of(tags.clone())),
                 _ => None,
             },
+            together: None,
             phase: self.phase(&input.ids.device()),
             step: input.step,
+        }
+    }
+
+    /// The same for tokens of which each has `rows - 1` others at its own place in other sequences.
+    fn together(&self, context: Context<B>, rows: usize) -> Context<B> {
+        let together = |rho| Together { rho, tokens: rows };
+        let batch_aware = self.behavior.batch_aware.filter(|_| rows > 1);
+        Context {
+            together: batch_aware.map(together),
+            ..context
         }
     }
 
@@ -265,7 +286,8 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
 
     /// Runs the decoder layers on whole sequences.
     pub fn hidden(&self, input: &Sequences<B>) -> Hidden<B> {
-        let context = self.context(input);
+        let [rows, _] = input.ids.dims();
+        let context = self.together(self.context(input), rows);
         let mut states = self.embed(input.ids.clone());
         let mut routings = Vec::new();
         for layer in &self.layers {
@@ -323,7 +345,10 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         input: &Sequences<B>,
         sequences: &mut [Extension<'_, Cache<B, M>>],
     ) -> Hidden<B> {
-        let context = self.context(input);
+        let mut context = self.context(input);
+        if sequences.iter().all(|sequence| sequence.new == 1) {
+            context = self.together(context, sequences.len());
+        }
         let mut states = self.embed(input.ids.clone());
         let mut routings = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {

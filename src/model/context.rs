@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::attention::AttentionMask;
 
 use super::rope::Rotation;
+use super::routing::Together;
 
 /// What a pass is for, where a layer computes one thing while it is trained and another later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Context<B: Backend> {
     pub mask: AttentionMask<B>,
     /// Added to the routing scores for the choice of experts only, `[batch * seq, slots]`.
     pub prior: Option<Tensor<B, 2>>,
+    /// Which tokens choose their experts together; absent: none.
+    pub together: Option<Together>,
     /// What the pass is for.
     pub phase: Phase,
     /// Step of the training that the pass belongs to, where a layer follows a schedule; absent: its end.
@@ -49,6 +52,7 @@ impl<B: Backend> Context<B> {
             rotation: self.rotation.rows(range),
             mask: AttentionMask::Causal,
             prior: None,
+            together: None,
             phase: self.phase,
             step: self.step,
         }

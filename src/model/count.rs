@@ -201,7 +201,12 @@ impl ModelConfig {
                 count.routed_experts = expert.saturating_mul(moe.n_routed_experts as u64);
                 count.shared_experts = product([3, hidden, moe.shared_width()]);
                 let gate = if moe.shared_expert_gate { hidden } else { 0 };
-                count.routers = sum([product([hidden, moe.slots()]), gate as u64]);
+                let similarity = &moe.router.similarity;
+                count.routers = sum([
+                    product([similarity.centroid_size(hidden), moe.slots()]),
+                    similarity.num_params(hidden),
+                    gate as u64,
+                ]);
             }
         }
         count

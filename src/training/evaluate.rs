@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::batch;
 use super::error::TrainingError;
+use super::feed::ValidFeed;
 use super::loss::token_losses;
-use crate::data::{PackedBatch, UNTAGGED};
+use crate::data::{PackedBatch, Tags, UNTAGGED};
 use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::domain::{DomainConfig, TAGS};
 use crate::model::routing::stats::{self, LoadCounts};
-use crate::model::routing::{Route, balance};
+use crate::model::routing::{Route, Together, balance};
 use crate::telemetry::{DomainRecord, EvalRecord, RoutingTable};
 
 /// Sums over the tokens of one domain.
@@ -151,6 +152,38 @@ where
         Some(error) => TrainingError::Logits(error),
         None => TrainingError::Evaluation,
     }
+}
+
+/// Distinct experts of a layer that the tokens at one place of all rows visit, in the mean; none without layers that
+/// route.
+///
+/// # Errors
+///
+/// Text that cannot be read.
+pub fn distinct_experts<B, M, R>(
+    model: &CausalLm<B, M, R>,
+    valid: &ValidFeed,
+) -> Result<Option<f64>, TrainingError>
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let device = model.embed_tokens.device();
+    let (mut distinct, mut groups) = (0, 0);
+    for rows in valid.pass(Tags::Dropped) {
+        let rows = rows?;
+        let tokens = rows.rows;
+        let hidden = model.hidden(&batch::sequences(&rows, &device));
+        for routing in hidden.routings {
+            let [_, k] = routing.indices.dims();
+            let indices: Vec<i64> = routing.indices.into_data().iter().collect();
+            let together = Together { rho: 0.0, tokens };
+            distinct += together.distinct(&indices, [k, routing.experts]);
+            groups += rows.seq_len;
+        }
+    }
+    Ok((groups > 0).then(|| distinct as f64 / groups as f64))
 }
 
 /// Adds a batch to a sum that may not have begun.

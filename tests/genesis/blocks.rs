@@ -29,6 +29,7 @@ fn context(config: &ModelConfig, batch: usize, positions: std::ops::Range<i64>) 
         rotation: Rope::new(&config.rope, config.rope_dim()).at(positions),
         mask: AttentionMask::Causal,
         prior: None,
+        together: None,
         phase: Phase::Inference,
         step: None,
     }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::measure::Case;
 use crate::cli::args::{CacheArgs, DeviceArgs, ExperimentArgs, WeightsArgs};
+use crate::cli::batch_aware::BatchAwareArgs;
 use crate::cli::device;
 use crate::cli::failure::Failure;
 use crate::cli::inference::Weights;
@@ -39,6 +40,8 @@ pub(super) struct Subject {
     weights: WeightsArgs,
     #[command(flatten)]
     pub(super) cache: CacheArgs,
+    #[command(flatten)]
+    batch_aware: BatchAwareArgs,
     #[command(flatten)]
     pub(super) device: DeviceArgs,
 }
@@ -83,13 +86,14 @@ impl Subject {
             let device = self.device.device.as_ref();
             device::refuse_what_cannot_fit(&experiment.model, purpose, device)?;
         }
-        let loaded = Loaded::open(weights, quantization, &self.device.open()?)?;
+        let mut loaded = Loaded::open(weights, quantization, &self.device.open()?)?;
         let context = loaded.experiment.model.max_position_embeddings;
         if longest > context {
             return Err(Failure::input(format!(
                 "prompt and new tokens are {longest} together, but the model's context is {context}: shorten them"
             )));
         }
+        loaded.model = self.batch_aware.apply(loaded.model)?;
         Ok(loaded)
     }
 }

@@ -14,6 +14,7 @@ use crate::model::mixer::gqa::GqaConfig;
 use crate::model::mixer::mla::MlaConfig;
 use crate::model::rope::{RopeConfig, RopeScaling};
 use crate::model::routing::ScoringFunc;
+use crate::model::routing::cosine::Similarity;
 
 /// What a `config.json` says beside the model.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -85,6 +86,11 @@ fn only_foreign_parts(moe: &MoeConfig) -> Result<(), InteropError> {
     if moe.router.null_experts > 0 {
         return Err(no_family(
             "`moe.router.null_experts` is not 0, and no other engine has null experts",
+        ));
+    }
+    if moe.router.similarity != Similarity::Dot {
+        return Err(no_family(
+            "`moe.router.similarity` is not `dot`, and no other engine has another",
         ));
     }
     Ok(())
@@ -189,5 +195,30 @@ fn rope(rope: &RopeConfig) -> HfRope {
     HfRope {
         rope_theta: rope.rope_theta,
         scaling,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Experiment;
+    use crate::model::routing::cosine::CosineConfig;
+
+    #[test]
+    fn parts_of_a_router_that_no_other_engine_has_are_refused_by_name() {
+        let refusal = |preset: &str, change: fn(&mut MoeConfig)| {
+            let mut model = Experiment::preset(preset).unwrap().model;
+            change(model.moe.as_mut().unwrap());
+            let refused = hf_config(&model, Extras::default());
+            refused.err().map(|error| error.to_string())
+        };
+        assert_eq!(refusal("tiny", |_| {}), None);
+        let null = refusal("genesis-moe-tiny", |_| {}).unwrap();
+        assert!(null.contains("`moe.router.null_experts`"), "{null}");
+        let cosine = refusal("tiny", |moe| {
+            moe.router.similarity = Similarity::Cosine(CosineConfig::default());
+        });
+        let cosine = cosine.unwrap();
+        assert!(cosine.contains("`moe.router.similarity`"), "{cosine}");
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::balance::{LossFactors, Rule};
+use super::cosine::Similarity;
 use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::feed_forward::moe::MoeConfig;
 
@@ -12,6 +13,9 @@ use crate::model::feed_forward::moe::MoeConfig;
 pub struct RouterConfig {
     /// How logits become affinities.
     pub scoring_func: ScoringFunc,
+    /// What logits are.
+    #[serde(skip_serializing_if = "is_default")]
+    pub similarity: Similarity,
     /// Number of groups that experts are divided into, in index order.
     pub n_group: usize,
     /// Number of groups a token may choose experts from.
@@ -45,8 +49,8 @@ fn is_none(factor: &f64) -> bool {
     *factor == 0.0
 }
 
-fn is_default(rule: &Rule) -> bool {
-    *rule == Rule::default()
+fn is_default<T: Default + PartialEq>(part: &T) -> bool {
+    *part == T::default()
 }
 
 /// How logits become affinities.
@@ -63,6 +67,7 @@ impl Default for RouterConfig {
     fn default() -> Self {
         Self {
             scoring_func: ScoringFunc::Sigmoid,
+            similarity: Similarity::default(),
             n_group: 1,
             topk_group: 1,
             norm_topk_prob: true,
@@ -87,6 +92,7 @@ impl RouterConfig {
                 value: self.routed_scaling_factor,
             });
         }
+        self.similarity.validate()?;
         self.balance
             .validate()
             .map_err(|error| error.within("balance"))?;

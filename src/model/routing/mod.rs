@@ -2,14 +2,17 @@
 
 pub mod balance;
 mod config;
+pub mod cosine;
 pub mod domain;
 mod router;
 pub mod stats;
 #[cfg(test)]
 mod tests;
+mod together;
 
 pub use config::{RouterConfig, ScoringFunc};
 pub use router::Router;
+pub use together::Together;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::backend::Backend;
@@ -59,6 +62,16 @@ pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// - hidden: `[tokens, hidden_size]`
     /// - prior: `[tokens, slots]`, to be added to what the choice is made by, never to the gates
     fn route(&self, hidden: Tensor<B, 2>, prior: Option<Tensor<B, 2>>) -> Routing<B>;
+
+    /// The same where tokens choose [together](Together), in a router that knows how; others route every token alone.
+    fn route_together(
+        &self,
+        hidden: Tensor<B, 2>,
+        prior: Option<Tensor<B, 2>>,
+        _together: Together,
+    ) -> Routing<B> {
+        self.route(hidden, prior)
+    }
 
     /// The same router after an optimizer step, with its loads evened out by a rule of its own. Called once per step,
     /// outside of the gradients.

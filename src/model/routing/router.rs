@@ -11,8 +11,9 @@ use darkhorse_backends::Ops;
 
 use super::balance::{Choices, Goal, Rule, quantile, sign};
 use super::config::{RouterConfig, ScoringFunc};
+use super::cosine::{Cosine, Similarity};
 use super::stats::Observed;
-use super::{Route, Routing};
+use super::{Route, Routing, Together};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 
@@ -22,8 +23,10 @@ const EXCLUDED: f32 = -1e30;
 /// Chooses the experts of every token by affinity. Built by [`CausalLm`](crate::model::CausalLm).
 #[derive(Module, Debug)]
 pub struct Router<B: Backend> {
-    /// Centroids of the slots, `[hidden_size, slots]`.
+    /// Centroids of the slots, `[hidden_size, slots]`; as long as the projection is wide where directions are compared.
     pub gate: Linear<B>,
+    /// Where directions are compared.
+    pub cosine: Option<Cosine<B>>,
     /// Added to the affinities for the choice only, `[slots]`; moved by [`balance`](super::balance), not by gradients.
     pub e_score_correction_bias: Param<Tensor<B, 1>>,
     experts: usize,
@@ -41,8 +44,15 @@ impl<B: Backend> Router<B> {
     pub fn init(init: &Initializers<'_>, device: &B::Device) -> Self {
         let model = init.config();
         let moe = model.moe.as_ref().expect("a layer that routes has experts");
+        let similarity = &moe.router.similarity;
+        let width = similarity.centroid_size(model.hidden_size);
+        let cosine = match similarity {
+            Similarity::Dot => None,
+            Similarity::Cosine(config) => Some(Cosine::init(config, init, device)),
+        };
         Self {
-            gate: init.dense_linear(model.hidden_size, moe.slots(), device),
+            gate: init.dense_linear(width, moe.slots(), device),
+            cosine,
             e_score_correction_bias: Initializer::Zeros
                 .init([moe.slots()], device)
                 .set_require_grad(false),
@@ -92,18 +102,21 @@ impl<B: Ops> Router<B> {
             && self.num_experts_per_tok < slots
             && B::ad_enabled(&choice.device())
     }
-}
 
-impl<B: Ops> Route<B> for Router<B> {
-    /// Routes every token to `num_experts_per_tok` experts, in f32 whatever the model's dtype.
-    ///
-    /// Bias and prior take part in the choice only: gates come from the affinities alone.
-    fn route(&self, hidden: Tensor<B, 2>, prior: Option<Tensor<B, 2>>) -> Routing<B> {
+    /// What [`route`](Route::route) and [`route_together`](Route::route_together) do.
+    fn choose(
+        &self,
+        hidden: Tensor<B, 2>,
+        prior: Option<Tensor<B, 2>>,
+        together: Option<Together>,
+    ) -> Routing<B> {
         // bf16 cannot hold bias steps of 1e-3 near 1.0
-        let logits = B::project(
-            hidden.cast(DType::F32),
-            self.gate.weight.val().cast(DType::F32),
-        );
+        let hidden = hidden.cast(DType::F32);
+        let centroids = self.gate.weight.val().cast(DType::F32);
+        let logits = match &self.cosine {
+            None => B::project(hidden, centroids),
+            Some(cosine) => cosine.logits(hidden, centroids),
+        };
         let affinities = match self.config.scoring_func {
             ScoringFunc::Sigmoid => sigmoid(logits.clone()),
             ScoringFunc::Softmax => softmax(logits.clone(), 1),
@@ -113,8 +126,15 @@ impl<B: Ops> Route<B> for Router<B> {
         if let Some(prior) = prior {
             choice = choice + prior;
         }
-        let choice = self.limit_to_groups(choice);
+        let mut choice = self.limit_to_groups(choice);
         let k = self.num_experts_per_tok;
+        if let Some(together) = together {
+            let [tokens, slots] = choice.dims();
+            let scores: Vec<f32> = choice.clone().into_data().iter().collect();
+            let costs = together.costs(&scores, [slots, self.experts, k]);
+            let costs = TensorData::new(costs, [tokens, slots]);
+            choice = choice.clone() + Tensor::from_data(costs, &choice.device());
+        }
         let (indices, margins) = if self.observes_margins(&choice) {
             let best = B::top_k(choice.clone(), k + 1);
             let cutoff = choice.clone().gather(1, best.clone().narrow(1, k, 1));
@@ -138,6 +158,24 @@ impl<B: Ops> Route<B> for Router<B> {
             experts: self.experts,
             loss_factors: self.config.loss_factors(),
         }
+    }
+}
+
+impl<B: Ops> Route<B> for Router<B> {
+    /// Routes every token to `num_experts_per_tok` experts, in f32 whatever the model's dtype.
+    ///
+    /// Bias and prior take part in the choice only: gates come from the affinities alone.
+    fn route(&self, hidden: Tensor<B, 2>, prior: Option<Tensor<B, 2>>) -> Routing<B> {
+        self.choose(hidden, prior, None)
+    }
+
+    fn route_together(
+        &self,
+        hidden: Tensor<B, 2>,
+        prior: Option<Tensor<B, 2>>,
+        together: Together,
+    ) -> Routing<B> {
+        self.choose(hidden, prior, Some(together))
     }
 
     fn balance(mut self, seen: &Observed, goal: &Goal) -> Self {

@@ -1,5 +1,8 @@
 //! Rules of balance on routers whose affinities do not change.
 
+mod energy;
+mod together;
+
 use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::select::Selected;
@@ -11,7 +14,7 @@ use super::balance::quantile::{self, Margins, QuantileRule};
 use super::balance::{Goal, Rule, max_violation};
 use super::domain::{DomainConfig, TAGS};
 use super::stats::{self, LoadCounts, Observed};
-use super::{Route, Router, RouterConfig, Routing};
+use super::{Route, Router, RouterConfig, Routing, ScoringFunc};
 use crate::domain::Domain;
 use crate::model::ModelConfig;
 use crate::model::init::Initializers;
@@ -39,7 +42,7 @@ fn model(experts: usize, k: usize, router: RouterConfig) -> ModelConfig {
     let router = serde_json::to_value(router).unwrap();
     let json = serde_json::json!({
         "vocab_size": 11, "hidden_size": HIDDEN, "num_hidden_layers": 1, "intermediate_size": 5,
-        "max_position_embeddings": 16, "layer_types": ["gqa"],
+        "max_position_embeddings": 16, "layer_types": ["gqa"], "first_k_dense_replace": 0, "domains": {"mode": "off"},
         "mixer": {"gqa": {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4}},
         "rope": {}, "initializer_range": 0.25,
         "moe": {"n_routed_experts": experts, "num_experts_per_tok": k, "moe_intermediate_size": 5, "router": router}

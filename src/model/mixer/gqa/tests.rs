@@ -67,6 +67,7 @@ fn context(config: &ModelConfig, positions: &[i64], documents: Option<&[i64]>) -
             Some(documents) => AttentionMask::Documents(row(documents)),
         },
         prior: None,
+        together: None,
     }
 }
 

@@ -53,6 +53,7 @@ fn context(config: &ModelConfig, position: i64) -> Context<B> {
         rotation: Rope::new(&config.rope, config.rope_dim()).at(at),
         mask: AttentionMask::Causal,
         prior: None,
+        together: None,
         phase: Phase::Inference,
         step: None,
     }

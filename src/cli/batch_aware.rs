@@ -1,0 +1,116 @@
+//! `--batch-aware`: tokens that are decoded at once choose their experts together.
+
+use std::fmt;
+
+use clap::Args;
+use darkhorse_backends::select::Selected;
+use serde::Serialize;
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::model::Loaded;
+use crate::model::CausalLm;
+use crate::telemetry::EvalRecord;
+use crate::training::evaluate;
+use crate::training::feed::ValidFeed;
+use crate::training::job;
+
+/// Whether the tokens of a batch choose their experts together.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BatchAwareArgs {
+    /// Let tokens that are decoded at once prefer experts that one of them chose already: an expert that none has costs
+    /// so much, on the scale of affinities, as 0.02. What a request gets then depends on those beside it
+    #[arg(long, value_name = "RHO", value_parser = cost)]
+    batch_aware: Option<f64>,
+}
+
+fn cost(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rho) if rho > 0.0 && rho.is_finite() => Ok(rho),
+        _ => Err("expected a positive number, as 0.02".into()),
+    }
+}
+
+impl BatchAwareArgs {
+    /// The model with this setting, if it has something to set.
+    pub(crate) fn apply(&self, model: CausalLm<Selected>) -> Result<CausalLm<Selected>, Failure> {
+        let mut routers = 0;
+        let model = model.map_routers(|_, router| {
+            routers += 1;
+            router
+        });
+        if self.batch_aware.is_some() && routers == 0 {
+            return Err(Failure::input(
+                "the model has no experts to choose: leave `--batch-aware` out",
+            ));
+        }
+        Ok(model.with_batch_aware(self.batch_aware))
+    }
+
+    /// What it costs and saves on a text, if it was asked for.
+    pub(crate) fn measure(
+        &self,
+        loaded: &Loaded,
+        valid: &ValidFeed,
+        alone: &EvalRecord,
+    ) -> Result<Option<BatchAware>, Failure> {
+        let Some(rho) = self.batch_aware else {
+            return Ok(None);
+        };
+        if valid.rows < 2 {
+            return Err(Failure::input(
+                "`--batch-aware` is about batches, but `--batch-size` is 1",
+            ));
+        }
+        let model = self.apply(loaded.model.clone())?;
+        let record = job::evaluate(&model, valid, &loaded.experiment, loaded.step).or_input()?;
+        let distinct_experts = evaluate::distinct_experts(&model, valid).or_input()?;
+        let distinct_experts_alone = evaluate::distinct_experts(&loaded.model, valid).or_input()?;
+        Ok(record.map(|record| BatchAware {
+            rho,
+            batch: valid.rows,
+            loss: record.loss,
+            loss_alone: alone.loss,
+            distinct_experts,
+            distinct_experts_alone,
+        }))
+    }
+}
+
+/// What choosing together costs and saves.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct BatchAware {
+    rho: f64,
+    /// Tokens that choose together.
+    batch: usize,
+    /// Loss where they do, in nats a token.
+    loss: f64,
+    loss_alone: f64,
+    /// Experts of a layer that they visit together, in the mean.
+    distinct_experts: Option<f64>,
+    distinct_experts_alone: Option<f64>,
+}
+
+impl fmt::Display for BatchAware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rho,
+            batch,
+            loss,
+            loss_alone,
+            ..
+        } = self;
+        write!(
+            f,
+            "batch-aware {rho}, {batch} tokens together: loss {loss:.4} instead of {loss_alone:.4} ({:+.2} %)",
+            100.0 * (loss / loss_alone - 1.0)
+        )?;
+        if let (Some(together), Some(alone)) = (self.distinct_experts, self.distinct_experts_alone)
+        {
+            write!(
+                f,
+                "; {together:.2} experts of a layer read instead of {alone:.2}"
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! Affinity by direction: a token and a centroid are compared by the cosine of their angle.
+//!
+//! Li et al. (<https://arxiv.org/abs/2206.04046>), as in Tutel's cosine gate: in a space of its own, of which a learned
+//! scale makes logits. How long a token is has no say in its choice.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+use darkhorse_backends::Ops;
+use serde::{Deserialize, Serialize};
+
+use crate::model::error::{MAX_SIZE, ModelConfigError};
+use crate::model::init::Initializers;
+use crate::model::linear::Linear;
+
+/// Scale of the cosines at first.
+const FIRST_SCALE: f64 = 2.0;
+
+/// The scale grows no further than this.
+const LARGEST_SCALE: f64 = 100.0;
+
+/// Keeps the direction of nothing finite.
+const EPS: f64 = 1e-12;
+
+/// How a token and the centroid of an expert are compared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Similarity {
+    /// By their product.
+    #[default]
+    Dot,
+    /// By the cosine of their angle.
+    Cosine(CosineConfig),
+}
+
+/// Configuration of [`Cosine`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CosineConfig {
+    /// Width of the space that tokens and centroids are compared in.
+    pub projection_size: usize,
+}
+
+impl Default for CosineConfig {
+    fn default() -> Self {
+        Self {
+            projection_size: 256,
+        }
+    }
+}
+
+impl Similarity {
+    pub(super) fn validate(&self) -> Result<(), ModelConfigError> {
+        match self {
+            Self::Dot => Ok(()),
+            Self::Cosine(CosineConfig { projection_size }) => {
+                let field = "similarity.cosine.projection_size";
+                ModelConfigError::in_range(field, *projection_size, 1, MAX_SIZE)
+            }
+        }
+    }
+
+    /// Length of a centroid.
+    pub(crate) fn centroid_size(&self, hidden_size: usize) -> usize {
+        match self {
+            Self::Dot => hidden_size,
+            Self::Cosine(config) => config.projection_size,
+        }
+    }
+
+    /// Number of weights beside the centroids.
+    pub(crate) fn num_params(&self, hidden_size: usize) -> u64 {
+        match self {
+            Self::Dot => 0,
+            Self::Cosine(config) => hidden_size as u64 * config.projection_size as u64 + 1,
+        }
+    }
+}
+
+/// What brings tokens to where their directions are compared with those of the centroids.
+#[derive(Module, Debug)]
+pub struct Cosine<B: Backend> {
+    /// `[hidden_size, projection_size]`.
+    pub projection: Linear<B>,
+    /// Logarithm of the scale, `[1]`.
+    pub log_scale: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Cosine<B> {
+    pub(super) fn init(config: &CosineConfig, init: &Initializers<'_>, device: &B::Device) -> Self {
+        let hidden = init.config().hidden_size;
+        let first = |device: &B::Device| Tensor::full([1], FIRST_SCALE.ln(), device);
+        Self {
+            projection: init.dense_linear(hidden, config.projection_size, device),
+            log_scale: init.valued([1], first, device),
+        }
+    }
+}
+
+impl<B: Ops> Cosine<B> {
+    /// `tau cos(P x, w_e)`, in f32.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden: `[tokens, hidden_size]`, centroids: `[projection_size, slots]`, both f32; output: `[tokens, slots]`
+    pub fn logits(&self, hidden: Tensor<B, 2>, centroids: Tensor<B, 2>) -> Tensor<B, 2> {
+        let projected = B::project(hidden, self.projection.weight.val().cast(DType::F32));
+        let scale = self.log_scale.val().cast(DType::F32);
+        let scale = scale.clamp_max(LARGEST_SCALE.ln()).exp();
+        B::project(directions(projected, 1), directions(centroids, 0)) * scale.unsqueeze()
+    }
+}
+
+/// Vectors of length one along `dim`.
+fn directions<B: Backend>(vectors: Tensor<B, 2>, dim: usize) -> Tensor<B, 2> {
+    let squares = vectors.clone().powi_scalar(2).sum_dim(dim);
+    vectors / (squares + EPS).sqrt()
+}
