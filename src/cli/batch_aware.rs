@@ -18,7 +18,8 @@ use crate::training::job;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BatchAwareArgs {
     /// Let tokens that are decoded at once prefer experts that one of them chose already: an expert that none has costs
-    /// so much, on the scale of affinities, as 0.02. What a request gets then depends on those beside it
+    /// so much, on the scale of affinities, as 0.02. What a request gets then depends on those beside it [default: each
+    /// token chooses alone]
     #[arg(long, value_name = "RHO", value_parser = cost)]
     batch_aware: Option<f64>,
 }
