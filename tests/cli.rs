@@ -23,6 +23,8 @@ mod output;
 mod program;
 #[path = "cli/prune.rs"]
 mod prune;
+#[path = "cli/routes.rs"]
+mod routes;
 #[cfg(target_os = "linux")]
 #[path = "cli/terminal.rs"]
 mod terminal;
@@ -76,6 +78,7 @@ fn the_help_of_every_command_ends_with_examples() {
         &["import"],
         &["logits"],
         &["tokenize"],
+        &["routes"],
         &["plan"],
         &["completions"],
         &["man"],

@@ -10,7 +10,8 @@ use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{
-    Engine, EngineConfig, Event, Finish, Limits, Request, RequestId, SamplingConfig, Speculation,
+    Engine, EngineConfig, Event, Finish, Limits, Recording, Request, RequestId, RouteLog,
+    SamplingConfig, Speculation,
 };
 use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
@@ -52,6 +53,7 @@ fn random_request(rng: &mut SmallRng) -> Request {
         stop_ids: ids(rng, 2),
         speculation: (depth > 0).then_some(Speculation::always(depth)),
         deadline: None,
+        routes: Recording::Off,
     }
 }
 
@@ -204,6 +206,54 @@ fn a_common_beginning_is_read_once_and_changes_nothing() {
             texts[&id],
             alone(&model, &config, engine_config(), &request)
         );
+    }
+}
+
+/// The routes that a request ends with.
+fn routes_of(engine: &mut Engine<'_, B>, request: Request) -> RouteLog {
+    engine.submit(request).expect("it is in range");
+    let mut routes = None;
+    while !engine.is_idle() {
+        for event in engine.step() {
+            if let Event::Finished { routes: found, .. } = event {
+                routes = found;
+            }
+        }
+    }
+    routes.expect("they are recorded")
+}
+
+#[test]
+fn a_request_s_routes_are_those_of_the_tokens_that_it_has_read_itself() {
+    let config = small_config(DomainMode::Soft);
+    let model = CausalLm::<B>::init(&config, 7, &Default::default());
+    let shared = EngineConfig {
+        shared_prefix_tokens: 64,
+        ..engine_config()
+    };
+    let request = |question, speculation| {
+        let prompt: Vec<u32> = (0..37).chain([question]).collect();
+        Request {
+            speculation,
+            routes: Recording::On,
+            ..Request::greedy(prompt, 8)
+        }
+    };
+    let mut engine = Engine::new(&model, Limits::of(&config), shared);
+    let first = routes_of(&mut engine, request(50, None));
+    // the last token is given out, not read
+    assert_eq!((first.first(), first.tokens()), (0, 38 + 8 - 1));
+    let second = routes_of(&mut engine, request(60, Some(Speculation::always(1))));
+    assert_eq!(second.first(), 32, "two pieces of 16 were read before");
+    let alone = routes_of(
+        &mut Engine::new(&model, Limits::of(&config), engine_config()),
+        request(60, None),
+    );
+    let read = (38 + 8 - 1) - 32;
+    assert!(second.tokens() >= read);
+    for (second, alone) in second.layers().iter().zip(alone.layers()) {
+        assert_eq!(second.choices[..read * 2], alone.choices[32 * 2..]);
+        assert_eq!(second.gates[..read * 2], alone.gates[32 * 2..]);
     }
 }
 

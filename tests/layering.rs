@@ -7,13 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module, and what it may import beside `domain`, which is open to all.
-const MAY_IMPORT: [(&str, &str); 16] = [
+const MAY_IMPORT: [(&str, &str); 17] = [
     ("domain", ""),
     ("guard", ""),
     ("mapped", ""),
     (
         "error",
-        "checkpoint config data inference interop model surgery telemetry tokenizer training",
+        "checkpoint config data inference interop model study surgery telemetry tokenizer training",
     ),
     ("telemetry", "error tokenizer"),
     ("tokenizer", "error guard telemetry"),
@@ -26,6 +26,7 @@ const MAY_IMPORT: [(&str, &str); 16] = [
         "training",
         "checkpoint config data error inference model telemetry tokenizer",
     ),
+    ("study", "data error model telemetry training"),
     ("selected", "inference model training"),
     (
         "surgery",

@@ -99,6 +99,73 @@ fn the_text_is_the_same_with_and_without_drafts() {
     assert!(none > 20 && some > 20, "{none} drafted badly, {some} well");
 }
 
+/// The same sequence with this prompt and 24 tokens more.
+fn read_and_continued<'m>(
+    mut generation: Generation<'m, B>,
+    prompt: &[u32],
+    sampler: &Sampler,
+) -> Generation<'m, B> {
+    generation.read(prompt).expect("it is in range");
+    for _ in 0..24 {
+        generation.next_token(sampler).expect("they are finite");
+    }
+    generation
+}
+
+/// Per layer, visits and choices of null experts are tokens times k: rejected drafts are not among them.
+#[test]
+fn the_routes_of_a_text_are_exact_and_the_same_with_and_without_drafts() {
+    for config in [
+        small_config(DomainMode::Off),
+        hybrid_config(DomainMode::Soft),
+    ] {
+        let config = drafting(config, 2);
+        config.validate().expect("it is valid");
+        let model = CausalLm::<B>::init(&config, 5, &Default::default());
+        let mut rejected = 0;
+        for number in 0..8 {
+            let begin = || Generation::new(&model, Limits::of(&config), None).recording_routes();
+            let sampler = sampled([0.0, 1.0, 6.0, 200.0][number % 4], number as u64);
+            let run = |generation| read_and_continued(generation, &prompt(number), &sampler);
+            let plain = run(begin());
+            let unrecorded = run(Generation::new(&model, Limits::of(&config), None));
+            assert_eq!(plain.past(), unrecorded.past());
+            assert_eq!(
+                plain.logits(),
+                unrecorded.logits(),
+                "recording changes nothing"
+            );
+            let drafting = begin().speculating(Speculation::always(3));
+            let mut drafted = run(drafting.expect("it has modules"));
+            let acceptance = drafted.acceptance().expect("it drafted");
+            let made: usize = acceptance.drafted.iter().sum();
+            rejected += made - acceptance.accepted.iter().sum::<usize>();
+
+            let expected = plain.routes().expect("they are recorded");
+            let read = plain.past().len() - 1;
+            assert_eq!(expected.tokens(), read);
+            let found = drafted.routes().expect("they are recorded");
+            assert!((read..=read + 3).contains(&found.tokens()));
+            for log in [expected, found] {
+                for counts in log.counts() {
+                    let choices = counts.experts.iter().chain(&counts.null).sum::<u64>();
+                    assert_eq!(choices, log.tokens() as u64 * 2);
+                }
+            }
+            assert_eq!(found.layers().len(), 2);
+            for (found, expected) in found.layers().iter().zip(expected.layers()) {
+                assert_eq!(found.choices[..read * 2], expected.choices, "{number}");
+                assert_eq!(found.gates[..read * 2], expected.gates, "{number}");
+            }
+            if drafted.truncate(read - 3) {
+                let left = drafted.routes().expect("they are recorded");
+                assert_eq!(left.tokens(), read - 3);
+            }
+        }
+        assert!(rejected > 20, "{rejected}");
+    }
+}
+
 #[test]
 fn drafts_end_where_the_context_does() {
     let config = ModelConfig {

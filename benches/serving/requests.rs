@@ -8,7 +8,8 @@ use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::inference::{
-    Engine, EngineConfig, Event, Finish, Limits, Request, RequestId, SamplingConfig, Speculation,
+    Engine, EngineConfig, Event, Finish, Limits, Recording, Request, RequestId, SamplingConfig,
+    Speculation,
 };
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use rand::rngs::SmallRng;
@@ -42,6 +43,7 @@ fn request(rng: &mut SmallRng, vocab_size: u32) -> Request {
             ..[Speculation::always(depth), Speculation::default()][rng.random_range(0..2)]
         }),
         deadline: None,
+        routes: Recording::Off,
     }
 }
 

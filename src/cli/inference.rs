@@ -22,6 +22,7 @@ use crate::cli::generate::{Begins, Reply};
 use crate::cli::model::{Loaded, Told};
 use crate::cli::notice;
 use crate::cli::output;
+use crate::cli::request_routes;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,6 +82,10 @@ pub(crate) struct InferenceArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) speculative: SpeculationArgs,
+    /// Also write where the tokens went, a file of JSON: visits of every expert, and slots and gates of every token
+    /// [default: routes are not kept]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) routes: Option<PathBuf>,
     /// Tell tokens per second, and with --speculative how many drafts were accepted
     #[arg(long)]
     pub(crate) stats: bool,
@@ -137,6 +142,22 @@ impl InferenceArgs {
         Ok(Some(prompt))
     }
 
+    /// Writes the routes of what was read, if that was asked for.
+    fn write_routes(
+        &self,
+        loaded: &Loaded,
+        generation: &Generation<'_, Selected>,
+    ) -> Result<(), Failure> {
+        let (Some(path), Some(routes)) = (&self.routes, generation.routes()) else {
+            return Ok(());
+        };
+        let past = generation.past();
+        let mut routes = routes.clone();
+        // the last token was read only if a draft had guessed it
+        routes.truncate(past.len().saturating_sub(1));
+        request_routes::write(path, &loaded.experiment.model, past, &routes)
+    }
+
     /// Test-time training looks at whole sequences, without the cache and what goes with it.
     fn refuse_what_ttt_does_without(&self) -> Result<(), Failure> {
         let without = [
@@ -186,6 +207,10 @@ fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result
     let cache = args.cache.config();
     let speculation = args.speculative.config();
     let mut generation = loaded.begin(args.domain.domain, speculation, cache)?;
+    if args.routes.is_some() {
+        request_routes::check(&loaded.experiment.model)?;
+        generation = generation.recording_routes();
+    }
     if args.ttt.ttt() == Ttt::On {
         generation = generation.reading_anew();
     }
@@ -214,7 +239,7 @@ fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result
     if let (true, Some(stats)) = (args.stats, stats) {
         eprintln!("{stats}");
     }
-    Ok(())
+    args.write_routes(&loaded, &generation)
 }
 
 /// Generates exactly as many ids as were asked for, and prints them.
@@ -237,10 +262,11 @@ fn continue_ids(
     })?;
     if args.print_ids {
         let ids: Vec<String> = generated.iter().map(u32::to_string).collect();
-        output::line(ids.join(","))
+        output::line(ids.join(","))?;
     } else {
         let mut stream = loaded.tokenizer()?.stream_after(ids);
         let pieces: String = generated.iter().filter_map(|&id| stream.push(id)).collect();
-        output::line(format_args!("{pieces}{}", stream.finish()))
+        output::line(format_args!("{pieces}{}", stream.finish()))?;
     }
+    args.write_routes(loaded, &generation)
 }

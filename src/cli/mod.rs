@@ -17,6 +17,7 @@ macro_rules! eprintln {
     ($($said:tt)*) => { eprint!("{}\n", format_args!($($said)*)) };
 }
 
+mod aligned;
 mod args;
 mod batch_aware;
 mod bench;
@@ -43,11 +44,14 @@ mod plan;
 mod prune;
 mod quantize;
 mod render;
+mod request_routes;
+mod routes;
 mod stored;
 mod text;
 mod tokenize;
 mod tokenizer_source;
 mod train;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -97,6 +101,7 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     Prune(prune::PruneArgs),
     Render(render::RenderArgs),
+    Routes(routes::RoutesArgs),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
     BenchEnergy(bench::energy::BenchEnergyArgs),
@@ -138,6 +143,7 @@ pub fn main() -> ExitCode {
             Command::Quantize(args) => quantize::execute(&args),
             Command::Prune(args) => prune::execute(&args),
             Command::Render(args) => render::execute(&args),
+            Command::Routes(args) => routes::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
             Command::BenchEnergy(args) => bench::energy::execute(&args),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::Run;
+use crate::checkpoint::{Checkpoint, Run};
 use crate::config::Experiment;
 use crate::inference::SamplingConfig;
 use crate::interop::genesis::GenesisCheckpoint;
@@ -104,8 +104,13 @@ impl Stored {
                 run.path().display()
             )));
         };
-        run.verify_beside(&saved).or_input()?;
-        let experiment: Experiment = run.config().or_input()?;
+        Self::of_checkpoint(run, &saved)
+    }
+
+    /// A checkpoint of a run.
+    pub(crate) fn of_checkpoint(run: &Run, saved: &Checkpoint) -> Result<Self, Failure> {
+        run.verify_beside(saved).or_input()?;
+        let experiment: Experiment = run.config_at(Some(saved)).or_input()?;
         experiment.validate().or_input()?;
         saved.verify_file(MODEL_FILE).or_input()?;
         let tokenizer = match run.tokenizer_path().is_file() {

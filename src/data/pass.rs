@@ -1,10 +1,11 @@
-//! All documents of a corpus once, in order; for evaluation.
+//! All documents of a corpus once; for evaluation.
 
 use std::sync::Arc;
 
 use super::corpus::Corpus;
 use super::error::DataError;
 use super::packing::{PackedBatch, Packer, Sequence, Tags};
+use super::shuffle::Permutation;
 use super::stream::check_shape;
 
 /// Iterator over the batches of one pass. The last batch is filled up with padding.
@@ -14,7 +15,9 @@ pub struct Pass {
     rows: usize,
     seq_len: usize,
     tags: Tags,
-    /// The next document, and where to go on in it.
+    /// The order of the documents; absent: that of the corpus.
+    order: Option<Permutation>,
+    /// Place of the next document in the order, and where to go on in it.
     document: usize,
     open: Option<(Sequence, usize)>,
 }
@@ -37,9 +40,16 @@ impl Pass {
             rows,
             seq_len,
             tags,
+            order: None,
             document: 0,
             open: None,
         })
+    }
+
+    /// The same documents in a random order, so that a pass which ends early has seen some of all kinds.
+    pub fn shuffled(mut self, seed: u64) -> Self {
+        self.order = Some(Permutation::new(self.corpus.len() as u64, seed, 0, 0));
+        self
     }
 
     fn pack(&mut self) -> Result<Option<PackedBatch>, DataError> {
@@ -49,7 +59,11 @@ impl Pass {
                 Some(open) => open,
                 None if self.document == self.corpus.len() => break,
                 None => {
-                    let sequence = Sequence::load(&self.corpus, self.document, self.tags)?;
+                    let document = match &self.order {
+                        Some(order) => order.at(self.document as u64) as usize,
+                        None => self.document,
+                    };
+                    let sequence = Sequence::load(&self.corpus, document, self.tags)?;
                     self.document += 1;
                     (sequence, 0)
                 }
@@ -97,6 +111,23 @@ mod tests {
             // a document of n tokens has n predictions of them, and one of its end
             assert_eq!(predicted, (total.tokens + total.documents, total.bytes));
         }
+    }
+
+    #[test]
+    fn a_shuffled_pass_has_every_document_once() {
+        let corpus = mixed_corpus(23, 50);
+        let documents = |pass: Pass| -> Vec<usize> {
+            let rows = pass.flat_map(|batch| batch.unwrap().documents.concat());
+            let mut documents: Vec<_> = rows.collect();
+            documents.dedup();
+            documents
+        };
+        let pass = || Pass::new(corpus.clone(), 2, 40, Tags::Dropped).unwrap();
+        let mut shuffled = documents(pass().shuffled(3));
+        assert_ne!(shuffled, documents(pass()));
+        assert_eq!(shuffled, documents(pass().shuffled(3)));
+        shuffled.sort_unstable();
+        assert_eq!(shuffled, (0..corpus.len()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::drafter::Drafter;
 use super::limits::{GenerationError, Limits};
 use super::pass::{Turn, advance};
 use super::prefix::Prefixes;
+use super::routes::{Recording, RouteLog};
 use super::sampling::{Sampler, SamplingConfig};
 use super::sequence::Sequence;
 use super::speculation::{Acceptance, Speculation};
@@ -68,6 +69,8 @@ pub struct Request {
     pub speculation: Option<Speculation>,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// Whether its routes are recorded.
+    pub routes: Recording,
 }
 
 impl Request {
@@ -81,6 +84,7 @@ impl Request {
             stop_ids: Vec::new(),
             speculation: None,
             deadline: None,
+            routes: Recording::Off,
         }
     }
 }
@@ -107,6 +111,8 @@ pub enum Event {
         why: Finish,
         /// What became of its drafts, if it had any.
         acceptance: Option<Acceptance>,
+        /// Where the tokens went that it has read, if that was to be recorded.
+        routes: Option<RouteLog>,
     },
 }
 
@@ -252,11 +258,14 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
 
     fn finish(&mut self, request: RequestId, why: Finish) -> Option<Event> {
         let ended = self.running.remove(&request)?;
-        let drafter = ended.sequence.drafter;
+        let Sequence {
+            drafter, routes, ..
+        } = ended.sequence;
         Some(Event::Finished {
             request,
             why,
             acceptance: drafter.map(|drafter| drafter.acceptance),
+            routes,
         })
     }
 
@@ -280,6 +289,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
                     request: *id,
                     why: Finish::TimedOut,
                     acceptance: None,
+                    routes: None,
                 });
             }
             !late
@@ -296,6 +306,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
             let cache = shared.unwrap_or_else(|| self.model.empty_cache(&self.config.cache));
             let mut sequence = Sequence::new(cache, request.domain);
             sequence.ids.extend(&request.prompt);
+            sequence.record(request.routes);
             sequence.drafter = request
                 .speculation
                 .and_then(|how| Drafter::new(self.model, how, &self.config.cache));

@@ -8,6 +8,7 @@ use darkhorse_backends::Ops;
 use super::drafter::Drafter;
 use super::limits::{GenerationError, Limits};
 use super::pass::{Turn, advance, read_anew};
+use super::routes::{Recording, RouteLog};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
 use super::speculation::{Acceptance, Speculation};
@@ -80,6 +81,18 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
         let drafter = Drafter::new(self.model, speculation, &self.cache);
         self.sequence.drafter = Some(drafter.ok_or(GenerationError::NoDrafter)?);
         Ok(self)
+    }
+
+    /// The same sequence, with a record of the routes of what is read from here on.
+    pub fn recording_routes(mut self) -> Self {
+        self.sequence.record(Recording::On);
+        self
+    }
+
+    /// Where the tokens went that were read; none unless they are recorded. The newest token is not read yet, and drafts
+    /// that were accepted may be read before they are given out.
+    pub fn routes(&self) -> Option<&RouteLog> {
+        self.sequence.routes.as_ref()
     }
 
     /// Everything read and generated so far.

@@ -8,6 +8,7 @@ use darkhorse_backends::attention::AttentionMask;
 
 use super::drafter;
 use super::generation::PREFILL_CHUNK;
+use super::routes::{LayerLog, RouteLog};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
 use crate::domain::Domain;
@@ -15,7 +16,7 @@ use crate::model::cache::{CacheConfig, Extension};
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
 use crate::model::routing::domain::UNTAGGED;
-use crate::model::{CausalLm, Cause, NotANumber, NotFinite, Part, Sequences, are_finite};
+use crate::model::{CausalLm, Cause, Hidden, NotANumber, NotFinite, Part, Sequences, are_finite};
 
 /// One sequence's part of a pass.
 pub(super) struct Turn<'a, B: Ops, M: TokenMixer<B>> {
@@ -72,7 +73,12 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         .zip(&spans)
         .map(|(turn, span)| Extension::new(&mut turn.sequence.cache, span.rows))
         .collect();
-    let states = model.extend(&input, &mut extensions).states;
+    let Hidden { states, routings } = model.extend(&input, &mut extensions);
+    let records = turns.iter().any(|turn| turn.sequence.routes.is_some());
+    let routes: Vec<LayerLog> = match records {
+        true => routings.into_iter().map(LayerLog::of).collect(),
+        false => Vec::new(),
+    };
     let logits = logits(model, &states, &spans);
     let mut logits = logits.chunks_exact(model.embed_tokens.dims()[0]);
     let mut at = 0;
@@ -92,6 +98,9 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         turn.sequence.cache.truncate(span.first + read);
         if let Some(drafter) = &mut turn.sequence.drafter {
             drafter.hear(span.first, states.clone().narrow(1, at, read));
+        }
+        if let Some(log) = &mut turn.sequence.routes {
+            log.extend(&routes, at..at + read);
         }
         at += span.rows;
         chosen.push(count);
@@ -176,7 +185,12 @@ pub(super) fn read_anew<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     let ids = sequence.ids.iter().copied();
     let device = model.embed_tokens.device();
     let input = joined(std::iter::once((ids, 0, sequence.domain)), &device);
-    let states = model.hidden(&input).states;
+    let Hidden { states, routings } = model.hidden(&input);
+    if let Some(log) = &mut sequence.routes {
+        let routes: Vec<LayerLog> = routings.into_iter().map(LayerLog::of).collect();
+        *log = RouteLog::new(0);
+        log.extend(&routes, 0..sequence.ids.len());
+    }
     let last = states.narrow(1, sequence.ids.len() - 1, 1);
     sequence.logits = values(model.logits(last));
     if !are_finite(&sequence.logits) {

@@ -3,6 +3,7 @@
 use darkhorse_backends::Ops;
 
 use super::drafter::Drafter;
+use super::routes::{Recording, RouteLog};
 use crate::domain::Domain;
 use crate::model::cache::Cache;
 use crate::model::mixer::{Mixer, TokenMixer};
@@ -17,6 +18,8 @@ pub(super) struct Sequence<B: Ops, M: TokenMixer<B> = Mixer<B>> {
     /// Of the token after the last one read, once all ids were read.
     pub(super) logits: Vec<f32>,
     pub(super) drafter: Option<Drafter<B, M>>,
+    /// Of the ids that this sequence has read, if they are recorded.
+    pub(super) routes: Option<RouteLog>,
 }
 
 impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
@@ -28,7 +31,16 @@ impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
             domain,
             logits: Vec::new(),
             drafter: None,
+            routes: None,
         }
+    }
+
+    /// Records the routes of the ids that are read from here on, or stops to.
+    pub(super) fn record(&mut self, recording: Recording) {
+        self.routes = match recording {
+            Recording::On => Some(RouteLog::new(self.cache.len())),
+            Recording::Off => None,
+        };
     }
 
     /// Number of ids that were not read yet.
@@ -43,6 +55,9 @@ impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
             self.cache.truncate(len);
             if let Some(drafter) = &mut self.drafter {
                 drafter.truncate(len);
+            }
+            if let Some(routes) = &mut self.routes {
+                routes.truncate(len);
             }
         }
     }

@@ -8,6 +8,7 @@ mod interval;
 mod journal;
 mod record;
 pub mod report;
+mod routes;
 mod table;
 
 pub use interval::Interval;
@@ -15,5 +16,9 @@ pub use journal::{Journal, JournalError, read_journal};
 pub use record::{
     DomainRecord, EvalRecord, Record, RoutingTable, SampleRecord, SamplesRecord, SkippedRecord,
     StepRecord,
+};
+pub use routes::{
+    CacheRecord, DomainTokens, ExpertLabel, ExpertName, LayerRoutes, Locality, RouteFigures,
+    RouteStudy, WindowRecord,
 };
 pub use table::EvaluationTable;

@@ -1,11 +1,9 @@
 //! A plan as people read it.
 
+use crate::cli::aligned::Table;
 use crate::config::memory::Bytes;
 
 use super::report::{Inference, MemorySource, Plan, Share, Training};
-
-/// Rows of cells, the first column to the left, the others to the right.
-struct Table(Vec<Vec<String>>);
 
 /// The plan as aligned text.
 pub(super) fn render(plan: &Plan) -> String {
@@ -177,40 +175,6 @@ fn yes_or_no(fits: bool) -> String {
     if fits { "yes" } else { "no" }.into()
 }
 
-impl Table {
-    fn headed<const N: usize>(
-        heading: [&str; N],
-        rows: impl IntoIterator<Item = Vec<String>>,
-    ) -> Self {
-        Self::of(&heading, rows)
-    }
-
-    fn of(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Self {
-        let heading = heading.iter().map(ToString::to_string).collect();
-        Self(std::iter::once(heading).chain(rows).collect())
-    }
-
-    fn render(&self) -> String {
-        let columns = self.0.first().map_or(0, Vec::len);
-        let width = |column: usize| self.0.iter().map(|row| row[column].chars().count()).max();
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| width(column).unwrap_or(0))
-            .collect();
-        let mut text = String::new();
-        for (number, row) in self.0.iter().enumerate() {
-            // rows stand under their heading, indented
-            let indent = if number == 0 { "" } else { "  " };
-            let mut line = format!("{indent}{:<1$}", row[0], widths[0] + 2 - indent.len());
-            for (cell, width) in row.iter().zip(&widths).skip(1) {
-                line += &format!("  {cell:>width$}");
-            }
-            text += line.trim_end();
-            text.push('\n');
-        }
-        text
-    }
-}
-
 /// Three digits and a scale, `4.97 B`.
 fn short(count: u64) -> String {
     scaled(count, ["E", "P", "T", "B", "M", "k"])
@@ -241,13 +205,6 @@ fn grouped(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["a", "1"], ["long", "100,000"]].map(|row| row.map(String::from).to_vec());
-        let text = Table::headed(["head", "n"], rows).render();
-        assert_eq!(text, "head          n\n  a           1\n  long  100,000\n");
-    }
 
     #[test]
     fn numbers_are_short_and_grouped() {

@@ -54,6 +54,12 @@ pub(super) enum Look {
     First,
     /// Second color, with a dot per point.
     Dotted,
+    /// Second color.
+    Second,
+    /// Third color.
+    Third,
+    /// The color of text, dashed: a bound.
+    Bound,
 }
 
 impl Look {
@@ -62,6 +68,9 @@ impl Look {
             Self::Faint => "faint",
             Self::First => "first",
             Self::Dotted => "dotted",
+            Self::Second => "second",
+            Self::Third => "third",
+            Self::Bound => "bound",
         }
     }
 }

@@ -5,12 +5,11 @@ use crate::telemetry::record::{
     DomainRecord, EvalRecord, Record, SamplesRecord, SkippedRecord, StepRecord,
 };
 
+use super::document::{Document, section};
 use super::figures;
 use super::format::{count, escape, significant};
 use super::maps;
 use super::tiles::tiles;
-
-const STYLE: &str = include_str!("style.css");
 
 /// What the records do not say of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,8 +52,7 @@ pub fn render(about: &About, records: &[Record]) -> String {
             Record::Samples(record) => written = Some(record),
         }
     }
-    let title = escape(&about.run);
-    let sections = [
+    let body = [
         training(&steps, &evals),
         domains(&evals),
         experts(about, &steps),
@@ -62,35 +60,22 @@ pub fn render(about: &About, records: &[Record]) -> String {
         cost(&steps),
         written.map_or_else(String::new, samples),
         left_out.map_or_else(String::new, skipped),
+        config(about),
     ]
     .concat();
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · training report</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="eyebrow">Darkhorse Genesis · training report</p>
-<h1>{title}</h1>
-<p class="lead">{}</p>
-{}</header>
-{sections}{}<footer>Written by darkhorse-genesis {} from metrics.jsonl and config.json of this run. Losses are in nats (natural logarithm) per token; bits per byte do not depend on the tokenizer.</footer>
-</main>
-</body>
-</html>
-"#,
-        lead(about, &steps),
-        tiles(about, &steps, &evals),
-        config(about),
-        env!("CARGO_PKG_VERSION"),
-    )
+    Document {
+        title: &about.run,
+        kind: "training report",
+        lead: &lead(about, &steps),
+        tiles: &tiles(about, &steps, &evals),
+        body: &body,
+        footer: concat!(
+            "Written by darkhorse-genesis ",
+            env!("CARGO_PKG_VERSION"),
+            " from metrics.jsonl and config.json of this run. Losses are in nats (natural logarithm) per token; bits per byte do not depend on the tokenizer."
+        ),
+    }
+    .html()
 }
 
 fn lead(about: &About, steps: &[StepRecord]) -> String {
@@ -319,16 +304,6 @@ fn config(about: &About) -> String {
         false => format!(
             "<section><h2>Config</h2><details class=\"card\"><summary>config.json</summary><pre>{}</pre></details></section>\n",
             escape(&about.config)
-        ),
-    }
-}
-
-fn section(title: &str, about: &str, body: &str) -> String {
-    match body.is_empty() {
-        true => String::new(),
-        false => format!(
-            "<section><h2>{title}</h2><p>{}</p>\n{body}</section>\n",
-            escape(about)
         ),
     }
 }

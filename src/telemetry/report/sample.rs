@@ -141,7 +141,7 @@ fn samples() -> Vec<SampleRecord> {
 }
 
 /// Opening and closing tags match.
-fn assert_well_formed(html: &str) {
+pub(super) fn assert_well_formed(html: &str) {
     const VOID: [&str; 2] = ["meta", "!doctype"];
     let mut open = Vec::new();
     for piece in html.split('<').skip(1) {

@@ -1,0 +1,115 @@
+//! Which model is studied, and which it is compared with.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Run;
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::newest::newest;
+use crate::cli::stored::Stored;
+use crate::model::{FeedForwardPlan, ModelConfig};
+use crate::study::StudyError;
+
+/// The model that is studied.
+pub(super) struct Subject {
+    pub(super) name: String,
+    path: PathBuf,
+    run: Option<Run>,
+}
+
+impl Subject {
+    pub(super) fn find(model: Option<&Path>) -> Result<Self, Failure> {
+        let (path, run) = match model {
+            None => {
+                let run = newest(None)?;
+                (run.path().to_owned(), Some(run))
+            }
+            Some(path) if path.join("checkpoints").is_dir() => {
+                (path.to_owned(), Some(Run::open(path).or_input()?))
+            }
+            Some(path) => (path.to_owned(), None),
+        };
+        Ok(Self {
+            name: path.display().to_string(),
+            path,
+            run,
+        })
+    }
+
+    pub(super) fn run_folder(&self) -> Option<PathBuf> {
+        self.run.as_ref().map(|run| run.path().to_owned())
+    }
+
+    pub(super) fn stored(&self) -> Result<Stored, Failure> {
+        match &self.run {
+            Some(run) => Stored::of_run(run),
+            None => Stored::open(&self.path),
+        }
+    }
+
+    /// What the choices are compared with, and its name.
+    pub(super) fn other(&self, other: &Other) -> Result<(String, Stored), Failure> {
+        let step = match other {
+            Other::Model(path) => return Ok((path.display().to_string(), Stored::open(path)?)),
+            Other::Step(step) => *step,
+        };
+        let Some(run) = &self.run else {
+            return Err(Failure::input(format!(
+                "`--against {step}` names a step, but {} is no run: name a model by its path",
+                self.name
+            )));
+        };
+        let Some(saved) = run.checkpoint(step).or_input()? else {
+            let steps = run.checkpoints().or_input()?.into_iter();
+            let steps: Vec<String> = steps.map(|it| it.step().to_string()).collect();
+            return Err(Failure::input(format!(
+                "`--against {step}`: {} has no checkpoint of step {step}; it has those of {}",
+                self.name,
+                steps.join(", ")
+            )));
+        };
+        let stored = Stored::of_checkpoint(run, &saved)?;
+        Ok((format!("{} at step {step}", self.name), stored))
+    }
+}
+
+/// What choices are compared with.
+#[derive(Debug, Clone)]
+pub(super) enum Other {
+    /// An earlier step of the same run.
+    Step(u64),
+    /// A model of its own.
+    Model(PathBuf),
+}
+
+impl std::str::FromStr for Other {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.parse() {
+            Ok(step) => Self::Step(step),
+            Err(_) => Self::Model(text.into()),
+        })
+    }
+}
+
+/// Refuses a model without routers before anything is read.
+pub(super) fn check_routes(model: &ModelConfig) -> Result<(), Failure> {
+    let plan = model.plan().into_iter();
+    let mut feed_forwards = plan.map(|layer| layer.feed_forward);
+    if feed_forwards.any(|it| matches!(it, FeedForwardPlan::Moe(_))) {
+        return Ok(());
+    }
+    Err(StudyError::Dense).or_input()
+}
+
+pub(super) fn check_vocabulary(model: &ModelConfig, other: &ModelConfig) -> Result<(), Failure> {
+    if model.vocab_size == other.vocab_size {
+        return Ok(());
+    }
+    let tokens = |model: &ModelConfig| format!("a vocabulary of {}", model.vocab_size);
+    Err(StudyError::Unlike {
+        found: tokens(other),
+        expected: tokens(model),
+    })
+    .or_input()
+}

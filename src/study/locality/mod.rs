@@ -1,0 +1,97 @@
+//! Locality of routes: what engines live by that keep experts on a disk or in another memory.
+
+pub mod cache;
+pub mod windows;
+
+use rayon::prelude::*;
+
+use super::observe::{LayerObservation, Observation};
+use crate::telemetry::{CacheRecord, Locality, WindowRecord};
+use cache::{Policy, Visits, hits};
+
+/// Widths of windows, in tokens.
+pub const WINDOWS: [usize; 5] = [1, 4, 16, 64, 256];
+
+/// Visits that are replayed at most.
+const MOST_VISITS: usize = 1 << 19;
+
+/// A model of more experts is replayed in so many sizes of cache, evenly spaced; of fewer in every size.
+const MOST_SIZES: usize = 128;
+
+/// Windows and caches of recorded routes.
+pub fn measure(observation: &Observation) -> Locality {
+    let documents = observation.documents.iter();
+    let documents: Vec<_> = documents.map(|it| it.tokens.clone()).collect();
+    let tokens = observation.tokens() as u64;
+    let windows = WINDOWS.map(|width| WindowRecord {
+        tokens: width,
+        distinct: of_layers(observation, |layer| {
+            windows::distinct(&documents, &layer.choices, layer.k, layer.experts, width)
+        }),
+        if_independent: of_layers(observation, |layer| {
+            windows::if_independent(&layer.visits(), tokens, width)
+        }),
+    });
+    Locality {
+        windows: windows.to_vec(),
+        cache: replay(observation),
+    }
+}
+
+fn of_layers<T>(observation: &Observation, f: impl Fn(&LayerObservation) -> T) -> Vec<T> {
+    observation.layers.iter().map(f).collect()
+}
+
+fn replay(observation: &Observation) -> CacheRecord {
+    let layers = &observation.layers;
+    let by_layer: Vec<usize> = layers.iter().map(|layer| layer.experts).collect();
+    let mut visits = Visits::new(&by_layer);
+    let a_token: usize = layers.iter().map(|layer| layer.k).sum();
+    let tokens = (MOST_VISITS / a_token.max(1)).min(observation.tokens());
+    for token in 0..tokens {
+        let mut first = 0;
+        for layer in layers {
+            let chosen = layer.choices[token * layer.k..][..layer.k].iter();
+            let experts = chosen.filter(|&&slot| usize::from(slot) < layer.experts);
+            experts.for_each(|&expert| visits.push(first + u32::from(expert)));
+            first += layer.experts as u32;
+        }
+    }
+    let sizes = sizes(visits.experts());
+    let replay = |policy| -> Vec<u64> {
+        let sizes = sizes.par_iter();
+        sizes.map(|&size| hits(&visits, policy, size)).collect()
+    };
+    CacheRecord {
+        tokens: tokens as u64,
+        visits: visits.len() as u64,
+        experts: visits.experts(),
+        lru_hits: replay(Policy::Lru),
+        lfu_hits: replay(Policy::Lfu),
+        least_stale_hits: replay(Policy::LeastStale),
+        belady_hits: replay(Policy::Belady),
+        sizes,
+    }
+}
+
+/// Sizes up to that of a cache which holds all experts.
+fn sizes(experts: usize) -> Vec<usize> {
+    let count = experts.min(MOST_SIZES);
+    (1..=count)
+        .map(|size| (size * experts).div_ceil(count))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_end_with_all_experts_and_leave_none_out_of_a_small_model() {
+        assert_eq!(sizes(5), [1, 2, 3, 4, 5]);
+        assert_eq!(sizes(128).len(), 128);
+        let large = sizes(1664);
+        assert_eq!((large[0], large[127], large.len()), (13, 1664, 128));
+        assert!(large.is_sorted_by(|a, b| a < b));
+    }
+}
