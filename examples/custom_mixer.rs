@@ -101,6 +101,7 @@ impl<B: Ops> routing::Route<B> for FirstTwo<B> {
             margins: None,
             experts,
             loss_factors: Default::default(),
+            growth: None,
         }
     }
 }

@@ -82,6 +82,15 @@ pub enum ConfigError {
         /// What it may be.
         expected: String,
     },
+    /// Experts that are to divide, and no place for more of them.
+    #[error(
+        "`training.mitosis` needs `model.moe.router.initial_experts`, the number of experts to begin with: {}",
+        no_places(*experts)
+    )]
+    NoPlaces {
+        /// Experts of the model; none if it is dense.
+        experts: Option<usize>,
+    },
     /// A name that is no preset's.
     #[error("unknown preset `{name}`, expected one of: {}", PRESETS.join(", "))]
     UnknownPreset {
@@ -98,4 +107,12 @@ fn renamed(renames: &[(&str, &str)]) -> String {
         .iter()
         .map(|(old, new)| format!("`{old}` is now {new}"));
     arrows.collect::<Vec<_>>().join(", ")
+}
+fn no_places(experts: Option<usize>) -> String {
+    match experts {
+        Some(experts) => {
+            format!("all {experts} places of `n_routed_experts` are taken from the start")
+        }
+        None => "this model has no experts".into(),
+    }
 }

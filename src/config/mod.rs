@@ -7,6 +7,7 @@
 mod data;
 mod error;
 pub mod fit;
+mod growth;
 mod load;
 pub mod memory;
 mod old_keys;

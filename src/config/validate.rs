@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde_json::Value;
 
 use super::error::ConfigError;
-use super::{DataConfig, Experiment, TokenizerConfig};
+use super::{DataConfig, Experiment, TokenizerConfig, growth};
 use crate::model::ModelConfig;
 use crate::training::TrainingConfig;
 use crate::training::schedule::ScheduleConfig;
@@ -29,6 +29,7 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), ConfigError> {
         .map_err(|error| ConfigError::Model(error.within("model")))?;
     training(run)?;
     moving_bias(model, run)?;
+    growth::validate(run, model)?;
     data(documents)?;
     check(
         run.seq_len <= model.max_position_embeddings,
@@ -202,7 +203,7 @@ fn fraction(path: &str, value: f64) -> Result<(), ConfigError> {
     check((0.0..=1.0).contains(&value), path, value, "0 to 1")
 }
 
-fn check(
+pub(super) fn check(
     holds: bool,
     path: &str,
     value: impl Display,

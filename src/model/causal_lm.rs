@@ -11,6 +11,7 @@ use super::cache::{Cache, CacheConfig, Extension};
 use super::config::{LayerPlan, ModelConfig};
 use super::context::{Context, Phase};
 use super::feed_forward::FeedForward;
+use super::feed_forward::moe::Moe;
 use super::init::Initializers;
 use super::linear::Linear;
 use super::mixer::{Mixer, TokenMixer};
@@ -223,12 +224,20 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
     }
 
     /// Replaces every router; layers that route are counted from 0, MTP modules last.
-    pub fn map_routers(mut self, mut f: impl FnMut(usize, R) -> R) -> Self {
+    pub fn map_routers(self, mut f: impl FnMut(usize, R) -> R) -> Self {
+        self.map_moe(|layer, mut moe| {
+            moe.router = f(layer, moe.router);
+            moe
+        })
+    }
+
+    /// Replaces every layer that routes, counted as [`map_routers`](Self::map_routers) counts.
+    pub fn map_moe(mut self, mut f: impl FnMut(usize, Moe<B, R>) -> Moe<B, R>) -> Self {
         let mut layer = 0;
         let mut in_block = |mut block: Block<B, M, R>| {
             block.feed_forward = match block.feed_forward {
-                FeedForward::Moe(mut moe) => {
-                    moe.router = f(layer, moe.router);
+                FeedForward::Moe(moe) => {
+                    let moe = f(layer, moe);
                     layer += 1;
                     FeedForward::Moe(moe)
                 }

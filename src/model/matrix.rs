@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::quantized::{BLOCK, Bits, Quantized};
 use darkhorse_backends::weight::Weight;
 use serde::{Deserialize, Serialize};
@@ -111,4 +111,34 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
             Self::Blocks(_) => panic!("this matrix is never in blocks"),
         }
     }
+}
+
+impl<B: Backend, const D: usize> Matrix<B, D> {
+    /// The same matrix with other slices along a dimension: each a copy of one that it has.
+    ///
+    /// # Panics
+    ///
+    /// For a matrix in blocks, which is not trained.
+    pub(super) fn selected(self, dim: usize, sources: &[usize]) -> Self {
+        match self {
+            Self::Dense(weight) => Self::Dense(selected(weight, dim, sources)),
+            Self::Blocks(_) => panic!("a matrix in blocks is not trained"),
+        }
+    }
+}
+
+/// A parameter with other slices along a dimension: each a copy of one that it has.
+pub(super) fn selected<B: Backend, const D: usize>(
+    param: Param<Tensor<B, D>>,
+    dim: usize,
+    sources: &[usize],
+) -> Param<Tensor<B, D>> {
+    let trained = param.is_require_grad();
+    let indices: Vec<i32> = sources.iter().map(|&source| source as i32).collect();
+    let indices = TensorData::new(indices, [sources.len()]);
+    param.map(|tensor| {
+        let indices = Tensor::<B, 1, Int>::from_data(indices, &tensor.device());
+        let tensor = tensor.detach().set_require_grad(false);
+        tensor.select(dim, indices).set_require_grad(trained)
+    })
 }

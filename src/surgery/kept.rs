@@ -45,6 +45,11 @@ pub enum KeptError {
         "the router chooses among {0} groups of experts, which must stay equal: experts cannot be left out one by one"
     )]
     Groups(usize),
+    /// Experts that divide in free places.
+    #[error(
+        "its experts grow in number, and its routers have free places: export it, and prune what was exported"
+    )]
+    Grows,
     /// What is left is no model.
     #[error("without the others the model is none: {0}")]
     Config(#[from] ModelConfigError),
@@ -65,6 +70,7 @@ impl Kept {
             return Err(KeptError::Count { keep, experts, k });
         }
         match moe.router.n_group {
+            1 if moe.router.initial_experts.is_some() => Err(KeptError::Grows),
             1 => Ok(()),
             groups => Err(KeptError::Groups(groups)),
         }

@@ -14,8 +14,8 @@ mod table;
 pub use interval::Interval;
 pub use journal::{Journal, JournalError, read_journal};
 pub use record::{
-    DomainRecord, EvalRecord, Record, RoutingTable, SampleRecord, SamplesRecord, SkippedRecord,
-    StepRecord,
+    DivisionRecord, DomainRecord, EvalRecord, MitosisRecord, Record, RetirementRecord,
+    RoutingTable, SampleRecord, SamplesRecord, SkippedRecord, StepRecord,
 };
 pub use routes::{
     CacheRecord, DomainTokens, ExpertLabel, ExpertName, LayerRoutes, Locality, RouteFigures,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::Domain;
 
-/// One line: `{"step": {…}}`, `{"eval": {…}}`, `{"skipped": {…}}` or `{"samples": {…}}`.
+/// One line: `{"step": {…}}`, `{"eval": {…}}`, `{"mitosis": {…}}`, `{"skipped": {…}}` or `{"samples": {…}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
@@ -12,6 +12,8 @@ pub enum Record {
     Step(StepRecord),
     /// An evaluation on held-out text.
     Eval(EvalRecord),
+    /// Experts that divided or went.
+    Mitosis(MitosisRecord),
     /// Documents that were left out.
     Skipped(SkippedRecord),
     /// Texts that the trained model writes.
@@ -97,6 +99,55 @@ impl EvalRecord {
     pub fn is_measured(&self) -> bool {
         !self.domains.is_empty()
     }
+}
+
+/// Experts that divided or went after a step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct MitosisRecord {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Experts that divided.
+    #[serde(default)]
+    pub divisions: Vec<DivisionRecord>,
+    /// Experts that went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retirements: Vec<RetirementRecord>,
+    /// Experts in use afterwards, by routed layer.
+    #[serde(default)]
+    pub experts_in_use: Vec<usize>,
+    /// Next-token loss on rows of the step just before, in nats per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_before: Option<f64>,
+    /// The same just after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_after: Option<f64>,
+}
+
+/// An expert that divided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DivisionRecord {
+    /// Routed layer, counted from 0, as in `expert_loads`.
+    pub layer: usize,
+    /// The expert.
+    pub parent: usize,
+    /// The place of its copy.
+    pub child: usize,
+    /// Its tokens that the plane between the two was laid through.
+    pub tokens: usize,
+    /// Its stress, if that is why it divided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stress: Option<f64>,
+}
+
+/// An expert that went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetirementRecord {
+    /// Routed layer, counted from 0, as in `expert_loads`.
+    pub layer: usize,
+    /// The expert.
+    pub expert: usize,
+    /// How much it was asked for, relative to an even load.
+    pub demand: f64,
 }
 
 /// Documents of the run's data that could not be read and were left out, by request.
@@ -208,6 +259,7 @@ impl Record {
         match self {
             Self::Step(record) => record.step,
             Self::Eval(record) => record.step,
+            Self::Mitosis(record) => record.step,
             Self::Skipped(_) => 0,
             Self::Samples(record) => record.step,
         }

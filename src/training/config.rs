@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::groups::GroupingConfig;
+use super::mitosis::MitosisConfig;
 use super::precision::Precision;
 use super::schedule::ScheduleConfig;
 
@@ -41,6 +42,9 @@ pub struct TrainingConfig {
     pub bias_update_start: f64,
     /// Last share of the steps during which the bias rests.
     pub bias_freeze: f64,
+    /// How experts divide; absent: they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mitosis: Option<MitosisConfig>,
     /// Factor of the sequence-wise balance loss.
     pub seq_aux_alpha: f64,
     /// Factor of the multi-token prediction loss.
@@ -79,6 +83,7 @@ impl Default for TrainingConfig {
             bias_update_speed: 1e-3,
             bias_update_start: 0.0,
             bias_freeze: 0.03,
+            mitosis: None,
             seq_aux_alpha: 1e-4,
             mtp_loss_weight: 0.3,
             mtp_loss_weight_final: 0.1,

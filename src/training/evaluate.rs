@@ -12,6 +12,7 @@ use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::domain::{DomainConfig, TAGS};
+use crate::model::routing::growth::Growing;
 use crate::model::routing::stats::{self, LoadCounts};
 use crate::model::routing::{Route, Together, balance};
 use crate::telemetry::{DomainRecord, EvalRecord, RoutingTable};
@@ -89,7 +90,11 @@ where
     awake(move || evaluate_awake(&model, rows))
 }
 
-fn evaluate_awake<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> BatchEvaluation
+/// The same where the caller keeps the threads awake.
+pub(super) fn evaluate_awake<B, M, R>(
+    model: &CausalLm<B, M, R>,
+    rows: &PackedBatch,
+) -> BatchEvaluation
 where
     B: Ops,
     M: TokenMixer<B>,
@@ -114,7 +119,10 @@ where
     let loads = hidden.routings.iter().map(|routing| {
         let tags = batch::counting_tags::<B>(&rows.domains, &present, &device);
         let counts = stats::count(routing.indices.clone(), tags, routing.slots()).into_data();
-        LoadCounts::from_values(&counts.iter::<f32>().collect::<Vec<_>>(), routing.experts)
+        let counts = counts.iter::<f32>().collect::<Vec<_>>();
+        let growth = routing.growth.as_ref();
+        LoadCounts::from_values(&counts, routing.experts)
+            .of_roster(growth.map(|it| Growing::roster(it.places.clone(), routing.experts)))
     });
     BatchEvaluation {
         domains,
@@ -236,12 +244,14 @@ pub fn record(
 
 /// `P(expert's domain | token's domain)` over all layers; none without layers that route.
 fn routing_table(layers: &[LoadCounts], domains: &DomainConfig) -> Option<RoutingTable> {
-    let experts = layers.first()?.experts();
+    layers.first()?;
     let mut share = vec![vec![0.0; Domain::COUNT]; Domain::COUNT];
     for (domain, row) in share.iter_mut().enumerate() {
         for counts in layers {
-            for (expert, &count) in counts.of_tag(domain).iter().enumerate() {
-                row[domains.domain_of(expert).index()] += count as f64;
+            for (founder, &count) in counts.founders().into_iter().zip(counts.of_tag(domain)) {
+                if let Some(founder) = founder {
+                    row[domains.domain_of(founder).index()] += count as f64;
+                }
             }
         }
         let all: f64 = row.iter().sum();
@@ -250,8 +260,12 @@ fn routing_table(layers: &[LoadCounts], domains: &DomainConfig) -> Option<Routin
         }
     }
     let mut chance = vec![0.0; Domain::COUNT];
-    for expert in 0..experts {
-        chance[domains.domain_of(expert).index()] += 1.0 / experts as f64;
+    let mut founders: Vec<Vec<Option<usize>>> = layers.iter().map(LoadCounts::founders).collect();
+    founders.dedup();
+    let experts = founders.iter().flatten().flatten();
+    let in_use = experts.clone().count() as f64;
+    for &founder in experts {
+        chance[domains.domain_of(founder).index()] += 1.0 / in_use;
     }
     Some(RoutingTable { share, chance })
 }

@@ -358,11 +358,11 @@ impl Job {
             config.steps,
             state.step,
         );
-        let learner = Learner::new(
-            Trainee::new(model, config.clone(), domains.clone()),
-            optimizer.clone(),
-            schedule,
-        );
+        let trainee = Trainee::new(model, config.clone(), domains.clone());
+        if let Some(mitosis) = &state.mitosis {
+            trainee.mitosis().restore(mitosis.clone());
+        }
+        let learner = Learner::new(trainee, optimizer.clone(), schedule);
         let strategy = Arc::new(Stepwise::new(Session {
             domains,
             experiment: self.experiment.clone(),

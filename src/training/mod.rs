@@ -18,6 +18,7 @@ pub mod job;
 pub mod ledger;
 pub mod loss;
 pub mod metrics;
+pub mod mitosis;
 pub mod optimizer;
 pub mod precision;
 pub mod resumption;
@@ -35,6 +36,7 @@ pub mod window;
 
 pub use config::TrainingConfig;
 pub use draft::{Draft, TokenizedTexts};
+pub use mitosis::{Mitosis, MitosisConfig};
 pub use optimizer::AdamW;
 pub use precision::Precision;
 pub use schedule::Schedule;

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
 use burn::record::Record;
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::Ops;
 use darkhorse_backends::adamw::{AdamWStep, Moments};
 
@@ -44,6 +44,15 @@ pub struct AdamW<B: AutodiffBackend> {
     /// Of the parameters that are not as [`GroupingConfig::ByDimension`](super::groups::GroupingConfig) says.
     groups: Arc<HashMap<ParamId, Group>>,
     state: Arc<Mutex<AdamWState<B::InnerBackend>>>,
+}
+
+/// The dimension of a parameter that counts experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// The first.
+    First,
+    /// The last.
+    Last,
 }
 
 /// The state in burn's record form.
@@ -89,6 +98,35 @@ impl<B: AutodiffBackend> AdamW<B> {
     /// A copy of the state; tensors are shared, not copied.
     pub fn state(&self) -> AdamWState<B::InnerBackend> {
         self.lock().clone()
+    }
+
+    /// What a parameter's moments become when experts divide. Slice `i` along its first or last dimension is that of
+    /// slice `sources[i]`, times `factors[i]`. A parameter without moments has none afterwards.
+    pub fn inherit(&self, id: ParamId, along: Along, sources: &[usize], factors: &[f32]) {
+        let mut state = self.lock();
+        let Some(moments) = state.moments.get_mut(&id) else {
+            return;
+        };
+        for moment in [&mut moments.first, &mut moments.second] {
+            let device = moment.device();
+            let [elements] = moment.dims();
+            let slices = sources.len();
+            let (shape, dim) = match along {
+                Along::First => ([slices, elements / slices], 0),
+                Along::Last => ([elements / slices, slices], 1),
+            };
+            let indices: Vec<i32> = sources.iter().map(|&source| source as i32).collect();
+            let indices = TensorData::new(indices, [slices]);
+            let indices = Tensor::<B::InnerBackend, 1, Int>::from_data(indices, &device);
+            let factors = TensorData::new(factors.to_vec(), [slices]);
+            let factors = Tensor::<B::InnerBackend, 1>::from_data(factors, &device);
+            let factors = match along {
+                Along::First => factors.reshape([slices, 1]),
+                Along::Last => factors.reshape([1, slices]),
+            };
+            let inherited = moment.clone().reshape(shape).select(dim, indices) * factors;
+            *moment = inherited.reshape([elements]);
+        }
     }
 
     /// Goes on from `state`.

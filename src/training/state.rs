@@ -8,6 +8,7 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::adamw::Moments;
 use serde::{Deserialize, Serialize};
 
+use super::mitosis::MitosisState;
 use super::optimizer::AdamWState;
 use super::window::LoadWindow;
 use crate::checkpoint::{Checkpoint, CheckpointError, Damage, Run, TensorFile, ValidLoss};
@@ -39,6 +40,9 @@ pub struct RunState {
     pub position: Position,
     /// Expert loads of the last steps.
     pub window: LoadWindow,
+    /// What mitosis remembers, where experts divide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mitosis: Option<MitosisState>,
 }
 
 /// What a checkpoint says beside its tensors.

@@ -20,6 +20,7 @@ use super::error::TrainingError;
 use super::evaluate::{self, BatchEvaluation};
 use super::feed::{TrainFeed, ValidFeed};
 use super::ledger::Deferred;
+use super::mitosis::inheritance;
 use super::state::{self, Facts, RunState};
 use super::stop::{Ending, Stop};
 use super::trainee::{
@@ -31,7 +32,7 @@ use crate::config::Experiment;
 use crate::data::{Corpus, Origin, PackedBatch, Tags};
 use crate::model::routing::domain::DomainConfig;
 use crate::telemetry::energy::{Energy, Monitor, Unmetered};
-use crate::telemetry::{EvalRecord, Journal, Record, StepRecord};
+use crate::telemetry::{EvalRecord, Journal, MitosisRecord, Record, StepRecord};
 
 /// burn-train's components for our model, optimizer and schedule.
 pub type Components<B, M, R> = LearningComponentsMarker<B, Schedule, Trainee<B, M, R>, AdamW<B>>;
@@ -172,10 +173,13 @@ impl<B: TrainingBackend> Session<B> {
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
     {
-        let record = self.train_step(learner, batches)?;
+        let (record, mitosis) = self.train_step(learner, batches)?;
         let step = record.step;
         self.report::<M, R>(&record, learner.lr_current(), processor);
         self.journal.append(&Record::Step(record))?;
+        if let Some(mitosis) = mitosis {
+            self.journal.append(&Record::Mitosis(mitosis))?;
+        }
         self.keep_run();
 
         let last = step >= self.config.steps;
@@ -197,7 +201,7 @@ impl<B: TrainingBackend> Session<B> {
         &mut self,
         learner: &mut Learner<Components<B, M, R>>,
         batches: &mut dyn DataLoaderIterator<MicroBatch>,
-    ) -> Result<StepRecord, TrainingError>
+    ) -> Result<(StepRecord, Option<MitosisRecord>), TrainingError>
     where
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
@@ -230,7 +234,24 @@ impl<B: TrainingBackend> Session<B> {
             return Err(self.not_finite(losses, &documents));
         }
         learner.lr_step();
-        learner.optimizer_step(accumulator.grads());
+        let grads = accumulator.grads();
+        let mitosis = learner.model().mitosis();
+        if mitosis.measures() {
+            let squares = inheritance::gradients_by_expert(&learner.model().model, &grads);
+            mitosis.observe_gradients(squares);
+        }
+        learner.optimizer_step(grads);
+        let grown = mitosis.take_grown();
+        if let Some(grown) = &grown {
+            let factor = mitosis.moments().factor();
+            inheritance::inherit(
+                &self.optimizer,
+                &learner.model().model,
+                &grown.changes,
+                factor,
+            );
+        }
+        self.state.mitosis = mitosis.state();
 
         let balance = learner.model().ledger().report();
         let max_vio_batch = balance.max_violation();
@@ -247,7 +268,7 @@ impl<B: TrainingBackend> Session<B> {
         let energy = energy.map(|(now, before)| now.since(&before));
         let energy_j = energy.as_ref().and_then(Energy::joules);
         let energy_source = energy.filter(|_| energy_j.is_some());
-        Ok(StepRecord {
+        let record = StepRecord {
             step: self.state.step,
             tokens: self.state.tokens,
             loss: losses.next_token,
@@ -263,7 +284,8 @@ impl<B: TrainingBackend> Session<B> {
             energy_source: energy_source.map(|energy| energy.source()),
             expert_loads,
             null_loads: null_loads.unwrap_or_default(),
-        })
+        };
+        Ok((record, grown.map(|grown| grown.record)))
     }
 
     fn not_finite(&self, losses: StepLosses, documents: &[usize]) -> TrainingError {

@@ -28,11 +28,15 @@ pub(super) fn about(experiment: &Experiment, run: &Run) -> Result<About, Trainin
 /// What kind of model it is, in a few words.
 fn description(model: &ModelConfig) -> String {
     let kind = match &model.moe {
-        Some(moe) => format!(
-            "a mixture of {} experts of which a token visits {}",
-            moe.n_routed_experts + moe.n_shared_experts,
-            moe.num_experts_per_tok + moe.n_shared_experts,
-        ),
+        Some(moe) => {
+            let most = moe.n_routed_experts + moe.n_shared_experts;
+            let experts = match moe.router.initial_experts {
+                None => most.to_string(),
+                Some(initial) => format!("{} to {most}", initial + moe.n_shared_experts),
+            };
+            let visited = moe.num_experts_per_tok + moe.n_shared_experts;
+            format!("a mixture of {experts} experts of which a token visits {visited}")
+        }
         None => "a dense model".into(),
     };
     let (layers, width) = (model.num_hidden_layers, model.hidden_size);
@@ -58,6 +62,8 @@ fn routed_layers(model: &ModelConfig) -> Vec<String> {
 /// The domain of every expert; nothing where domains have no effect.
 fn expert_domains(model: &ModelConfig) -> Vec<crate::domain::Domain> {
     let experts = match &model.moe {
+        // those that are yet to come will be of their founders' domains
+        Some(moe) if moe.router.initial_experts.is_some() => 0,
         Some(moe) if model.domains.mode != DomainMode::Off => moe.n_routed_experts,
         _ => 0,
     };

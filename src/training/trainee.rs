@@ -2,24 +2,26 @@
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use darkhorse_backends::{Ops, awake};
 
 use super::TrainingConfig;
 use super::batch::MicroBatch;
-use super::evaluate::{BatchEvaluation, evaluate_batch};
+use super::evaluate::{BatchEvaluation, evaluate_awake, evaluate_batch};
 use super::ledger::{BalanceReport, Deferred, Ledger};
 use super::loss::{self, Losses, Weights};
+use super::mitosis::Mitosis;
 use crate::data::PackedBatch;
 use crate::model::CausalLm;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::balance::Goal;
 use crate::model::routing::balance::quantile::{self, Margins};
 use crate::model::routing::domain::DomainConfig;
-use crate::model::routing::stats::{self, LoadCounts, NOT_COUNTED, Observed};
-use crate::model::routing::{Route, Router, balance};
+use crate::model::routing::growth::{Change, Growing};
+use crate::model::routing::stats::{self, Demand, LoadCounts, NOT_COUNTED, Observed, Sample};
+use crate::model::routing::{Route, Router, Routing, balance};
 
 /// A backend that trains: with gradients, and our operations on both sides of them.
 pub trait TrainingBackend: AutodiffBackend<InnerBackend: Ops> + Ops {}
@@ -63,6 +65,8 @@ pub struct Trainee<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>
     domains: DomainConfig,
     #[module(skip)]
     ledger: Ledger,
+    #[module(skip)]
+    mitosis: Mitosis,
 }
 
 impl<B: Backend, M: Module<B>, R: Module<B>> Trainee<B, M, R> {
@@ -70,10 +74,16 @@ impl<B: Backend, M: Module<B>, R: Module<B>> Trainee<B, M, R> {
     pub fn new(model: CausalLm<B, M, R>, config: TrainingConfig, domains: DomainConfig) -> Self {
         Self {
             model,
+            mitosis: Mitosis::new(config.mitosis.clone(), config.steps),
             config,
             domains,
             ledger: Ledger::default(),
         }
+    }
+
+    /// How its experts divide; shared with every clone.
+    pub fn mitosis(&self) -> Mitosis {
+        self.mitosis.clone()
     }
 
     /// Where counts wait for the optimizer step; shared with every clone.
@@ -177,18 +187,71 @@ where
                 let counted = tags.clone().lower_elem(NOT_COUNTED as i64).float();
                 quantile::histogram(margins, counted).inner()
             });
-            let counts = stats::count(routing.indices.clone(), tags, routing.slots()).inner();
+            let slots = routing.slots();
+            let counts = stats::count(routing.indices.clone(), tags.clone(), slots).inner();
+            let places = routing.growth.as_ref().map(|it| it.places.clone().inner());
+            let demand = self.demand(batch.step, routing, tags);
             Deferred::new(move || Observed {
-                counts: LoadCounts::from_values(&values(counts), experts),
+                counts: LoadCounts::from_values(&values(counts), experts)
+                    .of_roster(places.map(|places| Growing::roster(places, experts))),
                 margins: margins.map(|margins| Margins::from_values(&values(margins))),
+                growth: demand.map(Deferred::get),
             })
         });
         self.ledger.record(batch.step, seen.collect());
     }
 
-    /// Lets every router balance its experts by what the whole step counted.
-    fn rebalance(mut self) -> Self {
+    /// What mitosis is to know of a layer's tokens, where experts divide.
+    fn demand(
+        &self,
+        step: u64,
+        routing: &Routing<B>,
+        tags: Tensor<B, 1, Int>,
+    ) -> Option<Deferred<Demand>> {
+        let growth = routing.growth.as_ref()?;
+        let [_, k] = routing.indices.dims();
+        let unbiased = growth.unbiased.clone().filter(|_| self.mitosis.measures());
+        let unbiased = unbiased.map(|unbiased| {
+            let chosen = B::top_k(unbiased, k);
+            stats::count(chosen, tags.clone(), routing.slots()).inner()
+        });
+        let hidden = growth.hidden.clone().filter(|_| self.mitosis.is_due(step));
+        let sample = hidden.map(|hidden| {
+            (
+                hidden.inner(),
+                routing.indices.clone().inner(),
+                tags.inner(),
+            )
+        });
+        let slots = routing.slots();
+        Some(Deferred::new(move || Demand {
+            k,
+            unbiased: unbiased.map_or_else(Vec::new, |counts| {
+                let counts = LoadCounts::from_values(&values(counts), slots);
+                counts.total()
+            }),
+            sample: sample.map_or_else(Sample::default, |(hidden, indices, tags)| {
+                let [_, width] = hidden.dims();
+                Sample::of_tokens(
+                    (&values(hidden), width),
+                    (&indices.into_data().iter::<i64>().collect::<Vec<_>>(), k),
+                    &tags.into_data().iter::<i64>().collect::<Vec<_>>(),
+                )
+            }),
+        }))
+    }
+
+    /// Lets every router balance its experts by what the whole step counted, then lets experts divide.
+    fn rebalance(self) -> Self
+    where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
         let (step, seen) = self.ledger.take();
+        self.even_out(step, &seen).grow(step, &seen)
+    }
+
+    fn even_out(mut self, step: u64, seen: &[Observed]) -> Self {
         let speed = self.config.bias_speed_at(step);
         let mut report = BalanceReport::default();
         let domains = &self.domains;
@@ -205,6 +268,49 @@ where
             router
         });
         self.ledger.publish(report);
+        self
+    }
+
+    /// Lets experts divide and go, and siblings open to each other's tokens.
+    fn grow(mut self, step: u64, seen: &[Observed]) -> Self
+    where
+        M: TrainableMixer<B>,
+        R: TrainableRouter<B>,
+    {
+        let mut rosters = Vec::new();
+        self.model = self.model.map_routers(|_, router| {
+            rosters.push(router.roster());
+            router
+        });
+        if rosters.iter().all(Option::is_none) {
+            return self;
+        }
+        let rows = self.mitosis.take_rows();
+        let mut grown = self.mitosis.decide(step, seen, &rosters, &self.domains);
+        let is_event = !grown.changes.iter().all(Change::is_empty);
+        let rows = rows.filter(|_| is_event);
+        let loss = |model: &CausalLm<B, M, R>| {
+            let rows = rows.as_ref()?;
+            let total = evaluate_awake(&model.valid(), rows).total();
+            (total.tokens > 0).then(|| total.loss())
+        };
+        if is_event {
+            // first what siblings of before do to each other in the next step: it is no part of the event
+            let opened = |layer: usize| Change {
+                divisions: Vec::new(),
+                retired: Vec::new(),
+                ..grown.changes[layer].clone()
+            };
+            self.model = self.model.map_moe(|layer, moe| moe.grow(&opened(layer)));
+        }
+        grown.record.loss_before = loss(&self.model);
+        self.model = self
+            .model
+            .map_moe(|layer, moe| moe.grow(&grown.changes[layer]));
+        grown.record.loss_after = loss(&self.model);
+        if is_event {
+            self.mitosis.publish(grown);
+        }
         self
     }
 }
@@ -227,6 +333,9 @@ where
             mtp: self.config.mtp_weight_at(batch.step),
             balance: self.config.seq_aux_alpha,
         };
+        if self.mitosis.is_due(batch.step) {
+            self.mitosis.keep(&batch.rows);
+        }
         let trainee = self.clone();
         awake(move || {
             let rounded = trainee.config.precision.rounded(&trainee.model);

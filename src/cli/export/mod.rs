@@ -3,6 +3,7 @@
 mod facts;
 mod genesis;
 mod gguf;
+mod growth;
 mod hugging_face;
 mod libtorch;
 
@@ -118,6 +119,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     }
     let stored = Stored::open(&args.checkpoint)?;
     stored.refuse_blocks("exported")?;
+    let stored = growth::settled(stored, args.domain)?;
     let model = &stored.experiment.model;
     let dtype = match (args.format, args.dtype) {
         (Format::Hf | Format::Ot, Some(dtype)) => Some(dtype.of_safetensors()?),

@@ -35,6 +35,21 @@ impl<B: Backend> Experts<B> {
     }
 }
 
+impl<B: Backend> Experts<B> {
+    /// The same experts after some divided: each is a copy of the expert in `sources`.
+    ///
+    /// # Panics
+    ///
+    /// For experts in blocks, which are not trained.
+    pub fn divided(self, sources: &[usize]) -> Self {
+        Self {
+            gate_proj: self.gate_proj.selected(0, sources),
+            up_proj: self.up_proj.selected(0, sources),
+            down_proj: self.down_proj.selected(0, sources),
+        }
+    }
+}
+
 impl<B: Ops> Experts<B> {
     /// Sends every token through its experts and sums their outputs by gate.
     ///

@@ -15,6 +15,7 @@ use crate::model::context::Context;
 use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::routing::growth::Change;
 use crate::model::routing::{Route, Router, RouterConfig, Routing};
 
 /// Configuration of [`Moe`].
@@ -118,6 +119,16 @@ impl<B: Backend, R: Module<B>> Moe<B, R> {
 }
 
 impl<B: Ops, R: Route<B>> Moe<B, R> {
+    /// The same layer after its experts changed: it computes what it did.
+    pub fn grow(mut self, change: &Change) -> Self {
+        if !change.divisions.is_empty() {
+            let [experts, ..] = self.experts.gate_proj.dims();
+            self.experts = self.experts.divided(&change.sources(experts));
+        }
+        self.router = self.router.grow(change);
+        self
+    }
+
     /// `sum_k w_k expert_k(x) + shared(x)`.
     ///
     /// # Shapes

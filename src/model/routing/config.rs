@@ -39,6 +39,9 @@ pub struct RouterConfig {
     /// How loads are kept even.
     #[serde(skip_serializing_if = "is_default")]
     pub balance: Rule,
+    /// Number of experts in use when training begins; the other places wait until an expert divides. Absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_experts: Option<usize>,
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -77,6 +80,7 @@ impl Default for RouterConfig {
             z_loss: 0.0,
             mutual_information_loss: 0.0,
             balance: Rule::default(),
+            initial_experts: None,
         }
     }
 }
@@ -105,6 +109,7 @@ impl RouterConfig {
             }
         }
         self.validate_null(moe)?;
+        self.validate_growth(moe)?;
         if self.n_group == 1 {
             return Ok(());
         }
@@ -135,6 +140,28 @@ impl RouterConfig {
             z: self.z_loss,
             mutual_information: self.mutual_information_loss,
         }
+    }
+
+    /// Places wait for experts only where something is to grow, and no group counts on them.
+    fn validate_growth(&self, moe: &MoeConfig) -> Result<(), ModelConfigError> {
+        let Some(initial) = self.initial_experts else {
+            return Ok(());
+        };
+        let (fewest, most) = (moe.num_experts_per_tok, moe.n_routed_experts - 1);
+        if fewest > most {
+            return Err(ModelConfigError::Needs {
+                field: "initial_experts".into(),
+                needed: "`n_routed_experts` above `num_experts_per_tok`: there is no place to grow into",
+            });
+        }
+        ModelConfigError::in_range("initial_experts", initial, fewest, most)?;
+        if self.n_group > 1 {
+            return Err(ModelConfigError::Needs {
+                field: "initial_experts".into(),
+                needed: "`n_group` 1: a new expert would change the group that it falls into",
+            });
+        }
+        Ok(())
     }
 
     /// Null experts and the number of experts that a token is to visit go together.

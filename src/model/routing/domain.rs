@@ -76,8 +76,9 @@ impl DomainConfig {
         if self.mode != DomainMode::Hard {
             return Ok(());
         }
+        let initial = moe.router.initial_experts;
         for domain in Domain::ALL {
-            let pool = (0..moe.n_routed_experts)
+            let pool = (0..initial.unwrap_or(moe.n_routed_experts))
                 .filter(|&expert| self.reachable(domain.index(), expert))
                 .count();
             if pool < moe.num_experts_per_tok {
@@ -112,6 +113,15 @@ impl DomainConfig {
         !bound || self.in_pool(tag, expert)
     }
 
+    /// Whether tokens of every tag may still choose `k` of the experts with these founders.
+    pub fn suits(&self, founders: &[Option<usize>], k: usize) -> bool {
+        (0..TAGS).all(|tag| {
+            let open = founders.iter().flatten();
+            let open = open.filter(|&&founder| self.reachable(tag, founder));
+            open.count() >= k
+        })
+    }
+
     /// The prior, row by row, `[TAGS, experts]`.
     pub fn prior(&self, experts: usize) -> Vec<f32> {
         let entry = |tag: usize, expert: usize| match self.mode {
@@ -143,17 +153,19 @@ impl DomainConfig {
 
     /// How balancing spreads the load of a tag over the experts, `pi_d`; sums to one.
     pub fn target_share(&self, tag: usize, experts: usize) -> Vec<f64> {
+        self.target_share_of(tag, &(0..experts).map(Some).collect::<Vec<_>>())
+    }
+
+    /// The same where experts have the domains of their founders, and some places have none.
+    pub fn target_share_of(&self, tag: usize, founders: &[Option<usize>]) -> Vec<f64> {
         let uniform = |open: &dyn Fn(usize) -> bool| {
-            let count = (0..experts).filter(|&expert| open(expert)).count().max(1);
-            (0..experts)
-                .map(|expert| {
-                    if open(expert) {
-                        1.0 / count as f64
-                    } else {
-                        0.0
-                    }
-                })
-                .collect::<Vec<_>>()
+            let is_open = |founder: &&Option<usize>| founder.is_some_and(open);
+            let count = founders.iter().filter(is_open).count().max(1);
+            let share = |founder: &Option<usize>| match founder.is_some_and(open) {
+                true => 1.0 / count as f64,
+                false => 0.0,
+            };
+            founders.iter().map(share).collect::<Vec<_>>()
         };
         match self.mode {
             DomainMode::Off => uniform(&|_| true),

@@ -4,6 +4,7 @@ pub mod balance;
 mod config;
 pub mod cosine;
 pub mod domain;
+pub mod growth;
 mod router;
 pub mod stats;
 #[cfg(test)]
@@ -14,12 +15,13 @@ pub use config::{RouterConfig, ScoringFunc};
 pub use router::Router;
 pub use together::Together;
 
-use burn::module::{Module, ModuleDisplay};
+use burn::module::{Module, ModuleDisplay, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
 
 use balance::{Goal, LossFactors};
+use growth::{Change, Growing, Roster};
 use stats::Observed;
 
 /// The experts chosen for a batch of tokens.
@@ -43,6 +45,8 @@ pub struct Routing<B: Backend> {
     pub experts: usize,
     /// Losses that training is to add for this router.
     pub loss_factors: LossFactors,
+    /// What a router whose experts [grow](growth) in number says beside.
+    pub growth: Option<Growing<B>>,
 }
 
 impl<B: Backend> Routing<B> {
@@ -77,5 +81,20 @@ pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// outside of the gradients.
     fn balance(self, _seen: &Observed, _goal: &Goal) -> Self {
         self
+    }
+
+    /// What its experts are, where they [grow](growth) in number; none: all are in use, and stay.
+    fn roster(&self) -> Option<Roster> {
+        None
+    }
+
+    /// The same router after its experts changed. Called outside of the gradients.
+    fn grow(self, _change: &Change) -> Self {
+        self
+    }
+
+    /// Trained parameters whose last dimension counts slots, and how many: an expert that divides leaves its own to both.
+    fn slot_parameters(&self) -> Vec<(ParamId, usize)> {
+        Vec::new()
     }
 }

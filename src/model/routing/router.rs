@@ -3,7 +3,7 @@
 //! DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), section 2.1.2; group-limited choice as in its
 //! section 2.1.2 "node-limited routing".
 
-use burn::module::{Initializer, Module, Param};
+use burn::module::{Initializer, Module, Param, ParamId};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -12,13 +12,18 @@ use darkhorse_backends::Ops;
 use super::balance::{Choices, Goal, Rule, quantile, sign};
 use super::config::{RouterConfig, ScoringFunc};
 use super::cosine::{Cosine, Similarity};
+use super::growth::{Access, Change, Growing, Growth, Roster};
 use super::stats::Observed;
 use super::{Route, Routing, Together};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
+use crate::model::matrix::{Matrix, selected};
 
 /// Lower than any score, bias and prior together, and finite.
 const EXCLUDED: f32 = -1e30;
+
+/// A mean bias below this is zero but for rounding.
+const CENTERED: f64 = 1e-6;
 
 /// Chooses the experts of every token by affinity. Built by [`CausalLm`](crate::model::CausalLm).
 #[derive(Module, Debug)]
@@ -29,6 +34,8 @@ pub struct Router<B: Backend> {
     pub cosine: Option<Cosine<B>>,
     /// Added to the affinities for the choice only, `[slots]`; moved by [`balance`](super::balance), not by gradients.
     pub e_score_correction_bias: Param<Tensor<B, 1>>,
+    /// Which places are in use, where experts grow in number.
+    pub growth: Option<Growth<B>>,
     experts: usize,
     num_experts_per_tok: usize,
     #[module(skip)]
@@ -56,6 +63,7 @@ impl<B: Backend> Router<B> {
             e_score_correction_bias: Initializer::Zeros
                 .init([moe.slots()], device)
                 .set_require_grad(false),
+            growth: Growth::init(moe, init, device),
             experts: moe.n_routed_experts,
             num_experts_per_tok: moe.num_experts_per_tok,
             config: moe.router.clone(),
@@ -94,6 +102,44 @@ impl<B: Backend> Router<B> {
 }
 
 impl<B: Ops> Router<B> {
+    /// Logits of which those out of reach give no affinity. The mask stands before the softmax, whose other affinities
+    /// are not to see what nobody can choose; there a sibling that opens comes back by degrees.
+    fn within_reach(&self, logits: Tensor<B, 2>, access: &Access<B>) -> Tensor<B, 2> {
+        let logits = match self.config.scoring_func {
+            ScoringFunc::Sigmoid => logits,
+            ScoringFunc::Softmax => {
+                let openness = access.penalty.clone().neg().add_scalar(1.0);
+                logits + openness.clamp_min(f32::MIN_POSITIVE).log()
+            }
+        };
+        logits.mask_fill(access.closed.clone(), EXCLUDED)
+    }
+
+    fn bias(&self) -> Vec<f32> {
+        let bias = self.e_score_correction_bias.val().into_data();
+        bias.iter::<f32>().collect()
+    }
+
+    fn set_bias(&mut self, bias: Vec<f32>) {
+        let device = self.e_score_correction_bias.device();
+        let slots = bias.len();
+        let bias = Tensor::from_data(TensorData::new(bias, [slots]), &device);
+        let param = self.e_score_correction_bias.clone();
+        self.e_score_correction_bias = param.map(|_| bias.set_require_grad(false));
+    }
+
+    fn rebalance(&self, bias: &mut [f32], seen: &Observed, goal: &Goal) {
+        let choices = Choices {
+            k: self.num_experts_per_tok,
+            k_target: self.config.k_target,
+        };
+        match &self.config.balance {
+            Rule::Sign => sign::rebalance(bias, &seen.counts, goal, choices),
+            Rule::Quantile(rule) => quantile::rebalance(bias, seen, goal, choices, rule),
+            Rule::Auxiliary(_) => {}
+        }
+    }
+
     /// Whether a pass is to say by how much each slot missed the choice: while training, where the rule asks for it. A
     /// choice of all slots leaves none to miss.
     fn observes_margins(&self, choice: &Tensor<B, 2>) -> bool {
@@ -113,10 +159,14 @@ impl<B: Ops> Router<B> {
         // bf16 cannot hold bias steps of 1e-3 near 1.0
         let hidden = hidden.cast(DType::F32);
         let centroids = self.gate.weight.val().cast(DType::F32);
-        let logits = match &self.cosine {
-            None => B::project(hidden, centroids),
-            Some(cosine) => cosine.logits(hidden, centroids),
+        let mut logits = match &self.cosine {
+            None => B::project(hidden.clone(), centroids),
+            Some(cosine) => cosine.logits(hidden.clone(), centroids),
         };
+        let access = self.growth.as_ref().map(|it| it.access(hidden.clone()));
+        if let Some(access) = &access {
+            logits = self.within_reach(logits, access);
+        }
         let affinities = match self.config.scoring_func {
             ScoringFunc::Sigmoid => sigmoid(logits.clone()),
             ScoringFunc::Softmax => softmax(logits.clone(), 1),
@@ -124,9 +174,28 @@ impl<B: Ops> Router<B> {
         let bias = self.e_score_correction_bias.val().cast(DType::F32);
         let mut choice = affinities.clone().detach() + bias.clone().unsqueeze();
         if let Some(prior) = prior {
-            choice = choice + prior;
+            // an expert has the domain of the first one of its line
+            choice = choice
+                + match &access {
+                    Some(access) => prior.select(1, access.founders.clone()),
+                    None => prior,
+                };
+        }
+        if let Some(Access {
+            closed, penalty, ..
+        }) = access
+        {
+            choice = (choice - penalty).mask_fill(closed, EXCLUDED);
         }
         let mut choice = self.limit_to_groups(choice);
+        let growth = self.growth.as_ref().map(|growth| {
+            let trains = B::ad_enabled(&choice.device());
+            Growing {
+                places: growth.places.val(),
+                hidden: trains.then(|| hidden.detach()),
+                unbiased: trains.then(|| choice.clone() - bias.clone().unsqueeze()),
+            }
+        });
         let k = self.num_experts_per_tok;
         if let Some(together) = together {
             let [tokens, slots] = choice.dims();
@@ -157,6 +226,7 @@ impl<B: Ops> Router<B> {
             margins,
             experts: self.experts,
             loss_factors: self.config.loss_factors(),
+            growth,
         }
     }
 }
@@ -182,31 +252,88 @@ impl<B: Ops> Route<B> for Router<B> {
         if goal.speed == 0.0 {
             return self;
         }
-        let bias = self.e_score_correction_bias.val();
-        let device = bias.device();
-        let mut bias: Vec<f32> = bias.into_data().iter::<f32>().collect();
-        let choices = Choices {
-            k: self.num_experts_per_tok,
-            k_target: self.config.k_target,
-        };
-        match &self.config.balance {
-            Rule::Sign => sign::rebalance(&mut bias, &seen.counts, goal, choices),
-            Rule::Quantile(rule) => quantile::rebalance(&mut bias, seen, goal, choices, rule),
-            Rule::Auxiliary(_) => return self,
+        if matches!(self.config.balance, Rule::Auxiliary(_)) {
+            return self;
         }
-        let slots = bias.len();
-        let bias = Tensor::from_data(TensorData::new(bias, [slots]), &device);
-        self.e_score_correction_bias = self
-            .e_score_correction_bias
-            .map(|_| bias.set_require_grad(false));
+        let mut bias = self.bias();
+        match seen.counts.slots_in_use() {
+            None => self.rebalance(&mut bias, seen, goal),
+            // no rule is to hear of places without an expert
+            Some(slots) => {
+                let mut used: Vec<f32> = slots.iter().map(|&slot| bias[slot]).collect();
+                let seen = seen.of_slots(&slots);
+                let experts = slots.iter().filter(|&&slot| slot < goal.target.len());
+                let goal = Goal {
+                    target: experts.map(|&expert| goal.target[expert]).collect(),
+                    speed: goal.speed,
+                };
+                self.rebalance(&mut used, &seen, &goal);
+                for (slot, used) in slots.into_iter().zip(used) {
+                    bias[slot] = used;
+                }
+            }
+        }
+        self.set_bias(bias);
         self
+    }
+
+    fn roster(&self) -> Option<Roster> {
+        self.growth.as_ref().map(Growth::roster)
+    }
+
+    /// Centroid and bias of an expert that divides go to both of the two, as they are.
+    fn grow(mut self, change: &Change) -> Self {
+        let Some(growth) = self.growth.take() else {
+            return self;
+        };
+        let before = growth.roster();
+        let mut roster = before.clone();
+        for &expert in &change.retired {
+            roster.retire(expert);
+        }
+        for division in &change.divisions {
+            roster.divide(division, change.step);
+        }
+        roster.open(change.step + 1, change.inhibition);
+        let growth = match roster == before {
+            true => growth,
+            false => growth.after(&roster, &change.divisions),
+        };
+        self.growth = Some(growth);
+        if change.is_empty() {
+            return self;
+        }
+        let mut bias = self.bias();
+        let sources = change.sources(bias.len());
+        bias = sources.iter().map(|&source| bias[source]).collect();
+        // that of null experts, too: what is the same for all slots changes no choice
+        let mean = roster.in_use().map(|it| f64::from(bias[it])).sum::<f64>()
+            / roster.in_use().count() as f64;
+        if mean.abs() > CENTERED {
+            let centered = bias.iter().map(|&bias| (f64::from(bias) - mean) as f32);
+            bias = centered.collect();
+        }
+        self.set_bias(bias);
+        if let Matrix::Dense(weight) = self.gate.weight {
+            self.gate.weight = Matrix::Dense(selected(weight, 1, &sources));
+        }
+        self
+    }
+
+    fn slot_parameters(&self) -> Vec<(ParamId, usize)> {
+        match &self.gate.weight {
+            Matrix::Dense(weight) => {
+                let [_, slots] = self.gate.weight.dims();
+                vec![(weight.id, slots)]
+            }
+            Matrix::Blocks(_) => Vec::new(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::matrix::Matrix;
     use crate::model::{CausalLm, ModelConfig, Sequences};
     use burn::module::Module;
     use burn::tensor::{Int, TensorData};

@@ -8,6 +8,7 @@ use darkhorse_backends::product::Times;
 
 use super::balance::quantile::Margins;
 use super::domain::TAGS;
+use super::growth::Roster;
 
 /// Row index of tokens that do not count.
 pub const NOT_COUNTED: usize = TAGS;
@@ -19,6 +20,77 @@ pub struct Observed {
     pub counts: LoadCounts,
     /// How far each token was from choosing each slot, where the balance rule asks for it.
     pub margins: Option<Margins>,
+    /// What mitosis looks at, where experts grow in number.
+    pub growth: Option<Demand>,
+}
+
+/// What tokens ask of the experts of a layer, whatever balancing makes of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Demand {
+    /// Slots that a token chooses.
+    pub k: usize,
+    /// How often each slot would have been chosen without a bias; empty: not counted.
+    pub unbiased: Vec<u64>,
+    /// Tokens with what they chose; empty: not sampled.
+    pub sample: Sample,
+}
+
+/// Tokens as a router saw them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sample {
+    /// `[tokens, hidden_size]`, row by row.
+    pub hidden: Vec<f32>,
+    /// `[tokens, k]`, row by row.
+    pub indices: Vec<usize>,
+    /// Width of a row of `hidden`.
+    pub width: usize,
+    /// Width of a row of `indices`.
+    pub k: usize,
+}
+
+impl Sample {
+    /// Tokens that count: those with a tag below [`NOT_COUNTED`]. States and choices come with the width of their rows.
+    pub fn of_tokens(
+        (hidden, width): (&[f32], usize),
+        (indices, k): (&[i64], usize),
+        tags: &[i64],
+    ) -> Self {
+        let counted: Vec<usize> = (0..tags.len())
+            .filter(|&token| tags[token] < NOT_COUNTED as i64)
+            .collect();
+        let states = counted
+            .iter()
+            .map(|&token| &hidden[token * width..][..width]);
+        let chosen = counted.iter().map(|&token| &indices[token * k..][..k]);
+        Self {
+            hidden: states.flatten().copied().collect(),
+            indices: chosen.flatten().map(|&index| index as usize).collect(),
+            width,
+            k,
+        }
+    }
+
+    /// States of up to `most` tokens that chose an expert, newest last.
+    pub fn of_expert(&self, expert: usize, most: usize) -> Vec<&[f32]> {
+        let rows = self.indices.chunks(self.k.max(1)).enumerate();
+        let chose = rows.filter(|(_, chosen)| chosen.contains(&expert));
+        let states: Vec<&[f32]> = chose
+            .map(|(token, _)| &self.hidden[token * self.width..][..self.width])
+            .collect();
+        states[states.len().saturating_sub(most)..].to_vec()
+    }
+
+    /// States of the last `most` tokens.
+    pub fn all(&self, most: usize) -> Vec<&[f32]> {
+        let states: Vec<&[f32]> = self.hidden.chunks(self.width.max(1)).collect();
+        states[states.len().saturating_sub(most)..].to_vec()
+    }
+
+    fn extend(&mut self, other: &Self) {
+        (self.width, self.k) = (other.width, other.k);
+        self.hidden.extend(&other.hidden);
+        self.indices.extend(&other.indices);
+    }
 }
 
 impl Observed {
@@ -34,6 +106,21 @@ impl Observed {
             (None, None) => {}
             _ => panic!("all micro-batches of a step are routed alike"),
         }
+        if let (Some(demand), Some(more)) = (&mut self.growth, &other.growth) {
+            for (count, more) in demand.unbiased.iter_mut().zip(&more.unbiased) {
+                *count += more;
+            }
+            demand.sample.extend(&more.sample);
+        }
+    }
+
+    /// What it says of some slots.
+    pub(super) fn of_slots(&self, slots: &[usize]) -> Self {
+        Self {
+            counts: self.counts.of_slots(slots),
+            margins: self.margins.as_ref().map(|it| it.of_slots(slots)),
+            growth: None,
+        }
     }
 }
 
@@ -44,6 +131,8 @@ pub struct LoadCounts {
     slots: usize,
     /// `[TAGS, slots]`, row by row.
     counts: Vec<u64>,
+    /// For every expert the first one of its line, none where a place has no expert; absent where all places are used.
+    founders: Option<Vec<Option<usize>>>,
 }
 
 impl LoadCounts {
@@ -59,6 +148,7 @@ impl LoadCounts {
             experts,
             slots,
             counts: vec![0; TAGS * slots],
+            founders: None,
         }
     }
 
@@ -74,6 +164,52 @@ impl LoadCounts {
             experts,
             slots,
             counts: values.iter().map(|&value| value.round() as u64).collect(),
+            founders: None,
+        }
+    }
+
+    /// The same counts of experts that grow in number.
+    pub fn of_roster(self, roster: Option<Roster>) -> Self {
+        Self {
+            founders: roster.map(|roster| roster.founders()),
+            ..self
+        }
+    }
+
+    /// For every place the expert whose domain its expert has: itself, or the first one of its line. None where there is
+    /// no expert.
+    pub fn founders(&self) -> Vec<Option<usize>> {
+        let all = || (0..self.experts).map(Some).collect();
+        self.founders.clone().unwrap_or_else(all)
+    }
+
+    /// Number of experts in use.
+    pub fn experts_in_use(&self) -> usize {
+        match &self.founders {
+            None => self.experts,
+            Some(founders) => founders.iter().flatten().count(),
+        }
+    }
+
+    /// The slots that tokens may choose, null experts included; none: all.
+    pub(super) fn slots_in_use(&self) -> Option<Vec<usize>> {
+        let founders = self.founders.as_ref()?;
+        let experts = (0..self.experts).filter(|&expert| founders[expert].is_some());
+        Some(experts.chain(self.experts..self.slots).collect())
+    }
+
+    /// Counts of some slots, as if there were no others.
+    fn of_slots(&self, slots: &[usize]) -> Self {
+        let of_tag = |tag: usize| {
+            slots
+                .iter()
+                .map(move |slot| self.counts[tag * self.slots + slot])
+        };
+        Self {
+            experts: slots.iter().filter(|&&slot| slot < self.experts).count(),
+            slots: slots.len(),
+            counts: (0..TAGS).flat_map(of_tag).collect(),
+            founders: None,
         }
     }
 

@@ -85,6 +85,7 @@ impl Frozen {
         Observed {
             counts: LoadCounts::from_values(&values(counts), routing.experts),
             margins: margins.map(|margins| Margins::from_values(&values(margins))),
+            growth: None,
         }
     }
 

@@ -4,6 +4,7 @@
 mod document;
 mod figures;
 mod format;
+mod growth;
 mod heat;
 mod line;
 mod maps;

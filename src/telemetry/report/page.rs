@@ -2,12 +2,13 @@
 
 use crate::domain::Domain;
 use crate::telemetry::record::{
-    DomainRecord, EvalRecord, Record, SamplesRecord, SkippedRecord, StepRecord,
+    DomainRecord, EvalRecord, MitosisRecord, Record, SamplesRecord, SkippedRecord, StepRecord,
 };
 
 use super::document::{Document, section};
 use super::figures;
 use super::format::{count, escape, significant};
+use super::growth;
 use super::maps;
 use super::tiles::tiles;
 
@@ -42,12 +43,14 @@ pub struct About {
 pub fn render(about: &About, records: &[Record]) -> String {
     let mut steps = Vec::new();
     let mut evals = Vec::new();
+    let mut events = Vec::new();
     let (mut written, mut left_out) = (None, None);
     for record in records {
         match record {
             Record::Step(step) => steps.push(step.clone()),
             Record::Eval(eval) if eval.is_measured() => evals.push(eval.clone()),
             Record::Eval(_) => {}
+            Record::Mitosis(event) => events.push(event.clone()),
             Record::Skipped(record) => left_out = Some(record),
             Record::Samples(record) => written = Some(record),
         }
@@ -56,6 +59,7 @@ pub fn render(about: &About, records: &[Record]) -> String {
         training(&steps, &evals),
         domains(&evals),
         experts(about, &steps),
+        growth(about, &events),
         routing(&evals),
         cost(&steps),
         written.map_or_else(String::new, samples),
@@ -175,6 +179,15 @@ fn domains(evals: &[EvalRecord]) -> String {
 fn experts(about: &About, steps: &[StepRecord]) -> String {
     let map = maps::expert_load(steps, &about.routed_layers, &about.expert_domains);
     section("Experts", "", &map)
+}
+
+fn growth(about: &About, events: &[MitosisRecord]) -> String {
+    section(
+        "Growth",
+        "When experts divided and went. The loss is that of the same rows just before and just after: a division changes \
+         nothing that the model computes.",
+        &growth::timeline(events, &about.routed_layers),
+    )
 }
 
 fn routing(evals: &[EvalRecord]) -> String {

@@ -30,7 +30,11 @@ pub fn load_loss<B: Backend>(routing: &Routing<B>, counted: Tensor<B, 2>) -> Ten
     };
 
     let chosen = choices(routing.indices.clone(), slots).narrow(1, 0, experts);
-    let load = per_row(chosen.detach()).mul_scalar(experts as f64 / k as f64);
+    let load = per_row(chosen.detach());
+    let load = match &routing.growth {
+        None => load.mul_scalar(experts as f64 / k as f64),
+        Some(growth) => load.div_scalar(k as f64) * growth.in_use(experts).unsqueeze(),
+    };
     let affinity = routing.affinities.clone().narrow(1, 0, experts);
     let affinity = affinity.clone() / (affinity.sum_dim(1) + 1e-20);
     (load * per_row(affinity)).sum()

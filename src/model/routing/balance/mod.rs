@@ -92,15 +92,19 @@ pub fn target_load(counts: &LoadCounts, domains: &DomainConfig) -> Vec<f64> {
     if domains.mode == DomainMode::Off {
         // at once, not tag by tag: a mean that is a whole number has to be that number
         let assignments = counts.total().iter().sum::<u64>() as f64;
-        return vec![assignments / counts.experts() as f64; counts.experts()];
+        let each = assignments / counts.experts_in_use() as f64;
+        let founders = counts.founders();
+        let target = |founder: &Option<usize>| if founder.is_some() { each } else { 0.0 };
+        return founders.iter().map(target).collect();
     }
+    let founders = counts.founders();
     let mut target = vec![0.0; counts.experts()];
     for tag in 0..TAGS {
         let assignments = counts.of_tag(tag).iter().sum::<u64>() as f64;
         if assignments == 0.0 {
             continue;
         }
-        let share = domains.target_share(tag, counts.experts());
+        let share = domains.target_share_of(tag, &founders);
         for (target, share) in target.iter_mut().zip(share) {
             *target += assignments * share;
         }

@@ -74,6 +74,14 @@ impl Margins {
         }
     }
 
+    /// Those of some slots.
+    pub(in crate::model::routing) fn of_slots(&self, slots: &[usize]) -> Self {
+        let of_slot = |&slot: &usize| self.counts[slot * BINS..][..BINS].iter().copied();
+        Self {
+            counts: slots.iter().flat_map(of_slot).collect(),
+        }
+    }
+
     /// The margin below which the share `q` of the tokens lies, interpolated inside its bin; none without tokens.
     fn quantile(&self, slot: usize, q: f64) -> Option<f64> {
         let bins = &self.counts[slot * BINS..][..BINS];

@@ -343,6 +343,7 @@ fn routing(logits: Vec<[f64; 4]>) -> Routing<B> {
         margins: None,
         experts: 4,
         loss_factors: LossFactors::default(),
+        growth: None,
     }
 }
 

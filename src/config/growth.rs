@@ -1,0 +1,147 @@
+//! Whether experts have places to divide into, and steps to grow apart in.
+
+use super::error::ConfigError;
+use super::validate::check;
+use crate::model::ModelConfig;
+use crate::training::TrainingConfig;
+use crate::training::mitosis::{MitosisConfig, Mode, StressRule};
+
+pub(super) fn validate(training: &TrainingConfig, model: &ModelConfig) -> Result<(), ConfigError> {
+    let Some(mitosis) = &training.mitosis else {
+        return Ok(());
+    };
+    let moe = model.moe.as_ref();
+    let Some((places, initial)) =
+        moe.and_then(|moe| Some((moe.n_routed_experts, moe.router.initial_experts?)))
+    else {
+        return Err(ConfigError::NoPlaces {
+            experts: moe.map(|moe| moe.n_routed_experts),
+        });
+    };
+    check(
+        mitosis.hold_steps > 0,
+        "training.mitosis.hold_steps",
+        mitosis.hold_steps,
+        "at least 1: siblings that are open to each other's tokens at once change what the model computes",
+    )?;
+    match &mitosis.mode {
+        Mode::Schedule(schedule) => at(&schedule.at, mitosis, training.steps, [initial, places]),
+        Mode::Stress(rule) => stress(rule),
+    }
+}
+
+/// Divisions follow each other when siblings are experts like any other, and end before the run does.
+fn at(
+    at: &[u64],
+    mitosis: &MitosisConfig,
+    steps: u64,
+    [initial, places]: [usize; 2],
+) -> Result<(), ConfigError> {
+    const PATH: &str = "training.mitosis.mode.schedule.at";
+    let doublings = (places / initial).ilog2() as usize;
+    let expected = format!("1 to {doublings}: {initial} experts double into {places} places");
+    let count = format!("a list of {}", at.len());
+    check((1..=doublings).contains(&at.len()), PATH, count, expected)?;
+    let apart = mitosis.inhibition().steps();
+    let why = format!("siblings grow apart for {apart} steps, `hold_steps` and `fade_steps`");
+    let mut earliest = 1;
+    for (index, &step) in at.iter().enumerate() {
+        let last = steps.saturating_sub(apart);
+        let path = format!("{PATH}[{index}]");
+        let expected = match earliest <= last {
+            true => format!("{earliest} to {last}: {why}, and the run has {steps}"),
+            false => format!("another schedule: {why}, and the run has {steps}"),
+        };
+        check((earliest..=last).contains(&step), &path, step, expected)?;
+        earliest = step + apart + 1;
+    }
+    Ok(())
+}
+
+fn stress(rule: &StressRule) -> Result<(), ConfigError> {
+    let path = |field: &str| format!("training.mitosis.mode.stress.{field}");
+    for (field, value) in [
+        ("window", rule.window),
+        ("windows", rule.windows.into()),
+        ("idle_windows", rule.idle_windows.into()),
+    ] {
+        check(value > 0, &path(field), value, "at least 1")?;
+    }
+    let holds = rule.threshold > 0.0 && rule.threshold.is_finite();
+    check(
+        holds,
+        &path("threshold"),
+        rule.threshold,
+        "a positive number",
+    )?;
+    for (field, value) in [("until", rule.until), ("idle_below", rule.idle_below)] {
+        check((0.0..=1.0).contains(&value), &path(field), value, "0 to 1")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::config::Experiment;
+
+    /// What is wrong with 8 experts in 16 places and this mitosis in 800 steps; nothing if it is fine.
+    fn message(mitosis: serde_json::Value) -> String {
+        let mut experiment = Experiment::preset("deepseek-tiny").unwrap();
+        let moe = experiment.model.moe.as_mut().unwrap();
+        moe.n_routed_experts = 16;
+        moe.router.initial_experts = Some(8);
+        experiment.training.steps = 800;
+        experiment.training.mitosis = Some(serde_json::from_value(mitosis).unwrap());
+        match experiment.validate() {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_schedule_fits_the_places_and_the_steps() {
+        let schedule = |at: &[u64]| {
+            message(json!({"mode": {"schedule": {"at": at}}, "hold_steps": 100, "fade_steps": 100}))
+        };
+        assert_eq!(schedule(&[400]), "");
+        assert_eq!(
+            schedule(&[100, 400]),
+            "`training.mitosis.mode.schedule.at` is a list of 2, expected 1 to 1: 8 experts double into 16 places"
+        );
+        assert_eq!(
+            schedule(&[700]),
+            "`training.mitosis.mode.schedule.at[0]` is 700, expected 1 to 600: siblings grow apart for 200 steps, \
+             `hold_steps` and `fade_steps`, and the run has 800"
+        );
+        assert!(schedule(&[]).contains("a list of 0"));
+    }
+
+    #[test]
+    fn siblings_hold_apart_for_a_step_at_least() {
+        let message = message(json!({"mode": {"stress": {}}, "hold_steps": 0}));
+        assert!(message.starts_with("`training.mitosis.hold_steps` is 0, expected at least 1"));
+    }
+
+    #[test]
+    fn mitosis_needs_places() {
+        let mut experiment = Experiment::preset("deepseek-tiny").unwrap();
+        experiment.training.mitosis =
+            Some(serde_json::from_value(json!({"mode": {"stress": {}}})).unwrap());
+        let message = experiment.validate().unwrap_err().to_string();
+        assert!(
+            message.starts_with("`training.mitosis` needs `model.moe.router.initial_experts`"),
+            "{message}"
+        );
+        experiment
+            .model
+            .moe
+            .as_mut()
+            .unwrap()
+            .router
+            .initial_experts = Some(100);
+        let message = experiment.validate().unwrap_err().to_string();
+        assert!(message.starts_with("`model.moe.router.initial_experts` is 100, expected"));
+    }
+}

@@ -1,0 +1,126 @@
+//! How much is asked of each expert of a layer, and how much it has to learn.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Layer, StressRule};
+use crate::model::routing::growth::Change;
+
+/// What was measured of the experts of a layer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerStress {
+    /// Steps measured.
+    steps: u64,
+    /// Running mean of the demand, 1 for that of an even load, by place.
+    demand: Vec<f64>,
+    /// Running mean of the squared gradient norm, 1 for the mean of the layer, by place.
+    gradient: Vec<f64>,
+    /// Windows on end with stress above the threshold, by place.
+    stressed: Vec<u32>,
+    /// Windows on end without much demand, by place.
+    idle: Vec<u32>,
+    /// Step of the last event.
+    pub(super) last_event: u64,
+}
+
+impl LayerStress {
+    /// Demand of an expert, relative to an even load.
+    pub(super) fn demand(&self, expert: usize) -> f64 {
+        self.demand.get(expert).copied().unwrap_or(0.0)
+    }
+
+    /// Root of the demand times the squared gradient norm.
+    pub(super) fn stress(&self, expert: usize) -> f64 {
+        let gradient = self.gradient.get(expert).copied().unwrap_or(0.0);
+        (self.demand(expert) * gradient).sqrt()
+    }
+
+    /// Adds a step to the means.
+    pub(super) fn observe(&mut self, layer: &Layer<'_>, rule: &StressRule) {
+        let places = layer.roster.places().len();
+        self.demand.resize(places, 0.0);
+        self.gradient.resize(places, 0.0);
+        self.stressed.resize(places, 0);
+        self.idle.resize(places, 0);
+        self.steps += 1;
+        let share = 1.0 / rule.window.min(self.steps) as f64;
+        let in_use: Vec<usize> = layer.roster.in_use().collect();
+        let choices = layer.demand.unbiased.iter().sum::<u64>() as f64;
+        let squares = |expert: usize| layer.gradients.get(expert).copied().unwrap_or(0.0);
+        let mean = in_use.iter().map(|&it| squares(it)).sum::<f64>() / in_use.len() as f64;
+        for &expert in &in_use {
+            let chosen = layer.demand.unbiased.get(expert).copied().unwrap_or(0);
+            if choices > 0.0 {
+                let demand = in_use.len() as f64 * chosen as f64 / choices;
+                self.demand[expert] += share * (demand - self.demand[expert]);
+            }
+            if mean > 0.0 {
+                let gradient = squares(expert) / mean;
+                self.gradient[expert] += share * (gradient - self.gradient[expert]);
+            }
+        }
+    }
+
+    /// Counts the windows that an expert was stressed or idle for, this one included.
+    pub(super) fn end_window(&mut self, layer: &Layer<'_>, rule: &StressRule) {
+        for expert in 0..self.demand.len() {
+            let settled = layer.roster.is_settled(expert);
+            let stressed = settled && self.stress(expert) > rule.threshold;
+            let idle = settled && self.demand(expert) < rule.idle_below;
+            let counted = |before: u32, holds: bool| if holds { before + 1 } else { 0 };
+            self.stressed[expert] = counted(self.stressed[expert], stressed);
+            self.idle[expert] = counted(self.idle[expert], idle);
+        }
+    }
+
+    /// Experts to divide, the most stressed first: one in eight at most.
+    pub(super) fn stressed(&self, layer: &Layer<'_>, rule: &StressRule) -> Vec<usize> {
+        let long = |expert: &usize| self.stressed[*expert] >= rule.windows;
+        let mut parents: Vec<usize> = layer.roster.in_use().filter(long).collect();
+        parents.sort_by(|&one, &other| self.stress(other).total_cmp(&self.stress(one)));
+        parents.truncate((layer.roster.in_use().count() / 8).max(1));
+        parents
+    }
+
+    /// Experts that nobody asks for, as far as `stays` lets them go from those whose founders it is told.
+    pub(super) fn idle(
+        &self,
+        layer: &Layer<'_>,
+        rule: &StressRule,
+        stays: impl Fn(&[Option<usize>]) -> bool,
+    ) -> Vec<usize> {
+        let mut left = layer.roster.founders();
+        let mut gone = Vec::new();
+        let long = |expert: &usize| self.idle[*expert] >= rule.idle_windows;
+        for expert in layer.roster.in_use().filter(long) {
+            let founder = left[expert].take();
+            if stays(&left) {
+                gone.push(expert);
+            } else {
+                left[expert] = founder;
+            }
+        }
+        gone
+    }
+
+    /// Divides what was measured of an expert among the two.
+    pub(super) fn inherit(&mut self, change: &Change) {
+        if change.is_empty() {
+            return;
+        }
+        self.last_event = change.step;
+        for &expert in &change.retired {
+            (self.demand[expert], self.gradient[expert]) = (0.0, 0.0);
+            (self.stressed[expert], self.idle[expert]) = (0, 0);
+        }
+        for division in &change.divisions {
+            let (parent, child) = (division.parent, division.child);
+            self.demand[parent] /= 2.0;
+            self.demand[child] = self.demand[parent];
+            self.gradient[parent] /= 2.0;
+            self.gradient[child] = self.gradient[parent];
+            for expert in [parent, child] {
+                (self.stressed[expert], self.idle[expert]) = (0, 0);
+            }
+        }
+    }
+}
