@@ -115,14 +115,18 @@ fn read_and_continued<'m>(
 /// Per layer, visits and choices of null experts are tokens times k: rejected drafts are not among them.
 #[test]
 fn the_routes_of_a_text_are_exact_and_the_same_with_and_without_drafts() {
-    for config in [
-        small_config(DomainMode::Off),
-        hybrid_config(DomainMode::Soft),
+    for (config, nulls) in [
+        (small_config(DomainMode::Off), 0),
+        (hybrid_config(DomainMode::Soft), 0),
+        (small_config(DomainMode::Soft), 5),
     ] {
-        let config = drafting(config, 2);
+        let mut config = drafting(config, 2);
+        let router = &mut config.moe.as_mut().expect("it has experts").router;
+        router.null_experts = nulls;
+        router.k_target = (nulls > 0).then_some(1.5);
         config.validate().expect("it is valid");
         let model = CausalLm::<B>::init(&config, 5, &Default::default());
-        let mut rejected = 0;
+        let (mut rejected, mut of_null) = (0, 0);
         for number in 0..8 {
             let begin = || Generation::new(&model, Limits::of(&config), None).recording_routes();
             let sampler = sampled([0.0, 1.0, 6.0, 200.0][number % 4], number as u64);
@@ -150,6 +154,7 @@ fn the_routes_of_a_text_are_exact_and_the_same_with_and_without_drafts() {
                 for counts in log.counts() {
                     let choices = counts.experts.iter().chain(&counts.null).sum::<u64>();
                     assert_eq!(choices, log.tokens() as u64 * 2);
+                    of_null += counts.null.iter().sum::<u64>();
                 }
             }
             assert_eq!(found.layers().len(), 2);
@@ -163,6 +168,7 @@ fn the_routes_of_a_text_are_exact_and_the_same_with_and_without_drafts() {
             }
         }
         assert!(rejected > 20, "{rejected}");
+        assert_eq!(of_null > 0, nulls > 0, "{of_null}");
     }
 }
 

@@ -24,6 +24,7 @@ use super::stop::{Ending, Stop};
 use super::strategy::{self, Session, Stepwise};
 use super::summary;
 use super::texts::stream_config;
+pub use super::trained::{EvaluationModel, Trained};
 use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
 use super::{AdamW, Schedule};
 use crate::checkpoint::{Beginning, Checkpoint, Keep, Run};
@@ -34,9 +35,7 @@ use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
 use crate::telemetry::energy::{Meters, Monitor, Scope, Unmetered};
 use crate::telemetry::report::{self, About};
-use crate::telemetry::{
-    EvalRecord, Journal, Record, SampleRecord, SamplesRecord, SkippedRecord, read_journal,
-};
+use crate::telemetry::{Journal, Record, SamplesRecord, SkippedRecord, read_journal};
 use crate::tokenizer::Tokenizer;
 
 /// How long a model may write samples when someone waits for it to stop; what it learned is saved by then.
@@ -76,25 +75,6 @@ enum Weights {
     Drawn,
     /// The caller has them.
     Given,
-}
-
-/// A model without the gradients that it was trained with.
-pub type EvaluationModel<B, M, R> = <CausalLm<B, M, R> as AutodiffModule<B>>::InnerModule;
-
-/// A run that has ended.
-#[derive(Debug)]
-pub struct Trained<M> {
-    /// The trained model.
-    pub model: M,
-    /// Optimizer steps done.
-    pub steps: u64,
-    /// Whether every step was done, and the last evaluation.
-    pub ending: Ending,
-    /// The last evaluation, with the documents' tags and without; none of a run that was stopped, and none without
-    /// validation text.
-    pub evaluation: Option<EvalRecord>,
-    /// Texts that it writes, one per domain of its data.
-    pub samples: Vec<SampleRecord>,
 }
 
 impl Job {

@@ -30,6 +30,7 @@ pub mod stop;
 pub mod strategy;
 mod summary;
 mod texts;
+mod trained;
 mod trainee;
 mod uncounted;
 pub mod window;
