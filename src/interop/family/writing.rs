@@ -201,21 +201,23 @@ fn rope(rope: &RopeConfig) -> HfRope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Experiment;
     use crate::model::routing::cosine::CosineConfig;
 
     #[test]
     fn parts_of_a_router_that_no_other_engine_has_are_refused_by_name() {
+        let tiny = include_str!("../../../configs/tiny.json");
+        let with_nulls = include_str!("../../../configs/genesis-moe-tiny.json");
         let refusal = |preset: &str, change: fn(&mut MoeConfig)| {
-            let mut model = Experiment::preset(preset).unwrap().model;
+            let preset: serde_json::Value = serde_json::from_str(preset).unwrap();
+            let mut model: ModelConfig = serde_json::from_value(preset["model"].clone()).unwrap();
             change(model.moe.as_mut().unwrap());
             let refused = hf_config(&model, Extras::default());
             refused.err().map(|error| error.to_string())
         };
-        assert_eq!(refusal("tiny", |_| {}), None);
-        let null = refusal("genesis-moe-tiny", |_| {}).unwrap();
+        assert_eq!(refusal(tiny, |_| {}), None);
+        let null = refusal(with_nulls, |_| {}).unwrap();
         assert!(null.contains("`moe.router.null_experts`"), "{null}");
-        let cosine = refusal("tiny", |moe| {
+        let cosine = refusal(tiny, |moe| {
             moe.router.similarity = Similarity::Cosine(CosineConfig::default());
         });
         let cosine = cosine.unwrap();
