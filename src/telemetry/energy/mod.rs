@@ -4,6 +4,8 @@
 //! carries the devices that it counts, where it comes from and how good it is. `docs/energy.md` has the definitions.
 
 mod idle;
+#[cfg(feature = "energy")]
+mod integral;
 mod machine;
 mod monitor;
 #[cfg(feature = "energy")]

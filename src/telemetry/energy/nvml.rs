@@ -19,10 +19,11 @@ use nvml_wrapper::sys_exports::field_id::NVML_FI_DEV_POWER_INSTANT;
 use nvml_wrapper::{Device, Nvml};
 
 use super::EnergyMeter;
+use super::integral::Integral;
 use super::machine::Unavailable;
 use super::reading::{Quality, Reading, Source};
 use super::scope::Scope;
-use super::total::{Counter, Integral, Range};
+use super::total::{Counter, Range};
 
 /// The library's names, in the order in which they are tried.
 #[cfg(windows)]
