@@ -80,13 +80,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
     loaded.model = args.ttt.apply(loaded.model)?;
     let training = &loaded.experiment.training;
-    let seq_len = args.seq_len.unwrap_or(training.seq_len);
-    let positions = loaded.experiment.model.max_position_embeddings;
-    if !(2..=positions).contains(&seq_len) {
-        return Err(Failure::input(format!(
-            "`--seq-len` is {seq_len}, expected 2 to {positions}, the model's `max_position_embeddings`"
-        )));
-    }
+    let seq_len = loaded.row_length(args.seq_len)?;
     // measured once, kept nowhere
     let cache = passing_folder()?;
     let corpus = tokenized(&source, loaded.tokenizer()?, cache.path())?;

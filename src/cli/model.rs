@@ -119,6 +119,18 @@ impl Loaded {
         })
     }
 
+    /// Tokens of a row that documents are cut to: those that are asked for, or as in training.
+    pub(crate) fn row_length(&self, asked: Option<usize>) -> Result<usize, Failure> {
+        let length = asked.unwrap_or(self.experiment.training.seq_len);
+        let positions = self.experiment.model.max_position_embeddings;
+        match (2..=positions).contains(&length) {
+            true => Ok(length),
+            false => Err(Failure::input(format!(
+                "`--seq-len` is {length}, expected 2 to {positions}, the model's `max_position_embeddings`"
+            ))),
+        }
+    }
+
     /// Text to ids and back.
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         self.tokenizer.as_ref().ok_or_else(|| {

@@ -15,9 +15,9 @@ use crate::cli::args::{DeviceArgs, TokenizerArgs, WeightsArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
 use crate::cli::stored::Stored;
+use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::cli::{notice, output};
-use crate::data::{Corpus, DataError, PackedBatch, Pass, Source, SourceOptions, Tags};
-use crate::domain::Domain;
+use crate::data::{Corpus, DataError, PackedBatch, Pass, Source, Tags};
 use crate::study::{About, Observation, Plan, observe, summarize};
 use crate::telemetry::RouteStudy;
 use subject::{Other, Subject, check_routes, check_vocabulary};
@@ -37,9 +37,8 @@ pub(crate) struct RoutesArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Files or folders of documents
-    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
-    data: Vec<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Folder for routes.json and routes.html [default: the run's own; of a model that is no run nothing is written]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -61,15 +60,6 @@ pub(crate) struct RoutesArgs {
     /// Seed of all draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Count and report lines that cannot be read instead of stopping at the first
-    #[arg(long)]
-    skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one [default: they are refused]
-    #[arg(long, value_name = "DOMAIN")]
-    unknown_domain: Option<Domain>,
-    /// Key or column that holds the text [default: text]
-    #[arg(long, value_name = "NAME")]
-    text_field: Option<String>,
     #[command(flatten)]
     weights: WeightsArgs,
     #[command(flatten)]
@@ -95,16 +85,7 @@ pub(crate) fn execute(args: &RoutesArgs) -> Result<(), Failure> {
         check_vocabulary(&stored.experiment.model, &other.experiment.model)?;
     }
 
-    let options = SourceOptions {
-        skip_bad_lines: args.skip_bad_lines,
-        unknown_domain: args.unknown_domain,
-        text_field: args.text_field.clone(),
-        day: None,
-    };
-    let source = Source::open(&args.data, options).or_input()?;
-    if !source.left_out().is_empty() {
-        notice::tell(source.left_out());
-    }
+    let source = args.text.source()?;
     let stored = stored.with_tokenizer(args.tokenizer.tokenizer.as_deref())?;
     let device = args.device.open()?;
     let loaded = Loaded::of_stored(stored, args.weights.quantization(), &device)?;
@@ -113,6 +94,7 @@ pub(crate) fn execute(args: &RoutesArgs) -> Result<(), Failure> {
         model: subject.name.clone(),
         step: loaded.step,
         data: args
+            .text
             .data
             .iter()
             .map(|it| it.display().to_string())
@@ -160,28 +142,12 @@ struct Text {
 
 impl Text {
     fn open(args: &RoutesArgs, source: &Source, loaded: &Loaded) -> Result<Self, Failure> {
-        let training = &loaded.experiment.training;
-        let seq_len = args.seq_len.unwrap_or(training.seq_len);
-        let positions = loaded.experiment.model.max_position_embeddings;
-        if !(2..=positions).contains(&seq_len) {
-            return Err(Failure::input(format!(
-                "`--seq-len` is {seq_len}, expected 2 to {positions}, the model's `max_position_embeddings`"
-            )));
-        }
-        // read once, kept nowhere
-        let cache = tempfile::Builder::new()
-            .prefix("darkhorse-genesis-")
-            .tempdir()?;
-        let tokenizer = loaded.tokenizer()?;
-        let corpus =
-            Corpus::open(source, tokenizer, cache.path(), notice::progress()).or_input()?;
-        let skipped = corpus.skipped();
-        if skipped.count > 0 {
-            notice::tell(skipped);
-        }
+        let seq_len = loaded.row_length(args.seq_len)?;
+        let cache = passing_folder()?;
+        let corpus = tokenized(source, loaded.tokenizer()?, cache.path())?;
         Ok(Self {
             corpus: Arc::new(corpus),
-            rows: training.batch_size,
+            rows: loaded.experiment.training.batch_size,
             seq_len,
         })
     }
