@@ -100,11 +100,13 @@ fn pressed_in_the_dashboard(keys: &[u8]) -> Option<String> {
 
     let place = Place::new();
     let program = env!("CARGO_BIN_EXE_darkhorse-genesis");
+    // a key that comes before or after the dashboard is a signal, to the shell too, which would not live to tell the rest
     let shell = format!(
-        "stty cols 80 rows 24; {program} train --config config.json --out run --steps 2000; echo code $?; stty -a"
+        "trap : INT; stty cols 80 rows 24; {program} train --config config.json --out run --steps 2000; echo code $?; stty -a"
     );
     let mut terminal = Command::new("script")
         .args(["-q", "-f", "-c", &shell, "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .current_dir(place.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
