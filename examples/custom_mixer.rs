@@ -88,7 +88,7 @@ struct FirstTwo<B: Backend> {
 }
 
 impl<B: Ops> routing::Route<B> for FirstTwo<B> {
-    fn route(&self, hidden: Tensor<B, 2>, _prior: Option<Tensor<B, 2>>) -> routing::Routing<B> {
+    fn route(&self, hidden: Tensor<B, 2>, _: &routing::Surroundings<B>) -> routing::Routing<B> {
         let ([tokens, _], [_, experts]) = (hidden.dims(), self.weight.dims());
         let first = Tensor::<B, 1, Int>::arange(0..2, &hidden.device());
         let scores = self.weight.val().expand([tokens, experts]);
@@ -102,6 +102,7 @@ impl<B: Ops> routing::Route<B> for FirstTwo<B> {
             experts,
             loss_factors: Default::default(),
             growth: None,
+            codon_scores: None,
         }
     }
 }

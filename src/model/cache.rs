@@ -11,6 +11,7 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::paged::{Page, PageFormat};
 
 use super::mixer::{Mixer, TokenMixer};
+use super::routing::codons::Trail;
 
 /// Memory of a tensor.
 pub(super) fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize {
@@ -111,10 +112,11 @@ pub(super) fn by_sequence<B: Backend, C, const D: usize>(
     }
 }
 
-/// One [`Past`] per layer.
+/// One [`Past`] per layer, and what codons remember, where they count.
 #[derive(Debug, Clone)]
 pub struct Cache<B: Ops, M: TokenMixer<B> = Mixer<B>> {
     pub(super) layers: Vec<M::Cache>,
+    pub(super) trail: Option<Trail<B>>,
     pub(super) len: usize,
 }
 
@@ -132,7 +134,8 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
     /// The shortest length that [`truncate`](Self::truncate) can go back to.
     pub fn earliest(&self) -> usize {
         let layers = self.layers.iter().map(Past::earliest);
-        layers.max().unwrap_or(0)
+        let codons = self.trail.as_ref().map(Trail::earliest);
+        layers.chain(codons).max().unwrap_or(0)
     }
 
     /// Forgets the positions from `len` on.
@@ -143,13 +146,25 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
     pub fn truncate(&mut self, len: usize) {
         if len < self.len {
             self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+            if let Some(trail) = &mut self.trail {
+                trail.truncate(len);
+            }
             self.len = len;
         }
     }
 
     /// Memory held, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.layers.iter().map(Past::memory_bytes).sum()
+        let layers: usize = self.layers.iter().map(Past::memory_bytes).sum();
+        layers + self.trail.as_ref().map_or(0, Trail::memory_bytes)
+    }
+
+    /// Every layer was given `new` positions.
+    pub(super) fn advance(&mut self, new: usize) {
+        self.len += new;
+        if let Some(trail) = &mut self.trail {
+            trail.advance(new);
+        }
     }
 }
 

@@ -4,9 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::AttentionMask;
 
-use super::block::{Block, BlockOutput};
+use super::block::Block;
 use super::cache::{Cache, CacheConfig, Extension};
 use super::config::{LayerPlan, ModelConfig};
 use super::context::{Context, Phase};
@@ -18,8 +17,10 @@ use super::mixer::{Mixer, TokenMixer};
 use super::mtp::MtpModule;
 use super::norm::RmsNorm;
 use super::rope::Rope;
+use super::routing::codons::{CodonConfig, Codons, Trail};
 use super::routing::domain::DomainPrior;
-use super::routing::{Route, Router, Routing, Together};
+use super::routing::{Route, Router, Routing, Surroundings, Together};
+use super::sequences::{Hidden, Sequences, Trace, shift_left};
 use super::ttt::Metacognition;
 
 /// A decoder-only language model over a plan of layers.
@@ -56,6 +57,8 @@ struct Behavior {
     ttt: Ttt,
     /// What an expert costs that no token of a batch has chosen yet; absent: every token chooses alone.
     batch_aware: Option<f64>,
+    /// How codons bear on choices; absent: not at all.
+    codons: Option<CodonConfig>,
     /// Factor on the states that the head reads.
     logit_scale: f64,
 }
@@ -70,58 +73,6 @@ pub enum Ttt {
     Off,
     /// They do.
     On,
-}
-
-/// A batch of token rows.
-#[derive(Debug, Clone)]
-pub struct Sequences<B: Backend> {
-    /// Token ids, `[batch, seq]`.
-    pub ids: Tensor<B, 2, Int>,
-    /// Position of each token in its document, `[batch, seq]`.
-    pub positions: Tensor<B, 2, Int>,
-    /// What a position may attend to.
-    pub mask: AttentionMask<B>,
-    /// Row of the domain prior for each token, `[batch * seq]`; absent: untagged.
-    pub tags: Option<Tensor<B, 1, Int>>,
-    /// Step of the training that the batch is for, where a layer follows a schedule; absent: its end.
-    pub step: Option<u64>,
-}
-
-/// What the layers made of a batch.
-#[derive(Debug, Clone)]
-pub struct Hidden<B: Backend> {
-    /// The residual stream after the final norm, `[batch, seq, hidden_size]`.
-    pub states: Tensor<B, 3>,
-    /// One per layer that routes, first layer first.
-    pub routings: Vec<Routing<B>>,
-}
-
-/// What every layer made of a batch.
-#[derive(Debug, Clone)]
-pub struct Trace<B: Backend> {
-    /// Rows of the embedding table, `[batch, seq, hidden_size]`.
-    pub embedded: Tensor<B, 3>,
-    /// The residual stream after each layer, and its routing, first layer first.
-    pub layers: Vec<BlockOutput<B>>,
-    /// What [`CausalLm::hidden`] gives.
-    pub output: Hidden<B>,
-}
-
-impl<B: Backend> Sequences<B> {
-    /// Rows of one untagged document each, from position 0.
-    pub fn plain(ids: Tensor<B, 2, Int>) -> Self {
-        let [batch, seq] = ids.dims();
-        let positions = Tensor::arange(0..seq as i64, &ids.device())
-            .unsqueeze::<2>()
-            .expand([batch, seq]);
-        Self {
-            ids,
-            positions,
-            mask: AttentionMask::Causal,
-            tags: None,
-            step: None,
-        }
-    }
 }
 
 impl<B: Backend> CausalLm<B> {
@@ -188,6 +139,10 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
                 phase: None,
                 ttt: Ttt::Off,
                 batch_aware: None,
+                codons: config
+                    .moe
+                    .as_ref()
+                    .and_then(|moe| moe.router.codons.clone()),
                 logit_scale: config.logit_scale(),
             },
         }
@@ -257,28 +212,35 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         self
     }
 
+    /// What the layers need to know, but for the codons that tokens belong to.
     pub(super) fn context(&self, input: &Sequences<B>) -> Context<B> {
         Context {
             rotation: self.rope.at(input.positions.clone()),
             mask: input.mask.clone(),
-            prior: match (&self.domain_prior, &input.tags) {
-                (Some(prior), Some(tags)) => Some(prior.of(tags.clone())),
-                _ => None,
+            around: Surroundings {
+                prior: match (&self.domain_prior, &input.tags) {
+                    (Some(prior), Some(tags)) => Some(prior.of(tags.clone())),
+                    _ => None,
+                },
+                ..Surroundings::default()
             },
-            together: None,
             phase: self.phase(&input.ids.device()),
             step: input.step,
         }
     }
 
-    /// The same for tokens of which each has `rows - 1` others at its own place in other sequences.
-    fn together(&self, context: Context<B>, rows: usize) -> Context<B> {
-        let together = |rho| Together { rho, tokens: rows };
+    /// The same of whole sequences.
+    pub(super) fn whole_context(&self, input: &Sequences<B>) -> Context<B> {
+        let mut context = self.context(input);
+        let codons = self.behavior.codons.as_ref();
+        context.around.codons = codons.map(|config| Codons::of_documents(config, &input.positions));
+        context
+    }
+
+    /// Who chooses together, where each token has `rows - 1` others at its own place in other sequences.
+    fn together(&self, rows: usize) -> Option<Together> {
         let batch_aware = self.behavior.batch_aware.filter(|_| rows > 1);
-        Context {
-            together: batch_aware.map(together),
-            ..context
-        }
+        batch_aware.map(|rho| Together { rho, tokens: rows })
     }
 
     fn phase(&self, device: &B::Device) -> Phase {
@@ -296,7 +258,8 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     /// Runs the decoder layers on whole sequences.
     pub fn hidden(&self, input: &Sequences<B>) -> Hidden<B> {
         let [rows, _] = input.ids.dims();
-        let context = self.together(self.context(input), rows);
+        let mut context = self.whole_context(input);
+        context.around.together = self.together(rows);
         let mut states = self.embed(input.ids.clone());
         let mut routings = Vec::new();
         for layer in &self.layers {
@@ -320,7 +283,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
 
     /// [`hidden`](Self::hidden), with everything on the way.
     pub fn trace(&self, input: &Sequences<B>) -> Trace<B> {
-        let context = self.context(input);
+        let context = self.whole_context(input);
         let embedded = self.embed(input.ids.clone());
         let mut states = embedded.clone();
         let mut layers = Vec::new();
@@ -356,26 +319,50 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     ) -> Hidden<B> {
         let mut context = self.context(input);
         if sequences.iter().all(|sequence| sequence.new == 1) {
-            context = self.together(context, sequences.len());
+            context.around.together = self.together(sequences.len());
         }
+        let codons = self.next_codons(sequences);
         let mut states = self.embed(input.ids.clone());
         let mut routings = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
+            context.around.codons = codons.as_ref().map(|codons| {
+                let trails = sequences.iter().filter_map(|it| it.past.trail.as_ref());
+                codons.in_layer(at, trails)
+            });
             let mut pasts: Vec<_> = sequences
                 .iter_mut()
                 .map(|sequence| Extension::new(&mut sequence.past.layers[at], sequence.new))
                 .collect();
             let output = layer.extend(states, &context, &mut pasts);
             states = output.hidden;
+            if let Some(routing) = &output.routing {
+                remember(at, routing, sequences);
+            }
             routings.extend(output.routing);
         }
         for sequence in sequences {
-            sequence.past.len += sequence.new;
+            sequence.past.advance(sequence.new);
         }
         Hidden {
             states: self.norm.forward(states),
             routings,
         }
+    }
+
+    /// The codons of the next positions of sequences, where codons count.
+    pub(super) fn next_codons(
+        &self,
+        sequences: &[Extension<'_, Cache<B, M>>],
+    ) -> Option<Codons<B>> {
+        let config = self.behavior.codons.as_ref()?;
+        let known = sequences
+            .iter()
+            .filter_map(|sequence| Some((sequence.past.trail.as_ref()?, sequence.new)));
+        Some(Codons::of_sequences(
+            config,
+            known,
+            &self.embed_tokens.device(),
+        ))
     }
 
     /// [`extend`](Self::extend) of one sequence, or of rows of equal length that share a past.
@@ -442,23 +429,30 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         let layers = self.layers.iter();
         Cache {
             layers: layers.map(|l| l.mixer.empty_cache(config)).collect(),
+            trail: self
+                .behavior
+                .codons
+                .as_ref()
+                .map(|codons| Trail::new(codons, self.layers.len())),
             len: 0,
         }
     }
 }
 
-/// Every row `by` tokens later; the last `by` ids stay what they were and predict nothing that counts.
-pub(super) fn shift_left<B: Backend>(ids: Tensor<B, 2, Int>, by: usize) -> Tensor<B, 2, Int> {
-    let [_, seq] = ids.dims();
-    let by = by.min(seq);
-    Tensor::cat(
-        vec![
-            ids.clone().narrow(1, by, seq - by),
-            ids.narrow(1, seq - by, by),
-        ]
-        .into_iter()
-        .filter(|part| part.dims()[1] > 0)
-        .collect(),
-        1,
-    )
+/// Adds what the router of layer `at` made of the next positions to the codons of every sequence.
+pub(super) fn remember<B: Ops, M: TokenMixer<B>>(
+    at: usize,
+    routing: &Routing<B>,
+    sequences: &mut [Extension<'_, Cache<B, M>>],
+) {
+    let Some(scores) = &routing.codon_scores else {
+        return;
+    };
+    let mut row = 0;
+    for sequence in sequences {
+        if let Some(trail) = &mut sequence.past.trail {
+            trail.push(at, scores.clone().narrow(0, row, sequence.new));
+        }
+        row += sequence.new;
+    }
 }

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::attention::AttentionMask;
 
 use super::rope::Rotation;
-use super::routing::Together;
+use super::routing::Surroundings;
 
 /// What a pass is for, where a layer computes one thing while it is trained and another later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +34,8 @@ pub struct Context<B: Backend> {
     pub rotation: Rotation<B>,
     /// What a position may attend to, for whole sequences.
     pub mask: AttentionMask<B>,
-    /// Added to the routing scores for the choice of experts only, `[batch * seq, slots]`.
-    pub prior: Option<Tensor<B, 2>>,
-    /// Which tokens choose their experts together; absent: none.
-    pub together: Option<Together>,
+    /// What the choice of experts looks at beside the tokens, `[batch * seq, slots]`.
+    pub around: Surroundings<B>,
     /// What the pass is for.
     pub phase: Phase,
     /// Step of the training that the pass belongs to, where a layer follows a schedule; absent: its end.
@@ -51,8 +48,7 @@ impl<B: Backend> Context<B> {
         Self {
             rotation: self.rotation.rows(range),
             mask: AttentionMask::Causal,
-            prior: None,
-            together: None,
+            around: Surroundings::default(),
             phase: self.phase,
             step: self.step,
         }

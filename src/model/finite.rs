@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::slice::{from_mut, from_ref};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 
-use super::block::Block;
 use super::cache::{Cache, Extension};
-use super::causal_lm::{CausalLm, Sequences};
+use super::causal_lm::{CausalLm, remember};
 use super::context::Context;
 use super::mixer::TokenMixer;
 use super::routing::Route;
+use super::sequences::Sequences;
 use super::weights::{self, NamedTensor};
 
 /// Positions whose logits are looked at together.
@@ -165,10 +166,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     /// What is not finite in whole sequences, if something is.
     pub fn not_finite(&self, input: &Sequences<B>) -> Option<NotFinite> {
         let adapt = |states: Tensor<B, 3>, context: &Context<B>| self.adapt(states, context.phase);
-        let mix = |block: &Block<B, M, R>, _: usize, states, context: &Context<B>| {
-            block.mix(states, context)
-        };
-        self.walk(input, mix, adapt).break_value()
+        self.walk(input, None, adapt).break_value()
     }
 
     /// What is not finite in the next positions of a sequence, which are added to its past, if something is.
@@ -178,12 +176,10 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         past: &mut Cache<B, M>,
     ) -> Option<NotFinite> {
         let [_, new] = input.ids.dims();
-        let mix = |block: &Block<B, M, R>, at: usize, states, context: &Context<B>| {
-            let mut pasts = [Extension::new(&mut past.layers[at], new)];
-            block.mix_next(states, context, &mut pasts)
-        };
-        let found = self.walk(input, mix, |states, _| states);
-        past.len += new;
+        let found = self.walk(input, Some(past), |states, _| states);
+        if found.is_continue() {
+            past.advance(new);
+        }
         found.break_value()
     }
 
@@ -223,16 +219,34 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     fn walk(
         &self,
         input: &Sequences<B>,
-        mut mix: impl FnMut(&Block<B, M, R>, usize, Tensor<B, 3>, &Context<B>) -> Tensor<B, 3>,
+        mut past: Option<&mut Cache<B, M>>,
         adapt: impl FnOnce(Tensor<B, 3>, &Context<B>) -> Tensor<B, 3>,
     ) -> ControlFlow<NotFinite> {
-        let context = self.context(input);
         let mut states = self.embed(input.ids.clone());
+        let [_, new, _] = states.dims();
+        let mut next = past.as_deref_mut().map(|past| Extension::new(past, new));
+        let (mut context, codons) = match &next {
+            None => (self.whole_context(input), None),
+            Some(next) => (self.context(input), self.next_codons(from_ref(next))),
+        };
         self.check(Part::Embedding, &states)?;
         for (at, block) in self.layers.iter().enumerate() {
-            states = mix(block, at, states, &context);
+            states = match &mut next {
+                None => block.mix(states, &context),
+                Some(next) => {
+                    let codons = codons.as_ref();
+                    let trail = next.past.trail.iter();
+                    context.around.codons = codons.map(|codons| codons.in_layer(at, trail));
+                    let layer = &mut next.past.layers[at];
+                    block.mix_next(states, &context, &mut [Extension::new(layer, new)])
+                }
+            };
             self.check(Part::Mixer(at), &states)?;
-            states = block.transform(states, &context).hidden;
+            let output = block.transform(states, &context);
+            if let (Some(next), Some(routing)) = (&mut next, &output.routing) {
+                remember(at, routing, from_mut(next));
+            }
+            states = output.hidden;
             self.check(Part::FeedForward(at), &states)?;
         }
         let states = adapt(states, &context);

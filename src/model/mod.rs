@@ -23,13 +23,15 @@ pub mod norm;
 pub mod rope;
 mod routed;
 pub mod routing;
+mod sequences;
 pub mod ttt;
 pub mod weights;
 
 pub use block::{Block, BlockOutput};
-pub use causal_lm::{CausalLm, Hidden, Sequences, Trace, Ttt};
+pub use causal_lm::{CausalLm, Ttt};
 pub use config::{FeedForwardPlan, LayerPlan, ModelConfig};
 pub use context::{Context, Phase};
 pub use error::ModelConfigError;
 pub use finite::{Cause, NotANumber, NotFinite, Part, are_finite, not_a_number};
 pub use routed::Routed;
+pub use sequences::{Hidden, Sequences, Trace};

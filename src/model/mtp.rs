@@ -9,13 +9,14 @@ use darkhorse_backends::Ops;
 
 use super::block::{Block, BlockOutput};
 use super::cache::Extension;
-use super::causal_lm::Hidden;
+
 use super::context::Context;
 use super::init::Initializers;
 use super::linear::Linear;
 use super::mixer::{Mixer, TokenMixer};
 use super::norm::RmsNorm;
 use super::routing::{Route, Router};
+use super::sequences::Hidden;
 
 /// `Block(eh_proj([enorm(emb); hnorm(h)]))`, then its own norm before the shared head.
 #[derive(Module, Debug)]

@@ -5,12 +5,13 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 
 use super::block::Block;
-use super::causal_lm::{CausalLm, Sequences, shift_left};
+use super::causal_lm::CausalLm;
 use super::context::Context;
 use super::feed_forward::FeedForward;
 use super::feed_forward::experts::Experts;
 use super::mixer::TokenMixer;
-use super::routing::{Route, Routing};
+use super::routing::{Route, Routing, Surroundings};
+use super::sequences::{Sequences, shift_left};
 
 /// What the router of one layer read and chose.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub struct Routed<'a, B: Backend, R> {
     pub experts: &'a Experts<B>,
     /// What it read, `[batch * seq, hidden_size]`.
     pub hidden: Tensor<B, 2>,
-    /// What was added to its scores, `[batch * seq, slots]`, if something was.
-    pub prior: Option<Tensor<B, 2>>,
+    /// What it looked at beside that.
+    pub around: &'a Surroundings<B>,
     /// What it chose.
     pub routing: Routing<B>,
 }
@@ -37,7 +38,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         input: &Sequences<B>,
         mut watch: impl FnMut(Routed<'_, B, R>),
     ) -> Tensor<B, 3> {
-        let context = self.context(input);
+        let context = self.whole_context(input);
         let mut states = self.embed(input.ids.clone());
         for (at, layer) in self.layers.iter().enumerate() {
             states = watch_block(layer, at, states, &context, &mut watch);
@@ -87,7 +88,7 @@ fn watch_block<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             router: &moe.router,
             experts: &moe.experts,
             hidden: read.reshape([batch * seq, width]),
-            prior: context.prior.clone(),
+            around: &context.around,
             routing,
         });
     }
@@ -126,7 +127,7 @@ mod tests {
 
         let mut watched = Vec::new();
         let states = model.watch_routers(&input, |routed| {
-            let again = routed.router.route(routed.hidden, routed.prior);
+            let again = routed.router.route(routed.hidden, routed.around);
             assert_eq!(
                 again.indices.into_data(),
                 routed.routing.indices.clone().into_data()

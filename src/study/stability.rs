@@ -11,7 +11,7 @@ use super::overlap::overlap;
 use crate::data::UNTAGGED;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
-use crate::model::routing::Route;
+use crate::model::routing::{Route, Surroundings};
 
 /// Noise under which a choice is to stay, relative to the size of what the router reads.
 const NOISE: f64 = 0.01;
@@ -39,7 +39,12 @@ impl Observation {
                     let tags = TensorData::new(tags.clone(), [tags.len()]);
                     prior.of(Tensor::from_data(tags, &device))
                 });
-                let chosen = router.route(inputs, prior).indices.into_data();
+                // codons of single tokens there are none
+                let around = Surroundings {
+                    prior,
+                    ..Surroundings::default()
+                };
+                let chosen = router.route(inputs, &around).indices.into_data();
                 chosen.iter::<i64>().map(|slot| slot as u16).collect()
             };
             let seed = plan.seed + layer.layer as u64;

@@ -28,8 +28,7 @@ fn context(config: &ModelConfig, batch: usize, positions: std::ops::Range<i64>) 
     Context {
         rotation: Rope::new(&config.rope, config.rope_dim()).at(positions),
         mask: AttentionMask::Causal,
-        prior: None,
-        together: None,
+        around: Default::default(),
         phase: Phase::Inference,
         step: None,
     }

@@ -88,6 +88,11 @@ fn only_foreign_parts(moe: &MoeConfig) -> Result<(), InteropError> {
             "`moe.router.null_experts` is not 0, and no other engine has null experts",
         ));
     }
+    if moe.router.codons.is_some() {
+        return Err(no_family(
+            "`moe.router.codons` is there, and no other engine has codons",
+        ));
+    }
     if moe.router.similarity != Similarity::Dot {
         return Err(no_family(
             "`moe.router.similarity` is not `dot`, and no other engine has another",

@@ -142,11 +142,7 @@ impl<B: Ops, R: Route<B>> Moe<B, R> {
         let dims = hidden.dims();
         let [batch, seq, width] = dims;
         let tokens = hidden.reshape([batch * seq, width]);
-        let prior = context.prior.clone();
-        let routing = match context.together {
-            None => self.router.route(tokens.clone(), prior),
-            Some(together) => self.router.route_together(tokens.clone(), prior, together),
-        };
+        let routing = self.router.route(tokens.clone(), &context.around);
         let output = match (&self.shared_experts, &self.shared_expert_gate) {
             (Some(shared), Some(gate)) => {
                 let routed = self.experts.forward(tokens.clone(), &routing);

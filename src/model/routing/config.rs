@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::balance::{LossFactors, Rule};
+use super::codons::CodonConfig;
 use super::cosine::Similarity;
 use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::feed_forward::moe::MoeConfig;
@@ -42,6 +43,9 @@ pub struct RouterConfig {
     /// Number of experts in use when training begins; the other places wait until an expert divides. Absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_experts: Option<usize>,
+    /// How what was read of a document bears on the experts that it chooses next; absent: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codons: Option<CodonConfig>,
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -81,6 +85,7 @@ impl Default for RouterConfig {
             mutual_information_loss: 0.0,
             balance: Rule::default(),
             initial_experts: None,
+            codons: None,
         }
     }
 }
@@ -110,6 +115,11 @@ impl RouterConfig {
         }
         self.validate_null(moe)?;
         self.validate_growth(moe)?;
+        if let Some(codons) = &self.codons {
+            codons
+                .validate(moe)
+                .map_err(|error| error.within("codons"))?;
+        }
         if self.n_group == 1 {
             return Ok(());
         }

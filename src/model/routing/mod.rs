@@ -1,6 +1,7 @@
 //! Which experts a token visits, and how their load is kept even.
 
 pub mod balance;
+pub mod codons;
 mod config;
 pub mod cosine;
 pub mod domain;
@@ -21,6 +22,7 @@ use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
 
 use balance::{Goal, LossFactors};
+use codons::Codons;
 use growth::{Change, Growing, Roster};
 use stats::Observed;
 
@@ -47,6 +49,8 @@ pub struct Routing<B: Backend> {
     pub loss_factors: LossFactors,
     /// What a router whose experts [grow](growth) in number says beside.
     pub growth: Option<Growing<B>>,
+    /// Where [codons] count: what they count by, `[tokens, experts]`.
+    pub codon_scores: Option<Tensor<B, 2>>,
 }
 
 impl<B: Backend> Routing<B> {
@@ -57,6 +61,27 @@ impl<B: Backend> Routing<B> {
     }
 }
 
+/// What a choice of experts looks at beside the tokens themselves.
+#[derive(Debug, Clone)]
+pub struct Surroundings<B: Backend> {
+    /// Added to what the choice is made by, never to the gates, `[tokens, slots]`.
+    pub prior: Option<Tensor<B, 2>>,
+    /// Which tokens choose [together](Together), in a router that knows how; absent: none.
+    pub together: Option<Together>,
+    /// The [codons] that the tokens belong to; absent: none count.
+    pub codons: Option<Codons<B>>,
+}
+
+impl<B: Backend> Default for Surroundings<B> {
+    fn default() -> Self {
+        Self {
+            prior: None,
+            together: None,
+            codons: None,
+        }
+    }
+}
+
 /// A module that chooses experts. Implement it to put a router of your own into a model.
 pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// Routes every token.
@@ -64,18 +89,7 @@ pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// # Shapes
     ///
     /// - hidden: `[tokens, hidden_size]`
-    /// - prior: `[tokens, slots]`, to be added to what the choice is made by, never to the gates
-    fn route(&self, hidden: Tensor<B, 2>, prior: Option<Tensor<B, 2>>) -> Routing<B>;
-
-    /// The same where tokens choose [together](Together), in a router that knows how; others route every token alone.
-    fn route_together(
-        &self,
-        hidden: Tensor<B, 2>,
-        prior: Option<Tensor<B, 2>>,
-        _together: Together,
-    ) -> Routing<B> {
-        self.route(hidden, prior)
-    }
+    fn route(&self, hidden: Tensor<B, 2>, around: &Surroundings<B>) -> Routing<B>;
 
     /// The same router after an optimizer step, with its loads evened out by a rule of its own. Called once per step,
     /// outside of the gradients.

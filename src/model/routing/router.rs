@@ -14,7 +14,7 @@ use super::config::{RouterConfig, ScoringFunc};
 use super::cosine::{Cosine, Similarity};
 use super::growth::{Access, Change, Growing, Growth, Roster};
 use super::stats::Observed;
-use super::{Route, Routing, Together};
+use super::{Route, Routing, Surroundings, codons};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::matrix::{Matrix, selected};
@@ -148,14 +148,13 @@ impl<B: Ops> Router<B> {
             && self.num_experts_per_tok < slots
             && B::ad_enabled(&choice.device())
     }
+}
 
-    /// What [`route`](Route::route) and [`route_together`](Route::route_together) do.
-    fn choose(
-        &self,
-        hidden: Tensor<B, 2>,
-        prior: Option<Tensor<B, 2>>,
-        together: Option<Together>,
-    ) -> Routing<B> {
+impl<B: Ops> Route<B> for Router<B> {
+    /// Routes every token to `num_experts_per_tok` experts, in f32 whatever the model's dtype.
+    ///
+    /// What is around the tokens takes part in the choice only: gates come from the affinities alone.
+    fn route(&self, hidden: Tensor<B, 2>, around: &Surroundings<B>) -> Routing<B> {
         // bf16 cannot hold bias steps of 1e-3 near 1.0
         let hidden = hidden.cast(DType::F32);
         let centroids = self.gate.weight.val().cast(DType::F32);
@@ -173,13 +172,21 @@ impl<B: Ops> Router<B> {
         };
         let bias = self.e_score_correction_bias.val().cast(DType::F32);
         let mut choice = affinities.clone().detach() + bias.clone().unsqueeze();
-        if let Some(prior) = prior {
+        if let Some(prior) = around.prior.clone() {
             // an expert has the domain of the first one of its line
             choice = choice
                 + match &access {
                     Some(access) => prior.select(1, access.founders.clone()),
                     None => prior,
                 };
+        }
+        let mut codon_scores = None;
+        if let (Some(codons), Some(config)) = (&around.codons, &self.config.codons) {
+            let scores = affinities.clone().detach();
+            let scores = codons::scores(scores, self.experts, access.as_ref());
+            codon_scores = Some(scores.clone());
+            let mode = &config.mode;
+            choice = codons::apply(mode, codons, choice, scores, access.as_ref(), EXCLUDED);
         }
         if let Some(Access {
             closed, penalty, ..
@@ -197,7 +204,7 @@ impl<B: Ops> Router<B> {
             }
         });
         let k = self.num_experts_per_tok;
-        if let Some(together) = together {
+        if let Some(together) = around.together {
             let [tokens, slots] = choice.dims();
             let scores: Vec<f32> = choice.clone().into_data().iter().collect();
             let costs = together.costs(&scores, [slots, self.experts, k]);
@@ -227,25 +234,8 @@ impl<B: Ops> Router<B> {
             experts: self.experts,
             loss_factors: self.config.loss_factors(),
             growth,
+            codon_scores,
         }
-    }
-}
-
-impl<B: Ops> Route<B> for Router<B> {
-    /// Routes every token to `num_experts_per_tok` experts, in f32 whatever the model's dtype.
-    ///
-    /// Bias and prior take part in the choice only: gates come from the affinities alone.
-    fn route(&self, hidden: Tensor<B, 2>, prior: Option<Tensor<B, 2>>) -> Routing<B> {
-        self.choose(hidden, prior, None)
-    }
-
-    fn route_together(
-        &self,
-        hidden: Tensor<B, 2>,
-        prior: Option<Tensor<B, 2>>,
-        together: Together,
-    ) -> Routing<B> {
-        self.choose(hidden, prior, Some(together))
     }
 
     fn balance(mut self, seen: &Observed, goal: &Goal) -> Self {
@@ -373,7 +363,7 @@ mod tests {
         router.gate.weight = Matrix::Dense(Param::from_tensor(weight));
 
         let tokens = Tensor::<B, 2>::from_floats([[1.0, -1.0, 3.0], [-2.0, 0.5, -3.0]], &device);
-        let routing = router.route(tokens, None);
+        let routing = router.route(tokens, &Surroundings::default());
 
         let chosen = routing.indices.into_data();
         assert_eq!(chosen.iter::<i64>().collect::<Vec<_>>(), [2, 0, 1, 3]);

@@ -14,7 +14,7 @@ use super::balance::quantile::{self, Margins, QuantileRule};
 use super::balance::{Goal, Rule, max_violation};
 use super::domain::{DomainConfig, TAGS};
 use super::stats::{self, LoadCounts, Observed};
-use super::{Route, Router, RouterConfig, Routing, ScoringFunc};
+use super::{Route, Router, RouterConfig, Routing, ScoringFunc, Surroundings};
 use crate::domain::Domain;
 use crate::model::ModelConfig;
 use crate::model::init::Initializers;
@@ -68,7 +68,12 @@ impl Frozen {
     }
 
     fn route(&self, tokens: Tensor<B, 2>, tag: Option<&Tensor<B, 2>>) -> Routing<B> {
-        self.router.route(tokens, tag.cloned())
+        let prior = tag.cloned();
+        let around = Surroundings {
+            prior,
+            ..Surroundings::default()
+        };
+        self.router.route(tokens, &around)
     }
 
     fn observe(&self, tokens: Tensor<B, 2>, prior: Option<&Tensor<B, 2>>, tag: usize) -> Observed {

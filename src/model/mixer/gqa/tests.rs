@@ -66,8 +66,7 @@ fn context(config: &ModelConfig, positions: &[i64], documents: Option<&[i64]>) -
             None => AttentionMask::Causal,
             Some(documents) => AttentionMask::Documents(row(documents)),
         },
-        prior: None,
-        together: None,
+        around: Default::default(),
     }
 }
 

@@ -52,8 +52,7 @@ fn context(config: &ModelConfig, position: i64) -> Context<B> {
     Context {
         rotation: Rope::new(&config.rope, config.rope_dim()).at(at),
         mask: AttentionMask::Causal,
-        prior: None,
-        together: None,
+        around: Default::default(),
         phase: Phase::Inference,
         step: None,
     }

@@ -93,6 +93,10 @@ pub(super) struct Access<B: Backend> {
     pub(super) penalty: Tensor<B, 2>,
     /// The slot whose domain each slot has, `[slots]`.
     pub(super) founders: Tensor<B, 1, Int>,
+    /// The elder of siblings that keep out of each other's way, else the slot itself, `[slots]`.
+    pub(super) elders: Tensor<B, 1, Int>,
+    /// 1 where a slot is on its own side of the plane to its sibling, or has none. `[tokens, slots]`.
+    pub(super) right_side: Tensor<B, 2>,
 }
 
 impl<B: Backend> Growth<B> {
@@ -165,12 +169,15 @@ impl<B: Ops> Growth<B> {
         let above = below.clone().neg().add_scalar(1.0);
         let side = row(SIDE);
         let wrong = below * side.clone().clamp_min(0.0) + above * side.neg().clamp_min(0.0);
+        let right_side = wrong.clone().neg().add_scalar(1.0);
         let penalty = wrong * row(OPENNESS).neg().add_scalar(1.0);
         let idle = row(IN_USE).neg().add_scalar(1.0);
         Access {
             closed: (penalty.clone() + idle).greater_equal_elem(1.0),
             penalty,
             founders: index(FOUNDER),
+            elders: index(ELDER),
+            right_side,
         }
     }
 }

@@ -27,6 +27,7 @@ struct Kind {
     domains: &'static str,
     scoring: &'static str,
     normalized: bool,
+    codons: &'static str,
 }
 
 const PLAIN: Kind = Kind {
@@ -36,6 +37,7 @@ const PLAIN: Kind = Kind {
     domains: "off",
     scoring: "sigmoid",
     normalized: true,
+    codons: "off",
 };
 
 fn config(kind: Kind) -> ModelConfig {
@@ -45,6 +47,11 @@ fn config(kind: Kind) -> ModelConfig {
     if kind.null > 0 {
         router["null_experts"] = json!(kind.null);
         router["k_target"] = json!(kind.k as f64 * 0.75);
+    }
+    match kind.codons {
+        "soft" => router["codons"] = json!({"length": 8, "mode": {"soft": {"cohesion": 0.5}}}),
+        "hard" => router["codons"] = json!({"length": 8, "mode": {"hard": {"pool": 5}}}),
+        _ => {}
     }
     let config = json!({
         "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 8,
@@ -196,6 +203,19 @@ fn kinds() -> Vec<Kind> {
             ..PLAIN
         });
     }
+    for (k, codons, scoring) in [
+        (1, "soft", "sigmoid"),
+        (2, "hard", "sigmoid"),
+        (4, "hard", "softmax"),
+        (4, "soft", "softmax"),
+    ] {
+        kinds.push(Kind {
+            k,
+            codons,
+            scoring,
+            ..PLAIN
+        });
+    }
     // every domain's pool has four experts
     for k in [1, 2, 4] {
         kinds.push(Kind {
@@ -263,10 +283,15 @@ fn children_halve_the_load_of_their_parent() {
 #[test]
 fn siblings_open_by_degrees() {
     let text = text();
-    for (scoring, normalized) in [("sigmoid", true), ("softmax", false)] {
+    for (scoring, normalized, codons) in [
+        ("sigmoid", true, "off"),
+        ("sigmoid", true, "soft"),
+        ("softmax", false, "off"),
+    ] {
         let kind = Kind {
             scoring,
             normalized,
+            codons,
             ..PLAIN
         };
         let model = model(kind);

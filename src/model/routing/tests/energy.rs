@@ -199,7 +199,8 @@ fn renumbered_experts_are_chosen_alike_and_give_the_same_output() {
 
     let tokens = normal(&mut ChaCha8Rng::seed_from_u64(8), [40, HIDDEN]);
     let tokens = Tensor::<B, 2>::from_data(tokens, &device);
-    let [routing, renumbered] = [&moe, &other].map(|moe| moe.router.route(tokens.clone(), None));
+    let [routing, renumbered] =
+        [&moe, &other].map(|moe| moe.router.route(tokens.clone(), &Surroundings::default()));
     let renamed = chosen(&renumbered).into_iter().map(|token| {
         let name = |slot: usize| slots[slot] as usize;
         token.into_iter().map(name).collect::<Vec<_>>()
@@ -344,6 +345,7 @@ fn routing(logits: Vec<[f64; 4]>) -> Routing<B> {
         experts: 4,
         loss_factors: LossFactors::default(),
         growth: None,
+        codon_scores: None,
     }
 }
 
