@@ -23,6 +23,8 @@ mod output;
 mod program;
 #[path = "cli/prune.rs"]
 mod prune;
+#[path = "cli/retrofit.rs"]
+mod retrofit;
 #[path = "cli/routes.rs"]
 mod routes;
 #[cfg(target_os = "linux")]

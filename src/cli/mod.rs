@@ -45,6 +45,7 @@ mod prune;
 mod quantize;
 mod render;
 mod request_routes;
+mod retrofit;
 mod routes;
 mod stored;
 mod text;
@@ -99,7 +100,9 @@ enum Command {
     Logits(logits::LogitsArgs),
     Tokenize(tokenize::TokenizeArgs),
     Quantize(quantize::QuantizeArgs),
+    #[command(visible_alias = "expert-subset")]
     Prune(prune::PruneArgs),
+    Retrofit(retrofit::RetrofitArgs),
     Render(render::RenderArgs),
     Routes(routes::RoutesArgs),
     Plan(plan::PlanArgs),
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
             Command::Tokenize(args) => tokenize::execute(&args),
             Command::Quantize(args) => quantize::execute(&args),
             Command::Prune(args) => prune::execute(&args),
+            Command::Retrofit(args) => retrofit::execute(&args),
             Command::Render(args) => render::execute(&args),
             Command::Routes(args) => routes::execute(&args),
             Command::Plan(args) => plan::execute(&args),

@@ -119,6 +119,17 @@ impl Loaded {
         })
     }
 
+    /// The same with what was made of its model.
+    pub(crate) fn with_trained(&self, model: CausalLm<Selected>, experiment: Experiment) -> Self {
+        Self {
+            model,
+            tokenizer: self.tokenizer.clone(),
+            experiment,
+            origin: self.origin.clone(),
+            step: self.step,
+        }
+    }
+
     /// Tokens of a row that documents are cut to: those that are asked for, or as in training.
     pub(crate) fn row_length(&self, asked: Option<usize>) -> Result<usize, Failure> {
         let length = asked.unwrap_or(self.experiment.training.seq_len);

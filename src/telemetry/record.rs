@@ -92,6 +92,9 @@ pub struct EvalRecord {
     /// `max_e n_e / t_e - 1` of the evaluation, of the worst layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vio: Option<f64>,
+    /// Share of the choices that fell on null experts, over all layers; absent without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_share: Option<f64>,
 }
 
 impl EvalRecord {

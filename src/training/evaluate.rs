@@ -239,7 +239,17 @@ pub fn record(
             .or((!tagged.is_tagged).then_some(tagged))
             .and_then(|untagged| routing_table(&untagged.loads, domains)),
         max_vio: max_vio.reduce(f64::max),
+        null_share: null_share(&tagged.loads),
     })
+}
+
+/// Share of the choices that fell on null experts; none without any.
+fn null_share(layers: &[LoadCounts]) -> Option<f64> {
+    let sum = |loads: Vec<u64>| loads.iter().sum::<u64>() as f64;
+    let null: f64 = layers.iter().map(|counts| sum(counts.null())).sum();
+    let real: f64 = layers.iter().map(|counts| sum(counts.total())).sum();
+    let has_any = layers.iter().any(|counts| counts.null_experts() > 0);
+    (has_any && null + real > 0.0).then(|| null / (null + real))
 }
 
 /// `P(expert's domain | token's domain)` over all layers; none without layers that route.

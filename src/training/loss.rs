@@ -34,6 +34,8 @@ pub struct Losses<B: Ops> {
     pub balance: Tensor<B, 1>,
     /// What the routers ask for, with their factors, `[1]`; none without such losses.
     pub routers: Option<Tensor<B, 1>>,
+    /// What the main model made of the batch, `[rows, seq, hidden_size]`.
+    pub states: Tensor<B, 3>,
     /// Routing of every layer that routes, main model first, with the MTP depth it belongs to (0: none).
     pub routings: Vec<(usize, Routing<B>)>,
 }
@@ -56,6 +58,7 @@ where
     let zero = Tensor::<B, 1>::zeros([1], (&device, DType::F32));
     let mut mtp = zero.clone();
     let depths = model.mtp.len();
+    let states = hidden.states.clone();
     let mut routings = with_depth(0, std::mem::take(&mut hidden.routings));
     for depth in 0..depths {
         hidden = model.predict_further(depth, hidden.states, &input);
@@ -80,6 +83,7 @@ where
         mtp,
         balance,
         routers,
+        states,
         routings,
     }
 }

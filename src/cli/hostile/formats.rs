@@ -351,6 +351,7 @@ fn journal() -> Vec<u8> {
             routing_tagged: Some(table.clone()),
             routing_untagged: Some(table.clone()),
             max_vio: Some(0.75),
+            null_share: Some(0.25),
         })
     };
     let sample = SampleRecord {

@@ -40,6 +40,8 @@ pub struct Routing<B: Backend> {
     pub logits: Tensor<B, 2>,
     /// Affinity of every token to every slot, before bias and prior, `[tokens, slots]`.
     pub affinities: Tensor<B, 2>,
+    /// What the choice was made by, `[tokens, slots]`; slots out of reach are far below all others.
+    pub scores: Tensor<B, 2>,
     /// The bias with which a token would just choose each slot, `[tokens, slots]`, where
     /// [quantile balancing](balance::quantile) needs it.
     pub margins: Option<Tensor<B, 2>>,

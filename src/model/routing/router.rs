@@ -102,6 +102,14 @@ impl<B: Backend> Router<B> {
 }
 
 impl<B: Ops> Router<B> {
+    /// Adds to the bias of all null experts, so that more tokens choose them, or fewer.
+    pub fn with_null_bias_moved(mut self, by: f32) -> Self {
+        let mut bias = self.bias();
+        bias[self.experts..].iter_mut().for_each(|bias| *bias += by);
+        self.set_bias(bias);
+        self
+    }
+
     /// Logits of which those out of reach give no affinity. The mask stands before the softmax, whose other affinities
     /// are not to see what nobody can choose; there a sibling that opens comes back by degrees.
     fn within_reach(&self, logits: Tensor<B, 2>, access: &Access<B>) -> Tensor<B, 2> {
@@ -211,6 +219,7 @@ impl<B: Ops> Route<B> for Router<B> {
             let costs = TensorData::new(costs, [tokens, slots]);
             choice = choice.clone() + Tensor::from_data(costs, &choice.device());
         }
+        let scores = choice.clone();
         let (indices, margins) = if self.observes_margins(&choice) {
             let best = B::top_k(choice.clone(), k + 1);
             let cutoff = choice.clone().gather(1, best.clone().narrow(1, k, 1));
@@ -230,6 +239,7 @@ impl<B: Ops> Route<B> for Router<B> {
             indices,
             logits,
             affinities,
+            scores,
             margins,
             experts: self.experts,
             loss_factors: self.config.loss_factors(),

@@ -109,6 +109,7 @@ fn eval(step: u64, rng: &mut SmallRng) -> EvalRecord {
         routing_tagged: Some(routing(0.45, rng)),
         routing_untagged: Some(routing(0.1 + 0.2 * t, rng)),
         max_vio: Some(0.3),
+        null_share: None,
     }
 }
 

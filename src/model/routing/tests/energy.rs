@@ -340,6 +340,7 @@ fn routing(logits: Vec<[f64; 4]>) -> Routing<B> {
         weights: Tensor::ones([tokens, 1], &device),
         indices: logits.clone().argmax(1),
         affinities: softmax(logits.clone(), 1),
+        scores: logits.clone(),
         logits,
         margins: None,
         experts: 4,
