@@ -3,6 +3,7 @@
 use darkhorse_genesis::config::{ConfigError, Experiment};
 use darkhorse_genesis::model::routing::balance::quantile::QuantileRule;
 use darkhorse_genesis::model::routing::balance::{AuxiliaryRule, Rule};
+use darkhorse_genesis::model::routing::codons::{CodonConfig, CodonMode};
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::training::schedule::ScheduleConfig;
 
@@ -72,6 +73,28 @@ pub(crate) fn null_experts(steps: u64) -> Result<Vec<Arm>, ConfigError> {
         })
     };
     let arms = [("four-experts", 0, None), ("three-of-four", 4, Some(3.0))];
+    arms.into_iter().map(arm).collect()
+}
+
+/// A mixture whose tokens choose freely, and two of which each codon prefers the experts of those before it. The pool is
+/// twice what a token chooses.
+pub(crate) fn codons(steps: u64) -> Result<Vec<Arm>, ConfigError> {
+    let arm = |(name, mode): (&str, Option<CodonMode>)| {
+        let mut experiment = of_length(Experiment::preset("deepseek-tiny")?, steps);
+        if let (Some(moe), Some(mode)) = (&mut experiment.model.moe, mode) {
+            moe.router.codons = Some(CodonConfig::new(mode));
+        }
+        experiment.validate()?;
+        Ok(Arm {
+            name: name.to_owned(),
+            experiment,
+        })
+    };
+    let arms = [
+        ("deepseek-tiny", None),
+        ("soft-codons", Some(CodonMode::Soft { cohesion: 0.1 })),
+        ("hard-codons", Some(CodonMode::Hard { pool: 8 })),
+    ];
     arms.into_iter().map(arm).collect()
 }
 

@@ -1,8 +1,9 @@
 //! Routers beside each other: `cargo run --release --example compare_routers -- --help`.
 //!
 //! `families` trains three mixtures of equal active parameters, in the manner of Mixtral, DeepSeek and Genesis; `balance`
-//! trains one model by every rule that keeps its experts busy, `null` one with null experts and without. All read the same text in the same order, with equal seeds. A run
-//! is a folder like any other: one that is done is only read, one that was broken off goes on.
+//! one model by every rule that keeps its experts busy, `null` one with null experts and without, `codons` one with codons
+//! and without. All read the same text in the same order, with equal seeds. A run is a folder like any other: one that is
+//! done is only read, one that was broken off goes on.
 
 mod arms;
 mod figures;
@@ -34,7 +35,7 @@ struct Args {
     /// Folder of the runs and of the picture; what was done there is not done again
     #[arg(long, value_name = "FOLDER", default_value = "runs/routers")]
     out: PathBuf,
-    /// Optimizer steps of a run [default: 500 for families, 300 for the others]
+    /// Optimizer steps of a run [default: 500 for families and codons, 300 for the others]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(60..))]
     steps: Option<u64>,
     /// Runs of each, with seeds from 0 [default: 5 for balance, 3 for the others]
@@ -53,6 +54,8 @@ enum Protocol {
     Balance,
     /// Four experts a token, and a mean of three with null experts beside
     Null,
+    /// deepseek-tiny, and the same with soft and with hard codons
+    Codons,
 }
 
 /// What a run wrote down.
@@ -109,6 +112,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Protocol::Null => {
             let steps = args.steps.unwrap_or(300);
             (arms::null_experts(steps)?, figures::of_families(steps), 3)
+        }
+        Protocol::Codons => {
+            let steps = args.steps.unwrap_or(500);
+            (arms::codons(steps)?, figures::of_families(steps), 3)
         }
     };
     let mut rows = Vec::new();

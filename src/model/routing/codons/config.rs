@@ -45,6 +45,15 @@ fn memory() -> f64 {
 }
 
 impl CodonConfig {
+    /// Codons of the usual length and memory.
+    pub fn new(mode: CodonMode) -> Self {
+        Self {
+            length: length(),
+            memory: memory(),
+            mode,
+        }
+    }
+
     pub(crate) fn validate(&self, moe: &MoeConfig) -> Result<(), ModelConfigError> {
         ModelConfigError::in_range("length", self.length, 1, MAX_SIZE)?;
         if !(0.0..1.0).contains(&self.memory) {

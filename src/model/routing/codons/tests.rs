@@ -234,7 +234,6 @@ fn decoding_in_whatever_pieces_routes_as_reading_at_once_does() {
                 }
             }
             assert_eq!(found, routes);
-            // three layers of keys and values in pages, and codons that do not grow with the context
             assert!(past.earliest() <= 50 - 16);
         }
     }
