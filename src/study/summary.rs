@@ -1,5 +1,6 @@
 //! A record of routes as figures.
 
+use super::chance::chance;
 use super::cohesion::cohesion;
 use super::information::{dependence, effective_number, entropy};
 use super::labels::{DomainTable, label};
@@ -187,18 +188,33 @@ fn figures(
         .take(few)
         .copied()
         .collect();
+    let alike = |choices: &[u16]| cohesion(&layer.inputs, layer.width, choices, layer.experts);
+    let told = |choices: &[u16]| {
+        let mut table = vec![vec![0; layer.experts]; Domain::COUNT];
+        for (chosen, domain) in choices.chunks(k).zip(&observation.domains) {
+            let Some(domain) = domain else { continue };
+            for &slot in chosen {
+                if let Some(count) = table[domain.index()].get_mut(usize::from(slot)) {
+                    *count += 1;
+                }
+            }
+        }
+        dependence(&table).map(|it| it.normalized)
+    };
     let of_source = legacy(&layer.inputs[..few * layer.width], layer.width, &first);
     RouteFigures {
         max_vio: (mean > 0.0).then(|| busiest / mean - 1.0),
         effective_experts: effective_number(&visits),
         route_ppl: is_read.then(|| (layer.entropy / tokens).exp()),
-        cohesion: cohesion(&layer.inputs, layer.width, &sampled, layer.experts),
+        cohesion: alike(&sampled),
+        cohesion_by_chance: chance(&sampled, 0, alike),
         stability: layer.stability,
         saturation: other.and_then(|other| overlap(&layer.choices, &other.choices, k)),
         specialization_nats: is_read
             .then(|| entropy(layer.affinities.iter().copied()) - layer.entropy / tokens),
         domain_mi_nats: domains.map(|it| it.nats),
         domain_nmi: domains.map(|it| it.normalized),
+        domain_nmi_by_chance: domains.and_then(|_| chance(&layer.choices, 1, told)),
         legacy_ssi: of_source.map(|it| it.ssi),
         legacy_semantic_ppl: of_source.map(|it| it.semantic_ppl),
     }

@@ -18,7 +18,7 @@ pub use record::{
     RoutingTable, SampleRecord, SamplesRecord, SkippedRecord, StepRecord,
 };
 pub use routes::{
-    CacheRecord, DomainTokens, ExpertLabel, ExpertName, LayerRoutes, Locality, RouteFigures,
-    RouteStudy, WindowRecord,
+    CacheRecord, Chance, DomainTokens, ExpertLabel, ExpertName, LayerRoutes, Locality,
+    RouteFigures, RouteStudy, WindowRecord,
 };
 pub use table::EvaluationTable;

@@ -66,6 +66,23 @@ pub struct LayerRoutes {
     pub labels: Vec<ExpertLabel>,
 }
 
+/// A figure of routers that choose at random, with equal loads.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Chance {
+    /// Its mean.
+    pub mean: f64,
+    /// Its standard deviation.
+    pub deviation: f64,
+}
+
+impl Chance {
+    /// How many standard deviations a figure is above the mean; none if it was not measured.
+    pub fn below(chance: Option<Self>, figure: Option<f64>) -> Option<f64> {
+        let (chance, figure) = (chance?, figure?);
+        Some((figure - chance.mean) / chance.deviation)
+    }
+}
+
 /// Figures of one layer. What could not be measured is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct RouteFigures {
@@ -77,6 +94,9 @@ pub struct RouteFigures {
     pub route_ppl: Option<f64>,
     /// SSI*: how much closer tokens of one expert are than any two.
     pub cohesion: Option<f64>,
+    /// The same where the choices are dealt out to the tokens by lot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohesion_by_chance: Option<Chance>,
     /// RSI: share of a token's choice that stays under noise of a hundredth of its size.
     pub stability: Option<f64>,
     /// Share of a token's choice that another checkpoint makes too.
@@ -88,6 +108,9 @@ pub struct RouteFigures {
     pub domain_mi_nats: Option<f64>,
     /// The same between 0 (independent) and 1 (each tells the other).
     pub domain_nmi: Option<f64>,
+    /// The same where the choices are dealt out to the tokens by lot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_nmi_by_chance: Option<Chance>,
     /// StructuredDNA's "semantic stability index", which random labels pass: for comparison with its publication only.
     pub legacy_ssi: Option<f64>,
     /// StructuredDNA's "semantic perplexity", which is no perplexity: for comparison with its publication only.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cli::aligned::Table;
 use crate::domain::Domain;
-use crate::telemetry::{CacheRecord, ExpertLabel, ExpertName, LayerRoutes, RouteStudy};
+use crate::telemetry::{CacheRecord, Chance, ExpertLabel, ExpertName, LayerRoutes, RouteStudy};
 
 /// Shares of all experts that the table of caches shows, in percent.
 const SHARES: [usize; 5] = [5, 10, 25, 50, 75];
@@ -33,9 +33,16 @@ fn figures(study: &RouteStudy) -> String {
         .any(|layer| !layer.null_visits.is_empty());
     let mut heading = vec!["layer", "experts", "k"];
     heading.extend(has_null.then_some("null"));
-    heading.extend(["MaxVio", "N_eff", "route ppl", "SSI*", "RSI"]);
+    heading.extend([
+        "MaxVio",
+        "N_eff",
+        "route ppl",
+        "SSI*",
+        "above chance",
+        "RSI",
+    ]);
     heading.extend(study.against.is_some().then_some("saturation"));
-    heading.extend(["MI", "domain NMI"]);
+    heading.extend(["MI", "domain NMI", "above chance"]);
     let row = |layer: &LayerRoutes| {
         let it = &layer.figures;
         let mut cells = vec![
@@ -53,15 +60,28 @@ fn figures(study: &RouteStudy) -> String {
             figure(it.effective_experts, 1),
             figure(it.route_ppl, 2),
             figure(it.cohesion, 3),
+            deviations(it.cohesion_by_chance, it.cohesion),
             figure(it.stability, 3),
         ]);
         if study.against.is_some() {
             cells.push(figure(it.saturation, 3));
         }
-        cells.extend([figure(it.specialization_nats, 3), figure(it.domain_nmi, 3)]);
+        cells.extend([
+            figure(it.specialization_nats, 3),
+            figure(it.domain_nmi, 3),
+            deviations(it.domain_nmi_by_chance, it.domain_nmi),
+        ]);
         cells
     };
     Table::of(&heading, study.layers.iter().map(row)).render()
+}
+
+/// How far a figure is above that of random choices.
+fn deviations(chance: Option<Chance>, found: Option<f64>) -> String {
+    match Chance::below(chance, found) {
+        Some(above) => format!("{above:.0} sd"),
+        None => figure(None, 0),
+    }
 }
 
 fn windows(study: &RouteStudy) -> String {

@@ -1,6 +1,6 @@
 //! The tables of `routes.html`, and what their figures mean.
 
-use crate::telemetry::routes::{ExpertName, LayerRoutes, RouteStudy};
+use crate::telemetry::routes::{Chance, ExpertName, LayerRoutes, RouteStudy};
 
 use super::format::{count, escape, significant};
 
@@ -59,11 +59,13 @@ pub(super) fn figures(study: &RouteStudy) -> String {
         "N_eff",
         "route ppl",
         "SSI*",
+        "SSI* above chance, sd",
         "RSI",
         "saturation",
         "MI",
         "domain MI",
         "domain NMI",
+        "NMI above chance, sd",
         "legacy SSI",
         "legacy ppl",
     ]);
@@ -80,11 +82,13 @@ pub(super) fn figures(study: &RouteStudy) -> String {
                 it.effective_experts,
                 it.route_ppl,
                 it.cohesion,
+                Chance::below(it.cohesion_by_chance, it.cohesion),
                 it.stability,
                 it.saturation,
                 it.specialization_nats,
                 it.domain_mi_nats,
                 it.domain_nmi,
+                Chance::below(it.domain_nmi_by_chance, it.domain_nmi),
                 it.legacy_ssi,
                 it.legacy_semantic_ppl,
             ]
