@@ -20,6 +20,7 @@ use darkhorse_genesis::telemetry::{Record, read_journal};
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::training::error::TrainingError;
 use darkhorse_genesis::training::job::Job;
+use darkhorse_genesis::training::mitosis::{MitosisConfig, Mode, Schedule, StressRule};
 use darkhorse_genesis::training::screen::Screen;
 use darkhorse_genesis::training::{Precision, TrainingConfig};
 
@@ -109,12 +110,28 @@ fn last_checkpoint(run: &Path) -> (String, Vec<FileEntry>) {
     contents(&checkpoint)
 }
 
+/// Steps after which experts divided.
+fn divisions(run: &Path) -> Vec<u64> {
+    let run = Run::open(run).expect("the run is there");
+    let records = read_journal(run.metrics_path()).expect("the journal is whole");
+    let events = records.into_iter().filter_map(|record| match record {
+        Record::Mitosis(event) if !event.divisions.is_empty() => Some(event.step),
+        _ => None,
+    });
+    events.collect()
+}
+
 fn halves_are_the_whole(precision: Precision) {
+    halves_are_the_whole_of(|experiment| experiment.training.precision = precision);
+}
+
+/// Gives the steps after which experts divided.
+fn halves_are_the_whole_of(change: impl FnOnce(&mut Experiment)) -> Vec<u64> {
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
     let cache = folder.path().join("cache");
     let mut experiment = experiment(folder.path());
-    experiment.training.precision = precision;
+    change(&mut experiment);
     train(Job::create(
         experiment.clone(),
         &whole,
@@ -135,6 +152,8 @@ fn halves_are_the_whole(precision: Precision) {
 
     assert_eq!(losses(&whole), losses(&halves));
     assert_eq!(last_checkpoint(&whole), last_checkpoint(&halves));
+    assert_eq!(divisions(&whole), divisions(&halves));
+    divisions(&whole)
 }
 
 #[test]
@@ -145,6 +164,46 @@ fn two_halves_are_bit_identical_to_the_whole() {
 #[test]
 fn two_halves_in_bf16_are_bit_identical_to_the_whole() {
     halves_are_the_whole(Precision::Bf16);
+}
+
+/// The checkpoint of step 6 falls into the inhibition of siblings that part after step 4.
+#[test]
+fn two_halves_are_bit_identical_to_the_whole_in_the_middle_of_a_division() {
+    let divisions = halves_are_the_whole_of(|experiment| {
+        let moe = experiment.model.moe.as_mut().expect("the model routes");
+        moe.n_routed_experts = 40;
+        moe.router.initial_experts = Some(20);
+        experiment.training.mitosis = Some(MitosisConfig {
+            mode: Mode::Schedule(Schedule { at: vec![4] }),
+            hold_steps: 3,
+            fade_steps: 3,
+            moments: Default::default(),
+        });
+    });
+    assert_eq!(divisions, [4]);
+}
+
+#[test]
+fn two_halves_are_bit_identical_to_the_whole_where_stress_decides() {
+    let divisions = halves_are_the_whole_of(|experiment| {
+        let moe = experiment.model.moe.as_mut().expect("the model routes");
+        moe.n_routed_experts = 40;
+        moe.router.initial_experts = Some(20);
+        experiment.training.mitosis = Some(MitosisConfig {
+            mode: Mode::Stress(StressRule {
+                window: 2,
+                threshold: 1.0,
+                windows: 2,
+                pause: 2,
+                idle_windows: 2,
+                ..Default::default()
+            }),
+            hold_steps: 2,
+            fade_steps: 2,
+            moments: Default::default(),
+        });
+    });
+    assert!(divisions.iter().any(|&step| step < 6), "{divisions:?}");
 }
 
 fn spawn(config: &Path, run: &Path, arguments: &[&str]) -> Child {
