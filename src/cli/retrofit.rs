@@ -61,6 +61,9 @@ pub(crate) struct RetrofitArgs {
     /// Learning rate of the routers
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     learning_rate: f64,
+    /// Factor of the divergence from the model as it was, beside the loss on the text
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    teacher_weight: f64,
     /// Origin of the order of the text
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -83,6 +86,12 @@ pub(crate) fn execute(args: &RetrofitArgs) -> Result<(), Failure> {
         return Err(Failure::input(format!(
             "`--learning-rate` is {}, expected a number above 0",
             args.learning_rate
+        )));
+    }
+    if !(args.teacher_weight >= 0.0 && args.teacher_weight.is_finite()) {
+        return Err(Failure::input(format!(
+            "`--teacher-weight` is {}, expected a number from 0 on",
+            args.teacher_weight
         )));
     }
     let open = || Stored::open(&args.model)?.with_tokenizer(args.tokenizer.tokenizer.as_deref());
@@ -121,6 +130,7 @@ pub(crate) fn execute(args: &RetrofitArgs) -> Result<(), Failure> {
     let lesson = Lesson {
         steps: args.steps,
         learning_rate: args.learning_rate,
+        teacher_weight: args.teacher_weight,
     };
     let begin = Instant::now();
     let told = |at: retrofit::Progress| {

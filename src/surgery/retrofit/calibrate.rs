@@ -35,6 +35,8 @@ pub struct Lesson {
     pub steps: u64,
     /// Learning rate, until it falls.
     pub learning_rate: f64,
+    /// Factor of the divergence from the teacher, beside the loss on the text.
+    pub teacher_weight: f64,
 }
 
 /// Where a lesson is.
@@ -65,7 +67,7 @@ impl Lesson {
 }
 
 /// Teaches the routers of `student`, a model of `config` with the [widened](super::Widened) weights of `teacher`. Loss is
-/// that on the text, of the main model and of its modules, and the divergence from the teacher; `next` gives the text of a
+/// that on the text, of the main model and of its modules, and the divergence from the teacher with its factor; `next` gives the text of a
 /// step.
 ///
 /// # Errors
@@ -118,7 +120,7 @@ pub fn calibrate<B: TrainingBackend>(
                 divergence: number(divergence.clone()),
                 visited: visited(&losses.routings),
             };
-            let total = losses.total.clone() + divergence;
+            let total = losses.total.clone() + divergence.mul_scalar(lesson.teacher_weight);
             let gradients = GradientsParams::from_grads(total.backward(), &student);
             let student = optimizer.step(rate, student, gradients);
             let student = settle(student, &losses.routings, k, share, HASTE);
