@@ -27,8 +27,7 @@ fn context(config: &ModelConfig, start: usize, len: usize) -> Context<B> {
     Context {
         rotation: Rope::new(&config.rope, config.rope_dim().max(2)).at(positions.unsqueeze()),
         mask: AttentionMask::Causal,
-        prior: None,
-        together: None,
+        around: Default::default(),
         phase: Phase::Inference,
         step: None,
     }

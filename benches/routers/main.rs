@@ -17,7 +17,7 @@ use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::model::feed_forward::FeedForward;
 use darkhorse_genesis::model::feed_forward::moe::Moe;
 use darkhorse_genesis::model::routing::domain::DomainMode;
-use darkhorse_genesis::model::routing::{Route, stats};
+use darkhorse_genesis::model::routing::{Route, Surroundings, stats};
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
 use darkhorse_genesis::training::{AdamW, TrainingConfig};
 
@@ -87,7 +87,9 @@ fn main() {
     };
     let routed = model.as_ref().map(moe).unwrap_or_default();
     let (layers, moe) = (routed.len(), &routed[0]);
-    let routing = moe.router.route(random([TOKENS, hidden]), None);
+    let routing = moe
+        .router
+        .route(random([TOKENS, hidden]), &Surroundings::default());
 
     let mut optimizer = AdamW::<B>::new(&TrainingConfig::default());
     let ids = |from: usize| {
@@ -109,7 +111,7 @@ fn main() {
     let mut route = || {
         let router = moe.router.clone();
         awake(move || {
-            let found = router.route(tokens(hidden), None);
+            let found = router.route(tokens(hidden), &Surroundings::default());
             let tags = Tensor::<B, 1, Int>::zeros([TOKENS], &Default::default());
             stats::count(found.indices.clone(), tags, found.slots()).into_data();
             drop(found.weights.sum().backward());

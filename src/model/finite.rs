@@ -219,12 +219,12 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     fn walk(
         &self,
         input: &Sequences<B>,
-        mut past: Option<&mut Cache<B, M>>,
+        past: Option<&mut Cache<B, M>>,
         adapt: impl FnOnce(Tensor<B, 3>, &Context<B>) -> Tensor<B, 3>,
     ) -> ControlFlow<NotFinite> {
         let mut states = self.embed(input.ids.clone());
         let [_, new, _] = states.dims();
-        let mut next = past.as_deref_mut().map(|past| Extension::new(past, new));
+        let mut next = past.map(|past| Extension::new(past, new));
         let (mut context, codons) = match &next {
             None => (self.whole_context(input), None),
             Some(next) => (self.context(input), self.next_codons(from_ref(next))),
