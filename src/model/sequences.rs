@@ -38,7 +38,7 @@ pub struct Trace<B: Backend> {
     pub embedded: Tensor<B, 3>,
     /// The residual stream after each layer, and its routing, first layer first.
     pub layers: Vec<BlockOutput<B>>,
-    /// What [`CausalLm::hidden`] gives.
+    /// What [`CausalLm::hidden`](super::CausalLm::hidden) gives.
     pub output: Hidden<B>,
 }
 
