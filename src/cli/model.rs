@@ -12,8 +12,11 @@ use crate::model::cache::CacheConfig;
 use crate::model::matrix::Quantization;
 use crate::model::weights::{InBlocks, WeightSource};
 use crate::model::{CausalLm, ModelConfig, weights};
+use crate::telemetry::EvalRecord;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{Kind, Template};
+use crate::training::feed::ValidFeed;
+use crate::training::job;
 use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
@@ -117,6 +120,15 @@ impl Loaded {
             origin: self.origin.clone(),
             step: self.step,
         })
+    }
+
+    /// The loss on a text, all of it.
+    pub(crate) fn evaluate(&self, text: &ValidFeed) -> Result<EvalRecord, Failure> {
+        let found = job::evaluate(&self.model, text, &self.experiment, self.step).or_input()?;
+        if found.is_none() {
+            text.refuse_uncounted().or_input()?;
+        }
+        found.ok_or_else(|| Failure::input("the data has nothing to measure"))
     }
 
     /// The same with what was made of its model.

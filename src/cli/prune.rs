@@ -19,7 +19,6 @@ use crate::model::weights::{NamedTensor, WeightSource};
 use crate::surgery::{self, Criterion, Kept, Measured, Pruned, Receipt};
 use crate::telemetry::EvalRecord;
 use crate::training::feed::ValidFeed;
-use crate::training::job;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -138,7 +137,7 @@ pub(crate) fn execute(args: &PruneArgs) -> Result<(), Failure> {
     let pruned = Pruned::new(stored.weights.as_ref(), config, &kept);
     let part = whole.with_model(kept.config.clone(), &pruned)?;
 
-    let losses = [loss(&whole, &held_out)?, loss(&part, &held_out)?];
+    let losses = [whole.evaluate(&held_out)?, part.evaluate(&held_out)?];
     let speeds = decoded_per_second([&whole, &part])?;
     let measured = |model: &Loaded, loss: &EvalRecord, speed| {
         let model = &model.experiment.model;
@@ -168,12 +167,4 @@ pub(crate) fn execute(args: &PruneArgs) -> Result<(), Failure> {
         "{}: use it by `darkhorse-genesis inference --model {0} --prompt ...`",
         args.out.display()
     ))
-}
-
-fn loss(model: &Loaded, held_out: &ValidFeed) -> Result<EvalRecord, Failure> {
-    let found = job::evaluate(&model.model, held_out, &model.experiment, model.step).or_input()?;
-    if found.is_none() {
-        held_out.refuse_uncounted().or_input()?;
-    }
-    found.ok_or_else(|| Failure::input("the data has nothing to measure"))
 }

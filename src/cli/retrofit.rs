@@ -23,7 +23,6 @@ use crate::model::{CausalLm, weights};
 use crate::surgery::Measured;
 use crate::surgery::retrofit::{self, Lesson, Retrofitted, Widened, with_null_experts};
 use crate::training::feed::ValidFeed;
-use crate::training::job;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -183,11 +182,7 @@ pub(crate) fn execute(args: &RetrofitArgs) -> Result<(), Failure> {
 }
 
 fn measured(model: &Loaded, held_out: &ValidFeed, speed: f64) -> Result<Measured, Failure> {
-    let found = job::evaluate(&model.model, held_out, &model.experiment, model.step).or_input()?;
-    if found.is_none() {
-        held_out.refuse_uncounted().or_input()?;
-    }
-    let loss = found.ok_or_else(|| Failure::input("the data has nothing to measure"))?;
+    let loss = model.evaluate(held_out)?;
     let config = &model.experiment.model;
     let (experts, k) = config.moe.as_ref().map_or((0, 0), |moe| {
         (moe.n_routed_experts, moe.num_experts_per_tok)
