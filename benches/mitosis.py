@@ -36,7 +36,7 @@ def experiment(arm: str, steps: int, seed: int) -> dict:
 def train(binary: Path, run: Path, config: dict) -> None:
     file = run.with_suffix(".json")
     file.write_text(json.dumps(config, indent=2))
-    if (run / "report.html").is_file():
+    if (run / "metrics.jsonl").is_file() and steps_done(run) == config["training"]["steps"]:
         return
     command = [binary, "train", "--out", run]
     command += ["--resume"] if run.is_dir() else ["--config", file]
@@ -46,6 +46,11 @@ def train(binary: Path, run: Path, config: dict) -> None:
 def records(run: Path, kind: str) -> list[dict]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [record[kind] for record in map(json.loads, lines) if kind in record]
+
+
+def steps_done(run: Path) -> int:
+    """The steps of a run when it was last evaluated; a run that was stopped has a report, too."""
+    return max((record["step"] for record in records(run, "eval")), default=0)
 
 
 def main() -> int:

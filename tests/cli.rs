@@ -27,6 +27,8 @@ mod prune;
 mod retrofit;
 #[path = "cli/routes.rs"]
 mod routes;
+#[path = "cli/telemetry.rs"]
+mod telemetry;
 #[cfg(target_os = "linux")]
 #[path = "cli/terminal.rs"]
 mod terminal;

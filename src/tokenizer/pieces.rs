@@ -20,10 +20,19 @@ use tokenizers::{
 
 use super::TokenizerError;
 
-/// Texts up to this length are encoded whole.
-const PIECE_BYTES: usize = 256 << 10;
-/// A longer stretch without a cut is refused.
-const UNCUT_BYTES: usize = 1 << 20;
+/// Lengths of text, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Texts up to this length are encoded whole.
+    piece: usize,
+    /// A longer stretch without a cut is refused.
+    uncut: usize,
+}
+
+const LIMITS: Limits = Limits {
+    piece: 256 << 10,
+    uncut: 1 << 20,
+};
 /// How far from the end of what is looked at a cut must be: a split may still grow there.
 const MARGIN_BYTES: usize = 1 << 10;
 /// Places that are tried, of each kind.
@@ -32,8 +41,16 @@ const TRIES: usize = 3;
 type Inner = tokenizers::Tokenizer;
 
 /// What cutting takes beside the tokenizer; made when the first long text comes.
-#[derive(Default)]
-pub(super) struct Pieces(OnceLock<Option<Rest>>);
+pub(super) struct Pieces {
+    limits: Limits,
+    rest: OnceLock<Option<Rest>>,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self::within(LIMITS)
+    }
+}
 
 /// For all pieces but the first.
 struct Rest {
@@ -66,13 +83,20 @@ struct Piece {
 }
 
 impl Pieces {
+    fn within(limits: Limits) -> Self {
+        Self {
+            limits,
+            rest: OnceLock::new(),
+        }
+    }
+
     /// Ids of a text, as `inner`, whose file is `json`, gives them for the whole.
     pub(super) fn encode(
         &self,
         (inner, json): (&Inner, &str),
         text: &str,
     ) -> Result<Vec<u32>, TokenizerError> {
-        if text.len() <= PIECE_BYTES {
+        if text.len() <= self.limits.piece {
             let encoding = inner.encode_fast(text, false).map_err(refused)?;
             return Ok(encoding.get_ids().to_vec());
         }
@@ -99,8 +123,9 @@ impl Pieces {
         text: &str,
         mut take: impl FnMut(u32, Range<usize>),
     ) -> Result<(), TokenizerError> {
-        let is_long = text.len() > PIECE_BYTES;
-        let rest = is_long.then(|| self.0.get_or_init(|| Rest::of(inner, json)).as_ref());
+        let limits = self.limits;
+        let is_long = text.len() > limits.piece;
+        let rest = is_long.then(|| self.rest.get_or_init(|| Rest::of(inner, json)).as_ref());
         let rest = rest.flatten();
         let mut at = 0;
         loop {
@@ -109,14 +134,16 @@ impl Pieces {
                 (1.., Some(rest)) => &rest.inner,
                 _ => inner,
             };
-            let cuttable = rest.filter(|_| text.len() > PIECE_BYTES);
-            let cut = cuttable.map(|rest| rest.piece(inner, text)).transpose()?;
+            let cuttable = rest.filter(|_| text.len() > limits.piece);
+            let cut = cuttable
+                .map(|rest| rest.piece(inner, text, limits))
+                .transpose()?;
             let piece = match cut.flatten() {
                 Some(piece) => piece,
-                None if text.len() > UNCUT_BYTES => {
+                None if text.len() > limits.uncut => {
                     return Err(TokenizerError::Uncut {
                         at,
-                        limit: UNCUT_BYTES,
+                        limit: limits.uncut,
                     });
                 }
                 None => Piece::whole(inner, text)?,
@@ -233,8 +260,13 @@ impl Rest {
     }
 
     /// The next piece of a long text; none if it would be too long.
-    fn piece(&self, inner: &Inner, text: &str) -> Result<Option<Piece>, TokenizerError> {
-        for size in [PIECE_BYTES, UNCUT_BYTES] {
+    fn piece(
+        &self,
+        inner: &Inner,
+        text: &str,
+        limits: Limits,
+    ) -> Result<Option<Piece>, TokenizerError> {
+        for size in [limits.piece, limits.uncut] {
             let window = &text[..text.floor_char_boundary(size)];
             let whole = split(inner, window)?;
             if let Some(cut) = self.cut(&whole, window)? {

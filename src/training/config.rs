@@ -63,6 +63,9 @@ pub struct TrainingConfig {
     pub keep_checkpoints: usize,
     /// Steps between lines on the screen.
     pub log_every: u64,
+    /// Whether energy is measured and the journal has the loads of every expert. What is trained is the same.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub telemetry: bool,
 }
 
 impl Default for TrainingConfig {
@@ -93,6 +96,7 @@ impl Default for TrainingConfig {
             checkpoint_every: 200,
             keep_checkpoints: 2,
             log_every: 10,
+            telemetry: true,
         }
     }
 }

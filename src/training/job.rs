@@ -26,14 +26,14 @@ use super::summary;
 use super::texts::stream_config;
 pub use super::trained::{EvaluationModel, Trained};
 use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
-use super::{AdamW, Schedule};
+use super::{AdamW, Schedule, TrainingConfig};
 use crate::checkpoint::{Beginning, Checkpoint, Keep, Run};
 use crate::config::Experiment;
 use crate::data::{DataError, Position, Progress, Skipped, Stream};
 use crate::model::CausalLm;
 use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
-use crate::telemetry::energy::{Meters, Monitor, Scope, Unmetered};
+use crate::telemetry::energy::{Meters, Monitor, Scope};
 use crate::telemetry::report::{self, About};
 use crate::telemetry::{Journal, Record, SamplesRecord, SkippedRecord, read_journal};
 use crate::tokenizer::Tokenizer;
@@ -357,7 +357,7 @@ impl Job {
             measured,
             beginning,
             stop: self.stop.clone(),
-            meter: energy_meter::<B>(device),
+            meter: energy_meter::<B>(&config, device),
             saved_at: Instant::now(),
             config: config.clone(),
         }));
@@ -431,7 +431,7 @@ impl Job {
             }
             self.write_report(
                 <B::InnerBackend as Backend>::name(device),
-                session.meter.as_ref().err(),
+                session.meter.as_ref().err().cloned(),
             )?;
         }
         Ok(Trained {
@@ -446,11 +446,11 @@ impl Job {
     fn write_report(
         &self,
         backend: String,
-        unmetered: Option<&Unmetered>,
+        energy_missing: Option<String>,
     ) -> Result<(), TrainingError> {
         let about = About {
             backend,
-            energy_missing: unmetered.map(ToString::to_string),
+            energy_missing,
             ..summary::about(&self.experiment, &self.run)?
         };
         let records = read_journal(self.run.metrics_path())?;
@@ -470,11 +470,17 @@ impl Job {
     }
 }
 
-/// The meters of what the backend computes on.
-fn energy_meter<B: TrainingBackend>(device: &B::Device) -> Result<Monitor, Unmetered> {
+/// The meters of what the backend computes on, or why there is none.
+fn energy_meter<B: TrainingBackend>(
+    config: &TrainingConfig,
+    device: &B::Device,
+) -> Result<Monitor, String> {
+    if !config.telemetry {
+        return Err("telemetry is off".to_owned());
+    }
     let backend = <B::InnerBackend as Backend>::name(device);
     let scope = Scope::of_backend(&backend, Some(device.id().index_id.into()));
-    let (meters, others) = Meters::of_machine(&scope)?;
+    let (meters, others) = Meters::of_machine(&scope).map_err(|missing| missing.to_string())?;
     for other in others.reasons {
         tracing::info!("energy: {other}");
     }

@@ -195,3 +195,44 @@ fn moment_of<I: Backend>(
     }
     Ok(Some(Tensor::from_data(data.convert::<f32>(), device)))
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{DType, TensorData};
+    use darkhorse_backends::select::{self, Selected};
+
+    use super::*;
+
+    /// What is read of a moment of six values which a checkpoint holds as `saved`.
+    fn read(saved: TensorData) -> Result<Vec<f32>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::create(folder.path().join("run"), &0, None).unwrap();
+        let saved = [(format!("weight.{FIRST}"), saved)];
+        let saved = run.save(1, |writer| writer.tensors(OPTIMIZER_FILE, saved));
+        let file = saved.unwrap().tensors(OPTIMIZER_FILE).unwrap();
+        let name = format!("weight.{FIRST}");
+        moment_of::<Selected>(&file, &name, Some(6), &select::default_device())
+            .map(|moment| moment.unwrap().into_data().to_vec().unwrap())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_moment_is_a_row_of_floats_as_long_as_its_parameter() {
+        let values = [0.5f32, 1.0, 1.5, 2.0, 2.5, 3.0];
+        let row = TensorData::from(values);
+        assert_eq!(read(row.clone()).unwrap(), values);
+        assert_eq!(
+            read(row.clone().convert_dtype(DType::BF16)).unwrap(),
+            values
+        );
+
+        let long = TensorData::from([1.0f32; 12]);
+        let table = TensorData::new(values.to_vec(), [2, 3]);
+        for (other, shape) in [(long, "[12]"), (table, "[2, 3]")] {
+            let error = read(other).unwrap_err();
+            assert!(error.contains(shape) && error.contains("[6]"), "{error}");
+        }
+        let error = read(row.convert_dtype(DType::I32)).unwrap_err();
+        assert!(error.contains("I32"), "{error}");
+    }
+}

@@ -31,7 +31,7 @@ use crate::checkpoint::{Beginning, Run, ValidLoss};
 use crate::config::Experiment;
 use crate::data::{Corpus, Origin, PackedBatch, Tags};
 use crate::model::routing::domain::DomainConfig;
-use crate::telemetry::energy::{Energy, Monitor, Unmetered};
+use crate::telemetry::energy::{Energy, Monitor};
 use crate::telemetry::{EvalRecord, Journal, MitosisRecord, Record, StepRecord};
 
 /// burn-train's components for our model, optimizer and schedule.
@@ -68,8 +68,8 @@ pub struct Session<B: TrainingBackend> {
     pub beginning: Option<Beginning>,
     /// Asks the loop to end before its time.
     pub stop: Stop,
-    /// Counts energy where it can be read.
-    pub meter: Result<Monitor, Unmetered>,
+    /// Counts energy where it can be read; elsewhere, why it cannot.
+    pub meter: Result<Monitor, String>,
     /// When the last checkpoint was written, or the run began.
     pub saved_at: Instant,
 }
@@ -255,9 +255,13 @@ impl<B: TrainingBackend> Session<B> {
 
         let balance = learner.model().ledger().report();
         let max_vio_batch = balance.max_violation();
-        let expert_loads = balance.loads.clone();
-        let has_null = balance.null_loads.iter().any(|layer| !layer.is_empty());
-        let null_loads = has_null.then(|| balance.null_loads.clone());
+        let (mut expert_loads, mut null_loads) = <(Vec<_>, Vec<_>)>::default();
+        if self.config.telemetry {
+            expert_loads.clone_from(&balance.loads);
+            if balance.null_loads.iter().any(|layer| !layer.is_empty()) {
+                null_loads.clone_from(&balance.null_loads);
+            }
+        }
         self.state.window.push(balance);
         self.state.step += 1;
         let tokens = self.config.tokens_per_step();
@@ -283,7 +287,7 @@ impl<B: TrainingBackend> Session<B> {
             energy_j,
             energy_source: energy_source.map(|energy| energy.source()),
             expert_loads,
-            null_loads: null_loads.unwrap_or_default(),
+            null_loads,
         };
         Ok((record, grown.map(|grown| grown.record)))
     }

@@ -101,6 +101,9 @@ pub(super) struct TrainingArgs {
     /// Steps between lines of progress [default: the preset's]
     #[arg(long, value_name = "N")]
     log_every: Option<u64>,
+    /// Measure no energy, and leave the loads of the experts out of the journal; what is trained is the same
+    #[arg(long)]
+    no_telemetry: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -247,6 +250,7 @@ impl TrainingArgs {
         set(&mut training.checkpoint_every, self.checkpoint_every);
         set(&mut training.keep_checkpoints, self.keep_checkpoints);
         set(&mut training.log_every, self.log_every);
+        training.telemetry &= !self.no_telemetry;
         let mode = &mut experiment.model.domains.mode;
         set(mode, self.domains.map(Into::into));
     }

@@ -167,8 +167,13 @@ fn long_texts_without_line_ends_have_the_ids_and_places_of_their_whole() {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         char::from(ALPHABET[(state >> 26) as usize])
     };
-    let noise: String = (0..PIECE_BYTES * 5 / 4).map(|_| base64()).collect();
-    let prose = "one two, three été 文字 <|end|> ".repeat(PIECE_BYTES / 25);
+    // the whole is what takes long: tokenizers read it at once
+    let limits = Limits {
+        piece: 32 << 10,
+        uncut: 128 << 10,
+    };
+    let noise: String = (0..limits.piece * 5 / 4).map(|_| base64()).collect();
+    let prose = "one two, three été 文字 <|end|> ".repeat(limits.piece / 25);
     for (name, mut inner) in inners() {
         // this one takes minutes for a word of such a length
         if name == "unigram" {
@@ -177,7 +182,7 @@ fn long_texts_without_line_ends_have_the_ids_and_places_of_their_whole() {
         inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let json = json_of(&inner);
         for text in [&noise, &prose] {
-            let pieces = Pieces::default();
+            let pieces = Pieces::within(limits);
             let places = match pieces.places((&inner, &json), text) {
                 // characters that the vocabulary does not have are never cut apart
                 Err(TokenizerError::Uncut { .. }) => continue,
@@ -195,7 +200,7 @@ fn a_long_text_without_spaces_has_the_ids_of_its_whole() {
     let tokenizer = trained();
     let inner = inner(&tokenizer);
     let text: String = (0..60_000).map(|i| format!("one{}", i % 1000)).collect();
-    assert!(text.len() > PIECE_BYTES);
+    assert!(text.len() > LIMITS.piece);
     let whole = inner.encode_fast(&*text, false).unwrap();
     assert_eq!(tokenizer.encode(&text).unwrap(), whole.get_ids());
 }
@@ -204,7 +209,7 @@ fn a_long_text_without_spaces_has_the_ids_of_its_whole() {
 fn one_word_beyond_the_limit_is_refused_with_its_place() {
     let texts = || (0..50).map(|i| format!("two {}", "a".repeat(i)));
     let tokenizer = Tokenizer::train(texts(), 400).unwrap();
-    let word = "a".repeat(UNCUT_BYTES + 1);
+    let word = "a".repeat(LIMITS.uncut + 1);
     let error = tokenizer.encode(&format!("two {word}")).unwrap_err();
     assert!(
         matches!(error, TokenizerError::Uncut { at: 0..4, .. }),
