@@ -5,8 +5,8 @@
 //!   operations, so any backend joins with an empty `impl`; a backend overrides what it can do faster.
 //!
 //! Each operation is a folder: `reference.rs` is its definition, written for reading, and the oracle
-//! that `tests/parity` holds every faster form against, forward and gradients, and `tests/selected` the kernels
-//! for GPUs.
+//! that `parity` of the workspace's `tests/oracle` holds every faster form against, forward and gradients, and
+//! `tests/selected` the kernels for GPUs.
 
 pub mod adamw;
 pub mod attention;
