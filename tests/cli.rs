@@ -124,6 +124,22 @@ fn plan_tells_the_flagship_s_figures() {
 }
 
 #[test]
+fn plan_counts_the_states_of_linear_attention() {
+    let plan = plan(&["--params", "genesis-152m", "--context", "100"]);
+    let row = &plan["inference"][0];
+    let count = |key: &str| row[key].as_u64().unwrap();
+    assert!(count("state_bytes") > 0);
+    assert_eq!(
+        count("cache_bytes"),
+        100 * count("cache_bytes_per_token") + count("state_bytes")
+    );
+    let table = shown(&["plan", "--params", "genesis-152m"]);
+    assert!(table.contains("  state  "), "{table}");
+    let without = shown(&["plan", "--params", "5b"]);
+    assert!(!without.contains("  state  "), "{without}");
+}
+
+#[test]
 fn plan_divides_the_largest_model_among_devices() {
     let plan = plan(&["--params", "500b", "--devices", "64", "--memory", "80GB"]);
     let devices = &plan["devices"];

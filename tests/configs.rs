@@ -131,9 +131,16 @@ fn genesis_has_the_parts_of_the_published_model() {
     assert_eq!(padded.num_params(), 151_772_237);
 
     assert_eq!(Values::of(&genesis), 151_757_837);
-    let per_state = 9 * 48 * 96 + (432 + 144 + 288) * 3;
-    assert_eq!(genesis.state_values(), 23 * per_state);
+    // state and last inputs of the convolutions, now and before, and what 16 positions were given
+    let (state, channels) = (9 * 48 * 96, 432 + 144 + 288);
+    let linear = 2 * state + 2 * 3 * channels + 16 * 9 * (48 + 48 + 96 + 2) + (16 + 3) * channels;
+    let forgetting = (16 + 3) * (192 + 576) + 9;
+    let counted = 4 * (23 * linear + 7 * forgetting);
+    assert_eq!(genesis.state_bytes(Dtype::F32), counted);
     assert_eq!(genesis.cache_values_per_token(), 7 * (192 + 576 + 9));
+    // twelve heads of 64 in whole blocks, and nine sums of gates in f32
+    let in_blocks = 7 * (12 * 2 * 34 + 9 * 4);
+    assert_eq!(genesis.cache_bytes_per_token(Dtype::Q8), in_blocks);
     let sweetspot = model("genesis-sweetspot");
     assert_eq!(sweetspot.plan()[4].mixer, MixerKind::Fox);
     assert_eq!(sweetspot.intermediate_size, 2400);

@@ -6,10 +6,11 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::quantized::reference::{dequantize, quantize};
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::model::matrix::Quantization;
+use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::weights::{InBlocks, InMemory, WeightSource, collect, load};
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
-use support::small_config;
+use support::{mixer_config, small_config};
 
 type B = Selected;
 
@@ -127,6 +128,53 @@ fn drawn_blocks_are_the_drawn_numbers_rounded_and_come_back_from_a_file() {
     }
     let again = load(empty, &drawn).expect("it has all tensors");
     assert_eq!(logits(&again), logits(&quantized));
+}
+
+/// A model with as many parts that stay numbers as there are, test-time training among them.
+fn with_odd_parts(kind: MixerKind, quantization: Option<Quantization>) -> ModelConfig {
+    let mixer = mixer_config(kind, DomainMode::Off).mixer;
+    let mut config = config(quantization);
+    config.layer_types = vec![kind];
+    config.domains.mode = DomainMode::Off;
+    config.mlp_bias = true;
+    config.ttt = Some(serde_json::from_str(r#"{"rank": 4}"#).expect("the rest has defaults"));
+    let moe = config.moe.as_mut().expect("it has experts");
+    moe.shared_expert_intermediate_size = Some(40);
+    if kind != MixerKind::Mla {
+        config.mixer = mixer;
+    }
+    if let Some(gqa) = &mut config.mixer.gqa {
+        gqa.head_dim = 16;
+    }
+    config.validate().expect("the configuration is valid");
+    config
+}
+
+#[test]
+fn weights_of_every_mixer_are_those_counted_in_blocks_and_as_numbers() {
+    for kind in MixerKind::ALL {
+        for quantization in [None, Some(Quantization::Q8)] {
+            let config = with_odd_parts(kind, quantization);
+            let model = CausalLm::<B>::init(&config, 3, &Default::default());
+            let mut blocks = 0;
+            let mut numbers = 0;
+            for tensor in collect(&model) {
+                let count = tensor.shape.iter().product::<usize>() as u64;
+                if tensor.name.ends_with(".scales") {
+                    blocks += 32 * count;
+                } else if !tensor.name.ends_with(".values")
+                    && !tensor.name.ends_with("e_score_correction_bias")
+                {
+                    numbers += count;
+                }
+            }
+            let case = format!("{kind:?}, {quantization:?}");
+            assert_eq!(blocks + numbers, config.num_trained_params(), "{case}");
+            if quantization.is_some() {
+                assert_eq!(numbers, config.num_unquantized_params(), "{case}");
+            }
+        }
+    }
 }
 
 #[test]

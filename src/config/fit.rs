@@ -86,12 +86,20 @@ pub fn largest_context(
     cache: Dtype,
     memory_bytes: u64,
 ) -> Option<usize> {
-    let left = memory_bytes.checked_sub(model.weight_bytes(weights))?;
-    let tokens = left / model.cache_bytes_per_token(cache).max(1);
-    match tokens.min(model.max_position_embeddings as u64) {
-        0 => None,
-        tokens => usize::try_from(tokens).ok(),
+    let held = model.weight_bytes(weights);
+    let left = memory_bytes.checked_sub(held.saturating_add(model.state_bytes(weights)))?;
+    let fits = |tokens: usize| model.cache_bytes(tokens, cache) <= left;
+    // `fitting` tokens fit, `too_many` do not
+    let (mut fitting, mut too_many) = (0, model.max_position_embeddings + 1);
+    while too_many - fitting > 1 {
+        let middle = fitting + (too_many - fitting) / 2;
+        if fits(middle) {
+            fitting = middle;
+        } else {
+            too_many = middle;
+        }
     }
+    (fitting > 0).then_some(fitting)
 }
 
 #[cfg(test)]
@@ -150,6 +158,27 @@ mod tests {
         );
         let error = fits(&flagship(), learning(2048), state).unwrap_err();
         assert!(error.to_string().ends_with("`3b`"), "{error}");
+    }
+
+    #[test]
+    fn states_of_linear_attention_must_fit_before_the_first_token() {
+        let model = Experiment::preset("genesis-152m").unwrap().model;
+        let state = model.state_bytes(Dtype::F32);
+        let token = model.cache_bytes_per_token(Dtype::Q8);
+        assert!(state > 1000 * token);
+        let needs = MemoryNeeds::of(
+            &model,
+            Purpose::Inference {
+                weights: Dtype::F32,
+                cache: Dtype::Q8,
+                context: 10,
+            },
+        );
+        assert_eq!(needs.cache_bytes, 10 * token + state);
+        let begin = model.weight_bytes(Dtype::F32) + state;
+        let context = |memory| largest_context(&model, Dtype::F32, Dtype::Q8, memory);
+        assert_eq!(context(begin + token - 1), None);
+        assert_eq!(context(begin + 10 * token), Some(10));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub enum Sharding {
 pub struct MemoryNeeds {
     /// Weights, MTP modules included.
     pub weights_bytes: u64,
-    /// The past of the context.
+    /// The past of the context, states whose size does not depend on it included.
     pub cache_bytes: u64,
     /// Gradients.
     pub gradients_bytes: u64,
@@ -119,8 +119,8 @@ impl MemoryNeeds {
             } => Self {
                 weights_bytes: model.bytes_of_weights(weights, dtype),
                 cache_bytes: model
-                    .cache_bytes_per_token(cache)
-                    .saturating_mul(context as u64),
+                    .cache_bytes(context, cache)
+                    .saturating_add(model.state_bytes(dtype)),
                 ..Default::default()
             },
             Purpose::Training { dtype, tokens } => Self {

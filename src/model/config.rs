@@ -153,13 +153,9 @@ impl ModelConfig {
     ///
     /// If the configuration was not validated.
     pub fn rope_dim(&self) -> usize {
-        let dims = self
-            .layer_types
-            .iter()
-            .map(|kind| self.mixer.rope_dim(*kind));
-        dims.map(|dim| dim.expect("the configuration was validated"))
-            .max()
-            .unwrap_or(0)
+        let kinds = self.layer_types.iter();
+        let rotated = kinds.filter_map(|kind| self.mixer.of(*kind).rotated());
+        rotated.map(|rotated| rotated.dims).max().unwrap_or(0)
     }
 
     /// Factor on the states that the head reads.
@@ -233,21 +229,22 @@ impl ModelConfig {
     /// whose widths are nobody's choice, are numbers where theirs are not.
     fn check_blocks(&self) -> Result<(), ModelConfigError> {
         let mut widths = vec![
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
+            ("hidden_size".to_owned(), self.hidden_size),
+            ("intermediate_size".to_owned(), self.intermediate_size),
         ];
         if let Some(moe) = &self.moe {
-            widths.push(("moe.moe_intermediate_size", moe.moe_intermediate_size));
+            let field = "moe.moe_intermediate_size".to_owned();
+            widths.push((field, moe.moe_intermediate_size));
         }
         for kind in &self.layer_types {
-            widths.extend(self.mixer.projected_widths(*kind)?);
+            widths.extend(self.mixer.block_widths(*kind));
         }
         let broken = widths
             .into_iter()
             .find(|(_, width)| !width.is_multiple_of(BLOCK));
         match broken {
             Some((field, value)) => Err(ModelConfigError::NotInBlocks {
-                field: field.into(),
+                field,
                 value,
                 of: BLOCK,
             }),

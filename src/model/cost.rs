@@ -1,13 +1,13 @@
 //! What running a model costs, from the configuration alone: FLOPs per token and bytes.
 
+use darkhorse_backends::quantized::BLOCK;
 use serde::Serialize;
 
+use super::cache::REVERSIBLE;
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
-use super::count::{product, sum};
 use super::matrix::Quantization;
-use super::mixer::MixerKind;
-use super::mixer::gqa::GqaConfig;
-use super::mixer::mla::MlaConfig;
+use super::mixer::spec::{MixerCost, RowFormat, Rows};
+use super::saturating::{product, sum};
 
 /// Number format of stored values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -79,8 +79,7 @@ impl ModelConfig {
     /// FLOPs of the forward pass over a whole sequence of `seq` tokens, per token: two per active weight
     /// of a projection, and causal attention in MLA's expanded form. MTP modules are not run.
     pub fn flops_per_token(&self, seq: usize) -> u64 {
-        let layers = self.plan().into_iter();
-        let layers = layers.map(|layer| self.attention_flops(layer.mixer, seq));
+        let layers = self.mixer_costs().map(|mixer| mixer.whole_flops(seq));
         sum([self.projection_flops(), sum(layers)])
     }
 
@@ -91,7 +90,7 @@ impl ModelConfig {
         let joining = product([2, self.hidden_size, self.hidden_size]);
         let head = product([self.vocab_size, self.hidden_size]);
         let weights = sum([block.total() - block.norms, joining, head]);
-        let attention = self.attention_flops(plan.mixer, seq);
+        let attention = self.mixer_cost(plan).whole_flops(seq);
         let modules = sum([weights.saturating_mul(2), attention])
             .saturating_mul(self.num_nextn_predict_layers as u64);
         sum([self.flops_per_token(seq), modules]).saturating_mul(3)
@@ -99,101 +98,45 @@ impl ModelConfig {
 
     /// FLOPs of decoding one token that sees `context` positions, itself included, in MLA's absorbed form.
     pub fn decoding_flops_per_token(&self, context: usize) -> u64 {
-        let layers = self.plan().into_iter().map(|layer| match layer.mixer {
-            MixerKind::Mla => {
-                let mla = self.expect_mla();
-                let width = 2 * mla.kv_lora_rank + mla.qk_rope_head_dim;
-                product([2, mla.num_attention_heads, width, context])
-            }
-            MixerKind::Gqa => {
-                let gqa = self.expect_gqa();
-                let seen = gqa.sliding_window.unwrap_or(context).min(context);
-                product([4, gqa.num_attention_heads, gqa.head_dim, seen])
-            }
-            MixerKind::Gla => self.state_flops(),
-            MixerKind::Fox => {
-                let fox = self.expect_fox();
-                product([4, fox.num_attention_heads, fox.head_dim, context])
-            }
-            MixerKind::GatedAttention => {
-                let gated = self.expect_gated_attention();
-                product([4, gated.num_attention_heads, gated.head_dim, context])
-            }
-        });
+        let layers = self
+            .mixer_costs()
+            .map(|mixer| mixer.decoding_flops(context));
         sum([self.projection_flops(), sum(layers)])
     }
 
     /// Numbers that decoding keeps of every token, at most: a sliding window forgets those before it.
     pub fn cache_values_per_token(&self) -> u64 {
-        let layers = self.plan().into_iter();
-        sum(layers.map(|layer| sum(self.cached_rows(layer.mixer))))
+        sum(self.mixer_costs().map(|mixer| mixer.row_values()))
     }
 
-    /// Widths of the rows that a layer keeps of every token.
-    fn cached_rows(&self, mixer: MixerKind) -> Vec<u64> {
-        let heads = |count: usize, dim: usize| vec![dim as u64; count];
-        match mixer {
-            MixerKind::Mla => {
-                let mla = self.expect_mla();
-                vec![(mla.kv_lora_rank + mla.qk_rope_head_dim) as u64]
-            }
-            MixerKind::Gqa => {
-                let gqa = self.expect_gqa();
-                heads(2 * gqa.num_key_value_heads, gqa.head_dim)
-            }
-            MixerKind::Gla => Vec::new(),
-            MixerKind::Fox => {
-                let fox = self.expect_fox();
-                let mut rows = heads(
-                    fox.num_key_value_heads + fox.num_attention_heads,
-                    fox.head_dim,
-                );
-                rows.push(fox.num_attention_heads as u64);
-                rows
-            }
-            MixerKind::GatedAttention => {
-                let gated = self.expect_gated_attention();
-                heads(2 * gated.num_key_value_heads, gated.head_dim)
-            }
-        }
+    /// Bytes that decoding keeps of every token where `dtype` is asked for, at most: with MLA throughout,
+    /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` numbers, with GQA
+    /// `num_hidden_layers * 2 * num_key_value_heads * head_dim`. In blocks, every row is made of whole ones.
+    pub fn cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
+        sum(self.mixer_costs().map(|mixer| row_bytes(&mixer, dtype)))
     }
 
-    /// Numbers that decoding keeps of a sequence whatever its length: the states of linear attentions and
-    /// the last inputs of their convolutions.
-    pub fn state_values(&self) -> u64 {
-        sum(self.plan().into_iter().map(|layer| match layer.mixer {
-            MixerKind::Gla => {
-                let gla = self.expect_gla();
-                let state = product([gla.num_heads, gla.key_head_dim, gla.value_head_dim]);
-                let [query, key, value, _] = gla.widths();
-                let tails = product([query + key + value, gla.conv_kernel_size - 1]);
-                state.saturating_add(tails)
-            }
-            MixerKind::Mla | MixerKind::Gqa | MixerKind::Fox | MixerKind::GatedAttention => 0,
+    /// Bytes that decoding keeps of the tokens of a sequence where `dtype` is asked for. A sliding window keeps those
+    /// that it sees, and as many before as can be taken back.
+    pub fn cache_bytes(&self, context: usize, dtype: Dtype) -> u64 {
+        sum(self.mixer_costs().map(|mixer| {
+            let kept = mixer.window.map(|window| window + REVERSIBLE);
+            let kept = kept.unwrap_or(context).min(context);
+            row_bytes(&mixer, dtype).saturating_mul(kept as u64)
         }))
     }
 
-    /// Reading and writing the state of a linear attention, per token.
-    fn state_flops(&self) -> u64 {
-        let gla = self.expect_gla();
-        product([5, gla.num_heads, gla.key_head_dim, gla.value_head_dim])
+    /// Bytes that decoding keeps of a sequence whatever its length, at most, beside weights of a format: the states
+    /// of linear attentions, the last inputs of convolutions, and what it takes to take a short extension back.
+    pub fn state_bytes(&self, weights: Dtype) -> u64 {
+        sum(self.mixer_costs().map(|mixer| {
+            let activations = weights.of_numbers().bytes(mixer.state.activations);
+            sum([activations, Dtype::F32.bytes(mixer.state.f32)])
+        }))
     }
 
-    /// Bytes that decoding keeps of every token: with MLA throughout,
-    /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` numbers, with GQA
-    /// `num_hidden_layers * 2 * num_key_value_heads * head_dim`. In blocks, every row is made of whole ones, and only
-    /// what lies in pages is in blocks: keys, values and latents of these two.
-    pub fn cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
-        let layers = self.plan().into_iter().map(|layer| {
-            let rows = self.cached_rows(layer.mixer).into_iter();
-            match (dtype, layer.mixer) {
-                (Dtype::Q8 | Dtype::Q4, MixerKind::Mla | MixerKind::Gqa) => {
-                    sum(rows.map(|row| dtype.bytes(row.next_multiple_of(32))))
-                }
-                _ => dtype.of_numbers().bytes(sum(rows)),
-            }
-        });
-        sum(layers)
+    fn mixer_costs(&self) -> impl Iterator<Item = MixerCost> {
+        self.plan().into_iter().map(|layer| self.mixer_cost(layer))
     }
 
     /// Bytes of all weights, MTP modules included.
@@ -252,42 +195,7 @@ impl ModelConfig {
 
     fn layer_activations(&self, plan: LayerPlan<'_>) -> u64 {
         let residual = product([6, self.hidden_size]);
-        let mixer = match plan.mixer {
-            MixerKind::Mla => {
-                let mla = self.expect_mla();
-                let heads = mla.num_attention_heads;
-                // queries and keys, each projected, rotated and joined; values and outputs
-                let query_key = product([6, heads, mla.qk_head_dim()]);
-                let value = product([3, heads, mla.v_head_dim]);
-                let latents = product([2, mla.q_lora_rank.unwrap_or(0) + mla.kv_lora_rank]);
-                sum([query_key, value, latents])
-            }
-            MixerKind::Gqa => {
-                let gqa = self.expect_gqa();
-                // queries and keys projected and rotated, values projected
-                let query = product([2, gqa.num_attention_heads, gqa.head_dim]);
-                let key_value = product([3, gqa.num_key_value_heads, gqa.head_dim]);
-                // keys and values repeated, and outputs
-                let repeated = product([3, gqa.num_attention_heads, gqa.head_dim]);
-                sum([query, key_value, repeated])
-            }
-            MixerKind::Gla => {
-                let gla = self.expect_gla();
-                let [query, key, value, output] = gla.widths();
-                // projected and convolved; keys and values for every state; outputs, gated and not
-                let inner = product([4, query + key + value]);
-                let shared = product([2, gla.num_heads, gla.key_head_dim]);
-                sum([inner, shared, product([6, output])])
-            }
-            MixerKind::Fox => {
-                let fox = self.expect_fox();
-                product([12, fox.num_attention_heads, fox.head_dim])
-            }
-            MixerKind::GatedAttention => {
-                let gated = self.expect_gated_attention();
-                product([14, gated.num_attention_heads, gated.head_dim])
-            }
-        };
+        let mixer = self.mixer_cost(plan).activations;
         let feed_forward = match plan.feed_forward {
             FeedForwardPlan::Dense(width) => product([4, width]),
             FeedForwardPlan::Moe(moe) => {
@@ -300,48 +208,36 @@ impl ModelConfig {
         sum([residual, mixer, feed_forward])
     }
 
-    /// Attention of a whole sequence, per token.
-    fn attention_flops(&self, mixer: MixerKind, seq: usize) -> u64 {
-        match mixer {
-            MixerKind::Mla => expanded_attention_flops(self.expect_mla(), seq),
-            MixerKind::Gqa => grouped_attention_flops(self.expect_gqa(), seq),
-            MixerKind::Gla => self.state_flops(),
-            MixerKind::Fox => {
-                let fox = self.expect_fox();
-                let width = 2 * fox.head_dim;
-                product([fox.num_attention_heads, width, seq.saturating_add(1)])
-            }
-            MixerKind::GatedAttention => {
-                let gated = self.expect_gated_attention();
-                let width = 2 * gated.head_dim;
-                product([gated.num_attention_heads, width, seq.saturating_add(1)])
-            }
-        }
-    }
-
     fn projection_flops(&self) -> u64 {
         let active = self.active_parameters();
         (active.total() - active.norms).saturating_mul(2)
     }
 }
 
-/// Scores and sums of values of a token, over the `(seq + 1) / 2` positions that it sees on average.
-fn expanded_attention_flops(mla: &MlaConfig, seq: usize) -> u64 {
-    let width = mla.qk_head_dim() + mla.v_head_dim;
-    product([mla.num_attention_heads, width, seq.saturating_add(1)])
-}
-
-/// The same, over the positions of the window: `seen` of them once there are as many, fewer before.
-fn grouped_attention_flops(gqa: &GqaConfig, seq: usize) -> u64 {
-    let seen = gqa.sliding_window.unwrap_or(seq).min(seq);
-    let all = product([2, gqa.num_attention_heads, gqa.head_dim, seen])
-        .saturating_mul((seq - seen).saturating_add(seq).saturating_add(1) as u64);
-    all / seq.max(1) as u64
+/// Bytes of what a layer keeps of a token.
+fn row_bytes(mixer: &MixerCost, dtype: Dtype) -> u64 {
+    sum(mixer.rows.iter().map(|rows| {
+        let &Rows {
+            heads,
+            width,
+            format,
+        } = rows;
+        match (format, dtype) {
+            (RowFormat::F32, _) => Dtype::F32.bytes(product([heads, width])),
+            (RowFormat::AsAsked, Dtype::Q8 | Dtype::Q4) => {
+                let row = dtype.bytes(width.next_multiple_of(BLOCK) as u64);
+                row.saturating_mul(heads as u64)
+            }
+            (RowFormat::AsAsked, _) => dtype.bytes(product([heads, width])),
+        }
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::mixer::MixerKind;
+    use crate::model::mixer::gqa::GqaConfig;
 
     fn dense() -> ModelConfig {
         let json = r#"{
@@ -410,6 +306,15 @@ mod tests {
             sliding_window,
         });
         config
+    }
+
+    #[test]
+    fn a_window_keeps_what_it_sees_and_what_can_be_taken_back() {
+        let row = 2 * 2 * 2 * 4 * 4;
+        let kept = |context| grouped(Some(3)).cache_bytes(context, Dtype::F32);
+        assert_eq!(kept(19), 19 * row);
+        assert_eq!(kept(20), 19 * row);
+        assert_eq!(grouped(None).cache_bytes(20, Dtype::F32), 20 * row);
     }
 
     #[test]

@@ -10,12 +10,8 @@ use serde::Serialize;
 use darkhorse_backends::quantized::BLOCK;
 
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
-use super::mixer::MixerKind;
-use super::mixer::forgetting::ForgettingConfig;
-use super::mixer::gated_attention::GatedAttentionConfig;
-use super::mixer::gated_linear::{Decay, GatedLinearConfig, QkNorm};
-use super::mixer::gqa::GqaConfig;
-use super::mixer::mla::MlaConfig;
+use super::mixer::spec::MixerCost;
+use super::saturating::{product, sum};
 
 /// Weights by what they are part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -117,35 +113,34 @@ impl ModelConfig {
     }
 
     /// Number of weights that are numbers also where matrices are in blocks, MTP modules included: the
-    /// embedding table, norms, routers, and what has no rows, or heads, of whole blocks.
+    /// embedding table, norms, routers, biases, and what has no rows, or heads, of whole blocks.
     pub fn num_unquantized_params(&self) -> u64 {
-        let modules = vec![self.mtp_plan(); self.num_nextn_predict_layers];
-        let layers = self.plan().into_iter().chain(modules);
+        let hidden = self.hidden_size;
+        let modules = self.num_nextn_predict_layers;
+        let layers = self
+            .plan()
+            .into_iter()
+            .chain(vec![self.mtp_plan(); modules]);
         let of_layers = sum(layers.map(|plan| {
             let count = self.layer_parameters(plan);
-            let up = match plan.mixer {
-                MixerKind::Mla => {
-                    let mla = self.expect_mla();
-                    let up = match mla.up_projection_has_blocks() {
-                        true => 0,
-                        false => product([mla.kv_lora_rank, mla.up_width()]),
-                    };
-                    let down = mla.kv_lora_rank + mla.qk_rope_head_dim;
-                    match down.is_multiple_of(BLOCK) {
-                        true => up,
-                        false => up + product([self.hidden_size, down]),
-                    }
-                }
-                MixerKind::Gqa | MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => 0,
+            let feed_forward = match plan.feed_forward {
+                FeedForwardPlan::Dense(width) => self.dense_biases(width),
+                FeedForwardPlan::Moe(moe) if has_blocks(moe.shared_width()) => 0,
+                // the matrix back to the residual stream has rows of whole blocks
+                FeedForwardPlan::Moe(moe) => product([2, hidden, moe.shared_width()]),
             };
-            sum([count.norms, count.routers, up])
+            let mixer = self.mixer_cost(plan).unquantized();
+            sum([count.norms, count.routers, mixer, feed_forward])
         }));
         let whole = self.parameters();
-        let head = match self.vocab_size.is_multiple_of(BLOCK) {
-            true => 0,
-            false => whole.head,
+        let head = if has_blocks(self.vocab_size) {
+            0
+        } else {
+            whole.head
         };
-        sum([whole.embedding, head, self.hidden_size as u64, of_layers])
+        let norms = product([1 + 3 * modules, hidden]);
+        let metacognition = self.metacognition_parameters() - self.metacognition_in_blocks();
+        sum([whole.embedding, head, norms, of_layers, metacognition])
     }
 
     /// Number of weights of the MTP modules. Embedding and head are the main model's.
@@ -171,30 +166,15 @@ impl ModelConfig {
     /// Weights of one layer.
     pub(super) fn layer_parameters(&self, plan: LayerPlan<'_>) -> ParameterCount {
         let hidden = self.hidden_size;
-        let mut count = match plan.mixer {
-            MixerKind::Mla => mla_parameters(self.expect_mla(), hidden),
-            MixerKind::Gqa => gqa_parameters(self.expect_gqa(), hidden),
-            MixerKind::Gla => gla_parameters(self.expect_gla(), hidden),
-            MixerKind::Fox => fox_parameters(self.expect_fox(), hidden),
-            MixerKind::GatedAttention => {
-                let gated = self.expect_gated_attention();
-                let query = product([gated.num_attention_heads, gated.head_dim]);
-                let key = product([gated.num_key_value_heads, gated.head_dim]);
-                ParameterCount {
-                    mixers: sum([query, query, query, key, key]).saturating_mul(hidden as u64),
-                    norms: product([2, gated.head_dim]),
-                    ..Default::default()
-                }
-            }
+        let mixer = self.mixer_cost(plan);
+        let mut count = ParameterCount {
+            mixers: mixer.weights(),
+            norms: sum([mixer.norms, product([2, hidden])]),
+            ..Default::default()
         };
-        count.norms = sum([count.norms, product([2, hidden])]);
         match plan.feed_forward {
             FeedForwardPlan::Dense(width) => {
-                let biases = match self.mlp_bias {
-                    true => sum([width, width, hidden].map(|bias| bias as u64)),
-                    false => 0,
-                };
-                count.dense = sum([product([3, hidden, width]), biases]);
+                count.dense = sum([product([3, hidden, width]), self.dense_biases(width)]);
             }
             FeedForwardPlan::Moe(moe) => {
                 let expert = product([3, hidden, moe.moe_intermediate_size]);
@@ -245,116 +225,39 @@ impl ModelConfig {
         ])
     }
 
-    pub(super) fn expect_gla(&self) -> &GatedLinearConfig {
-        self.mixer.gla().expect("the configuration was validated")
+    /// Those of them that are in blocks where matrices are.
+    fn metacognition_in_blocks(&self) -> u64 {
+        if self.ttt.is_none() {
+            return 0;
+        }
+        let hidden = self.hidden_size;
+        let half = hidden / 2;
+        let confidence = if has_blocks(half) {
+            product([2, hidden, half])
+        } else {
+            0
+        };
+        // five projections of the layer, the model of itself, and the reflection on both
+        sum([product([8, hidden, hidden]), confidence])
     }
 
-    pub(super) fn expect_gated_attention(&self) -> &GatedAttentionConfig {
-        let config = self.mixer.gated_attention();
-        config.expect("the configuration was validated")
+    /// What the mixer of a layer costs.
+    pub(super) fn mixer_cost(&self, plan: LayerPlan<'_>) -> MixerCost {
+        self.mixer.of(plan.mixer).cost(self.hidden_size)
     }
 
-    pub(super) fn expect_fox(&self) -> &ForgettingConfig {
-        self.mixer.fox().expect("the configuration was validated")
-    }
-
-    pub(super) fn expect_gqa(&self) -> &GqaConfig {
-        self.mixer.gqa().expect("the configuration was validated")
-    }
-
-    pub(super) fn expect_mla(&self) -> &MlaConfig {
-        self.mixer.mla().expect("the configuration was validated")
-    }
-}
-
-fn mla_parameters(mla: &MlaConfig, hidden: usize) -> ParameterCount {
-    let heads = mla.num_attention_heads;
-    let (rank, rope) = (mla.kv_lora_rank, mla.qk_rope_head_dim);
-    let query = |input: usize| product([input, heads, mla.qk_head_dim()]);
-    let queries = match mla.q_lora_rank {
-        Some(latent) => sum([product([hidden, latent]), query(latent)]),
-        None => query(hidden),
-    };
-    let down = product([hidden, rank + rope]);
-    let up = product([rank, heads, mla.qk_nope_head_dim + mla.v_head_dim]);
-    let output = product([heads, mla.v_head_dim, hidden]);
-    ParameterCount {
-        mixers: sum([queries, down, up, output]),
-        norms: (mla.q_lora_rank.unwrap_or(0) + rank) as u64,
-        ..Default::default()
+    fn dense_biases(&self, width: usize) -> u64 {
+        if self.mlp_bias {
+            sum([width, width, self.hidden_size].map(|bias| bias as u64))
+        } else {
+            0
+        }
     }
 }
 
-fn gqa_parameters(gqa: &GqaConfig, hidden: usize) -> ParameterCount {
-    let query = product([gqa.num_attention_heads, gqa.head_dim]);
-    let key = product([gqa.num_key_value_heads, gqa.head_dim]);
-    let inner = sum([query, query, key, key]);
-    let biases = match gqa.attention_bias {
-        true => sum([query, key, key, hidden as u64]),
-        false => 0,
-    };
-    ParameterCount {
-        mixers: sum([inner.saturating_mul(hidden as u64), biases]),
-        ..Default::default()
-    }
-}
-
-/// Norm weights of heads stand with the mixer that has them.
-fn gla_parameters(gla: &GatedLinearConfig, hidden: usize) -> ParameterCount {
-    let heads = gla.num_heads;
-    let [query, key, value, output] = gla.widths();
-    let inner = sum([query, key, value, output, output, heads, heads].map(|width| width as u64));
-    let convs = product([query + key + value, gla.conv_kernel_size]);
-    let decay = match gla.decay {
-        Decay::Softplus => product([2, heads]),
-        Decay::LogSigmoid { .. } => heads as u64,
-    };
-    let write_bias = if gla.write_bias { heads } else { 0 };
-    let qk_norm = match gla.qk_norm {
-        QkNorm::Rms => product([2, gla.key_head_dim]),
-        QkNorm::Length | QkNorm::SquaredLength => 0,
-    };
-    ParameterCount {
-        mixers: sum([
-            inner.saturating_mul(hidden as u64),
-            convs,
-            decay,
-            write_bias as u64,
-            qk_norm,
-            gla.value_head_dim as u64,
-        ]),
-        ..Default::default()
-    }
-}
-
-/// The same.
-fn fox_parameters(fox: &ForgettingConfig, hidden: usize) -> ParameterCount {
-    let heads = fox.num_attention_heads;
-    let (width, shared) = (heads * fox.head_dim, fox.num_key_value_heads * fox.head_dim);
-    let inner = sum([width, shared, width, width, width, heads].map(|width| width as u64));
-    let convs = product([shared + width, fox.conv_kernel_size]);
-    let norms = (width + shared + fox.head_dim) as u64;
-    ParameterCount {
-        mixers: sum([
-            inner.saturating_mul(hidden as u64),
-            convs,
-            heads as u64,
-            norms,
-        ]),
-        ..Default::default()
-    }
-}
-
-/// The product, or the largest number there is.
-pub(super) fn product<const N: usize>(factors: [usize; N]) -> u64 {
-    factors
-        .into_iter()
-        .fold(1, |product, factor| product.saturating_mul(factor as u64))
-}
-
-/// The sum, or the largest number there is.
-pub(super) fn sum(terms: impl IntoIterator<Item = u64>) -> u64 {
-    terms.into_iter().fold(0, u64::saturating_add)
+/// Whether a matrix with rows of this width can be in blocks.
+fn has_blocks(width: usize) -> bool {
+    width.is_multiple_of(BLOCK)
 }
 
 #[cfg(test)]
@@ -362,6 +265,8 @@ mod tests {
     use super::*;
     use crate::model::CausalLm;
     use crate::model::feed_forward::moe::MoeConfig;
+    use crate::model::mixer::MixerKind;
+    use crate::model::mixer::gqa::GqaConfig;
     use crate::model::routing::domain::{DomainMode, TAGS};
     use burn::module::Module;
     use darkhorse_backends::select::Selected;

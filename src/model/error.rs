@@ -73,7 +73,7 @@ pub enum ModelConfigError {
         /// What it is.
         value: usize,
         /// The field that it must equal.
-        other: &'static str,
+        other: String,
         /// What that is.
         expected: usize,
         /// What ties them together.

@@ -23,6 +23,7 @@ pub mod norm;
 pub mod rope;
 mod routed;
 pub mod routing;
+mod saturating;
 mod sequences;
 pub mod ttt;
 pub mod weights;

@@ -45,6 +45,28 @@ pub(crate) fn small_config(mode: DomainMode) -> ModelConfig {
     config
 }
 
+/// The same with one mixer in every layer.
+pub(crate) fn mixer_config(kind: MixerKind, mode: DomainMode) -> ModelConfig {
+    let mut config = small_config(mode);
+    config.layer_types = vec![kind];
+    let (hybrid, recurrent) = (hybrid_config(mode).mixer, recurrent_config(mode).mixer);
+    match kind {
+        MixerKind::Mla => {}
+        MixerKind::Gqa => config.mixer.gqa = hybrid.gqa,
+        MixerKind::Gla => config.mixer.gla = recurrent.gla,
+        MixerKind::Fox => config.mixer.fox = recurrent.fox,
+        MixerKind::GatedAttention => {
+            let gated = serde_json::json!({
+                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "rotary_dim": 4
+            });
+            let gated = serde_json::from_value(gated).expect("the configuration is complete");
+            config.mixer.gated_attention = Some(gated);
+        }
+    }
+    config.validate().expect("the configuration is valid");
+    config
+}
+
 /// The same with grouped-query attention in every other layer, over a short window.
 pub(crate) fn hybrid_config(mode: DomainMode) -> ModelConfig {
     let mut config = small_config(mode);

@@ -59,9 +59,10 @@ impl Figures {
         let per_token = |run: &Run| run.decode.as_secs_f64() / run.decoded.max(1) as f64;
         let token_s = median(runs.iter().map(per_token));
         let pass_s = token_s * case.batch as f64;
-        let cache = model.cache_bytes_per_token(cache.dtype().unwrap_or(Dtype::F32));
+        let cache = cache.dtype().unwrap_or(Dtype::F32);
         // on average half of the new tokens are in the cache
-        let cached = (case.batch * (case.prompt + case.new / 2)) as f64 * cache as f64;
+        let context = case.prompt + case.new / 2;
+        let cached = case.batch as f64 * model.cache_bytes(context, cache) as f64;
         let dtype = Dtype::held_as(model.quantization);
         let bytes = model.weight_bytes_read(case.batch, dtype) as f64 + cached;
         Self {
@@ -75,7 +76,7 @@ impl Figures {
             bytes_per_pass: bytes,
             read_bytes_per_s: bytes / pass_s,
             bandwidth_share: bytes / pass_s / bandwidth,
-            cache_bytes_per_token: cache,
+            cache_bytes_per_token: model.cache_bytes_per_token(cache),
             cache_bytes: runs.iter().map(|run| run.cache_bytes).max().unwrap_or(0),
             ids: runs[0].ids.clone(),
         }

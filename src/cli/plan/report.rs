@@ -79,6 +79,9 @@ pub(super) struct Inference {
     /// others.
     pub(super) cache_dtype: Dtype,
     pub(super) cache_bytes_per_token: u64,
+    /// What is kept of a sequence whatever its length.
+    pub(super) state_bytes: u64,
+    /// The context and the state.
     pub(super) cache_bytes: u64,
     pub(super) total_bytes: u64,
     /// The longest context that fits `memory`; absent: not even the weights do.
@@ -162,9 +165,8 @@ impl Plan {
             weights_bytes: model.weight_bytes(dtype),
             cache_dtype: setting.cache_dtype(dtype),
             cache_bytes_per_token: model.cache_bytes_per_token(setting.cache_dtype(dtype)),
-            cache_bytes: model
-                .cache_bytes_per_token(setting.cache_dtype(dtype))
-                .saturating_mul(setting.context as u64),
+            state_bytes: model.state_bytes(dtype),
+            cache_bytes: MemoryNeeds::of(model, setting.inference(dtype)).cache_bytes,
             total_bytes: MemoryNeeds::of(model, setting.inference(dtype)).total(),
             largest_context: setting.memory.and_then(|memory| {
                 fit::largest_context(model, dtype, setting.cache_dtype(dtype), memory.bytes)

@@ -57,14 +57,10 @@ fn flops(plan: &Plan) -> Table {
 
 fn inference(plan: &Plan) -> String {
     let context = format!("cache of {}", grouped(plan.context as u64));
-    let mut heading = vec![
-        "inference",
-        "weights",
-        "cache in",
-        "cache/token",
-        &context,
-        "in all",
-    ];
+    let has_state = plan.inference.iter().any(|row| row.state_bytes > 0);
+    let mut heading = vec!["inference", "weights", "cache in", "cache/token"];
+    heading.extend(has_state.then_some("state"));
+    heading.extend([context.as_str(), "in all"]);
     let fit_heading = plan.memory.map(|memory| fit_heading(memory.bytes));
     heading.extend(fit_heading.as_deref());
     let row = |row: &Inference| {
@@ -74,9 +70,9 @@ fn inference(plan: &Plan) -> String {
             bytes(row.weights_bytes),
             row.cache_dtype.name().to_string(),
             bytes(row.cache_bytes_per_token),
-            bytes(row.cache_bytes),
-            bytes(row.total_bytes),
         ];
+        cells.extend(has_state.then(|| bytes(row.state_bytes)));
+        cells.extend([bytes(row.cache_bytes), bytes(row.total_bytes)]);
         if plan.memory.is_some() {
             cells.push(match row.largest_context {
                 Some(tokens) => format!("{} tokens", grouped(tokens as u64)),

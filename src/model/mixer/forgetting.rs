@@ -4,6 +4,7 @@
 //! keys alone are shared by heads, and the gate of the output is SiLU.
 
 mod cache;
+mod config;
 
 use std::ops::Range;
 
@@ -14,60 +15,16 @@ use burn::tensor::{DType, Tensor};
 use darkhorse_backends::Ops;
 use darkhorse_backends::attention::AttentionMask;
 use darkhorse_backends::forgetting;
-use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
 use super::short_conv::ShortConv;
 use crate::model::cache::{CacheConfig, Extension, by_sequence};
 use crate::model::context::Context;
-use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
 pub use cache::ForgettingCache;
-
-/// Configuration of [`Forgetting`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ForgettingConfig {
-    /// Number of query, value and gate heads.
-    pub num_attention_heads: usize,
-    /// Number of key heads, each shared by as many neighbouring heads.
-    pub num_key_value_heads: usize,
-    /// Width of a head.
-    pub head_dim: usize,
-    /// Number of tokens that the convolutions of keys and values see.
-    #[serde(default = "ForgettingConfig::default_conv_kernel_size")]
-    pub conv_kernel_size: usize,
-    /// Added to the mean square in the normalizations of heads.
-    #[serde(default = "ForgettingConfig::default_norm_eps")]
-    pub norm_eps: f64,
-}
-
-impl ForgettingConfig {
-    fn default_conv_kernel_size() -> usize {
-        4
-    }
-
-    fn default_norm_eps() -> f64 {
-        1e-6
-    }
-
-    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
-        let sizes = [
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-        ];
-        for (field, value) in sizes {
-            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
-        }
-        ModelConfigError::in_range("conv_kernel_size", self.conv_kernel_size, 2, MAX_SIZE)?;
-        let (heads, shared) = (self.num_attention_heads, self.num_key_value_heads);
-        ModelConfigError::multiple("num_attention_heads", heads, shared)?;
-        ModelConfigError::positive("norm_eps", self.norm_eps)
-    }
-}
+pub use config::ForgettingConfig;
 
 /// Forgetting attention.
 #[derive(Module, Debug)]

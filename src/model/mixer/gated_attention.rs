@@ -14,12 +14,14 @@ use darkhorse_backends::heads::HeadSharing;
 use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
+use super::spec::{MixerCost, MixerSpec, PairFlops, Rotated, RowFormat, Rows};
 use crate::model::cache::{CacheConfig, Extension, Past, bytes, one_by_one};
 use crate::model::context::Context;
 use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
+use crate::model::saturating::product;
 
 /// Configuration of [`GatedAttention`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,8 +37,8 @@ pub struct GatedAttentionConfig {
     pub rotary_dim: usize,
 }
 
-impl GatedAttentionConfig {
-    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
+impl MixerSpec for GatedAttentionConfig {
+    fn validate(&self) -> Result<(), ModelConfigError> {
         let sizes = [
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
@@ -49,6 +51,36 @@ impl GatedAttentionConfig {
         ModelConfigError::multiple("rotary_dim", self.rotary_dim, 2)?;
         let (heads, shared) = (self.num_attention_heads, self.num_key_value_heads);
         ModelConfigError::multiple("num_attention_heads", heads, shared)
+    }
+
+    fn rotated(&self) -> Option<Rotated> {
+        Some(Rotated {
+            field: "rotary_dim",
+            dims: self.rotary_dim,
+        })
+    }
+
+    fn cost(&self, hidden: usize) -> MixerCost {
+        let query = self.num_attention_heads * self.head_dim;
+        let key = self.num_key_value_heads * self.head_dim;
+        MixerCost {
+            projections: vec![
+                [hidden, query],
+                [hidden, query],
+                [hidden, key],
+                [hidden, key],
+                [query, hidden],
+            ],
+            norms: product([2, self.head_dim]),
+            pair_flops: PairFlops::both(product([4, query])),
+            rows: vec![Rows {
+                heads: 2 * self.num_key_value_heads,
+                width: self.head_dim,
+                format: RowFormat::F32,
+            }],
+            activations: product([14, query]),
+            ..MixerCost::default()
+        }
     }
 }
 

@@ -3,69 +3,20 @@
 //! Ainslie et al. (<https://arxiv.org/abs/2305.13245>); with one key-value head per query head it is plain
 //! multi-head attention. Sliding window: Mistral (<https://arxiv.org/abs/2310.06825>), section 2.
 
+mod config;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::attention::AttentionOptions;
 use darkhorse_backends::{Ops, paged};
-use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
 use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
-use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
-
-/// Configuration of [`Gqa`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GqaConfig {
-    /// Number of query heads.
-    pub num_attention_heads: usize,
-    /// Number of key and value heads, each shared by as many neighbouring query heads.
-    pub num_key_value_heads: usize,
-    /// Width of a head; rotary positions turn all of it.
-    pub head_dim: usize,
-    /// Whether the four projections have a bias.
-    #[serde(default)]
-    pub attention_bias: bool,
-    /// How many positions a query sees, its own and those just before it; absent: the whole past.
-    #[serde(default)]
-    pub sliding_window: Option<usize>,
-}
-
-impl GqaConfig {
-    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
-        let sizes = [
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("sliding_window", self.sliding_window.unwrap_or(1)),
-        ];
-        for (field, value) in sizes {
-            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
-        }
-        let multiples = [
-            (
-                "num_attention_heads",
-                self.num_attention_heads,
-                self.num_key_value_heads,
-            ),
-            ("head_dim", self.head_dim, 2),
-        ];
-        for (field, value, of) in multiples {
-            if !value.is_multiple_of(of) {
-                return Err(ModelConfigError::NotAMultiple {
-                    field: field.into(),
-                    value,
-                    of,
-                });
-            }
-        }
-        Ok(())
-    }
-}
+pub use config::GqaConfig;
 
 /// Grouped-query attention.
 #[derive(Module, Debug)]
@@ -134,10 +85,8 @@ struct KeyValues<B: Backend> {
 }
 
 impl<B: Backend> Gqa<B> {
-    pub(crate) fn init(init: &Initializers<'_>, device: &B::Device) -> Self {
-        let model = init.config();
-        let config = model.mixer.gqa().expect("the configuration was validated");
-        let (hidden, dim) = (model.hidden_size, config.head_dim);
+    pub(super) fn init(config: &GqaConfig, init: &Initializers<'_>, device: &B::Device) -> Self {
+        let (hidden, dim) = (init.config().hidden_size, config.head_dim);
         let query = config.num_attention_heads * dim;
         let key = config.num_key_value_heads * dim;
         let bias = Bias::when(config.attention_bias);

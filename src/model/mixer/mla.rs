@@ -4,93 +4,26 @@
 //! decoding the absorbed one, which folds `kv_b_proj` into the query and the output. Only the latent and one
 //! rotary key per token are cached, and pieces of long prompts take whichever form is cheaper over these.
 
+mod config;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::attention::{AttentionMask, AttentionOptions};
-use darkhorse_backends::quantized::BLOCK;
 use darkhorse_backends::{Ops, paged};
-use serde::{Deserialize, Serialize};
 
 use super::TokenMixer;
 use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
-use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
+pub use config::MlaConfig;
 
 /// Fewer new tokens of a sequence are always read in the absorbed form, in which a token's numbers do not depend on
 /// how many are read together: more than a pass over drafts has.
 const EXPANDED_FROM: usize = 32;
 const _: () = assert!(EXPANDED_FROM > REVERSIBLE);
-
-/// Configuration of [`Mla`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MlaConfig {
-    /// Number of heads.
-    pub num_attention_heads: usize,
-    /// Width of the query latent; absent: queries come straight from the residual stream.
-    #[serde(default)]
-    pub q_lora_rank: Option<usize>,
-    /// Width of the key-value latent, the larger part of the cache.
-    pub kv_lora_rank: usize,
-    /// Head width without position.
-    pub qk_nope_head_dim: usize,
-    /// Head width with rotary position, shared by all heads on the key's side.
-    pub qk_rope_head_dim: usize,
-    /// Width of a head's value.
-    pub v_head_dim: usize,
-    /// Added to the mean square in the norms of the latents: in transformers 1e-6, whatever the model's
-    /// `rms_norm_eps` is.
-    #[serde(default = "latent_norm_eps")]
-    pub latent_norm_eps: f64,
-}
-
-fn latent_norm_eps() -> f64 {
-    1e-6
-}
-
-impl MlaConfig {
-    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
-        let widths = [
-            ("num_attention_heads", self.num_attention_heads),
-            ("q_lora_rank", self.q_lora_rank.unwrap_or(1)),
-            ("kv_lora_rank", self.kv_lora_rank),
-            ("qk_nope_head_dim", self.qk_nope_head_dim),
-            ("qk_rope_head_dim", self.qk_rope_head_dim),
-            ("v_head_dim", self.v_head_dim),
-        ];
-        for (field, value) in widths {
-            ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
-        }
-        if !self.qk_rope_head_dim.is_multiple_of(2) {
-            return Err(ModelConfigError::NotAMultiple {
-                field: "qk_rope_head_dim".into(),
-                value: self.qk_rope_head_dim,
-                of: 2,
-            });
-        }
-        ModelConfigError::positive("latent_norm_eps", self.latent_norm_eps)
-    }
-
-    /// Columns of `kv_b_proj`.
-    pub(crate) fn up_width(&self) -> usize {
-        self.num_attention_heads * (self.qk_nope_head_dim + self.v_head_dim)
-    }
-
-    /// Whether `kv_b_proj` is in blocks where matrices are: it is used head by head, and no block may belong to two.
-    pub(crate) fn up_projection_has_blocks(&self) -> bool {
-        let parts = [self.qk_nope_head_dim, self.v_head_dim];
-        parts.iter().all(|width| width.is_multiple_of(BLOCK))
-    }
-
-    /// Width of a head's query and key.
-    pub fn qk_head_dim(&self) -> usize {
-        self.qk_nope_head_dim + self.qk_rope_head_dim
-    }
-}
 
 /// How queries leave the residual stream.
 #[derive(Module, Debug)]
@@ -207,9 +140,8 @@ impl<B: Backend> HeadQueries<B> {
 }
 
 impl<B: Backend> Mla<B> {
-    pub(crate) fn init(init: &Initializers<'_>, device: &B::Device) -> Self {
+    pub(super) fn init(config: &MlaConfig, init: &Initializers<'_>, device: &B::Device) -> Self {
         let model = init.config();
-        let config = model.mixer.mla().expect("the configuration was validated");
         let (hidden, heads) = (model.hidden_size, config.num_attention_heads);
         let query = heads * config.qk_head_dim();
         Self {

@@ -155,6 +155,6 @@ impl<B: Backend> Past for ForgettingCache<B> {
         let pages = [&self.keys, &self.values, &self.kept];
         let pages: usize = pages.into_iter().map(Pages::memory_bytes).sum();
         let raw: usize = self.raw.iter().flatten().map(bytes).sum();
-        pages + raw
+        pages + raw + self.sum.as_ref().map_or(0, bytes)
     }
 }

@@ -81,6 +81,21 @@ impl<B: Ops> Reversible<B> {
     }
 }
 
+impl<B: Ops> Reversible<B> {
+    /// The state among what was given is the one before.
+    fn memory_bytes(&self) -> usize {
+        let before = self.before.as_ref().map_or(0, moment_bytes);
+        let given = self.given.as_ref().map_or(0, |given| {
+            let input = &given.input;
+            let heads = [&input.query, &input.key, &input.value].map(bytes);
+            let gates = [&input.log_decay, &input.write].map(bytes);
+            let padded = given.padded.iter().map(bytes);
+            heads.into_iter().chain(gates).chain(padded).sum()
+        });
+        before + given
+    }
+}
+
 impl<B: Ops> Past for RecurrentCache<B> {
     fn len(&self) -> usize {
         self.len
@@ -127,9 +142,11 @@ impl<B: Ops> Past for RecurrentCache<B> {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.now.as_ref().map_or(0, |now| {
-            let tails: usize = now.tails.iter().map(bytes).sum();
-            bytes(&now.state) + tails
-        })
+        let now = self.now.as_ref().map_or(0, moment_bytes);
+        now + self.last.as_ref().map_or(0, Reversible::memory_bytes)
     }
+}
+
+fn moment_bytes<B: Ops>(moment: &Moment<B>) -> usize {
+    bytes(&moment.state) + moment.tails.iter().map(bytes).sum::<usize>()
 }

@@ -3,7 +3,10 @@
 use darkhorse_backends::linear_attention::{self, UpdateRule};
 use serde::{Deserialize, Serialize};
 
+use crate::model::cache::REVERSIBLE;
 use crate::model::error::{MAX_SIZE, ModelConfigError};
+use crate::model::mixer::spec::{MixerCost, MixerSpec, Rotated, State};
+use crate::model::saturating::{product, sum};
 
 /// Configuration of [`GatedLinear`](super::GatedLinear).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,7 +137,19 @@ impl From<HeadSharing> for linear_attention::HeadSharing {
 }
 
 impl GatedLinearConfig {
-    pub(crate) fn validate(&self) -> Result<(), ModelConfigError> {
+    /// Widths of all queries, keys, values and outputs of a token.
+    pub(crate) fn widths(&self) -> [usize; 4] {
+        [
+            self.num_query_heads * self.key_head_dim,
+            self.num_key_heads * self.key_head_dim,
+            self.num_value_heads * self.value_head_dim,
+            self.num_heads * self.value_head_dim,
+        ]
+    }
+}
+
+impl MixerSpec for GatedLinearConfig {
+    fn validate(&self) -> Result<(), ModelConfigError> {
         let sizes = [
             ("num_heads", self.num_heads),
             ("num_query_heads", self.num_query_heads),
@@ -172,13 +187,70 @@ impl GatedLinearConfig {
         }
     }
 
-    /// Widths of all queries, keys, values and outputs of a token.
-    pub(crate) fn widths(&self) -> [usize; 4] {
-        [
-            self.num_query_heads * self.key_head_dim,
-            self.num_key_heads * self.key_head_dim,
-            self.num_value_heads * self.value_head_dim,
-            self.num_heads * self.value_head_dim,
-        ]
+    fn rotated(&self) -> Option<Rotated> {
+        Some(Rotated {
+            field: "rotary_dim",
+            dims: self.rotary_dim,
+        })
+    }
+
+    /// Norm weights of heads stand with the mixer that has them.
+    fn cost(&self, hidden: usize) -> MixerCost {
+        let heads = self.num_heads;
+        let [query, key, value, output] = self.widths();
+        let channels = query + key + value;
+        let convolutions = product([channels, self.conv_kernel_size]);
+        let decay = match self.decay {
+            Decay::Softplus => 2 * heads,
+            Decay::LogSigmoid { .. } => heads,
+        };
+        let write_bias = if self.write_bias { heads } else { 0 };
+        let qk_norm = match self.qk_norm {
+            QkNorm::Rms => 2 * self.key_head_dim,
+            QkNorm::Length | QkNorm::SquaredLength => 0,
+        };
+        let norms = qk_norm + self.value_head_dim;
+        // projected and convolved; keys and values for every state; outputs, gated and not
+        let inner = product([4, channels]);
+        let shared = product([2, heads, self.key_head_dim]);
+        MixerCost {
+            projections: vec![
+                [hidden, query],
+                [hidden, key],
+                [hidden, value],
+                [hidden, heads],
+                [hidden, heads],
+                [hidden, output],
+                [output, hidden],
+            ],
+            others: sum([convolutions, (decay + write_bias + norms) as u64]),
+            // reading and writing the state
+            token_flops: product([5, heads, self.key_head_dim, self.value_head_dim]),
+            state: self.state(),
+            activations: sum([inner, shared, product([6, output])]),
+            ..MixerCost::default()
+        }
+    }
+}
+
+impl GatedLinearConfig {
+    /// The state and the last inputs of the convolutions, now and before the last extension, and what a short
+    /// extension was given, so that it can be taken back.
+    fn state(&self) -> State {
+        let heads = self.num_heads;
+        let [query, key, value, _] = self.widths();
+        let channels = query + key + value;
+        let tail = self.conv_kernel_size - 1;
+        let state = product([heads, self.key_head_dim, self.value_head_dim]);
+        // query, key, value, decay and strength of the write of every position
+        let given = product([
+            REVERSIBLE,
+            heads,
+            2 * self.key_head_dim + self.value_head_dim + 2,
+        ]);
+        State {
+            activations: product([2 * tail + REVERSIBLE + tail, channels]),
+            f32: sum([state, state, given]),
+        }
     }
 }

@@ -37,9 +37,18 @@ fn noise<const D: usize>(shape: [usize; D], phase: f32) -> Tensor<B, D> {
     )
 }
 
+fn drawn(config: &ModelConfig, seed: u64) -> Gqa<B> {
+    let init = Initializers::new(config, seed);
+    Gqa::init(
+        config.mixer.gqa.as_ref().unwrap(),
+        &init,
+        &Default::default(),
+    )
+}
+
 /// With biases that are not zero.
 fn mixer(config: &ModelConfig) -> Gqa<B> {
-    let mut gqa = Gqa::<B>::init(&Initializers::new(config, 3), &Default::default());
+    let mut gqa = drawn(config, 3);
     let projections = [
         &mut gqa.q_proj,
         &mut gqa.k_proj,
@@ -248,7 +257,7 @@ fn a_changed_token_changes_nothing_before_it_nor_behind_the_window() {
 #[test]
 fn biases_have_their_names_and_are_there_only_if_asked_for() {
     let names = |config: &ModelConfig| {
-        let gqa = Gqa::<B>::init(&Initializers::new(config, 0), &Default::default());
+        let gqa = drawn(config, 0);
         let tensors = weights::collect(&gqa).into_iter();
         tensors
             .map(|tensor| tensor.name)

@@ -100,12 +100,20 @@ fn expanded_in_loops(mla: &Mla<B>, queries: &HeadQueries<B>, rows: &[f64]) -> Ve
     (0..HEADS).map(of_head).collect()
 }
 
+fn drawn(config: &ModelConfig) -> Mla<B> {
+    let init = Initializers::new(config, 3);
+    Mla::init(
+        config.mixer.mla.as_ref().unwrap(),
+        &init,
+        &Default::default(),
+    )
+}
+
 #[test]
 fn position_131071_finds_what_was_planted_at_position_0() {
     const LEN: usize = 131_072;
     let config = config();
-    let device = Default::default();
-    let mla = Mla::<B>::init(&Initializers::new(&config, 3), &device);
+    let mla = drawn(&config);
     let queries = mla.queries(
         noise([1, 1, HIDDEN], 0.3),
         &context(&config, LEN as i64 - 1),
@@ -138,7 +146,7 @@ fn both_forms_are_the_same_attention() {
     const LEN: usize = 300;
     const NEW: usize = 70;
     let config = config();
-    let mla = Mla::<B>::init(&Initializers::new(&config, 3), &Default::default());
+    let mla = drawn(&config);
     for format in [None, Some(PageFormat::EightBits)] {
         let mut cache = LatentCache::new(CacheConfig {
             page_len: 50,
@@ -173,7 +181,7 @@ fn long_pieces_are_expanded_where_that_is_cheaper_and_short_ones_never() {
         },
         ..config()
     };
-    let mla = Mla::<B>::init(&Initializers::new(&config, 3), &Default::default());
+    let mla = drawn(&config);
     for (past, new, form) in [
         (0, 31, Form::Absorbed),
         (0, 32, Form::Expanded),

@@ -1,0 +1,134 @@
+//! The mixers that a layer plan can name, and their configurations.
+
+use serde::{Deserialize, Serialize};
+
+use super::forgetting::ForgettingConfig;
+use super::gated_attention::GatedAttentionConfig;
+use super::gated_linear::GatedLinearConfig;
+use super::gqa::GqaConfig;
+use super::mla::MlaConfig;
+use super::spec::MixerSpec;
+use crate::model::error::ModelConfigError;
+
+/// Names of the mixers, as a layer plan lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MixerKind {
+    /// Multi-head latent attention.
+    Mla,
+    /// Grouped-query attention.
+    Gqa,
+    /// Gated linear attention.
+    Gla,
+    /// Forgetting attention.
+    Fox,
+    /// Gated attention.
+    GatedAttention,
+}
+
+impl MixerKind {
+    /// All mixers.
+    pub const ALL: [Self; 5] = [
+        Self::Mla,
+        Self::Gqa,
+        Self::Gla,
+        Self::Fox,
+        Self::GatedAttention,
+    ];
+}
+
+/// Configuration of the mixers that a layer plan names.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixerConfig {
+    /// Multi-head latent attention.
+    #[serde(default)]
+    pub mla: Option<MlaConfig>,
+    /// Grouped-query attention.
+    #[serde(default)]
+    pub gqa: Option<GqaConfig>,
+    /// Gated linear attention.
+    #[serde(default)]
+    pub gla: Option<GatedLinearConfig>,
+    /// Forgetting attention.
+    #[serde(default)]
+    pub fox: Option<ForgettingConfig>,
+    /// Gated attention.
+    #[serde(default)]
+    pub gated_attention: Option<GatedAttentionConfig>,
+}
+
+fn spec<C: MixerSpec>(section: &Option<C>) -> Option<&dyn MixerSpec> {
+    section.as_ref().map(|config| config as &dyn MixerSpec)
+}
+
+impl MixerConfig {
+    /// The section of a mixer, and its name.
+    fn section(&self, kind: MixerKind) -> (&'static str, Option<&dyn MixerSpec>) {
+        match kind {
+            MixerKind::Mla => ("mla", spec(&self.mla)),
+            MixerKind::Gqa => ("gqa", spec(&self.gqa)),
+            MixerKind::Gla => ("gla", spec(&self.gla)),
+            MixerKind::Fox => ("fox", spec(&self.fox)),
+            MixerKind::GatedAttention => ("gated_attention", spec(&self.gated_attention)),
+        }
+    }
+
+    /// What a mixer says of itself.
+    ///
+    /// # Panics
+    ///
+    /// If the configuration was not validated.
+    pub(in crate::model) fn of(&self, kind: MixerKind) -> &dyn MixerSpec {
+        let (_, spec) = self.section(kind);
+        spec.expect("the configuration was validated")
+    }
+
+    pub(in crate::model) fn validate(
+        &self,
+        layer_types: &[MixerKind],
+    ) -> Result<(), ModelConfigError> {
+        for &kind in layer_types {
+            let (name, spec) = self.section(kind);
+            let path = format!("mixer.{name}");
+            let spec = spec.ok_or_else(|| ModelConfigError::Missing {
+                field: path.clone(),
+                because: format!("`layer_types` names `{name}`"),
+            })?;
+            spec.validate().map_err(|error| error.within(&path))?;
+        }
+        self.check_rotations(layer_types)
+    }
+
+    /// All layers share one table of rotations.
+    fn check_rotations(&self, layer_types: &[MixerKind]) -> Result<(), ModelConfigError> {
+        let mut rotated = layer_types.iter().filter_map(|&kind| {
+            let rotated = self.of(kind).rotated()?;
+            (rotated.dims > 0).then_some((self.section(kind).0, rotated))
+        });
+        let Some((first, expected)) = rotated.next() else {
+            return Ok(());
+        };
+        match rotated.find(|(_, other)| other.dims != expected.dims) {
+            Some((section, other)) => Err(ModelConfigError::NotEqual {
+                field: format!("mixer.{section}.{}", other.field),
+                value: other.dims,
+                other: format!("mixer.{first}.{}", expected.field),
+                expected: expected.dims,
+                because: "all layers share the rotations",
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Widths of a mixer's projections that must be whole blocks where matrices are in blocks.
+    pub(in crate::model) fn block_widths(&self, kind: MixerKind) -> Vec<(String, usize)> {
+        let (section, _) = self.section(kind);
+        let widths = self.of(kind).block_widths().into_iter();
+        let named = |(fields, width): (&str, usize)| match fields.contains(' ') {
+            true => (format!("mixer.{section}: {fields}"), width),
+            false => (format!("mixer.{section}.{fields}"), width),
+        };
+        widths.map(named).collect()
+    }
+}
