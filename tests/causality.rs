@@ -115,9 +115,12 @@ fn prefill_and_decode_equal_the_full_forward() {
 /// Without experts: a close choice of them may fall otherwise, which moves whole rows.
 #[test]
 fn a_cache_of_8_bits_changes_the_logits_little() {
-    for config in [
-        small_config(DomainMode::Off),
-        hybrid_config(DomainMode::Off),
+    let off = DomainMode::Off;
+    for (config, most) in [
+        (small_config(off), 0.005),
+        (hybrid_config(off), 0.005),
+        (mixer_config(MixerKind::Fox, off), 0.01),
+        (mixer_config(MixerKind::GatedAttention, off), 0.01),
     ] {
         // larger weights make larger scores, of which a softmax makes more of every rounding
         let config = ModelConfig {
@@ -135,7 +138,11 @@ fn a_cache_of_8_bits_changes_the_logits_little() {
             apart.sum::<f32>() / exact.len() as f32,
             exact.iter().map(|it| it.abs()).sum::<f32>() / exact.len() as f32,
         );
-        assert!(mean > 0.0 && mean < 0.005 * size, "{mean} of {size}");
+        let kinds = &config.layer_types;
+        assert!(
+            mean > 0.0 && mean < most * size,
+            "{kinds:?}: {mean} of {size}"
+        );
     }
 }
 

@@ -24,7 +24,7 @@ pub struct CacheConfig {
     /// Positions of a page.
     pub page_len: usize,
     /// What keys, values and latents of attention are held as; absent: numbers of the type of the model's
-    /// activations. Mixers whose past does not lie in pages hold theirs so in any case.
+    /// activations. Linear attention has a state in place of pages, and ignores this.
     pub format: Option<PageFormat>,
 }
 

@@ -302,8 +302,8 @@ mod tests {
             num_attention_heads: 6,
             num_key_value_heads: 2,
             head_dim: 4,
-            attention_bias: false,
             sliding_window,
+            ..GqaConfig::default()
         });
         config
     }

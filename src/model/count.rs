@@ -342,8 +342,7 @@ mod tests {
             num_attention_heads: 6,
             num_key_value_heads: 2,
             head_dim: 4,
-            attention_bias: false,
-            sliding_window: None,
+            ..GqaConfig::default()
         });
         assert_counts_what_is_built(&config);
         config.mlp_bias = true;

@@ -54,6 +54,17 @@ impl RopeConfig {
     }
 }
 
+/// Which dimensions of a head rotary positions turn as a pair, of the leading `dim` that they turn at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotaryPairs {
+    /// `(0, 1), (2, 3), ...`
+    #[default]
+    Neighbours,
+    /// `(j, j + dim / 2)`.
+    Halves,
+}
+
 /// Turns positions into rotations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
@@ -156,15 +167,27 @@ impl<B: Ops> Rotation<B> {
         B::rope(input, cos, sin)
     }
 
-    /// Rotates the pairs `(j, j + dim / 2)` of the leading `dim` dimensions, as many as there are angles
-    /// for, and leaves the others.
+    /// Rotates pairs of the leading dimensions, as many as there are angles for, and leaves the others.
     ///
     /// # Shapes
     ///
     /// - input, output: `[batch, seq, heads, width]`
-    pub fn apply_to_halves(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [cos, sin] = self.angles_in(input.dtype());
-        B::rope_halves(input, cos, sin)
+    pub fn apply_to_leading(&self, pairs: RotaryPairs, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [_, _, _, width] = input.dims();
+        let [_, _, half] = self.cos.dims();
+        let turned = 2 * half;
+        match pairs {
+            RotaryPairs::Neighbours if turned == width => self.apply(input),
+            RotaryPairs::Neighbours => {
+                let leading = self.apply(input.clone().narrow(3, 0, turned));
+                let others = input.narrow(3, turned, width - turned);
+                Tensor::cat(vec![leading, others], 3)
+            }
+            RotaryPairs::Halves => {
+                let [cos, sin] = self.angles_in(input.dtype());
+                B::rope_halves(input, cos, sin)
+            }
+        }
     }
 
     /// Cosine and sine in the type of what is rotated.

@@ -11,7 +11,7 @@ use darkhorse_genesis::model::feed_forward::selective::SelectiveMask;
 use darkhorse_genesis::model::mixer::forgetting::Forgetting;
 use darkhorse_genesis::model::mixer::gated_linear::{GatedLinear, Rule};
 use darkhorse_genesis::model::mixer::{Mixer, TokenMixer};
-use darkhorse_genesis::model::rope::Rope;
+use darkhorse_genesis::model::rope::{Rope, RotaryPairs};
 use darkhorse_genesis::model::ttt::{Metacognition, TttMode, TttViews};
 use darkhorse_genesis::model::{CausalLm, Context, ModelConfig, Phase};
 
@@ -272,7 +272,9 @@ fn norms_and_rotations() {
     let context = context(fixture.config(), 1, 7..16);
     for name in ["q", "k"] {
         let heads: Tensor<B, 4> = fixture.tensor(&format!("rope/{name}"));
-        let turned = context.rotation.apply_to_halves(by_head(heads));
+        let turned = context
+            .rotation
+            .apply_to_leading(RotaryPairs::Halves, by_head(heads));
         fixture.compare_tensor(&format!("rope/{name}_out"), by_head(turned));
     }
     // the length of a key is what it is divided by, and a millionth

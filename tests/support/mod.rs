@@ -77,6 +77,7 @@ pub(crate) fn hybrid_config(mode: DomainMode) -> ModelConfig {
         head_dim: 8,
         attention_bias: true,
         sliding_window: Some(6),
+        ..GqaConfig::default()
     });
     config.mlp_bias = true;
     config.validate().expect("the configuration is valid");

@@ -123,7 +123,7 @@ fn llama(config: &LlamaConfig) -> ModelConfig {
         num_key_value_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
         attention_bias: config.attention_bias,
-        sliding_window: None,
+        ..GqaConfig::default()
     };
     ModelConfig {
         mlp_bias: config.mlp_bias,
@@ -136,8 +136,8 @@ fn mixtral(config: &MixtralConfig) -> ModelConfig {
         num_attention_heads: config.decoder.num_attention_heads,
         num_key_value_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
-        attention_bias: false,
         sliding_window: config.sliding_window,
+        ..GqaConfig::default()
     };
     ModelConfig {
         moe: Some(MoeConfig {

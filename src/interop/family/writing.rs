@@ -37,6 +37,9 @@ pub fn hf_config(model: &ModelConfig, extras: Extras) -> Result<HfConfig, Intero
         (Some(_), _, None) if all(MixerKind::Mla) => {
             Err(no_family("latent attention goes with routed experts"))
         }
+        (_, Some(gqa), _) if all(MixerKind::Gqa) && !gqa.is_plain() => Err(no_family(
+            "Llama and Mixtral have no `qk_norm`, no `output_gate` and no partly rotated heads",
+        )),
         (_, Some(gqa), None) if all(MixerKind::Gqa) => llama(model, gqa, extras),
         (_, Some(gqa), Some(moe)) if all(MixerKind::Gqa) => mixtral(model, gqa, moe, extras),
         _ => Err(no_family("its layers have mixers of several kinds")),
@@ -207,6 +210,24 @@ fn rope(rope: &RopeConfig) -> HfRope {
 mod tests {
     use super::*;
     use crate::model::routing::cosine::CosineConfig;
+
+    #[test]
+    fn attention_that_is_not_plain_is_refused_by_name() {
+        let preset = include_str!("../../../configs/mixtral-tiny.json");
+        let preset: serde_json::Value = serde_json::from_str(preset).unwrap();
+        let model: ModelConfig = serde_json::from_value(preset["model"].clone()).unwrap();
+        for change in [
+            |gqa: &mut GqaConfig| gqa.qk_norm = true,
+            |gqa: &mut GqaConfig| gqa.output_gate = true,
+            |gqa: &mut GqaConfig| gqa.rotary_dim = Some(2),
+        ] {
+            let mut model = model.clone();
+            change(model.mixer.gqa.as_mut().unwrap());
+            model.validate().unwrap();
+            let refused = hf_config(&model, Extras::default()).unwrap_err();
+            assert!(refused.to_string().contains("`qk_norm`"), "{refused}");
+        }
+    }
 
     #[test]
     fn parts_of_a_router_that_no_other_engine_has_are_refused_by_name() {

@@ -3,7 +3,6 @@
 use darkhorse_backends::Ops;
 
 use super::forgetting::ForgettingCache;
-use super::gated_attention::GatedAttentionCache;
 use super::gated_linear::RecurrentCache;
 use super::gqa::KeyValueCache;
 use super::mla::LatentCache;
@@ -20,8 +19,6 @@ pub enum MixerCache<B: Ops> {
     Recurrent(RecurrentCache<B>),
     /// Keys, values and gates of forgetting attention.
     Forgetting(ForgettingCache<B>),
-    /// Keys and values of gated attention.
-    GatedAttention(GatedAttentionCache<B>),
 }
 
 /// Evaluates `body` with the cache of whichever kind.
@@ -32,7 +29,6 @@ macro_rules! with_cache {
             MixerCache::KeyValue($cache) => $body,
             MixerCache::Recurrent($cache) => $body,
             MixerCache::Forgetting($cache) => $body,
-            MixerCache::GatedAttention($cache) => $body,
         }
     };
 }
@@ -83,13 +79,6 @@ impl<B: Ops> MixerCache<B> {
     pub(super) fn forgetting(&mut self) -> &mut ForgettingCache<B> {
         match self {
             Self::Forgetting(cache) => cache,
-            _ => panic!("{OF_ANOTHER}"),
-        }
-    }
-
-    pub(super) fn gated_attention(&mut self) -> &mut GatedAttentionCache<B> {
-        match self {
-            Self::GatedAttention(cache) => cache,
             _ => panic!("{OF_ANOTHER}"),
         }
     }

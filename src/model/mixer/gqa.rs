@@ -1,14 +1,17 @@
 //! Grouped-query attention: several query heads share the keys and values of one.
 //!
 //! Ainslie et al. (<https://arxiv.org/abs/2305.13245>); with one key-value head per query head it is plain
-//! multi-head attention. Sliding window: Mistral (<https://arxiv.org/abs/2310.06825>), section 2.
+//! multi-head attention. Sliding window: Mistral (<https://arxiv.org/abs/2310.06825>), section 2. Normalized queries
+//! and keys: Qwen3 (<https://arxiv.org/abs/2505.09388>). Gated output: <https://arxiv.org/abs/2505.06708>.
 
 mod config;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::attention::AttentionOptions;
+use darkhorse_backends::heads::HeadSharing;
 use darkhorse_backends::{Ops, paged};
 
 use super::TokenMixer;
@@ -16,6 +19,8 @@ use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::norm::RmsNorm;
+use crate::model::rope::RotaryPairs;
 pub use config::GqaConfig;
 
 /// Grouped-query attention.
@@ -23,13 +28,21 @@ pub use config::GqaConfig;
 pub struct Gqa<B: Backend> {
     /// `[hidden_size, num_attention_heads * head_dim]`.
     pub q_proj: Linear<B>,
+    /// To the gate of the output, `[hidden_size, num_attention_heads * head_dim]`.
+    pub gate_proj: Option<Linear<B>>,
     /// `[hidden_size, num_key_value_heads * head_dim]`.
     pub k_proj: Linear<B>,
     /// `[hidden_size, num_key_value_heads * head_dim]`.
     pub v_proj: Linear<B>,
+    /// Normalizes a query, `[head_dim]`.
+    pub q_norm: Option<RmsNorm<B>>,
+    /// Normalizes a key, `[head_dim]`.
+    pub k_norm: Option<RmsNorm<B>>,
     /// Back to the residual stream, `[num_attention_heads * head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     head_dim: usize,
+    #[module(skip)]
+    rotary_pairs: RotaryPairs,
     #[module(skip)]
     options: AttentionOptions,
 }
@@ -78,10 +91,16 @@ impl<B: Backend> Past for KeyValueCache<B> {
     }
 }
 
-/// Rotated keys, and values, `[batch, seq, num_key_value_heads, head_dim]` each.
-struct KeyValues<B: Backend> {
+/// A layer's projections of some positions.
+struct Projected<B: Backend> {
+    /// Rotated, `[batch, seq, num_attention_heads, head_dim]`.
+    query: Tensor<B, 4>,
+    /// Rotated, `[batch, seq, num_key_value_heads, head_dim]`.
     key: Tensor<B, 4>,
+    /// `[batch, seq, num_key_value_heads, head_dim]`.
     value: Tensor<B, 4>,
+    /// Of the output, before its sigmoid, `[batch, seq, num_attention_heads * head_dim]`.
+    gate: Option<Tensor<B, 3>>,
 }
 
 impl<B: Backend> Gqa<B> {
@@ -90,12 +109,19 @@ impl<B: Backend> Gqa<B> {
         let query = config.num_attention_heads * dim;
         let key = config.num_key_value_heads * dim;
         let bias = Bias::when(config.attention_bias);
+        let norm = || config.qk_norm.then(|| init.norm(dim, device));
         Self {
             q_proj: init.linear(hidden, query, device).with(bias),
+            gate_proj: config
+                .output_gate
+                .then(|| init.linear(hidden, query, device).with(bias)),
             k_proj: init.linear(hidden, key, device).with(bias),
             v_proj: init.linear(hidden, key, device).with(bias),
+            q_norm: norm(),
+            k_norm: norm(),
             o_proj: init.residual_linear(query, hidden, device).with(bias),
             head_dim: dim,
+            rotary_pairs: config.rotary_pairs,
             options: AttentionOptions {
                 scale: (dim as f64).powf(-0.5),
                 window: config.sliding_window,
@@ -105,16 +131,34 @@ impl<B: Backend> Gqa<B> {
 }
 
 impl<B: Ops> Gqa<B> {
-    /// Rotated queries, `[batch, seq, num_attention_heads, head_dim]`, and what they look at.
-    fn project(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> (Tensor<B, 4>, KeyValues<B>) {
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [query, key, value] = Linear::forward_each(projections, hidden);
-        let rotated = |projected| context.rotation.apply(self.heads(projected));
-        let seen = KeyValues {
-            key: rotated(key),
-            value: self.heads(value),
+    fn project(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Projected<B> {
+        let [q_proj, k_proj, v_proj] = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let (query, key, value, gate) = match &self.gate_proj {
+            Some(gate_proj) => {
+                let projections = [q_proj, k_proj, v_proj, gate_proj];
+                let [query, key, value, gate] = Linear::forward_each(projections, hidden);
+                (query, key, value, Some(gate))
+            }
+            None => {
+                let projections = [q_proj, k_proj, v_proj];
+                let [query, key, value] = Linear::forward_each(projections, hidden);
+                (query, key, value, None)
+            }
         };
-        (rotated(query), seen)
+        let placed = |projected, norm: &Option<RmsNorm<B>>| {
+            let heads = self.heads(projected);
+            let heads = match norm {
+                Some(norm) => norm.forward(heads),
+                None => heads,
+            };
+            context.rotation.apply_to_leading(self.rotary_pairs, heads)
+        };
+        Projected {
+            query: placed(query, &self.q_norm),
+            key: placed(key, &self.k_norm),
+            value: self.heads(value),
+            gate,
+        }
     }
 
     fn heads(&self, projected: Tensor<B, 3>) -> Tensor<B, 4> {
@@ -122,20 +166,12 @@ impl<B: Ops> Gqa<B> {
         projected.reshape([batch, seq, width / self.head_dim, self.head_dim])
     }
 
-    /// Attention of whole sequences, keys and values repeated for every query head.
-    fn whole(&self, query: Tensor<B, 4>, seen: KeyValues<B>, context: &Context<B>) -> Tensor<B, 3> {
-        let [batch, seq, heads, dim] = query.dims();
-        let [_, _, shared, _] = seen.key.dims();
-        let repeated = |tensor: Tensor<B, 4>| {
-            tensor
-                .unsqueeze_dim::<5>(3)
-                .expand([batch, seq, shared, heads / shared, dim])
-                .reshape([batch, seq, heads, dim])
-        };
-        let (key, value) = (repeated(seen.key), repeated(seen.value));
-        let output = B::causal_attention(query, key, value, &context.mask, self.options);
-        self.o_proj
-            .forward(output.reshape([batch, seq, heads * dim]))
+    /// Gates what the heads read, `[batch, seq, num_attention_heads * head_dim]`, and projects it back.
+    fn finish(&self, read: Tensor<B, 3>, gate: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
+        self.o_proj.forward(match gate {
+            Some(gate) => read * sigmoid(gate),
+            None => read,
+        })
     }
 }
 
@@ -143,8 +179,24 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
     type Cache = KeyValueCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        let (query, seen) = self.project(hidden, context);
-        self.whole(query, seen, context)
+        let projected = self.project(hidden, context);
+        let [batch, seq, heads, dim] = projected.query.dims();
+        // one key and one value for every query head
+        let repeated = |shared: Tensor<B, 4>| {
+            let [_, _, count, _] = shared.dims();
+            match heads / count {
+                1 => shared,
+                each => B::share_heads(shared, each, HeadSharing::Grouped),
+            }
+        };
+        let read = B::causal_attention(
+            projected.query,
+            repeated(projected.key),
+            repeated(projected.value),
+            &context.mask,
+            self.options,
+        );
+        self.finish(read.reshape([batch, seq, heads * dim]), projected.gate)
     }
 
     fn extend(
@@ -153,10 +205,10 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
         context: &Context<B>,
         sequences: &mut [Extension<'_, KeyValueCache<B>>],
     ) -> Tensor<B, 3> {
-        let (query, new) = self.project(hidden, context);
-        let [_, tokens, heads, dim] = query.dims();
-        let (keys, values): (Tensor<B, 3>, Tensor<B, 3>) =
-            (new.key.squeeze_dim(0), new.value.squeeze_dim(0));
+        let projected = self.project(hidden, context);
+        let [_, tokens, heads, dim] = projected.query.dims();
+        let keys: Tensor<B, 3> = projected.key.squeeze_dim(0);
+        let values: Tensor<B, 3> = projected.value.squeeze_dim(0);
         let mut at = 0;
         for sequence in sequences.iter_mut() {
             let rows = |of: &Tensor<B, 3>| of.clone().narrow(0, at, sequence.new);
@@ -171,7 +223,7 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
             new: sequence.new,
         });
         let pasts: Vec<_> = pasts.collect();
-        let output = B::paged_attention(query.squeeze_dim(0), &pasts, self.options);
+        let read = B::paged_attention(projected.query.squeeze_dim(0), &pasts, self.options);
         if let Some(window) = self.options.window {
             for sequence in sequences {
                 let past = &mut *sequence.past;
@@ -182,8 +234,7 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
                 }
             }
         }
-        self.o_proj
-            .forward(output.reshape([1, tokens, heads * dim]))
+        self.finish(read.reshape([1, tokens, heads * dim]), projected.gate)
     }
 
     fn empty_cache(&self, config: &CacheConfig) -> KeyValueCache<B> {

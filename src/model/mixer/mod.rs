@@ -22,7 +22,6 @@ use super::cache::{CacheConfig, Extension, Past};
 use super::context::Context;
 use super::init::Initializers;
 use forgetting::Forgetting;
-use gated_attention::GatedAttention;
 use gated_linear::GatedLinear;
 use gqa::{Gqa, KeyValueCache};
 use mla::{LatentCache, Mla};
@@ -62,14 +61,12 @@ pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
 pub enum Mixer<B: Backend> {
     /// Multi-head latent attention.
     Mla(Mla<B>),
-    /// Grouped-query attention.
+    /// Grouped-query attention, gated or not.
     Gqa(Gqa<B>),
     /// Gated linear attention.
     GatedLinear(GatedLinear<B>),
     /// Forgetting attention.
     Forgetting(Forgetting<B>),
-    /// Gated attention.
-    GatedAttention(GatedAttention<B>),
 }
 
 impl<B: Backend> Mixer<B> {
@@ -85,8 +82,8 @@ impl<B: Backend> Mixer<B> {
                 Self::Forgetting(Forgetting::init(named(&sections.fox), init, device))
             }
             MixerKind::GatedAttention => {
-                let config = named(&sections.gated_attention);
-                Self::GatedAttention(GatedAttention::init(config, init, device))
+                let config = named(&sections.gated_attention).gqa();
+                Self::Gqa(Gqa::init(&config, init, device))
             }
         }
     }
@@ -107,7 +104,6 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
             Self::Gqa(gqa) => gqa.forward(hidden, context),
             Self::GatedLinear(linear) => linear.forward(hidden, context),
             Self::Forgetting(fox) => fox.forward(hidden, context),
-            Self::GatedAttention(gated) => gated.forward(hidden, context),
         }
     }
 
@@ -133,10 +129,6 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
                 context,
                 &mut each(sequences, MixerCache::forgetting),
             ),
-            Self::GatedAttention(gated) => {
-                let mut sequences = each(sequences, MixerCache::gated_attention);
-                gated.extend(hidden, context, &mut sequences)
-            }
         }
     }
 
@@ -146,7 +138,6 @@ impl<B: Ops> TokenMixer<B> for Mixer<B> {
             Self::Gqa(_) => MixerCache::KeyValue(KeyValueCache::new(*config)),
             Self::GatedLinear(linear) => MixerCache::Recurrent(linear.empty_cache(config)),
             Self::Forgetting(fox) => MixerCache::Forgetting(fox.empty_cache(config)),
-            Self::GatedAttention(gated) => MixerCache::GatedAttention(gated.empty_cache(config)),
         }
     }
 }

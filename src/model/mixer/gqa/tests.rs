@@ -1,11 +1,13 @@
 use burn::module::Param;
-use burn::tensor::{Int, TensorData};
+use burn::tensor::{DType, Int, TensorData};
 use darkhorse_backends::attention::AttentionMask;
+use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::Selected;
 
 use super::*;
 use crate::model::ModelConfig;
 use crate::model::mixer::MixerKind;
+use crate::model::mixer::gated_attention::GatedAttentionConfig;
 use crate::model::rope::Rope;
 use crate::model::weights;
 
@@ -46,7 +48,7 @@ fn drawn(config: &ModelConfig, seed: u64) -> Gqa<B> {
     )
 }
 
-/// With biases that are not zero.
+/// With biases that are not zero, and norms that scale.
 fn mixer(config: &ModelConfig) -> Gqa<B> {
     let mut gqa = drawn(config, 3);
     let projections = [
@@ -55,11 +57,29 @@ fn mixer(config: &ModelConfig) -> Gqa<B> {
         &mut gqa.v_proj,
         &mut gqa.o_proj,
     ];
-    for (phase, projection) in projections.into_iter().enumerate() {
+    let projections = projections.into_iter().chain(&mut gqa.gate_proj);
+    for (phase, projection) in projections.enumerate() {
         let [_, outer] = projection.weight.dims();
         projection.bias = Some(Param::from_tensor(noise([outer], phase as f32)));
     }
+    for norm in [&mut gqa.q_norm, &mut gqa.k_norm].into_iter().flatten() {
+        norm.weight = Param::from_tensor(noise([DIM], 0.7).add_scalar(1.5));
+    }
     gqa
+}
+
+/// The same with every option, in two forms of rotation.
+fn with_options(config: &ModelConfig) -> [ModelConfig; 2] {
+    [RotaryPairs::Neighbours, RotaryPairs::Halves].map(|pairs| {
+        let mut config = config.clone();
+        let gqa = config.mixer.gqa.as_mut().unwrap();
+        gqa.qk_norm = true;
+        gqa.output_gate = true;
+        gqa.rotary_dim = Some(4);
+        gqa.rotary_pairs = pairs;
+        config.validate().unwrap();
+        config
+    })
 }
 
 fn context(config: &ModelConfig, positions: &[i64], documents: Option<&[i64]>) -> Context<B> {
@@ -108,26 +128,48 @@ fn product(rows: &[Vec<f64>], linear: &Linear<B>) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// One head's part of a row, its pairs turned by the position.
-fn turned(row: &[f64], head: usize, position: i64) -> Vec<f64> {
-    let mut turned = row[head * DIM..][..DIM].to_vec();
-    for pair in 0..DIM / 2 {
-        let angle = position as f64 * 100f64.powf(-2.0 * pair as f64 / DIM as f64);
-        let (x, y) = (turned[2 * pair], turned[2 * pair + 1]);
-        turned[2 * pair] = x * angle.cos() - y * angle.sin();
-        turned[2 * pair + 1] = x * angle.sin() + y * angle.cos();
+/// One head's part of a row, normalized where there is a norm, its pairs turned by the position.
+fn placed(
+    row: &[f64],
+    head: usize,
+    norm: &Option<RmsNorm<B>>,
+    position: i64,
+    config: &GqaConfig,
+) -> Vec<f64> {
+    let mut placed = row[head * DIM..][..DIM].to_vec();
+    if let Some(norm) = norm {
+        let square: f64 = placed.iter().map(|x| x * x).sum();
+        let length = (square / DIM as f64 + 1e-6).sqrt();
+        let weights = values(norm.weight.val());
+        for (x, weight) in placed.iter_mut().zip(weights) {
+            *x *= f64::from(weight) / length;
+        }
     }
-    turned
+    let turned = config.rotary_dim.unwrap_or(DIM);
+    for pair in 0..turned / 2 {
+        let angle = position as f64 * 100f64.powf(-2.0 * pair as f64 / turned as f64);
+        let (left, right) = match config.rotary_pairs {
+            RotaryPairs::Neighbours => (2 * pair, 2 * pair + 1),
+            RotaryPairs::Halves => (pair, pair + turned / 2),
+        };
+        let (x, y) = (placed[left], placed[right]);
+        placed[left] = x * angle.cos() - y * angle.sin();
+        placed[right] = x * angle.sin() + y * angle.cos();
+    }
+    placed
 }
 
 /// Attention written out: every query of every head over the keys for which `sees(query, key)`.
 fn in_loops(
     gqa: &Gqa<B>,
-    [heads, shared]: [usize; 2],
+    config: &ModelConfig,
     hidden: &Tensor<B, 3>,
     positions: &[i64],
     sees: impl Fn(usize, usize) -> bool,
 ) -> Vec<f32> {
+    let config = config.mixer.gqa.as_ref().unwrap();
+    let heads = config.num_attention_heads;
+    let shared = config.num_key_value_heads;
     let rows: Vec<Vec<f64>> = values(hidden.clone())
         .chunks(HIDDEN)
         .map(|row| row.iter().map(|&x| f64::from(x)).collect())
@@ -137,14 +179,12 @@ fn in_loops(
     for (i, row) in attended.iter_mut().enumerate() {
         for head in 0..heads {
             let from = head / (heads / shared);
-            let query = turned(&q[i], head, positions[i]);
+            let query = placed(&q[i], head, &gqa.q_norm, positions[i], config);
             let weights = (0..rows.len()).map(|j| {
-                let key = turned(&k[j], from, positions[j]);
+                let key = placed(&k[j], from, &gqa.k_norm, positions[j], config);
                 let dot: f64 = query.iter().zip(&key).map(|(q, k)| q * k).sum();
-                match sees(i, j) {
-                    true => (dot / (DIM as f64).sqrt()).exp(),
-                    false => 0.0,
-                }
+                let weight = (dot / (DIM as f64).sqrt()).exp();
+                if sees(i, j) { weight } else { 0.0 }
             });
             let weights: Vec<f64> = weights.collect();
             let sum: f64 = weights.iter().sum();
@@ -153,6 +193,12 @@ fn in_loops(
                     row[head * DIM + d] += weight / sum * v[j][from * DIM + d];
                 }
             }
+        }
+    }
+    if let Some(gate_proj) = &gqa.gate_proj {
+        let gates = product(&rows, gate_proj).concat();
+        for (x, gate) in attended.iter_mut().flatten().zip(gates) {
+            *x /= 1.0 + (-gate).exp();
         }
     }
     let output = product(&attended, &gqa.o_proj);
@@ -176,11 +222,124 @@ fn every_grouping_and_window_equals_attention_written_out() {
         let hidden = noise([1, 11, HIDDEN], 0.3);
         let got = gqa.forward(hidden.clone(), &context(&config, &positions, None));
         let reach = window.unwrap_or(usize::MAX);
-        let expected = in_loops(&gqa, [heads, shared], &hidden, &positions, |i, j| {
+        let expected = in_loops(&gqa, &config, &hidden, &positions, |i, j| {
             j <= i && i - j < reach
         });
         let what = format!("{heads} heads on {shared}, window {window:?}");
         assert_close(&values(got), &expected, &what);
+    }
+}
+
+#[test]
+fn norms_gates_and_partial_rotations_equal_attention_written_out() {
+    let positions: Vec<i64> = (0..11).collect();
+    for config in with_options(&config(4, 2, Some(5))) {
+        let gqa = mixer(&config);
+        let hidden = noise([1, 11, HIDDEN], 0.3);
+        let got = gqa.forward(hidden.clone(), &context(&config, &positions, None));
+        let expected = in_loops(&gqa, &config, &hidden, &positions, |i, j| {
+            j <= i && i - j < 5
+        });
+        let what = format!("{:?}", config.mixer.gqa);
+        assert_close(&values(got), &expected, &what);
+    }
+}
+
+/// Outputs of sequences that grow together through pages, each in pieces of its own.
+fn through_pages(
+    gqa: &Gqa<B>,
+    config: &ModelConfig,
+    hidden: &[Tensor<B, 3>],
+    format: Option<PageFormat>,
+) -> Vec<f32> {
+    let cache = CacheConfig {
+        page_len: 4,
+        format,
+    };
+    let mut caches = vec![gqa.empty_cache(&cache); hidden.len()];
+    let mut outputs: Vec<Vec<Tensor<B, 3>>> = vec![Vec::new(); hidden.len()];
+    loop {
+        let pieces = hidden.iter().zip(&caches).enumerate();
+        let pieces = pieces.map(|(index, (hidden, cache))| {
+            let (at, [_, len, _]) = (cache.len(), hidden.dims());
+            let most = if at == 0 { 5 + index } else { 1 + index };
+            at..len.min(at + most)
+        });
+        let pieces: Vec<_> = pieces.collect();
+        let open = || {
+            pieces
+                .iter()
+                .enumerate()
+                .filter(|(_, piece)| !piece.is_empty())
+        };
+        if open().next().is_none() {
+            break;
+        }
+        let rows = open().map(|(index, piece)| {
+            let hidden = hidden[index].clone();
+            hidden.narrow(1, piece.start, piece.len())
+        });
+        let positions: Vec<i64> = open()
+            .flat_map(|(_, piece)| piece.clone().map(|position| position as i64))
+            .collect();
+        let rows = Tensor::cat(rows.collect(), 1);
+        let mut sequences: Vec<_> = caches
+            .iter_mut()
+            .zip(&pieces)
+            .filter(|(_, piece)| !piece.is_empty())
+            .map(|(cache, piece)| Extension::new(cache, piece.len()))
+            .collect();
+        let output = gqa.extend(rows, &context(config, &positions, None), &mut sequences);
+        let mut at = 0;
+        for (index, piece) in open() {
+            outputs[index].push(output.clone().narrow(1, at, piece.len()));
+            at += piece.len();
+        }
+    }
+    values(Tensor::cat(outputs.concat(), 1))
+}
+
+#[test]
+fn decoding_through_pages_of_every_format_equals_the_whole_forward() {
+    let plain = config(4, 2, None);
+    let [neighbours, halves] = with_options(&plain);
+    let formats = [
+        (None, 1e-5),
+        (Some(PageFormat::Numbers(DType::F32)), 1e-5),
+        (Some(PageFormat::Numbers(DType::F16)), 4e-3),
+        (Some(PageFormat::Numbers(DType::BF16)), 3e-2),
+        (Some(PageFormat::EightBits), 3e-2),
+    ];
+    for config in [plain, neighbours, halves] {
+        let gqa = mixer(&config);
+        for lens in [&[21][..], &[21, 9, 14]] {
+            let sequences = lens.iter().enumerate();
+            let hidden: Vec<Tensor<B, 3>> = sequences
+                .map(|(index, len)| noise([1, *len, HIDDEN], index as f32))
+                .collect();
+            let whole = hidden.iter().zip(lens).flat_map(|(hidden, &len)| {
+                let positions: Vec<i64> = (0..len as i64).collect();
+                let context = context(&config, &positions, None);
+                values(gqa.forward(hidden.clone(), &context))
+            });
+            let whole: Vec<f32> = whole.collect();
+            let size = whole.iter().fold(0.0f32, |size, it| size.max(it.abs()));
+            for (format, tolerance) in formats {
+                if let Some(PageFormat::Numbers(dtype)) = format
+                    && !B::supports_dtype(&Default::default(), dtype)
+                {
+                    continue;
+                }
+                let paged = through_pages(&gqa, &config, &hidden, format);
+                let apart = whole.iter().zip(&paged).map(|(l, r)| (l - r).abs());
+                let apart = apart.fold(0.0f32, f32::max) / size;
+                let case = format!("{format:?}, {lens:?}, {:?}", config.mixer.gqa);
+                assert_eq!(whole.len(), paged.len(), "{case}");
+                assert!(apart < tolerance, "{case}: {apart}");
+                // narrower numbers round
+                assert_eq!(apart > 1e-5, tolerance > 1e-5, "{case}: {apart}");
+            }
+        }
     }
 }
 
@@ -194,7 +353,7 @@ fn documents_do_not_see_each_other() {
         let hidden = noise([1, 9, HIDDEN], 0.9);
         let context = context(&config, &positions, Some(&documents));
         let got = gqa.forward(hidden.clone(), &context);
-        let expected = in_loops(&gqa, [4, 2], &hidden, &positions, |i, j| {
+        let expected = in_loops(&gqa, &config, &hidden, &positions, |i, j| {
             j <= i && documents[i] == documents[j] && i - j < window.unwrap_or(9)
         });
         assert_close(&values(got), &expected, &format!("window {window:?}"));
@@ -254,16 +413,14 @@ fn a_changed_token_changes_nothing_before_it_nor_behind_the_window() {
     }
 }
 
+fn names(config: &ModelConfig) -> String {
+    let tensors = weights::collect(&drawn(config, 0)).into_iter();
+    let names: Vec<String> = tensors.map(|tensor| tensor.name).collect();
+    names.join(" ")
+}
+
 #[test]
 fn biases_have_their_names_and_are_there_only_if_asked_for() {
-    let names = |config: &ModelConfig| {
-        let gqa = drawn(config, 0);
-        let tensors = weights::collect(&gqa).into_iter();
-        tensors
-            .map(|tensor| tensor.name)
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
     let mut config = config(4, 2, None);
     assert_eq!(
         names(&config),
@@ -275,6 +432,33 @@ fn biases_have_their_names_and_are_there_only_if_asked_for() {
         names(&config),
         "q_proj.weight k_proj.weight v_proj.weight o_proj.weight"
     );
+}
+
+#[test]
+fn gated_attention_has_the_names_and_the_configuration_of_older_runs() {
+    let section = serde_json::json!({
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "rotary_dim": 4
+    });
+    let mut config = config(4, 2, None);
+    let gated: GatedAttentionConfig = serde_json::from_value(section.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&gated).unwrap(), section);
+    config.mixer.gqa = Some(gated.gqa());
+    assert_eq!(
+        names(&config),
+        "q_proj.weight gate_proj.weight k_proj.weight v_proj.weight \
+         q_norm.weight k_norm.weight o_proj.weight"
+    );
+}
+
+#[test]
+fn options_that_are_not_used_are_not_written() {
+    let section = serde_json::json!({
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+        "attention_bias": true, "sliding_window": null
+    });
+    let config: GqaConfig = serde_json::from_value(section.clone()).unwrap();
+    assert!(config.is_plain());
+    assert_eq!(serde_json::to_value(&config).unwrap(), section);
 }
 
 #[test]
@@ -291,6 +475,10 @@ fn heads_that_do_not_divide_are_refused_by_name() {
     assert_eq!(
         message(|gqa| gqa.head_dim = 5),
         "`mixer.gqa.head_dim` is 5, expected a multiple of 2"
+    );
+    assert_eq!(
+        message(|gqa| gqa.rotary_dim = Some(8)),
+        "`mixer.gqa.rotary_dim` is 8, expected 2 to 6"
     );
     let mut hybrid = config(4, 2, None);
     hybrid.mixer.mla = serde_json::from_value(serde_json::json!({
