@@ -152,6 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn only_the_rows_of_the_sequence_are_added() {
+        let mut log = RouteLog::new(0);
+        log.extend(&pass(), 2..3);
+        log.extend(&pass(), 0..2);
+        let layer = &log.layers()[0];
+        assert_eq!(layer.choices, [1, 2, 0, 1, 2, 3]);
+        assert_eq!(layer.gates, [0.5, 0.5, 0.6, 0.4, 0.7, 0.3]);
+        log.truncate(1);
+        let layer = &log.layers()[0];
+        assert_eq!(
+            (&layer.choices[..], &layer.gates[..]),
+            (&[1, 2][..], &[0.5, 0.5][..])
+        );
+    }
+
+    #[test]
     fn what_is_forgotten_is_not_counted() {
         let mut log = RouteLog::new(10);
         log.extend(&pass(), 0..3);

@@ -375,20 +375,4 @@ impl Observation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_have_as_many_documents_of_each_domain_and_never_split_one() {
-        let mut halves = Halves::default();
-        let documents = [
-            (0, Domain::Code),
-            (1, Domain::Legal),
-            (2, Domain::Code),
-            (2, Domain::Code),
-            (3, Domain::Legal),
-        ];
-        let dealt = documents.map(|(number, domain)| halves.is_probe(number, Some(domain)));
-        assert_eq!(dealt, [true, true, false, false, false]);
-    }
-}
+mod tests;

@@ -285,6 +285,25 @@ fn quiet_training_says_what_came_of_it_and_nothing_else() {
 }
 
 #[test]
+fn a_router_that_the_loss_cannot_teach_is_told_before_training_begins() {
+    let home = Home::new();
+    home.write_config(true);
+    home.write("mine.jsonl", documents("code", 40));
+    let begin = |normalized: bool| {
+        let mut config = home.json("model.json");
+        config["model"]["moe"]["num_experts_per_tok"] = json!(1);
+        config["model"]["moe"]["router"] = json!({"norm_topk_prob": normalized});
+        home.write("one.json", config.to_string());
+        let out = home.path(if normalized { "normalized" } else { "plain" });
+        let train = "train --config one.json --data mine.jsonl --no-valid --steps 1 --out";
+        home.done(&format!("{train} {}", out.display())).1
+    };
+    let warning = "set `moe.router.norm_topk_prob` to false";
+    assert!(begin(true).contains(warning));
+    assert!(!begin(false).contains(warning));
+}
+
+#[test]
 fn an_evaluation_within_training_says_where_logits_stop_being_finite() {
     let home = Home::new();
     home.write_config(false);

@@ -187,6 +187,13 @@ impl fmt::Display for Announcement<'_> {
                 "warning: more than {MANY_EPOCHS} epochs are learned by heart rather than understood: give more data, or fewer `--steps` or `--epochs`"
             )?;
         }
+        let moe = self.experiment.model.moe.as_ref();
+        if moe.is_some_and(|moe| moe.num_experts_per_tok == 1 && moe.router.norm_topk_prob) {
+            writeln!(
+                f,
+                "warning: the gate of a token's one expert is 1 whatever the router says, so that the loss teaches the router nothing: set `moe.router.norm_topk_prob` to false"
+            )?;
+        }
         Ok(())
     }
 }

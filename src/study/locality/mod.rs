@@ -87,9 +87,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn experts_of_two_layers_are_two_experts_and_null_experts_take_no_place() {
+        let layer = |layer, experts, choices: [u16; 3]| LayerObservation {
+            layer,
+            experts,
+            slots: experts + 1,
+            k: 1,
+            choices: choices.into(),
+            gates: Vec::new(),
+            affinities: Vec::new(),
+            entropy: 0.0,
+            inputs: Vec::new(),
+            width: 0,
+            stability: None,
+        };
+        let observation = Observation {
+            ids: vec![0; 3],
+            domains: vec![None; 3],
+            documents: Vec::new(),
+            sample: Vec::new(),
+            // the third token chooses a null expert of the second layer
+            layers: vec![layer(0, 2, [0, 0, 0]), layer(1, 3, [0, 0, 3])],
+        };
+        let cache = replay(&observation);
+        assert_eq!((cache.tokens, cache.visits, cache.experts), (3, 5, 5));
+        assert_eq!(cache.lru_hits, [0, 3, 3, 3, 3]);
+        assert_eq!(cache.belady_hits, [0, 3, 3, 3, 3]);
+    }
+
+    #[test]
     fn sizes_end_with_all_experts_and_leave_none_out_of_a_small_model() {
         assert_eq!(sizes(5), [1, 2, 3, 4, 5]);
         assert_eq!(sizes(128).len(), 128);
+        // a size is never less than its share
+        let sizes_of_200 = sizes(200);
+        assert_eq!((sizes_of_200[0], sizes_of_200[127]), (2, 200));
         let large = sizes(1664);
         assert_eq!((large[0], large[127], large.len()), (13, 1664, 128));
         assert!(large.is_sorted_by(|a, b| a < b));

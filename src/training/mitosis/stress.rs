@@ -124,3 +124,157 @@ impl LayerStress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::routing::growth::{Division, Roster};
+    use crate::model::routing::stats::Demand;
+
+    const RULE: StressRule = StressRule {
+        window: 2,
+        threshold: 1.5,
+        windows: 2,
+        pause: 0,
+        until: 1.0,
+        idle_below: 0.1,
+        idle_windows: 3,
+    };
+
+    /// What is measured in a layer of 16 places, all in use unless `roster` says otherwise.
+    struct Measured {
+        roster: Roster,
+        demand: Demand,
+        gradients: Vec<f64>,
+        stress: LayerStress,
+    }
+
+    impl Measured {
+        fn new() -> Self {
+            Self {
+                roster: Roster::new(16, 16),
+                demand: Demand {
+                    k: 2,
+                    unbiased: vec![100; 16],
+                    ..Demand::default()
+                },
+                gradients: vec![1.0; 16],
+                stress: LayerStress::default(),
+            }
+        }
+
+        /// Ends a window throughout which so many tokens would choose the experts.
+        fn window(&mut self, chosen: &[(usize, u64)]) {
+            for &(expert, tokens) in chosen {
+                self.demand.unbiased[expert] = tokens;
+            }
+            let layer = Layer {
+                roster: &self.roster,
+                demand: &self.demand,
+                gradients: &self.gradients,
+                k: 2,
+            };
+            for _ in 0..RULE.window {
+                self.stress.observe(&layer, &RULE);
+            }
+            self.stress.end_window(&layer, &RULE);
+        }
+
+        fn layer(&self) -> Layer<'_> {
+            Layer {
+                roster: &self.roster,
+                demand: &self.demand,
+                gradients: &self.gradients,
+                k: 2,
+            }
+        }
+
+        fn idle(&self) -> Vec<usize> {
+            self.stress.idle(&self.layer(), &RULE, |_| true)
+        }
+
+        fn stressed(&self) -> Vec<usize> {
+            self.stress.stressed(&self.layer(), &RULE)
+        }
+    }
+
+    #[test]
+    fn an_expert_goes_that_nobody_asks_for_in_enough_windows_on_end() {
+        let mut it = Measured::new();
+        for _ in 0..2 {
+            it.window(&[(7, 0)]);
+            assert_eq!(it.idle(), [0; 0]);
+        }
+        // asked for in between: the count begins anew
+        it.window(&[(7, 100)]);
+        it.window(&[(7, 0)]);
+        for _ in 0..5 {
+            assert_eq!(it.idle(), [0; 0]);
+            if it.stress.demand(7) < RULE.idle_below {
+                break;
+            }
+            it.window(&[]);
+        }
+        it.window(&[]);
+        assert_eq!(it.idle(), [0; 0]);
+        it.window(&[]);
+        assert_eq!(it.idle(), [7]);
+        // none goes that its domain needs
+        assert_eq!(it.stress.idle(&it.layer(), &RULE, |_| false), [0; 0]);
+    }
+
+    #[test]
+    fn an_expert_that_keeps_away_from_its_sibling_is_not_idle() {
+        let mut it = Measured::new();
+        it.roster = Roster::new(16, 15);
+        let division = Division {
+            parent: 7,
+            child: 15,
+            normal: Vec::new(),
+            offset: 0.0,
+        };
+        it.roster.divide(&division, 1);
+        (0..4).for_each(|_| it.window(&[(3, 0), (7, 0), (15, 0)]));
+        assert_eq!(it.idle(), [3]);
+    }
+
+    #[test]
+    fn the_most_stressed_divide_first_and_one_in_eight_at_most() {
+        let mut it = Measured::new();
+        let asked = [(2, 900), (5, 2000), (9, 1500)];
+        it.window(&asked);
+        assert_eq!(it.stressed(), [0; 0]);
+        it.window(&asked);
+        assert_eq!(it.stressed(), [5, 9]);
+        // demand alone is no stress
+        it.gradients[5] = 0.0;
+        (0..8).for_each(|_| it.window(&asked));
+        assert_eq!(it.stressed(), [9, 2]);
+    }
+
+    #[test]
+    fn two_siblings_begin_with_half_of_what_was_measured_and_a_place_that_is_free_with_none() {
+        let mut it = Measured::new();
+        let asked = [(5, 600), (11, 50)];
+        (0..2).for_each(|_| it.window(&asked));
+        let before = it.stress.clone();
+        it.stress.inherit(&Change {
+            step: 4,
+            retired: vec![11, 12],
+            divisions: vec![Division {
+                parent: 5,
+                child: 12,
+                normal: Vec::new(),
+                offset: 0.0,
+            }],
+            ..Change::default()
+        });
+        assert_eq!((it.stress.demand(11), it.stress.stress(11)), (0.0, 0.0));
+        for expert in [5, 12] {
+            assert_eq!(it.stress.demand(expert), before.demand(5) / 2.0);
+            assert_eq!(it.stress.stress(expert), before.stress(5) / 2.0);
+        }
+        assert_eq!(it.stressed(), [0; 0], "windows are counted anew");
+        assert_eq!(it.stress.last_event, 4);
+    }
+}

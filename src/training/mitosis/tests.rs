@@ -8,11 +8,13 @@ use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Uniform};
 use serde_json::json;
 
-use super::{MitosisConfig, Mode, Schedule, StressRule, inheritance};
+use super::{InheritedMoments, Mitosis, MitosisConfig, Mode, Schedule, StressRule, inheritance};
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Experiment;
 use crate::data::{PackedBatch, UNTAGGED};
 use crate::model::matrix::Matrix;
+use crate::model::routing::growth::{Change, Roster};
+use crate::model::routing::stats::{Demand, LoadCounts, Observed};
 use crate::model::{CausalLm, ModelConfig};
 use crate::telemetry::MitosisRecord;
 use crate::training::batch::MicroBatch;
@@ -208,7 +210,20 @@ fn siblings_learn_from_the_first_step_on_each_by_itself() {
 
 #[test]
 fn both_of_two_siblings_have_half_of_the_parents_moments() {
-    let mut run = Run::new(Some(schedule(&[5])));
+    siblings_have_moments(InheritedMoments::Halve, 0.5);
+}
+
+#[test]
+fn moments_are_copied_or_begin_anew_if_that_is_asked_for() {
+    siblings_have_moments(InheritedMoments::Copy, 1.0);
+    siblings_have_moments(InheritedMoments::Reset, 0.0);
+}
+
+fn siblings_have_moments(moments: InheritedMoments, factor: f32) {
+    let mut run = Run::new(Some(MitosisConfig {
+        moments,
+        ..schedule(&[5])
+    }));
     run.steps(4);
     let mut id = None;
     let mut gate = None;
@@ -246,13 +261,13 @@ fn both_of_two_siblings_have_half_of_the_parents_moments() {
     let size = before.len() / (2 * EXPERTS);
     for slot in 0..2 * EXPERTS {
         let parent = &before[slot % EXPERTS * size..][..size];
-        let half: Vec<f32> = parent.iter().map(|value| value * 0.5).collect();
-        assert_eq!(after[slot * size..][..size], half, "place {slot}");
+        let inherited: Vec<f32> = parent.iter().map(|value| value * factor).collect();
+        assert_eq!(after[slot * size..][..size], inherited, "place {slot}");
     }
     let (before, after) = (moments(&plain, gate.unwrap()), moments(&run, gate.unwrap()));
     for (at, &value) in after.iter().enumerate() {
         let (row, slot) = (at / (2 * EXPERTS), at % (2 * EXPERTS));
-        assert_eq!(value, before[row * 2 * EXPERTS + slot % EXPERTS] * 0.5);
+        assert_eq!(value, before[row * 2 * EXPERTS + slot % EXPERTS] * factor);
     }
 }
 
@@ -373,4 +388,75 @@ fn stressed_experts_divide_one_at_a_time_while_there_are_places() {
             .all(|loads| loads.iter().filter(|&&it| it > 0).count() > EXPERTS)
     );
     assert_eq!(run.trainee.mitosis().state().unwrap().events, run.events);
+}
+
+/// What is decided for a layer after `step`, whose first expert is asked for most and whose last one never.
+fn decided(rule: StressRule, step: u64, in_use: usize) -> Change {
+    let config = MitosisConfig {
+        mode: Mode::Stress(rule),
+        hold_steps: 2,
+        fade_steps: 2,
+        moments: Default::default(),
+    };
+    let mitosis = Mitosis::new(Some(config), 40);
+    mitosis.observe_gradients(vec![vec![1.0; 8]]);
+    let mut demand = Demand {
+        k: 2,
+        unbiased: vec![100; in_use],
+        ..Demand::default()
+    };
+    demand.unbiased[0] = 400;
+    demand.unbiased[in_use - 1] = 0;
+    let seen = [Observed {
+        counts: LoadCounts::new(8),
+        margins: None,
+        growth: Some(demand),
+    }];
+    let rosters = [Some(Roster::new(8, in_use))];
+    let mut grown = mitosis.decide(step, &seen, &rosters, &model().domains);
+    grown.changes.remove(0)
+}
+
+#[test]
+fn experts_divide_at_the_end_of_a_window_between_a_pause_and_the_end() {
+    let rule = StressRule {
+        window: 2,
+        threshold: 1.2,
+        windows: 1,
+        pause: 4,
+        until: 1.0,
+        idle_windows: 2,
+        ..StressRule::default()
+    };
+    let divides = |rule: &StressRule, step| !decided(rule.clone(), step, 5).is_empty();
+    assert!(divides(&rule, 4));
+    assert!(!divides(&rule, 2), "it comes within the pause");
+    assert!(!divides(&rule, 5), "it is within a window");
+    // four steps later siblings are experts like any other
+    assert!(divides(&rule, 36));
+    assert!(!divides(&rule, 38), "the run ends before siblings are open");
+    let early = StressRule { until: 0.5, ..rule };
+    assert!(divides(&early, 18));
+    assert!(!divides(&early, 20), "it comes too late");
+}
+
+#[test]
+fn a_place_that_becomes_free_is_taken_at_once() {
+    let rule = StressRule {
+        window: 2,
+        threshold: 1.2,
+        windows: 1,
+        pause: 0,
+        until: 1.0,
+        idle_windows: 1,
+        ..StressRule::default()
+    };
+    let change = decided(rule, 4, 8);
+    assert_eq!(change.retired, [7]);
+    let divisions: Vec<_> = change
+        .divisions
+        .iter()
+        .map(|it| (it.parent, it.child))
+        .collect();
+    assert_eq!(divisions, [(0, 7)]);
 }
