@@ -68,8 +68,9 @@ impl GgufCheckpoint {
             .next()
             .map_or(Ok(()), |embedding| checkpoint.add(embedding))?;
         for layer in 0..layout.num_hidden_layers {
-            layout
-                .layer_entries(layer)
+            let mut entries = layout.layer_entries(layer);
+            checkpoint.join_old_kv_b(&mut entries, layer);
+            entries
                 .into_iter()
                 .try_for_each(|entry| checkpoint.add(entry))?;
         }
@@ -97,6 +98,22 @@ impl GgufCheckpoint {
     /// [`InteropError::Field`] if it is not byte-level BPE with a pre-tokenizer that is known here.
     pub fn tokenizer(&self) -> Result<Option<TokenizerFiles>, InteropError> {
         tokenizer_json::tokenizer_files(&self.file)
+    }
+
+    /// Older files of `deepseek2` have keys and values in one tensor, as the checkpoint has them.
+    fn join_old_kv_b(&self, entries: &mut Vec<Entry>, layer: usize) {
+        let name = |part: &str| format!("blk.{layer}.attn_{part}.weight");
+        let has = |part: &str| self.file.tensor(&name(part)).is_some();
+        if has("k_b") || !has("kv_b") {
+            return;
+        }
+        entries.retain(|entry| entry.name != name("v_b"));
+        let keys = entries.iter_mut().find(|entry| entry.name == name("k_b"));
+        if let Some(entry) = keys
+            && let Origin::Tensor(theirs, shape) = &entry.origin
+        {
+            *entry = Entry::same(name("kv_b"), theirs.clone(), &shape.clone());
+        }
     }
 
     fn add(&mut self, entry: Entry) -> Result<(), InteropError> {

@@ -13,6 +13,7 @@ use super::metadata::model_keys;
 use super::quantize::GgmlType;
 use super::rope::{Rope, Scaling};
 use super::tokenizer::{TokenizerFiles, tokenizer_keys};
+use super::tokenizer_json::NO_VOCAB;
 use super::writer::{GgufTensor, GgufWriter};
 use crate::interop::{InteropError, TensorInfo, TensorSource};
 
@@ -96,15 +97,19 @@ pub fn write(
         options.name,
         options.dtype,
     )?;
-    if let Some(files) = model.tokenizer {
-        let path = model.path.join("tokenizer.json");
-        metadata.extend(tokenizer_keys(
-            files,
-            &path,
-            &config,
-            layout.family,
-            layout.vocab_size,
-        )?);
+    match model.tokenizer {
+        Some(files) => {
+            let path = model.path.join("tokenizer.json");
+            metadata.extend(tokenizer_keys(
+                files,
+                &path,
+                &config,
+                layout.family,
+                layout.vocab_size,
+            )?);
+        }
+        // without the key llama.cpp does not load the file
+        None => metadata.push(("tokenizer.ggml.model".to_owned(), NO_VOCAB.into())),
     }
     let tensor = |entry: &Entry| GgufTensor {
         name: entry.name.clone(),

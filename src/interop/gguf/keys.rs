@@ -38,6 +38,34 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| self.missing(key, "a whole number"))
     }
 
+    /// A count of every layer, which stands there once, or for each layer. Layers here are alike.
+    pub(super) fn optional_count_of_layers(&self, key: &str) -> Result<Option<u32>, InteropError> {
+        let value = self.file.value(&format!("{}.{key}", self.prefix));
+        let Some(GgufValue::Array(array)) = value else {
+            return self.optional_count(key);
+        };
+        let layers = self.count("block_count")? as usize;
+        let counts = array.counts().unwrap_or_default();
+        let found = match (counts.iter().min(), counts.iter().max()) {
+            (Some(least), Some(most)) if counts.len() == layers && least == most => {
+                return Ok(Some(*least));
+            }
+            (Some(least), Some(most)) => format!("{} numbers from {least} to {most}", counts.len()),
+            _ => value.map(ToString::to_string).unwrap_or_default(),
+        };
+        Err(self.error(
+            key,
+            found,
+            &format!("one number, or {layers} times the same"),
+        ))
+    }
+
+    /// The same, of a key that must be there.
+    pub(super) fn count_of_layers(&self, key: &str) -> Result<u32, InteropError> {
+        self.optional_count_of_layers(key)?
+            .ok_or_else(|| self.missing(key, "a whole number"))
+    }
+
     pub(super) fn optional_number(&self, key: &str) -> Result<Option<f64>, InteropError> {
         self.get(key, GgufValue::as_f64, "a floating-point number")
     }

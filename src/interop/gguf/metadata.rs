@@ -157,6 +157,14 @@ fn rope_keys(
 ) -> Result<(), InteropError> {
     match &rope.scaling {
         Scaling::None => {}
+        // llama.cpp warms the softmax of this architecture by the factor, YaRN or not
+        Scaling::Linear { factor } if layout.family == Family::DeepseekV3 && *factor > 1.0 => {
+            return Err(config.error(
+                "rope_scaling.type",
+                "linear",
+                "default or yarn: llama.cpp multiplies the softmax scale of this family by (1 + 0.1 ln factor)^2",
+            ));
+        }
         Scaling::Linear { factor } => {
             keys.put("rope.scaling.type", "linear".into());
             keys.number("rope.scaling.factor", *factor);
@@ -189,6 +197,14 @@ fn rope_keys(
 /// file gives; transformers does the former without `mscale_all_dim`, and in DeepSeek-V3 the latter with it.
 fn check_temperature(yarn: &Yarn, config: &Config<'_>, family: Family) -> Result<(), InteropError> {
     let field = "mscale_all_dim";
+    let own = match yarn.mscale_all_dim {
+        None if yarn.factor > 1.0 => 0.1 * yarn.factor.ln() + 1.0,
+        _ => 1.0,
+    };
+    if let Some(stated) = yarn.attention_factor.filter(|it| (it - own).abs() > 1e-6) {
+        let expected = format!("{own}, which llama.cpp computes from the factor");
+        return Err(config.error("rope_scaling.attention_factor", stated, expected));
+    }
     match (family, yarn.mscale_all_dim) {
         // without an extension nothing is warmed
         _ if yarn.factor <= 1.0 => Ok(()),

@@ -5,7 +5,7 @@
 //! own converter. [`GgufCheckpoint`] reads one back under Hugging Face's names. [`GgufFile`] and
 //! [`GgufWriter`] are the container alone. Nothing here knows a backend or computes with a model.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, version 3, little-endian.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, little-endian. Written is version 3.
 
 mod checkpoint;
 mod config;
@@ -23,6 +23,7 @@ mod restore;
 mod rope;
 mod size_label;
 mod special_tokens;
+mod split;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -42,8 +43,11 @@ pub use writer::{GgufTensor, GgufWriter};
 /// The first bytes of a file.
 const MAGIC: [u8; 4] = *b"GGUF";
 
-/// The version of the format.
+/// The version of the format that is written.
 const VERSION: u32 = 3;
+
+/// The oldest version that is read: it differs from the third in name only. The first has shorter lengths.
+const OLDEST_VERSION: u32 = 2;
 
 /// Where a tensor may start, unless `general.alignment` says otherwise.
 const ALIGNMENT: u64 = 32;

@@ -1,4 +1,4 @@
-//! Reads GGUF version 3 from a memory-mapped file, whatever its bytes say.
+//! Reads GGUF from memory-mapped files, whatever their bytes say.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,16 @@ use super::cursor::{Cursor, Fault};
 use super::quantize::GgmlType;
 use super::value::GgufValue;
 use super::writer::GgufTensor;
-use super::{ALIGNMENT, MAGIC, MAX_DIMENSIONS, VERSION};
+use super::{ALIGNMENT, MAGIC, MAX_DIMENSIONS, OLDEST_VERSION, VERSION, split};
 use crate::interop::InteropError;
 use crate::mapped::Mapped;
 
-/// An open GGUF file: its metadata, and its tensors as they stand there.
+/// An open GGUF file: its metadata, and its tensors as they stand there. Of a model in several files it is all of them
+/// together, with the metadata of the first.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    bytes: Mapped,
+    parts: Vec<Mapped>,
     header: Header,
 }
 
@@ -24,20 +25,39 @@ pub struct GgufFile {
 struct Header {
     metadata: Vec<(String, GgufValue)>,
     tensors: Vec<GgufTensor>,
-    /// First byte in the file of each tensor.
-    starts: Vec<usize>,
+    /// The file of each tensor, and its first byte there.
+    starts: Vec<(usize, usize)>,
     keys: HashMap<String, usize>,
     names: HashMap<String, usize>,
 }
 
 impl GgufFile {
-    /// Maps a file and reads all but its tensors' data.
+    /// Maps a file and reads all but its tensors' data. Of a model in several files any may be named.
     ///
     /// # Errors
     ///
     /// [`InteropError::Io`] if the file cannot be opened; [`InteropError::Malformed`] if it is not
-    /// GGUF version 3, or is cut short; [`InteropError::TensorDtype`] for a tensor of a type other than [`GgmlType`].
+    /// GGUF version 2 or 3, is cut short, or is one of several of which another is missing;
+    /// [`InteropError::TensorDtype`] for a tensor of a type other than [`GgmlType`].
     pub fn open(path: &Path) -> Result<Self, InteropError> {
+        let whole = Self::one(path)?;
+        let Some(split) = split::Split::of(&whole)? else {
+            return Ok(whole);
+        };
+        let mut whole = match split.number {
+            0 => whole,
+            _ => split.part(0)?,
+        };
+        for number in 1..split.count {
+            let part = split.part(number)?;
+            whole.append(part)?;
+        }
+        split.check_whole(&whole)?;
+        Ok(whole)
+    }
+
+    /// A file by itself.
+    pub(super) fn one(path: &Path) -> Result<Self, InteropError> {
         let io = |source| InteropError::Io {
             path: path.to_owned(),
             source,
@@ -46,9 +66,36 @@ impl GgufFile {
         let header = parse(path, bytes.all())?;
         Ok(Self {
             path: path.to_owned(),
-            bytes,
+            parts: vec![bytes],
             header,
         })
+    }
+
+    /// Adds the tensors of another file of the same model.
+    fn append(&mut self, part: Self) -> Result<(), InteropError> {
+        let parts = self.parts.len();
+        for (tensor, (of, start)) in part.header.tensors.into_iter().zip(part.header.starts) {
+            let index = self.header.tensors.len();
+            if self
+                .header
+                .names
+                .insert(tensor.name.clone(), index)
+                .is_some()
+            {
+                return Err(InteropError::Malformed {
+                    path: part.path,
+                    found: format!(
+                        "tensor `{}`, which an earlier file of the model holds",
+                        tensor.name
+                    ),
+                    expected: "each tensor once".to_owned(),
+                });
+            }
+            self.header.tensors.push(tensor);
+            self.header.starts.push((parts + of, start));
+        }
+        self.parts.extend(part.parts);
+        Ok(())
     }
 
     /// Where the file is.
@@ -78,9 +125,10 @@ impl GgufFile {
     pub fn tensor(&self, name: &str) -> Option<(&GgufTensor, &[u8])> {
         let &index = self.header.names.get(name)?;
         let tensor = &self.header.tensors[index];
-        let start = self.header.starts[index];
+        let (part, start) = self.header.starts[index];
         let size = tensor.ggml_type.tensor_bytes(&tensor.shape)?;
-        Some((tensor, self.bytes.read(start..start.checked_add(size)?)?))
+        let bytes = self.parts[part].read(start..start.checked_add(size)?)?;
+        Some((tensor, bytes))
     }
 }
 
@@ -153,9 +201,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Header, InteropError> {
 
     let data = (cursor.position() as u64).next_multiple_of(alignment);
     for (tensor, offset) in header.tensors.iter().zip(offsets) {
-        header
-            .starts
-            .push(checked_start(tensor, data, offset, alignment, bytes.len()).map_err(malformed)?);
+        let start = checked_start(tensor, data, offset, alignment, bytes.len());
+        header.starts.push((0, start.map_err(malformed)?));
     }
     Ok(header)
 }
@@ -170,13 +217,13 @@ fn parse_counts(cursor: &mut Cursor<'_>) -> Result<(u64, u64), Fault> {
         ));
     }
     match cursor.u32()? {
-        VERSION => Ok((cursor.u64()?, cursor.u64()?)),
+        OLDEST_VERSION..=VERSION => Ok((cursor.u64()?, cursor.u64()?)),
         other if other.swap_bytes() <= VERSION => {
             Err(Fault::new("big-endian GGUF", "little-endian"))
         }
         other => Err(Fault::new(
             format!("GGUF version {other}"),
-            format!("version {VERSION}"),
+            format!("version {OLDEST_VERSION} or {VERSION}"),
         )),
     }
 }

@@ -8,6 +8,7 @@ use super::llama3::Llama3;
 use super::quantize::GgmlType;
 use super::reader::GgufFile;
 use super::rope::YARN_NUMBERS;
+use super::tokenizer_json;
 use super::value::GgufValue;
 use crate::interop::InteropError;
 
@@ -17,6 +18,11 @@ pub(super) fn config(file: &GgufFile) -> Result<Value, InteropError> {
         file,
         prefix: "general",
     };
+    if let Some("adapter") = general.get("type", GgufValue::as_str, "a text")? {
+        let expected =
+            "a model: an adapter changes one, and is applied from PEFT's folder by `--adapter DIR`";
+        return Err(general.error("type", "adapter".to_owned(), expected));
+    }
     let architecture = general.text("architecture")?;
     let keys = Keys {
         file,
@@ -37,7 +43,7 @@ pub(super) fn config(file: &GgufFile) -> Result<Value, InteropError> {
         prefix: "tokenizer.ggml",
     };
     // a tokenizer without a key has no such token, not the family's
-    let has_tokenizer = file.value("tokenizer.ggml.model").is_some();
+    let has_tokenizer = tokenizer_json::is_there(file);
     let bos = tokenizer.optional_count("bos_token_id")?;
     if has_tokenizer || bos.is_some() {
         fields.insert("bos_token_id".to_owned(), bos.into());
@@ -73,9 +79,23 @@ impl Keys<'_> {
         }
     }
 
+    /// The size of a head in `deepseek2`. Older files have it under the name that is the latent's since.
+    fn head_size(&self, key: &str) -> Result<u32, InteropError> {
+        let newer = format!("{key}_mla");
+        if self.has_old_kv_b() && self.optional_count(&newer)?.is_none() {
+            return self.count(key);
+        }
+        self.count(&newer)
+    }
+
+    /// Whether keys and values come from one tensor, as before llama.cpp computed them from the latent.
+    fn has_old_kv_b(&self) -> bool {
+        self.file.tensor("blk.0.attn_kv_b.weight").is_some()
+    }
+
     /// A count less a part of it.
     fn rest(&self, key: &str, part: u32) -> Result<u32, InteropError> {
-        let whole = self.count(key)?;
+        let whole = self.head_size(key)?;
         whole
             .checked_sub(part)
             .ok_or_else(|| self.error(key, whole.to_string(), "no less than its rotary part"))
@@ -93,9 +113,9 @@ impl Keys<'_> {
             "attention_dropout": 0.0,
             "vocab_size": self.vocab_size()?,
             "hidden_size": self.count("embedding_length")?,
-            "intermediate_size": self.count("feed_forward_length")?,
+            "intermediate_size": self.count_of_layers("feed_forward_length")?,
             "num_hidden_layers": self.count("block_count")?,
-            "num_attention_heads": self.count("attention.head_count")?,
+            "num_attention_heads": self.count_of_layers("attention.head_count")?,
             "hidden_act": "silu",
             "initializer_range": 0.02,
             "max_position_embeddings": self.count("context_length")?,
@@ -148,8 +168,8 @@ fn deepseek_v3(keys: &Keys<'_>) -> Result<Map<String, Value>, InteropError> {
         "kv_lora_rank": keys.count("attention.kv_lora_rank")?,
         "q_lora_rank": keys.optional_count("attention.q_lora_rank")?,
         "qk_rope_head_dim": rope_dim,
-        "qk_nope_head_dim": keys.rest("attention.key_length_mla", rope_dim)?,
-        "v_head_dim": keys.count("attention.value_length_mla")?,
+        "qk_nope_head_dim": keys.rest("attention.key_length", rope_dim)?,
+        "v_head_dim": keys.head_size("attention.value_length")?,
     })));
     let mut scaling = rope_scaling(keys)?;
     if let (Some(multiplier), Value::Object(scaling)) = (
@@ -173,7 +193,7 @@ fn llama(keys: &Keys<'_>) -> Result<Map<String, Value>, InteropError> {
         None => keys.common("LlamaForCausalLM", "llama")?,
         Some(_) => keys.common("MixtralForCausalLM", "mixtral")?,
     };
-    let heads = keys.count("attention.head_count")?;
+    let heads = keys.count_of_layers("attention.head_count")?;
     let head_dim = match (
         keys.optional_count("attention.key_length")?,
         keys.optional_count("rope.dimension_count")?,
@@ -183,7 +203,7 @@ fn llama(keys: &Keys<'_>) -> Result<Map<String, Value>, InteropError> {
     };
     fields.insert(
         "num_key_value_heads".to_owned(),
-        keys.optional_count("attention.head_count_kv")?
+        keys.optional_count_of_layers("attention.head_count_kv")?
             .unwrap_or(heads)
             .into(),
     );
@@ -239,11 +259,13 @@ fn rope_scaling(keys: &Keys<'_>) -> Result<Value, InteropError> {
     match kind {
         None | Some("none") => return Ok(Value::Null),
         Some(kind @ ("linear" | "yarn")) => {
+            let factor = keys.number("rope.scaling.factor")?;
+            if kind == "linear" && keys.prefix == "deepseek2" && factor > 1.0 {
+                let expected = "none or yarn: llama.cpp multiplies the softmax scale of this architecture by (1 + 0.1 ln factor)^2";
+                return Err(keys.error("rope.scaling.type", kind.to_owned(), expected));
+            }
             fields.insert("type".to_owned(), kind.into());
-            fields.insert(
-                "factor".to_owned(),
-                keys.number("rope.scaling.factor")?.into(),
-            );
+            fields.insert("factor".to_owned(), factor.into());
         }
         Some(other) => {
             return Err(keys.error(
@@ -259,6 +281,13 @@ fn rope_scaling(keys: &Keys<'_>) -> Result<Value, InteropError> {
             "original_max_position_embeddings".to_owned(),
             original.into(),
         );
+        // llama.cpp computes the first anew or multiplies by it, depending on its version
+        for key in ["yarn_attn_factor", "attn_factor", "yarn_ext_factor"] {
+            let key = format!("rope.scaling.{key}");
+            if let Some(other) = keys.optional_number(&key)?.filter(|&it| it != 1.0) {
+                return Err(keys.error(&key, other.to_string(), "1, or no such key"));
+            }
+        }
         for (field, key) in YARN_NUMBERS {
             if let Some(number) = keys.optional_number(&format!("rope.scaling.{key}"))? {
                 fields.insert(field.to_owned(), number.into());

@@ -27,14 +27,14 @@ pub(super) struct Yarn {
     pub(super) factor: f64,
     pub(super) original_max_position_embeddings: u32,
     /// In the order of [`YARN_NUMBERS`].
-    pub(super) numbers: [Option<f64>; 4],
+    pub(super) numbers: [Option<f64>; 2],
     pub(super) mscale_all_dim: Option<f64>,
+    /// Factor on cosine and sine, if it is stated.
+    pub(super) attention_factor: Option<f64>,
 }
 
 /// Optional numbers of YaRN: field of `config.json`, and end of the GGUF key.
-pub(super) const YARN_NUMBERS: [(&str, &str); 4] = [
-    ("extrapolation_factor", "yarn_ext_factor"),
-    ("attention_factor", "yarn_attn_factor"),
+pub(super) const YARN_NUMBERS: [(&str, &str); 2] = [
     ("beta_fast", "yarn_beta_fast"),
     ("beta_slow", "yarn_beta_slow"),
 ];
@@ -81,7 +81,7 @@ fn read_scaling(fields: &Config<'_>, config: &Config<'_>) -> Result<Scaling, Int
             factor: fields.required_number("factor")?,
         },
         Some("yarn") => {
-            let mut numbers = [None; 4];
+            let mut numbers = [None; 2];
             for (number, (field, _)) in numbers.iter_mut().zip(YARN_NUMBERS) {
                 *number = fields.number(field)?;
             }
@@ -93,6 +93,7 @@ fn read_scaling(fields: &Config<'_>, config: &Config<'_>) -> Result<Scaling, Int
                 },
                 numbers,
                 mscale_all_dim: equal_mscales(fields)?,
+                attention_factor: fields.number("attention_factor")?,
             })
         }
         Some("llama3") => Scaling::Llama3(Llama3 {

@@ -12,7 +12,16 @@ use super::tokenizer::{TokenType, TokenizerFiles};
 use super::value::{GgufArray, GgufValue};
 use crate::interop::InteropError;
 
-/// The tokenizer of a file; none if it has no `tokenizer.ggml.model`.
+/// What llama.cpp calls the tokenizer of a file without one.
+pub(super) const NO_VOCAB: &str = "no_vocab";
+
+/// Whether a file has a tokenizer.
+pub(super) fn is_there(file: &GgufFile) -> bool {
+    let model = file.value("tokenizer.ggml.model");
+    model.is_some_and(|model| !["none", NO_VOCAB].contains(&model.as_str().unwrap_or_default()))
+}
+
+/// The tokenizer of a file; none if it has none.
 pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>, InteropError> {
     let error = |key: &str, found: String, expected: &str| InteropError::Field {
         path: file.path().to_owned(),
@@ -26,8 +35,10 @@ pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>,
         Some(GgufValue::Array(GgufArray::String(texts))) => Ok(texts.as_slice()),
         other => Err(error(key, describe(other), "a list of texts")),
     };
+    if !is_there(file) {
+        return Ok(None);
+    }
     match value("ggml.model") {
-        None => return Ok(None),
         Some(GgufValue::String(model)) if model == "gpt2" => {}
         other => return Err(error("ggml.model", describe(other), "gpt2")),
     }

@@ -177,6 +177,26 @@ impl GgufValue {
     }
 }
 
+impl GgufArray {
+    /// The values if they are whole numbers below 2^32.
+    pub(super) fn counts(&self) -> Option<Vec<u32>> {
+        fn all<T: Copy + TryInto<u32>>(values: &[T]) -> Option<Vec<u32>> {
+            values.iter().map(|&value| value.try_into().ok()).collect()
+        }
+        match self {
+            Self::U8(values) => all(values),
+            Self::I8(values) => all(values),
+            Self::U16(values) => all(values),
+            Self::I16(values) => all(values),
+            Self::U32(values) => all(values),
+            Self::I32(values) => all(values),
+            Self::U64(values) => all(values),
+            Self::I64(values) => all(values),
+            Self::F32(_) | Self::F64(_) | Self::Bool(_) | Self::String(_) => None,
+        }
+    }
+}
+
 impl From<&str> for GgufValue {
     fn from(text: &str) -> Self {
         Self::String(text.to_owned())

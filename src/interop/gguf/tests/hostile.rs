@@ -48,7 +48,7 @@ fn what_is_wrong_is_said() {
     let huge = u64::MAX.to_le_bytes();
     let cases = [
         (changed(0, b"GGML"), "`GGML` at byte 0, expected `GGUF`"),
-        (changed(4, &[2]), "GGUF version 2, expected version 3"),
+        (changed(4, &[4]), "GGUF version 4, expected version 2 or 3"),
         (
             changed(4, &[0, 0, 0, 3]),
             "big-endian GGUF, expected little-endian",

@@ -3,6 +3,7 @@
 mod container;
 mod golden;
 mod hostile;
+mod others;
 mod refusals;
 mod round_trip;
 mod tokenizer;
@@ -16,7 +17,10 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{GgmlType, GgufOptions, HfModel, TokenizerFiles, write};
+use super::{
+    GgmlType, GgufFile, GgufOptions, GgufTensor, GgufValue, GgufWriter, HfModel, TokenizerFiles,
+    write,
+};
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
 /// The folder with a folder for each fixture.
@@ -127,4 +131,24 @@ impl TensorSource for Checkpoint {
             bytes: Cow::Borrowed(bytes),
         })
     }
+}
+
+type Tensors = Vec<(GgufTensor, Vec<u8>)>;
+type Keys = Vec<(String, GgufValue)>;
+
+/// All that a file holds.
+fn contents_of(path: &Path) -> (Keys, Tensors) {
+    let file = GgufFile::open(path).unwrap();
+    let tensors = file.tensors().iter();
+    let tensors = tensors.map(|it| (it.clone(), file.tensor(&it.name).unwrap().1.to_vec()));
+    (file.metadata().to_vec(), tensors.collect())
+}
+
+fn rewrite(path: &Path, keys: &[(String, GgufValue)], tensors: &[(GgufTensor, Vec<u8>)]) {
+    let infos: Vec<_> = tensors.iter().map(|(tensor, _)| tensor.clone()).collect();
+    let mut writer = GgufWriter::create(path, keys, &infos).unwrap();
+    for (_, bytes) in tensors {
+        writer.write(bytes).unwrap();
+    }
+    writer.finish().unwrap();
 }
