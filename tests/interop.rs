@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command;
+mod foreign;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::config::{Experiment, PRESETS};
@@ -18,6 +18,7 @@ use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::{self, Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::inference::Weights;
 
 /// Which experiment.
 #[derive(Debug, Clone, Args)]
@@ -163,6 +164,40 @@ pub(crate) struct TokenizerArgs {
     /// tokenizer.json, for a model that comes without one [default: the model's own]
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,
+}
+
+/// An adapter of a model.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdapterArgs {
+    /// Folder of a LoRA adapter as PEFT writes it, for a model that is no run [default: the one in the model's folder,
+    /// if there is one]
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+}
+
+impl AdapterArgs {
+    /// The folder that was named.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.adapter.as_deref()
+    }
+
+    /// A model on disk with the adapter, or what there is if none is named.
+    pub(crate) fn weights(
+        &self,
+        model: Option<&Path>,
+        unnamed: impl FnOnce() -> Result<Weights, Failure>,
+    ) -> Result<Weights, Failure> {
+        match (model, &self.adapter) {
+            (Some(path), adapter) => Ok(Weights::Stored {
+                path: path.to_owned(),
+                adapter: adapter.clone(),
+            }),
+            (None, None) => unnamed(),
+            (None, Some(_)) => Err(Failure::input(
+                "`--adapter` changes a model: name that by `--model PATH`",
+            )),
+        }
+    }
 }
 
 /// Whether whole sequences go through test-time training.

@@ -9,7 +9,7 @@ use crate::training::job;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
+use crate::cli::args::{AdapterArgs, DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::cli::batch_aware::{BatchAware, BatchAwareArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
@@ -30,6 +30,8 @@ pub(crate) struct EvaluateArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) adapter: AdapterArgs,
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// Rows of a batch [default: as in training]
@@ -71,10 +73,8 @@ pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
 /// Evaluates what was resolved.
 fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let source = args.text.source()?;
-    let weights = match &args.checkpoint {
-        Some(path) => Weights::Stored(path.clone()),
-        None => Weights::Newest(None),
-    };
+    let newest = || Ok(Weights::Newest(None));
+    let weights = args.adapter.weights(args.checkpoint.as_deref(), newest)?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
     let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
@@ -83,7 +83,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let seq_len = loaded.row_length(args.seq_len)?;
     // measured once, kept nowhere
     let cache = passing_folder()?;
-    let corpus = tokenized(&source, loaded.tokenizer()?, cache.path())?;
+    let corpus = tokenized(&source, &loaded, cache.path())?;
     let valid = ValidFeed {
         corpus: Some(Arc::new(corpus)),
         rows: args.batch_size.unwrap_or(training.batch_size),

@@ -6,6 +6,7 @@ use crate::checkpoint::Run;
 use crate::model::weights::NamedTensor;
 use clap::Args;
 
+use crate::cli::args::AdapterArgs;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
 use crate::cli::stored::Stored;
@@ -14,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis import --from ./Mixtral-small --out runs/mixtral
   darkhorse-genesis import --from model.gguf --out runs/model
+  darkhorse-genesis import --from ./Llama-small --adapter ./lora --out runs/tuned
 
 Weights keep their type; they are read one at a time, so that memory does not limit their size.";
 
@@ -24,6 +26,8 @@ pub(crate) struct ImportArgs {
     /// The model to read
     #[arg(long, value_name = "PATH")]
     from: PathBuf,
+    #[command(flatten)]
+    adapter: AdapterArgs,
     /// Folder of the run to write
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
@@ -32,7 +36,8 @@ pub(crate) struct ImportArgs {
 /// Runs the command.
 pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
     Run::check_new(&args.out).or_input()?;
-    let stored = Stored::open(&args.from)?;
+    let stored = Stored::open_with(&args.from, args.adapter.folder())?;
+    stored.tokenizer.readable()?;
     let names = stored.weights.names().into_iter();
     let tensors = names.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;

@@ -13,8 +13,8 @@ use darkhorse_backends::awake;
 use darkhorse_backends::select::Selected;
 
 use crate::cli::args::{
-    CacheArgs, DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs,
-    TokenizerArgs, TttArgs, WeightsArgs,
+    AdapterArgs, CacheArgs, DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs,
+    SpeculationArgs, TokenizerArgs, TttArgs, WeightsArgs,
 };
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
@@ -66,6 +66,8 @@ pub(crate) struct InferenceArgs {
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     pub(crate) checkpoint: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) adapter: AdapterArgs,
+    #[command(flatten)]
     pub(crate) tokenizer: TokenizerArgs,
     #[command(flatten)]
     pub(crate) ttt: TttArgs,
@@ -97,7 +99,11 @@ pub(crate) struct InferenceArgs {
 #[derive(Debug)]
 pub(crate) enum Weights {
     /// A run, or a model of another format.
-    Stored(PathBuf),
+    Stored {
+        path: PathBuf,
+        /// Folder of an adapter of it.
+        adapter: Option<PathBuf>,
+    },
     /// The newest run, of that name if there is one.
     Newest(Option<String>),
     /// Random ones for this experiment.
@@ -107,14 +113,13 @@ pub(crate) enum Weights {
 impl InferenceArgs {
     /// Where the weights are to come from.
     pub(crate) fn source(&self) -> Result<Weights, Failure> {
-        if let Some(run) = &self.checkpoint {
-            return Ok(Weights::Stored(run.clone()));
-        }
-        if self.random_weights {
-            return Ok(Weights::Random(Box::new(self.experiment.load()?)));
-        }
-        let named = self.experiment.params.is_some() || self.experiment.config.is_some();
-        Ok(Weights::Newest(named.then(|| self.experiment.name())))
+        self.adapter.weights(self.checkpoint.as_deref(), || {
+            if self.random_weights {
+                return Ok(Weights::Random(Box::new(self.experiment.load()?)));
+            }
+            let named = self.experiment.params.is_some() || self.experiment.config.is_some();
+            Ok(Weights::Newest(named.then(|| self.experiment.name())))
+        })
     }
 
     /// The text to continue, from where it is to come from.

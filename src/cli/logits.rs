@@ -9,7 +9,7 @@ use clap::Args;
 use darkhorse_backends::select::{Device, Selected};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::cli::args::{DeviceArgs, DomainArgs, TttArgs};
+use crate::cli::args::{AdapterArgs, DeviceArgs, DomainArgs, TttArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
@@ -29,6 +29,8 @@ pub(crate) struct LogitsArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: PathBuf,
+    #[command(flatten)]
+    adapter: AdapterArgs,
     /// safetensors file with `input_ids`
     #[arg(long, value_name = "FILE")]
     ids_file: PathBuf,
@@ -60,7 +62,11 @@ pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
     }
     let (ids, shape) = read_ids(&args.ids_file)?;
     let device = args.device.open()?;
-    let loaded = Loaded::open(Weights::Stored(args.model.clone()), None, &device)?;
+    let weights = Weights::Stored {
+        path: args.model.clone(),
+        adapter: args.adapter.folder().map(Path::to_path_buf),
+    };
+    let loaded = Loaded::open(weights, None, &device)?;
     let vocab_size = loaded.experiment.model.vocab_size;
     if let Some(id) = ids.iter().find(|&&id| id < 0 || id >= vocab_size as i64) {
         return Err(Failure::input(format!(

@@ -48,6 +48,7 @@ mod request_routes;
 mod retrofit;
 mod routes;
 mod stored;
+mod stored_tokenizer;
 mod text;
 mod tokenize;
 mod tokenizer_source;

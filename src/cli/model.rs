@@ -24,6 +24,7 @@ use crate::cli::inference::Weights;
 use crate::cli::newest::newest;
 use crate::cli::notice;
 use crate::cli::stored::{Stored, is_genesis};
+use crate::cli::stored_tokenizer::StoredTokenizer;
 
 const GENESIS_TOKENIZER: &str = "a Genesis checkpoint has no tokenizer in it: name GPT-NeoX's by \
     `--tokenizer tokenizer.json`, or lay it beside the model; \
@@ -33,7 +34,7 @@ const GENESIS_TOKENIZER: &str = "a Genesis checkpoint has no tokenizer in it: na
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) model: CausalLm<Selected>,
-    tokenizer: Option<Tokenizer>,
+    tokenizer: StoredTokenizer,
     pub(crate) experiment: Experiment,
     /// What its files say beside the model.
     pub(crate) origin: Origin,
@@ -63,13 +64,13 @@ impl Loaded {
                 experiment.model = held_as(experiment.model, quantization)?;
                 return Ok(Self {
                     model: CausalLm::init(&experiment.model, 0, device),
-                    tokenizer: Some(Tokenizer::bytes()),
+                    tokenizer: StoredTokenizer::Read(Tokenizer::bytes()),
                     experiment: *experiment,
                     origin: Origin::default(),
                     step: 0,
                 });
             }
-            Weights::Stored(path) => Stored::open(&path)?,
+            Weights::Stored { path, adapter } => Stored::open_with(&path, adapter.as_deref())?,
             Weights::Newest(name) => Stored::of_run(&newest(name.as_deref())?)?,
         };
         Self::of_stored(stored.with_tokenizer(tokenizer)?, quantization, device)
@@ -81,7 +82,9 @@ impl Loaded {
         quantization: Option<Quantization>,
         device: &Device,
     ) -> Result<Self, Failure> {
-        stored.check_tokenizer()?;
+        let rows = stored.experiment.model.vocab_size;
+        // a token that was added and never embedded is refused where it occurs
+        stored.check_tokenizer((rows / 64).max(16))?;
         let mut experiment = stored.experiment;
         let in_blocks = experiment.model.quantization.is_some();
         experiment.model = held_as(experiment.model, quantization)?;
@@ -156,7 +159,7 @@ impl Loaded {
 
     /// Text to ids and back.
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
-        self.tokenizer.as_ref().ok_or_else(|| {
+        self.tokenizer.readable()?.ok_or_else(|| {
             if is_genesis(&self.experiment.model) {
                 return Failure::input(GENESIS_TOKENIZER);
             }
@@ -189,7 +192,7 @@ impl Loaded {
     pub(crate) fn stop_ids(&self) -> Vec<u32> {
         let mut ids = self.origin.stop_ids();
         let rows = self.experiment.model.vocab_size;
-        let own = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
+        let own = self.tokenizer.get().and_then(Tokenizer::eos_id);
         let own = own.filter(|id| (*id as usize) < rows && !ids.contains(id));
         ids.extend(own);
         ids

@@ -106,7 +106,7 @@ pub(crate) fn execute(args: &PruneArgs) -> Result<(), Failure> {
     let device = args.device.open()?;
     let whole = Loaded::of_stored(open()?, None, &device)?;
     let folder = passing_folder()?;
-    let corpus = tokenized(&source, whole.tokenizer()?, folder.path())?;
+    let corpus = tokenized(&source, &whole, folder.path())?;
     let (chosen_by, held_out) = corpus.hold_out(HELD_OUT).or_input()?;
     let Some(held_out) = held_out else {
         return Err(Failure::input(

@@ -11,6 +11,7 @@ use crate::model::weights::{InBlocks, NamedTensor, WeightSource};
 use clap::Args;
 use darkhorse_backends::select::Selected;
 
+use crate::cli::args::AdapterArgs;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
 use crate::cli::stored::Stored;
@@ -32,6 +33,8 @@ pub(crate) struct QuantizeArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: PathBuf,
+    #[command(flatten)]
+    adapter: AdapterArgs,
     /// Width of the integers: 8 or 4
     #[arg(long, value_name = "N", value_parser = bits)]
     bits: Quantization,
@@ -51,7 +54,7 @@ fn bits(text: &str) -> Result<Quantization, String> {
 /// Runs the command.
 pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     Run::check_new(&args.out).or_input()?;
-    let stored = Stored::open(&args.model)?;
+    let stored = Stored::open_with(&args.model, args.adapter.folder())?;
     stored.refuse_blocks("quantized")?;
     let mut experiment = stored.experiment.clone();
     let before = experiment.model.weight_bytes(Dtype::F32);

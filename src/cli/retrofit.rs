@@ -105,7 +105,7 @@ pub(crate) fn execute(args: &RetrofitArgs) -> Result<(), Failure> {
     let device = args.device.open()?;
     let teacher = Loaded::of_stored(open()?, None, &device)?;
     let folder = passing_folder()?;
-    let corpus = tokenized(&source, teacher.tokenizer()?, folder.path())?;
+    let corpus = tokenized(&source, &teacher, folder.path())?;
     let (learned, held_out) = corpus.hold_out(HELD_OUT).or_input()?;
     let Some(held_out) = held_out else {
         return Err(Failure::input(

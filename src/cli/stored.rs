@@ -19,6 +19,7 @@ use darkhorse_backends::select::Selected;
 
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
+use crate::cli::stored_tokenizer::StoredTokenizer;
 
 /// Whether a run that has come to `step` holds another model's weights as they were, imported or quantized: it was
 /// not trained.
@@ -37,8 +38,7 @@ pub(crate) fn is_unfinished_copy(run: &Run) -> bool {
 pub(crate) struct Stored {
     pub(crate) experiment: Experiment,
     pub(crate) weights: Box<dyn WeightSource>,
-    /// Not every file has one.
-    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) tokenizer: StoredTokenizer,
     /// What other formats have a place for and a model here has not.
     pub(crate) origin: Origin,
     /// What happened while it was trained, if it is a run.
@@ -50,17 +50,21 @@ pub(crate) struct Stored {
 impl Stored {
     /// Opens a run, a Hugging Face folder, a `.safetensors` or a `.gguf` file.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        match path.join("checkpoints").is_dir() {
-            true => Self::of_run(&Run::open(path).or_input()?),
-            false => {
-                let mut stored = Self::foreign(path)?;
-                check_weights(&stored.experiment.model, stored.weights.as_ref())?;
-                stored
-                    .origin
-                    .keep_within(stored.experiment.model.vocab_size);
-                Ok(stored)
-            }
+        Self::open_with(path, None)
+    }
+
+    /// Opens a model with the LoRA adapter in the folder `adapter`, if one is named.
+    pub(crate) fn open_with(path: &Path, adapter: Option<&Path>) -> Result<Self, Failure> {
+        if path.join("checkpoints").is_dir() {
+            refuse_adapter(path, adapter, "a run")?;
+            return Self::of_run(&Run::open(path).or_input()?);
         }
+        let mut stored = Self::foreign(path, adapter)?;
+        check_weights(&stored.experiment.model, stored.weights.as_ref())?;
+        stored
+            .origin
+            .keep_within(stored.experiment.model.vocab_size);
+        Ok(stored)
     }
 
     /// Refuses weights in blocks, which cannot be `done` something to.
@@ -82,8 +86,12 @@ impl Stored {
         tensors: Vec<NamedTensor<'_>>,
     ) -> Result<(), Failure> {
         let (run, beginning) = Run::begin(folder, experiment, |run| {
-            if let Some(tokenizer) = &self.tokenizer {
-                tokenizer.save(&run.tokenizer_path())?;
+            match &self.tokenizer {
+                StoredTokenizer::Absent => {}
+                StoredTokenizer::Read(tokenizer) => tokenizer.save(&run.tokenizer_path())?,
+                StoredTokenizer::Unreadable(why) => {
+                    notice::tell(format_args!("warning: {why}; the run has no tokenizer"));
+                }
             }
             // so that it is exported as this one is
             run.write_json(ORIGIN_FILE, &self.origin)?;
@@ -113,15 +121,12 @@ impl Stored {
         let experiment: Experiment = run.config_at(Some(saved)).or_input()?;
         experiment.validate().or_input()?;
         saved.verify_file(MODEL_FILE).or_input()?;
-        let tokenizer = match run.tokenizer_path().is_file() {
-            true => Some(Tokenizer::from_file(&run.tokenizer_path()).or_input()?),
-            false => None,
-        };
+        let tokenizer = read_tokenizer(&run.tokenizer_path());
         let origin: Option<Origin> = run.json(ORIGIN_FILE).or_input()?;
         let origin = origin.unwrap_or_else(|| Origin {
             generation: Some(our_generation()),
             begun: Begun::Here,
-            ..origin_of(tokenizer.as_ref())
+            ..origin_of(tokenizer.get())
         });
         let weights = saved.tensors(MODEL_FILE).or_input()?;
         check_weights(&experiment.model, &weights)?;
@@ -135,15 +140,13 @@ impl Stored {
         })
     }
 
-    /// Refuses a tokenizer that gives ids which the model does not have. Special tokens may be beyond:
-    /// no text has them, and files name some, such as padding, that were never embedded.
-    pub(crate) fn check_tokenizer(&self) -> Result<(), Failure> {
-        let tokens = self
-            .tokenizer
-            .as_ref()
-            .map_or(0, Tokenizer::text_vocab_size);
+    /// Refuses a tokenizer that gives more than `spare` ids which the model does not have. Special tokens may be
+    /// beyond: no text has them, and files name some, such as padding, that were never embedded.
+    pub(crate) fn check_tokenizer(&self, spare: usize) -> Result<(), Failure> {
+        let tokens = self.tokenizer.get();
+        let tokens = tokens.map_or(0, Tokenizer::text_vocab_size);
         let rows = self.experiment.model.vocab_size;
-        if tokens <= rows {
+        if tokens <= rows.saturating_add(spare) {
             return Ok(());
         }
         Err(Failure::input(format!(
@@ -152,7 +155,7 @@ impl Stored {
         )))
     }
 
-    fn foreign(path: &Path) -> Result<Self, Failure> {
+    fn foreign(path: &Path, adapter: Option<&Path>) -> Result<Self, Failure> {
         if !path.exists() {
             return Err(Failure::input(format!(
                 "{} does not exist, expected a run, a Hugging Face folder, a .safetensors, .ot or .gguf file",
@@ -160,28 +163,19 @@ impl Stored {
             )));
         }
         if GenesisCheckpoint::is_at(path) {
+            refuse_adapter(path, adapter, "a Genesis checkpoint")?;
             return Self::genesis(path);
         }
         if Qwen3NextCheckpoint::is_at(path) {
-            return Self::qwen3_next(path);
+            return Self::qwen3_next(path, adapter);
         }
-        let found = ForeignModel::open(path).or_input()?;
-        let tokenizer = match found.tokenizer {
-            None => None,
-            Some(ForeignTokenizer::File(file)) => Some(Tokenizer::from_file(&file).or_input()?),
-            Some(ForeignTokenizer::Embedded { json, config }) => {
-                let config = config.and_then(|it| it.as_object().cloned());
-                let json = json.to_string();
-                Some(
-                    Tokenizer::from_parts(json.as_bytes(), config.unwrap_or_default())
-                        .or_input()?,
-                )
-            }
-        };
+        let found = ForeignModel::open_with(path, adapter).or_input()?;
+        let tokenizer = found.tokenizer.or_input();
+        let tokenizer = tokenizer.and_then(|it| it.map(tokenizer_of).transpose());
         Ok(Self {
             experiment: untrained(found.model),
             weights: found.weights,
-            tokenizer,
+            tokenizer: StoredTokenizer::of(tokenizer),
             origin: found.origin,
             journal: None,
             step: 0,
@@ -189,14 +183,10 @@ impl Stored {
     }
 
     /// A folder of Qwen3-Next.
-    fn qwen3_next(path: &Path) -> Result<Self, Failure> {
-        let found = Qwen3NextCheckpoint::open(path).or_input()?;
-        let file = path.join("tokenizer.json");
-        let tokenizer = match file.is_file() {
-            true => Some(Tokenizer::from_file(&file).or_input()?),
-            false => None,
-        };
-        let mut origin = origin_of(tokenizer.as_ref());
+    fn qwen3_next(path: &Path, adapter: Option<&Path>) -> Result<Self, Failure> {
+        let found = Qwen3NextCheckpoint::open_with(path, adapter).or_input()?;
+        let tokenizer = read_tokenizer(&path.join("tokenizer.json"));
+        let mut origin = origin_of(tokenizer.get());
         origin.read_folder(path).or_input()?;
         Ok(Self {
             experiment: untrained(found.model.clone()),
@@ -222,15 +212,15 @@ impl Stored {
             notice::tell(format_args!("{}: {line}", path.display()));
         }
         let beside = path.with_file_name("tokenizer.json");
-        let tokenizer = match beside.is_file() {
-            true => Some(with_chat_tokens(
-                &Tokenizer::from_file(&beside).or_input()?,
-            )?),
-            false => None,
+        let tokenizer = match read_tokenizer(&beside) {
+            StoredTokenizer::Read(tokenizer) => {
+                StoredTokenizer::of(with_chat_tokens(&tokenizer).map(Some))
+            }
+            other => other,
         };
         Ok(Self {
             experiment: untrained(found.model.clone()),
-            origin: origin_of(tokenizer.as_ref()),
+            origin: origin_of(tokenizer.get()),
             journal: None,
             weights: Box::new(found),
             tokenizer,
@@ -243,7 +233,7 @@ impl Stored {
         let Some(file) = file else { return Ok(self) };
         let tokenizer = Tokenizer::from_file(file).or_input()?;
         let tokenizer = as_model_takes(tokenizer, &self.experiment.model)?;
-        if let Some(own) = &self.tokenizer
+        if let Some(own) = self.tokenizer.get()
             && !have_same_tokens(own, &tokenizer)
         {
             notice::tell(format_args!(
@@ -255,8 +245,42 @@ impl Stored {
         // ids that the files name are another tokenizer's
         let generation = self.origin.generation.take();
         self.origin.generation = generation.map(GenerationConfig::without_ids);
-        self.tokenizer = Some(tokenizer);
+        self.tokenizer = StoredTokenizer::Read(tokenizer);
         Ok(self)
+    }
+}
+
+/// An adapter's names are those of Hugging Face, which only its formats have.
+fn refuse_adapter(path: &Path, adapter: Option<&Path>, kind: &str) -> Result<(), Failure> {
+    match adapter {
+        None => Ok(()),
+        Some(_) => Err(Failure::input(format!(
+            "{} is {kind}, and `--adapter` is for a Hugging Face folder, a .safetensors, .ot or .gguf file: import \
+             that with its adapter first",
+            path.display()
+        ))),
+    }
+}
+
+/// The tokenizer of a file, if there is one.
+fn read_tokenizer(file: &Path) -> StoredTokenizer {
+    let found = file.is_file();
+    StoredTokenizer::of(
+        found
+            .then(|| Tokenizer::from_file(file).or_input())
+            .transpose(),
+    )
+}
+
+/// The tokenizer of another format.
+fn tokenizer_of(found: ForeignTokenizer) -> Result<Tokenizer, Failure> {
+    match found {
+        ForeignTokenizer::File(file) => Tokenizer::from_file(&file).or_input(),
+        ForeignTokenizer::Embedded { json, config } => {
+            let config = config.and_then(|it| it.as_object().cloned());
+            let json = json.to_string();
+            Tokenizer::from_parts(json.as_bytes(), config.unwrap_or_default()).or_input()
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::model::Loaded;
 use crate::cli::notice;
 use crate::data::{Corpus, Source, SourceOptions};
 use crate::domain::Domain;
@@ -44,18 +45,36 @@ impl TextArgs {
     }
 }
 
-/// Tokenizes documents that are kept nowhere: `cache` is a folder for as long as they are read. Says what was skipped.
-pub(crate) fn tokenized(
-    source: &Source,
-    tokenizer: &Tokenizer,
-    cache: &Path,
-) -> Result<Corpus, Failure> {
+/// Tokenizes documents for a model. They are kept nowhere: `cache` is a folder for as long as they are read. Says what
+/// was skipped.
+pub(crate) fn tokenized(source: &Source, model: &Loaded, cache: &Path) -> Result<Corpus, Failure> {
+    let tokenizer = model.tokenizer()?;
     let corpus = Corpus::open(source, tokenizer, cache, notice::progress()).or_input()?;
     let skipped = corpus.skipped();
     if skipped.count > 0 {
         notice::tell(skipped);
     }
+    let rows = model.experiment.model.vocab_size;
+    if tokenizer.text_vocab_size() > rows {
+        refuse_ids_beyond(&corpus, tokenizer, rows)?;
+    }
     Ok(corpus)
+}
+
+/// Refuses a document with a token that the model has no row for.
+fn refuse_ids_beyond(corpus: &Corpus, tokenizer: &Tokenizer, rows: usize) -> Result<(), Failure> {
+    for number in 0..corpus.len() {
+        let document = corpus.document(number).or_input()?;
+        let beyond = document.tokens.iter().find(|&&id| id as usize >= rows);
+        if let Some(&id) = beyond {
+            let token = tokenizer.token(id).unwrap_or_default();
+            return Err(Failure::input(format!(
+                "{}: token {token:?} has the id {id}, and the model has {rows} tokens",
+                corpus.origin(number).or_input()?
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A folder for [`tokenized`] that goes with its value.

@@ -33,7 +33,7 @@ impl TokenizerSource {
         }
         let path = self.model.as_deref().unwrap_or_else(|| ".".as_ref());
         let stored = Stored::open(path)?;
-        stored.tokenizer.ok_or_else(|| {
+        stored.tokenizer.readable()?.cloned().ok_or_else(|| {
             Failure::input(format!(
                 "{} has no tokenizer.json: name one by `--tokenizer`",
                 path.display()

@@ -62,10 +62,9 @@ impl<S: TensorSource> Incoming<S> {
             known.insert(name.clone());
         }
         let skipped = |name: &String| {
-            let is_head = model.tie_word_embeddings && name == "lm_head.weight";
             // transformers writes the shared experts of a model that has none, with a width of zero
             let is_empty = source.info(name).is_some_and(|it| it.shape.contains(&0));
-            known.contains(name) || is_head || is_empty || names::is_derived(name)
+            known.contains(name) || is_empty || names::is_derived(name)
         };
         if let Some(name) = source.names().into_iter().find(|name| !skipped(name)) {
             return Err(InteropError::UnexpectedTensor { path, name });

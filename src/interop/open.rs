@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::gguf::GgufCheckpoint;
-use super::hugging_face::{HfConfig, HfModel, PerExpert};
+use super::hugging_face::{Adapted, HfConfig, HfModel, PerExpert, Plain, adapters};
 use super::ot::{self, Archive};
 use super::{Incoming, InteropError, Origin, TensorSource, family, new_folder};
 use crate::model::ModelConfig;
@@ -22,8 +22,8 @@ pub struct ForeignModel {
     pub origin: Origin,
     /// Its weights, read when they are asked for.
     pub weights: Box<dyn WeightSource>,
-    /// Its tokenizer, if it has one.
-    pub tokenizer: Option<ForeignTokenizer>,
+    /// Its tokenizer, if it has one; or why it cannot be read, which matters to who needs it.
+    pub tokenizer: Result<Option<ForeignTokenizer>, InteropError>,
 }
 
 /// Where a tokenizer is found.
@@ -56,25 +56,40 @@ impl ForeignModel {
     ///
     /// What is not there, not readable or not supported, and where.
     pub fn open(path: &Path) -> Result<Self, InteropError> {
+        Self::open_with(path, None)
+    }
+
+    /// Opens a model and applies the LoRA adapter in the folder `adapter`, after the one that lies in the model's own
+    /// folder.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open); an adapter that is not supported, or not this model's.
+    pub fn open_with(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
         if path.extension().is_some_and(|it| it == "gguf") {
-            return Self::gguf(path);
+            return Self::gguf(path, adapter);
         }
         match ot::find(path) {
-            Some(archive) => Self::libtorch(&archive),
-            None => Self::hugging_face(path),
+            Some(archive) => Self::libtorch(&archive, adapter),
+            None => Self::hugging_face(path, adapter),
         }
     }
 
-    fn hugging_face(path: &Path) -> Result<Self, InteropError> {
-        let found = HfModel::open(path)?;
+    fn hugging_face(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
+        let found = HfModel::open_with(path, adapter)?;
         let folder = found.folder().folder().to_path_buf();
         Self::with_files_beside(found.tensors, path, found.config, &folder)
     }
 
-    fn libtorch(path: &Path) -> Result<Self, InteropError> {
+    fn libtorch(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
         let folder = new_folder::parent(path);
-        let tensors = PerExpert::new(Archive::open(path)?, path)?;
-        let config = HfConfig::open(&folder.join("config.json"))?;
+        let mut plain = Plain::new(Archive::open(path)?, path)?;
+        let mut config = HfConfig::open(&folder.join("config.json"))?;
+        let decoder = config.decoder_mut();
+        decoder.tie_word_embeddings = plain.is_tied(decoder.tie_word_embeddings)?;
+        let is_tied = decoder.tie_word_embeddings;
+        let experts = PerExpert::new(plain, path)?;
+        let tensors = Adapted::new(experts, path, is_tied, &adapters(folder, adapter))?;
         Self::with_files_beside(tensors, path, config, folder)
     }
 
@@ -93,16 +108,16 @@ impl ForeignModel {
         let tokenizer = folder.join("tokenizer.json");
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
-            tokenizer: tokenizer
+            tokenizer: Ok(tokenizer
                 .is_file()
-                .then_some(ForeignTokenizer::File(tokenizer)),
+                .then_some(ForeignTokenizer::File(tokenizer))),
             config,
             model,
             origin,
         })
     }
 
-    fn gguf(path: &Path) -> Result<Self, InteropError> {
+    fn gguf(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
         let found = GgufCheckpoint::open(path)?;
         let config = HfConfig::parse(path, &found.config().to_string())?;
         let mut model = family::model_config(&config, path)?;
@@ -110,11 +125,15 @@ impl ForeignModel {
         if let Some(mla) = &mut model.mixer.mla {
             mla.latent_norm_eps = model.rms_norm_eps;
         }
-        let tokenizer = found.tokenizer()?.map(|files| ForeignTokenizer::Embedded {
-            json: files.tokenizer,
-            config: files.config,
+        let tokenizer = found.tokenizer().map(|files| {
+            files.map(|files| ForeignTokenizer::Embedded {
+                json: files.tokenizer,
+                config: files.config,
+            })
         });
-        let tensors = PerExpert::new(found, path)?;
+        let experts = PerExpert::new(found, path)?;
+        let adapters: Vec<PathBuf> = adapter.map(Path::to_path_buf).into_iter().collect();
+        let tensors = Adapted::new(experts, path, model.tie_word_embeddings, &adapters)?;
         let origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),

@@ -1,11 +1,58 @@
 //! Models of `tests/fixtures` through this module and back.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
 
 use super::hugging_face::{HfConfig, HfFolder, RopeLayout, ShardedWriter};
 use super::{
-    Extras, ForeignModel, InteropError, Outgoing, OutgoingOptions, TensorSource, hf_config,
+    Extras, ForeignModel, InteropError, Outgoing, OutgoingOptions, RawTensor, TensorInfo,
+    TensorSource, hf_config,
 };
+
+/// Tensors in memory.
+#[derive(Debug, Default)]
+pub(super) struct Tensors(pub(super) BTreeMap<String, RawTensor<'static>>);
+
+impl Tensors {
+    pub(super) fn bytes(self, name: &str, shape: &[usize], bytes: Vec<u8>) -> Self {
+        self.with(name, Dtype::U8, shape, bytes)
+    }
+
+    pub(super) fn floats(self, name: &str, shape: &[usize], values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        self.with(name, Dtype::F32, shape, bytes.collect())
+    }
+
+    fn with(mut self, name: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Self {
+        let tensor = RawTensor {
+            dtype,
+            shape: shape.to_vec(),
+            bytes: Cow::Owned(bytes),
+        };
+        self.0.insert(name.into(), tensor);
+        self
+    }
+}
+
+impl TensorSource for Tensors {
+    fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.0.get(name).map(|tensor| TensorInfo {
+            dtype: tensor.dtype,
+            shape: tensor.shape.clone(),
+        })
+    }
+
+    fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
+        Ok(self.0[name].clone())
+    }
+}
 
 const FAMILIES: [&str; 12] = [
     "deepseek_v3_allmoe_top1",

@@ -49,7 +49,10 @@ pub(super) struct Subject {
 impl Subject {
     fn source(&self) -> Result<Weights, Failure> {
         if let Some(path) = &self.model {
-            return Ok(Weights::Stored(path.clone()));
+            return Ok(Weights::Stored {
+                path: path.clone(),
+                adapter: None,
+            });
         }
         if self.random_weights {
             return Ok(Weights::Random(Box::new(self.experiment.load()?)));

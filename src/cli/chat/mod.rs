@@ -12,8 +12,8 @@ use clap::Args;
 use darkhorse_backends::awake;
 
 use crate::cli::args::{
-    CacheArgs, DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, TokenizerArgs,
-    WeightsArgs,
+    AdapterArgs, CacheArgs, DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs,
+    TokenizerArgs, WeightsArgs,
 };
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::generate::{Begins, Reply};
@@ -40,6 +40,8 @@ pub(crate) struct ChatArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) adapter: AdapterArgs,
     #[command(flatten)]
     pub(crate) tokenizer: TokenizerArgs,
     /// What the model is told before the conversation [default: nothing, or what its family is told]
@@ -72,10 +74,8 @@ pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
 
 /// Talks with what was resolved.
 fn chat(args: &ChatArgs) -> Result<(), Failure> {
-    let weights = match &args.model {
-        Some(path) => Weights::Stored(path.clone()),
-        None => Weights::Newest(None),
-    };
+    let newest = || Ok(Weights::Newest(None));
+    let weights = args.adapter.weights(args.model.as_deref(), newest)?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
     let loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;

@@ -28,7 +28,7 @@ pub(super) fn write(
         Some(Dtype::BF16) => Precision::Bf16,
         _ => Precision::F32,
     };
-    let tokenizer = tokenizer_files(stored)
+    let tokenizer = tokenizer_files(stored)?
         .map(|files| gguf_tokenizer(&files))
         .transpose()?;
     // the format has no other place for the ends that only generation_config.json names

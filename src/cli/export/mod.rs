@@ -19,7 +19,7 @@ use clap::{Args, ValueEnum};
 use safetensors::Dtype;
 use serde_json::Value;
 
-use crate::cli::args::memory_bytes;
+use crate::cli::args::{AdapterArgs, memory_bytes};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::stored::Stored;
 
@@ -42,6 +42,8 @@ pub(crate) struct ExportArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
     #[arg(long, visible_alias = "model", value_name = "PATH")]
     checkpoint: PathBuf,
+    #[command(flatten)]
+    adapter: AdapterArgs,
     /// What to write
     #[arg(long, value_enum)]
     format: Format,
@@ -117,7 +119,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     if args.format == Format::Ot {
         ot::check_available(&args.out).or_input()?;
     }
-    let stored = Stored::open(&args.checkpoint)?;
+    let stored = Stored::open_with(&args.checkpoint, args.adapter.folder())?;
     stored.refuse_blocks("exported")?;
     let stored = growth::settled(stored, args.domain)?;
     let model = &stored.experiment.model;
@@ -181,15 +183,17 @@ fn config_and_tokenizer(
 ) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let json = format!("{:#}\n", config.to_json()).into_bytes();
     let mut files = vec![("config.json".to_owned(), json)];
-    if let Some(tokenizer) = tokenizer_files(stored) {
+    if let Some(tokenizer) = tokenizer_files(stored)? {
         let vocab_size = stored.experiment.model.vocab_size;
         files.extend(tokenizer.files(vocab_size).or_input()?);
     }
     Ok(files)
 }
 
-fn tokenizer_files(stored: &Stored) -> Option<TokenizerFiles> {
-    let tokenizer = stored.tokenizer.as_ref()?;
+fn tokenizer_files(stored: &Stored) -> Result<Option<TokenizerFiles>, Failure> {
+    let Some(tokenizer) = stored.tokenizer.readable()? else {
+        return Ok(None);
+    };
     let mut config = tokenizer.hf_config();
     let templates = tokenizer.chat_template_files();
     let mut templates: Vec<_> = templates
@@ -213,7 +217,7 @@ fn tokenizer_files(stored: &Stored) -> Option<TokenizerFiles> {
             config.insert(key.into(), Value::Null);
         }
     }
-    Some(TokenizerFiles {
+    Ok(Some(TokenizerFiles {
         tokenizer_json: tokenizer.json().as_bytes().to_vec(),
         config,
         add_bos_token: is_only(&wrapping.before, tokenizer.bos_id()),
@@ -222,5 +226,5 @@ fn tokenizer_files(stored: &Stored) -> Option<TokenizerFiles> {
         model_max_length: stored.experiment.model.max_position_embeddings,
         chat_templates: templates,
         generation: stored.origin.generation.clone().unwrap_or_default(),
-    })
+    }))
 }

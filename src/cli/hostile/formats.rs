@@ -254,7 +254,10 @@ fn line(result: Result<(), Failure>) -> Result<(), String> {
 /// All that `inference` does up to the first logits.
 fn open_model(path: &Path) -> Result<(), String> {
     line((|| {
-        let weights = Weights::Stored(path.into());
+        let weights = Weights::Stored {
+            path: path.into(),
+            adapter: None,
+        };
         let loaded = Loaded::open(weights, None, &select::default_device())?;
         let mut sequence = loaded.begin(None, None, CacheConfig::default())?;
         sequence.read(&[1, 2, 3]).or_input()?;

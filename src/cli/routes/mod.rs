@@ -144,7 +144,7 @@ impl Text {
     fn open(args: &RoutesArgs, source: &Source, loaded: &Loaded) -> Result<Self, Failure> {
         let seq_len = loaded.row_length(args.seq_len)?;
         let cache = passing_folder()?;
-        let corpus = tokenized(source, loaded.tokenizer()?, cache.path())?;
+        let corpus = tokenized(source, loaded, cache.path())?;
         Ok(Self {
             corpus: Arc::new(corpus),
             rows: loaded.experiment.training.batch_size,

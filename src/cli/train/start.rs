@@ -29,8 +29,8 @@ impl Start {
     /// Opens a model; `tokenizer` takes the place of its own.
     pub(super) fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Failure> {
         let stored = Stored::open(path)?.with_tokenizer(tokenizer)?;
-        stored.check_tokenizer()?;
-        let Some(tokenizer) = stored.tokenizer.clone() else {
+        stored.check_tokenizer(0)?;
+        let Some(tokenizer) = stored.tokenizer.readable()?.cloned() else {
             return Err(Failure::input(format!(
                 "{} has no tokenizer: name one by `--tokenizer FILE`",
                 path.display()

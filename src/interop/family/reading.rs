@@ -172,6 +172,7 @@ fn rope(rope: &HfRope) -> RopeConfig {
             beta_slow: yarn.beta_slow,
             mscale: yarn.mscale,
             mscale_all_dim: yarn.mscale_all_dim,
+            attention_factor: yarn.attention_factor,
         }),
         HfRopeScaling::Llama3(llama) => RopeScaling::Llama3(Llama3 {
             factor: llama.factor,

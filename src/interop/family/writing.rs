@@ -189,6 +189,7 @@ fn rope(rope: &RopeConfig) -> HfRope {
             beta_slow: yarn.beta_slow,
             mscale: yarn.mscale,
             mscale_all_dim: yarn.mscale_all_dim,
+            attention_factor: yarn.attention_factor,
         })),
         Some(RopeScaling::Llama3(llama)) => Some(HfRopeScaling::Llama3(Llama3Scaling {
             factor: llama.factor,

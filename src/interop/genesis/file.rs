@@ -12,7 +12,7 @@ use crate::interop::{InteropError, RawTensor, TensorInfo};
 
 /// A file, its header read and checked.
 #[derive(Debug)]
-pub(in crate::interop) struct File {
+pub(super) struct File {
     path: PathBuf,
     map: Mmap,
     metadata: HashMap<String, String>,
@@ -20,7 +20,7 @@ pub(in crate::interop) struct File {
 }
 
 impl File {
-    pub(in crate::interop) fn open(path: &Path) -> Result<Self, InteropError> {
+    pub(super) fn open(path: &Path) -> Result<Self, InteropError> {
         let io = |source| InteropError::Io {
             path: path.to_path_buf(),
             source,
@@ -52,19 +52,19 @@ impl File {
         })
     }
 
-    pub(in crate::interop) fn metadata(&self) -> &HashMap<String, String> {
+    pub(super) fn metadata(&self) -> &HashMap<String, String> {
         &self.metadata
     }
 
-    pub(in crate::interop) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    pub(in crate::interop) fn info(&self, name: &str) -> Option<&TensorInfo> {
+    pub(super) fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name).map(|(info, _)| info)
     }
 
-    pub(in crate::interop) fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
+    pub(super) fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
         let Some((info, bytes)) = self.tensors.get(name) else {
             return Err(InteropError::MissingTensor {
                 path: self.path.clone(),

@@ -1,7 +1,7 @@
 //! Checkpoints of the published Genesis-152M package: one safetensors file that carries its configuration.
 
 mod config;
-pub(super) mod file;
+mod file;
 mod names;
 mod of_model;
 #[cfg(test)]

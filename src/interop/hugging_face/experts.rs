@@ -124,7 +124,7 @@ impl<S: TensorSource> PerExpert<S> {
 }
 
 /// A tensor's name with Mixtral's names of the router and the experts replaced.
-fn one_spelling(name: &str) -> String {
+pub(super) fn one_spelling(name: &str) -> String {
     let Some((layer, rest)) = name.split_once(".block_sparse_moe.") else {
         return name.to_owned();
     };
@@ -184,48 +184,12 @@ impl<S: TensorSource> TensorSource for PerExpert<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-    use std::collections::BTreeMap;
     use std::path::Path;
 
-    use safetensors::Dtype;
-
     use super::{PerExpert, mixtral_name};
+    use crate::interop::TensorSource;
     use crate::interop::hugging_face::{FIXTURES, HfFolder};
-    use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
-
-    /// Tensors in memory.
-    #[derive(Debug, Default)]
-    struct Tensors(BTreeMap<String, RawTensor<'static>>);
-
-    impl TensorSource for Tensors {
-        fn names(&self) -> Vec<String> {
-            self.0.keys().cloned().collect()
-        }
-
-        fn info(&self, name: &str) -> Option<TensorInfo> {
-            self.0.get(name).map(|tensor| TensorInfo {
-                dtype: tensor.dtype,
-                shape: tensor.shape.clone(),
-            })
-        }
-
-        fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
-            Ok(self.0[name].clone())
-        }
-    }
-
-    impl Tensors {
-        fn bytes(mut self, name: &str, shape: &[usize], bytes: Vec<u8>) -> Self {
-            let tensor = RawTensor {
-                dtype: Dtype::U8,
-                shape: shape.to_vec(),
-                bytes: Cow::Owned(bytes),
-            };
-            self.0.insert(name.into(), tensor);
-            self
-        }
-    }
+    use crate::interop::tests::Tensors;
 
     #[test]
     fn fused_experts_come_apart() {

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::safetensors_file::SafetensorsFile;
-use super::{HfConfig, io, malformed};
+use super::{HfConfig, adapter, io, malformed};
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// What is said of an adapter without its base.
+const ADAPTER_EXPECTED: &str =
+    "the model that it was trained on, and the adapter named by `--adapter DIR`";
 
 /// The weights of a model folder, memory-mapped, names and layout as in its files.
 #[derive(Debug)]
@@ -45,6 +48,9 @@ impl HfFolder {
             return Err(malformed(path, "no such file or folder", expected));
         }
         if !path.join("config.json").is_file() {
+            if path.join(adapter::CONFIG).is_file() {
+                return Err(malformed(path, "an adapter alone", ADAPTER_EXPECTED));
+            }
             let expected = "a model folder with config.json and safetensors";
             return Err(malformed(path, "no config.json in this folder", expected));
         }
@@ -52,8 +58,12 @@ impl HfFolder {
             let file = SafetensorsFile::open(&path.join(SINGLE))?;
             return Ok(Self::single(path.clone(), path, file));
         }
-        if path.join(INDEX).is_file() {
-            return Self::sharded(path);
+        let shards = Shards::of(&path)?;
+        if !shards.files.is_empty() {
+            return Self::sharded(path, shards);
+        }
+        if path.join(adapter::CONFIG).is_file() {
+            return Err(malformed(path, "an adapter alone", ADAPTER_EXPECTED));
         }
         let found = match path.join("pytorch_model.bin").is_file() {
             true => "only pytorch_model.bin",
@@ -75,7 +85,8 @@ impl HfFolder {
         }
     }
 
-    fn sharded(folder: PathBuf) -> Result<Self, InteropError> {
+    /// A tensor is read from the shard that holds it, whatever the index says of it.
+    fn sharded(folder: PathBuf, shards: Shards) -> Result<Self, InteropError> {
         let index = folder.join(INDEX);
         let mut this = Self {
             path: folder.clone(),
@@ -84,25 +95,34 @@ impl HfFolder {
             places: HashMap::new(),
             names: Vec::new(),
         };
-        for (shard, mut expected) in weight_map(&index)? {
-            let path = this.folder.join(&shard);
-            if !path.is_file() {
-                let found = format!("shard `{shard}`, which is not in the folder");
-                return Err(malformed(index, found, "files beside the index"));
-            }
+        for shard in &shards.files {
+            let path = this.folder.join(shard);
             let file = SafetensorsFile::open(&path)?;
             for (entry, tensor) in file.entries.iter().enumerate() {
-                if expected.remove(&tensor.name) {
-                    let place = (this.files.len(), entry);
-                    this.places.insert(tensor.name.clone(), place);
-                    this.names.push(tensor.name.clone());
+                let stated = shards.stated.get(&tensor.name);
+                let place = (this.files.len(), entry);
+                match this.places.insert(tensor.name.clone(), place) {
+                    None => this.names.push(tensor.name.clone()),
+                    // of two, the index knows the one that is meant
+                    Some(_) if stated == Some(shard) => {}
+                    Some(other)
+                        if stated.is_some_and(|stated| *stated == shards.files[other.0]) =>
+                    {
+                        this.places.insert(tensor.name.clone(), other);
+                    }
+                    Some((other, _)) => {
+                        let other = &shards.files[other];
+                        let found = format!("tensor `{}` in `{other}` and here", tensor.name);
+                        return Err(malformed(path, found, "one of them"));
+                    }
                 }
             }
-            if let Some(name) = expected.into_iter().next() {
-                let found = format!("tensor `{name}` in `{shard}`, which does not hold it");
-                return Err(malformed(index, found, "the shard that holds it"));
-            }
             this.files.push(file);
+        }
+        let is_missing = |name: &&String| !this.places.contains_key(*name);
+        if let Some(name) = shards.stated.keys().find(is_missing) {
+            let found = format!("tensor `{name}`, which no shard in the folder holds");
+            return Err(malformed(index, found, "the whole model's shards"));
         }
         Ok(this)
     }
@@ -128,8 +148,72 @@ impl HfFolder {
     }
 }
 
-/// Tensor names of every shard that an index lists.
-fn weight_map(index: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, InteropError> {
+/// The shards of a folder.
+#[derive(Debug, Default)]
+struct Shards {
+    /// Those that the index names and those numbered with them, all of which are in the folder.
+    files: Vec<String>,
+    /// The shard of every tensor that the index lists.
+    stated: BTreeMap<String, String>,
+}
+
+impl Shards {
+    fn of(folder: &Path) -> Result<Self, InteropError> {
+        let index = folder.join(INDEX);
+        let stated = match index.is_file() {
+            true => weight_map(&index)?,
+            false => BTreeMap::new(),
+        };
+        let present = std::fs::read_dir(folder).map_err(io(folder))?;
+        let present = present.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut files: BTreeSet<String> = stated.values().cloned().collect();
+        // an index that was edited may leave out a shard, and some folders have none
+        let first = files.first().cloned();
+        files.extend(present.filter(|name| match (numbered(name), &first) {
+            (Some((stem, _, count)), Some(first)) => {
+                numbered(first).is_some_and(|(other, _, of)| (other, of) == (stem, count))
+            }
+            (Some((stem, ..)), None) => stem == "model",
+            (None, _) => false,
+        }));
+        let series: BTreeSet<(&str, usize)> = files
+            .iter()
+            .filter_map(|name| numbered(name).map(|(stem, _, count)| (stem, count)))
+            .collect();
+        let of_series = series.into_iter().flat_map(|(stem, count)| {
+            (1..=count.min(MAX_SHARDS))
+                .map(move |number| format!("{stem}-{number:05}-of-{count:05}.safetensors"))
+        });
+        let missing = files
+            .iter()
+            .cloned()
+            .chain(of_series)
+            .find(|shard| !folder.join(shard).is_file());
+        if let Some(shard) = missing {
+            let found = format!("no shard `{shard}` in this folder");
+            return Err(malformed(folder, found, "all shards of the model"));
+        }
+        Ok(Self {
+            files: files.into_iter().collect(),
+            stated,
+        })
+    }
+}
+
+/// More shards than any model has; a file's name must not become as many.
+const MAX_SHARDS: usize = 1 << 14;
+
+/// Stem, number and count of a shard named as `model-00001-of-00002.safetensors`.
+fn numbered(name: &str) -> Option<(&str, usize, usize)> {
+    let rest = name.strip_suffix(".safetensors")?;
+    let (rest, count) = rest.rsplit_once("-of-")?;
+    let (stem, number) = rest.rsplit_once('-')?;
+    let five = |digits: &str| (digits.len() == 5).then(|| digits.parse::<usize>().ok())?;
+    Some((stem, five(number)?, five(count)?))
+}
+
+/// The shard of every tensor that an index lists.
+fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, InteropError> {
     let text = std::fs::read(index).map_err(io(index))?;
     let json = serde_json::from_slice::<Value>(&text)
         .map_err(|error| malformed(index, error.to_string(), "JSON"))?;
@@ -137,21 +221,17 @@ fn weight_map(index: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, Intero
         let expected = "an object from tensor to file";
         return Err(malformed(index, "no object `weight_map`", expected));
     };
-    let mut shards = BTreeMap::<String, BTreeSet<String>>::new();
-    for (name, shard) in map {
+    let shards = map.iter().map(|(name, shard)| match shard.as_str() {
         // an index from elsewhere must not reach files outside its folder
-        match shard.as_str() {
-            Some(file) if Path::new(file).file_name().is_some_and(|last| last == file) => {
-                let names = shards.entry(file.to_owned()).or_default();
-                names.insert(name.clone());
-            }
-            _ => {
-                let found = format!("`weight_map.{name}` is {shard}");
-                return Err(malformed(index, found, "the name of a file in this folder"));
-            }
+        Some(file) if Path::new(file).file_name().is_some_and(|last| last == file) => {
+            Ok((name.clone(), file.to_owned()))
         }
-    }
-    Ok(shards)
+        _ => {
+            let found = format!("`weight_map.{name}` is {shard}");
+            Err(malformed(index, found, "the name of a file in this folder"))
+        }
+    });
+    shards.collect()
 }
 
 impl TensorSource for HfFolder {
@@ -177,7 +257,11 @@ impl TensorSource for HfFolder {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
+
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
 
     use super::{HfFolder, INDEX};
     use crate::interop::TensorSource;
@@ -240,16 +324,112 @@ mod tests {
         index(r#"{"weight_map":{"a":7}}"#);
         assert!(error(folder).contains("`weight_map.a` is 7"));
         index(r#"{"weight_map":{"a":"a.safetensors"}}"#);
-        assert!(error(folder).contains("`a.safetensors`, which is not in the folder"));
+        assert!(error(folder).contains("no shard `a.safetensors` in this folder"));
         let twin = Path::new(FIXTURES).join("deepseek_v3_halfrope/interleaved_twin.safetensors");
         std::fs::copy(twin, folder.join("a.safetensors")).unwrap();
         let message = error(folder);
         assert!(
-            message.contains("tensor `a` in `a.safetensors`, which"),
+            message.contains("tensor `a`, which no shard in the folder holds"),
             "{message}"
         );
         assert!(!message.contains('\n'));
-        index(r#"{"weight_map":{"model.layers.1.self_attn.q_b_proj.weight":"a.safetensors"}}"#);
-        assert_eq!(HfFolder::open(folder).unwrap().names().len(), 1);
+    }
+
+    /// A folder with these files, each of which holds these tensors of one byte.
+    fn folder(index: Option<&str>, shards: &[(&str, &[&str])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+        if let Some(index) = index {
+            std::fs::write(folder.path().join(INDEX), index).unwrap();
+        }
+        for (at, (file, names)) in shards.iter().enumerate() {
+            let value = [at as u8];
+            let views = names.iter().map(|name| {
+                let view = TensorView::new(Dtype::U8, vec![1], &value).unwrap();
+                (name.to_string(), view)
+            });
+            let path = folder.path().join(file);
+            safetensors::serialize_to_file(views, None, &path).unwrap();
+        }
+        folder
+    }
+
+    const FIRST: &str = "model-00001-of-00002.safetensors";
+    const SECOND: &str = "model-00002-of-00002.safetensors";
+
+    #[test]
+    fn shards_are_read_whole_whatever_their_index_leaves_out() {
+        let index = |map: &[(&str, &str)]| {
+            let map: BTreeMap<_, _> = map.iter().copied().collect();
+            serde_json::json!({ "weight_map": map }).to_string()
+        };
+        let two: &[(&str, &[&str])] = &[(FIRST, &["a", "b"]), (SECOND, &["c"])];
+        let copies: &[(&str, &[&str])] = &[(FIRST, &["a", "b"]), (SECOND, &["b", "c"])];
+        let other: &[(&str, &[&str])] = &[
+            (FIRST, &["a"]),
+            (SECOND, &["b", "c"]),
+            ("x.safetensors", &["z"]),
+        ];
+        let all = index(&[("a", FIRST), ("b", FIRST), ("c", SECOND)]);
+        // a name is missing, a shard is, no index, a name at the wrong shard, a copy, a file of something else
+        let good = [
+            (Some(index(&[("a", FIRST), ("c", SECOND)])), two, 0),
+            (Some(index(&[("a", FIRST), ("b", FIRST)])), two, 0),
+            (None, two, 0),
+            (
+                Some(index(&[("a", FIRST), ("b", SECOND), ("c", SECOND)])),
+                two,
+                0,
+            ),
+            (Some(all.clone()), copies, 0),
+            (
+                Some(index(&[("a", FIRST), ("b", SECOND), ("c", SECOND)])),
+                copies,
+                1,
+            ),
+            (Some(all.clone()), other, 1),
+        ];
+        for (index, shards, of_b) in good {
+            let place = folder(index.as_deref(), shards);
+            let opened = HfFolder::open(place.path()).unwrap();
+            let mut names = opened.names();
+            names.sort_unstable();
+            assert_eq!(names, ["a", "b", "c"], "{index:?}");
+            assert_eq!(opened.tensor("b").unwrap().bytes[..], [of_b], "{index:?}");
+        }
+        let missing = "no shard `model-00002-of-00002.safetensors` in this folder";
+        let bad = [
+            (Some(all.clone()), &two[..1], missing),
+            (
+                Some(index(&[("a", FIRST), ("b", FIRST)])),
+                &two[..1],
+                missing,
+            ),
+            (None, &two[..1], missing),
+            (
+                None,
+                copies,
+                "tensor `b` in `model-00001-of-00002.safetensors` and here",
+            ),
+            (
+                Some(index(&[("a", FIRST), ("d", FIRST)])),
+                two,
+                "tensor `d`, which no shard in the folder holds",
+            ),
+        ];
+        for (index, shards, message) in bad {
+            let place = folder(index.as_deref(), shards);
+            let error = error(place.path());
+            assert!(error.contains(message), "{index:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_adapter_alone_is_called_one() {
+        let place = folder(None, &[("adapter_model.safetensors", &["a"])]);
+        std::fs::write(place.path().join("adapter_config.json"), "{}").unwrap();
+        assert!(error(place.path()).contains("an adapter alone"));
+        std::fs::remove_file(place.path().join("config.json")).unwrap();
+        assert!(error(place.path()).contains("an adapter alone"));
     }
 }

@@ -138,7 +138,12 @@ impl GenerationConfig {
     }
 
     fn check(&self, path: &Path) -> Result<(), InteropError> {
-        let is_id = |value: &Value| value.as_u64().is_some_and(|id| u32::try_from(id).is_ok());
+        // a negative id says that there is none
+        let is_id = |value: &Value| {
+            value
+                .as_i64()
+                .is_some_and(|id| u32::try_from(id.max(0)).is_ok())
+        };
         let is_ids = |value: &Value| match value {
             Value::Array(ids) => ids.iter().all(is_id),
             one => is_id(one),

@@ -4,6 +4,7 @@
 //! a file is undone by a [`TensorSource`](super::TensorSource) around it, so that a reader meets one
 //! spelling: [`HfModel`] puts them together.
 
+mod adapter;
 mod card;
 mod config;
 mod engine_commands;
@@ -13,6 +14,7 @@ mod fp8;
 mod front_matter;
 mod generation;
 mod model;
+mod plain;
 mod rope_layout;
 mod safetensors_file;
 mod shard_plan;
@@ -23,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use super::InteropError;
 
+pub use adapter::{Adapted, adapters};
 pub use card::{ModelCard, ParameterCounts, TrainingFacts};
 pub use config::{
     DecoderConfig, DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling,
@@ -35,6 +38,7 @@ pub use fp8::Dequantized;
 pub use front_matter::FrontMatter;
 pub use generation::{GenerationConfig, StatedSampling};
 pub use model::HfModel;
+pub use plain::Plain;
 pub use rope_layout::{RopeLayout, RopeRows};
 pub use tokenizer_files::TokenizerFiles;
 pub use writer::ShardedWriter;

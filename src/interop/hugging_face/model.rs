@@ -1,8 +1,8 @@
 //! A model folder as a model wants it: typed configuration, plain weights, one spelling.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Dequantized, HfConfig, HfFolder, PerExpert};
+use super::{Adapted, Dequantized, HfConfig, HfFolder, PerExpert, Plain, adapters};
 use crate::interop::{InteropError, TensorSource};
 
 /// A model folder that was opened for reading.
@@ -10,31 +10,51 @@ use crate::interop::{InteropError, TensorSource};
 pub struct HfModel {
     /// Its configuration.
     pub config: HfConfig,
-    /// Its weights: dequantized, every routed expert by itself under DeepSeek's names. The layout of
+    /// Its weights under plain names: dequantized, every routed expert by itself under DeepSeek's names. The layout of
     /// rotated rows is still the file's, see [`HfConfig::rope_layout`].
-    pub tensors: PerExpert<Dequantized<HfFolder>>,
+    pub tensors: Adapted<PerExpert<Dequantized<Plain<HfFolder>>>>,
 }
 
 impl HfModel {
-    /// Opens a folder or a file.
+    /// Opens a folder or a file, with the adapter that lies beside the weights, if there is one.
     ///
     /// # Errors
     ///
-    /// Those of [`HfFolder::open`], [`HfConfig::open`], [`Dequantized::new`] and [`PerExpert::new`].
+    /// Those of [`open_with`](Self::open_with).
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, InteropError> {
+        Self::open_with(path, None)
+    }
+
+    /// Opens a folder or a file, and applies the adapter in the folder `adapter`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HfFolder::open`], [`HfConfig::open`], [`Plain::new`], [`Dequantized::new`], [`PerExpert::new`] and
+    /// [`Adapted::new`].
+    pub fn open_with(
+        path: impl Into<PathBuf>,
+        adapter: Option<&Path>,
+    ) -> Result<Self, InteropError> {
         let path = path.into();
         let folder = HfFolder::open(&path)?;
-        let config = folder.config()?;
-        let plain = Dequantized::new(folder, &path, config.decoder().quantization)?;
+        let mut plain = Plain::new(folder, &path)?;
+        let mut config = plain.get_ref().config()?;
+        let decoder = config.decoder_mut();
+        decoder.tie_word_embeddings = plain.is_tied(decoder.tie_word_embeddings)?;
+        let plain = Dequantized::new(plain, &path, config.decoder().quantization)?;
+        let adapters = adapters(plain.get_ref().get_ref().folder(), adapter);
+        let experts = PerExpert::new(plain, &path)?;
+        let is_tied = config.decoder().tie_word_embeddings;
         Ok(Self {
             config,
-            tensors: PerExpert::new(plain, &path)?,
+            tensors: Adapted::new(experts, &path, is_tied, &adapters)?,
         })
     }
 
     /// The folder itself, with its tokenizer files.
     pub fn folder(&self) -> &HfFolder {
-        self.tensors.get_ref().get_ref()
+        let plain = self.tensors.get_ref().get_ref().get_ref();
+        plain.get_ref()
     }
 
     /// Whether the file holds a head of its own; otherwise the head is the embedding table.

@@ -1,19 +1,19 @@
 //! Qwen3-Next in Hugging Face's format: gated DeltaNet, gated attention, experts with a gated shared one.
 //!
-//! Its blocks are those of this project in other clothes: the fused projections are taken apart here. Read
-//! is a folder with one `model.safetensors`; multi-token prediction modules are ignored.
+//! Its blocks are those of this project in other clothes: the fused projections are taken apart here.
+//! Multi-token prediction modules are ignored.
 
 mod config;
 mod names;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 
-use super::genesis::file::File;
-use super::{InteropError, RawTensor, dtype, layout};
+use super::hugging_face::{Adapted, HfFolder, PerExpert, Plain, adapters};
+use super::{InteropError, RawTensor, TensorSource, dtype, layout};
 use crate::model::ModelConfig;
 use crate::model::weights::{WeightError, WeightSource};
 pub use config::{LayerType, Qwen3NextConfig, RopeParameters};
@@ -27,7 +27,7 @@ pub struct Qwen3NextCheckpoint {
     /// The same as a model here.
     pub model: ModelConfig,
     path: PathBuf,
-    file: File,
+    tensors: Adapted<PerExpert<Plain<HfFolder>>>,
     entries: BTreeMap<String, Entry>,
     /// Routers choose by their scores alone.
     zeros: BTreeMap<String, usize>,
@@ -47,17 +47,31 @@ impl Qwen3NextCheckpoint {
     ///
     /// What is not there, not readable or not supported, and where.
     pub fn open(folder: &Path) -> Result<Self, InteropError> {
+        Self::open_with(folder, None)
+    }
+
+    /// The same with the LoRA adapter in the folder `adapter`, after the one that lies in the model's own folder.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open); an adapter that is not supported, or not this model's.
+    pub fn open_with(folder: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
         let path = folder.join("config.json");
         let text = std::fs::read_to_string(&path).map_err(|source| InteropError::Io {
             path: path.clone(),
             source,
         })?;
-        let config = Qwen3NextConfig::parse(&path, &text)?;
+        let mut config = Qwen3NextConfig::parse(&path, &text)?;
+        let mut plain = Plain::new(HfFolder::open(folder)?, folder)?;
+        config.tie_word_embeddings = plain.is_tied(config.tie_word_embeddings)?;
         let model = config.model(&path)?;
-        let path = folder.join("model.safetensors");
-        let file = File::open(&path)?;
+        let path = folder.to_path_buf();
+        let experts = PerExpert::new(plain, folder)?;
+        let adapters = adapters(folder, adapter);
+        let source = Adapted::new(experts, folder, config.tie_word_embeddings, &adapters)?;
+        let names = source.names();
         let (layers, experts) = (config.num_hidden_layers, config.num_experts);
-        let tensors = file.names().count();
+        let tensors = names.len();
         if layers.saturating_mul(experts) > tensors {
             return Err(InteropError::Malformed {
                 path: folder.join("config.json"),
@@ -67,7 +81,7 @@ impl Qwen3NextCheckpoint {
         }
         // which rows are whose is written down row by row: there must be as many
         for (name, rows) in names::fused(&model, &config) {
-            let Some(info) = file.info(&name) else {
+            let Some(info) = source.info(&name) else {
                 return Err(InteropError::MissingTensor { path, name });
             };
             let mut expected = info.shape.clone();
@@ -84,20 +98,14 @@ impl Qwen3NextCheckpoint {
             });
         }
         let entries = names::entries(&model, &config);
-        let known: std::collections::BTreeSet<&str> = entries
-            .iter()
-            .flat_map(|entry| entry.theirs.iter().map(String::as_str))
-            .collect();
-        if let Some(name) = known.iter().find(|name| file.info(name).is_none()) {
-            let name = (*name).into();
+        let known: BTreeSet<&String> = entries.iter().flat_map(|entry| &entry.theirs).collect();
+        if let Some(&name) = known.iter().find(|name| source.info(name).is_none()) {
+            let name = name.clone();
             return Err(InteropError::MissingTensor { path, name });
         }
-        let is_left = |name: &&str| {
-            let is_head = model.tie_word_embeddings && *name == "lm_head.weight";
-            !known.contains(name) && !is_head && !name.starts_with("mtp.")
-        };
-        if let Some(name) = file.names().find(is_left) {
-            let name = name.into();
+        let is_left = |name: &&String| !known.contains(name) && !name.starts_with("mtp.");
+        if let Some(name) = names.iter().find(is_left) {
+            let name = name.clone();
             return Err(InteropError::UnexpectedTensor { path, name });
         }
         let biases = (0..model.num_hidden_layers).map(|layer| {
@@ -113,7 +121,7 @@ impl Qwen3NextCheckpoint {
             config,
             model,
             path,
-            file,
+            tensors: source,
         })
     }
 
@@ -122,7 +130,7 @@ impl Qwen3NextCheckpoint {
         let mut bytes = Vec::new();
         let mut found = None;
         for name in &entry.theirs {
-            let mut tensor = self.file.tensor(name)?.finite(&self.path, name)?;
+            let mut tensor = self.tensors.tensor(name)?.finite(&self.path, name)?;
             if let Some(rows) = &entry.rows {
                 tensor = chosen(tensor, rows);
             }
@@ -149,8 +157,8 @@ impl Qwen3NextCheckpoint {
     }
 
     fn shape_of(&self, entry: &Entry) -> Vec<usize> {
-        let info = self.file.info(&entry.theirs[0]);
-        let mut shape = info.map(|info| info.shape.clone()).unwrap_or_default();
+        let info = self.tensors.info(&entry.theirs[0]);
+        let mut shape = info.map(|info| info.shape).unwrap_or_default();
         // a convolution is `[channels, 1, taps]`
         shape.retain({
             let mut at = 0;
@@ -216,7 +224,7 @@ impl WeightSource for Qwen3NextCheckpoint {
             return Some(DType::F32);
         }
         let entry = self.entries.get(name)?;
-        dtype::to_burn(self.file.info(&entry.theirs[0])?.dtype)
+        dtype::to_burn(self.tensors.info(&entry.theirs[0])?.dtype)
     }
 
     fn data(&self, name: &str) -> Result<TensorData, WeightError> {

@@ -73,6 +73,9 @@ pub struct Yarn {
     /// Temperature on the softmax.
     #[serde(default)]
     pub mscale_all_dim: Option<f64>,
+    /// Factor on cosine and sine; absent: it follows from `factor` and the temperatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_factor: Option<f64>,
 }
 
 impl Yarn {
@@ -94,6 +97,9 @@ impl Yarn {
 
     /// Factor on cosine and sine.
     pub(super) fn magnitude(&self) -> f64 {
+        if let Some(factor) = self.attention_factor {
+            return factor;
+        }
         match (self.mscale, self.mscale_all_dim) {
             (Some(mscale), Some(all)) if mscale != 0.0 && all != 0.0 => {
                 self.temperature(mscale) / self.temperature(all)
@@ -125,6 +131,9 @@ impl RopeScaling {
                 positive("factor", yarn.factor)?;
                 positive("beta_fast", yarn.beta_fast)?;
                 positive("beta_slow", yarn.beta_slow)?;
+                if let Some(factor) = yarn.attention_factor {
+                    positive("attention_factor", factor)?;
+                }
                 positive(original, yarn.original_max_position_embeddings as f64)
             }
             Self::Llama3(llama) => {

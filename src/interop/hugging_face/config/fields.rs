@@ -158,10 +158,13 @@ impl<'a> Fields<'a> {
             Some(_) => "dtype",
             None => "torch_dtype",
         };
-        if self.value(key).is_none() {
+        let name = self.text(key);
+        // "auto" leaves it to the weights
+        if self.value(key).is_none() || name == Some("auto") {
             return Ok(None);
         }
-        let known = DTYPES.iter().find(|(name, _)| self.text(key) == Some(name));
+        let name = name.map(|name| name.strip_prefix("torch.").unwrap_or(name));
+        let known = DTYPES.iter().find(|(known, _)| name == Some(known));
         let known = known.map(|(_, dtype)| Some(*dtype));
         known.ok_or_else(|| self.error(key, "float32, bfloat16, float16 or float64"))
     }
@@ -177,6 +180,7 @@ pub(super) fn dtype_name(dtype: Option<Dtype>) -> Value {
 mod tests {
     use std::path::Path;
 
+    use safetensors::Dtype;
     use serde_json::{Value, json};
 
     use super::{Fields, dtype_name};
@@ -232,6 +236,15 @@ mod tests {
         ];
         for (result, message) in cases {
             assert_eq!(result.unwrap_err().to_string(), message);
+        }
+        for (name, dtype) in [
+            ("auto", None),
+            ("torch.bfloat16", Some(Dtype::BF16)),
+            ("float16", Some(Dtype::F16)),
+        ] {
+            let json = json!({ "torch_dtype": name });
+            let fields = Fields::new(Path::new("c"), json.as_object().unwrap());
+            assert_eq!(fields.dtype().unwrap(), dtype, "{name}");
         }
         section.none_of(&["null", "no"]).unwrap();
         section.none_of(&["word"]).unwrap_err();

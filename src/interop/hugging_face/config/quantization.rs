@@ -15,7 +15,8 @@ pub struct Fp8Quantization {
 }
 
 impl Fp8Quantization {
-    /// Reads the `quantization_config` of a configuration; none if it has none. `path` is named by errors.
+    /// Reads the `quantization_config` of a configuration; none if it has none, or one of bitsandbytes that
+    /// asks for neither 8 nor 4 bits. `path` is named by errors.
     ///
     /// # Errors
     ///
@@ -29,6 +30,9 @@ impl Fp8Quantization {
         let Some(fields) = config.section("quantization_config")? else {
             return Ok(None);
         };
+        if fields.is_unused_bitsandbytes() {
+            return Ok(None);
+        }
         if fields.text("quant_method") != Some("fp8") {
             return Err(fields.error("quant_method", "\"fp8\""));
         }
@@ -55,6 +59,18 @@ impl Fp8Quantization {
     }
 }
 
+impl Fields<'_> {
+    /// Whether this section is what training with bitsandbytes leaves behind in a model that was not quantized.
+    fn is_unused_bitsandbytes(&self) -> bool {
+        const WIDTHS: [&str; 2] = ["load_in_8bit", "load_in_4bit"];
+        let is_off = |key| self.value(key).is_none_or(|value| *value == json!(false));
+        let method = self.text("quant_method");
+        // older versions do not name the method
+        let is_its = method == Some("bitsandbytes") || method.is_none() && self.has(WIDTHS[0]);
+        is_its && WIDTHS.into_iter().all(is_off)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -74,6 +90,14 @@ mod tests {
             weight_block_size: [64, 128],
         };
         assert_eq!(parse(fp8.entry().1), Ok(Some(fp8)));
+        let bits = |eight: bool, four: bool| json!({"quant_method": "bitsandbytes", "load_in_8bit": eight, "load_in_4bit": four});
+        assert_eq!(parse(bits(false, false)), Ok(None));
+        assert_eq!(
+            parse(json!({"load_in_8bit": false, "load_in_4bit": false})),
+            Ok(None)
+        );
+        parse(bits(true, false)).unwrap_err();
+        parse(bits(false, true)).unwrap_err();
         let cases = [
             (
                 json!({"quant_method": "gptq"}),

@@ -43,6 +43,8 @@ pub struct YarnScaling {
     pub mscale: Option<f64>,
     /// Temperature on the softmax.
     pub mscale_all_dim: Option<f64>,
+    /// Factor on cosine and sine; none if it follows from `factor` and the temperatures.
+    pub attention_factor: Option<f64>,
 }
 
 /// Parameters of the linear extension.
@@ -105,6 +107,7 @@ impl HfRope {
                 for (key, value) in [
                     ("mscale", yarn.mscale),
                     ("mscale_all_dim", yarn.mscale_all_dim),
+                    ("attention_factor", yarn.attention_factor),
                 ] {
                     if let Some(value) = value {
                         object[key] = json!(value);
@@ -140,7 +143,6 @@ impl HfRopeScaling {
         match (fields.value(key), fields.text(key)) {
             (None, _) | (_, Some("default")) => Ok(None),
             (_, Some("yarn")) => {
-                fields.none_of(&["attention_factor"])?;
                 fields.only("truncate", json!(true))?;
                 Ok(Some(Self::Yarn(YarnScaling {
                     factor: fields.required_positive("factor")?,
@@ -150,6 +152,7 @@ impl HfRopeScaling {
                     beta_slow: fields.positive_or("beta_slow", 1.0)?,
                     mscale: fields.float("mscale")?,
                     mscale_all_dim: fields.float("mscale_all_dim")?,
+                    attention_factor: fields.positive("attention_factor")?,
                 })))
             }
             (_, Some("llama3")) => Ok(Some(Self::Llama3(Llama3Scaling {
@@ -195,10 +198,12 @@ mod tests {
     #[test]
     fn yarn_has_defaults_and_both_kinds_of_key() {
         for key in ["type", "rope_type"] {
-            let rope = parse(&json!({"rope_scaling": {key: "yarn", "factor": 4}})).unwrap();
+            let section = json!({key: "yarn", "factor": 4, "attention_factor": 1.5});
+            let rope = parse(&json!({ "rope_scaling": section })).unwrap();
             let Some(HfRopeScaling::Yarn(yarn)) = &rope.scaling else {
                 panic!("{rope:?}");
             };
+            assert_eq!(yarn.attention_factor, Some(1.5));
             assert_eq!((yarn.beta_fast, yarn.beta_slow), (32.0, 1.0));
             assert_eq!(yarn.original_max_position_embeddings, 512);
             let written = rope
@@ -232,8 +237,8 @@ mod tests {
             (json!({"rope_type": 3}), "`rope_scaling.rope_type` is 3"),
             (json!({"type": "yarn"}), "`rope_scaling.factor` is absent"),
             (
-                json!({"type": "yarn", "factor": 4, "attention_factor": 1.2}),
-                "`rope_scaling.attention_factor` is 1.2",
+                json!({"type": "yarn", "factor": 4, "attention_factor": 0}),
+                "`rope_scaling.attention_factor` is 0, expected a number above 0",
             ),
             (
                 json!({"type": "yarn", "factor": 4, "truncate": false}),

@@ -20,18 +20,25 @@ pub struct TokenIds {
 
 impl TokenIds {
     pub(super) fn parse(fields: &Fields<'_>, bos: u32, eos: u32) -> Result<Self, InteropError> {
+        // a negative id says that there is none, as null does
         let id = |key, value: &Value| {
+            if value.as_i64().is_some_and(|id| id < 0) {
+                return Ok(None);
+            }
             let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-            id.ok_or_else(|| fields.error(key, "a token id"))
+            id.map(Some).ok_or_else(|| fields.error(key, "a token id"))
         };
-        // null says that there is none, an absent key that it is the family's
+        // an absent key says that it is the family's
         let one = |key, default| match fields.value(key) {
-            Some(value) => id(key, value).map(Some),
+            Some(value) => id(key, value),
             None if fields.has(key) => Ok(None),
             None => Ok(default),
         };
         let eos = match fields.value("eos_token_id") {
-            Some(Value::Array(ids)) => ids.iter().map(|value| id("eos_token_id", value)).collect(),
+            Some(Value::Array(ids)) => ids
+                .iter()
+                .filter_map(|value| id("eos_token_id", value).transpose())
+                .collect(),
             _ => one("eos_token_id", Some(eos)).map(Vec::from_iter),
         };
         Ok(Self {
@@ -85,6 +92,12 @@ mod tests {
         assert_eq!(absent.eos_json(), json!(2));
         let none = parse(&json!({"eos_token_id": null})).unwrap();
         assert_eq!(none.eos_json(), Value::Null);
+        let negative = json!({"bos_token_id": -1, "eos_token_id": [7, -1], "pad_token_id": -1});
+        let negative = parse(&negative).unwrap();
+        assert_eq!((negative.bos, negative.pad), (None, None));
+        assert_eq!(negative.eos, [7]);
+        let negative = parse(&json!({"eos_token_id": -1})).unwrap();
+        assert_eq!(negative.eos_json(), Value::Null);
         let error = parse(&json!({"eos_token_id": [1, "x"]})).unwrap_err();
         assert_eq!(error, "c: `eos_token_id` is [1,\"x\"], expected a token id");
     }
