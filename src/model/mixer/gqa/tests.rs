@@ -62,8 +62,9 @@ fn mixer(config: &ModelConfig) -> Gqa<B> {
         let [_, outer] = projection.weight.dims();
         projection.bias = Some(Param::from_tensor(noise([outer], phase as f32)));
     }
-    for norm in [&mut gqa.q_norm, &mut gqa.k_norm].into_iter().flatten() {
-        norm.weight = Param::from_tensor(noise([DIM], 0.7).add_scalar(1.5));
+    let norms = [&mut gqa.q_norm, &mut gqa.k_norm].into_iter().flatten();
+    for (phase, norm) in norms.enumerate() {
+        norm.weight = Param::from_tensor(noise([DIM], phase as f32).add_scalar(1.5));
     }
     gqa
 }
