@@ -235,24 +235,24 @@ fn a_trained_run_keeps_its_loss_through_every_format() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let run = at("run");
-    let texts: String = fs::read_to_string("data/valid.jsonl")
-        .unwrap()
-        .lines()
-        .step_by(60)
-        .map(|line| {
+    // what is known by heart has a loss that rounding moves more
+    let lines = fs::read_to_string("data/valid.jsonl").unwrap();
+    for (name, first) in [("seen.jsonl", 30), ("unseen.jsonl", 0)] {
+        let texts = lines.lines().skip(first).step_by(60).map(|line| {
             let document: serde_json::Value = serde_json::from_str(line).unwrap();
             format!("{}\n", serde_json::json!({"text": document["text"]}))
-        })
-        .collect();
-    fs::write(at("texts.jsonl"), texts).unwrap();
-    let data = at("texts.jsonl");
+        });
+        fs::write(at(name), texts.collect::<String>()).unwrap();
+    }
+    let (seen, unseen) = (at("seen.jsonl"), at("unseen.jsonl"));
     let train = ["train", "--params", "tiny", "--out", text(&run)];
-    let data = ["--data", text(&data), "--no-valid"];
+    let data = ["--data", text(&seen), "--no-valid"];
     let size = ["--steps", "12", "--batch-size", "2", "--seq-len", "128"];
     shown(&[&train[..], &data[..], &size[..]].concat());
     let loss = |model: &Path| {
         let model = ["evaluate", "--model", text(model), "--seq-len", "128"];
-        let report = shown(&[&model[..], &["--json"], &data[..2]].concat());
+        let data = ["--json", "--data", text(&unseen)];
+        let report = shown(&[&model[..], &data[..]].concat());
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
         report["loss"].as_f64().unwrap()
     };
