@@ -1,13 +1,8 @@
-use std::path::Path;
-use std::sync::Arc;
-
 use darkhorse_backends::select::{self, Selected};
 use serde_json::json;
 
 use super::*;
-use crate::data::{Corpus, Document, Origin, Pass, Tags};
 use crate::model::ModelConfig;
-use crate::tokenizer::Tokenizer;
 
 #[test]
 fn halves_have_as_many_documents_of_each_domain_and_never_split_one() {
@@ -38,26 +33,46 @@ fn model() -> CausalLm<Selected> {
     CausalLm::init(&config, 1, &select::default_device())
 }
 
-/// Three batches of two rows of 16 places, the last of which is padding in part.
-fn batches() -> Vec<PackedBatch> {
-    let texts = (1..).zip(["a".repeat(20), "bc".repeat(11), "def".repeat(6), "g".into()]);
-    let documents = texts.map(|(line, text)| {
-        Ok(Document {
-            text,
-            conversation: None,
-            domain: None,
-            origin: Origin {
-                file: Path::new("test.jsonl").into(),
-                line,
-            },
-        })
-    });
-    let corpus = Arc::new(Corpus::in_memory(documents, &Tokenizer::bytes()).unwrap());
-    let pass = Pass::new(corpus, 2, 16, Tags::Given).unwrap();
-    let batches: Vec<PackedBatch> = pass.map(Result::unwrap).collect();
-    assert!(batches.len() > 1);
-    assert!(batches.last().unwrap().segments.contains(&PADDING));
-    batches
+/// Two rows of 16 places: documents of these lengths, and padding behind them.
+fn batch(rows: [&[usize]; 2], first_document: usize) -> PackedBatch {
+    let mut batch = PackedBatch {
+        rows: 2,
+        seq_len: 16,
+        ids: Vec::new(),
+        segments: Vec::new(),
+        positions: Vec::new(),
+        tags: vec![UNTAGGED; 32],
+        domains: vec![UNTAGGED; 32],
+        counted: vec![true; 32],
+        bytes: vec![1; 32],
+        documents: Vec::new(),
+    };
+    let mut document = first_document;
+    for (row, lengths) in rows.into_iter().enumerate() {
+        for (segment, &length) in (0..).zip(lengths) {
+            batch.segments.extend(vec![segment; length]);
+            batch.positions.extend(0..length as i32);
+        }
+        let end = 16 * (row + 1);
+        batch.segments.resize(end, PADDING);
+        batch.positions.resize(end, 0);
+        let ids = (batch.ids.len()..end).map(|at| (at * 7 + first_document * 31) as i32 % 256);
+        batch.ids.extend(ids);
+        batch
+            .documents
+            .push((document..document + lengths.len()).collect());
+        document += lengths.len();
+    }
+    batch
+}
+
+/// Three batches, 72 tokens in all, the last one padding for the most part.
+fn batches() -> [PackedBatch; 3] {
+    [
+        batch([&[16], &[4, 12]], 0),
+        batch([&[7, 9], &[16]], 3),
+        batch([&[8], &[]], 6),
+    ]
 }
 
 fn observed(plan: &Plan) -> Observation {
