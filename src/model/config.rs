@@ -33,6 +33,9 @@ pub struct ModelConfig {
     /// Number of leading layers with a dense feed-forward; the others route to experts.
     #[serde(default)]
     pub first_k_dense_replace: usize,
+    /// Further layers with a dense feed-forward, by their index from 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mlp_only_layers: Vec<usize>,
     /// Sequence mixer of each layer, repeated until every layer has one.
     #[serde(default = "defaults::layer_types")]
     pub layer_types: Vec<MixerKind>,
@@ -125,11 +128,14 @@ pub struct LayerPlan<'a> {
 impl ModelConfig {
     /// The plan of the decoder layers, first layer first.
     pub fn plan(&self) -> Vec<LayerPlan<'_>> {
+        let routes = |layer: usize| {
+            layer >= self.first_k_dense_replace && !self.mlp_only_layers.contains(&layer)
+        };
         (0..self.num_hidden_layers)
             .map(|layer| LayerPlan {
                 mixer: self.layer_types[layer % self.layer_types.len()],
                 feed_forward: match &self.moe {
-                    Some(moe) if layer >= self.first_k_dense_replace => FeedForwardPlan::Moe(moe),
+                    Some(moe) if routes(layer) => FeedForwardPlan::Moe(moe),
                     _ => FeedForwardPlan::Dense(self.intermediate_size),
                 },
             })
@@ -195,6 +201,11 @@ impl ModelConfig {
             0,
             self.num_hidden_layers,
         )?;
+        let dense = self.mlp_only_layers.len();
+        ModelConfigError::in_range("mlp_only_layers.len()", dense, 0, self.num_hidden_layers)?;
+        for &layer in &self.mlp_only_layers {
+            ModelConfigError::in_range("mlp_only_layers", layer, 0, self.num_hidden_layers - 1)?;
+        }
         ModelConfigError::positive("rms_norm_eps", self.rms_norm_eps)?;
         ModelConfigError::positive("initializer_range", self.initializer_range)?;
         if let Some(deviation) = self.embedding_initializer_range {

@@ -112,6 +112,24 @@ impl ModelConfig {
         self.active_parameters().total()
     }
 
+    /// Number of active weights with the tables of the embedding and of the head, as some publications count them.
+    pub fn num_active_params_with_tables(&self) -> u64 {
+        let embedding = product([self.vocab_size, self.hidden_size]);
+        // a tied table is the head
+        let more = if self.tie_word_embeddings {
+            0
+        } else {
+            embedding
+        };
+        sum([self.num_active_params(), more])
+    }
+
+    /// Number of active weights without these tables, as other publications count them.
+    pub fn num_active_params_without_tables(&self) -> u64 {
+        let active = self.active_parameters();
+        active.total() - active.head
+    }
+
     /// Number of weights that are numbers also where matrices are in blocks, MTP modules included: the
     /// embedding table, norms, routers, biases, and what has no rows, or heads, of whole blocks.
     pub fn num_unquantized_params(&self) -> u64 {
@@ -266,7 +284,7 @@ mod tests {
     use crate::model::CausalLm;
     use crate::model::feed_forward::moe::MoeConfig;
     use crate::model::mixer::MixerKind;
-    use crate::model::mixer::gqa::GqaConfig;
+    use crate::model::mixer::gqa::{Biased, GqaConfig, NormOver};
     use crate::model::routing::domain::{DomainMode, TAGS};
     use burn::module::Module;
     use darkhorse_backends::select::Selected;
@@ -296,6 +314,7 @@ mod tests {
     fn kept_beside(config: &ModelConfig) -> u64 {
         let Some(moe) = &config.moe else { return 0 };
         let layers = config.num_hidden_layers - config.first_k_dense_replace;
+        let layers = layers - config.mlp_only_layers.len();
         let routers = layers + config.num_nextn_predict_layers;
         let prior = usize::from(config.domains.mode != DomainMode::Off) * TAGS;
         ((routers + prior) * moe.n_routed_experts) as u64
@@ -346,7 +365,15 @@ mod tests {
         });
         assert_counts_what_is_built(&config);
         config.mlp_bias = true;
-        config.mixer.gqa.as_mut().unwrap().attention_bias = true;
+        let gqa = config.mixer.gqa.as_mut().unwrap();
+        gqa.attention_bias = true;
+        assert_counts_what_is_built(&config);
+        let gqa = config.mixer.gqa.as_mut().unwrap();
+        (gqa.biased, gqa.qk_norm) = (Biased::Inputs, true);
+        assert_counts_what_is_built(&config);
+        config.mixer.gqa.as_mut().unwrap().qk_norm_over = NormOver::Heads;
+        assert_counts_what_is_built(&config);
+        config.mlp_only_layers = vec![2];
         assert_counts_what_is_built(&config);
     }
 
@@ -360,9 +387,15 @@ mod tests {
         let config = odd();
         let idle = 2 * (11 - 3) * 3 * 12 * 5;
         let table = 37 * 12;
-        assert_eq!(
-            config.num_params() - config.num_active_params(),
-            idle + table
-        );
+        let (all, active) = (config.num_params(), config.num_active_params());
+        assert_eq!(all - active, idle + table);
+        assert_eq!(config.num_active_params_with_tables(), active + table);
+        assert_eq!(config.num_active_params_without_tables(), active - table);
+        let tied = ModelConfig {
+            tie_word_embeddings: true,
+            ..config
+        };
+        assert_eq!(tied.num_active_params_with_tables(), active);
+        assert_eq!(tied.num_active_params_without_tables(), active - table);
     }
 }

@@ -43,6 +43,7 @@ fn decoder(config: &DecoderConfig, kind: MixerKind, mixer: MixerConfig) -> Model
         num_hidden_layers: config.num_hidden_layers,
         intermediate_size: config.intermediate_size,
         first_k_dense_replace: 0,
+        mlp_only_layers: Vec::new(),
         layer_types: vec![kind],
         mixer,
         rope: rope(&config.rope),

@@ -160,6 +160,7 @@ impl GenesisConfig {
             intermediate_size: (2.5 * self.n_embd as f64) as usize,
             mlp_bias: false,
             first_k_dense_replace: 0,
+            mlp_only_layers: Vec::new(),
             layer_types: self.layer_types(),
             mixer: MixerConfig {
                 gla: Some(self.gated_linear()),

@@ -164,6 +164,7 @@ impl Qwen3NextConfig {
             intermediate_size: self.intermediate_size,
             mlp_bias: false,
             first_k_dense_replace: 0,
+            mlp_only_layers: Vec::new(),
             layer_types: kinds.collect(),
             mixer: MixerConfig {
                 gla: Some(GatedLinearConfig {

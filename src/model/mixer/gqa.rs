@@ -2,7 +2,8 @@
 //!
 //! Ainslie et al. (<https://arxiv.org/abs/2305.13245>); with one key-value head per query head it is plain
 //! multi-head attention. Sliding window: Mistral (<https://arxiv.org/abs/2310.06825>), section 2. Normalized queries
-//! and keys: Qwen3 (<https://arxiv.org/abs/2505.09388>). Gated output: <https://arxiv.org/abs/2505.06708>.
+//! and keys: Qwen3 (<https://arxiv.org/abs/2505.09388>) head by head, OLMoE (<https://arxiv.org/abs/2409.02060>) over all
+//! heads. Gated output: <https://arxiv.org/abs/2505.06708>.
 
 mod config;
 
@@ -21,7 +22,7 @@ use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
 use crate::model::rope::RotaryPairs;
-pub use config::GqaConfig;
+pub use config::{Biased, GqaConfig, NormOver};
 
 /// Grouped-query attention.
 #[derive(Module, Debug)]
@@ -34,15 +35,17 @@ pub struct Gqa<B: Backend> {
     pub k_proj: Linear<B>,
     /// `[hidden_size, num_key_value_heads * head_dim]`.
     pub v_proj: Linear<B>,
-    /// Normalizes a query, `[head_dim]`.
+    /// Normalizes queries, `[head_dim]` or `[num_attention_heads * head_dim]`.
     pub q_norm: Option<RmsNorm<B>>,
-    /// Normalizes a key, `[head_dim]`.
+    /// Normalizes keys, `[head_dim]` or `[num_key_value_heads * head_dim]`.
     pub k_norm: Option<RmsNorm<B>>,
     /// Back to the residual stream, `[num_attention_heads * head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     head_dim: usize,
     #[module(skip)]
     rotary_pairs: RotaryPairs,
+    #[module(skip)]
+    clip_qkv: Option<f64>,
     #[module(skip)]
     options: AttentionOptions,
 }
@@ -109,7 +112,11 @@ impl<B: Backend> Gqa<B> {
         let query = config.num_attention_heads * dim;
         let key = config.num_key_value_heads * dim;
         let bias = Bias::when(config.attention_bias);
-        let norm = || config.qk_norm.then(|| init.norm(dim, device));
+        let output_bias = Bias::when(config.has_output_bias());
+        let [q_norm, k_norm] = match config.norm_widths() {
+            Some(widths) => widths.map(|width| Some(init.norm(width, device))),
+            None => [None, None],
+        };
         Self {
             q_proj: init.linear(hidden, query, device).with(bias),
             gate_proj: config
@@ -117,11 +124,14 @@ impl<B: Backend> Gqa<B> {
                 .then(|| init.linear(hidden, query, device).with(bias)),
             k_proj: init.linear(hidden, key, device).with(bias),
             v_proj: init.linear(hidden, key, device).with(bias),
-            q_norm: norm(),
-            k_norm: norm(),
-            o_proj: init.residual_linear(query, hidden, device).with(bias),
+            q_norm,
+            k_norm,
+            o_proj: init
+                .residual_linear(query, hidden, device)
+                .with(output_bias),
             head_dim: dim,
             rotary_pairs: config.rotary_pairs,
+            clip_qkv: config.clip_qkv,
             options: AttentionOptions {
                 scale: (dim as f64).powf(-0.5),
                 window: config.sliding_window,
@@ -146,24 +156,33 @@ impl<B: Ops> Gqa<B> {
             }
         };
         let placed = |projected, norm: &Option<RmsNorm<B>>| {
-            let heads = self.heads(projected);
-            let heads = match norm {
-                Some(norm) => norm.forward(heads),
-                None => heads,
+            let normalized = match norm {
+                Some(norm) => {
+                    let [width] = norm.weight.dims();
+                    norm.forward(parts(projected, width))
+                }
+                None => parts(projected, self.head_dim),
             };
+            let heads = self.clipped(normalized);
             context.rotation.apply_to_leading(self.rotary_pairs, heads)
         };
         Projected {
             query: placed(query, &self.q_norm),
             key: placed(key, &self.k_norm),
-            value: self.heads(value),
+            value: self.clipped(parts(value, self.head_dim)),
             gate,
         }
     }
 
-    fn heads(&self, projected: Tensor<B, 3>) -> Tensor<B, 4> {
-        let [batch, seq, width] = projected.dims();
-        projected.reshape([batch, seq, width / self.head_dim, self.head_dim])
+    /// Heads within the largest magnitude, `[batch, seq, heads, head_dim]`.
+    fn clipped(&self, numbers: Tensor<B, 4>) -> Tensor<B, 4> {
+        let numbers = match self.clip_qkv {
+            Some(most) => numbers.clamp(-most, most),
+            None => numbers,
+        };
+        let [batch, seq, count, width] = numbers.dims();
+        let heads = count * width / self.head_dim;
+        numbers.reshape([batch, seq, heads, self.head_dim])
     }
 
     /// Gates what the heads read, `[batch, seq, num_attention_heads * head_dim]`, and projects it back.
@@ -173,6 +192,12 @@ impl<B: Ops> Gqa<B> {
             None => read,
         })
     }
+}
+
+/// Rows in parts of `width` numbers, `[batch, seq, parts, width]`.
+fn parts<B: Backend>(projected: Tensor<B, 3>, width: usize) -> Tensor<B, 4> {
+    let [batch, seq, whole] = projected.dims();
+    projected.reshape([batch, seq, whole / width, width])
 }
 
 impl<B: Ops> TokenMixer<B> for Gqa<B> {

@@ -21,6 +21,9 @@ pub struct RouterConfig {
     pub n_group: usize,
     /// Number of groups a token may choose experts from.
     pub topk_group: usize,
+    /// What the choice of groups is by.
+    #[serde(skip_serializing_if = "is_default")]
+    pub group_score: GroupScore,
     /// Whether the gates of a token are normalized to sum to one.
     pub norm_topk_prob: bool,
     /// Factor applied to the gates.
@@ -70,6 +73,27 @@ pub enum ScoringFunc {
     Softmax,
 }
 
+/// How good a group of experts is for a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupScore {
+    /// As its two best experts together (DeepSeek-V3).
+    #[default]
+    TwoBest,
+    /// As its best expert (DeepSeek-V2).
+    Best,
+}
+
+impl GroupScore {
+    /// How many experts of a group count.
+    pub(super) fn experts(self) -> usize {
+        match self {
+            Self::TwoBest => 2,
+            Self::Best => 1,
+        }
+    }
+}
+
 impl Default for RouterConfig {
     fn default() -> Self {
         Self {
@@ -77,6 +101,7 @@ impl Default for RouterConfig {
             similarity: Similarity::default(),
             n_group: 1,
             topk_group: 1,
+            group_score: GroupScore::default(),
             norm_topk_prob: true,
             routed_scaling_factor: 1.0,
             null_experts: 0,
@@ -131,7 +156,8 @@ impl RouterConfig {
             });
         }
         let group = experts / self.n_group;
-        ModelConfigError::in_range("n_group", self.n_group, 1, experts / 2)?;
+        let most = experts / self.group_score.experts();
+        ModelConfigError::in_range("n_group", self.n_group, 1, most)?;
         ModelConfigError::in_range(
             "num_experts_per_tok",
             moe.num_experts_per_tok,

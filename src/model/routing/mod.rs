@@ -12,7 +12,7 @@ pub mod stats;
 mod tests;
 mod together;
 
-pub use config::{RouterConfig, ScoringFunc};
+pub use config::{GroupScore, RouterConfig, ScoringFunc};
 pub use router::Router;
 pub use together::Together;
 

@@ -70,7 +70,7 @@ impl<B: Backend> Router<B> {
         }
     }
 
-    /// Excludes all experts outside the `topk_group` groups whose two best are best.
+    /// Excludes all experts outside the `topk_group` best groups.
     fn limit_to_groups(&self, choice: Tensor<B, 2>) -> Tensor<B, 2>
     where
         B: Ops,
@@ -82,8 +82,9 @@ impl<B: Backend> Router<B> {
         let [tokens, experts] = choice.dims();
         let members = experts / groups;
         let by_group = choice.clone().reshape([tokens * groups, members]);
-        let best_two = by_group.clone().gather(1, B::top_k(by_group, 2));
-        let group_scores = best_two.sum_dim(1).reshape([tokens, groups]);
+        let best = B::top_k(by_group.clone(), self.config.group_score.experts());
+        let best = by_group.gather(1, best);
+        let group_scores = best.sum_dim(1).reshape([tokens, groups]);
         let chosen = B::top_k(group_scores, kept);
 
         let open = Tensor::<B, 2>::zeros([tokens, groups], &choice.device()).scatter(
@@ -334,6 +335,7 @@ impl<B: Ops> Route<B> for Router<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::routing::GroupScore;
     use crate::model::{CausalLm, ModelConfig, Sequences};
     use burn::module::Module;
     use burn::tensor::{Int, TensorData};
@@ -392,6 +394,46 @@ mod tests {
         }
         let sums = routing.affinities.sum_dim(1).into_data();
         assert!(sums.iter::<f64>().all(|sum| (sum - 1.0).abs() < 1e-6));
+    }
+
+    /// The first expert is the best, the last two are better together than the first two.
+    #[test]
+    fn a_group_is_as_good_as_its_best_expert_or_as_its_two_best() {
+        for (score, expected) in [(GroupScore::TwoBest, [2, 3]), (GroupScore::Best, [0, 1])] {
+            let device = Default::default();
+            let mut config = mixtral();
+            let options = &mut config.moe.as_mut().unwrap().router;
+            (options.n_group, options.group_score) = (2, score);
+            config.validate().unwrap();
+            let mut router = Router::<B>::init(&Initializers::new(&config, 0), &device);
+            let centroids = [
+                [1.0f32, 0.0, 0.0, 0.0],
+                [0.0, 0.0, 1.0, 0.0],
+                [0.0, 0.0, 0.0, 1.0],
+            ];
+            let weight = Tensor::from_floats(centroids, &device);
+            router.gate.weight = Matrix::Dense(Param::from_tensor(weight));
+            let token = Tensor::<B, 2>::from_floats([[2.0, 1.5, 1.4]], &device);
+            let chosen = router.route(token, &Surroundings::default()).indices;
+            let chosen: Vec<i64> = chosen.into_data().iter().collect();
+            assert_eq!(chosen, expected, "{score:?}");
+        }
+    }
+
+    #[test]
+    fn groups_of_one_expert_are_ranked_by_it_alone() {
+        let mut config = mixtral();
+        let options = &mut config.moe.as_mut().unwrap().router;
+        (options.n_group, options.topk_group) = (4, 2);
+        config.validate().unwrap_err();
+        config.moe.as_mut().unwrap().router.group_score = GroupScore::Best;
+        config.validate().unwrap();
+        let router = Router::<B>::init(&Initializers::new(&config, 0), &Default::default());
+        let token = Tensor::<B, 2>::from_floats([[0.5, -1.5, 1.0]], &Default::default());
+        let routing = router.route(token, &Surroundings::default());
+        let best = B::top_k(routing.affinities, 2).into_data();
+        let chosen = routing.indices.into_data();
+        assert!(chosen.iter::<i64>().eq(best.iter::<i64>()));
     }
 
     #[test]

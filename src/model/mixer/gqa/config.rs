@@ -22,12 +22,22 @@ pub struct GqaConfig {
     /// Whether the projections have a bias.
     #[serde(default)]
     pub attention_bias: bool,
+    /// Which of them have it, if any has.
+    #[serde(default, skip_serializing_if = "GqaConfig::is_default")]
+    pub biased: Biased,
     /// How many positions a query sees, its own and those just before it; absent: the whole past.
     #[serde(default)]
     pub sliding_window: Option<usize>,
-    /// Whether queries and keys are normalized, head by head, before rotary positions turn them (Qwen3).
+    /// Whether queries and keys are normalized before rotary positions turn them (Qwen3).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub qk_norm: bool,
+    /// What is normalized together, if anything is.
+    #[serde(default, skip_serializing_if = "GqaConfig::is_default")]
+    pub qk_norm_over: NormOver,
+    /// Largest magnitude of a number in queries, keys and values, before rotary positions turn them (OLMoE); absent:
+    /// any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_qkv: Option<f64>,
     /// Whether the output is gated by `sigmoid(x W)` (Qwen3-Next).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_gate: bool,
@@ -39,6 +49,28 @@ pub struct GqaConfig {
     pub rotary_pairs: RotaryPairs,
 }
 
+/// Which projections of [`Gqa`](super::Gqa) have a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Biased {
+    /// All of them (Llama).
+    #[default]
+    All,
+    /// Those that read the residual stream (Qwen2).
+    Inputs,
+}
+
+/// The numbers of a query or a key that are normalized together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormOver {
+    /// Those of one head (Qwen3).
+    #[default]
+    Head,
+    /// Those of all heads (OLMoE).
+    Heads,
+}
+
 impl GqaConfig {
     fn is_default<T: Default + PartialEq>(value: &T) -> bool {
         *value == T::default()
@@ -46,11 +78,32 @@ impl GqaConfig {
 
     /// Whether it is the attention of Llama, Mistral and Mixtral.
     pub fn is_plain(&self) -> bool {
-        let is_turned_whole = self.rotary_dim.is_none_or(|dim| dim == self.head_dim);
         !self.qk_norm
             && !self.output_gate
-            && is_turned_whole
+            && self.clip_qkv.is_none()
+            && self.is_turned_whole()
             && self.rotary_pairs == RotaryPairs::Neighbours
+            && (self.biased == Biased::All || !self.attention_bias)
+    }
+
+    /// Whether rotary positions turn all dimensions of a head.
+    pub fn is_turned_whole(&self) -> bool {
+        self.rotary_dim.is_none_or(|dim| dim == self.head_dim)
+    }
+
+    /// Widths of the norms of queries and of keys; absent: there are none.
+    pub(super) fn norm_widths(&self) -> Option<[usize; 2]> {
+        let heads = match self.qk_norm_over {
+            NormOver::Head => [1, 1],
+            NormOver::Heads => [self.num_attention_heads, self.num_key_value_heads],
+        };
+        self.qk_norm
+            .then(|| heads.map(|heads| heads * self.head_dim))
+    }
+
+    /// Whether `o_proj` has a bias.
+    pub fn has_output_bias(&self) -> bool {
+        self.attention_bias && self.biased == Biased::All
     }
 }
 
@@ -64,6 +117,9 @@ impl MixerSpec for GqaConfig {
         ];
         for (field, value) in sizes {
             ModelConfigError::in_range(field, value, 1, MAX_SIZE)?;
+        }
+        if let Some(clip) = self.clip_qkv {
+            ModelConfigError::positive("clip_qkv", clip)?;
         }
         let (heads, shared) = (self.num_attention_heads, self.num_key_value_heads);
         ModelConfigError::multiple("num_attention_heads", heads, shared)?;
@@ -113,11 +169,17 @@ impl MixerSpec for GqaConfig {
         ];
         // queries and keys projected and rotated, values projected; keys and values repeated, and outputs
         let mut activations = vec![product([5, query]), product([3, key])];
-        let mut biases = query + 2 * key + hidden;
+        let mut biases = query + 2 * key;
+        if self.biased == Biased::All {
+            biases += hidden;
+        }
         let mut norms = 0;
-        if self.qk_norm {
-            norms = 2 * self.head_dim;
+        if let Some(widths) = self.norm_widths() {
+            norms = widths.into_iter().sum();
             activations.push((query + key) as u64);
+        }
+        if self.clip_qkv.is_some() {
+            activations.push((query + 2 * key) as u64);
         }
         if self.output_gate {
             projections.push([hidden, query]);
@@ -143,5 +205,70 @@ impl MixerSpec for GqaConfig {
             activations: sum(activations),
             ..MixerCost::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelConfig;
+    use crate::model::mixer::MixerKind;
+
+    fn model() -> ModelConfig {
+        serde_json::from_value(serde_json::json!({
+            "vocab_size": 10, "hidden_size": 12, "num_hidden_layers": 2, "intermediate_size": 6,
+            "max_position_embeddings": 64, "layer_types": ["gqa"], "rope": {},
+            "mixer": {"gqa": {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6}}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn options_that_are_not_used_are_not_written() {
+        let section = serde_json::json!({
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+            "attention_bias": true, "sliding_window": null
+        });
+        let config: GqaConfig = serde_json::from_value(section.clone()).unwrap();
+        assert!(config.is_plain());
+        assert_eq!(serde_json::to_value(&config).unwrap(), section);
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_are_refused_by_name() {
+        let message = |change: fn(&mut GqaConfig)| {
+            let mut config = model();
+            change(config.mixer.gqa.as_mut().unwrap());
+            config.validate().unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(|gqa| gqa.num_key_value_heads = 3),
+            "`mixer.gqa.num_attention_heads` is 4, expected a multiple of 3"
+        );
+        assert_eq!(
+            message(|gqa| gqa.head_dim = 5),
+            "`mixer.gqa.head_dim` is 5, expected a multiple of 2"
+        );
+        assert_eq!(
+            message(|gqa| gqa.rotary_dim = Some(8)),
+            "`mixer.gqa.rotary_dim` is 8, expected 2 to 6"
+        );
+        let mut hybrid = model();
+        hybrid.mixer.mla = serde_json::from_value(serde_json::json!({
+            "num_attention_heads": 2, "kv_lora_rank": 3, "qk_nope_head_dim": 4,
+            "qk_rope_head_dim": 4, "v_head_dim": 4
+        }))
+        .unwrap();
+        hybrid.layer_types = vec![MixerKind::Mla, MixerKind::Gqa];
+        assert_eq!(
+            hybrid.validate().unwrap_err().to_string(),
+            "`mixer.gqa.head_dim` is 6, expected `mixer.mla.qk_rope_head_dim` = 4: \
+             all layers share the rotations"
+        );
+        assert_eq!(
+            message(|gqa| gqa.sliding_window = Some(0)),
+            "`mixer.gqa.sliding_window` is 0, expected 1 to 1048576"
+        );
+        assert!(message(|gqa| gqa.clip_qkv = Some(0.0)).starts_with("`mixer.gqa.clip_qkv` is 0"));
     }
 }

@@ -6,7 +6,6 @@ use darkhorse_backends::select::Selected;
 
 use super::*;
 use crate::model::ModelConfig;
-use crate::model::mixer::MixerKind;
 use crate::model::mixer::gated_attention::GatedAttentionConfig;
 use crate::model::rope::Rope;
 use crate::model::weights;
@@ -48,7 +47,7 @@ fn drawn(config: &ModelConfig, seed: u64) -> Gqa<B> {
     )
 }
 
-/// With biases that are not zero, and norms that scale.
+/// With biases that are not zero where there are any, and norms that scale.
 fn mixer(config: &ModelConfig) -> Gqa<B> {
     let mut gqa = drawn(config, 3);
     let projections = [
@@ -59,25 +58,39 @@ fn mixer(config: &ModelConfig) -> Gqa<B> {
     ];
     let projections = projections.into_iter().chain(&mut gqa.gate_proj);
     for (phase, projection) in projections.enumerate() {
-        let [_, outer] = projection.weight.dims();
-        projection.bias = Some(Param::from_tensor(noise([outer], phase as f32)));
+        if projection.bias.is_some() {
+            let [_, outer] = projection.weight.dims();
+            projection.bias = Some(Param::from_tensor(noise([outer], phase as f32)));
+        }
     }
     let norms = [&mut gqa.q_norm, &mut gqa.k_norm].into_iter().flatten();
     for (phase, norm) in norms.enumerate() {
-        norm.weight = Param::from_tensor(noise([DIM], phase as f32).add_scalar(1.5));
+        let widths = norm.weight.dims();
+        norm.weight = Param::from_tensor(noise(widths, phase as f32).add_scalar(1.5));
     }
     gqa
 }
 
-/// The same with every option, in two forms of rotation.
-fn with_options(config: &ModelConfig) -> [ModelConfig; 2] {
-    [RotaryPairs::Neighbours, RotaryPairs::Halves].map(|pairs| {
+/// The same with every option: those of Qwen3-Next in two forms of rotation, and those of OLMoE and Qwen2.
+fn with_options(config: &ModelConfig) -> [ModelConfig; 3] {
+    let gated = |pairs| GqaConfig {
+        qk_norm: true,
+        output_gate: true,
+        rotary_dim: Some(4),
+        rotary_pairs: pairs,
+        ..config.mixer.gqa.clone().unwrap()
+    };
+    let clipped = GqaConfig {
+        qk_norm: true,
+        qk_norm_over: NormOver::Heads,
+        clip_qkv: Some(0.9),
+        biased: Biased::Inputs,
+        ..config.mixer.gqa.clone().unwrap()
+    };
+    let [neighbours, halves] = [RotaryPairs::Neighbours, RotaryPairs::Halves].map(gated);
+    [neighbours, halves, clipped].map(|gqa| {
         let mut config = config.clone();
-        let gqa = config.mixer.gqa.as_mut().unwrap();
-        gqa.qk_norm = true;
-        gqa.output_gate = true;
-        gqa.rotary_dim = Some(4);
-        gqa.rotary_pairs = pairs;
+        config.mixer.gqa = Some(gqa);
         config.validate().unwrap();
         config
     })
@@ -115,11 +128,12 @@ fn assert_close(got: &[f32], expected: &[f32], what: &str) {
     }
 }
 
-/// `x W + b`, row by row.
+/// `x W`, or `x W + b`, row by row.
 fn product(rows: &[Vec<f64>], linear: &Linear<B>) -> Vec<Vec<f64>> {
     let [inner, outer] = linear.weight.dims();
     let weight = values(linear.weight.val());
-    let bias = values(linear.bias.as_ref().unwrap().val());
+    let bias = linear.bias.as_ref().map(|bias| values(bias.val()));
+    let bias = bias.unwrap_or(vec![0.0; outer]);
     let times = |row: &Vec<f64>, column: usize| -> f64 {
         let terms = (0..inner).map(|i| row[i] * f64::from(weight[i * outer + column]));
         terms.sum::<f64>() + f64::from(bias[column])
@@ -127,6 +141,13 @@ fn product(rows: &[Vec<f64>], linear: &Linear<B>) -> Vec<Vec<f64>> {
     let rows = rows.iter();
     rows.map(|row| (0..outer).map(|column| times(row, column)).collect())
         .collect()
+}
+
+/// One head's part of a row, within the largest magnitude.
+fn clipped(row: &[f64], head: usize, config: &GqaConfig) -> Vec<f64> {
+    let most = config.clip_qkv.unwrap_or(f64::INFINITY);
+    let part = row[head * DIM..][..DIM].iter();
+    part.map(|x| x.clamp(-most, most)).collect()
 }
 
 /// One head's part of a row, normalized where there is a norm, its pairs turned by the position.
@@ -137,15 +158,18 @@ fn placed(
     position: i64,
     config: &GqaConfig,
 ) -> Vec<f64> {
-    let mut placed = row[head * DIM..][..DIM].to_vec();
+    let mut row = row.to_vec();
     if let Some(norm) = norm {
-        let square: f64 = placed.iter().map(|x| x * x).sum();
-        let length = (square / DIM as f64 + 1e-6).sqrt();
         let weights = values(norm.weight.val());
-        for (x, weight) in placed.iter_mut().zip(weights) {
-            *x *= f64::from(weight) / length;
+        for part in row.chunks_mut(weights.len()) {
+            let square: f64 = part.iter().map(|x| x * x).sum();
+            let length = (square / part.len() as f64 + 1e-6).sqrt();
+            for (x, weight) in part.iter_mut().zip(&weights) {
+                *x *= f64::from(*weight) / length;
+            }
         }
     }
+    let mut placed = clipped(&row, head, config);
     let turned = config.rotary_dim.unwrap_or(DIM);
     for pair in 0..turned / 2 {
         let angle = position as f64 * 100f64.powf(-2.0 * pair as f64 / turned as f64);
@@ -189,9 +213,10 @@ fn in_loops(
             });
             let weights: Vec<f64> = weights.collect();
             let sum: f64 = weights.iter().sum();
-            for (j, weight) in weights.iter().enumerate() {
+            for (weight, v) in weights.iter().zip(&v) {
+                let value = clipped(v, from, config);
                 for d in 0..DIM {
-                    row[head * DIM + d] += weight / sum * v[j][from * DIM + d];
+                    row[head * DIM + d] += weight / sum * value[d];
                 }
             }
         }
@@ -232,7 +257,7 @@ fn every_grouping_and_window_equals_attention_written_out() {
 }
 
 #[test]
-fn norms_gates_and_partial_rotations_equal_attention_written_out() {
+fn norms_gates_limits_and_partial_rotations_equal_attention_written_out() {
     let positions: Vec<i64> = (0..11).collect();
     for config in with_options(&config(4, 2, Some(5))) {
         let gqa = mixer(&config);
@@ -303,7 +328,7 @@ fn through_pages(
 #[test]
 fn decoding_through_pages_of_every_format_equals_the_whole_forward() {
     let plain = config(4, 2, None);
-    let [neighbours, halves] = with_options(&plain);
+    let with_options = with_options(&plain);
     let formats = [
         (None, 1e-5),
         (Some(PageFormat::Numbers(DType::F32)), 1e-5),
@@ -311,7 +336,7 @@ fn decoding_through_pages_of_every_format_equals_the_whole_forward() {
         (Some(PageFormat::Numbers(DType::BF16)), 3e-2),
         (Some(PageFormat::EightBits), 3e-2),
     ];
-    for config in [plain, neighbours, halves] {
+    for config in [plain].into_iter().chain(with_options) {
         let gqa = mixer(&config);
         for lens in [&[21][..], &[21, 9, 14]] {
             let sequences = lens.iter().enumerate();
@@ -433,6 +458,13 @@ fn biases_have_their_names_and_are_there_only_if_asked_for() {
         names(&config),
         "q_proj.weight k_proj.weight v_proj.weight o_proj.weight"
     );
+    let gqa = config.mixer.gqa.as_mut().unwrap();
+    (gqa.attention_bias, gqa.biased) = (true, Biased::Inputs);
+    assert_eq!(
+        names(&config),
+        "q_proj.weight q_proj.bias k_proj.weight k_proj.bias \
+         v_proj.weight v_proj.bias o_proj.weight"
+    );
 }
 
 #[test]
@@ -448,53 +480,5 @@ fn gated_attention_has_the_names_and_the_configuration_of_older_runs() {
         names(&config),
         "q_proj.weight gate_proj.weight k_proj.weight v_proj.weight \
          q_norm.weight k_norm.weight o_proj.weight"
-    );
-}
-
-#[test]
-fn options_that_are_not_used_are_not_written() {
-    let section = serde_json::json!({
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
-        "attention_bias": true, "sliding_window": null
-    });
-    let config: GqaConfig = serde_json::from_value(section.clone()).unwrap();
-    assert!(config.is_plain());
-    assert_eq!(serde_json::to_value(&config).unwrap(), section);
-}
-
-#[test]
-fn heads_that_do_not_divide_are_refused_by_name() {
-    let message = |change: fn(&mut GqaConfig)| {
-        let mut config = config(4, 2, None);
-        change(config.mixer.gqa.as_mut().unwrap());
-        config.validate().unwrap_err().to_string()
-    };
-    assert_eq!(
-        message(|gqa| gqa.num_key_value_heads = 3),
-        "`mixer.gqa.num_attention_heads` is 4, expected a multiple of 3"
-    );
-    assert_eq!(
-        message(|gqa| gqa.head_dim = 5),
-        "`mixer.gqa.head_dim` is 5, expected a multiple of 2"
-    );
-    assert_eq!(
-        message(|gqa| gqa.rotary_dim = Some(8)),
-        "`mixer.gqa.rotary_dim` is 8, expected 2 to 6"
-    );
-    let mut hybrid = config(4, 2, None);
-    hybrid.mixer.mla = serde_json::from_value(serde_json::json!({
-        "num_attention_heads": 2, "kv_lora_rank": 3, "qk_nope_head_dim": 4,
-        "qk_rope_head_dim": 4, "v_head_dim": 4
-    }))
-    .unwrap();
-    hybrid.layer_types = vec![MixerKind::Mla, MixerKind::Gqa];
-    assert_eq!(
-        hybrid.validate().unwrap_err().to_string(),
-        "`mixer.gqa.head_dim` is 6, expected `mixer.mla.qk_rope_head_dim` = 4: \
-         all layers share the rotations"
-    );
-    assert_eq!(
-        message(|gqa| gqa.sliding_window = Some(0)),
-        "`mixer.gqa.sliding_window` is 0, expected 1 to 1048576"
     );
 }
