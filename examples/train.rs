@@ -9,11 +9,11 @@ use darkhorse_backends::select;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::run::Job;
+use darkhorse_genesis::run::Screen;
+use darkhorse_genesis::run::baseline::unigram_loss;
 use darkhorse_genesis::selected;
 use darkhorse_genesis::telemetry::{EvaluationTable, Record, read_journal};
-use darkhorse_genesis::training::baseline::unigram_loss;
-use darkhorse_genesis::training::job::Job;
-use darkhorse_genesis::training::screen::Screen;
 
 const USAGE: &str = "Usage: cargo run --release --example train [-- RUN_FOLDER]";
 

@@ -27,6 +27,7 @@ pub mod inference;
 pub mod interop;
 mod mapped;
 pub mod model;
+pub mod run;
 #[cfg(any(
     feature = "flex",
     feature = "wgpu",

@@ -7,9 +7,9 @@ use burn::backend::Autodiff;
 use darkhorse_backends::select::{Device, Selected};
 
 use crate::model::CausalLm;
-use crate::training::error::TrainingError;
-use crate::training::job::{Job, Trained};
-use crate::training::screen::Screen;
+use crate::run::RunError;
+use crate::run::Screen;
+use crate::run::{Job, Trained};
 
 /// Trains `model`, or the one that the job's experiment describes.
 ///
@@ -21,7 +21,7 @@ pub fn train(
     model: Option<CausalLm<Autodiff<Selected>>>,
     device: &Device,
     screen: Screen,
-) -> Result<Trained<CausalLm<Selected>>, TrainingError> {
+) -> Result<Trained<CausalLm<Selected>>, RunError> {
     match model {
         Some(model) => job.train_model(model, device, screen),
         None => job.train::<Autodiff<Selected>>(device, screen),

@@ -16,12 +16,12 @@ use darkhorse_genesis::config::{DataConfig, Experiment, TokenizerConfig};
 use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::routing::domain::DomainMode;
+use darkhorse_genesis::run::Job;
+use darkhorse_genesis::run::RunError;
+use darkhorse_genesis::run::Screen;
 use darkhorse_genesis::telemetry::{Record, read_journal};
 use darkhorse_genesis::tokenizer::Tokenizer;
-use darkhorse_genesis::training::error::TrainingError;
-use darkhorse_genesis::training::job::Job;
 use darkhorse_genesis::training::mitosis::{MitosisConfig, Mode, Schedule, StressRule};
-use darkhorse_genesis::training::screen::Screen;
 use darkhorse_genesis::training::{Precision, TrainingConfig};
 
 const STEPS: u64 = 12;
@@ -67,7 +67,7 @@ fn experiment(folder: &Path) -> Experiment {
     }
 }
 
-fn train(job: Result<Job, TrainingError>) {
+fn train(job: Result<Job, RunError>) {
     let job = job.expect("the experiment is sound");
     job.train::<Autodiff<Selected>>(&default_device(), Screen::Lines)
         .expect("the run ends well");

@@ -5,8 +5,8 @@ use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::inference::Limits;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
+use darkhorse_genesis::run::state::MODEL_FILE;
 use darkhorse_genesis::tokenizer::Tokenizer;
-use darkhorse_genesis::training::state::MODEL_FILE;
 
 use crate::Outcome;
 

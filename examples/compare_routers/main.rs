@@ -18,11 +18,11 @@ use darkhorse_backends::{memory::keep_freed, select};
 use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::PRESETS;
 use darkhorse_genesis::data::Progress;
+use darkhorse_genesis::run::Job;
+use darkhorse_genesis::run::RunError;
+use darkhorse_genesis::run::Screen;
 use darkhorse_genesis::selected;
 use darkhorse_genesis::telemetry::{Record, StepRecord, read_journal};
-use darkhorse_genesis::training::error::TrainingError;
-use darkhorse_genesis::training::job::Job;
-use darkhorse_genesis::training::screen::Screen;
 
 use arms::Arm;
 
@@ -77,7 +77,7 @@ fn outcome(arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Box<dyn Error>> 
         false => Job::create(experiment, &folder, &cache, Progress::Hidden),
     };
     match job {
-        Err(TrainingError::Finished { .. }) => {}
+        Err(RunError::Finished { .. }) => {}
         job => {
             writeln!(io::stderr(), "training {}", folder.display())?;
             selected::train(job?, None, &select::default_device(), Screen::Nothing)?;

@@ -9,10 +9,9 @@ use serde::Serialize;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
 use crate::model::CausalLm;
+use crate::run::ValidFeed;
+use crate::run::evaluation::distinct_experts;
 use crate::telemetry::EvalRecord;
-use crate::training::evaluate;
-use crate::training::feed::ValidFeed;
-use crate::training::job;
 
 /// Whether the tokens of a batch choose their experts together.
 #[derive(Debug, Clone, Args)]
@@ -63,16 +62,15 @@ impl BatchAwareArgs {
             ));
         }
         let model = self.apply(loaded.model.clone())?;
-        let record = job::evaluate(&model, valid, &loaded.experiment, loaded.step).or_input()?;
-        let distinct_experts = evaluate::distinct_experts(&model, valid).or_input()?;
-        let distinct_experts_alone = evaluate::distinct_experts(&loaded.model, valid).or_input()?;
-        Ok(record.map(|record| BatchAware {
+        let together = loaded.with_trained(model, loaded.experiment.clone());
+        let record = together.evaluate(valid)?;
+        Ok(Some(BatchAware {
             rho,
             batch: valid.rows,
             loss: record.loss,
             loss_alone: alone.loss,
-            distinct_experts,
-            distinct_experts_alone,
+            distinct_experts: distinct_experts(&together.model, valid).or_input()?,
+            distinct_experts_alone: distinct_experts(&loaded.model, valid).or_input()?,
         }))
     }
 }

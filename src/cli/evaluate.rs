@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::run::ValidFeed;
 use crate::telemetry::{EvalRecord, EvaluationTable};
-use crate::training::feed::ValidFeed;
-use crate::training::job;
 use clap::Args;
 use serde::Serialize;
 
 use crate::cli::args::{AdapterArgs, DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::cli::batch_aware::{BatchAware, BatchAwareArgs};
-use crate::cli::failure::{Failure, OrInput};
+use crate::cli::failure::Failure;
 use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
 use crate::cli::output;
@@ -37,7 +36,8 @@ pub(crate) struct EvaluateArgs {
     /// Rows of a batch [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
-    /// Tokens of a row, which documents are cut to [default: as in training]
+    /// Tokens of a row. A document that fits is scored whole; a longer one is cut into rows of so many tokens, each scored
+    /// by itself [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) seq_len: Option<usize>,
     #[command(flatten)]
@@ -90,12 +90,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
         seq_len,
         batches: 0,
     };
-    let record =
-        job::evaluate(&loaded.model, &valid, &loaded.experiment, loaded.step).or_input()?;
-    let Some(record) = record else {
-        valid.refuse_uncounted().or_input()?;
-        return Err(Failure::input("the data has nothing to measure"));
-    };
+    let record = loaded.evaluate(&valid)?;
     let batch_aware = args.batch_aware.measure(&loaded, &valid, &record)?;
     if args.json {
         let found = Evaluation {

@@ -12,11 +12,10 @@ use crate::model::cache::CacheConfig;
 use crate::model::matrix::Quantization;
 use crate::model::weights::{InBlocks, WeightSource};
 use crate::model::{CausalLm, ModelConfig, weights};
+use crate::run::{self, ValidFeed};
 use crate::telemetry::EvalRecord;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{Kind, Template};
-use crate::training::feed::ValidFeed;
-use crate::training::job;
 use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
@@ -127,7 +126,8 @@ impl Loaded {
 
     /// The loss on a text, all of it.
     pub(crate) fn evaluate(&self, text: &ValidFeed) -> Result<EvalRecord, Failure> {
-        let found = job::evaluate(&self.model, text, &self.experiment, self.step).or_input()?;
+        let domains = &self.experiment.model.domains;
+        let found = run::evaluate(&self.model, text, domains, self.step).or_input()?;
         if found.is_none() {
             text.refuse_uncounted().or_input()?;
         }
@@ -145,7 +145,7 @@ impl Loaded {
         }
     }
 
-    /// Tokens of a row that documents are cut to: those that are asked for, or as in training.
+    /// Most tokens of a row: those that are asked for, or as in training.
     pub(crate) fn row_length(&self, asked: Option<usize>) -> Result<usize, Failure> {
         let length = asked.unwrap_or(self.experiment.training.seq_len);
         let positions = self.experiment.model.max_position_embeddings;

@@ -16,9 +16,9 @@ use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::data::{Corpus, Tags};
 use crate::domain::Domain;
 use crate::model::weights::{NamedTensor, WeightSource};
+use crate::run::ValidFeed;
 use crate::surgery::{self, Criterion, Kept, Measured, Pruned, Receipt};
 use crate::telemetry::EvalRecord;
-use crate::training::feed::ValidFeed;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -20,9 +20,9 @@ use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::config::Experiment;
 use crate::data::{Position, Stream, StreamConfig};
 use crate::model::{CausalLm, weights};
+use crate::run::ValidFeed;
 use crate::surgery::Measured;
 use crate::surgery::retrofit::{self, Lesson, Retrofitted, Widened, with_null_experts};
-use crate::training::feed::ValidFeed;
 
 const EXAMPLES: &str = "\
 Examples:

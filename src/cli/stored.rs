@@ -11,10 +11,10 @@ use crate::interop::qwen3_next::Qwen3NextCheckpoint;
 use crate::interop::{Begun, ForeignModel, ForeignTokenizer, Origin};
 use crate::model::weights::{self, NamedTensor, WeightSource};
 use crate::model::{CausalLm, ModelConfig};
+use crate::run::state::{MODEL_FILE, ORIGIN_FILE};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{CHATML_TOKENS, GENESIS_TEMPLATE};
 use crate::training::TrainingConfig;
-use crate::training::state::{MODEL_FILE, ORIGIN_FILE};
 use darkhorse_backends::select::Selected;
 
 use crate::cli::failure::{Failure, OrInput};

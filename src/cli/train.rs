@@ -15,16 +15,16 @@ use std::sync::Arc;
 use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::model::CausalLm;
+use crate::run::Draft;
+use crate::run::Ending;
+use crate::run::Job;
+use crate::run::RunError;
+use crate::run::Screen;
+use crate::run::resumption::{self, Change, Resumption};
+use crate::run::state::MODEL_FILE;
 use crate::selected;
 use crate::telemetry::EvaluationTable;
 use crate::tokenizer::Tokenizer;
-use crate::training::Draft;
-use crate::training::error::TrainingError;
-use crate::training::job::Job;
-use crate::training::resumption::{self, Change, Resumption};
-use crate::training::screen::Screen;
-use crate::training::state::MODEL_FILE;
-use crate::training::stop::Ending;
 use burn::backend::Autodiff;
 use clap::Args;
 use darkhorse_backends::select::{self, Device, Selected};
@@ -331,7 +331,7 @@ fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Fa
             notice::tell(format_args!("run {folder}: {resumption}"));
             Ok(Some(resumption))
         }
-        Err(TrainingError::Finished { done, asked }) => {
+        Err(RunError::Finished { done, asked }) => {
             let said = match done == asked {
                 true => format!("all {done} steps are trained"),
                 false => format!("{done} steps are trained, {asked} were asked for"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::preset::PRESETS;
 use crate::model::ModelConfigError;
+use crate::training::OutOfRange;
 
 /// Why there is no [`Experiment`](super::Experiment).
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +74,8 @@ pub enum ConfigError {
     #[error(transparent)]
     Model(ModelConfigError),
     /// Another value that does not fit.
-    #[error("`{path}` is {value}, expected {expected}")]
-    OutOfRange {
-        /// Path of the key.
-        path: String,
-        /// What it is.
-        value: String,
-        /// What it may be.
-        expected: String,
-    },
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// Experts that are to divide, and no place for more of them.
     #[error(
         "`training.mitosis` needs `model.moe.router.initial_experts`, the number of experts to begin with: {}",

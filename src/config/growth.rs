@@ -1,10 +1,10 @@
-//! Whether experts have places to divide into, and steps to grow apart in.
+//! Whether experts have places to divide into.
 
 use super::error::ConfigError;
 use super::validate::check;
 use crate::model::ModelConfig;
 use crate::training::TrainingConfig;
-use crate::training::mitosis::{MitosisConfig, Mode, StressRule};
+use crate::training::mitosis::Mode;
 
 pub(super) fn validate(training: &TrainingConfig, model: &ModelConfig) -> Result<(), ConfigError> {
     let Some(mitosis) = &training.mitosis else {
@@ -18,66 +18,16 @@ pub(super) fn validate(training: &TrainingConfig, model: &ModelConfig) -> Result
             experts: moe.map(|moe| moe.n_routed_experts),
         });
     };
-    check(
-        mitosis.hold_steps > 0,
-        "training.mitosis.hold_steps",
-        mitosis.hold_steps,
-        "at least 1: siblings that are open to each other's tokens at once change what the model computes",
-    )?;
-    match &mitosis.mode {
-        Mode::Schedule(schedule) => at(&schedule.at, mitosis, training.steps, [initial, places]),
-        Mode::Stress(rule) => stress(rule),
-    }
-}
-
-/// Divisions follow each other when siblings are experts like any other, and end before the run does.
-fn at(
-    at: &[u64],
-    mitosis: &MitosisConfig,
-    steps: u64,
-    [initial, places]: [usize; 2],
-) -> Result<(), ConfigError> {
-    const PATH: &str = "training.mitosis.mode.schedule.at";
+    let Mode::Schedule(schedule) = &mitosis.mode else {
+        return Ok(());
+    };
     let doublings = (places / initial).ilog2() as usize;
-    let expected = format!("1 to {doublings}: {initial} experts double into {places} places");
-    let count = format!("a list of {}", at.len());
-    check((1..=doublings).contains(&at.len()), PATH, count, expected)?;
-    let apart = mitosis.inhibition().steps();
-    let why = format!("siblings grow apart for {apart} steps, `hold_steps` and `fade_steps`");
-    let mut earliest = 1;
-    for (index, &step) in at.iter().enumerate() {
-        let last = steps.saturating_sub(apart);
-        let path = format!("{PATH}[{index}]");
-        let expected = match earliest <= last {
-            true => format!("{earliest} to {last}: {why}, and the run has {steps}"),
-            false => format!("another schedule: {why}, and the run has {steps}"),
-        };
-        check((earliest..=last).contains(&step), &path, step, expected)?;
-        earliest = step + apart + 1;
-    }
-    Ok(())
-}
-
-fn stress(rule: &StressRule) -> Result<(), ConfigError> {
-    let path = |field: &str| format!("training.mitosis.mode.stress.{field}");
-    for (field, value) in [
-        ("window", rule.window),
-        ("windows", rule.windows.into()),
-        ("idle_windows", rule.idle_windows.into()),
-    ] {
-        check(value > 0, &path(field), value, "at least 1")?;
-    }
-    let holds = rule.threshold > 0.0 && rule.threshold.is_finite();
     check(
-        holds,
-        &path("threshold"),
-        rule.threshold,
-        "a positive number",
-    )?;
-    for (field, value) in [("until", rule.until), ("idle_below", rule.idle_below)] {
-        check((0.0..=1.0).contains(&value), &path(field), value, "0 to 1")?;
-    }
-    Ok(())
+        (1..=doublings).contains(&schedule.at.len()),
+        "training.mitosis.mode.schedule.at",
+        format!("a list of {}", schedule.at.len()),
+        format!("1 to {doublings}: {initial} experts double into {places} places"),
+    )
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::error::ConfigError;
 use super::{DataConfig, Experiment, TokenizerConfig, growth};
 use crate::model::ModelConfig;
-use crate::training::TrainingConfig;
-use crate::training::schedule::ScheduleConfig;
+use crate::training::{OutOfRange, TrainingConfig};
 
 /// Larger than any size of any model; keeps sums of sizes from overflowing.
 const LARGEST_SIZE: u64 = u32::MAX as u64;
@@ -27,7 +26,7 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), ConfigError> {
     model
         .validate()
         .map_err(|error| ConfigError::Model(error.within("model")))?;
-    training(run)?;
+    run.validate().map_err(|error| error.within("training"))?;
     moving_bias(model, run)?;
     growth::validate(run, model)?;
     data(documents)?;
@@ -88,80 +87,6 @@ fn sizes(model: &ModelConfig) -> Result<(), ConfigError> {
     )
 }
 
-fn training(training: &TrainingConfig) -> Result<(), ConfigError> {
-    let counts = [
-        ("steps", training.steps),
-        ("batch_size", training.batch_size as u64),
-        ("seq_len", training.seq_len as u64),
-        ("accumulation", training.accumulation as u64),
-        ("keep_checkpoints", training.keep_checkpoints as u64),
-        ("log_every", training.log_every),
-    ];
-    for (field, value) in counts {
-        let holds = (1..=LARGEST_SIZE).contains(&value);
-        let path = format!("training.{field}");
-        check(holds, &path, value, format!("1 to {LARGEST_SIZE}"))?;
-    }
-    let positive = [
-        ("learning_rate", training.learning_rate),
-        ("eps", training.eps),
-        ("clip", training.clip),
-    ];
-    for (field, value) in positive {
-        let holds = value > 0.0 && value.is_finite();
-        check(
-            holds,
-            &format!("training.{field}"),
-            value,
-            "a positive number",
-        )?;
-    }
-    let not_negative = [
-        ("weight_decay", training.weight_decay),
-        ("bias_update_speed", training.bias_update_speed),
-        ("bias_update_start", training.bias_update_start),
-        ("seq_aux_alpha", training.seq_aux_alpha),
-        ("mtp_loss_weight", training.mtp_loss_weight),
-        ("mtp_loss_weight_final", training.mtp_loss_weight_final),
-    ];
-    for (field, value) in not_negative {
-        let holds = value >= 0.0 && value.is_finite();
-        check(
-            holds,
-            &format!("training.{field}"),
-            value,
-            "0 or a positive number",
-        )?;
-    }
-    for (index, beta) in training.betas.into_iter().enumerate() {
-        let holds = (0.0..1.0).contains(&beta);
-        check(
-            holds,
-            &format!("training.betas[{index}]"),
-            beta,
-            "at least 0 and below 1",
-        )?;
-    }
-    fraction("training.bias_freeze", training.bias_freeze)?;
-    match training.schedule {
-        ScheduleConfig::Wsd { warmup, decay, .. } => {
-            fraction("training.schedule.warmup", warmup)?;
-            fraction("training.schedule.decay", decay)?;
-            let expected = format!("at most what `warmup` = {warmup} leaves of 1");
-            check(
-                warmup + decay <= 1.0,
-                "training.schedule.decay",
-                decay,
-                expected,
-            )
-        }
-        ScheduleConfig::Cosine { warmup, min_ratio } => {
-            fraction("training.schedule.warmup", warmup)?;
-            fraction("training.schedule.min_ratio", min_ratio)
-        }
-    }
-}
-
 /// A bias holds how many experts a token visits beside null ones: it has to move.
 fn moving_bias(model: &ModelConfig, training: &TrainingConfig) -> Result<(), ConfigError> {
     let null = model.moe.as_ref().map_or(0, |moe| moe.router.null_experts);
@@ -200,7 +125,7 @@ fn data(data: &DataConfig) -> Result<(), ConfigError> {
 }
 
 fn fraction(path: &str, value: f64) -> Result<(), ConfigError> {
-    check((0.0..=1.0).contains(&value), path, value, "0 to 1")
+    Ok(OutOfRange::fraction(path, value)?)
 }
 
 pub(super) fn check(
@@ -209,14 +134,7 @@ pub(super) fn check(
     value: impl Display,
     expected: impl Into<String>,
 ) -> Result<(), ConfigError> {
-    match holds {
-        true => Ok(()),
-        false => Err(ConfigError::OutOfRange {
-            path: path.into(),
-            value: value.to_string(),
-            expected: expected.into(),
-        }),
-    }
+    Ok(OutOfRange::check(holds, path, value, expected)?)
 }
 
 #[cfg(test)]
@@ -283,35 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_numbers_are_refused() {
-        assert_eq!(
-            message(|e| e.training.learning_rate = f64::NAN),
-            "`training.learning_rate` is NaN, expected a positive number"
-        );
+    fn the_training_is_checked_by_its_full_path() {
         assert_eq!(
             message(|e| e.training.betas[1] = 1.0),
             "`training.betas[1]` is 1, expected at least 0 and below 1"
-        );
-        assert_eq!(
-            message(|e| e.training.seq_aux_alpha = -1.0),
-            "`training.seq_aux_alpha` is -1, expected 0 or a positive number"
-        );
-        assert_eq!(
-            message(|e| e.training.accumulation = 0),
-            "`training.accumulation` is 0, expected 1 to 4294967295"
-        );
-    }
-
-    #[test]
-    fn warm_up_and_decay_share_the_steps() {
-        let schedule = ScheduleConfig::Wsd {
-            warmup: 0.75,
-            decay: 0.5,
-            fall: Default::default(),
-        };
-        assert_eq!(
-            message(|e| e.training.schedule = schedule),
-            "`training.schedule.decay` is 0.5, expected at most what `warmup` = 0.75 leaves of 1"
         );
     }
 

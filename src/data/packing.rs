@@ -1,8 +1,8 @@
 //! Documents -> rows of fixed length, with the boundaries kept.
 //!
-//! Rows are filled one after the other. A document that does not fit is cut and goes on in the next
-//! row as a new segment, which begins with the last token of the cut one: so every token of a
-//! document except its first is predicted exactly once.
+//! A document that is cut goes on in another row as a new segment, which begins with the last token of the cut one:
+//! so every token of a document except its first is predicted exactly once. Where documents are cut is the caller's
+//! choice: [`Stream`](super::Stream) fills rows to the end, [`Pass`](super::Pass) keeps whole what fits into a row.
 
 use super::corpus::Corpus;
 use super::error::DataError;
@@ -44,6 +44,12 @@ pub struct PackedBatch {
 }
 
 impl PackedBatch {
+    /// Number of tokens, without padding.
+    pub fn tokens(&self) -> usize {
+        let is_token = |&&segment: &&i32| segment != PADDING;
+        self.segments.iter().filter(is_token).count()
+    }
+
     /// Number of predictions that the loss counts.
     pub fn counted_tokens(&self) -> usize {
         self.counted.iter().filter(|&&counted| counted).count()
@@ -150,12 +156,14 @@ impl Sequence {
 #[derive(Debug)]
 pub(super) struct Packer {
     batch: PackedBatch,
+    pad: u32,
 }
 
 impl Packer {
-    pub(super) fn new(rows: usize, seq_len: usize) -> Self {
+    pub(super) fn new(rows: usize, seq_len: usize, pad: u32) -> Self {
         let size = rows * seq_len;
         Self {
+            pad,
             batch: PackedBatch {
                 rows,
                 seq_len,
@@ -169,10 +177,6 @@ impl Packer {
                 documents: vec![Vec::new(); rows],
             },
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.batch.ids.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -209,18 +213,27 @@ impl Packer {
         (end < sequence.len()).then_some(end - 1)
     }
 
+    /// Fills the row that was begun with padding.
+    pub(super) fn end_row(&mut self) {
+        let filled = self.batch.ids.len();
+        self.fill(filled.next_multiple_of(self.batch.seq_len));
+    }
+
     /// The batch; what is not filled becomes padding.
-    pub(super) fn finish(self, pad: u32) -> PackedBatch {
-        let mut batch = self.batch;
-        let size = batch.rows * batch.seq_len;
-        batch.ids.resize(size, pad as i32);
+    pub(super) fn finish(mut self) -> PackedBatch {
+        self.fill(self.batch.rows * self.batch.seq_len);
+        self.batch
+    }
+
+    fn fill(&mut self, size: usize) {
+        let batch = &mut self.batch;
+        batch.ids.resize(size, self.pad as i32);
         batch.segments.resize(size, PADDING);
         batch.positions.resize(size, 0);
         batch.tags.resize(size, UNTAGGED);
         batch.domains.resize(size, UNTAGGED);
         batch.counted.resize(size, false);
         batch.bytes.resize(size, 0);
-        batch
     }
 }
 
@@ -231,7 +244,7 @@ mod tests {
 
     fn pack(documents: &[(&str, &str)], tags: Tags, rows: usize, seq_len: usize) -> PackedBatch {
         let corpus = corpus(documents);
-        let mut packer = Packer::new(rows, seq_len);
+        let mut packer = Packer::new(rows, seq_len, 0);
         for number in 0..corpus.len() {
             let sequence = Sequence::load(&corpus, number, tags).unwrap();
             let mut next = Some(0);
@@ -239,7 +252,7 @@ mod tests {
                 next = packer.push(&sequence, offset);
             }
         }
-        packer.finish(0)
+        packer.finish()
     }
 
     const BOS: i32 = 1;
@@ -307,12 +320,12 @@ mod tests {
         let documents = [Ok(document), Ok(super::super::Document::from("x"))];
         let tokenizer = crate::tokenizer::Tokenizer::bytes();
         let corpus = Corpus::in_memory(documents, &tokenizer).unwrap();
-        let mut packer = Packer::new(1, 13);
+        let mut packer = Packer::new(1, 13, 0);
         for number in 0..2 {
             let sequence = Sequence::load(&corpus, number, Tags::Dropped).unwrap();
             assert_eq!(packer.push(&sequence, 0), None);
         }
-        let batch = packer.finish(0);
+        let batch = packer.finish();
         let [user, assistant, end] = ["<|user|>", "<|assistant|>", "<|end|>"]
             .map(|name| tokenizer.token_id(name).unwrap() as i32);
         let [a, b, c, x] = [b'a', b'b', b'c', b'x'].map(id);

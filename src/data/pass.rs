@@ -1,5 +1,10 @@
 //! All documents of a corpus once; for evaluation.
+//!
+//! A document that fits into a row is never cut, so that what a model predicts of it does not depend on the documents
+//! beside it. A longer one has rows of its own: the first holds its first `seq_len` tokens, every further one begins with
+//! the last token of the row before. What a row has left is filled with later documents that fit, else with padding.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::corpus::Corpus;
@@ -8,7 +13,7 @@ use super::packing::{PackedBatch, Packer, Sequence, Tags};
 use super::shuffle::Permutation;
 use super::stream::check_shape;
 
-/// Iterator over the batches of one pass. The last batch is filled up with padding.
+/// Iterator over the batches of one pass.
 #[derive(Debug)]
 pub struct Pass {
     corpus: Arc<Corpus>,
@@ -17,9 +22,27 @@ pub struct Pass {
     tags: Tags,
     /// The order of the documents; absent: that of the corpus.
     order: Option<Permutation>,
-    /// Place of the next document in the order, and where to go on in it.
+    /// Place of the next document in the order.
     document: usize,
-    open: Option<(Sequence, usize)>,
+    /// Parts of the last document that was read which the batch had no place for.
+    waiting: VecDeque<Part>,
+}
+
+/// As much of a document as a row holds.
+#[derive(Debug, Clone)]
+struct Part {
+    sequence: Arc<Sequence>,
+    offset: usize,
+    len: usize,
+    /// Whether it begins a row of its own.
+    is_of_long: bool,
+}
+
+/// Parts of documents that share a row.
+#[derive(Debug, Clone, Default)]
+struct Row {
+    parts: Vec<Part>,
+    tokens: usize,
 }
 
 impl Pass {
@@ -42,7 +65,7 @@ impl Pass {
             tags,
             order: None,
             document: 0,
-            open: None,
+            waiting: VecDeque::new(),
         })
     }
 
@@ -53,27 +76,65 @@ impl Pass {
     }
 
     fn pack(&mut self) -> Result<Option<PackedBatch>, DataError> {
-        let mut packer = Packer::new(self.rows, self.seq_len);
-        while !packer.is_full() {
-            let (sequence, offset) = match self.open.take() {
-                Some(open) => open,
-                None if self.document == self.corpus.len() => break,
-                None => {
-                    let document = match &self.order {
-                        Some(order) => order.at(self.document as u64) as usize,
-                        None => self.document,
-                    };
-                    let sequence = Sequence::load(&self.corpus, document, self.tags)?;
-                    self.document += 1;
-                    (sequence, 0)
-                }
+        let mut rows = vec![Row::default(); self.rows];
+        while let Some(part) = self.next_part()? {
+            let fits = |row: &&mut Row| match part.is_of_long {
+                true => row.tokens == 0,
+                false => row.tokens + part.len <= self.seq_len,
             };
-            let rest = packer.push(&sequence, offset);
-            self.open = rest.map(|offset| (sequence, offset));
+            let Some(row) = rows.iter_mut().find(fits) else {
+                self.waiting.push_front(part);
+                break;
+            };
+            row.tokens += part.len;
+            row.parts.push(part);
         }
+        if rows[0].tokens == 0 {
+            return Ok(None);
+        }
+        // at any place of the rows, tokens stand before padding: where rows choose together it chooses last
+        rows.sort_by_key(|row| std::cmp::Reverse(row.tokens));
         let pad = self.corpus.special().pad;
-        Ok((!packer.is_empty()).then(|| packer.finish(pad)))
+        let mut packer = Packer::new(self.rows, self.seq_len, pad);
+        for row in rows {
+            for part in row.parts {
+                packer.push(&part.sequence, part.offset);
+            }
+            packer.end_row();
+        }
+        Ok(Some(packer.finish()))
     }
+
+    /// The next part of a document; none after the last one.
+    fn next_part(&mut self) -> Result<Option<Part>, DataError> {
+        while self.waiting.is_empty() && self.document < self.corpus.len() {
+            let document = match &self.order {
+                Some(order) => order.at(self.document as u64) as usize,
+                None => self.document,
+            };
+            let sequence = Arc::new(Sequence::load(&self.corpus, document, self.tags)?);
+            self.document += 1;
+            self.waiting = parts(&sequence, self.seq_len);
+        }
+        Ok(self.waiting.pop_front())
+    }
+}
+
+/// The whole document if it fits into a row, else the windows of it.
+fn parts(sequence: &Arc<Sequence>, seq_len: usize) -> VecDeque<Part> {
+    let is_of_long = sequence.len() > seq_len;
+    let part = |offset| Part {
+        sequence: sequence.clone(),
+        offset,
+        len: (sequence.len() - offset).min(seq_len),
+        is_of_long,
+    };
+    // the first token of a window is predicted in the one before
+    let ends_before = match sequence.len() {
+        tokens @ (0 | 1) => tokens,
+        tokens => tokens - 1,
+    };
+    (0..ends_before).step_by(seq_len - 1).map(part).collect()
 }
 
 impl Iterator for Pass {
@@ -84,7 +145,7 @@ impl Iterator for Pass {
         if matches!(batch, Some(Err(_))) {
             // an error ends the pass
             self.document = self.corpus.len();
-            self.open = None;
+            self.waiting.clear();
         }
         batch
     }
@@ -92,6 +153,7 @@ impl Iterator for Pass {
 
 #[cfg(test)]
 mod tests {
+    use super::super::packing::PADDING;
     use super::super::testing::mixed_corpus;
     use super::*;
 
@@ -119,7 +181,8 @@ mod tests {
         let documents = |pass: Pass| -> Vec<usize> {
             let rows = pass.flat_map(|batch| batch.unwrap().documents.concat());
             let mut documents: Vec<_> = rows.collect();
-            documents.dedup();
+            let mut seen = std::collections::BTreeSet::new();
+            documents.retain(|document| seen.insert(*document));
             documents
         };
         let pass = || Pass::new(corpus.clone(), 2, 40, Tags::Dropped).unwrap();
@@ -130,20 +193,72 @@ mod tests {
         assert_eq!(shuffled, (0..corpus.len()).collect::<Vec<_>>());
     }
 
+    /// Every segment of a pass: its document and its ids.
+    fn segments(pass: Pass) -> Vec<(usize, Vec<i32>)> {
+        let mut found = Vec::new();
+        for batch in pass {
+            let batch = batch.unwrap();
+            let rows = batch.segments.chunks(batch.seq_len);
+            let rows = rows.zip(batch.ids.chunks(batch.seq_len));
+            for ((segments, ids), documents) in rows.zip(&batch.documents) {
+                for (number, &document) in documents.iter().enumerate() {
+                    let places = segments.iter().zip(ids);
+                    let own = places.filter(|(segment, _)| **segment == number as i32);
+                    found.push((document, own.map(|(_, &id)| id).collect()));
+                }
+            }
+        }
+        found
+    }
+
     #[test]
-    fn documents_come_in_order_and_padding_only_at_the_end() {
-        let corpus = mixed_corpus(9, 30);
-        let batches: Vec<_> = Pass::new(corpus.clone(), 2, 40, Tags::Dropped)
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        let mut documents: Vec<_> = batches.iter().flat_map(|b| b.documents.concat()).collect();
-        documents.dedup();
-        assert!(documents.into_iter().eq(0..9));
-        let segments: Vec<_> = batches.iter().flat_map(|b| b.segments.clone()).collect();
-        let end = segments.iter().position(|&segment| segment < 0).unwrap();
-        assert!(segments[end..].iter().all(|&segment| segment < 0));
-        assert!(segments.len() - end < 80);
+    fn what_fits_into_a_row_is_whole_and_what_does_not_is_cut_at_the_same_places_whatever_is_beside_it()
+     {
+        let corpus = mixed_corpus(23, 50);
+        let whole = |number| {
+            let sequence = Sequence::load(&corpus, number, Tags::Given).unwrap();
+            sequence.len()
+        };
+        for (rows, seq_len) in [(1, 5), (3, 20), (8, 32), (2, 64)] {
+            let pass = || Pass::new(corpus.clone(), rows, seq_len, Tags::Given).unwrap();
+            let mut found = segments(pass());
+            let mut shuffled = segments(pass().shuffled(5));
+            for (document, ids) in &found {
+                assert!(ids.len() == seq_len.min(whole(*document)) || whole(*document) > seq_len);
+            }
+            let documents: Vec<_> = found.iter().map(|(document, _)| *document).collect();
+            for number in 0..corpus.len() {
+                let parts = documents.iter().filter(|&&it| it == number).count();
+                assert_eq!(parts, (whole(number) - 1).div_ceil(seq_len - 1), "{number}");
+            }
+            found.sort();
+            shuffled.sort();
+            assert_eq!(found, shuffled);
+        }
+    }
+
+    #[test]
+    fn rows_are_filled_with_what_fits_and_padding_stands_behind_the_tokens_and_below_them() {
+        let corpus = mixed_corpus(60, 50);
+        let batches = Pass::new(corpus, 8, 64, Tags::Dropped).unwrap();
+        let batches: Vec<_> = batches.map(Result::unwrap).collect();
+        // the last one has what is left
+        for batch in &batches[..batches.len() - 1] {
+            assert!(
+                batch.tokens() * 10 > batch.ids.len() * 8,
+                "{}",
+                batch.tokens()
+            );
+        }
+        for batch in batches {
+            let rows = batch.segments.chunks(64);
+            let filled = rows.map(|row| row.iter().filter(|it| **it != PADDING).count());
+            let filled: Vec<_> = filled.collect();
+            assert!(filled.is_sorted_by(|a, b| a >= b), "{filled:?}");
+            for (row, filled) in batch.segments.chunks(64).zip(filled) {
+                assert!(row[filled..].iter().all(|&segment| segment == PADDING));
+            }
+        }
     }
 
     #[test]

@@ -155,7 +155,11 @@ impl Stream {
     }
 
     fn pack(&mut self) -> Result<PackedBatch, DataError> {
-        let mut packer = Packer::new(self.config.rows, self.config.seq_len);
+        let mut packer = Packer::new(
+            self.config.rows,
+            self.config.seq_len,
+            self.corpus.special().pad,
+        );
         while !packer.is_full() {
             let OpenDocument { pool, offset } = match self.position.open {
                 Some(open) => open,
@@ -181,7 +185,7 @@ impl Stream {
             self.sequence = rest.map(|_| sequence);
         }
         self.position.batches += 1;
-        Ok(packer.finish(self.corpus.special().pad))
+        Ok(packer.finish())
     }
 
     /// Takes the next document of the pool that is furthest behind its share.

@@ -264,22 +264,18 @@ fn floats<B: Ops>(tensor: Tensor<B, 2>) -> Vec<f32> {
 #[derive(Debug, Default)]
 struct Halves {
     by_domain: BTreeMap<Option<Domain>, u64>,
-    last: Option<(usize, bool)>,
+    dealt: BTreeMap<usize, bool>,
 }
 
 impl Halves {
     fn is_probe(&mut self, number: usize, domain: Option<Domain>) -> bool {
         // parts of a document stay together
-        if let Some((last, is_probe)) = self.last
-            && last == number
-        {
-            return is_probe;
-        }
-        let count = self.by_domain.entry(domain).or_default();
-        let is_probe = count.is_multiple_of(2);
-        *count += 1;
-        self.last = Some((number, is_probe));
-        is_probe
+        *self.dealt.entry(number).or_insert_with(|| {
+            let count = self.by_domain.entry(domain).or_default();
+            let is_probe = count.is_multiple_of(2);
+            *count += 1;
+            is_probe
+        })
     }
 }
 

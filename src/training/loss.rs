@@ -7,6 +7,7 @@ use burn::tensor::{DType, Int, Tensor};
 use darkhorse_backends::Ops;
 
 use super::batch::{self, MicroBatch};
+use crate::data::PackedBatch;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::balance::losses::{self, load_loss};
 use crate::model::routing::{Route, Routing};
@@ -96,7 +97,7 @@ fn with_depth<B: Ops>(depth: usize, routings: Vec<Routing<B>>) -> Vec<(usize, Ro
 }
 
 /// Negative log-likelihood of every target at `depth`, zero where none counts, `[tokens]`.
-pub(super) fn token_losses<B, M, R>(
+fn token_losses<B, M, R>(
     model: &CausalLm<B, M, R>,
     hidden: &Hidden<B>,
     targets: &batch::Targets,
@@ -112,6 +113,36 @@ where
     let ids = batch::vector::<B>(targets.ids.iter().copied(), &device);
     let counted = batch::indicator(&targets.counted, [rows * seq], &device);
     B::cross_entropy(logits.reshape([rows * seq, vocab]), ids) * counted
+}
+
+/// Next-token loss in nats of every prediction that counts, beside its place in the batch.
+pub fn counted_losses<B, M, R>(
+    model: &CausalLm<B, M, R>,
+    hidden: &Hidden<B>,
+    rows: &PackedBatch,
+) -> Vec<(usize, f64)>
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let targets = batch::targets(rows, 0);
+    let losses = token_losses(model, hidden, &targets).into_data();
+    let places = losses.iter::<f64>().enumerate();
+    places.filter(|&(at, _)| targets.counted[at]).collect()
+}
+
+/// Mean next-token loss of a batch, in nats per token; none if no prediction counts.
+pub fn mean_loss<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> Option<f64>
+where
+    B: Ops,
+    M: TokenMixer<B>,
+    R: Route<B>,
+{
+    let hidden = model.hidden(&batch::sequences(rows, &model.embed_tokens.device()));
+    let losses = counted_losses(model, &hidden, rows);
+    let sum: f64 = losses.iter().map(|(_, nats)| nats).sum();
+    (!losses.is_empty()).then(|| sum / losses.len() as f64)
 }
 
 fn token_loss<B, M, R>(
@@ -198,7 +229,7 @@ mod tests {
     use darkhorse_backends::select::Selected;
 
     use super::*;
-    use crate::data::{PackedBatch, UNTAGGED};
+    use crate::data::UNTAGGED;
     use crate::model::ModelConfig;
 
     fn config(selective: serde_json::Value) -> ModelConfig {

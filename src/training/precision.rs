@@ -8,8 +8,20 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::error::TrainingError;
 use crate::model::CausalLm;
+
+/// A type that the backend does not compute in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`training.precision` is {}, which backend `{backend}` has no arithmetic for: train in f32, by `--precision f32`",
+    precision.dtype().name()
+)]
+pub struct PrecisionError {
+    /// What was asked for.
+    pub precision: Precision,
+    /// The backend, as it names itself.
+    pub backend: String,
+}
 
 /// Type of the weights and activations within a step.
 ///
@@ -40,11 +52,11 @@ impl Precision {
     ///
     /// # Errors
     ///
-    /// [`TrainingError::Precision`] if it does not.
-    pub fn check<B: Backend>(self, device: &B::Device) -> Result<(), TrainingError> {
+    /// [`PrecisionError`] if it does not.
+    pub fn check<B: Backend>(self, device: &B::Device) -> Result<(), PrecisionError> {
         match B::supports_dtype(device, self.dtype()) {
             true => Ok(()),
-            false => Err(TrainingError::Precision {
+            false => Err(PrecisionError {
                 precision: self,
                 backend: B::name(device),
             }),

@@ -7,6 +7,8 @@ use burn::optim::LearningRate;
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
+use super::out_of_range::OutOfRange;
+
 /// Shape of the learning rate over a run; shares are of all steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
@@ -28,6 +30,28 @@ pub enum ScheduleConfig {
         /// Lowest rate over highest.
         min_ratio: f64,
     },
+}
+
+impl ScheduleConfig {
+    /// Checks the shares.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not fit, by its path within this section.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        match *self {
+            Self::Wsd { warmup, decay, .. } => {
+                OutOfRange::fraction("warmup", warmup)?;
+                OutOfRange::fraction("decay", decay)?;
+                let expected = format!("at most what `warmup` = {warmup} leaves of 1");
+                OutOfRange::check(warmup + decay <= 1.0, "decay", decay, expected)
+            }
+            Self::Cosine { warmup, min_ratio } => {
+                OutOfRange::fraction("warmup", warmup)?;
+                OutOfRange::fraction("min_ratio", min_ratio)
+            }
+        }
+    }
 }
 
 /// How a learning rate falls to zero.

@@ -9,7 +9,6 @@ use darkhorse_backends::{Ops, awake};
 
 use super::TrainingConfig;
 use super::batch::MicroBatch;
-use super::evaluate::{BatchEvaluation, evaluate_awake, evaluate_batch};
 use super::ledger::{BalanceReport, Deferred, Ledger};
 use super::loss::{self, Losses, Weights};
 use super::mitosis::Mitosis;
@@ -145,6 +144,19 @@ pub struct StepReport {
     pub max_violation: Option<f64>,
     /// Trained tokens per second.
     pub tokens_per_s: Option<f64>,
+}
+
+impl StepReport {
+    /// That of an evaluation, which has a loss and nothing else.
+    pub fn of_loss(next_token: f64) -> Self {
+        Self {
+            losses: StepLosses {
+                next_token,
+                ..Default::default()
+            },
+            ..Default::default()
+        }
+    }
 }
 
 fn read_losses<B: Ops>(losses: &Losses<B>, batch: &MicroBatch) -> Deferred<StepReport> {
@@ -289,11 +301,7 @@ where
         let mut grown = self.mitosis.decide(step, seen, &rosters, &self.domains);
         let is_event = !grown.changes.iter().all(Change::is_empty);
         let rows = rows.filter(|_| is_event);
-        let loss = |model: &CausalLm<B, M, R>| {
-            let rows = rows.as_ref()?;
-            let total = evaluate_awake(&model.valid(), rows).total();
-            (total.tokens > 0).then(|| total.loss())
-        };
+        let loss = |model: &CausalLm<B, M, R>| loss::mean_loss(&model.valid(), rows.as_ref()?);
         if is_event {
             // first what siblings of before do to each other in the next step: it is no part of the event
             let opened = |layer: usize| Change {
@@ -366,7 +374,7 @@ where
     }
 }
 
-impl ItemLazy for BatchEvaluation {
+impl ItemLazy for StepReport {
     type ItemSync = Self;
 
     fn sync(self) -> Self {
@@ -381,9 +389,11 @@ where
     R: Route<B>,
 {
     type Input = PackedBatch;
-    type Output = BatchEvaluation;
+    type Output = StepReport;
 
-    fn step(&self, rows: PackedBatch) -> BatchEvaluation {
-        evaluate_batch(&self.model, &rows)
+    fn step(&self, rows: PackedBatch) -> StepReport {
+        let model = self.model.clone();
+        let loss = awake(move || loss::mean_loss(&model, &rows));
+        StepReport::of_loss(loss.unwrap_or(f64::NAN))
     }
 }

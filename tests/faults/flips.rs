@@ -9,8 +9,8 @@ use darkhorse_backends::select::{Selected, default_device};
 use darkhorse_genesis::checkpoint::Run;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::data::Progress;
-use darkhorse_genesis::training::job::Job;
-use darkhorse_genesis::training::screen::Screen;
+use darkhorse_genesis::run::Job;
+use darkhorse_genesis::run::Screen;
 
 use super::{all, copy, experiment};
 

@@ -13,10 +13,10 @@ use crate::checkpoint::Run;
 use crate::cli::failure::{Failure, OrInput};
 use crate::config::{Experiment, TokenizerConfig};
 use crate::data::Progress;
+use crate::run::Job;
+use crate::run::RunError;
+use crate::run::Screen;
 use crate::tokenizer::Tokenizer;
-use crate::training::error::TrainingError;
-use crate::training::job::Job;
-use crate::training::screen::Screen;
 
 const CACHE: &str = "cache";
 const FILES: [&str; 2] = ["state.json", "optimizer.safetensors"];
@@ -73,7 +73,7 @@ fn experiment(folder: &Path) -> Experiment {
     experiment
 }
 
-fn train(job: Result<Job, TrainingError>) -> Result<(), Failure> {
+fn train(job: Result<Job, RunError>) -> Result<(), Failure> {
     let device = select::default_device();
     let trained = job
         .or_input()?

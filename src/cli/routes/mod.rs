@@ -159,8 +159,8 @@ impl Text {
         let pass = Pass::new(self.corpus.clone(), self.rows, self.seq_len, Tags::Given);
         let pass = pass.or_input()?.shuffled(args.seed);
         let bar = bar(args.tokens.min(self.corpus.total().tokens));
-        let tokens = (self.rows * self.seq_len) as u64;
-        Ok(pass.inspect(move |_| bar.inc(tokens)))
+        let tokens = |batch: &PackedBatch| batch.tokens() as u64;
+        Ok(pass.inspect(move |batch| bar.inc(batch.as_ref().map_or(0, tokens))))
     }
 
     fn observe(&self, args: &RoutesArgs, loaded: &Loaded) -> Result<Observation, Failure> {

@@ -5,9 +5,10 @@ use std::fmt;
 use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::config::memory::{Bytes, MemoryNeeds};
-use crate::training::job::Job;
-use crate::training::strategy::LONGEST_UNSAVED;
-use crate::training::{TokenizedTexts, TrainingConfig, Validation};
+use crate::run::Job;
+use crate::run::strategy::LONGEST_UNSAVED;
+use crate::run::{TokenizedTexts, Validation};
+use crate::training::TrainingConfig;
 
 use super::choice::purpose;
 

@@ -6,7 +6,8 @@ use crate::config::memory::{Bytes, Purpose};
 use crate::config::{Experiment, PRESETS, fit};
 use crate::data::{DataError, Source};
 use crate::model::cost::Dtype;
-use crate::training::{Draft, TrainingConfig};
+use crate::run::Draft;
+use crate::training::TrainingConfig;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 

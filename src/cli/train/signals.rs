@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::logging;
-use crate::training::dashboard;
-use crate::training::screen::Screen;
-use crate::training::stop::Stop;
+use crate::run::Screen;
+use crate::run::Stop;
+use crate::run::dashboard;
 
 /// Exit code of a process that Ctrl-C ended, by the custom of shells: 128 and the number of the signal.
 const INTERRUPTED: u8 = 130;

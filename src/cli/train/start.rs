@@ -6,9 +6,9 @@ use crate::config::{Experiment, TokenizerConfig};
 use crate::model::CausalLm;
 use crate::model::routing::domain::DomainMode;
 use crate::model::weights::{self, Replaced};
+use crate::run::Draft;
+use crate::run::Given;
 use crate::tokenizer::Tokenizer;
-use crate::training::Draft;
-use crate::training::job::Given;
 use burn::backend::Autodiff;
 use darkhorse_backends::select::{Device, Selected};
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::routing::growth::Inhibition;
+use crate::training::OutOfRange;
 
 /// Configuration of mitosis. It needs a model with free places: `initial_experts` of its router below
 /// `n_routed_experts`.
@@ -44,6 +45,27 @@ pub struct Schedule {
     pub at: Vec<u64>,
 }
 
+impl Schedule {
+    /// Divisions follow each other when siblings are experts like any other, and end before the run does.
+    fn validate(&self, apart: u64, steps: u64) -> Result<(), OutOfRange> {
+        let why = format!("siblings grow apart for {apart} steps, `hold_steps` and `fade_steps`");
+        let last = steps.saturating_sub(apart);
+        let mut earliest = 1;
+        for (index, &step) in self.at.iter().enumerate() {
+            let path = format!("at[{index}]");
+            let wanted = if earliest <= last {
+                format!("{earliest} to {last}")
+            } else {
+                "another schedule".into()
+            };
+            let expected = format!("{wanted}: {why}, and the run has {steps}");
+            OutOfRange::check((earliest..=last).contains(&step), &path, step, expected)?;
+            earliest = step + apart + 1;
+        }
+        Ok(())
+    }
+}
+
 /// Which experts divide and go by themselves.
 ///
 /// The stress of an expert is the root of its demand (how often tokens would choose it if no bias evened out the loads,
@@ -82,6 +104,21 @@ impl Default for StressRule {
     }
 }
 
+impl StressRule {
+    fn validate(&self) -> Result<(), OutOfRange> {
+        for (field, value) in [
+            ("window", self.window),
+            ("windows", self.windows.into()),
+            ("idle_windows", self.idle_windows.into()),
+        ] {
+            OutOfRange::check(value > 0, field, value, "at least 1")?;
+        }
+        OutOfRange::positive("threshold", self.threshold)?;
+        OutOfRange::fraction("until", self.until)?;
+        OutOfRange::fraction("idle_below", self.idle_below)
+    }
+}
+
 /// What becomes of the optimizer's moments of an expert that divides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +150,27 @@ impl MitosisConfig {
         Inhibition {
             hold: self.hold_steps,
             fade: self.fade_steps,
+        }
+    }
+
+    /// Checks the values for a run of `steps` steps.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not fit, by its path within this section.
+    pub fn validate(&self, steps: u64) -> Result<(), OutOfRange> {
+        OutOfRange::check(
+            self.hold_steps > 0,
+            "hold_steps",
+            self.hold_steps,
+            "at least 1: siblings that are open to each other's tokens at once change what the model computes",
+        )?;
+        let apart = self.inhibition().steps();
+        match &self.mode {
+            Mode::Schedule(schedule) => schedule
+                .validate(apart, steps)
+                .map_err(|error| error.within("mode.schedule")),
+            Mode::Stress(rule) => rule.validate().map_err(|error| error.within("mode.stress")),
         }
     }
 

@@ -52,7 +52,7 @@ fn weights<B: TrainingBackend>(experts: &Experts<B>) -> impl Iterator<Item = &Pa
 }
 
 /// Gives the moments of every expert that divided to both, times `factor`.
-pub(in crate::training) fn inherit<B, M, R>(
+pub fn inherit<B, M, R>(
     optimizer: &AdamW<B>,
     model: &CausalLm<B, M, R>,
     changes: &[Change],
@@ -84,7 +84,7 @@ pub(in crate::training) fn inherit<B, M, R>(
 }
 
 /// Squared norm of the gradient of every expert's weights, by routed layer.
-pub(in crate::training) fn gradients_by_expert<B, M, R>(
+pub fn gradients_by_expert<B, M, R>(
     model: &CausalLm<B, M, R>,
     grads: &GradientsParams,
 ) -> Vec<Vec<f64>>

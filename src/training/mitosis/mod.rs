@@ -7,9 +7,11 @@
 //! optimizer step, after balancing.
 
 mod config;
-pub(super) mod inheritance;
+pub mod inheritance;
 mod plane;
 mod stress;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

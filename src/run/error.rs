@@ -1,19 +1,18 @@
 //! What can end a training run.
 
+use super::resumption::Change;
+use super::uncounted::Uncounted;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::data::{DataError, Origin};
 use crate::inference::{GenerationError, SamplingError};
 use crate::telemetry::JournalError;
 use crate::tokenizer::TokenizerError;
-
-use super::precision::Precision;
-use super::resumption::Change;
-use super::uncounted::Uncounted;
+use crate::training::precision::PrecisionError;
 
 /// A training run that could not begin, or not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum TrainingError {
+pub enum RunError {
     /// The text.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -45,16 +44,8 @@ pub enum TrainingError {
     )]
     InBlocks,
     /// A type that the backend does not compute in.
-    #[error(
-        "`training.precision` is {}, which backend `{backend}` has no arithmetic for: train in f32, by `--precision f32`",
-        precision.dtype().name()
-    )]
-    Precision {
-        /// What was asked for.
-        precision: Precision,
-        /// The backend, as it names itself.
-        backend: String,
-    },
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// A loss that is no number.
     #[error(
         "the loss is not finite at step {step}: next token {next_token}{}; documents of the step: {}; {}: lower `--learning-rate` or look at these documents, then go on by `--resume`",
@@ -71,6 +62,19 @@ pub enum TrainingError {
         mtp: Option<f64>,
         /// Where the documents of the step came from.
         documents: Vec<Origin>,
+        /// Step of the newest checkpoint, if there is one.
+        saved: Option<u64>,
+    },
+    /// A feed that ended before the run did.
+    #[error(
+        "the training text ended before step {step} of {steps}, without an error; {}: go on by `--resume`",
+        saved_at(*saved)
+    )]
+    OutOfRows {
+        /// The step without rows, from 1.
+        step: u64,
+        /// Steps of the run.
+        steps: u64,
         /// Step of the newest checkpoint, if there is one.
         saved: Option<u64>,
     },
@@ -154,7 +158,7 @@ pub enum TrainingError {
     },
 }
 
-impl TrainingError {
+impl RunError {
     /// Whether the text is to blame, and not what became of the run.
     pub fn is_of_input(&self) -> bool {
         matches!(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use darkhorse_backends::Ops;
 
-use super::error::TrainingError;
+use super::error::RunError;
 use crate::config::Experiment;
 use crate::data::Corpus;
 use crate::domain::Domain;
@@ -35,7 +35,7 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     tokenizer: &Tokenizer,
     corpus: &Corpus,
     patience: Duration,
-) -> Result<Vec<SampleRecord>, TrainingError> {
+) -> Result<Vec<SampleRecord>, RunError> {
     let begin = Instant::now();
     let mut wanted: Vec<Option<Domain>> = corpus.tags().collect();
     if let [one] = wanted[..] {

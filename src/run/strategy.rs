@@ -15,24 +15,23 @@ use burn_train::{
     TrainingItem, ValidLoader,
 };
 
-use super::batch::MicroBatch;
-use super::error::TrainingError;
-use super::evaluate::{self, BatchEvaluation};
+use super::error::RunError;
+use super::evaluation::{Evaluation, Passes};
 use super::feed::{TrainFeed, ValidFeed};
-use super::ledger::Deferred;
-use super::mitosis::inheritance;
 use super::state::{self, Facts, RunState};
 use super::stop::{Ending, Stop};
-use super::trainee::{
-    StepLosses, StepReport, TrainableMixer, TrainableRouter, Trainee, TrainingBackend,
-};
-use super::{AdamW, Schedule, TrainingConfig};
 use crate::checkpoint::{Beginning, Run, ValidLoss};
 use crate::config::Experiment;
-use crate::data::{Corpus, Origin, PackedBatch, Tags};
-use crate::model::routing::domain::DomainConfig;
+use crate::data::{Corpus, Origin, PackedBatch};
 use crate::telemetry::energy::{Energy, Monitor};
 use crate::telemetry::{EvalRecord, Journal, MitosisRecord, Record, StepRecord};
+use crate::training::batch::MicroBatch;
+use crate::training::ledger::Deferred;
+use crate::training::mitosis::inheritance;
+use crate::training::{
+    AdamW, Schedule, StepLosses, StepReport, TrainableMixer, TrainableRouter, Trainee,
+    TrainingBackend, TrainingConfig,
+};
 
 /// burn-train's components for our model, optimizer and schedule.
 pub type Components<B, M, R> = LearningComponentsMarker<B, Schedule, Trainee<B, M, R>, AdamW<B>>;
@@ -44,8 +43,6 @@ pub struct Session<B: TrainingBackend> {
     pub config: TrainingConfig,
     /// What the run goes on with, for its checkpoints.
     pub experiment: Experiment,
-    /// How domains assist the router.
-    pub domains: DomainConfig,
     /// The run's folder.
     pub run: Run,
     /// Its metrics.
@@ -94,7 +91,7 @@ fn auxiliary(losses: &StepLosses, seq_aux_alpha: f64) -> Option<f64> {
 #[derive(Debug)]
 pub struct Stepwise<B: TrainingBackend> {
     session: Mutex<Session<B>>,
-    outcome: Mutex<Result<Ending, TrainingError>>,
+    outcome: Mutex<Result<Ending, RunError>>,
 }
 
 impl<B: TrainingBackend> Stepwise<B> {
@@ -111,7 +108,7 @@ impl<B: TrainingBackend> Stepwise<B> {
     /// # Errors
     ///
     /// What ended it early.
-    pub fn outcome(&self) -> Result<Ending, TrainingError> {
+    pub fn outcome(&self) -> Result<Ending, RunError> {
         std::mem::replace(&mut lock(&self.outcome), Ok(Ending::Finished))
     }
 
@@ -168,7 +165,7 @@ impl<B: TrainingBackend> Session<B> {
         learner: &mut Learner<Components<B, M, R>>,
         batches: &mut dyn DataLoaderIterator<MicroBatch>,
         processor: &mut SupervisedTrainingEventProcessor<Components<B, M, R>>,
-    ) -> Result<(), TrainingError>
+    ) -> Result<(), RunError>
     where
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
@@ -201,7 +198,7 @@ impl<B: TrainingBackend> Session<B> {
         &mut self,
         learner: &mut Learner<Components<B, M, R>>,
         batches: &mut dyn DataLoaderIterator<MicroBatch>,
-    ) -> Result<(StepRecord, Option<MitosisRecord>), TrainingError>
+    ) -> Result<(StepRecord, Option<MitosisRecord>), RunError>
     where
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
@@ -213,10 +210,7 @@ impl<B: TrainingBackend> Session<B> {
         let mut documents = Vec::new();
         for _ in 0..self.config.accumulation {
             let Some(batch) = batches.next() else {
-                return Err(match self.train.take_error() {
-                    Some(error) => error.into(),
-                    None => self.not_finite(StepLosses::default(), &[]),
-                });
+                return Err(self.out_of_rows());
             };
             documents.extend(batch.rows.documents.iter().flatten().copied());
             if batch.totals.targets[0] == 0 {
@@ -292,8 +286,20 @@ impl<B: TrainingBackend> Session<B> {
         Ok((record, grown.map(|grown| grown.record)))
     }
 
-    fn not_finite(&self, losses: StepLosses, documents: &[usize]) -> TrainingError {
-        TrainingError::NotFinite {
+    /// Why the feed gave nothing for a step.
+    fn out_of_rows(&self) -> RunError {
+        match self.train.take_error() {
+            Some(error) => error.into(),
+            None => RunError::OutOfRows {
+                step: self.state.step + 1,
+                steps: self.config.steps,
+                saved: self.saved,
+            },
+        }
+    }
+
+    fn not_finite(&self, losses: StepLosses, documents: &[usize]) -> RunError {
+        RunError::NotFinite {
             step: self.state.step + 1,
             next_token: losses.next_token,
             mtp: losses.mtp,
@@ -302,8 +308,8 @@ impl<B: TrainingBackend> Session<B> {
         }
     }
 
-    fn nothing_to_learn(&self, rows: &PackedBatch) -> TrainingError {
-        TrainingError::NothingToLearn {
+    fn nothing_to_learn(&self, rows: &PackedBatch) -> RunError {
+        RunError::NothingToLearn {
             step: self.state.step + 1,
             reason: rows.into(),
             documents: self.origins(&rows.documents.concat()),
@@ -351,25 +357,24 @@ impl<B: TrainingBackend> Session<B> {
         &self,
         learner: &Learner<Components<B, M, R>>,
         processor: &mut SupervisedTrainingEventProcessor<Components<B, M, R>>,
-    ) -> Result<Option<EvalRecord>, TrainingError>
+    ) -> Result<Option<EvalRecord>, RunError>
     where
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
     {
-        let model = learner.model().valid().model;
-        let mut sum: Option<BatchEvaluation> = None;
-        for rows in self.valid.pass(Tags::Given) {
-            if self.stop.is_asked() {
-                return Ok(None);
-            }
-            evaluate::merge(&mut sum, evaluate::measure(&model, &rows?)?);
-        }
-        let step = self.state.step;
-        let record = evaluate::record(step, sum.as_ref(), None, &self.domains);
-        if let Some(sum) = sum.filter(|_| record.is_some()) {
+        let evaluation = Evaluation {
+            text: &self.valid,
+            domains: &self.experiment.model.domains,
+            passes: Passes::Tagged,
+            step: self.state.step,
+            stop: self.stop.clone(),
+        };
+        let record = evaluation.measure(&learner.model().valid().model)?;
+        if let Some(record) = &record {
+            let step = record.step;
             let progress = Progress::new(step as usize, self.config.steps as usize);
             processor.process_valid(LearnerEvent::ProcessedItem(TrainingItem::new(
-                sum,
+                StepReport::of_loss(record.loss),
                 progress.clone(),
                 progress,
                 Some(step as usize),
@@ -380,7 +385,7 @@ impl<B: TrainingBackend> Session<B> {
     }
 
     /// Writes a checkpoint of this moment.
-    fn save<M, R>(&mut self, learner: &Learner<Components<B, M, R>>) -> Result<(), TrainingError>
+    fn save<M, R>(&mut self, learner: &Learner<Components<B, M, R>>) -> Result<(), RunError>
     where
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,
@@ -408,7 +413,7 @@ impl<B: TrainingBackend> Session<B> {
     fn save_what_is_new<M, R>(
         &mut self,
         learner: &Learner<Components<B, M, R>>,
-    ) -> Result<Ending, TrainingError>
+    ) -> Result<Ending, RunError>
     where
         M: TrainableMixer<B>,
         R: TrainableRouter<B>,

@@ -1,21 +1,19 @@
-//! Loss by domain and routing by domain on held-out text.
+//! Sums over batches of text: loss by domain and routing by domain.
 
 use darkhorse_backends::{Ops, awake};
 use serde::{Deserialize, Serialize};
 
-use super::batch;
-use super::error::TrainingError;
-use super::feed::ValidFeed;
-use super::loss::token_losses;
-use crate::data::{PackedBatch, Tags, UNTAGGED};
+use super::error::RunError;
+use crate::data::{PackedBatch, UNTAGGED};
 use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::domain::{DomainConfig, TAGS};
 use crate::model::routing::growth::Growing;
 use crate::model::routing::stats::{self, LoadCounts};
-use crate::model::routing::{Route, Together, balance};
+use crate::model::routing::{Route, balance};
 use crate::telemetry::{DomainRecord, EvalRecord, RoutingTable};
+use crate::training::{batch, loss};
 
 /// Sums over the tokens of one domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -46,9 +44,9 @@ impl DomainSums {
     }
 }
 
-/// What was measured on some batches.
+/// Loss and expert loads, summed over some batches.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BatchEvaluation {
+pub struct Scores {
     /// By the documents' domain, in [`Domain::ALL`]'s order, then those without one.
     pub domains: [DomainSums; TAGS],
     /// Choices of experts by the documents' domain (not by the tag given), main model's layers only.
@@ -57,7 +55,66 @@ pub struct BatchEvaluation {
     pub is_tagged: bool,
 }
 
-impl BatchEvaluation {
+impl Scores {
+    /// Measures one batch, with the tags that it carries.
+    ///
+    /// # Errors
+    ///
+    /// A loss that is not finite, by where the logits stop being so.
+    pub fn of<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> Result<Self, RunError>
+    where
+        B: Ops,
+        M: TokenMixer<B>,
+        R: Route<B>,
+    {
+        let found = {
+            let model = model.clone();
+            awake(move || Self::of_batch(&model, rows))
+        };
+        // looked for only where the loss is not, since it takes another pass
+        if found.total().nats.is_finite() {
+            Ok(found)
+        } else {
+            let input = batch::sequences(rows, &model.embed_tokens.device());
+            Err(match model.not_finite(&input) {
+                Some(error) => RunError::Logits(error),
+                None => RunError::Evaluation,
+            })
+        }
+    }
+
+    fn of_batch<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> Self
+    where
+        B: Ops,
+        M: TokenMixer<B>,
+        R: Route<B>,
+    {
+        let device = model.embed_tokens.device();
+        let hidden = model.hidden(&batch::sequences(rows, &device));
+        let mut domains = [DomainSums::default(); TAGS];
+        for (index, nats) in loss::counted_losses(model, &hidden, rows) {
+            let sums = &mut domains[usize::from(rows.domains[index])];
+            sums.nats += nats;
+            sums.tokens += 1;
+            sums.bytes += u64::from(rows.bytes[index + 1]);
+        }
+
+        let present = batch::present(rows, 0);
+        let loads = hidden.routings.iter().map(|routing| {
+            let tags = batch::counting_tags::<B>(&rows.domains, &present, &device);
+            let counts = stats::count(routing.indices.clone(), tags, routing.slots()).into_data();
+            let counts = counts.iter::<f32>().collect::<Vec<_>>();
+            let growth = routing.growth.as_ref();
+            LoadCounts::from_values(&counts, routing.experts)
+                .of_roster(growth.map(|it| Growing::roster(it.places.clone(), routing.experts)))
+        });
+        Self {
+            domains,
+            loads: loads.collect(),
+            is_tagged: rows.tags.iter().any(|&tag| tag != UNTAGGED),
+        }
+    }
+
     /// Sum with other batches.
     pub fn merge(&mut self, other: &Self) {
         for (sum, more) in self.domains.iter_mut().zip(&other.domains) {
@@ -79,139 +136,18 @@ impl BatchEvaluation {
     }
 }
 
-/// Evaluates one batch, with the tags that it carries.
-pub fn evaluate_batch<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> BatchEvaluation
-where
-    B: Ops,
-    M: TokenMixer<B>,
-    R: Route<B>,
-{
-    let model = model.clone();
-    awake(move || evaluate_awake(&model, rows))
-}
-
-/// The same where the caller keeps the threads awake.
-pub(super) fn evaluate_awake<B, M, R>(
-    model: &CausalLm<B, M, R>,
-    rows: &PackedBatch,
-) -> BatchEvaluation
-where
-    B: Ops,
-    M: TokenMixer<B>,
-    R: Route<B>,
-{
-    let device = model.embed_tokens.device();
-    let hidden = model.hidden(&batch::sequences(rows, &device));
-    let targets = batch::targets(rows, 0);
-    let losses = token_losses(model, &hidden, &targets).into_data();
-
-    let mut domains = [DomainSums::default(); TAGS];
-    for (index, nats) in losses.iter::<f64>().enumerate() {
-        if targets.counted[index] {
-            let sums = &mut domains[usize::from(rows.domains[index])];
-            sums.nats += nats;
-            sums.tokens += 1;
-            sums.bytes += u64::from(rows.bytes[index + 1]);
-        }
-    }
-
-    let present = batch::present(rows, 0);
-    let loads = hidden.routings.iter().map(|routing| {
-        let tags = batch::counting_tags::<B>(&rows.domains, &present, &device);
-        let counts = stats::count(routing.indices.clone(), tags, routing.slots()).into_data();
-        let counts = counts.iter::<f32>().collect::<Vec<_>>();
-        let growth = routing.growth.as_ref();
-        LoadCounts::from_values(&counts, routing.experts)
-            .of_roster(growth.map(|it| Growing::roster(it.places.clone(), routing.experts)))
-    });
-    BatchEvaluation {
-        domains,
-        loads: loads.collect(),
-        is_tagged: rows.tags.iter().any(|&tag| tag != UNTAGGED),
-    }
-}
-
-/// Evaluates one batch, or says where its logits stop being finite. That is looked for only where the loss is not.
-pub(super) fn measure<B, M, R>(
-    model: &CausalLm<B, M, R>,
-    rows: &PackedBatch,
-) -> Result<BatchEvaluation, TrainingError>
-where
-    B: Ops,
-    M: TokenMixer<B>,
-    R: Route<B>,
-{
-    let found = evaluate_batch(model, rows);
-    match found.total().nats.is_finite() {
-        true => Ok(found),
-        false => Err(not_finite(model, rows)),
-    }
-}
-
-/// Why the loss of a batch is not finite.
-fn not_finite<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> TrainingError
-where
-    B: Ops,
-    M: TokenMixer<B>,
-    R: Route<B>,
-{
-    let input = batch::sequences(rows, &model.embed_tokens.device());
-    match model.not_finite(&input) {
-        Some(error) => TrainingError::Logits(error),
-        None => TrainingError::Evaluation,
-    }
-}
-
-/// Distinct experts of a layer that the tokens at one place of all rows visit, in the mean; none without layers that
-/// route.
-///
-/// # Errors
-///
-/// Text that cannot be read.
-pub fn distinct_experts<B, M, R>(
-    model: &CausalLm<B, M, R>,
-    valid: &ValidFeed,
-) -> Result<Option<f64>, TrainingError>
-where
-    B: Ops,
-    M: TokenMixer<B>,
-    R: Route<B>,
-{
-    let device = model.embed_tokens.device();
-    let (mut distinct, mut groups) = (0, 0);
-    for rows in valid.pass(Tags::Dropped) {
-        let rows = rows?;
-        let tokens = rows.rows;
-        let hidden = model.hidden(&batch::sequences(&rows, &device));
-        for routing in hidden.routings {
-            let [_, k] = routing.indices.dims();
-            let indices: Vec<i64> = routing.indices.into_data().iter().collect();
-            let together = Together { rho: 0.0, tokens };
-            distinct += together.distinct(&indices, [k, routing.experts]);
-            groups += rows.seq_len;
-        }
-    }
-    Ok((groups > 0).then(|| distinct as f64 / groups as f64))
-}
-
-/// Adds a batch to a sum that may not have begun.
-pub fn merge(sum: &mut Option<BatchEvaluation>, batch: BatchEvaluation) {
-    match sum {
-        Some(sum) => sum.merge(&batch),
-        None => *sum = Some(batch),
-    }
-}
-
-/// What an evaluation found, for the run's metrics: with the documents' tags, and without if it was done too. None if no
-/// token was counted: then nothing was measured.
-pub fn record(
+/// The scores of a whole text as a record of the run's metrics: with the documents' tags, and without if that was
+/// measured too. None if no token was counted: then nothing was measured.
+pub(super) fn record(
     step: u64,
-    tagged: Option<&BatchEvaluation>,
-    untagged: Option<&BatchEvaluation>,
+    tagged: &Scores,
+    untagged: Option<&Scores>,
     domains: &DomainConfig,
 ) -> Option<EvalRecord> {
-    let tagged = tagged.filter(|tagged| tagged.total().tokens > 0)?;
     let total = tagged.total();
+    if total.tokens == 0 {
+        return None;
+    }
     let domains_or_none = Domain::ALL.into_iter().map(Some).chain([None]);
     let present = domains_or_none.zip(&tagged.domains);
     let max_vio = tagged.loads.iter().map(|counts| {
@@ -287,26 +223,25 @@ mod tests {
     #[test]
     fn without_a_counted_token_nothing_was_measured() {
         let domains = DomainConfig::default();
-        let nothing = BatchEvaluation {
+        let nothing = Scores {
             domains: Default::default(),
             loads: Vec::new(),
             is_tagged: false,
         };
-        assert_eq!(record(3, None, None, &domains), None);
-        assert_eq!(record(3, Some(&nothing), None, &domains), None);
+        assert_eq!(record(3, &nothing, None, &domains), None);
         let mut one = nothing;
         one.domains[0] = DomainSums {
             nats: 2.0,
             tokens: 1,
             bytes: 1,
         };
-        let measured = record(3, Some(&one), None, &domains).unwrap();
+        let measured = record(3, &one, None, &domains).unwrap();
         assert_eq!((measured.loss, measured.domains.len()), (2.0, 1));
     }
 
     #[test]
     fn text_without_a_domain_has_a_row_of_its_own() {
-        let mut both = BatchEvaluation {
+        let mut both = Scores {
             domains: Default::default(),
             loads: Vec::new(),
             is_tagged: true,
@@ -318,7 +253,7 @@ mod tests {
                 bytes: 1,
             };
         }
-        let measured = record(3, Some(&both), None, &DomainConfig::default()).unwrap();
+        let measured = record(3, &both, None, &DomainConfig::default()).unwrap();
         let rows = measured.domains.iter().map(|it| (it.name(), it.loss));
         assert!(rows.eq([("general", 2.0), ("untagged", 4.0)]));
         assert_eq!(measured.loss, 3.0);

@@ -1,16 +1,16 @@
 //! What a model that only knows how frequent tokens are would lose.
 
-use super::batch;
-use super::error::TrainingError;
+use super::error::RunError;
 use super::feed::ValidFeed;
 use crate::data::{Corpus, Tags};
+use crate::training::batch;
 
 /// Loss of a unigram model with add-one smoothing on the counted targets of `valid`, in nats per token.
 ///
 /// # Errors
 ///
 /// Text that cannot be read.
-pub fn unigram_loss(train: &Corpus, valid: &ValidFeed) -> Result<f64, TrainingError> {
+pub fn unigram_loss(train: &Corpus, valid: &ValidFeed) -> Result<f64, RunError> {
     let mut counts = vec![1u64; train.vocab_size()];
     for number in 0..train.len() {
         for &token in &train.document(number)?.tokens {

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
-use super::batch::MicroBatch;
-use super::error::TrainingError;
+use super::error::RunError;
 use super::uncounted::Uncounted;
 use crate::data::{Corpus, DataError, PackedBatch, Pass, Position, Stream, Tags};
+use crate::training::batch::MicroBatch;
 
 /// Endless micro-batches from a stream, optimizer step by optimizer step.
 #[derive(Debug, Clone)]
@@ -134,7 +134,12 @@ impl ValidFeed {
     /// Names what a loss on this feed is measured on; none without text.
     pub fn measure(&self) -> Option<String> {
         let digest = self.corpus.as_ref()?.digest();
-        let text = format!("{digest} {} {} {}", self.rows, self.seq_len, self.batches);
+        // losses of documents that are cut at row ends are others
+        let packing = "whole documents";
+        let text = format!(
+            "{digest} {} {} {} {packing}",
+            self.rows, self.seq_len, self.batches
+        );
         Some(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
     }
 
@@ -160,11 +165,11 @@ impl ValidFeed {
     /// # Errors
     ///
     /// That one, or text that cannot be read.
-    pub fn refuse_uncounted(&self) -> Result<(), TrainingError> {
+    pub fn refuse_uncounted(&self) -> Result<(), RunError> {
         let (Some(corpus), Some(rows)) = (&self.corpus, self.pass(Tags::Given).next()) else {
             return Ok(());
         };
-        Err(TrainingError::NothingToMeasure {
+        Err(RunError::NothingToMeasure {
             first: corpus.origin(0)?,
             reason: Uncounted::from(&rows?),
         })

@@ -1,6 +1,6 @@
 //! What a report says of a run beside its records.
 
-use super::error::TrainingError;
+use super::error::RunError;
 use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::model::routing::domain::DomainMode;
@@ -8,7 +8,7 @@ use crate::model::{FeedForwardPlan, ModelConfig};
 use crate::telemetry::report::About;
 
 /// All that the experiment and the folder say.
-pub(super) fn about(experiment: &Experiment, run: &Run) -> Result<About, TrainingError> {
+pub(super) fn about(experiment: &Experiment, run: &Run) -> Result<About, RunError> {
     let model = &experiment.model;
     let name = run.path().file_name();
     Ok(About {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::TrainingError;
+use super::error::RunError;
 use crate::config::{Experiment, TokenizerConfig};
 use crate::data::{Corpus, EmbeddedCorpus, LeftOut, Progress, Skipped, Source, StreamConfig};
 use crate::tokenizer::chat::Day;
@@ -47,11 +47,11 @@ pub(super) struct Corpora {
 }
 
 impl Texts {
-    pub(super) fn open(experiment: &Experiment, cache: &Path) -> Result<Self, TrainingError> {
+    pub(super) fn open(experiment: &Experiment, cache: &Path) -> Result<Self, RunError> {
         let data = &experiment.data;
         let options = data.source_options();
         let share = data.valid_share.unwrap_or(0.0);
-        let wanted = |files: &[_]| -> Result<Wanted, TrainingError> {
+        let wanted = |files: &[_]| -> Result<Wanted, RunError> {
             Ok(match files.is_empty() {
                 false => Wanted::Files(Source::open(files, options.clone())?),
                 true if share > 0.0 => Wanted::Share(share),
@@ -89,7 +89,7 @@ impl Texts {
         all
     }
 
-    pub(super) fn tokenizer(&self, experiment: &Experiment) -> Result<Tokenizer, TrainingError> {
+    pub(super) fn tokenizer(&self, experiment: &Experiment) -> Result<Tokenizer, RunError> {
         let vocab_size = match &experiment.tokenizer {
             TokenizerConfig::File(file) => return Ok(Tokenizer::from_file(file)?),
             TokenizerConfig::Train { vocab_size } => vocab_size,
@@ -111,7 +111,7 @@ impl Texts {
         tokenizer: &Tokenizer,
         day: Option<Day>,
         (cache, progress): (&Path, Progress),
-    ) -> Result<Corpora, TrainingError> {
+    ) -> Result<Corpora, RunError> {
         let open = |source: &Source| Corpus::open(&source.of_day(day), tokenizer, cache, progress);
         let train = open(&self.train)?;
         let mut skipped = train.skipped();
@@ -137,7 +137,7 @@ impl Texts {
 }
 
 /// How an experiment draws rows from its text.
-pub(super) fn stream_config(experiment: &Experiment) -> Result<StreamConfig, TrainingError> {
+pub(super) fn stream_config(experiment: &Experiment) -> Result<StreamConfig, RunError> {
     let (data, training) = (&experiment.data, &experiment.training);
     Ok(StreamConfig {
         seq_len: training.seq_len,

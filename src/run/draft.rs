@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::TrainingError;
+use super::error::RunError;
 use super::job::{Given, Job};
 use super::texts::{Corpora, Texts, Validation};
 use crate::checkpoint::Run;
@@ -56,7 +56,7 @@ impl Draft {
         given: Option<Given>,
         cache: &Path,
         progress: Progress,
-    ) -> Result<Self, TrainingError> {
+    ) -> Result<Self, RunError> {
         experiment.data.settle_valid_share();
         let texts = Texts::open(&experiment, cache)?;
         let (tokenizer, origin) = match given {
@@ -77,7 +77,7 @@ impl Draft {
         run: &Run,
         cache: &Path,
         progress: Progress,
-    ) -> Result<Self, TrainingError> {
+    ) -> Result<Self, RunError> {
         let tokenizer = Tokenizer::from_file(&run.tokenizer_path())?;
         let texts = Texts::open(&experiment, cache)?;
         Self::new(experiment, &texts, tokenizer, (cache, progress))
@@ -88,7 +88,7 @@ impl Draft {
         texts: &Texts,
         tokenizer: Tokenizer,
         (cache, progress): (&Path, Progress),
-    ) -> Result<Self, TrainingError> {
+    ) -> Result<Self, RunError> {
         check(&experiment, &tokenizer)?;
         // what the data says must be the same when the run goes on
         experiment.data.day = Day::of_data(experiment.data.day, &tokenizer);
@@ -123,7 +123,7 @@ impl Draft {
     /// # Errors
     ///
     /// A folder that is in use or cannot be made.
-    pub fn begin(self, folder: &Path) -> Result<Job, TrainingError> {
+    pub fn begin(self, folder: &Path) -> Result<Job, RunError> {
         Job::begin(self, folder)
     }
 }
@@ -146,13 +146,13 @@ fn shorten_rows(experiment: &mut Experiment, tokens: u64) -> Option<usize> {
     })
 }
 
-fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), TrainingError> {
+fn check(experiment: &Experiment, tokenizer: &Tokenizer) -> Result<(), RunError> {
     if experiment.model.quantization.is_some() {
-        return Err(TrainingError::InBlocks);
+        return Err(RunError::InBlocks);
     }
     let model = &experiment.model;
     if tokenizer.vocab_size() > model.vocab_size {
-        return Err(TrainingError::Vocabulary {
+        return Err(RunError::Vocabulary {
             tokenizer: tokenizer.vocab_size(),
             model: model.vocab_size,
         });

@@ -8,13 +8,13 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::adamw::Moments;
 use serde::{Deserialize, Serialize};
 
-use super::mitosis::MitosisState;
-use super::optimizer::AdamWState;
-use super::window::LoadWindow;
 use crate::checkpoint::{Checkpoint, CheckpointError, Damage, Run, TensorFile, ValidLoss};
 use crate::config::Experiment;
 use crate::data::Position;
 use crate::model::weights::{self, NamedTensor, WeightError, WeightSource};
+use crate::training::mitosis::MitosisState;
+use crate::training::optimizer::AdamWState;
+use crate::training::window::LoadWindow;
 
 /// File of the weights in a checkpoint.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -202,6 +202,9 @@ mod tests {
     use darkhorse_backends::select::{self, Selected};
 
     use super::*;
+    use crate::training::TrainingConfig;
+    use crate::training::mitosis::testing::{Run as Growing, eager, model, schedule};
+    use crate::training::mitosis::{MitosisConfig, Mode};
 
     /// What is read of a moment of six values which a checkpoint holds as `saved`.
     fn read(saved: TensorData) -> Result<Vec<f32>, String> {
@@ -234,5 +237,58 @@ mod tests {
         }
         let error = read(row.convert_dtype(DType::I32)).unwrap_err();
         assert!(error.contains("I32"), "{error}");
+    }
+
+    /// Saved and read back while siblings hold apart, and again while they open.
+    #[test]
+    fn a_run_goes_on_exactly_from_the_middle_of_an_inhibition() {
+        let stress = MitosisConfig {
+            mode: Mode::Stress(eager()),
+            ..schedule(&[])
+        };
+        for (mitosis, saved_at) in [(schedule(&[4]), 7), (schedule(&[4]), 13), (stress, 24)] {
+            let mut whole = Growing::new(Some(mitosis.clone()));
+            whole.steps(saved_at);
+            let folder = tempfile::tempdir().unwrap();
+            let experiment = Experiment {
+                model: model(),
+                tokenizer: Default::default(),
+                data: Default::default(),
+                training: TrainingConfig::default(),
+            };
+            let (run, beginning) =
+                Run::begin(folder.path(), &experiment, |_| Ok::<_, CheckpointError>(())).unwrap();
+            beginning.keep();
+            let optimizer = whole.optimizer.state();
+            let facts = Facts {
+                experiment: &experiment,
+                state: &RunState {
+                    step: saved_at,
+                    optimizer_time: optimizer.time,
+                    mitosis: whole.trainee.mitosis().state(),
+                    ..RunState::default()
+                },
+                valid: None,
+            };
+            save(&run, &whole.trainee.model, &optimizer, facts).unwrap();
+            let checkpoint = run.latest().unwrap().unwrap();
+
+            let mut half = Growing::new(Some(mitosis));
+            let fresh = half.trainee.model.clone();
+            let device = Default::default();
+            let (model, moments, state) = restore(&checkpoint, fresh, &device).unwrap();
+            half.trainee.model = model;
+            half.optimizer.restore(moments);
+            half.trainee.mitosis().restore(state.mitosis.unwrap());
+            half.step = saved_at;
+            half.steps(16);
+            whole.steps(16);
+            assert_eq!(half.losses, whole.losses[saved_at as usize..]);
+            assert_eq!(half.experts(), whole.experts());
+            assert_eq!(
+                half.trainee.mitosis().state(),
+                whole.trainee.mitosis().state()
+            );
+        }
     }
 }

@@ -7,8 +7,7 @@ use burn_train::metric::{
     NumericEntry, SerializedEntry,
 };
 
-use super::evaluate::BatchEvaluation;
-use super::trainee::StepReport;
+use crate::training::StepReport;
 
 /// One number of a [`StepReport`].
 #[derive(Debug, Clone)]
@@ -94,13 +93,5 @@ impl Numeric for StepMetric {
 impl Adaptor<StepReport> for StepReport {
     fn adapt(&self) -> StepReport {
         *self
-    }
-}
-
-impl Adaptor<StepReport> for BatchEvaluation {
-    fn adapt(&self) -> StepReport {
-        let mut report = StepReport::default();
-        report.losses.next_token = self.total().loss();
-        report
     }
 }

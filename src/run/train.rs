@@ -1,7 +1,6 @@
-//! A whole run: from an experiment to a trained model with its folder.
+//! The training of a [`Job`]: from the weights of step 0, or of its checkpoint, to a trained model and a report.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,63 +9,33 @@ use burn::tensor::backend::{Backend, DeviceOps};
 use burn_train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::dashboard;
-use super::draft::{Draft, TokenizedTexts};
-use super::error::TrainingError;
+use super::error::RunError;
+use super::evaluation::{Evaluation, Passes, has_evaluation};
 use super::feed::{TrainFeed, ValidFeed};
-pub use super::held_out::evaluate;
-use super::held_out::{evaluate_until, has_evaluation};
+use super::job::Job;
 use super::metrics::StepMetric;
-use super::resumption::{Resumption, of_data};
 use super::samples::samples;
 use super::screen::{Lines, Screen, Unlogged};
 use super::state::{self, Facts, RunState};
-use super::stop::{Ending, Stop};
+use super::stop::Ending;
 use super::strategy::{self, Session, Stepwise};
 use super::summary;
 use super::texts::stream_config;
-pub use super::trained::{EvaluationModel, Trained};
-use super::trainee::{TrainableMixer, TrainableRouter, Trainee, TrainingBackend};
-use super::{AdamW, Schedule, TrainingConfig};
-use crate::checkpoint::{Beginning, Checkpoint, Keep, Run};
-use crate::config::Experiment;
-use crate::data::{DataError, Position, Progress, Skipped, Stream};
+use super::trained::{EvaluationModel, Trained};
+use crate::checkpoint::{Checkpoint, Keep};
+use crate::data::{Skipped, Stream};
 use crate::model::CausalLm;
 use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
 use crate::telemetry::energy::{Meters, Monitor, Scope};
 use crate::telemetry::report::{self, About};
 use crate::telemetry::{Journal, Record, SamplesRecord, SkippedRecord, read_journal};
-use crate::tokenizer::Tokenizer;
+use crate::training::{
+    AdamW, Schedule, TrainableMixer, TrainableRouter, Trainee, TrainingBackend, TrainingConfig,
+};
 
 /// How long a model may write samples when someone waits for it to stop; what it learned is saved by then.
 const PATIENCE_OF_STOPS: Duration = Duration::from_secs(5);
-
-/// A run that is ready to train.
-#[derive(Debug)]
-pub struct Job {
-    /// What to train, and how.
-    pub experiment: Experiment,
-    /// The run's folder.
-    pub run: Run,
-    /// Text to ids.
-    pub tokenizer: Tokenizer,
-    /// What it reads.
-    pub texts: TokenizedTexts,
-    /// Asks it to end before its time.
-    pub stop: Stop,
-    from: Option<Checkpoint>,
-    /// Of a new run: its folder goes if nothing comes of it.
-    beginning: Option<Beginning>,
-}
-
-/// What a run begins with that has a model already.
-#[derive(Debug)]
-pub struct Given {
-    /// The model's tokenizer.
-    pub tokenizer: Tokenizer,
-    /// What to lay down as [`ORIGIN_FILE`](state::ORIGIN_FILE): what the model's files said beside it.
-    pub origin: serde_json::Value,
-}
 
 /// Where the weights of step 0 come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,146 +47,6 @@ enum Weights {
 }
 
 impl Job {
-    /// Prepares a new run: reads and tokenizes the text, then makes the run's folder.
-    ///
-    /// # Errors
-    ///
-    /// Text, tokenizer or folder that cannot be used; then there is no folder.
-    pub fn create(
-        experiment: Experiment,
-        folder: &Path,
-        cache: &Path,
-        progress: Progress,
-    ) -> Result<Self, TrainingError> {
-        Run::check_new(folder)?;
-        Draft::open(experiment, None, cache, progress)?.begin(folder)
-    }
-
-    /// Prepares a new run of a model that is there already: its weights go to
-    /// [`train_model`](Self::train_model).
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create); a tokenizer with more tokens than the model.
-    pub fn fine_tune(
-        experiment: Experiment,
-        given: Given,
-        folder: &Path,
-        cache: &Path,
-        progress: Progress,
-    ) -> Result<Self, TrainingError> {
-        Run::check_new(folder)?;
-        Draft::open(experiment, Some(given), cache, progress)?.begin(folder)
-    }
-
-    pub(super) fn begin(draft: Draft, folder: &Path) -> Result<Self, TrainingError> {
-        let Draft {
-            experiment,
-            tokenizer,
-            origin,
-            texts,
-        } = draft;
-        // what the text cannot give is found out before there is a folder
-        Stream::new(
-            texts.train.clone(),
-            stream_config(&experiment)?,
-            Position::default(),
-        )?;
-        let (run, beginning) = Run::begin(folder, &experiment, |run| {
-            tokenizer.save(&run.tokenizer_path())?;
-            if let Some(origin) = &origin {
-                run.write_json(state::ORIGIN_FILE, origin)?;
-            }
-            Ok::<_, TrainingError>(())
-        })?;
-        run.settle()?;
-        Ok(Self {
-            experiment,
-            run,
-            tokenizer,
-            texts,
-            stop: Stop::default(),
-            from: None,
-            beginning: Some(beginning),
-        })
-    }
-
-    /// Prepares to go on with a run from its last checkpoint, or from the beginning if it has none. What `experiment`
-    /// changes holds from the next step on, and from the next checkpoint on it is the run's.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Resumption::of`], text that cannot be read.
-    pub fn resume(
-        experiment: Experiment,
-        run: Run,
-        cache: &Path,
-        progress: Progress,
-    ) -> Result<Self, TrainingError> {
-        Self::go_on(Resumption::of(run, experiment)?, cache, progress)
-    }
-
-    /// The same for a run that was looked at before.
-    ///
-    /// # Errors
-    ///
-    /// Text that cannot be read.
-    pub fn go_on(
-        resumption: Resumption,
-        cache: &Path,
-        progress: Progress,
-    ) -> Result<Self, TrainingError> {
-        let Resumption {
-            run,
-            experiment,
-            from,
-            changes,
-        } = resumption;
-        let Draft {
-            experiment,
-            tokenizer,
-            texts,
-            ..
-        } = Draft::of_run(experiment, &run, cache, progress)?;
-        // other text than the run's is refused before anything else is done
-        let position = from.as_ref().map(state::position).transpose()?;
-        Stream::new(
-            texts.train.clone(),
-            stream_config(&experiment)?,
-            position.unwrap_or_default(),
-        )
-        .map_err(|error| match error {
-            DataError::Position { .. } => TrainingError::OtherText(of_data(changes)),
-            error => error.into(),
-        })?;
-        Ok(Self {
-            experiment,
-            run,
-            tokenizer,
-            texts,
-            stop: Stop::default(),
-            from,
-            beginning: None,
-        })
-    }
-
-    /// Whether it takes the place of a run that had no checkpoint.
-    pub fn replaces_a_run(&self) -> bool {
-        let beginning = self.beginning.as_ref();
-        beginning.is_some_and(Beginning::replaces_a_run)
-    }
-
-    /// Whether its first act is to measure the validation text.
-    pub fn measures_first(&self) -> bool {
-        let known = read_journal(self.run.metrics_path()).unwrap_or_default();
-        self.steps_done() == 0 && self.texts.valid.is_some() && !has_evaluation(&known, 0)
-    }
-
-    /// Steps that are over already.
-    pub fn steps_done(&self) -> u64 {
-        self.from.as_ref().map_or(0, Checkpoint::step)
-    }
-
     /// Trains the model that the experiment describes.
     ///
     /// # Errors
@@ -227,7 +56,7 @@ impl Job {
         self,
         device: &B::Device,
         screen: Screen,
-    ) -> Result<Trained<CausalLm<B::InnerBackend>>, TrainingError> {
+    ) -> Result<Trained<CausalLm<B::InnerBackend>>, RunError> {
         let seed = self.experiment.training.seed;
         let model = CausalLm::<B>::init(&self.experiment.model, seed, device);
         self.train_from::<B, Mixer<B>, Router<B>>((model, Weights::Drawn), device, screen)
@@ -243,7 +72,7 @@ impl Job {
         model: CausalLm<B, M, R>,
         device: &B::Device,
         screen: Screen,
-    ) -> Result<Trained<EvaluationModel<B, M, R>>, TrainingError>
+    ) -> Result<Trained<EvaluationModel<B, M, R>>, RunError>
     where
         B: TrainingBackend,
         M: TrainableMixer<B>,
@@ -257,7 +86,7 @@ impl Job {
         (model, weights): (CausalLm<B, M, R>, Weights),
         device: &B::Device,
         screen: Screen,
-    ) -> Result<Trained<EvaluationModel<B, M, R>>, TrainingError>
+    ) -> Result<Trained<EvaluationModel<B, M, R>>, RunError>
     where
         B: TrainingBackend,
         M: TrainableMixer<B>,
@@ -304,7 +133,7 @@ impl Job {
         let mut measured = None;
         if state.step == 0 && !has_evaluation(&known, 0) {
             let model = model.valid();
-            let first = evaluate_until(&model, &valid, &self.experiment, 0, &self.stop)?;
+            let first = self.evaluation(&valid, 0).measure(&model)?;
             match first {
                 Some(first) => {
                     measured = strategy::measured(&valid, &first);
@@ -338,13 +167,12 @@ impl Job {
             config.steps,
             state.step,
         );
-        let trainee = Trainee::new(model, config.clone(), domains.clone());
+        let trainee = Trainee::new(model, config.clone(), domains);
         if let Some(mitosis) = &state.mitosis {
             trainee.mitosis().restore(mitosis.clone());
         }
         let learner = Learner::new(trainee, optimizer.clone(), schedule);
         let strategy = Arc::new(Stepwise::new(Session {
-            domains,
             experiment: self.experiment.clone(),
             run: run.clone(),
             journal,
@@ -400,7 +228,7 @@ impl Job {
                 batches: 0,
                 ..valid
             };
-            evaluation = evaluate_until(&model, &whole, &self.experiment, steps, &self.stop)?;
+            evaluation = self.evaluation(&whole, steps).measure(&model)?;
             match &evaluation {
                 // the report, which says that all is done, comes when the run is gone on with
                 None if self.stop.is_asked() => ending = Ending::Stopped,
@@ -447,7 +275,7 @@ impl Job {
         &self,
         backend: String,
         energy_missing: Option<String>,
-    ) -> Result<(), TrainingError> {
+    ) -> Result<(), RunError> {
         let about = About {
             backend,
             energy_missing,
@@ -456,6 +284,17 @@ impl Job {
         let records = read_journal(self.run.metrics_path())?;
         self.run.write_report(&report::render(&about, &records))?;
         Ok(())
+    }
+
+    /// The measuring of a model on `text`, with the documents' tags and without.
+    fn evaluation<'a>(&'a self, text: &'a ValidFeed, step: u64) -> Evaluation<'a> {
+        Evaluation {
+            text,
+            domains: &self.experiment.model.domains,
+            passes: Passes::TaggedAndUntagged,
+            step,
+            stop: self.stop.clone(),
+        }
     }
 
     /// The validation text in batches, as far as an evaluation during training goes.

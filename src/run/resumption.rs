@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::error::TrainingError;
+use super::error::RunError;
 use super::state::{self, ORIGIN_FILE};
 use crate::checkpoint::{Checkpoint, Run};
 use crate::config::{ConfigError, Experiment};
@@ -32,9 +32,9 @@ impl Resumption {
     ///
     /// # Errors
     ///
-    /// [`TrainingError::Finished`] if there is nothing left to do, [`TrainingError::Unchangeable`] for a setting that
-    /// a run keeps for life, [`TrainingError::NotTrained`], [`TrainingError::NothingToResume`], a damaged checkpoint.
-    pub fn of(run: Run, experiment: Experiment) -> Result<Self, TrainingError> {
+    /// [`RunError::Finished`] if there is nothing left to do, [`RunError::Unchangeable`] for a setting that
+    /// a run keeps for life, [`RunError::NotTrained`], [`RunError::NothingToResume`], a damaged checkpoint.
+    pub fn of(run: Run, experiment: Experiment) -> Result<Self, RunError> {
         let run = run.locked()?;
         let from = run.latest()?;
         run.settle()?;
@@ -42,7 +42,7 @@ impl Resumption {
         if let Some(last) = &from
             && !state::is_of_training(last)
         {
-            return Err(TrainingError::NotTrained {
+            return Err(RunError::NotTrained {
                 path: run.path().into(),
                 quantized: before.model.quantization.is_some(),
             });
@@ -50,12 +50,12 @@ impl Resumption {
         let changes = changes(&before, &experiment)?;
         match &from {
             None if run.json::<Value>(ORIGIN_FILE)?.is_some() => {
-                return Err(TrainingError::NothingToResume {
+                return Err(RunError::NothingToResume {
                     path: run.path().into(),
                 });
             }
             Some(last) if is_done(&run, last, experiment.training.steps) => {
-                return Err(TrainingError::Finished {
+                return Err(RunError::Finished {
                     done: last.step(),
                     asked: experiment.training.steps,
                 });
@@ -114,12 +114,12 @@ impl fmt::Display for Change {
 ///
 /// # Errors
 ///
-/// [`TrainingError::Unchangeable`] for the first setting that a run keeps for life.
-pub fn changes(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, TrainingError> {
+/// [`RunError::Unchangeable`] for the first setting that a run keeps for life.
+pub fn changes(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, RunError> {
     let changes = differences(before, now)?;
     match changes.iter().find(|change| !may_change(&change.field)) {
         None => Ok(changes),
-        Some(change) => Err(TrainingError::Unchangeable(Box::new(change.clone()))),
+        Some(change) => Err(RunError::Unchangeable(Box::new(change.clone()))),
     }
 }
 

@@ -1,0 +1,185 @@
+//! A whole run: from an experiment to a trained model with its folder.
+
+use std::path::Path;
+
+use super::draft::{Draft, TokenizedTexts};
+use super::error::RunError;
+use super::evaluation::has_evaluation;
+use super::resumption::{Resumption, of_data};
+use super::state;
+use super::stop::Stop;
+use super::texts::stream_config;
+use crate::checkpoint::{Beginning, Checkpoint, Run};
+use crate::config::Experiment;
+use crate::data::{DataError, Position, Progress, Stream};
+use crate::telemetry::read_journal;
+use crate::tokenizer::Tokenizer;
+
+/// A run that is ready to train.
+#[derive(Debug)]
+pub struct Job {
+    /// What to train, and how.
+    pub experiment: Experiment,
+    /// The run's folder.
+    pub run: Run,
+    /// Text to ids.
+    pub tokenizer: Tokenizer,
+    /// What it reads.
+    pub texts: TokenizedTexts,
+    /// Asks it to end before its time.
+    pub stop: Stop,
+    pub(super) from: Option<Checkpoint>,
+    /// Of a new run: its folder goes if nothing comes of it.
+    pub(super) beginning: Option<Beginning>,
+}
+
+/// What a run begins with that has a model already.
+#[derive(Debug)]
+pub struct Given {
+    /// The model's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// What to lay down as [`ORIGIN_FILE`](state::ORIGIN_FILE): what the model's files said beside it.
+    pub origin: serde_json::Value,
+}
+
+impl Job {
+    /// Prepares a new run: reads and tokenizes the text, then makes the run's folder.
+    ///
+    /// # Errors
+    ///
+    /// Text, tokenizer or folder that cannot be used; then there is no folder.
+    pub fn create(
+        experiment: Experiment,
+        folder: &Path,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, RunError> {
+        Run::check_new(folder)?;
+        Draft::open(experiment, None, cache, progress)?.begin(folder)
+    }
+
+    /// Prepares a new run of a model that is there already: its weights go to
+    /// [`train_model`](Self::train_model).
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create); a tokenizer with more tokens than the model.
+    pub fn fine_tune(
+        experiment: Experiment,
+        given: Given,
+        folder: &Path,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, RunError> {
+        Run::check_new(folder)?;
+        Draft::open(experiment, Some(given), cache, progress)?.begin(folder)
+    }
+
+    pub(super) fn begin(draft: Draft, folder: &Path) -> Result<Self, RunError> {
+        let Draft {
+            experiment,
+            tokenizer,
+            origin,
+            texts,
+        } = draft;
+        // what the text cannot give is found out before there is a folder
+        Stream::new(
+            texts.train.clone(),
+            stream_config(&experiment)?,
+            Position::default(),
+        )?;
+        let (run, beginning) = Run::begin(folder, &experiment, |run| {
+            tokenizer.save(&run.tokenizer_path())?;
+            if let Some(origin) = &origin {
+                run.write_json(state::ORIGIN_FILE, origin)?;
+            }
+            Ok::<_, RunError>(())
+        })?;
+        run.settle()?;
+        Ok(Self {
+            experiment,
+            run,
+            tokenizer,
+            texts,
+            stop: Stop::default(),
+            from: None,
+            beginning: Some(beginning),
+        })
+    }
+
+    /// Prepares to go on with a run from its last checkpoint, or from the beginning if it has none. What `experiment`
+    /// changes holds from the next step on, and from the next checkpoint on it is the run's.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Resumption::of`], text that cannot be read.
+    pub fn resume(
+        experiment: Experiment,
+        run: Run,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, RunError> {
+        Self::go_on(Resumption::of(run, experiment)?, cache, progress)
+    }
+
+    /// The same for a run that was looked at before.
+    ///
+    /// # Errors
+    ///
+    /// Text that cannot be read.
+    pub fn go_on(
+        resumption: Resumption,
+        cache: &Path,
+        progress: Progress,
+    ) -> Result<Self, RunError> {
+        let Resumption {
+            run,
+            experiment,
+            from,
+            changes,
+        } = resumption;
+        let Draft {
+            experiment,
+            tokenizer,
+            texts,
+            ..
+        } = Draft::of_run(experiment, &run, cache, progress)?;
+        // other text than the run's is refused before anything else is done
+        let position = from.as_ref().map(state::position).transpose()?;
+        Stream::new(
+            texts.train.clone(),
+            stream_config(&experiment)?,
+            position.unwrap_or_default(),
+        )
+        .map_err(|error| match error {
+            DataError::Position { .. } => RunError::OtherText(of_data(changes)),
+            error => error.into(),
+        })?;
+        Ok(Self {
+            experiment,
+            run,
+            tokenizer,
+            texts,
+            stop: Stop::default(),
+            from,
+            beginning: None,
+        })
+    }
+
+    /// Whether it takes the place of a run that had no checkpoint.
+    pub fn replaces_a_run(&self) -> bool {
+        let beginning = self.beginning.as_ref();
+        beginning.is_some_and(Beginning::replaces_a_run)
+    }
+
+    /// Whether its first act is to measure the validation text.
+    pub fn measures_first(&self) -> bool {
+        let known = read_journal(self.run.metrics_path()).unwrap_or_default();
+        self.steps_done() == 0 && self.texts.valid.is_some() && !has_evaluation(&known, 0)
+    }
+
+    /// Steps that are over already.
+    pub fn steps_done(&self) -> u64 {
+        self.from.as_ref().map_or(0, Checkpoint::step)
+    }
+}
