@@ -8,6 +8,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// Tag of what has no domain; a domain's tag is its [index](Domain::index).
+pub const UNTAGGED: u8 = Domain::COUNT as u8;
+
+/// Number of tags: one per domain, and [`UNTAGGED`].
+pub const TAGS: usize = Domain::COUNT + 1;
+
 /// Subject of a document. The order is that of the "flattened" expert table: expert `e` belongs to
 /// domain `e mod 10` unless a config says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,6 +66,11 @@ impl Domain {
     /// The domain at `index`, if there is one.
     pub fn from_index(index: usize) -> Option<Self> {
         Self::ALL.get(index).copied()
+    }
+
+    /// Tag of a token whose document has this domain, or none: [`from_index`](Self::from_index) undoes it.
+    pub fn tag(domain: Option<Self>) -> u8 {
+        domain.map_or(UNTAGGED, |domain| domain as u8)
     }
 
     /// Canonical name, lower case.

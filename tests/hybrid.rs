@@ -201,7 +201,7 @@ fn the_state_does_not_grow_with_the_context() {
             &context(&config, len, 1),
             &mut cache,
         );
-        let MixerCache::Recurrent(cache) = cache else {
+        let MixerCache::Gla(cache) = cache else {
             panic!("another mixer");
         };
         cache.state().map(|state| state.shape().num_elements())

@@ -42,7 +42,7 @@ pub use embedded::EmbeddedCorpus;
 pub use error::DataError;
 pub use left_out::LeftOut;
 pub use mix::Mix;
-pub use packing::{PADDING, PackedBatch, Tags, UNTAGGED};
+pub use packing::{PADDING, PackedBatch, Tags};
 pub use pass::Pass;
 pub use place::Place;
 pub use position::Position;

@@ -6,10 +6,7 @@
 
 use super::corpus::Corpus;
 use super::error::DataError;
-use crate::domain::Domain;
-
-/// In [`PackedBatch::tags`]: no domain was given.
-pub const UNTAGGED: u8 = Domain::COUNT as u8;
+use crate::domain::UNTAGGED;
 
 /// In [`PackedBatch::segments`]: no document.
 pub const PADDING: i32 = -1;
@@ -29,9 +26,9 @@ pub struct PackedBatch {
     pub segments: Vec<i32>,
     /// Position within the segment, from 0.
     pub positions: Vec<i32>,
-    /// [`Domain::index`] that the router is told, or [`UNTAGGED`].
+    /// [`Domain::index`](crate::domain::Domain::index) that the router is told, or [`UNTAGGED`].
     pub tags: Vec<u8>,
-    /// [`Domain::index`] of the document, told or not, or [`UNTAGGED`] if it has none; for measuring.
+    /// [`Domain::index`](crate::domain::Domain::index) of the document, told or not, or [`UNTAGGED`] if it has none; for measuring.
     pub domains: Vec<u8>,
     /// Whether the loss counts the prediction made *at* this place: the next place exists and is
     /// of the same segment, and in a conversation it is one that the assistant says.
@@ -146,7 +143,7 @@ impl Sequence {
         self.ids.len()
     }
 
-    /// [`Domain::index`] of the document; one without a domain is drawn as a general one.
+    /// [`Domain::index`](crate::domain::Domain::index) of the document; one without a domain is drawn as a general one.
     pub(super) fn domain(&self) -> usize {
         self.domain.into()
     }

@@ -272,9 +272,9 @@ pub(super) fn check_shape(rows: usize, seq_len: usize) -> Result<(), DataError> 
 mod tests {
     use std::collections::HashSet;
 
-    use super::super::packing::UNTAGGED;
     use super::super::testing::{corpus, mixed_corpus};
     use super::*;
+    use crate::domain::UNTAGGED;
 
     fn config(mix: &str) -> StreamConfig {
         StreamConfig {

@@ -11,11 +11,10 @@ use super::generation::PREFILL_CHUNK;
 use super::routes::{LayerLog, RouteLog};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
-use crate::domain::Domain;
+use crate::domain::{Domain, UNTAGGED};
 use crate::model::cache::{CacheConfig, Extension};
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
-use crate::model::routing::domain::UNTAGGED;
 use crate::model::{CausalLm, Cause, Hidden, NotANumber, NotFinite, Part, Sequences, are_finite};
 
 /// One sequence's part of a pass.
@@ -247,14 +246,13 @@ pub(super) fn joined<B: Ops>(
         ids.extend(span.map(|id| id as i32));
         let count = ids.len() - begin;
         positions.extend((first..first + count).map(|position| position as i32));
-        let tag = domain.map_or(UNTAGGED, |domain| domain.index());
-        tags.resize(ids.len(), tag as i32);
+        tags.resize(ids.len(), i32::from(Domain::tag(domain)));
     }
     let row = |values: Vec<i32>| -> Tensor<B, 2, Int> {
         let shape = [1, values.len()];
         Tensor::from_data(TensorData::new(values, shape), device)
     };
-    let tagged = tags.iter().any(|&tag| tag != UNTAGGED as i32);
+    let tagged = tags.iter().any(|&tag| tag != i32::from(UNTAGGED));
     Sequences {
         ids: row(ids),
         positions: row(positions),

@@ -281,11 +281,12 @@ fn has_blocks(width: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::TAGS;
     use crate::model::CausalLm;
     use crate::model::feed_forward::moe::MoeConfig;
     use crate::model::mixer::MixerKind;
     use crate::model::mixer::gqa::{Biased, GqaConfig, NormOver};
-    use crate::model::routing::domain::{DomainMode, TAGS};
+    use crate::model::routing::domain::DomainMode;
     use burn::module::Module;
     use darkhorse_backends::select::Selected;
 

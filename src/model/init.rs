@@ -330,8 +330,8 @@ pub(super) fn lazy<B: Backend, const D: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::TAGS;
     use crate::model::CausalLm;
-    use crate::model::routing::domain::TAGS;
     use burn::backend::Autodiff;
     use burn::module::{Module, ModuleVisitor};
     use darkhorse_backends::select::Selected;

@@ -232,9 +232,9 @@ mod tests {
         const SEQ: usize = 40;
         let model = CausalLm::<Selected>::init(&config(), 3, &Default::default());
         let lengths = [5, 31, 17, 38, 2, 24, 90, 11, 33, 8, 1, 29];
-        let letters =
-            |length: usize| (0..length).map(|at| char::from(b'a' + (at * at + length) as u8 % 23));
-        let documents: Vec<String> = lengths.map(|length| letters(length).collect()).into();
+        let letter = |length: usize, at: usize| char::from(b'a' + (at * at + length) as u8 % 23);
+        let text_of = |length: usize| (0..length).map(|at| letter(length, at)).collect();
+        let documents: Vec<String> = lengths.map(text_of).into();
         let alone = documents
             .iter()
             .map(|one| nats(&model, &text(std::slice::from_ref(one), 1, SEQ)));

@@ -4,11 +4,11 @@ use darkhorse_backends::{Ops, awake};
 use serde::{Deserialize, Serialize};
 
 use super::error::RunError;
-use crate::data::{PackedBatch, UNTAGGED};
-use crate::domain::Domain;
+use crate::data::PackedBatch;
+use crate::domain::{Domain, TAGS, UNTAGGED};
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
-use crate::model::routing::domain::{DomainConfig, TAGS};
+use crate::model::routing::domain::DomainConfig;
 use crate::model::routing::growth::Growing;
 use crate::model::routing::stats::{self, LoadCounts};
 use crate::model::routing::{Route, balance};

@@ -37,7 +37,7 @@ impl fmt::Display for Uncounted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::UNTAGGED;
+    use crate::domain::UNTAGGED;
 
     /// Two rows of four tokens, of the documents of these numbers.
     fn reason(segments: [i32; 8]) -> Uncounted {

@@ -8,7 +8,7 @@ use darkhorse_backends::{Ops, awake};
 
 use super::information::entropy;
 use super::sample::Reservoir;
-use crate::data::{DataError, PADDING, PackedBatch, UNTAGGED};
+use crate::data::{DataError, PADDING, PackedBatch};
 use crate::domain::Domain;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::{Route, Routing};
@@ -289,8 +289,7 @@ impl Observation {
         let mut open = None;
         for &row in rows {
             let segment = (row / batch.seq_len, batch.segments[row]);
-            let tag = Some(batch.tags[row]).filter(|&tag| tag != UNTAGGED);
-            let domain = tag.and_then(|tag| Domain::from_index(usize::from(tag)));
+            let domain = Domain::from_index(batch.tags[row].into());
             let at = self.ids.len();
             self.ids.push(batch.ids[row] as u32);
             self.domains.push(domain);

@@ -8,7 +8,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::observe::{Observation, Plan};
 use super::overlap::overlap;
-use crate::data::UNTAGGED;
+use crate::domain::Domain;
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::{Route, Surroundings};
@@ -27,7 +27,7 @@ impl Observation {
         let device = model.embed_tokens.device();
         let tags = self.sample.iter().map(|&token| {
             let domain = self.domains[token as usize].filter(|_| plan.told_domains);
-            domain.map_or(i32::from(UNTAGGED), |domain| domain.index() as i32)
+            i32::from(Domain::tag(domain))
         });
         let tags: Vec<i32> = tags.collect();
         for (layer, router) in self.layers.iter_mut().zip(model.routers()) {

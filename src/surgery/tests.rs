@@ -4,10 +4,10 @@ use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::select::Selected;
 
 use super::*;
-use crate::data::{PADDING, PackedBatch, UNTAGGED};
+use crate::data::{PADDING, PackedBatch};
 use crate::domain::Domain;
+use crate::domain::UNTAGGED;
 use crate::model::feed_forward::FeedForward;
-use crate::model::routing::domain::UNTAGGED as UNTAGGED_ROW;
 use crate::model::weights::{self, InMemory};
 use crate::model::{CausalLm, ModelConfig, Sequences};
 
@@ -120,7 +120,7 @@ fn without_experts_that_nobody_chooses_a_model_says_the_same() {
         let pruned = Pruned::new(&source, &config, &kept);
         let part = Model::init(&kept.config, 2, &Default::default());
         let part = weights::load(part, &pruned).unwrap();
-        for tag in [Domain::Code.index(), UNTAGGED_ROW] {
+        for tag in [Domain::Code.index(), usize::from(UNTAGGED)] {
             for (before, after) in outputs(&whole, &input(tag))
                 .iter()
                 .zip(outputs(&part, &input(tag)))
@@ -147,7 +147,8 @@ fn one_expert_that_is_needed_is_missed() {
     let source = source(&whole);
     let part = Model::init(&kept.config, 2, &Default::default());
     let part = weights::load(part, &Pruned::new(&source, &config, &kept)).unwrap();
-    let [before, after] = [&whole, &part].map(|model| outputs(model, &input(UNTAGGED_ROW)));
+    let [before, after] =
+        [&whole, &part].map(|model| outputs(model, &input(usize::from(UNTAGGED))));
     assert_ne!(before[0], after[0]);
 }
 

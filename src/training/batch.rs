@@ -143,7 +143,7 @@ pub fn indicator<B: Backend, const D: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::UNTAGGED;
+    use crate::domain::UNTAGGED;
 
     /// Two documents, `1 2 3` and `4 5`, and padding.
     fn rows() -> PackedBatch {

@@ -229,7 +229,7 @@ mod tests {
     use darkhorse_backends::select::Selected;
 
     use super::*;
-    use crate::data::UNTAGGED;
+    use crate::domain::UNTAGGED;
     use crate::model::ModelConfig;
 
     fn config(selective: serde_json::Value) -> ModelConfig {

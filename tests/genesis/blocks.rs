@@ -8,8 +8,8 @@ use darkhorse_backends::select::Selected;
 use darkhorse_genesis::model::cache::{CacheConfig, Extension, Past};
 use darkhorse_genesis::model::feed_forward::FeedForward;
 use darkhorse_genesis::model::feed_forward::selective::SelectiveMask;
-use darkhorse_genesis::model::mixer::forgetting::Forgetting;
-use darkhorse_genesis::model::mixer::gated_linear::{GatedLinear, Rule};
+use darkhorse_genesis::model::mixer::fox::Fox;
+use darkhorse_genesis::model::mixer::gla::Gla;
 use darkhorse_genesis::model::mixer::{Mixer, TokenMixer};
 use darkhorse_genesis::model::rope::{Rope, RotaryPairs};
 use darkhorse_genesis::model::ttt::{Metacognition, TttMode, TttViews};
@@ -34,16 +34,16 @@ fn context(config: &ModelConfig, batch: usize, positions: std::ops::Range<i64>) 
     }
 }
 
-fn linear(fixture: &Fixture) -> GatedLinear<B> {
+fn linear(fixture: &Fixture) -> Gla<B> {
     match fixture.model::<B>().layers.remove(0).mixer {
-        Mixer::GatedLinear(linear) => linear,
+        Mixer::Gla(linear) => linear,
         other => panic!("{other}"),
     }
 }
 
-fn fox(fixture: &Fixture) -> Forgetting<B> {
+fn fox(fixture: &Fixture) -> Fox<B> {
     match fixture.model::<B>().layers.remove(3).mixer {
-        Mixer::Forgetting(fox) => fox,
+        Mixer::Fox(fox) => fox,
         other => panic!("{other}"),
     }
 }
@@ -108,7 +108,7 @@ fn the_chunk_level_delta_takes_over_a_state() {
     let linear = linear(&fixture);
     let x: Tensor<B, 3> = fixture.tensor("gla/x");
     let state: Tensor<B, 4> = fixture.tensor("gla/state0");
-    let rule = Rule::ChunkDelta { chunk: 64 };
+    let rule = UpdateRule::ChunkDelta { chunk: 64 };
     for (name, len, start) in [("delta_s0", 70, 5), ("delta_short_s0", 11, 0)] {
         let mut cache = linear.cache_from(state.clone(), start);
         let positions = start as i64..(start + len) as i64;

@@ -8,7 +8,7 @@ use darkhorse_backends::Ops;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::interop::genesis::{Form, entries};
 use darkhorse_genesis::model::cache::CacheConfig;
-use darkhorse_genesis::model::mixer::gated_linear::Rule;
+use darkhorse_genesis::model::mixer::gla::UpdateRule;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Phase, Sequences, Ttt, weights};
 
 use crate::fixture::{Fixture, read, values};
@@ -96,7 +96,7 @@ fn dense_feed_forwards_and_the_chunk_level_delta_are_options() {
 
     let mut delta = fixture.config().clone();
     let linear = delta.mixer.gla.as_mut().expect("the model has it");
-    linear.rule = Rule::ChunkDelta { chunk: 64 };
+    linear.rule = UpdateRule::ChunkDelta { chunk: 64 };
     let model: CausalLm<B> = fixture.model_of(&delta);
     let model = model.with_ttt(Ttt::On);
     fixture.compare_tensor("eval_ttt_deltaenv/logits", logits(&model, &fixture));

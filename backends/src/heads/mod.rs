@@ -4,12 +4,16 @@
 pub(crate) mod flex;
 pub mod reference;
 
+use serde::{Deserialize, Serialize};
+
 /// Which of `n` heads head `h` of `n * each` is a copy of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HeadSharing {
-    /// `h mod n`.
+    /// `h mod n` (Genesis-152M).
     Tiled,
-    /// `h / each`: neighbours share.
+    /// `h / each`: neighbours share (grouped-query attention, Qwen3-Next).
+    #[default]
     Grouped,
 }
 

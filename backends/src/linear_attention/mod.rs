@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
 
 use crate::attention::AttentionMask;
 pub use crate::heads::HeadSharing;
@@ -26,10 +27,12 @@ pub use layer::{Decay, Given, HeadNorm, Layer, Mixed, Moment, Positions};
 pub use runs::runs;
 
 /// How a token changes the state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UpdateRule {
     /// `S_t = e^{g_t} S_{t-1} + k_t v_t^T` (gated linear attention, <https://arxiv.org/abs/2312.06635>,
     /// with one decay per head).
+    #[default]
     Additive,
     /// [`Additive`](Self::Additive) within chunks of as many tokens, counted from the first token or from
     /// the beginning of a document; the state handed to the next chunk is corrected by a delta rule.

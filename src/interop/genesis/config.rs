@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::interop::InteropError;
 use crate::model::ModelConfig;
 use crate::model::feed_forward::selective::SelectiveConfig;
-use crate::model::mixer::forgetting::ForgettingConfig;
-use crate::model::mixer::gated_linear::{Decay, GatedLinearConfig, HeadSharing, QkNorm, Rule};
+use crate::model::mixer::fox::FoxConfig;
+use crate::model::mixer::gla::{DecayConfig, GlaConfig, HeadSharing, QkNorm, UpdateRule};
 use crate::model::mixer::{MixerConfig, MixerKind};
 use crate::model::mup::MupConfig;
 use crate::model::norm::NormWeight;
@@ -164,7 +164,7 @@ impl GenesisConfig {
             layer_types: self.layer_types(),
             mixer: MixerConfig {
                 gla: Some(self.gated_linear()),
-                fox: Some(ForgettingConfig {
+                fox: Some(FoxConfig {
                     num_attention_heads: self.n_head,
                     num_key_value_heads: self.n_kv_head,
                     head_dim: self.n_embd / self.n_head,
@@ -259,9 +259,9 @@ impl GenesisConfig {
         (width as f64 * factor) as usize
     }
 
-    fn gated_linear(&self) -> GatedLinearConfig {
+    fn gated_linear(&self) -> GlaConfig {
         let key_head_dim = self.expanded(self.gla_expand_k) / self.n_head;
-        GatedLinearConfig {
+        GlaConfig {
             num_heads: self.n_head,
             num_query_heads: self.n_head,
             num_key_heads: self.n_kv_head,
@@ -276,14 +276,14 @@ impl GenesisConfig {
                 _ => QkNorm::Rms,
             },
             decay: match self.gla_use_mamba_gate {
-                true => Decay::Softplus,
-                false => Decay::LogSigmoid {
+                true => DecayConfig::Softplus,
+                false => DecayConfig::LogSigmoid {
                     normalizer: self.gla_gate_logit_normalizer,
                 },
             },
             write_bias: true,
-            rule: Rule::Additive,
-            training_rule: self.gla_use_delta_rule.then_some(Rule::ChunkDelta {
+            rule: UpdateRule::Additive,
+            training_rule: self.gla_use_delta_rule.then_some(UpdateRule::ChunkDelta {
                 chunk: self.gla_chunk_size,
             }),
             norm_eps: 1e-5,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::config::GenesisConfig;
 use crate::interop::InteropError;
 use crate::model::mixer::MixerKind;
-use crate::model::mixer::gated_linear::{Decay, GatedLinearConfig, QkNorm, Rule};
+use crate::model::mixer::gla::{DecayConfig, GlaConfig, QkNorm, UpdateRule};
 use crate::model::norm::NormWeight;
 use crate::model::routing::domain::DomainConfig;
 use crate::model::ttt::TttMode;
@@ -47,7 +47,7 @@ impl GenesisConfig {
             gla_expand_v: expand_v,
             gla_conv_size: gla.conv_kernel_size,
             gla_chunk_size: match gla.training_rule {
-                Some(Rule::ChunkDelta { chunk }) => chunk,
+                Some(UpdateRule::ChunkDelta { chunk }) => chunk,
                 _ => defaults.gla_chunk_size,
             },
             gla_use_delta_rule: gla.training_rule.is_some(),
@@ -55,10 +55,10 @@ impl GenesisConfig {
                 QkNorm::Rms => "rms".into(),
                 _ => "l2".into(),
             },
-            gla_use_mamba_gate: gla.decay == Decay::Softplus,
+            gla_use_mamba_gate: gla.decay == DecayConfig::Softplus,
             gla_gate_logit_normalizer: match gla.decay {
-                Decay::LogSigmoid { normalizer } => normalizer,
-                Decay::Softplus => defaults.gla_gate_logit_normalizer,
+                DecayConfig::LogSigmoid { normalizer } => normalizer,
+                DecayConfig::Softplus => defaults.gla_gate_logit_normalizer,
             },
             use_hybrid_layout: ratio.is_some(),
             hybrid_full_attn_ratio: ratio.unwrap_or(defaults.hybrid_full_attn_ratio),
@@ -109,7 +109,7 @@ fn ratio(plan: &[LayerPlan<'_>]) -> Option<f64> {
 }
 
 /// Widths of all keys and of all values, as shares of the model's.
-fn expansions(gla: &GatedLinearConfig, hidden: usize) -> (f64, f64) {
+fn expansions(gla: &GlaConfig, hidden: usize) -> (f64, f64) {
     let share = |dim: usize| {
         let width = gla.num_heads * dim;
         let exact = width as f64 / hidden as f64;

@@ -8,7 +8,7 @@ use crate::interop::InteropError;
 use crate::model::ModelConfig;
 use crate::model::feed_forward::moe::MoeConfig;
 use crate::model::mixer::gated_attention::GatedAttentionConfig;
-use crate::model::mixer::gated_linear::{GatedLinearConfig, HeadSharing, QkNorm, Rule};
+use crate::model::mixer::gla::{GlaConfig, HeadSharing, QkNorm, UpdateRule};
 use crate::model::mixer::{MixerConfig, MixerKind};
 use crate::model::norm::NormWeight;
 use crate::model::rope::RopeConfig;
@@ -167,7 +167,7 @@ impl Qwen3NextConfig {
             mlp_only_layers: Vec::new(),
             layer_types: kinds.collect(),
             mixer: MixerConfig {
-                gla: Some(GatedLinearConfig {
+                gla: Some(GlaConfig {
                     num_heads: self.linear_num_value_heads,
                     num_query_heads: self.linear_num_key_heads,
                     num_key_heads: self.linear_num_key_heads,
@@ -180,7 +180,7 @@ impl Qwen3NextConfig {
                     qk_norm: QkNorm::SquaredLength,
                     decay: Default::default(),
                     write_bias: false,
-                    rule: Rule::Delta,
+                    rule: UpdateRule::Delta,
                     training_rule: None,
                     norm_eps: self.rms_norm_eps,
                 }),

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::forgetting::ForgettingConfig;
+use super::fox::FoxConfig;
 use super::gated_attention::GatedAttentionConfig;
-use super::gated_linear::GatedLinearConfig;
+use super::gla::GlaConfig;
 use super::gqa::GqaConfig;
 use super::mla::MlaConfig;
 use super::spec::MixerSpec;
@@ -49,10 +49,10 @@ pub struct MixerConfig {
     pub gqa: Option<GqaConfig>,
     /// Gated linear attention.
     #[serde(default)]
-    pub gla: Option<GatedLinearConfig>,
+    pub gla: Option<GlaConfig>,
     /// Forgetting attention.
     #[serde(default)]
-    pub fox: Option<ForgettingConfig>,
+    pub fox: Option<FoxConfig>,
     /// Gated attention.
     #[serde(default)]
     pub gated_attention: Option<GatedAttentionConfig>,

@@ -1,10 +1,9 @@
 //! Sequence mixers: how a position sees the past.
 
-pub mod cache;
 mod config;
-pub mod forgetting;
+pub mod fox;
 pub mod gated_attention;
-pub mod gated_linear;
+pub mod gla;
 pub mod gqa;
 pub mod mla;
 pub mod short_conv;
@@ -15,14 +14,12 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 
-pub use self::cache::MixerCache;
-use self::cache::each;
 pub use self::config::{MixerConfig, MixerKind};
 use super::cache::{CacheConfig, Extension, Past};
 use super::context::Context;
 use super::init::Initializers;
-use forgetting::Forgetting;
-use gated_linear::GatedLinear;
+use fox::{Fox, FoxCache};
+use gla::{Gla, GlaCache};
 use gqa::{Gqa, KeyValueCache};
 use mla::{LatentCache, Mla};
 
@@ -63,10 +60,94 @@ pub enum Mixer<B: Backend> {
     Mla(Mla<B>),
     /// Grouped-query attention, gated or not.
     Gqa(Gqa<B>),
-    /// Gated linear attention.
-    GatedLinear(GatedLinear<B>),
+    /// Gated linear attention, or Gated DeltaNet.
+    Gla(Gla<B>),
     /// Forgetting attention.
-    Forgetting(Forgetting<B>),
+    Fox(Fox<B>),
+}
+
+/// Declares [`MixerCache`], and that a [`Mixer`] mixes: a line per mixer.
+macro_rules! mixers {
+    ($($(#[$doc:meta])* $mixer:ident($cache:ident)),+ $(,)?) => {
+        /// What a [`Mixer`] remembers of the past while decoding.
+        #[derive(Debug, Clone)]
+        pub enum MixerCache<B: Ops> {
+            $($(#[$doc])* $mixer($cache<B>),)+
+        }
+
+        impl<B: Ops> TokenMixer<B> for Mixer<B> {
+            type Cache = MixerCache<B>;
+
+            fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
+                match self {
+                    $(Self::$mixer(mixer) => mixer.forward(hidden, context),)+
+                }
+            }
+
+            /// # Panics
+            ///
+            /// If a cache is not one that this mixer began.
+            fn extend(
+                &self,
+                hidden: Tensor<B, 3>,
+                context: &Context<B>,
+                sequences: &mut [Extension<'_, MixerCache<B>>],
+            ) -> Tensor<B, 3> {
+                match self {
+                    $(Self::$mixer(mixer) => {
+                        let own = sequences.iter_mut().map(|sequence| match &mut *sequence.past {
+                            MixerCache::$mixer(cache) => Extension::new(cache, sequence.new),
+                            _ => panic!("the cache is that of another mixer"),
+                        });
+                        mixer.extend(hidden, context, &mut own.collect::<Vec<_>>())
+                    })+
+                }
+            }
+
+            fn empty_cache(&self, config: &CacheConfig) -> MixerCache<B> {
+                match self {
+                    $(Self::$mixer(mixer) => MixerCache::$mixer(mixer.empty_cache(config)),)+
+                }
+            }
+        }
+
+        impl<B: Ops> Past for MixerCache<B> {
+            fn len(&self) -> usize {
+                match self {
+                    $(Self::$mixer(cache) => cache.len(),)+
+                }
+            }
+
+            fn earliest(&self) -> usize {
+                match self {
+                    $(Self::$mixer(cache) => Past::earliest(cache),)+
+                }
+            }
+
+            fn truncate(&mut self, len: usize) {
+                match self {
+                    $(Self::$mixer(cache) => cache.truncate(len),)+
+                }
+            }
+
+            fn memory_bytes(&self) -> usize {
+                match self {
+                    $(Self::$mixer(cache) => cache.memory_bytes(),)+
+                }
+            }
+        }
+    };
+}
+
+mixers! {
+    /// Latents of multi-head latent attention.
+    Mla(LatentCache),
+    /// Keys and values of grouped-query attention.
+    Gqa(KeyValueCache),
+    /// State of gated linear attention.
+    Gla(GlaCache),
+    /// Keys, values and gates of forgetting attention.
+    Fox(FoxCache),
 }
 
 impl<B: Backend> Mixer<B> {
@@ -75,12 +156,8 @@ impl<B: Backend> Mixer<B> {
         match kind {
             MixerKind::Mla => Self::Mla(Mla::init(named(&sections.mla), init, device)),
             MixerKind::Gqa => Self::Gqa(Gqa::init(named(&sections.gqa), init, device)),
-            MixerKind::Gla => {
-                Self::GatedLinear(GatedLinear::init(named(&sections.gla), init, device))
-            }
-            MixerKind::Fox => {
-                Self::Forgetting(Forgetting::init(named(&sections.fox), init, device))
-            }
+            MixerKind::Gla => Self::Gla(Gla::init(named(&sections.gla), init, device)),
+            MixerKind::Fox => Self::Fox(Fox::init(named(&sections.fox), init, device)),
             MixerKind::GatedAttention => {
                 let config = named(&sections.gated_attention).gqa();
                 Self::Gqa(Gqa::init(&config, init, device))
@@ -93,51 +170,4 @@ impl<B: Backend> Mixer<B> {
 fn named<C>(section: &Option<C>) -> &C {
     let section = section.as_ref();
     section.expect("the configuration was validated")
-}
-
-impl<B: Ops> TokenMixer<B> for Mixer<B> {
-    type Cache = MixerCache<B>;
-
-    fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
-        match self {
-            Self::Mla(mla) => mla.forward(hidden, context),
-            Self::Gqa(gqa) => gqa.forward(hidden, context),
-            Self::GatedLinear(linear) => linear.forward(hidden, context),
-            Self::Forgetting(fox) => fox.forward(hidden, context),
-        }
-    }
-
-    /// # Panics
-    ///
-    /// If a cache is not one that this mixer began.
-    fn extend(
-        &self,
-        hidden: Tensor<B, 3>,
-        context: &Context<B>,
-        sequences: &mut [Extension<'_, MixerCache<B>>],
-    ) -> Tensor<B, 3> {
-        match self {
-            Self::Mla(mla) => mla.extend(hidden, context, &mut each(sequences, MixerCache::latent)),
-            Self::Gqa(gqa) => {
-                gqa.extend(hidden, context, &mut each(sequences, MixerCache::key_value))
-            }
-            Self::GatedLinear(linear) => {
-                linear.extend(hidden, context, &mut each(sequences, MixerCache::recurrent))
-            }
-            Self::Forgetting(fox) => fox.extend(
-                hidden,
-                context,
-                &mut each(sequences, MixerCache::forgetting),
-            ),
-        }
-    }
-
-    fn empty_cache(&self, config: &CacheConfig) -> MixerCache<B> {
-        match self {
-            Self::Mla(_) => MixerCache::Latent(LatentCache::new(*config)),
-            Self::Gqa(_) => MixerCache::KeyValue(KeyValueCache::new(*config)),
-            Self::GatedLinear(linear) => MixerCache::Recurrent(linear.empty_cache(config)),
-            Self::Forgetting(fox) => MixerCache::Forgetting(fox.empty_cache(config)),
-        }
-    }
 }

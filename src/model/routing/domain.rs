@@ -8,15 +8,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Domain;
+use crate::domain::{Domain, TAGS, UNTAGGED};
 use crate::model::error::ModelConfigError;
 use crate::model::feed_forward::moe::MoeConfig;
-
-/// Row of the prior for tokens without a tag; the domains' rows stand before it.
-pub const UNTAGGED: usize = Domain::COUNT;
-
-/// Number of rows of the prior: one per domain, and one for no tag.
-pub const TAGS: usize = Domain::COUNT + 1;
 
 /// Finite, so that it survives f16 and a fold into another engine's bias.
 const ISOLATED: f32 = -1000.0;
@@ -104,7 +98,7 @@ impl DomainConfig {
     /// Whether an expert belongs to the tag's domain or to `general`; every expert does without a tag.
     pub fn in_pool(&self, tag: usize, expert: usize) -> bool {
         let of = self.domain_of(expert);
-        tag == UNTAGGED || of == Domain::General || of.index() == tag
+        tag == usize::from(UNTAGGED) || of == Domain::General || of.index() == tag
     }
 
     /// Whether tokens with this tag may be sent to an expert at all.
@@ -126,7 +120,7 @@ impl DomainConfig {
     pub fn prior(&self, experts: usize) -> Vec<f32> {
         let entry = |tag: usize, expert: usize| match self.mode {
             DomainMode::Off => 0.0,
-            DomainMode::Soft if tag == UNTAGGED => 0.0,
+            DomainMode::Soft if tag == usize::from(UNTAGGED) => 0.0,
             DomainMode::Soft if self.in_pool(tag, expert) => self.strength as f32,
             DomainMode::Soft => 0.0,
             DomainMode::Hard if self.reachable(tag, expert) => 0.0,
@@ -229,7 +223,11 @@ mod tests {
             let preferred = expert % 10 == 1 || expert % 10 == 9;
             assert_eq!(value, if preferred { 0.1 } else { 0.0 });
         }
-        assert!(prior[UNTAGGED * 20..].iter().all(|&value| value == 0.0));
+        assert!(
+            prior[Domain::COUNT * 20..]
+                .iter()
+                .all(|&value| value == 0.0)
+        );
     }
 
     #[test]
@@ -243,7 +241,7 @@ mod tests {
         assert_eq!(prior[0], 0.0);
         assert_eq!(prior[9], 0.0);
         let open = |tag: usize| prior[tag * 20..][..20].iter().all(|&value| value == 0.0);
-        assert!(open(Domain::General.index()) && open(UNTAGGED));
+        assert!(open(Domain::General.index()) && open(UNTAGGED.into()));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use darkhorse_backends::product::Times;
 
 use super::balance::quantile::Margins;
-use super::domain::TAGS;
 use super::growth::Roster;
+use crate::domain::TAGS;
 
 /// Row index of tokens that do not count.
 pub const NOT_COUNTED: usize = TAGS;

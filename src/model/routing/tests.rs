@@ -12,10 +12,10 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::balance::quantile::{self, Margins, QuantileRule};
 use super::balance::{Goal, Rule, max_violation};
-use super::domain::{DomainConfig, TAGS};
+use super::domain::DomainConfig;
 use super::stats::{self, LoadCounts, Observed};
 use super::{Route, Router, RouterConfig, Routing, ScoringFunc, Surroundings};
-use crate::domain::Domain;
+use crate::domain::{Domain, TAGS};
 use crate::model::ModelConfig;
 use crate::model::init::Initializers;
 

@@ -2,6 +2,7 @@ use darkhorse_backends::select::{self, Selected};
 use serde_json::json;
 
 use super::*;
+use crate::domain::UNTAGGED;
 use crate::model::ModelConfig;
 
 #[test]

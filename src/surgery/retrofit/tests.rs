@@ -7,7 +7,8 @@ use darkhorse_backends::select::Selected;
 use serde_json::json;
 
 use super::*;
-use crate::data::{DataError, PackedBatch, UNTAGGED};
+use crate::data::{DataError, PackedBatch};
+use crate::domain::UNTAGGED;
 use crate::model::weights::{self, InMemory, WeightSource};
 use crate::model::{CausalLm, Sequences};
 use crate::training::TrainingConfig;

@@ -9,7 +9,8 @@ use rand_distr::{Distribution, Uniform};
 use serde_json::json;
 
 use super::{MitosisConfig, Mode, Schedule, StressRule, inheritance};
-use crate::data::{PackedBatch, UNTAGGED};
+use crate::data::PackedBatch;
+use crate::domain::UNTAGGED;
 use crate::model::{CausalLm, ModelConfig};
 use crate::telemetry::MitosisRecord;
 use crate::training::batch::MicroBatch;

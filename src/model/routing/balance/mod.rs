@@ -9,8 +9,9 @@ pub mod sign;
 
 use serde::{Deserialize, Serialize};
 
-use super::domain::{DomainConfig, DomainMode, TAGS};
+use super::domain::{DomainConfig, DomainMode};
 use super::stats::LoadCounts;
+use crate::domain::TAGS;
 use crate::model::error::ModelConfigError;
 use quantile::QuantileRule;
 

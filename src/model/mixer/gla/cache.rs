@@ -1,4 +1,4 @@
-//! The past of a [`GatedLinear`](super::GatedLinear) layer: as large after a million tokens as after one.
+//! The past of a [`Gla`](super::Gla) layer: as large after a million tokens as after one.
 
 use crate::model::cache::{Past, bytes};
 use burn::tensor::Tensor;
@@ -10,7 +10,7 @@ use darkhorse_backends::linear_attention::{
 
 /// The state of one layer, and how to get back into its last extension.
 #[derive(Debug, Clone, Default)]
-pub struct RecurrentCache<B: Ops> {
+pub struct GlaCache<B: Ops> {
     pub(super) len: usize,
     /// None before the first position.
     pub(super) now: Option<Moment<B>>,
@@ -30,7 +30,7 @@ pub(super) struct Reversible<B: Ops> {
     pub(super) options: LinearAttentionOptions,
 }
 
-impl<B: Ops> RecurrentCache<B> {
+impl<B: Ops> GlaCache<B> {
     /// The state, `[batch, heads, key_dim, value_dim]`; none before the first position.
     pub fn state(&self) -> Option<&Tensor<B, 4>> {
         self.now.as_ref().map(|now| &now.state)
@@ -96,7 +96,7 @@ impl<B: Ops> Reversible<B> {
     }
 }
 
-impl<B: Ops> Past for RecurrentCache<B> {
+impl<B: Ops> Past for GlaCache<B> {
     fn len(&self) -> usize {
         self.len
     }

@@ -1,4 +1,4 @@
-//! The past of a [`Forgetting`](super::Forgetting) layer.
+//! The past of a [`Fox`](super::Fox) layer.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
@@ -11,7 +11,7 @@ use crate::model::cache::{CacheConfig, Pages, Past, REVERSIBLE, bytes};
 /// Keys, values and gates of every position, and the last inputs of the convolutions. The rows of a batch stand
 /// in the pages as more heads.
 #[derive(Debug, Clone)]
-pub struct ForgettingCache<B: Backend> {
+pub struct FoxCache<B: Backend> {
     keys: Pages<B>,
     values: Pages<B>,
     /// Sums of the logarithms of the gates from the first position on.
@@ -33,7 +33,7 @@ pub(super) fn by_position<B: Backend>(heads: Tensor<B, 4>) -> Tensor<B, 3> {
     heads.reshape([seq, batch * count, dim])
 }
 
-impl<B: Backend> ForgettingCache<B> {
+impl<B: Backend> FoxCache<B> {
     pub(super) fn new(config: CacheConfig) -> Self {
         Self {
             keys: Pages::new(config),
@@ -86,7 +86,7 @@ impl<B: Backend> ForgettingCache<B> {
     }
 }
 
-impl<B: Ops> ForgettingCache<B> {
+impl<B: Ops> FoxCache<B> {
     /// Adds positions, whose convolutions were given `raw`, the `taps - 1` inputs before them first.
     pub(super) fn append(&mut self, new: Seen<B>, raw: [Tensor<B, 3>; 2], taps: usize) {
         let [batch, seq, _] = new.kept.dims();
@@ -115,7 +115,7 @@ impl<B: Ops> ForgettingCache<B> {
     }
 }
 
-impl<B: Backend> Past for ForgettingCache<B> {
+impl<B: Backend> Past for FoxCache<B> {
     fn len(&self) -> usize {
         self.keys.len()
     }

@@ -1,7 +1,7 @@
 //! Linear attention with a gated state: constant memory, whatever the context.
 //!
 //! Gated linear attention (<https://arxiv.org/abs/2312.06635>) with a scalar decay per head as in Mamba-2,
-//! or Gated DeltaNet (<https://arxiv.org/abs/2412.06464>), as the configured [`Rule`] says.
+//! or Gated DeltaNet (<https://arxiv.org/abs/2412.06464>), as the configured [`UpdateRule`] says.
 
 mod cache;
 mod config;
@@ -26,9 +26,10 @@ use crate::model::context::{Context, Phase};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
-pub use cache::RecurrentCache;
+pub use cache::GlaCache;
 use cache::Reversible;
-pub use config::{Decay, GatedLinearConfig, HeadSharing, QkNorm, Rule};
+pub use config::{DecayConfig, GlaConfig, QkNorm};
+pub use darkhorse_backends::linear_attention::{HeadSharing, UpdateRule};
 
 /// Added to a length, or to its square.
 const LENGTH_EPS: f64 = 1e-6;
@@ -37,7 +38,7 @@ const QK_RMS_EPS: f64 = 1e-5;
 
 /// Gated linear attention.
 #[derive(Module, Debug)]
-pub struct GatedLinear<B: Backend> {
+pub struct Gla<B: Backend> {
     /// `[hidden_size, num_query_heads * key_head_dim]`.
     pub q_proj: Linear<B>,
     /// `[hidden_size, num_key_heads * key_head_dim]`.
@@ -60,29 +61,25 @@ pub struct GatedLinear<B: Backend> {
     pub q_norm: Option<RmsNorm<B>>,
     /// Under [`QkNorm::Rms`].
     pub k_norm: Option<RmsNorm<B>>,
-    /// Logarithm of the decay's rate, `[num_heads]`, under [`Decay::Softplus`].
+    /// Logarithm of the decay's rate, `[num_heads]`, under [`DecayConfig::Softplus`].
     pub a_log: Option<Param<Tensor<B, 1>>>,
-    /// `[num_heads]`, under [`Decay::Softplus`].
+    /// `[num_heads]`, under [`DecayConfig::Softplus`].
     pub dt_bias: Option<Param<Tensor<B, 1>>>,
     /// Normalizes what a head reads, `[value_head_dim]`.
     pub o_norm: RmsNorm<B>,
     /// Back to the residual stream, `[num_heads * value_head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     #[module(skip)]
-    config: GatedLinearConfig,
+    config: GlaConfig,
 }
 
-impl<B: Backend> GatedLinear<B> {
-    pub(super) fn init(
-        config: &GatedLinearConfig,
-        init: &Initializers<'_>,
-        device: &B::Device,
-    ) -> Self {
+impl<B: Backend> Gla<B> {
+    pub(super) fn init(config: &GlaConfig, init: &Initializers<'_>, device: &B::Device) -> Self {
         let hidden = init.config().hidden_size;
         let [query, key, value, output] = config.widths();
         let (heads, taps) = (config.num_heads, config.conv_kernel_size);
         let gates = |bias| init.linear(hidden, heads, device).with(bias);
-        let is_softplus = config.decay == Decay::Softplus;
+        let is_softplus = config.decay == DecayConfig::Softplus;
         let rms = || {
             let weight = init.ones(config.key_head_dim, device);
             (config.qk_norm == QkNorm::Rms).then(|| RmsNorm::new(weight, QK_RMS_EPS))
@@ -143,9 +140,9 @@ impl<B: Backend> Projected<B> {
     }
 }
 
-impl<B: Ops> GatedLinear<B> {
+impl<B: Ops> Gla<B> {
     /// How a token changes the state in whole sequences.
-    fn rule(&self, phase: Phase) -> Rule {
+    fn rule(&self, phase: Phase) -> UpdateRule {
         match phase {
             Phase::Inference => self.config.rule,
             Phase::Training => self.config.training_rule.unwrap_or(self.config.rule),
@@ -153,14 +150,14 @@ impl<B: Ops> GatedLinear<B> {
     }
 
     /// The same behind a past, where there are no chunks.
-    fn rule_of_steps(&self) -> Rule {
+    fn rule_of_steps(&self) -> UpdateRule {
         match self.config.rule {
-            Rule::ChunkDelta { .. } | Rule::Additive => Rule::Additive,
-            Rule::Delta => Rule::Delta,
+            UpdateRule::ChunkDelta { .. } | UpdateRule::Additive => UpdateRule::Additive,
+            UpdateRule::Delta => UpdateRule::Delta,
         }
     }
 
-    fn layer(&self, rule: Rule) -> Layer<B> {
+    fn layer(&self, rule: UpdateRule) -> Layer<B> {
         let norm = match (self.config.qk_norm, &self.q_norm, &self.k_norm) {
             (QkNorm::Length, ..) => HeadNorm::Unit(UnitEps::Length(LENGTH_EPS)),
             (QkNorm::SquaredLength, ..) => HeadNorm::Unit(UnitEps::Square(LENGTH_EPS)),
@@ -174,12 +171,12 @@ impl<B: Ops> GatedLinear<B> {
             convolutions: [&self.q_conv, &self.k_conv, &self.v_conv].map(|it| it.weight.val()),
             norm,
             decay: self.decay(),
-            sharing: self.config.head_sharing.into(),
+            sharing: self.config.head_sharing,
             heads: self.config.num_heads,
             key_dim: self.config.key_head_dim,
             value_dim: self.config.value_head_dim,
             options: LinearAttentionOptions {
-                rule: rule.into(),
+                rule,
                 scale: (self.config.key_head_dim as f64).powf(-0.5),
             },
         }
@@ -187,14 +184,18 @@ impl<B: Ops> GatedLinear<B> {
 
     fn decay(&self) -> linear_attention::Decay<B> {
         match (self.config.decay, &self.a_log, &self.dt_bias) {
-            (Decay::Softplus, Some(a_log), Some(dt_bias)) => linear_attention::Decay::Softplus {
-                a_log: a_log.val(),
-                dt_bias: dt_bias.val(),
-            },
-            (Decay::LogSigmoid { normalizer }, ..) => {
+            (DecayConfig::Softplus, Some(a_log), Some(dt_bias)) => {
+                linear_attention::Decay::Softplus {
+                    a_log: a_log.val(),
+                    dt_bias: dt_bias.val(),
+                }
+            }
+            (DecayConfig::LogSigmoid { normalizer }, ..) => {
                 linear_attention::Decay::LogSigmoid { normalizer }
             }
-            (Decay::Softplus, ..) => unreachable!("a softplus decay has its rate and its bias"),
+            (DecayConfig::Softplus, ..) => {
+                unreachable!("a softplus decay has its rate and its bias")
+            }
         }
     }
 
@@ -209,8 +210,8 @@ impl<B: Ops> GatedLinear<B> {
     }
 
     /// The strengths of writes only where the rule asks for them.
-    fn project(&self, hidden: Tensor<B, 3>, rule: Rule) -> Projected<B> {
-        let write = (rule != Rule::Additive).then(|| self.b_proj.forward(hidden.clone()));
+    fn project(&self, hidden: Tensor<B, 3>, rule: UpdateRule) -> Projected<B> {
+        let write = (rule != UpdateRule::Additive).then(|| self.b_proj.forward(hidden.clone()));
         let [query, key, value, decay, gate] = Linear::forward_each(
             [
                 &self.q_proj,
@@ -238,7 +239,7 @@ impl<B: Ops> GatedLinear<B> {
         context: &Context<B>,
         mask: &AttentionMask<B>,
         past: Option<Moment<B>>,
-        rule: Rule,
+        rule: UpdateRule,
     ) -> Mixed<B> {
         let positions = Positions {
             projected: [projected.query, projected.key, projected.value],
@@ -282,13 +283,13 @@ impl<B: Ops> GatedLinear<B> {
     /// # Shapes
     ///
     /// - state: `[batch, num_heads, key_head_dim, value_head_dim]`
-    pub fn cache_from(&self, state: Tensor<B, 4>, len: usize) -> RecurrentCache<B> {
+    pub fn cache_from(&self, state: Tensor<B, 4>, len: usize) -> GlaCache<B> {
         let [batch, ..] = state.dims();
         let tails = [&self.q_conv, &self.k_conv, &self.v_conv].map(|conv| {
             let [channels, taps] = conv.weight.dims();
             Tensor::zeros([batch, taps - 1, channels], &state.device())
         });
-        RecurrentCache {
+        GlaCache {
             len,
             now: Some(Moment { state, tails }),
             last: None,
@@ -301,8 +302,8 @@ impl<B: Ops> GatedLinear<B> {
         &self,
         hidden: Tensor<B, 3>,
         context: &Context<B>,
-        cache: &mut RecurrentCache<B>,
-        rule: Rule,
+        cache: &mut GlaCache<B>,
+        rule: UpdateRule,
     ) -> Tensor<B, 3> {
         let projected = self.project(hidden, rule);
         let gate = projected.gate.clone();
@@ -314,8 +315,8 @@ impl<B: Ops> GatedLinear<B> {
         &self,
         projected: Projected<B>,
         context: &Context<B>,
-        cache: &mut RecurrentCache<B>,
-        rule: Rule,
+        cache: &mut GlaCache<B>,
+        rule: UpdateRule,
     ) -> Tensor<B, 4> {
         let [_, new, _] = projected.query.dims();
         let before = cache.now.take();
@@ -334,8 +335,8 @@ impl<B: Ops> GatedLinear<B> {
     }
 }
 
-impl<B: Ops> TokenMixer<B> for GatedLinear<B> {
-    type Cache = RecurrentCache<B>;
+impl<B: Ops> TokenMixer<B> for Gla<B> {
+    type Cache = GlaCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
         let rule = self.rule(context.phase);
@@ -349,7 +350,7 @@ impl<B: Ops> TokenMixer<B> for GatedLinear<B> {
         &self,
         hidden: Tensor<B, 3>,
         context: &Context<B>,
-        sequences: &mut [Extension<'_, RecurrentCache<B>>],
+        sequences: &mut [Extension<'_, GlaCache<B>>],
     ) -> Tensor<B, 3> {
         let rule = self.rule_of_steps();
         let projected = self.project(hidden, rule);
@@ -360,8 +361,8 @@ impl<B: Ops> TokenMixer<B> for GatedLinear<B> {
         self.finish(read, projected.gate)
     }
 
-    fn empty_cache(&self, _: &CacheConfig) -> RecurrentCache<B> {
-        RecurrentCache {
+    fn empty_cache(&self, _: &CacheConfig) -> GlaCache<B> {
+        GlaCache {
             len: 0,
             now: None,
             last: None,

@@ -23,12 +23,12 @@ use crate::model::context::Context;
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::norm::RmsNorm;
-pub use cache::ForgettingCache;
-pub use config::ForgettingConfig;
+pub use cache::FoxCache;
+pub use config::FoxConfig;
 
 /// Forgetting attention.
 #[derive(Module, Debug)]
-pub struct Forgetting<B: Backend> {
+pub struct Fox<B: Backend> {
     /// `[hidden_size, num_attention_heads * head_dim]`.
     pub q_proj: Linear<B>,
     /// `[hidden_size, num_key_value_heads * head_dim]`.
@@ -52,15 +52,11 @@ pub struct Forgetting<B: Backend> {
     /// Back to the residual stream, `[num_attention_heads * head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     #[module(skip)]
-    config: ForgettingConfig,
+    config: FoxConfig,
 }
 
-impl<B: Backend> Forgetting<B> {
-    pub(super) fn init(
-        config: &ForgettingConfig,
-        init: &Initializers<'_>,
-        device: &B::Device,
-    ) -> Self {
+impl<B: Backend> Fox<B> {
+    pub(super) fn init(config: &FoxConfig, init: &Initializers<'_>, device: &B::Device) -> Self {
         let hidden = init.config().hidden_size;
         let width = config.num_attention_heads * config.head_dim;
         let shared = config.num_key_value_heads * config.head_dim;
@@ -123,7 +119,7 @@ struct Seen<B: Backend> {
     kept: Tensor<B, 3>,
 }
 
-impl<B: Ops> Forgetting<B> {
+impl<B: Ops> Fox<B> {
     /// Every head at a root mean square of one, then scaled, `[batch, seq, heads, head_dim]`.
     fn normalized(&self, heads: Tensor<B, 3>, weight: &Param<Tensor<B, 1>>) -> Tensor<B, 4> {
         let [batch, seq, width] = heads.dims();
@@ -209,7 +205,7 @@ impl<B: Ops> Forgetting<B> {
     }
 
     /// What the next positions of one past read, `[batch, seq, heads, head_dim]`; they are added to it.
-    fn advance(&self, projected: Projected<B>, cache: &mut ForgettingCache<B>) -> Tensor<B, 4> {
+    fn advance(&self, projected: Projected<B>, cache: &mut FoxCache<B>) -> Tensor<B, 4> {
         let [batch, new, width] = projected.query.dims();
         let tails = cache.tails(self.config.conv_kernel_size);
         let (seen, raw) = self.seen(&projected, &AttentionMask::Causal, tails);
@@ -222,8 +218,8 @@ impl<B: Ops> Forgetting<B> {
     }
 }
 
-impl<B: Ops> TokenMixer<B> for Forgetting<B> {
-    type Cache = ForgettingCache<B>;
+impl<B: Ops> TokenMixer<B> for Fox<B> {
+    type Cache = FoxCache<B>;
 
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
         let projected = self.project(hidden);
@@ -237,7 +233,7 @@ impl<B: Ops> TokenMixer<B> for Forgetting<B> {
         &self,
         hidden: Tensor<B, 3>,
         _: &Context<B>,
-        sequences: &mut [Extension<'_, ForgettingCache<B>>],
+        sequences: &mut [Extension<'_, FoxCache<B>>],
     ) -> Tensor<B, 3> {
         let projected = self.project(hidden);
         let read = by_sequence(sequences, |range, past| {
@@ -246,7 +242,7 @@ impl<B: Ops> TokenMixer<B> for Forgetting<B> {
         self.finish(read, projected.gate)
     }
 
-    fn empty_cache(&self, config: &CacheConfig) -> ForgettingCache<B> {
-        ForgettingCache::new(*config)
+    fn empty_cache(&self, config: &CacheConfig) -> FoxCache<B> {
+        FoxCache::new(*config)
     }
 }

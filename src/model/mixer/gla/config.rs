@@ -1,6 +1,6 @@
-//! What a [`GatedLinear`](super::GatedLinear) is.
+//! What a [`Gla`](super::Gla) is.
 
-use darkhorse_backends::linear_attention::{self, UpdateRule};
+use darkhorse_backends::linear_attention::{HeadSharing, UpdateRule};
 use serde::{Deserialize, Serialize};
 
 use crate::model::cache::REVERSIBLE;
@@ -8,10 +8,10 @@ use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::mixer::spec::{MixerCost, MixerSpec, Rotated, State};
 use crate::model::saturating::{product, sum};
 
-/// Configuration of [`GatedLinear`](super::GatedLinear).
+/// Configuration of [`Gla`](super::Gla).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GatedLinearConfig {
+pub struct GlaConfig {
     /// Number of states.
     pub num_heads: usize,
     /// Number of query heads.
@@ -38,16 +38,16 @@ pub struct GatedLinearConfig {
     pub qk_norm: QkNorm,
     /// Where the decay comes from.
     #[serde(default)]
-    pub decay: Decay,
+    pub decay: DecayConfig,
     /// Whether the projection to the write strengths has a bias.
     #[serde(default)]
     pub write_bias: bool,
     /// How a token changes the state.
     #[serde(default)]
-    pub rule: Rule,
-    /// The same while training; absent: as ever.
+    pub rule: UpdateRule,
+    /// Update rule during training; defaults to `rule`.
     #[serde(default)]
-    pub training_rule: Option<Rule>,
+    pub training_rule: Option<UpdateRule>,
     /// Added to the mean square in the normalization of outputs.
     #[serde(default = "defaults::norm_eps")]
     pub norm_eps: f64,
@@ -61,17 +61,6 @@ mod defaults {
     pub(super) fn norm_eps() -> f64 {
         1e-5
     }
-}
-
-/// Which of `n` heads state `h` of `num_heads` reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HeadSharing {
-    /// `h mod n` (Genesis-152M).
-    Tiled,
-    /// `h / (num_heads / n)`: neighbours share (Qwen3-Next).
-    #[default]
-    Grouped,
 }
 
 /// How queries and keys are normalized.
@@ -90,7 +79,7 @@ pub enum QkNorm {
 /// Logarithm of a state's decay, per head.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Decay {
+pub enum DecayConfig {
     /// `-exp(A_log) softplus(x W + dt_bias)` (Mamba-2).
     #[default]
     Softplus,
@@ -101,42 +90,7 @@ pub enum Decay {
     },
 }
 
-/// How a token changes the state; see [`UpdateRule`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rule {
-    /// It adds to it.
-    #[default]
-    Additive,
-    /// The same within chunks, with a correction where one ends. Decoding has no chunks and adds.
-    ChunkDelta {
-        /// Number of tokens.
-        chunk: usize,
-    },
-    /// It writes what is new about it.
-    Delta,
-}
-
-impl From<Rule> for UpdateRule {
-    fn from(rule: Rule) -> Self {
-        match rule {
-            Rule::Additive => Self::Additive,
-            Rule::ChunkDelta { chunk } => Self::ChunkDelta { chunk },
-            Rule::Delta => Self::Delta,
-        }
-    }
-}
-
-impl From<HeadSharing> for linear_attention::HeadSharing {
-    fn from(sharing: HeadSharing) -> Self {
-        match sharing {
-            HeadSharing::Tiled => Self::Tiled,
-            HeadSharing::Grouped => Self::Grouped,
-        }
-    }
-}
-
-impl GatedLinearConfig {
+impl GlaConfig {
     /// Widths of all queries, keys, values and outputs of a token.
     pub(crate) fn widths(&self) -> [usize; 4] {
         [
@@ -148,7 +102,7 @@ impl GatedLinearConfig {
     }
 }
 
-impl MixerSpec for GatedLinearConfig {
+impl MixerSpec for GlaConfig {
     fn validate(&self) -> Result<(), ModelConfigError> {
         let sizes = [
             ("num_heads", self.num_heads),
@@ -174,14 +128,14 @@ impl MixerSpec for GatedLinearConfig {
             ModelConfigError::multiple(field, value, of)?;
         }
         for rule in [Some(self.rule), self.training_rule].into_iter().flatten() {
-            if let Rule::ChunkDelta { chunk } = rule {
+            if let UpdateRule::ChunkDelta { chunk } = rule {
                 ModelConfigError::in_range("rule.chunk_delta.chunk", chunk, 1, MAX_SIZE)?;
             }
         }
         ModelConfigError::positive("norm_eps", self.norm_eps)?;
         match self.decay {
-            Decay::Softplus => Ok(()),
-            Decay::LogSigmoid { normalizer } => {
+            DecayConfig::Softplus => Ok(()),
+            DecayConfig::LogSigmoid { normalizer } => {
                 ModelConfigError::positive("decay.log_sigmoid.normalizer", normalizer)
             }
         }
@@ -201,8 +155,8 @@ impl MixerSpec for GatedLinearConfig {
         let channels = query + key + value;
         let convolutions = product([channels, self.conv_kernel_size]);
         let decay = match self.decay {
-            Decay::Softplus => 2 * heads,
-            Decay::LogSigmoid { .. } => heads,
+            DecayConfig::Softplus => 2 * heads,
+            DecayConfig::LogSigmoid { .. } => heads,
         };
         let write_bias = if self.write_bias { heads } else { 0 };
         let qk_norm = match self.qk_norm {
@@ -233,7 +187,7 @@ impl MixerSpec for GatedLinearConfig {
     }
 }
 
-impl GatedLinearConfig {
+impl GlaConfig {
     /// The state and the last inputs of the convolutions, now and before the last extension, and what a short
     /// extension was given, so that it can be taken back.
     fn state(&self) -> State {

@@ -1,4 +1,4 @@
-//! What a [`Forgetting`](super::Forgetting) is, and what it costs.
+//! What a [`Fox`](super::Fox) is, and what it costs.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +7,10 @@ use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::mixer::spec::{MixerCost, MixerSpec, PairFlops, RowFormat, Rows, State};
 use crate::model::saturating::{product, sum};
 
-/// Configuration of [`Forgetting`](super::Forgetting).
+/// Configuration of [`Fox`](super::Fox).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ForgettingConfig {
+pub struct FoxConfig {
     /// Number of query, value and gate heads.
     pub num_attention_heads: usize,
     /// Number of key heads, each shared by as many neighbouring heads.
@@ -18,14 +18,14 @@ pub struct ForgettingConfig {
     /// Width of a head.
     pub head_dim: usize,
     /// Number of tokens that the convolutions of keys and values see.
-    #[serde(default = "ForgettingConfig::default_conv_kernel_size")]
+    #[serde(default = "FoxConfig::default_conv_kernel_size")]
     pub conv_kernel_size: usize,
     /// Added to the mean square in the normalizations of heads.
-    #[serde(default = "ForgettingConfig::default_norm_eps")]
+    #[serde(default = "FoxConfig::default_norm_eps")]
     pub norm_eps: f64,
 }
 
-impl ForgettingConfig {
+impl FoxConfig {
     fn default_conv_kernel_size() -> usize {
         4
     }
@@ -35,7 +35,7 @@ impl ForgettingConfig {
     }
 }
 
-impl MixerSpec for ForgettingConfig {
+impl MixerSpec for FoxConfig {
     fn validate(&self) -> Result<(), ModelConfigError> {
         let sizes = [
             ("num_attention_heads", self.num_attention_heads),
