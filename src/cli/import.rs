@@ -42,6 +42,7 @@ pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
     let tensors = names.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
     let count = tensors.len();
+    stored.tell_blocks("f32", None);
     stored.write_run(&args.out, &stored.experiment, tensors)?;
     output::line(format_args!(
         "{count} tensors from {} to {}: continue a prompt by `darkhorse-genesis inference --model {1} --prompt ...`",

@@ -84,7 +84,7 @@ impl Loaded {
         let rows = stored.experiment.model.vocab_size;
         // a token that was added and never embedded is refused where it occurs
         stored.check_tokenizer((rows / 64).max(16))?;
-        let mut experiment = stored.experiment;
+        let mut experiment = stored.experiment.clone();
         let in_blocks = experiment.model.quantization.is_some();
         experiment.model = held_as(experiment.model, quantization)?;
         let model = CausalLm::init(&experiment.model, 0, device);
@@ -96,8 +96,11 @@ impl Loaded {
             }
             _ => weights::load(model, source),
         };
+        let model = model.or_input()?;
+        let dtype = model.embed_tokens.val().dtype();
+        stored.tell_blocks(dtype.name(), quantization);
         Ok(Self {
-            model: model.or_input()?,
+            model,
             tokenizer: stored.tokenizer,
             experiment,
             origin: stored.origin,

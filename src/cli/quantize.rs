@@ -65,6 +65,7 @@ pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     let names = source.names().into_iter();
     let tensors = names.map(|name| NamedTensor::of(&source, &name));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
+    stored.tell_blocks("f32", Some(args.bits));
     stored.write_run(&args.out, &experiment, tensors)?;
     let after = experiment
         .model

@@ -1,14 +1,17 @@
 //! A model on disk, whatever wrote it, before its weights are anywhere else.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, Run};
 use crate::config::Experiment;
 use crate::inference::SamplingConfig;
 use crate::interop::genesis::GenesisCheckpoint;
+use crate::interop::gguf::StoredTypes;
 use crate::interop::hugging_face::{GenerationConfig, StatedSampling, TokenIds};
 use crate::interop::qwen3_next::Qwen3NextCheckpoint;
 use crate::interop::{Begun, ForeignModel, ForeignTokenizer, Origin};
+use crate::model::matrix::Quantization;
 use crate::model::weights::{self, NamedTensor, WeightSource};
 use crate::model::{CausalLm, ModelConfig};
 use crate::run::state::{MODEL_FILE, ORIGIN_FILE};
@@ -41,6 +44,8 @@ pub(crate) struct Stored {
     pub(crate) tokenizer: StoredTokenizer,
     /// What other formats have a place for and a model here has not.
     pub(crate) origin: Origin,
+    /// Element types of its file, if some of its tensors are in blocks of another format.
+    pub(crate) quantized: Option<StoredTypes>,
     /// What happened while it was trained, if it is a run.
     pub(crate) journal: Option<PathBuf>,
     /// Optimizer steps it was trained for.
@@ -75,6 +80,22 @@ impl Stored {
                 "the weights in {} are in blocks, {quantization:?}, and cannot be {done}: take the model that they were made from",
                 self.weights.path().display()
             ))),
+        }
+    }
+
+    /// Says which blocks another format's file holds, if any, and what is made of them: numbers of `dtype`, and blocks
+    /// of our own.
+    pub(crate) fn tell_blocks(&self, dtype: impl Display, blocks: Option<Quantization>) {
+        let Some(types) = &self.quantized else { return };
+        let path = self.weights.path().display();
+        match blocks {
+            None => notice::tell(format_args!(
+                "{path} holds {types}: blocks are read as {dtype}"
+            )),
+            Some(blocks) => notice::tell(format_args!(
+                "{path} holds {types}: blocks are read as {dtype}, projections and experts then held in our own of {} bits",
+                blocks.bits().count()
+            )),
         }
     }
 
@@ -134,6 +155,7 @@ impl Stored {
             origin,
             weights: Box::new(weights),
             step: saved.step(),
+            quantized: None,
             journal: Some(run.metrics_path()),
             experiment,
             tokenizer,
@@ -177,6 +199,7 @@ impl Stored {
             weights: found.weights,
             tokenizer: StoredTokenizer::of(tokenizer),
             origin: found.origin,
+            quantized: found.quantized,
             journal: None,
             step: 0,
         })
@@ -191,6 +214,7 @@ impl Stored {
         Ok(Self {
             experiment: untrained(found.model.clone()),
             origin,
+            quantized: None,
             journal: None,
             weights: Box::new(found),
             tokenizer,
@@ -221,6 +245,7 @@ impl Stored {
         Ok(Self {
             experiment: untrained(found.model.clone()),
             origin: origin_of(tokenizer.get()),
+            quantized: None,
             journal: None,
             weights: Box::new(found),
             tokenizer,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::gguf::GgufCheckpoint;
+use super::gguf::{GgufCheckpoint, StoredTypes};
 use super::hugging_face::{Adapted, HfConfig, HfModel, PerExpert, Plain, adapters};
 use super::ot::{self, Archive};
 use super::{Incoming, InteropError, Origin, TensorSource, family, new_folder};
@@ -22,6 +22,8 @@ pub struct ForeignModel {
     pub origin: Origin,
     /// Its weights, read when they are asked for.
     pub weights: Box<dyn WeightSource>,
+    /// Element types of its file, if some of its tensors are in blocks and have to be dequantized.
+    pub quantized: Option<StoredTypes>,
     /// Its tokenizer, if it has one; or why it cannot be read, which matters to who needs it.
     pub tokenizer: Result<Option<ForeignTokenizer>, InteropError>,
 }
@@ -111,6 +113,7 @@ impl ForeignModel {
             tokenizer: Ok(tokenizer
                 .is_file()
                 .then_some(ForeignTokenizer::File(tokenizer))),
+            quantized: None,
             config,
             model,
             origin,
@@ -131,6 +134,7 @@ impl ForeignModel {
                 config: files.config,
             })
         });
+        let types = found.file().types();
         let experts = PerExpert::new(found, path)?;
         let adapters: Vec<PathBuf> = adapter.map(Path::to_path_buf).into_iter().collect();
         let tensors = Adapted::new(experts, path, model.tie_word_embeddings, &adapters)?;
@@ -138,6 +142,7 @@ impl ForeignModel {
         Ok(Self {
             weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
             tokenizer,
+            quantized: types.are_quantized().then_some(types),
             config,
             model,
             origin,

@@ -10,7 +10,7 @@ mod libtorch;
 use std::path::PathBuf;
 
 use crate::domain::Domain;
-use crate::interop::gguf::GgmlType;
+use crate::interop::gguf::OutType;
 use crate::interop::hugging_face::{HfConfig, TokenizerFiles};
 use crate::interop::{Extras, Outgoing, OutgoingOptions, hf_config, ot, weights_dtype};
 use crate::model::ModelConfig;
@@ -104,12 +104,12 @@ impl Precision {
         }
     }
 
-    fn of_gguf(self) -> GgmlType {
+    fn of_gguf(self) -> OutType {
         match self {
-            Self::F32 => GgmlType::F32,
-            Self::F16 => GgmlType::F16,
-            Self::Bf16 => GgmlType::Bf16,
-            Self::Q8 => GgmlType::Q8_0,
+            Self::F32 => OutType::F32,
+            Self::F16 => OutType::F16,
+            Self::Bf16 => OutType::Bf16,
+            Self::Q8 => OutType::Q8_0,
         }
     }
 }
@@ -122,6 +122,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     let stored = Stored::open_with(&args.checkpoint, args.adapter.folder())?;
     stored.refuse_blocks("exported")?;
     let stored = growth::settled(stored, args.domain)?;
+    stored.tell_blocks("f32", None);
     let model = &stored.experiment.model;
     let dtype = match (args.format, args.dtype) {
         (Format::Hf | Format::Ot, Some(dtype)) => Some(dtype.of_safetensors()?),

@@ -7,18 +7,19 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::Value;
 
+use super::blocks::GgmlType;
 use super::config::{Config, Layout};
 use super::entry::{Entry, Origin};
 use super::gather::Gather;
-use super::quantize::GgmlType;
 use super::reader::GgufFile;
 use super::tokenizer::TokenizerFiles;
+use super::writer::GgufTensor;
 use super::{restore, tokenizer_json};
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
 /// A GGUF file of architecture `deepseek2` or `llama` with the names, shapes and order of Hugging Face.
 ///
-/// F32, F16 and BF16 are given as they are, Q8_0 as F32. Heads, experts and layers of the file are
+/// F32, F16 and BF16 are given as they are, blocks as F32. Heads, experts and layers of the file are
 /// those that its metadata tell; multi-token prediction, which `deepseek2` files do not have, is off.
 #[derive(Debug)]
 pub struct GgufCheckpoint {
@@ -170,8 +171,8 @@ impl GgufCheckpoint {
         Ok(())
     }
 
-    /// Type and bytes of one part.
-    fn part(&self, part: &Part) -> Result<(GgmlType, &[u8]), InteropError> {
+    /// The tensor that a part is of, and the part's bytes.
+    fn part(&self, part: &Part) -> Result<(&GgufTensor, &[u8]), InteropError> {
         let missing = || InteropError::MissingTensor {
             path: self.file.path().to_owned(),
             name: part.name.clone(),
@@ -179,32 +180,48 @@ impl GgufCheckpoint {
         let (tensor, bytes) = self.file.tensor(&part.name).ok_or_else(missing)?;
         let (expert, experts) = part.expert;
         let size = bytes.len() / experts;
-        Ok((tensor.ggml_type, &bytes[expert * size..(expert + 1) * size]))
+        Ok((tensor, &bytes[expert * size..(expert + 1) * size]))
+    }
+}
+
+impl Part {
+    /// Puts the values of this part, `bytes` of `tensor`, to their places among those of type `wanted` in `target`:
+    /// row by row, so that nothing but a row stands there twice.
+    fn fill(&self, tensor: &GgufTensor, bytes: &[u8], wanted: Dtype, target: &mut [u8]) {
+        let size = wanted.bitsize() / 8;
+        let stored = tensor.ggml_type;
+        // not empty: a dimension of zero is refused with the configuration
+        let row_bytes = tensor.shape.last().and_then(|&row| stored.row_bytes(row));
+        let rows = bytes.chunks_exact(row_bytes.unwrap_or(1).max(1));
+        let is_same = !stored.is_quantized() && dtype(stored) == wanted;
+        let (mut numbers, mut decoded) = (Vec::new(), Vec::new());
+        let mut place = 0;
+        for row in rows {
+            let row = if is_same {
+                row
+            } else {
+                numbers.clear();
+                stored.decode(row, &mut numbers);
+                decoded.clear();
+                decoded.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+                &decoded
+            };
+            for values in row.chunks_exact(self.row_length * size) {
+                self.gather
+                    .scatter(place, self.row_length, size, values, target);
+                place += 1;
+            }
+        }
     }
 }
 
 /// The type that a ggml type is read as.
 fn dtype(ggml_type: GgmlType) -> Dtype {
     match ggml_type {
-        GgmlType::F32 | GgmlType::Q8_0 => Dtype::F32,
         GgmlType::F16 => Dtype::F16,
         GgmlType::Bf16 => Dtype::BF16,
+        _ => Dtype::F32,
     }
-}
-
-/// The values of a part, in this type, which is its own or F32.
-fn values(ggml_type: GgmlType, bytes: &[u8], wanted: Dtype) -> Cow<'_, [u8]> {
-    if ggml_type != GgmlType::Q8_0 && dtype(ggml_type) == wanted {
-        return Cow::Borrowed(bytes);
-    }
-    let mut values = Vec::new();
-    ggml_type.decode(bytes, &mut values);
-    Cow::Owned(
-        values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect(),
-    )
 }
 
 impl TensorSource for GgufCheckpoint {
@@ -223,34 +240,28 @@ impl TensorSource for GgufCheckpoint {
         };
         let Restored { info, parts } = self.tensors.get(name).ok_or_else(missing)?;
         let TensorInfo { dtype, shape } = info.clone();
-        if let [
-            part @ Part {
-                gather: Gather::Same,
-                ..
-            },
-        ] = parts.as_slice()
+        if let [part] = parts.as_slice()
+            && part.gather == Gather::Same
         {
-            let (ggml_type, bytes) = self.part(part)?;
-            return Ok(RawTensor {
-                dtype,
-                shape,
-                bytes: values(ggml_type, bytes, dtype),
-            });
-        }
-        let size = if dtype == Dtype::F32 { 4 } else { 2 };
-        let mut tensor = vec![0; shape.iter().product::<usize>() * size];
-        for part in parts {
-            let (ggml_type, bytes) = self.part(part)?;
-            let values = values(ggml_type, bytes, dtype);
-            for (row, values) in values.chunks_exact(part.row_length * size).enumerate() {
-                part.gather
-                    .scatter(row, part.row_length, size, values, &mut tensor);
+            let (tensor, bytes) = self.part(part)?;
+            if !tensor.ggml_type.is_quantized() {
+                return Ok(RawTensor {
+                    dtype,
+                    shape,
+                    bytes: Cow::Borrowed(bytes),
+                });
             }
+        }
+        let size = dtype.bitsize() / 8;
+        let mut values = vec![0; shape.iter().product::<usize>() * size];
+        for part in parts {
+            let (tensor, bytes) = self.part(part)?;
+            part.fill(tensor, bytes, dtype, &mut values);
         }
         Ok(RawTensor {
             dtype,
             shape,
-            bytes: Cow::Owned(tensor),
+            bytes: Cow::Owned(values),
         })
     }
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::Value;
 
+use super::blocks::{GgmlType, OutType};
 use super::config::{Attention, Config, Layout};
 use super::entry::{Entry, Origin};
 use super::metadata::model_keys;
-use super::quantize::GgmlType;
 use super::rope::{Rope, Scaling};
 use super::tokenizer::{TokenizerFiles, tokenizer_keys};
 use super::tokenizer_json::NO_VOCAB;
@@ -41,7 +41,7 @@ impl fmt::Debug for HfModel<'_> {
 /// How a GGUF file is written.
 pub struct GgufOptions<'a> {
     /// Type of the matrices. Vectors and routers are F32 whatever it is.
-    pub dtype: GgmlType,
+    pub dtype: OutType,
     /// The model's name, for `general.name`.
     pub name: &'a str,
     /// Called before each tensor.
@@ -113,24 +113,25 @@ pub fn write(
     }
     let tensor = |entry: &Entry| GgufTensor {
         name: entry.name.clone(),
-        ggml_type: entry.stored_type(options.dtype),
+        ggml_type: entry.stored_type(options.dtype).into(),
         shape: entry.shape.clone(),
     };
     let tensors: Vec<_> = entries.iter().map(tensor).collect();
     let mut writer = GgufWriter::create(target, &metadata, &tensors)?;
-    for (done, (entry, tensor)) in entries.iter().zip(&tensors).enumerate() {
+    for (done, entry) in entries.iter().enumerate() {
         (options.progress)(GgufProgress {
             tensor: &entry.name,
             done,
             total: entries.len(),
         });
+        let stored = entry.stored_type(options.dtype);
         if let Origin::Values(values) = &entry.origin {
             let mut bytes = Vec::new();
-            tensor.ggml_type.encode(values, &mut bytes);
+            stored.encode(values, &mut bytes);
             writer.write(&bytes)?;
         }
         for piece in 0..entry.pieces() {
-            write_piece(&model, entry, piece, tensor.ggml_type, &mut writer)?;
+            write_piece(&model, entry, piece, stored, &mut writer)?;
         }
     }
     writer.finish()
@@ -243,7 +244,7 @@ fn write_piece(
     model: &HfModel<'_>,
     entry: &Entry,
     piece: usize,
-    stored: GgmlType,
+    stored: OutType,
     writer: &mut GgufWriter,
 ) -> Result<(), InteropError> {
     let name = entry.origin.name(piece);
@@ -268,7 +269,7 @@ fn write_piece(
         entry
             .gather
             .gather(row, length, size, &raw.bytes, &mut gathered);
-        if source == stored {
+        if source == stored.into() {
             writer.write(&gathered)?;
             continue;
         }

@@ -1,7 +1,7 @@
 //! One GGUF tensor: its name, its shape, and the tensors of the checkpoint that it is made of.
 
+use super::blocks::{OutType, QK};
 use super::gather::Gather;
-use super::quantize::{GgmlType, QK8_0};
 
 /// A GGUF tensor and its origin.
 #[derive(Debug, Clone)]
@@ -81,13 +81,13 @@ impl Entry {
     ///
     /// As llama.cpp's converter decides: tensors of one dimension, norms, routers and whatever is
     /// no weight are F32; Q8_0 falls back to F16 where a row is no multiple of 32.
-    pub(super) fn stored_type(&self, matrices: GgmlType) -> GgmlType {
+    pub(super) fn stored_type(&self, matrices: OutType) -> OutType {
         let exact = self.shape.len() < 2
             || self.name.ends_with(".ffn_gate_inp.weight")
             || !self.name.ends_with(".weight");
         match (matrices, self.shape.last()) {
-            _ if exact => GgmlType::F32,
-            (GgmlType::Q8_0, Some(row)) if !row.is_multiple_of(QK8_0) => GgmlType::F16,
+            _ if exact => OutType::F32,
+            (OutType::Q8_0, Some(row)) if !row.is_multiple_of(QK) => OutType::F16,
             _ => matrices,
         }
     }

@@ -88,10 +88,14 @@ impl Gather {
         values: &[u8],
         tensor: &mut [u8],
     ) {
-        let (start, step) = self.row(row, length);
-        for (index, value) in values.chunks_exact(size).enumerate() {
-            let at = (start + index * step) * size;
-            tensor[at..at + size].copy_from_slice(value);
+        match self.row(row, length) {
+            (start, 1) => tensor[start * size..][..values.len()].copy_from_slice(values),
+            (start, step) => {
+                for (index, value) in values.chunks_exact(size).enumerate() {
+                    let at = (start + index * step) * size;
+                    tensor[at..at + size].copy_from_slice(value);
+                }
+            }
         }
     }
 }

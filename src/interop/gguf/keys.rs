@@ -1,7 +1,7 @@
 //! Reads metadata keys one by one.
 
 use super::reader::GgufFile;
-use super::value::GgufValue;
+use super::value::{GgufArray, GgufValue};
 use crate::interop::InteropError;
 
 /// Metadata below one prefix, with errors that name file and key.
@@ -11,13 +11,25 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
+    /// The keys of a file's tokenizer.
+    pub(super) fn of_tokenizer(file: &'a GgufFile) -> Self {
+        Self {
+            file,
+            prefix: "tokenizer.ggml",
+        }
+    }
+
+    pub(super) fn value(&self, key: &str) -> Option<&'a GgufValue> {
+        self.file.value(&format!("{}.{key}", self.prefix))
+    }
+
     pub(super) fn get<T>(
         &self,
         key: &str,
         read: impl Fn(&'a GgufValue) -> Option<T>,
         expected: &str,
     ) -> Result<Option<T>, InteropError> {
-        match self.file.value(&format!("{}.{key}", self.prefix)) {
+        match self.value(key) {
             None => Ok(None),
             Some(value) => read(value)
                 .map(Some)
@@ -40,7 +52,7 @@ impl<'a> Keys<'a> {
 
     /// A count of every layer, which stands there once, or for each layer. Layers here are alike.
     pub(super) fn optional_count_of_layers(&self, key: &str) -> Result<Option<u32>, InteropError> {
-        let value = self.file.value(&format!("{}.{key}", self.prefix));
+        let value = self.value(key);
         let Some(GgufValue::Array(array)) = value else {
             return self.optional_count(key);
         };
@@ -78,6 +90,14 @@ impl<'a> Keys<'a> {
     pub(super) fn text(&self, key: &str) -> Result<&'a str, InteropError> {
         self.get(key, GgufValue::as_str, "a text")?
             .ok_or_else(|| self.missing(key, "a text"))
+    }
+
+    pub(super) fn texts(&self, key: &str) -> Result<&'a [String], InteropError> {
+        match self.value(key) {
+            Some(GgufValue::Array(GgufArray::String(texts))) => Ok(texts),
+            Some(other) => Err(self.error(key, other.to_string(), "a list of texts")),
+            None => Err(self.missing(key, "a list of texts")),
+        }
     }
 
     pub(super) fn missing(&self, key: &str, expected: &str) -> InteropError {

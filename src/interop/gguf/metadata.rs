@@ -5,9 +5,9 @@
 //! that it guesses from folder name, model card and `generation_config.json`, only the name is here.
 //! A configuration that llama.cpp would refuse or silently compute otherwise is an error.
 
+use super::blocks::OutType;
 use super::config::{Attention, Config, Experts, Family, Layout, MlaDims};
 use super::entry::Entry;
-use super::quantize::GgmlType;
 use super::rope::{Rope, Scaling, YARN_NUMBERS, Yarn};
 use super::size_label::size_label;
 use super::value::GgufValue::{self, Bool, F32, U32};
@@ -24,7 +24,7 @@ pub(super) fn model_keys(
     rope: &Rope,
     entries: &[Entry],
     name: &str,
-    dtype: GgmlType,
+    dtype: OutType,
 ) -> Result<Keys, InteropError> {
     let mut keys = Writer {
         keys: Vec::new(),
@@ -60,12 +60,12 @@ pub(super) fn model_keys(
 const QUANTIZATION_VERSION: u32 = 2;
 
 /// llama.cpp's number for a file whose matrices have this type.
-fn file_type(dtype: GgmlType) -> u32 {
+fn file_type(dtype: OutType) -> u32 {
     match dtype {
-        GgmlType::F32 => 0,
-        GgmlType::F16 => 1,
-        GgmlType::Q8_0 => 7,
-        GgmlType::Bf16 => 32,
+        OutType::F32 => 0,
+        OutType::F16 => 1,
+        OutType::Q8_0 => 7,
+        OutType::Bf16 => 32,
     }
 }
 

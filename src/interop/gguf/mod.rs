@@ -7,6 +7,7 @@
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, little-endian. Written is version 3.
 
+mod blocks;
 mod checkpoint;
 mod config;
 mod convert;
@@ -17,13 +18,14 @@ mod keys;
 mod llama3;
 mod metadata;
 mod pre_tokenizer;
-mod quantize;
 mod reader;
 mod restore;
 mod rope;
+mod sentence_piece;
 mod size_label;
 mod special_tokens;
 mod split;
+mod stored_types;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -32,10 +34,11 @@ mod tokenizer_json;
 mod value;
 mod writer;
 
+pub use blocks::{GgmlType, OutType};
 pub use checkpoint::GgufCheckpoint;
 pub use convert::{GgufOptions, GgufProgress, HfModel, write};
-pub use quantize::GgmlType;
 pub use reader::GgufFile;
+pub use stored_types::StoredTypes;
 pub use tokenizer::TokenizerFiles;
 pub use value::{GgufArray, GgufValue};
 pub use writer::{GgufTensor, GgufWriter};

@@ -16,34 +16,65 @@ const DEEPSEEK_V3: [&str; 3] = [
 
 const DIGIT: &str = r"\p{N}";
 
+const DEEPSEEK_LLM: [&str; 6] = [
+    r"[\r\n]",
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1f7d}ᾀ-ᾴᾶ-ᾼ\u{1fbe}ῂ-ῄῆ-ῌῐ-\u{1fd3}ῖ-\u{1fdb}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+    r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+    r"\s+$",
+    r"[一-龥ࠀ-一가-퟿]+",
+    DIGIT,
+];
+/// What llama.cpp does where a file names nothing.
+const DEFAULT: [&str; 4] = [
+    r"[\p{P}\$\+<=>\^~\|]+",
+    GPT_2,
+    r"\p{N}+",
+    r"[0-9][0-9][0-9]",
+];
+
 /// Names with the expressions that they stand for, one after the other.
-const SPLITS: [(&str, &[&str]); 5] = [
+const SPLITS: [(&str, &[&str]); 7] = [
     ("gpt-2", &[GPT_2]),
     ("smollm", &[DIGIT, GPT_2]),
     ("llama-bpe", &[LLAMA_3]),
     ("qwen2", &[QWEN_2]),
     ("deepseek-v3", &DEEPSEEK_V3),
+    ("deepseek-llm", &DEEPSEEK_LLM),
+    ("default", &DEFAULT),
 ];
 
-/// Other names of the same splits.
-const ALIASES: [(&str, &str); 12] = [
-    ("codeshell", "smollm"),
-    ("command-r", "smollm"),
-    ("minerva-7b", "smollm"),
-    ("refact", "smollm"),
-    ("starcoder", "smollm"),
-    ("mpt", "gpt-2"),
-    ("olmo", "gpt-2"),
-    ("phi-2", "gpt-2"),
-    ("llama3", "llama-bpe"),
-    ("llama-v3", "llama-bpe"),
-    ("deepseek-r1-qwen", "qwen2"),
-    ("stablelm2", "qwen2"),
+/// Other names of the same splits, apart by spaces.
+const ALIASES: [(&str, &str); 6] = [
+    (
+        "smollm",
+        "codeshell command-r exaone mellum2 minerva-7b refact starcoder",
+    ),
+    (
+        "gpt-2",
+        "a.x-4.0 exaone4 gigachat granite-docling jais jina-de jina-es jina-v2-de jina-v2-es \
+         mellum modern-bert mpt olmo phi-2 trillion",
+    ),
+    ("llama-bpe", WHOLE_WORDS),
+    ("llama-bpe", "chatglm-bpe dbrx glm4 smaug-bpe"),
+    (
+        "qwen2",
+        "deepseek-r1-qwen f2llmv2 grok-2 hunyuan kormo megrez solar-open stablelm2",
+    ),
+    ("deepseek-v3", "hunyuan-dense hy_v4 joyai-llm"),
 ];
+
+/// Names for which llama.cpp takes a word that is a token whole, without merges, and begins every text with a token.
+const WHOLE_WORDS: &str =
+    "llama-bpe llama3 llama-v3 falcon3 falcon-h1 jina-v5-nano lfm2 midm-2.0 pixtral";
+
+/// Whether llama.cpp looks for whole words among the tokens first, and begins texts, for this name.
+pub(super) fn takes_whole_words(name: &str) -> bool {
+    WHOLE_WORDS.split_whitespace().any(|known| known == name)
+}
 
 /// The names, for messages.
-pub(super) const SUPPORTED: &str =
-    "the byte-level splits of gpt-2, smollm, llama-bpe, qwen2 or deepseek-v3 without prefix space";
+pub(super) const SUPPORTED: &str = "the byte-level splits of gpt-2, smollm, llama-bpe, qwen2, deepseek-llm, \
+    deepseek-v3 or default, without prefix space";
 
 /// The name of a `pre_tokenizer`; none if it is another one.
 pub(super) fn name(pre_tokenizer: &Value) -> Option<&'static str> {
@@ -93,9 +124,10 @@ pub(super) fn from_name(name: &str) -> Option<Value> {
 }
 
 /// The name among [`SPLITS`] of the same splits.
-pub(super) fn canonical(name: &str) -> &str {
-    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
-    alias.map_or(name, |&(_, name)| name)
+fn canonical(name: &str) -> &str {
+    let is_alias = |names: &str| names.split_whitespace().any(|alias| alias == name);
+    let alias = ALIASES.iter().find(|(_, names)| is_alias(names));
+    alias.map_or(name, |&(name, _)| name)
 }
 
 #[cfg(test)]
@@ -111,8 +143,10 @@ mod tests {
         };
         assert_eq!(name(&digits(true)), Some("smollm"));
         assert_eq!(name(&digits(false)), None);
-        for (alias, of) in ALIASES {
-            assert_eq!(from_name(alias), from_name(of), "{alias}");
+        for (of, aliases) in ALIASES {
+            for alias in aliases.split_whitespace() {
+                assert_eq!(from_name(alias), from_name(of), "{alias}");
+            }
             assert!(from_name(of).is_some(), "{of}");
         }
     }

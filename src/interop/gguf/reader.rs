@@ -1,10 +1,11 @@
 //! Reads GGUF from memory-mapped files, whatever their bytes say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::blocks::GgmlType;
 use super::cursor::{Cursor, Fault};
-use super::quantize::GgmlType;
+use super::stored_types::StoredTypes;
 use super::value::GgufValue;
 use super::writer::GgufTensor;
 use super::{ALIGNMENT, MAGIC, MAX_DIMENSIONS, OLDEST_VERSION, VERSION, split};
@@ -121,6 +122,15 @@ impl GgufFile {
         &self.header.tensors
     }
 
+    /// How many tensors there are of each type, the most first.
+    pub fn types(&self) -> StoredTypes {
+        let mut counts = BTreeMap::new();
+        for tensor in self.tensors() {
+            *counts.entry(tensor.ggml_type).or_insert(0) += 1;
+        }
+        StoredTypes::new(counts)
+    }
+
     /// A tensor and its bytes, by its name in the file.
     pub fn tensor(&self, name: &str) -> Option<(&GgufTensor, &[u8])> {
         let &index = self.header.names.get(name)?;
@@ -181,8 +191,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Header, InteropError> {
             return Err(InteropError::TensorDtype {
                 path: path.to_owned(),
                 name,
-                found: format!("of ggml type {type_id}"),
-                expected: "F32 (0), F16 (1), Q8_0 (8) or BF16 (30)".to_owned(),
+                found: GgmlType::unread_name(type_id),
+                expected: GgmlType::names(),
             });
         };
         if header.names.insert(name.clone(), index as usize).is_some() {

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::blocks::GgmlType;
 use super::entry::ROPE_FREQS;
 use super::keys::Keys;
 use super::llama3::Llama3;
-use super::quantize::GgmlType;
 use super::reader::GgufFile;
 use super::rope::YARN_NUMBERS;
 use super::tokenizer_json;
@@ -38,10 +38,7 @@ pub(super) fn config(file: &GgufFile) -> Result<Value, InteropError> {
         file.tensor("output.weight").is_none().into(),
     );
     fields.insert("torch_dtype".to_owned(), torch_dtype(file).into());
-    let tokenizer = Keys {
-        file,
-        prefix: "tokenizer.ggml",
-    };
+    let tokenizer = Keys::of_tokenizer(file);
     // a tokenizer without a key has no such token, not the family's
     let has_tokenizer = tokenizer_json::is_there(file);
     let bos = tokenizer.optional_count("bos_token_id")?;
@@ -305,6 +302,6 @@ fn torch_dtype(file: &GgufFile) -> &'static str {
     {
         Some(GgmlType::F16) => "float16",
         Some(GgmlType::Bf16) => "bfloat16",
-        Some(GgmlType::F32 | GgmlType::Q8_0) | None => "float32",
+        _ => "float32",
     }
 }

@@ -76,6 +76,7 @@ fn read_json(path: PathBuf) -> Result<Option<Value>, InteropError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenType {
     Normal = 1,
+    Unknown = 2,
     Control = 3,
     UserDefined = 4,
     Unused = 5,

@@ -5,11 +5,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::pre_tokenizer;
+use super::keys::Keys;
 use super::reader::GgufFile;
 use super::special_tokens::SPECIAL_TOKENS;
 use super::tokenizer::{TokenType, TokenizerFiles};
 use super::value::{GgufArray, GgufValue};
+use super::{pre_tokenizer, sentence_piece};
 use crate::interop::InteropError;
 
 /// What llama.cpp calls the tokenizer of a file without one.
@@ -23,95 +24,64 @@ pub(super) fn is_there(file: &GgufFile) -> bool {
 
 /// The tokenizer of a file; none if it has none.
 pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>, InteropError> {
-    let error = |key: &str, found: String, expected: &str| InteropError::Field {
-        path: file.path().to_owned(),
-        field: format!("tokenizer.{key}"),
-        found,
-        expected: expected.to_owned(),
-    };
-    let value = |key: &str| file.value(&format!("tokenizer.{key}"));
-    let text = |key: &str| value(key).and_then(GgufValue::as_str);
-    let texts = |key: &str| match value(key) {
-        Some(GgufValue::Array(GgufArray::String(texts))) => Ok(texts.as_slice()),
-        other => Err(error(key, describe(other), "a list of texts")),
-    };
     if !is_there(file) {
         return Ok(None);
     }
-    match value("ggml.model") {
-        Some(GgufValue::String(model)) if model == "gpt2" => {}
-        other => return Err(error("ggml.model", describe(other), "gpt2")),
-    }
-    let pre = text("ggml.pre").unwrap_or("gpt-2");
-    let Some(pre_tokenizer) = pre_tokenizer::from_name(pre) else {
-        return Err(error("ggml.pre", pre.to_owned(), pre_tokenizer::SUPPORTED));
+    let keys = Keys::of_tokenizer(file);
+    let kind = match keys.value("model") {
+        Some(GgufValue::String(model)) if model == "gpt2" => Kind::ByteLevel,
+        Some(GgufValue::String(model)) if model == "llama" => Kind::SentencePiece,
+        other => return Err(keys.error("model", describe(other), "gpt2 or llama")),
     };
-    let tokens = texts("ggml.tokens")?;
-    let types = match value("ggml.token_type") {
+    let tokens = keys.texts("tokens")?;
+    let types = match keys.value("token_type") {
         Some(GgufValue::Array(GgufArray::I32(types))) if types.len() == tokens.len() => types,
-        other => {
-            return Err(error(
-                "ggml.token_type",
-                describe(other),
-                "an i32 for each token",
-            ));
-        }
+        other => return Err(keys.error("token_type", describe(other), "an i32 for each token")),
     };
 
     let mut vocab = Map::new();
     let mut added_tokens = Vec::new();
     for (id, (token, &kind)) in tokens.iter().zip(types).enumerate() {
-        let special = kind == TokenType::Control as i32;
+        let special = [TokenType::Control as i32, TokenType::Unknown as i32].contains(&kind);
         if special || kind == TokenType::UserDefined as i32 {
             added_tokens.push(json!({
                 "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": special,
             }));
         }
         if kind != TokenType::Unused as i32 && vocab.insert(token.clone(), id.into()).is_some() {
-            return Err(error(
-                "ggml.tokens",
-                format!("{token:?} twice"),
-                "each token once",
-            ));
+            return Err(keys.error("tokens", format!("{token:?} twice"), "each token once"));
         }
     }
-    let mut merges = Vec::new();
-    for merge in texts("ggml.merges")? {
-        match merge.split_once(' ') {
-            Some((left, right)) => merges.push(json!([left, right])),
-            None => {
-                return Err(error(
-                    "ggml.merges",
-                    format!("{merge:?}"),
-                    "two tokens with a space between them",
-                ));
-            }
-        }
+    let parts = match kind {
+        Kind::ByteLevel => byte_level_parts(&keys)?,
+        Kind::SentencePiece => sentence_piece_parts(&keys, tokens, types)?,
+    };
+    let config = tokenizer_config(file, tokens, parts.begins)?;
+    let mut model = json!({
+        "type": "BPE",
+        "dropout": null,
+        "unk_token": null,
+        "continuing_subword_prefix": null,
+        "end_of_word_suffix": null,
+        "fuse_unk": false,
+        "byte_fallback": false,
+        "ignore_merges": false,
+        "vocab": vocab,
+        "merges": parts.merges,
+    });
+    for (field, value) in parts.options {
+        model[field] = value;
     }
-
-    let config = tokenizer_config(file, tokens, pre)?;
     let tokenizer = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added_tokens,
-        "normalizer": null,
-        "pre_tokenizer": pre_tokenizer,
-        "post_processor": post_processor(&config, &vocab),
-        "decoder": byte_level(),
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": null,
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": false,
-            "byte_fallback": false,
-            // llama.cpp does so for this name.
-            "ignore_merges": pre_tokenizer::canonical(pre) == "llama-bpe",
-            "vocab": vocab,
-            "merges": merges,
-        },
+        "normalizer": parts.normalizer,
+        "pre_tokenizer": parts.pre_tokenizer,
+        "post_processor": post_processor(&config, &model["vocab"], parts.post_processor),
+        "decoder": parts.decoder,
+        "model": model,
     });
     Ok(Some(TokenizerFiles {
         tokenizer,
@@ -120,12 +90,95 @@ pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>,
     }))
 }
 
+/// Kinds of vocabularies.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// llama.cpp's `gpt2`.
+    ByteLevel,
+    /// llama.cpp's `llama`.
+    SentencePiece,
+}
+
+/// What differs between the kinds.
+struct Parts {
+    normalizer: Value,
+    pre_tokenizer: Value,
+    decoder: Value,
+    /// Beside the one that adds tokens.
+    post_processor: Option<Value>,
+    /// Fields of the model.
+    options: Vec<(&'static str, Value)>,
+    merges: Vec<Value>,
+    /// Whether texts begin with a token where no key says so.
+    begins: bool,
+}
+
+fn byte_level_parts(keys: &Keys<'_>) -> Result<Parts, InteropError> {
+    let pre = keys.get("pre", GgufValue::as_str, "a text")?;
+    let pre = pre.unwrap_or("default");
+    let Some(pre_tokenizer) = pre_tokenizer::from_name(pre) else {
+        return Err(keys.error("pre", format!("{pre:?}"), pre_tokenizer::SUPPORTED));
+    };
+    let mut merges = Vec::new();
+    for merge in keys.texts("merges")? {
+        match merge.split_once(' ') {
+            Some((left, right)) => merges.push(json!([left, right])),
+            None => {
+                let expected = "two tokens with a space between them";
+                return Err(keys.error("merges", format!("{merge:?}"), expected));
+            }
+        }
+    }
+    let begins = pre_tokenizer::takes_whole_words(pre);
+    Ok(Parts {
+        normalizer: Value::Null,
+        pre_tokenizer,
+        decoder: byte_level(),
+        post_processor: Some(byte_level()),
+        options: vec![("ignore_merges", begins.into())],
+        merges,
+        begins,
+    })
+}
+
+fn sentence_piece_parts(
+    keys: &Keys<'_>,
+    tokens: &[String],
+    types: &[i32],
+) -> Result<Parts, InteropError> {
+    let scores = match keys.value("scores") {
+        Some(GgufValue::Array(GgufArray::F32(scores))) if scores.len() == tokens.len() => scores,
+        other => return Err(keys.error("scores", describe(other), "an f32 for each token")),
+    };
+    let prefix = keys.get("add_space_prefix", GgufValue::as_bool, "true or false")?;
+    let prefix = prefix.unwrap_or(true);
+    let unknown = types.iter().position(|&it| it == TokenType::Unknown as i32);
+    let unknown = unknown.map(|id| tokens[id].as_str());
+    Ok(Parts {
+        normalizer: sentence_piece::normalizer(prefix),
+        pre_tokenizer: Value::Null,
+        decoder: sentence_piece::decoder(prefix),
+        post_processor: None,
+        options: vec![
+            ("unk_token", unknown.into()),
+            ("fuse_unk", true.into()),
+            ("byte_fallback", true.into()),
+        ],
+        merges: sentence_piece::merges(tokens, types, scores),
+        begins: true,
+    })
+}
+
 fn describe(value: Option<&GgufValue>) -> String {
     value.map_or("missing".to_owned(), ToString::to_string)
 }
 
 /// The texts of the special tokens, what is added, and the chat template.
-fn tokenizer_config(file: &GgufFile, tokens: &[String], pre: &str) -> Result<Value, InteropError> {
+fn tokenizer_config(
+    file: &GgufFile,
+    tokens: &[String],
+    begins: bool,
+) -> Result<Value, InteropError> {
     let mut config = Map::new();
     config.insert(
         "tokenizer_class".to_owned(),
@@ -147,8 +200,7 @@ fn tokenizer_config(file: &GgufFile, tokens: &[String], pre: &str) -> Result<Val
         })?;
         config.insert(format!("{name}_token"), token.as_str().into());
     }
-    // llama.cpp begins a text by the name of the pre-tokenizer where no key says whether
-    let begins = pre_tokenizer::canonical(pre) == "llama-bpe";
+    // llama.cpp begins a text by the kind of tokenizer where no key says whether
     for (name, default) in [("bos", begins), ("eos", false)] {
         let added = file
             .value(&format!("tokenizer.ggml.add_{name}_token"))
@@ -184,14 +236,14 @@ fn tokenizer_config(file: &GgufFile, tokens: &[String], pre: &str) -> Result<Val
 }
 
 /// Adds the tokens that the configuration says are added.
-fn post_processor(config: &Value, vocab: &Map<String, Value>) -> Value {
+fn post_processor(config: &Value, vocab: &Value, other: Option<Value>) -> Value {
     let added = |name: &str| {
         let token = config[format!("{name}_token")].as_str()?;
         (config[format!("add_{name}_token")] == true).then_some(token)
     };
     let ends = [added("bos"), added("eos")];
     if ends == [None, None] {
-        return byte_level();
+        return other.into();
     }
     let template = |texts: &[&str]| -> Vec<Value> {
         let special = |token: Option<&str>, type_id: usize| {
@@ -216,7 +268,10 @@ fn post_processor(config: &Value, vocab: &Map<String, Value>) -> Value {
         })
         .collect();
     let added = json!({"type": "TemplateProcessing", "single": template(&["A"]), "pair": template(&["A", "B"]), "special_tokens": special_tokens});
-    json!({"type": "Sequence", "processors": [byte_level(), added]})
+    match other {
+        Some(other) => json!({"type": "Sequence", "processors": [other, added]}),
+        None => added,
+    }
 }
 
 fn byte_level() -> Value {

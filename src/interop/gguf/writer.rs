@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::quantize::GgmlType;
+use super::blocks::GgmlType;
 use super::value::{GgufValue, encode_text};
 use super::{ALIGNMENT, MAGIC, MAX_DIMENSIONS, MAX_NAME_BYTES, VERSION};
 use crate::interop::InteropError;

@@ -3,7 +3,7 @@
 use super::Checkpoint;
 use crate::interop::gguf::{
     GgmlType, GgufArray, GgufFile, GgufOptions, GgufProgress, GgufTensor, GgufValue, GgufWriter,
-    HfModel, write,
+    HfModel, OutType, write,
 };
 
 #[test]
@@ -91,7 +91,7 @@ fn progress_is_told_before_each_tensor() {
     write(
         model,
         GgufOptions {
-            dtype: GgmlType::F32,
+            dtype: OutType::F32,
             name: "fixture",
             progress,
         },

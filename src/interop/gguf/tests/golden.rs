@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::{Checkpoint, FIXTURES, contents_of, rewrite};
-use crate::interop::gguf::{GgmlType, GgufArray, GgufFile, GgufValue};
+use crate::interop::gguf::{GgufArray, GgufFile, GgufValue, OutType};
 
 const PAIRS: [(&str, &str); 2] = [
     ("deepseek_v3_plain", "gguf_deepseek_v3_plain"),
@@ -21,7 +21,7 @@ const PAIRS: [(&str, &str); 2] = [
 ];
 
 /// What we write, without the key that says that there is no tokenizer.
-fn as_converted(checkpoint: &Checkpoint, dtype: GgmlType) -> (TempDir, PathBuf) {
+fn as_converted(checkpoint: &Checkpoint, dtype: OutType) -> (TempDir, PathBuf) {
     let (folder, path) = checkpoint.written(dtype);
     let (mut keys, tensors) = contents_of(&path);
     keys.retain(|(_, value)| value.as_str() != Some("no_vocab"));
@@ -33,7 +33,7 @@ fn as_converted(checkpoint: &Checkpoint, dtype: GgmlType) -> (TempDir, PathBuf) 
 #[test]
 fn files_are_equal_byte_for_byte() {
     for (source, golden) in PAIRS {
-        let (_folder, path) = as_converted(&Checkpoint::read(source), GgmlType::F32);
+        let (_folder, path) = as_converted(&Checkpoint::read(source), OutType::F32);
         let expected = fs::read(Path::new(FIXTURES).join(golden).join("model.gguf")).unwrap();
         assert!(fs::read(path).unwrap() == expected, "{source}");
     }
@@ -42,7 +42,7 @@ fn files_are_equal_byte_for_byte() {
 #[test]
 fn keys_are_those_of_the_converter() {
     for (source, golden) in PAIRS {
-        let (_folder, path) = as_converted(&Checkpoint::read(source), GgmlType::F32);
+        let (_folder, path) = as_converted(&Checkpoint::read(source), OutType::F32);
         let file = GgufFile::open(&path).unwrap();
         let dump = dump(golden);
         let expected = dump["keys"].as_object().unwrap();
@@ -58,7 +58,7 @@ fn keys_are_those_of_the_converter() {
 #[test]
 fn tensors_are_those_of_the_converter() {
     for (source, golden) in PAIRS {
-        let (_folder, path) = as_converted(&Checkpoint::read(source), GgmlType::F32);
+        let (_folder, path) = as_converted(&Checkpoint::read(source), OutType::F32);
         let file = GgufFile::open(&path).unwrap();
         let dump = dump(golden);
         let expected = dump["tensors"].as_object().unwrap();
@@ -85,19 +85,19 @@ fn files_of_every_family_and_type_have_the_converters_hash() {
 fn files_from_bf16_have_the_converters_hash() {
     for (fixture, hashes) in BF16_HASHES {
         let mut checkpoint = Checkpoint::read(fixture);
-        checkpoint.cast(GgmlType::Bf16, Dtype::BF16);
+        checkpoint.cast(OutType::Bf16, Dtype::BF16);
         compare(&checkpoint, hashes);
     }
 }
 
 fn compare(checkpoint: &Checkpoint, hashes: [&str; 4]) {
-    let types = [GgmlType::F32, GgmlType::F16, GgmlType::Bf16, GgmlType::Q8_0];
+    let types = [OutType::F32, OutType::F16, OutType::Bf16, OutType::Q8_0];
     for (dtype, expected) in types.into_iter().zip(hashes) {
         let (_folder, path) = as_converted(checkpoint, dtype);
         assert_eq!(
             sha256(&fs::read(path).unwrap()),
             expected,
-            "{} {dtype}",
+            "{} {dtype:?}",
             checkpoint.folder.display()
         );
     }

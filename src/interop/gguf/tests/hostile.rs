@@ -4,7 +4,9 @@ use std::fs;
 
 use super::Checkpoint;
 use crate::interop::TensorSource;
-use crate::interop::gguf::{GgmlType, GgufCheckpoint, GgufFile, GgufTensor, GgufValue, GgufWriter};
+use crate::interop::gguf::{
+    GgmlType, GgufCheckpoint, GgufFile, GgufTensor, GgufValue, GgufWriter, OutType,
+};
 
 /// The one line with which opening these bytes ends.
 fn refusal(bytes: &[u8]) -> String {
@@ -85,8 +87,8 @@ fn what_is_wrong_is_said() {
             "tensor `t` of 40 bytes at offset 0 in a file of",
         ),
         (
-            changed(80, &[12]),
-            "tensor `t` is of ggml type 12, expected F32 (0), F16 (1), Q8_0 (8) or BF16 (30)",
+            changed(80, &[21]),
+            "tensor `t` is IQ3_S (ggml type 21), expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS or MXFP4",
         ),
         (
             changed(84, &[1]),
@@ -167,7 +169,7 @@ fn a_file_cut_short_anywhere_is_refused() {
     for length in 0..file.len() - 16 {
         refusal(&file[..length]);
     }
-    let (_folder, path) = Checkpoint::read("deepseek_v3_yarn").written(GgmlType::F32);
+    let (_folder, path) = Checkpoint::read("deepseek_v3_yarn").written(OutType::F32);
     let file = fs::read(path).unwrap();
     for length in (0..file.len() - 32).step_by(file.len() / 200) {
         refusal(&file[..length]);
@@ -176,7 +178,7 @@ fn a_file_cut_short_anywhere_is_refused() {
 
 #[test]
 fn flipped_bytes_never_panic() {
-    let (_folder, path) = Checkpoint::read("deepseek_v3_yarn").written(GgmlType::Q8_0);
+    let (_folder, path) = Checkpoint::read("deepseek_v3_yarn").written(OutType::Q8_0);
     let original = fs::read(&path).unwrap();
     let mut state = 7_u64;
     let mut random = |below: usize| {

@@ -6,6 +6,7 @@ mod hostile;
 mod others;
 mod refusals;
 mod round_trip;
+mod token_ids;
 mod tokenizer;
 
 use std::borrow::Cow;
@@ -18,8 +19,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    GgmlType, GgufFile, GgufOptions, GgufTensor, GgufValue, GgufWriter, HfModel, TokenizerFiles,
-    write,
+    GgmlType, GgufFile, GgufOptions, GgufTensor, GgufValue, GgufWriter, HfModel, OutType,
+    TokenizerFiles, write,
 };
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
@@ -77,7 +78,7 @@ impl Checkpoint {
     }
 
     /// The same checkpoint with all tensors as another type.
-    fn cast(&mut self, kind: GgmlType, dtype: Dtype) {
+    fn cast(&mut self, kind: OutType, dtype: Dtype) {
         for (info, bytes) in self.tensors.values_mut() {
             let mut values = Vec::new();
             GgmlType::F32.decode(bytes, &mut values);
@@ -87,7 +88,7 @@ impl Checkpoint {
         }
     }
 
-    fn write(&self, dtype: GgmlType, target: &Path) -> Result<(), InteropError> {
+    fn write(&self, dtype: OutType, target: &Path) -> Result<(), InteropError> {
         let model = HfModel {
             path: &self.folder,
             config: &self.config,
@@ -106,7 +107,7 @@ impl Checkpoint {
     }
 
     /// Writes a file into a folder that is removed when dropped.
-    fn written(&self, dtype: GgmlType) -> (TempDir, PathBuf) {
+    fn written(&self, dtype: OutType) -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("model.gguf");
         self.write(dtype, &target).unwrap();

@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Checkpoint, Keys, Tensors, contents_of, rewrite as write};
-use crate::interop::gguf::{GgmlType, GgufArray, GgufCheckpoint, GgufFile, GgufTensor, GgufValue};
+use crate::interop::gguf::{
+    GgmlType, GgufArray, GgufCheckpoint, GgufFile, GgufTensor, GgufValue, OutType,
+};
 use crate::interop::{ForeignModel, TensorSource};
 
 /// All that a checkpoint's file holds.
 fn contents(fixture: &str) -> (Keys, Tensors) {
-    let (_folder, path) = Checkpoint::read(fixture).written(GgmlType::F32);
+    let (_folder, path) = Checkpoint::read(fixture).written(OutType::F32);
     contents_of(&path)
 }
 
@@ -44,7 +46,7 @@ fn refusal(folder: &TempDir) -> String {
 
 /// Whether a file holds the same model as its fixture.
 fn assert_is(path: &Path, fixture: &str) {
-    let (_folder, expected) = Checkpoint::read(fixture).written(GgmlType::F32);
+    let (_folder, expected) = Checkpoint::read(fixture).written(OutType::F32);
     let expected = GgufCheckpoint::open(&expected).unwrap();
     let found = GgufCheckpoint::open(path).unwrap();
     assert_eq!(found.config(), expected.config(), "{fixture}");
@@ -61,7 +63,7 @@ fn assert_is(path: &Path, fixture: &str) {
 
 #[test]
 fn the_second_version_is_read_and_others_are_not() {
-    let (_folder, path) = Checkpoint::read("llama_tied").written(GgmlType::F32);
+    let (_folder, path) = Checkpoint::read("llama_tied").written(OutType::F32);
     let mut bytes = fs::read(&path).unwrap();
     for version in [1_u32, 2, 4] {
         bytes[4..8].copy_from_slice(&version.to_le_bytes());
@@ -213,7 +215,7 @@ fn a_count_may_stand_there_for_every_layer() {
 fn a_file_without_tokenizer_says_so_as_llama_cpp_wants_it() {
     let mut source = Checkpoint::read("llama_tied");
     source.tokenizer = None;
-    let (_folder, path) = source.written(GgmlType::F32);
+    let (_folder, path) = source.written(OutType::F32);
     let file = GgufFile::open(&path).unwrap();
     let model = file.value("tokenizer.ggml.model").unwrap();
     assert_eq!(model.as_str(), Some("no_vocab"));
@@ -320,7 +322,7 @@ fn what_llama_cpp_computes_otherwise_is_neither_read_nor_written() {
         source.config["rope_parameters"] = Value::Null;
         source.config["rope_scaling"] = scaling.clone();
         let folder = tempfile::tempdir().unwrap();
-        let written = source.write(GgmlType::F32, &folder.path().join("model.gguf"));
+        let written = source.write(OutType::F32, &folder.path().join("model.gguf"));
         match expected {
             None => written.unwrap(),
             Some(expected) => {

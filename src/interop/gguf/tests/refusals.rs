@@ -6,13 +6,13 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use super::Checkpoint;
-use crate::interop::gguf::GgmlType;
+use crate::interop::gguf::OutType;
 
 /// The one line of the error with which writing ends, which leaves no file.
 fn refusal(checkpoint: &Checkpoint) -> String {
     let folder = tempfile::tempdir().unwrap();
     let error = checkpoint
-        .write(GgmlType::F32, &folder.path().join("model.gguf"))
+        .write(OutType::F32, &folder.path().join("model.gguf"))
         .unwrap_err()
         .to_string();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -152,7 +152,7 @@ fn a_missing_scoring_function_is_sigmoid() {
     use crate::interop::gguf::{GgufFile, GgufValue};
     let mut checkpoint = Checkpoint::read("deepseek_v3_plain");
     checkpoint.config["scoring_func"] = Value::Null;
-    let (_folder, path) = checkpoint.written(GgmlType::F32);
+    let (_folder, path) = checkpoint.written(OutType::F32);
     assert_eq!(
         GgufFile::open(&path)
             .unwrap()

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Checkpoint;
 use crate::interop::TensorSource;
-use crate::interop::gguf::{GgmlType, GgufCheckpoint, GgufFile};
+use crate::interop::gguf::{GgmlType, GgufCheckpoint, GgufFile, OutType};
 
 const FAMILIES: [&str; 5] = [
     "deepseek_v3_plain",
@@ -19,7 +19,7 @@ const FAMILIES: [&str; 5] = [
 fn f32_is_the_identity() {
     for fixture in FAMILIES {
         let source = Checkpoint::read(fixture);
-        let (_folder, path) = source.written(GgmlType::F32);
+        let (_folder, path) = source.written(OutType::F32);
         let restored = GgufCheckpoint::open(&path).unwrap();
         let sorted = |mut names: Vec<String>| {
             names.sort();
@@ -97,7 +97,7 @@ fn same(a: &Value, b: &Value) -> bool {
 
 #[test]
 fn sources_of_16_bits_come_back_as_they_are() {
-    for (kind, dtype) in [(GgmlType::F16, Dtype::F16), (GgmlType::Bf16, Dtype::BF16)] {
+    for (kind, dtype) in [(OutType::F16, Dtype::F16), (OutType::Bf16, Dtype::BF16)] {
         for fixture in FAMILIES {
             let mut source = Checkpoint::read(fixture);
             source.cast(kind, dtype);
@@ -115,8 +115,9 @@ fn sources_of_16_bits_come_back_as_they_are() {
                     "{name}"
                 );
                 let (mut values, mut exact_values) = (Vec::new(), Vec::new());
-                kind.decode(&expected.bytes, &mut exact_values);
-                if exact { GgmlType::F32 } else { kind }.decode(&found.bytes, &mut values);
+                GgmlType::from(kind).decode(&expected.bytes, &mut exact_values);
+                let stored = if exact { GgmlType::F32 } else { kind.into() };
+                stored.decode(&found.bytes, &mut values);
                 assert!(values == exact_values, "{fixture} {name}");
             }
         }
@@ -126,26 +127,26 @@ fn sources_of_16_bits_come_back_as_they_are() {
 #[test]
 fn bf16_becomes_each_type_through_its_exact_value() {
     let mut source = Checkpoint::read("deepseek_v3_plain");
-    source.cast(GgmlType::Bf16, Dtype::BF16);
+    source.cast(OutType::Bf16, Dtype::BF16);
     let expected = source
         .tensor("model.layers.0.self_attn.q_a_proj.weight")
         .unwrap();
     let mut values = Vec::new();
     GgmlType::Bf16.decode(&expected.bytes, &mut values);
-    for kind in [GgmlType::F32, GgmlType::F16] {
+    for kind in [OutType::F32, OutType::F16] {
         let (_folder, path) = source.written(kind);
         let file = GgufFile::open(&path).unwrap();
         let (tensor, found) = file.tensor("blk.0.attn_q_a.weight").unwrap();
         let mut bytes = Vec::new();
         kind.encode(&values, &mut bytes);
-        assert_eq!(tensor.ggml_type, kind);
-        assert!(found == bytes, "{kind}");
+        assert_eq!(tensor.ggml_type, kind.into());
+        assert!(found == bytes, "{kind:?}");
     }
 }
 
 #[test]
 fn q8_0_keeps_what_it_must_in_f32_and_falls_back_to_f16() {
-    let (_folder, path) = Checkpoint::read("llama_tied").written(GgmlType::Q8_0);
+    let (_folder, path) = Checkpoint::read("llama_tied").written(OutType::Q8_0);
     let file = GgufFile::open(&path).unwrap();
     let kind = |file: &GgufFile, name: &str| file.tensor(name).unwrap().0.ggml_type;
     assert_eq!(kind(&file, "token_embd.weight"), GgmlType::Q8_0);
@@ -154,7 +155,7 @@ fn q8_0_keeps_what_it_must_in_f32_and_falls_back_to_f16() {
     assert_eq!(kind(&file, "blk.0.attn_norm.weight"), GgmlType::F32);
     assert!(file.tensor("output.weight").is_none());
 
-    let (_folder, path) = Checkpoint::read("mixtral").written(GgmlType::Q8_0);
+    let (_folder, path) = Checkpoint::read("mixtral").written(OutType::Q8_0);
     let file = GgufFile::open(&path).unwrap();
     assert_eq!(kind(&file, "blk.0.ffn_gate_inp.weight"), GgmlType::F32);
     assert_eq!(kind(&file, "blk.0.ffn_gate_exps.weight"), GgmlType::F16);
@@ -163,7 +164,7 @@ fn q8_0_keeps_what_it_must_in_f32_and_falls_back_to_f16() {
 #[test]
 fn q8_0_is_read_within_half_a_step() {
     let source = Checkpoint::read("llama_tied");
-    let (_folder, path) = source.written(GgmlType::Q8_0);
+    let (_folder, path) = source.written(OutType::Q8_0);
     let restored = GgufCheckpoint::open(&path).unwrap();
     for name in source.names() {
         let values = |source: &dyn TensorSource| {
@@ -208,7 +209,7 @@ fn halves_of_kv_b_with_two_types_are_read_as_f32() {
             );
         }
     }
-    let (_folder, path) = source.written(GgmlType::Q8_0);
+    let (_folder, path) = source.written(OutType::Q8_0);
     let restored = GgufCheckpoint::open(&path).unwrap();
     let name = "model.layers.0.self_attn.kv_b_proj.weight";
     let tensor = restored.tensor(name).unwrap();
@@ -231,7 +232,7 @@ fn halves_of_kv_b_with_two_types_are_read_as_f32() {
 fn layers_of_multi_token_prediction_are_left_out() {
     let source = Checkpoint::read("deepseek_v3_mtp");
     let layers = source.config["num_hidden_layers"].as_u64().unwrap();
-    let (_folder, path) = source.written(GgmlType::F32);
+    let (_folder, path) = source.written(OutType::F32);
     let restored = GgufCheckpoint::open(&path).unwrap();
     let mtp = format!("model.layers.{layers}.");
     assert!(source.names().iter().any(|name| name.starts_with(&mtp)));
@@ -245,7 +246,7 @@ fn a_tied_head_that_the_source_has_is_left_out() {
     let embedding = source.tensor("model.embed_tokens.weight").unwrap();
     let (shape, bytes) = (embedding.shape.clone(), embedding.bytes.to_vec());
     source.put("lm_head.weight", Dtype::F32, &shape, bytes);
-    let (_folder, path) = source.written(GgmlType::F32);
+    let (_folder, path) = source.written(OutType::F32);
     assert!(
         GgufFile::open(&path)
             .unwrap()
@@ -256,7 +257,7 @@ fn a_tied_head_that_the_source_has_is_left_out() {
 
 #[test]
 fn llama3_has_its_factors_as_a_tensor() {
-    let (_folder, path) = Checkpoint::read("llama_llama3rope").written(GgmlType::F16);
+    let (_folder, path) = Checkpoint::read("llama_llama3rope").written(OutType::F16);
     let file = GgufFile::open(&path).unwrap();
     assert_eq!(file.tensors()[0].name, "rope_freqs.weight");
     let (tensor, bytes) = file.tensor("rope_freqs.weight").unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Checkpoint;
 use crate::interop::InteropError;
 use crate::interop::gguf::{
-    GgmlType, GgufArray, GgufCheckpoint, GgufFile, GgufValue, pre_tokenizer,
+    GgufArray, GgufCheckpoint, GgufFile, GgufValue, OutType, pre_tokenizer,
 };
 
 /// The yarn fixture with a changed tokenizer.
@@ -29,7 +29,7 @@ fn tokenizer_keys(file: &GgufFile) -> Vec<(String, GgufValue)> {
 fn refusal(checkpoint: &Checkpoint) -> String {
     let folder = tempfile::tempdir().unwrap();
     let result: Result<(), InteropError> =
-        checkpoint.write(GgmlType::F32, &folder.path().join("model.gguf"));
+        checkpoint.write(OutType::F32, &folder.path().join("model.gguf"));
     result.unwrap_err().to_string()
 }
 
@@ -44,12 +44,12 @@ fn what_is_read_back_gives_the_same_keys() {
         config["add_eos_token"] = Value::Null;
     };
     for (checkpoint, added) in [(changed(|_, _| {}), false), (changed(llama), true)] {
-        let (_folder, path) = checkpoint.written(GgmlType::F32);
+        let (_folder, path) = checkpoint.written(OutType::F32);
         let restored = GgufCheckpoint::open(&path).unwrap();
         let first = tokenizer_keys(restored.file());
         let mut again = Checkpoint::read("deepseek_v3_yarn");
         again.tokenizer = restored.tokenizer().unwrap();
-        let (_folder, path) = again.written(GgmlType::F32);
+        let (_folder, path) = again.written(OutType::F32);
         let mut second = tokenizer_keys(&GgufFile::open(&path).unwrap());
         // A missing flag is written as false after reading, and the template for pairs adds no separator.
         second.retain(|(key, value)| {
@@ -67,7 +67,7 @@ fn what_is_read_back_gives_the_same_keys() {
 fn what_is_read_back_is_the_tokenizer() {
     let checkpoint = Checkpoint::read("deepseek_v3_yarn");
     let expected = checkpoint.tokenizer.clone().unwrap();
-    let (_folder, path) = checkpoint.written(GgmlType::F32);
+    let (_folder, path) = checkpoint.written(OutType::F32);
     let found = GgufCheckpoint::open(&path)
         .unwrap()
         .tokenizer()
@@ -104,8 +104,8 @@ fn both_spellings_of_merges_are_one() {
             .into();
         }
     });
-    let (_folder, path) = texts.written(GgmlType::F32);
-    let (_other_folder, other) = Checkpoint::read("deepseek_v3_yarn").written(GgmlType::F32);
+    let (_folder, path) = texts.written(OutType::F32);
+    let (_other_folder, other) = Checkpoint::read("deepseek_v3_yarn").written(OutType::F32);
     assert_eq!(
         tokenizer_keys(&GgufFile::open(&path).unwrap()),
         tokenizer_keys(&GgufFile::open(&other).unwrap())
@@ -121,7 +121,7 @@ fn kinds_of_tokens() {
         added.push(json!({"id": 316, "content": "▁▁", "special": false}));
         added.push(json!({"id": 317, "content": "<|tool|>", "special": false}));
     });
-    let (_folder, path) = checkpoint.written(GgmlType::F32);
+    let (_folder, path) = checkpoint.written(OutType::F32);
     let file = GgufFile::open(&path).unwrap();
     let Some(GgufValue::Array(GgufArray::String(tokens))) = file.value("tokenizer.ggml.tokens")
     else {
@@ -158,7 +158,7 @@ fn several_chat_templates_and_one_beside() {
         (named, vec![("", "a"), (".tool_use", "b")]),
         (beside, vec![("", "c")]),
     ] {
-        let (_folder, path) = checkpoint.written(GgmlType::F32);
+        let (_folder, path) = checkpoint.written(OutType::F32);
         let file = GgufFile::open(&path).unwrap();
         for (name, template) in expected {
             assert_eq!(
@@ -176,7 +176,7 @@ fn ids_come_from_the_tokenizer_before_the_model() {
         config["pad_token"] = Value::Null;
     });
     checkpoint.config["pad_token_id"] = 2.into();
-    let (_folder, path) = checkpoint.written(GgmlType::F32);
+    let (_folder, path) = checkpoint.written(OutType::F32);
     let file = GgufFile::open(&path).unwrap();
     for (key, id) in [("bos", 0), ("eos", 3), ("padding", 2)] {
         assert_eq!(
@@ -191,7 +191,7 @@ fn ids_come_from_the_tokenizer_before_the_model() {
 fn further_ends_of_a_text_have_keys_of_their_own_and_are_read_back() {
     let mut checkpoint = changed(|_, config| config["eos_token"] = "<|im_end|>".into());
     checkpoint.config["eos_token_id"] = json!([1, 3, 2]);
-    let (_folder, path) = checkpoint.written(GgmlType::F32);
+    let (_folder, path) = checkpoint.written(OutType::F32);
     let file = GgufFile::open(&path).unwrap();
     for (key, id) in [("eos", 3), ("eot", 1), ("eom", 2)] {
         assert_eq!(
@@ -219,7 +219,7 @@ fn a_token_that_only_the_post_processor_names_is_the_beginning() {
             tokenizer["post_processor"] = template(names);
             config["bos_token"] = Value::Null;
         });
-        let (_folder, path) = checkpoint.written(GgmlType::F32);
+        let (_folder, path) = checkpoint.written(OutType::F32);
         let file = GgufFile::open(&path).unwrap();
         for (key, value) in [
             ("add_bos_token", GgufValue::Bool(added)),
@@ -242,7 +242,7 @@ fn the_post_processor_goes_before_the_configuration() {
         config["add_bos_token"] = true.into();
     });
     for (checkpoint, added) in [(byte_level, false), (nothing, true)] {
-        let (_folder, path) = checkpoint.written(GgmlType::F32);
+        let (_folder, path) = checkpoint.written(OutType::F32);
         let file = GgufFile::open(&path).unwrap();
         assert_eq!(
             file.value("tokenizer.ggml.add_bos_token"),

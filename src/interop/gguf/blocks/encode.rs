@@ -1,22 +1,16 @@
-//! Element types of ggml tensors: f32, f16, bf16 and the 8-bit blocks Q8_0.
+//! What tensors are written in: f32, f16, bf16 and the 8-bit blocks Q8_0.
 //!
 //! Blocks of Q8_0 are 32 values of a row: one f16 scale `d = max|x| / 127` and 32 signed bytes
 //! `q = round(x / d)`, halves away from zero; `x ≈ d q`. Bytes are those of ggml's reference,
 //! `quantize_row_q8_0_ref` in <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-quants.c>.
 
-use std::fmt;
-
 use half::{bf16, f16};
 
-/// Values in a block of Q8_0.
-pub(super) const QK8_0: usize = 32;
+use super::{GgmlType, QK};
 
-/// Bytes in a block of Q8_0.
-const Q8_0_BYTES: usize = 2 + QK8_0;
-
-/// Element type of a tensor in a GGUF file. Of ggml's types, those that this crate writes and reads.
+/// Type that matrices are written in; what llama.cpp's converter calls `--outtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GgmlType {
+pub enum OutType {
     /// 32-bit floating point.
     F32,
     /// 16-bit floating point of IEEE 754.
@@ -27,42 +21,18 @@ pub enum GgmlType {
     Q8_0,
 }
 
-impl GgmlType {
-    /// ggml's number of the type.
-    pub fn id(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q8_0 => 8,
-            Self::Bf16 => 30,
+impl From<OutType> for GgmlType {
+    fn from(out: OutType) -> Self {
+        match out {
+            OutType::F32 => Self::F32,
+            OutType::F16 => Self::F16,
+            OutType::Bf16 => Self::Bf16,
+            OutType::Q8_0 => Self::Q8_0,
         }
     }
+}
 
-    /// The type of ggml's number; none if it is not supported here.
-    pub fn from_id(id: u32) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Q8_0, Self::Bf16]
-            .into_iter()
-            .find(|kind| kind.id() == id)
-    }
-
-    /// Bytes of a row of `length` values; none if whole blocks do not fill it, or on overflow.
-    pub fn row_bytes(self, length: usize) -> Option<usize> {
-        match self {
-            Self::F32 => length.checked_mul(4),
-            Self::F16 | Self::Bf16 => length.checked_mul(2),
-            Self::Q8_0 if length.is_multiple_of(QK8_0) => (length / QK8_0).checked_mul(Q8_0_BYTES),
-            Self::Q8_0 => None,
-        }
-    }
-
-    /// Bytes of a tensor of this shape, outermost dimension first; none as for [`row_bytes`](Self::row_bytes).
-    pub fn tensor_bytes(self, shape: &[usize]) -> Option<usize> {
-        let (&row, outer) = shape.split_last()?;
-        outer
-            .iter()
-            .try_fold(self.row_bytes(row)?, |bytes, &size| bytes.checked_mul(size))
-    }
-
+impl OutType {
     /// Appends the bytes of a row to `out`. Of a row that does not fill whole blocks, the rest is left out.
     pub fn encode(self, row: &[f32], out: &mut Vec<u8>) {
         match self {
@@ -76,47 +46,9 @@ impl GgmlType {
                 .for_each(|block| encode_q8_0(block, out)),
         }
     }
-
-    /// Appends the values that `bytes` stand for to `out`. Bytes after the last whole value or block are left out.
-    pub fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
-        match self {
-            Self::F32 => out.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
-            Self::F16 => out.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|&b| f16::from_le_bytes(b).to_f32()),
-            ),
-            Self::Bf16 => out.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|&b| bf16::from_le_bytes(b).to_f32()),
-            ),
-            Self::Q8_0 => {
-                for [low, high, q @ ..] in bytes.as_chunks::<Q8_0_BYTES>().0 {
-                    let d = f16::from_le_bytes([*low, *high]).to_f32();
-                    out.extend(q.iter().map(|&q| d * f32::from(q.cast_signed())));
-                }
-            }
-        }
-    }
 }
 
-impl fmt::Display for GgmlType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Bf16 => "BF16",
-            Self::Q8_0 => "Q8_0",
-        })
-    }
-}
-
-fn encode_q8_0(block: &[f32; QK8_0], out: &mut Vec<u8>) {
+fn encode_q8_0(block: &[f32; QK], out: &mut Vec<u8>) {
     let amax = block.iter().fold(0.0_f32, |amax, x| amax.max(x.abs()));
     let d = amax / 127.0;
     // The values are scaled by the reciprocal of the unrounded d, as in the reference: one bit can hang on it.
@@ -133,15 +65,15 @@ fn encode_q8_0(block: &[f32; QK8_0], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn encoded(kind: GgmlType, row: &[f32]) -> Vec<u8> {
+    fn encoded(kind: OutType, row: &[f32]) -> Vec<u8> {
         let mut out = Vec::new();
         kind.encode(row, &mut out);
         out
     }
 
-    fn decoded(kind: GgmlType, bytes: &[u8]) -> Vec<f32> {
+    fn decoded(kind: OutType, bytes: &[u8]) -> Vec<f32> {
         let mut out = Vec::new();
-        kind.decode(bytes, &mut out);
+        GgmlType::from(kind).decode(bytes, &mut out);
         out
     }
 
@@ -156,27 +88,27 @@ mod tests {
             (0x7f80_0001, 0x7fc0), // a NaN stays one
         ];
         for (bits, expected) in cases {
-            let bytes = encoded(GgmlType::Bf16, &[f32::from_bits(bits)]);
+            let bytes = encoded(OutType::Bf16, &[f32::from_bits(bits)]);
             assert_eq!(bytes, u16::to_le_bytes(expected), "{bits:#x}");
         }
     }
 
     #[test]
     fn q8_0_rounds_halves_away_from_zero() {
-        let mut block = [0.0; QK8_0];
+        let mut block = [0.0; QK];
         block[..6].copy_from_slice(&[127.0, 0.5, -0.5, 1.5, 2.5, -126.5]);
-        let bytes = encoded(GgmlType::Q8_0, &block);
+        let bytes = encoded(OutType::Q8_0, &block);
         assert_eq!(bytes[..2], f16::from_f32(1.0).to_le_bytes());
         assert_eq!(bytes[2..8], [127, 1, 255, 2, 3, 129]);
         assert_eq!(
-            decoded(GgmlType::Q8_0, &bytes)[..6],
+            decoded(OutType::Q8_0, &bytes)[..6],
             [127.0, 1.0, -1.0, 2.0, 3.0, -127.0]
         );
     }
 
     #[test]
     fn q8_0_of_zeros_is_zeros() {
-        assert_eq!(encoded(GgmlType::Q8_0, &[0.0; QK8_0]), [0; Q8_0_BYTES]);
+        assert_eq!(encoded(OutType::Q8_0, &[0.0; QK]), [0; 34]);
     }
 
     // Hashes by the Python package `gguf` 0.19: `quantize(x, GGMLQuantizationType.*)` of the same values.
@@ -195,21 +127,21 @@ mod tests {
                 .iter()
                 .map(|b| format!("{b:02x}"))
                 .collect();
-            assert_eq!(found, hash, "{kind}");
+            assert_eq!(found, hash, "{kind:?}");
         }
     }
 
-    const HASHES: [(GgmlType, &str); 3] = [
+    const HASHES: [(OutType, &str); 3] = [
         (
-            GgmlType::F16,
+            OutType::F16,
             "c0cddb4bc0a01a9c5d0b280042b7ac14376b9000a6b598219c3de5623dddf690",
         ),
         (
-            GgmlType::Bf16,
+            OutType::Bf16,
             "074887633e2e4862495f652fd056dc88c6fafebdd0be59fdd7109248c5083e93",
         ),
         (
-            GgmlType::Q8_0,
+            OutType::Q8_0,
             "21ddcdbced4f92618b572439475ae0a7e16f82f82ddab18fa2acb1ea9eaa933f",
         ),
     ];

@@ -1,0 +1,119 @@
+//! SentencePiece vocabularies, which llama.cpp calls `llama`, as the BPE of `tokenizer.json`.
+//!
+//! GGUF keeps a score for each token and no merges: two neighbours are merged when together they are a token, best
+//! scores first. `tokenizer.json` wants the list of these merges. It is ordered as transformers orders it
+//! (`generate_merges`), so that ids are those of published tokenizers; and only tokens that text can have are merged,
+//! so that no text spells a control token or a byte.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::tokenizer::TokenType;
+
+/// What stands for a space.
+const SPACE: &str = "▁";
+
+/// Two tokens that become one.
+struct Merge<'a> {
+    score: f32,
+    parts: [&'a str; 2],
+}
+
+impl Merge<'_> {
+    fn lengths(&self) -> [usize; 2] {
+        self.parts.map(|part| part.chars().count())
+    }
+}
+
+/// Pairs of tokens that are a token together, in the order in which they are merged.
+pub(super) fn merges(tokens: &[String], types: &[i32], scores: &[f32]) -> Vec<Value> {
+    let in_text = |kind: i32| {
+        [TokenType::Normal, TokenType::UserDefined]
+            .iter()
+            .any(|&it| it as i32 == kind)
+    };
+    let ids: HashMap<&str, usize> = tokens
+        .iter()
+        .zip(types)
+        .enumerate()
+        .filter(|(_, (_, kind))| in_text(**kind))
+        .map(|(id, (token, _))| (token.as_str(), id))
+        .collect();
+    let mut merges = Vec::new();
+    for (id, token) in tokens.iter().enumerate() {
+        if ids.get(token.as_str()) != Some(&id) {
+            continue;
+        }
+        let cuts = token.char_indices().skip(1).map(|(at, _)| at);
+        let mut found: Vec<_> = cuts
+            .filter_map(|at| {
+                let (left, right) = token.split_at(at);
+                Some(([*ids.get(left)?, *ids.get(right)?], [left, right]))
+            })
+            .collect();
+        found.sort_unstable_by_key(|&(ids, _)| ids);
+        merges.extend(found.into_iter().map(|(_, parts)| Merge {
+            score: scores[id],
+            parts,
+        }));
+    }
+    // stable: what is equal stays in the order of ids
+    merges.sort_by(|left, right| {
+        let by_score = right.score.total_cmp(&left.score);
+        by_score.then_with(|| right.lengths().cmp(&left.lengths()))
+    });
+    merges.iter().map(|merge| json!(merge.parts)).collect()
+}
+
+/// Spaces as the vocabulary has them, and one before the text if `prefix`.
+pub(super) fn normalizer(prefix: bool) -> Value {
+    let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
+    if !prefix {
+        return spaces;
+    }
+    json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, spaces]})
+}
+
+/// What [`normalizer`] does, undone; bytes become characters.
+pub(super) fn decoder(prefix: bool) -> Value {
+    let mut steps = vec![
+        json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    if prefix {
+        steps.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    json!({"type": "Sequence", "decoders": steps})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_score_is_merged_first_and_then_the_longest_left_part() {
+        let tokens = ["a", "b", "ab", "aba", "c", "abab", "ba"].map(str::to_owned);
+        let scores = [0.0, 0.0, -2.0, -1.0, 0.0, -3.0, -1.0];
+        let normal = [TokenType::Normal as i32; 7];
+        let expected = json!([
+            ["ab", "a"],
+            ["a", "ba"],
+            ["b", "a"],
+            ["a", "b"],
+            ["aba", "b"],
+            ["ab", "ab"],
+        ]);
+        assert_eq!(Value::from(merges(&tokens, &normal, &scores)), expected);
+    }
+
+    #[test]
+    fn no_merge_makes_a_token_that_no_text_has() {
+        let tokens = ["<", "s>", "<s>", "<0x0A", ">", "<0x0A>"].map(str::to_owned);
+        let [normal, control] = [TokenType::Normal, TokenType::Control].map(|it| it as i32);
+        let byte = 6;
+        let types = [normal, normal, control, normal, normal, byte];
+        assert_eq!(merges(&tokens, &types, &[0.0; 6]), Vec::<Value>::new());
+    }
+}
