@@ -11,7 +11,7 @@ use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::domain::Domain;
 use darkhorse_genesis::model::cache::{CacheConfig, REVERSIBLE};
-use darkhorse_genesis::model::cost::Dtype;
+use darkhorse_genesis::model::dtype::Dtype;
 use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};

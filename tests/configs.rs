@@ -10,7 +10,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::{Experiment, PRESETS};
-use darkhorse_genesis::model::cost::Dtype;
+use darkhorse_genesis::model::dtype::Dtype;
 use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::mixer::mla::MlaConfig;
 use darkhorse_genesis::model::rope::RopeScaling;

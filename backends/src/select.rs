@@ -14,10 +14,6 @@ mod chosen {
     pub(super) fn device(kind: &str, index: Option<usize>) -> Option<burn_cuda::CudaDevice> {
         matches!(kind, "cuda" | "gpu").then(|| burn_cuda::CudaDevice::new(index.unwrap_or(0)))
     }
-
-    pub(super) fn is_host(_: &burn_cuda::CudaDevice) -> bool {
-        false
-    }
 }
 
 #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
@@ -53,10 +49,6 @@ mod chosen {
             _ => None,
         }
     }
-
-    pub(super) fn is_host(device: &WgpuDevice) -> bool {
-        *device == WgpuDevice::Cpu
-    }
 }
 
 #[cfg(all(feature = "tch", not(any(feature = "cuda", feature = "wgpu"))))]
@@ -75,10 +67,6 @@ mod chosen {
             _ => None,
         }
     }
-
-    pub(super) fn is_host(device: &LibTorchDevice) -> bool {
-        *device == LibTorchDevice::Cpu
-    }
 }
 
 #[cfg(all(
@@ -94,10 +82,6 @@ mod chosen {
 
     pub(super) fn device(kind: &str, index: Option<usize>) -> Option<FlexDevice> {
         (matches!(kind, "cpu" | "flex") && index.is_none()).then_some(FlexDevice)
-    }
-
-    pub(super) fn is_host(_: &FlexDevice) -> bool {
-        true
     }
 }
 
@@ -130,8 +114,7 @@ impl std::error::Error for UnknownDevice {}
 
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "tch"))]
 pub use selected::{
-    Device, Selected, default_device, default_dtype, device, device_memory_bytes, devices, name,
-    notice,
+    Device, Selected, default_device, default_dtype, device, devices, name, notice,
 };
 
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "tch"))]
@@ -227,16 +210,6 @@ mod selected {
         )
     }
 
-    /// Memory that is free for tensors on a device: on the CPU what the system says is available, `None`
-    /// where it cannot be known.
-    pub fn device_memory_bytes(device: &Device) -> Option<u64> {
-        if !chosen::is_host(device) {
-            return None;
-        }
-        let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-        super::available_bytes(&meminfo)
-    }
-
     /// Threads that compute on the host.
     fn threads() -> usize {
         #[cfg(feature = "flex")]
@@ -246,39 +219,8 @@ mod selected {
     }
 }
 
-/// `MemAvailable` of Linux's `/proc/meminfo`, or `MemTotal` where that is missing.
-#[cfg_attr(
-    not(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "tch")),
-    allow(
-        dead_code,
-        reason = "without a backend there is no device to ask about"
-    )
-)]
-fn available_bytes(meminfo: &str) -> Option<u64> {
-    let kibibytes = |name: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':')
-            .split_whitespace()
-            .next()?
-            .parse::<u64>()
-            .ok()
-    };
-    Some(kibibytes("MemAvailable").or_else(|| kibibytes("MemTotal"))? * 1024)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::available_bytes;
-
-    #[test]
-    fn available_memory_is_read_in_kibibytes() {
-        let old = "MemTotal:       16384 kB\nMemFree: 100 kB\n";
-        assert_eq!(available_bytes(old), Some(16384 * 1024));
-        let new = format!("{old}MemAvailable:    8192 kB\n");
-        assert_eq!(available_bytes(&new), Some(8192 * 1024));
-        assert_eq!(available_bytes("nothing"), None);
-    }
-
     #[cfg(all(
         feature = "flex",
         not(any(feature = "cuda", feature = "wgpu", feature = "tch"))

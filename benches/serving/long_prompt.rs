@@ -8,7 +8,7 @@ use darkhorse_backends::select::Selected;
 use darkhorse_genesis::config::Experiment;
 use darkhorse_genesis::inference::{Generation, Limits};
 use darkhorse_genesis::model::CausalLm;
-use darkhorse_genesis::model::cost::Dtype;
+use darkhorse_genesis::model::dtype::Dtype;
 
 use crate::Outcome;
 use crate::memory::{forget_peak, mib, peak};

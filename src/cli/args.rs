@@ -7,16 +7,15 @@ use crate::config::{Experiment, PRESETS};
 use crate::domain::Domain;
 use crate::inference::{SamplingConfig, Speculation, When};
 use crate::model::cache::CacheConfig;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 use crate::model::matrix::Quantization;
 use crate::model::routing::domain::DomainMode;
 use crate::model::{CausalLm, Ttt};
-use burn::tensor::DType;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use darkhorse_backends::paged::PageFormat;
 use darkhorse_backends::select::{self, Device, Selected};
 
+use crate::cli::dtype::one_of;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::inference::Weights;
 
@@ -347,32 +346,14 @@ impl SpeculationArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct WeightsArgs {
     /// Round projections and experts to blocks of 8 or 4 bits on the way in [default: as they are]
-    #[arg(long, value_name = "FORMAT")]
-    weights: Option<WeightFormat>,
-}
-
-/// What weights can be rounded to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WeightFormat {
-    /// 8 bits, and a scale for each 32 weights
-    Q8,
-    /// 4 bits, and a scale for each 32 weights
-    Q4,
-}
-
-impl From<WeightFormat> for Quantization {
-    fn from(format: WeightFormat) -> Self {
-        match format {
-            WeightFormat::Q8 => Self::Q8,
-            WeightFormat::Q4 => Self::Q4,
-        }
-    }
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::Q8, Dtype::Q4]))]
+    weights: Option<Dtype>,
 }
 
 impl WeightsArgs {
     /// What to round to, if at all.
     pub(crate) fn quantization(self) -> Option<Quantization> {
-        self.weights.map(Quantization::from)
+        self.weights.and_then(Dtype::quantization)
     }
 }
 
@@ -380,44 +361,21 @@ impl WeightsArgs {
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct CacheArgs {
     /// Numbers of the cache [default: those that the model computes in]
-    #[arg(long, value_name = "FORMAT")]
-    cache_dtype: Option<CacheFormat>,
-}
-
-/// What a cache can be held as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CacheFormat {
-    /// 4 bytes a number
-    F32,
-    /// 2 bytes a number, with the range of f32
-    Bf16,
-    /// 2 bytes a number
-    F16,
-    /// 8 bits a number, and a scale for each 32
-    Q8,
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Q8]))]
+    cache_dtype: Option<Dtype>,
 }
 
 impl CacheArgs {
     /// How the cache lies in memory.
     pub(crate) fn config(self) -> CacheConfig {
-        let format = self.cache_dtype.map(|format| match format {
-            CacheFormat::F32 => PageFormat::Numbers(DType::F32),
-            CacheFormat::Bf16 => PageFormat::Numbers(DType::BF16),
-            CacheFormat::F16 => PageFormat::Numbers(DType::F16),
-            CacheFormat::Q8 => PageFormat::EightBits,
-        });
         CacheConfig {
-            format,
+            format: self.cache_dtype.and_then(Dtype::page),
             ..CacheConfig::default()
         }
     }
 
     /// What its bytes are counted as, if it was said.
     pub(crate) fn dtype(self) -> Option<Dtype> {
-        self.cache_dtype.map(|format| match format {
-            CacheFormat::F32 => Dtype::F32,
-            CacheFormat::Bf16 | CacheFormat::F16 => Dtype::Bf16,
-            CacheFormat::Q8 => Dtype::Q8,
-        })
+        self.cache_dtype
     }
 }

@@ -7,7 +7,7 @@ use crate::config::Experiment;
 use crate::config::memory::Purpose;
 use crate::inference::{Generation, Sampler, SamplingConfig};
 use crate::model::Ttt;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 use clap::Args;
 use darkhorse_backends::awake;
 use darkhorse_backends::select::Selected;

@@ -24,6 +24,7 @@ mod bench;
 mod chat;
 mod completions;
 mod device;
+mod dtype;
 mod evaluate;
 mod export;
 mod failure;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::checkpoint::Run;
 use crate::config::memory::Bytes;
 use crate::model::CausalLm;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 use crate::model::matrix::Quantization;
 use crate::model::weights::{InBlocks, NamedTensor, WeightSource};
 use clap::Args;

@@ -3,7 +3,7 @@
 use super::memory::{Bytes, MemoryNeeds, Purpose};
 use super::{Experiment, PRESETS};
 use crate::model::ModelConfig;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 
 /// The refusal of what cannot fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::ModelConfig;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 
 /// What a model is to be held in memory for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,77 +1,12 @@
 //! What running a model costs, from the configuration alone: FLOPs per token and bytes.
 
 use darkhorse_backends::quantized::BLOCK;
-use serde::Serialize;
 
 use super::cache::REVERSIBLE;
 use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
-use super::matrix::Quantization;
+use super::dtype::Dtype;
 use super::mixer::spec::{MixerCost, RowFormat, Rows};
 use super::saturating::{product, sum};
-
-/// Number format of stored values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dtype {
-    /// 4 bytes.
-    F32,
-    /// 2 bytes.
-    Bf16,
-    /// 8 bits, and 2 bytes of scale for each 32 values (GGUF's `Q8_0`).
-    Q8,
-    /// 4 bits, and 2 bytes of scale for each 32 values (GGUF's `Q4_0`).
-    Q4,
-}
-
-impl Dtype {
-    /// All formats, largest first.
-    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Q8, Self::Q4];
-
-    /// Format of matrices that are held in blocks, or as numbers.
-    pub fn held_as(quantization: Option<Quantization>) -> Self {
-        match quantization {
-            None => Self::F32,
-            Some(Quantization::Q8) => Self::Q8,
-            Some(Quantization::Q4) => Self::Q4,
-        }
-    }
-
-    /// Format of the weights that are numbers where matrices have this one.
-    fn of_numbers(self) -> Self {
-        match self {
-            Self::Q8 | Self::Q4 => Self::F32,
-            dtype => dtype,
-        }
-    }
-
-    /// Lower-case name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::Q8 => "q8",
-            Self::Q4 => "q4",
-        }
-    }
-
-    /// Bytes that `values` numbers take.
-    pub fn bytes(self, values: u64) -> u64 {
-        let block_bytes = match self {
-            Self::F32 => 128,
-            Self::Bf16 => 64,
-            Self::Q8 => 34,
-            Self::Q4 => 18,
-        };
-        let blocks = (values / 32).saturating_mul(block_bytes);
-        blocks.saturating_add((values % 32 * block_bytes).div_ceil(32))
-    }
-
-    /// Bytes of AdamW's two f32 moments of `weights`, and of their f32 master copy where they are not f32.
-    pub fn optimizer_bytes(self, weights: u64) -> u64 {
-        let numbers = if self == Self::F32 { 2 } else { 3 };
-        Self::F32.bytes(weights.saturating_mul(numbers))
-    }
-}
 
 /// All methods expect a [validated](ModelConfig::validate) configuration, and panic where a section
 /// that the layer plan names is missing.

@@ -10,6 +10,7 @@ mod config;
 mod context;
 pub mod cost;
 pub mod count;
+pub mod dtype;
 mod error;
 pub mod feed_forward;
 mod finite;

@@ -9,12 +9,13 @@ use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::model::CausalLm;
+use crate::model::dtype::Dtype;
 
 /// A type that the backend does not compute in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`training.precision` is {}, which backend `{backend}` has no arithmetic for: train in f32, by `--precision f32`",
-    precision.dtype().name()
+    precision.format().name()
 )]
 pub struct PrecisionError {
     /// What was asked for.
@@ -40,7 +41,22 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The same as a tensor's type.
+    /// The format of the numbers.
+    pub fn format(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::Bf16 => Dtype::Bf16,
+        }
+    }
+
+    /// The precision with this format; none if no step computes in it.
+    pub fn of(format: Dtype) -> Option<Self> {
+        let all = [Self::F32, Self::Bf16];
+        all.into_iter()
+            .find(|precision| precision.format() == format)
+    }
+
+    /// The tensors' type.
     pub fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,

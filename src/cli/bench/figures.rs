@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::config::memory::Bytes;
 use crate::model::ModelConfig;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 use darkhorse_backends::select;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::memory::Purpose;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 use clap::Args;
 
 use super::measure::Case;

@@ -3,17 +3,30 @@
 use std::path::Path;
 
 use crate::interop::Outgoing;
-use crate::interop::gguf::{self, GgufOptions};
+use crate::interop::gguf::{self, GgufOptions, OutType};
 use crate::interop::hugging_face::{HfConfig, HfRope, HfRopeScaling, TokenizerFiles};
+use crate::model::dtype::Dtype;
 use indicatif::ProgressStyle;
-use safetensors::Dtype;
 use serde_json::json;
 
-use super::{ExportArgs, Precision, target_name, tokenizer_files};
+use super::{ExportArgs, target_name, tokenizer_files};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::cli::output;
 use crate::cli::stored::Stored;
+
+/// The type of the file's tensors that holds a format.
+fn out_type(dtype: Dtype) -> Result<OutType, Failure> {
+    match dtype {
+        Dtype::F32 => Ok(OutType::F32),
+        Dtype::F16 => Ok(OutType::F16),
+        Dtype::Bf16 => Ok(OutType::Bf16),
+        Dtype::Q8 => Ok(OutType::Q8_0),
+        Dtype::Q4 => Err(Failure::input(
+            "`--dtype q4` cannot be written to a GGUF file",
+        )),
+    }
+}
 
 /// Writes the file.
 pub(super) fn write(
@@ -21,13 +34,14 @@ pub(super) fn write(
     stored: &Stored,
     config: &HfConfig,
     tensors: &Outgoing<'_>,
-    own: Option<Dtype>,
+    own: Option<safetensors::Dtype>,
 ) -> Result<(), Failure> {
     let own = match own {
-        Some(Dtype::F16) => Precision::F16,
-        Some(Dtype::BF16) => Precision::Bf16,
-        _ => Precision::F32,
+        Some(safetensors::Dtype::F16) => Dtype::F16,
+        Some(safetensors::Dtype::BF16) => Dtype::Bf16,
+        _ => Dtype::F32,
     };
+    let out_type = out_type(args.dtype.unwrap_or(own))?;
     let tokenizer = tokenizer_files(stored)?
         .map(|files| gguf_tokenizer(&files))
         .transpose()?;
@@ -51,7 +65,7 @@ pub(super) fn write(
             tensors,
         },
         GgufOptions {
-            dtype: args.dtype.unwrap_or(own).of_gguf(),
+            dtype: out_type,
             name: &name,
             progress: &mut progress,
         },

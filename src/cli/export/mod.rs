@@ -10,16 +10,16 @@ mod libtorch;
 use std::path::PathBuf;
 
 use crate::domain::Domain;
-use crate::interop::gguf::OutType;
 use crate::interop::hugging_face::{HfConfig, TokenizerFiles};
 use crate::interop::{Extras, Outgoing, OutgoingOptions, hf_config, ot, weights_dtype};
 use crate::model::ModelConfig;
+use crate::model::dtype::Dtype;
 use crate::model::routing::domain::DomainMode;
 use clap::{Args, ValueEnum};
-use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::cli::args::{AdapterArgs, memory_bytes};
+use crate::cli::dtype::one_of;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::stored::Stored;
 
@@ -50,9 +50,9 @@ pub(crate) struct ExportArgs {
     /// Folder to write; for gguf and genesis the file; for ot either, a file `*.ot` has its config.json beside it
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Type of the matrices [default: that of the weights]
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
+    /// Type of the matrices; q8 with gguf only, where it is q8_0 [default: that of the weights]
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8]))]
+    dtype: Option<Dtype>,
     /// Fold the prior of a domain into the routers, so that other engines route as with the domain given [default:
     /// none]
     #[arg(long, value_name = "DOMAIN")]
@@ -78,39 +78,16 @@ enum Format {
     Ot,
 }
 
-/// Types of matrices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Precision {
-    /// 32 bits
-    F32,
-    /// 16 bits, as IEEE 754 has them
-    F16,
-    /// 16 bits with the range of F32
-    Bf16,
-    /// 8.5 bits, blocks of 32 (gguf only)
-    #[value(name = "q8_0")]
-    Q8,
-}
-
-impl Precision {
-    fn of_safetensors(self) -> Result<Dtype, Failure> {
-        match self {
-            Self::F32 => Ok(Dtype::F32),
-            Self::F16 => Ok(Dtype::F16),
-            Self::Bf16 => Ok(Dtype::BF16),
-            Self::Q8 => Err(Failure::input(
-                "`--dtype q8_0` goes with `--format gguf` only",
-            )),
-        }
-    }
-
-    fn of_gguf(self) -> OutType {
-        match self {
-            Self::F32 => OutType::F32,
-            Self::F16 => OutType::F16,
-            Self::Bf16 => OutType::Bf16,
-            Self::Q8 => OutType::Q8_0,
-        }
+/// The type of safetensors that holds a format.
+fn of_safetensors(dtype: Dtype) -> Result<safetensors::Dtype, Failure> {
+    match dtype {
+        Dtype::F32 => Ok(safetensors::Dtype::F32),
+        Dtype::F16 => Ok(safetensors::Dtype::F16),
+        Dtype::Bf16 => Ok(safetensors::Dtype::BF16),
+        Dtype::Q8 | Dtype::Q4 => Err(Failure::input(format!(
+            "`--dtype {}` goes with `--format gguf` only",
+            dtype.name()
+        ))),
     }
 }
 
@@ -125,7 +102,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     stored.tell_blocks("f32", None);
     let model = &stored.experiment.model;
     let dtype = match (args.format, args.dtype) {
-        (Format::Hf | Format::Ot, Some(dtype)) => Some(dtype.of_safetensors()?),
+        (Format::Hf | Format::Ot, Some(dtype)) => Some(of_safetensors(dtype)?),
         _ => None,
     };
     if args.format == Format::Genesis {

@@ -3,8 +3,8 @@
 use crate::config::fit;
 use crate::config::memory::{MemoryNeeds, Purpose, Sharding};
 use crate::model::ModelConfig;
-use crate::model::cost::Dtype;
 use crate::model::count::ParameterCount;
+use crate::model::dtype::Dtype;
 use serde::Serialize;
 
 /// What is asked about a model.
@@ -126,6 +126,9 @@ pub(super) struct Share {
     pub(super) training_fits: Option<bool>,
 }
 
+/// The formats that weights are counted in.
+const HELD_IN: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::Q8, Dtype::Q4];
+
 /// The formats that training can be in.
 const TRAINED_IN: [Dtype; 2] = [Dtype::F32, Dtype::Bf16];
 
@@ -142,6 +145,7 @@ impl Setting {
     fn cache_dtype(&self, weights: Dtype) -> Dtype {
         self.cache.unwrap_or(match weights {
             Dtype::F32 => Dtype::F32,
+            Dtype::F16 => Dtype::F16,
             Dtype::Bf16 | Dtype::Q8 | Dtype::Q4 => Dtype::Bf16,
         })
     }
@@ -201,7 +205,7 @@ impl Plan {
             context: setting.context,
             batch_size: setting.batch_size,
             seq_len: setting.seq_len,
-            inference: Dtype::ALL.map(inference).into(),
+            inference: HELD_IN.map(inference).into(),
             training: TRAINED_IN.map(training).into(),
             memory: setting.memory,
             largest_presets: setting.memory.map(largest),
@@ -228,5 +232,5 @@ fn shares(model: &ModelConfig, setting: &Setting, sharding: Sharding) -> Vec<Sha
             training_fits: training_bytes.and_then(|bytes| setting.fits(bytes)),
         }
     };
-    Dtype::ALL.map(share).into()
+    HELD_IN.map(share).into()
 }

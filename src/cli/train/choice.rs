@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use crate::config::memory::{Bytes, Purpose};
 use crate::config::{Experiment, PRESETS, fit};
 use crate::data::{DataError, Source};
-use crate::model::cost::Dtype;
 use crate::run::Draft;
 use crate::training::TrainingConfig;
 use clap::Args;
@@ -149,10 +148,7 @@ pub(super) fn purpose(experiment: &Experiment) -> Purpose {
         ..
     } = experiment.training;
     Purpose::Training {
-        dtype: match precision {
-            crate::training::Precision::F32 => Dtype::F32,
-            crate::training::Precision::Bf16 => Dtype::Bf16,
-        },
+        dtype: precision.format(),
         tokens: batch_size * seq_len,
     }
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use crate::config::{Experiment, TokenizerConfig};
 use crate::data::{Mix, Source, SourceOptions};
 use crate::domain::Domain;
+use crate::model::dtype::Dtype;
 use crate::tokenizer::Tokenizer;
 use crate::training::schedule::ScheduleConfig;
 use crate::training::{Precision, TrainingConfig};
 use clap::{Args, ValueEnum};
 
 use crate::cli::args::Domains;
+use crate::cli::dtype::one_of;
 use crate::cli::failure::{Failure, OrInput};
 
 #[derive(Debug, Clone, Args)]
@@ -74,9 +76,10 @@ pub(super) struct TrainingArgs {
     /// Micro-batches of an optimizer step [default: the preset's]
     #[arg(long, value_name = "N")]
     accumulation: Option<usize>,
-    /// Type that a step computes in; weights, optimizer and checkpoints stay f32 [default: the preset's]
-    #[arg(long, value_enum)]
-    precision: Option<StepPrecision>,
+    /// Type that a step computes in; weights, optimizer, checkpoints, routers, softmax, the sums of norms and losses stay
+    /// f32. Not every backend computes in bf16: wgpu, vulkan and metal do not [default: the preset's]
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::F32, Dtype::Bf16]))]
+    precision: Option<Dtype>,
     /// Highest learning rate [default: the preset's]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
@@ -112,24 +115,6 @@ enum Schedule {
     Wsd,
     /// Warm-up, then half a cosine
     Cosine,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum StepPrecision {
-    /// 32 bits
-    F32,
-    /// 16 bits, where the backend computes in them (not wgpu, vulkan and metal); routers, softmax, norms' sums and
-    /// losses stay f32
-    Bf16,
-}
-
-impl From<StepPrecision> for Precision {
-    fn from(precision: StepPrecision) -> Self {
-        match precision {
-            StepPrecision::F32 => Self::F32,
-            StepPrecision::Bf16 => Self::Bf16,
-        }
-    }
 }
 
 impl From<Schedule> for ScheduleConfig {
@@ -242,7 +227,10 @@ impl TrainingArgs {
         set(&mut training.batch_size, self.batch_size);
         set(&mut training.seq_len, self.seq_len);
         set(&mut training.accumulation, self.accumulation);
-        set(&mut training.precision, self.precision.map(Into::into));
+        set(
+            &mut training.precision,
+            self.precision.and_then(Precision::of),
+        );
         set(&mut training.learning_rate, self.learning_rate);
         set(&mut training.schedule, self.schedule.map(Into::into));
         set(&mut training.seed, self.seed);

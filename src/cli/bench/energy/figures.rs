@@ -10,7 +10,7 @@ use super::windows::{PerToken, Repeat};
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
 use crate::cli::output::Output;
-use crate::model::cost::Dtype;
+use crate::model::dtype::Dtype;
 use crate::telemetry::Interval;
 use crate::telemetry::energy::{Idle, Monitor};
 
