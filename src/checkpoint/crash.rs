@@ -32,9 +32,10 @@ impl Fault {
             FaultKind::Once => done == self.before,
             FaultKind::Dead => done >= self.before,
         };
-        match breaks {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
+        if breaks {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
         }
     }
 }

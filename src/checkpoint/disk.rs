@@ -105,9 +105,10 @@ impl Disk {
             for entry in fs::read_dir(path)? {
                 let entry = entry?;
                 self.step()?;
-                match entry.file_type()?.is_dir() {
-                    true => fs::remove_dir_all(entry.path())?,
-                    false => fs::remove_file(entry.path())?,
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?
+                } else {
+                    fs::remove_file(entry.path())?
                 }
             }
             self.step()?;

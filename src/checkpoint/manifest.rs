@@ -91,9 +91,10 @@ impl Manifest {
             Ok(bytes) => bytes,
             // folders are renamed to this when they are complete: one without a manifest has lost it
             Err(error) if missing(&error) => {
-                return match folder.is_dir() {
-                    true => Err(damaged(&path, Damage::NoManifest)),
-                    false => Ok(None),
+                return if folder.is_dir() {
+                    Err(damaged(&path, Damage::NoManifest))
+                } else {
+                    Ok(None)
                 };
             }
             Err(error) => return Err(io_error("read", &path)(error)),

@@ -74,12 +74,13 @@ impl Run {
         ] {
             if !present {
                 // with a checkpoint in it, it has been one
-                return Err(match run.steps().is_ok_and(|steps| steps.is_empty()) {
-                    true => CheckpointError::Unmade { path: run.path },
-                    false => CheckpointError::NotARun {
+                return Err(if run.steps().is_ok_and(|steps| steps.is_empty()) {
+                    CheckpointError::Unmade { path: run.path }
+                } else {
+                    CheckpointError::NotARun {
                         path: run.path,
                         missing,
-                    },
+                    }
                 });
             }
         }

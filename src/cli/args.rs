@@ -333,9 +333,10 @@ impl SpeculationArgs {
     pub(crate) fn config(&self) -> Option<Speculation> {
         self.speculative.then(|| Speculation {
             depth: self.draft_tokens.into(),
-            when: match self.always_draft {
-                true => When::Always,
-                false => When::ItPays,
+            when: if self.always_draft {
+                When::Always
+            } else {
+                When::ItPays
             },
             ..Speculation::default()
         })

@@ -97,15 +97,17 @@ impl Reply<'_> {
         let mut out = Output::open();
         out.flush()?;
         let begin = Instant::now();
-        let bar = match ids.len() > LONG_PROMPT {
-            true => notice::bar(ids.len() as u64),
-            false => ProgressBar::hidden(),
+        let bar = if ids.len() > LONG_PROMPT {
+            notice::bar(ids.len() as u64)
+        } else {
+            ProgressBar::hidden()
         };
         let read = generation.read_with(ids, |read| {
             bar.set_position(read as u64);
-            match self.is_stopped() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            if self.is_stopped() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
         });
         bar.finish_and_clear();

@@ -247,9 +247,10 @@ impl fmt::Display for Told<'_> {
             )?;
         }
         let ids: Vec<String> = loaded.stop_ids().iter().map(u32::to_string).collect();
-        match ids.is_empty() {
-            true => write!(f, "; no token ends the text"),
-            false => write!(f, "; ends at {}", ids.join(", ")),
+        if ids.is_empty() {
+            write!(f, "; no token ends the text")
+        } else {
+            write!(f, "; ends at {}", ids.join(", "))
         }
     }
 }

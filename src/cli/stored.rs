@@ -314,9 +314,10 @@ pub(crate) fn as_model_takes(
     tokenizer: Tokenizer,
     model: &ModelConfig,
 ) -> Result<Tokenizer, Failure> {
-    match is_genesis(model) {
-        true => with_chat_tokens(&tokenizer),
-        false => Ok(tokenizer),
+    if is_genesis(model) {
+        with_chat_tokens(&tokenizer)
+    } else {
+        Ok(tokenizer)
     }
 }
 

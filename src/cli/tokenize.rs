@@ -41,9 +41,10 @@ pub(crate) fn execute(args: &TokenizeArgs) -> Result<(), Failure> {
         return output::line(tokenizer.decode(ids));
     }
     let print = |text: &str| -> Result<(), Failure> {
-        let ids = match args.bare {
-            true => tokenizer.encode(text),
-            false => tokenizer.encode_wrapped(text),
+        let ids = if args.bare {
+            tokenizer.encode(text)
+        } else {
+            tokenizer.encode_wrapped(text)
         };
         let ids: Vec<String> = ids.or_input()?.iter().map(u32::to_string).collect();
         output::line(ids.join(","))

@@ -107,9 +107,10 @@ impl TrainArgs {
         let (Some(asked), Some(name)) = (self.model.load()?, self.model.named()) else {
             return Ok(());
         };
-        let argument = match self.model.config.is_some() {
-            true => "`--config`",
-            false => "`--params`",
+        let argument = if self.model.config.is_some() {
+            "`--config`"
+        } else {
+            "`--params`"
         };
         let differences = resumption::differences(&self.changed(asked.clone())?, own)?;
         let of_model = |it: &&Change| it.field.starts_with("model.");
@@ -152,14 +153,15 @@ impl TrainArgs {
         // a run that began with a model has what that took of the file
         let is_same = named.digest() == kept.digest()
             || as_model_takes(named, &own.model)?.digest() == kept.digest();
-        match is_same {
-            true => Ok(()),
-            false => Err(Failure::input(format!(
+        if is_same {
+            Ok(())
+        } else {
+            Err(Failure::input(format!(
                 "`{}` is another tokenizer than that of run `{}`, whose weights go with its own: leave `--tokenizer` out \
                  to go on with the run, or `--resume` to train another one",
                 path.display(),
                 run.path().display(),
-            ))),
+            )))
         }
     }
 
@@ -332,9 +334,10 @@ fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Fa
             Ok(Some(resumption))
         }
         Err(RunError::Finished { done, asked }) => {
-            let said = match done == asked {
-                true => format!("all {done} steps are trained"),
-                false => format!("{done} steps are trained, {asked} were asked for"),
+            let said = if done == asked {
+                format!("all {done} steps are trained")
+            } else {
+                format!("{done} steps are trained, {asked} were asked for")
             };
             output::line(format_args!(
                 "run {folder} is done: {said}; to go on: darkhorse-genesis train --out {} --resume --steps N, with N above {done}",
@@ -374,9 +377,10 @@ fn prepare(
 /// An argument as a shell reads it.
 fn quoted(argument: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    match argument.chars().all(is_plain) {
-        true => argument.into(),
-        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    if argument.chars().all(is_plain) {
+        argument.into()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
     }
 }
 

@@ -110,9 +110,10 @@ pub(super) fn rebuild(
 
 /// Opens one of `count` shards.
 fn open(path: PathBuf, count: usize) -> Result<Shard, DataError> {
-    Shard::open(match count <= MAX_OPEN {
-        true => Storage::Open(File::open(&path).map_err(cache_error(&path))?, path),
-        false => Storage::Closed(path),
+    Shard::open(if count <= MAX_OPEN {
+        Storage::Open(File::open(&path).map_err(cache_error(&path))?, path)
+    } else {
+        Storage::Closed(path)
     })
 }
 

@@ -232,9 +232,10 @@ fn instead(field: &str, present: &[String]) -> String {
 }
 
 fn behind(left_out: &LeftOut) -> String {
-    match left_out.is_empty() {
-        true => String::new(),
-        false => format!("; {left_out}"),
+    if left_out.is_empty() {
+        String::new()
+    } else {
+        format!("; {left_out}")
     }
 }
 
@@ -255,12 +256,13 @@ fn counted(count: usize, what: &str) -> String {
 
 /// What an [`Origin`](super::Origin) counts in a file.
 fn unit(path: &Path) -> &'static str {
-    match path
+    if path
         .extension()
         .is_some_and(|it| it.eq_ignore_ascii_case("parquet"))
     {
-        true => "row",
-        false => "line",
+        "row"
+    } else {
+        "line"
     }
 }
 

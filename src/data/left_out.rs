@@ -39,9 +39,10 @@ impl fmt::Display for LeftOut {
             let comma = if number == 0 { "" } else { ", " };
             write!(f, "{comma}{}", file.display())?;
         }
-        match self.0.len() > NAMED {
-            true => write!(f, ", ..."),
-            false => Ok(()),
+        if self.0.len() > NAMED {
+            write!(f, ", ...")
+        } else {
+            Ok(())
         }
     }
 }

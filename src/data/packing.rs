@@ -103,9 +103,10 @@ impl Sequence {
             Tags::Given | Tags::Dropped => None,
         };
 
-        let (before, after) = match text.stands_alone {
-            true => (&[][..], &[][..]),
-            false => (special.before.as_slice(), special.after.as_slice()),
+        let (before, after) = if text.stands_alone {
+            (&[][..], &[][..])
+        } else {
+            (special.before.as_slice(), special.after.as_slice())
         };
         let control = control.filter(|_| !text.stands_alone);
         let mut ids: Vec<u32> = before.iter().copied().chain(control).collect();

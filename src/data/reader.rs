@@ -93,11 +93,12 @@ impl Shard {
         let mut magic = [0; 8];
         storage.read(length - 8, &mut magic)?;
         if magic != MAGIC {
-            return Err(match magic[..7] == MAGIC[..7] {
-                true => DataError::OtherShard {
+            return Err(if magic[..7] == MAGIC[..7] {
+                DataError::OtherShard {
                     path: storage.path().into(),
-                },
-                false => damaged("its end is missing"),
+                }
+            } else {
+                damaged("its end is missing")
             });
         }
         let mut size = [0; 8];

@@ -210,9 +210,10 @@ impl Columns {
             let Some(field) = field.clone().find(|field| field.name() == name) else {
                 continue;
             };
-            conversation = Some(match field.is_primitive() {
-                true => find_texts(schema, path, name)?.map(Conversations::Json),
-                false => Some(Conversations::Nested(alone(schema, field, path)?)),
+            conversation = Some(if field.is_primitive() {
+                find_texts(schema, path, name)?.map(Conversations::Json)
+            } else {
+                Some(Conversations::Nested(alone(schema, field, path)?))
             });
             break;
         }

@@ -342,9 +342,10 @@ mod tests {
                 let row = at / batch.seq_len;
                 let document = batch.documents[row][batch.segments[at] as usize];
                 let truth = corpus.document(document).unwrap();
-                let stated = match truth.tagged {
-                    true => truth.domain.index() as u8,
-                    false => UNTAGGED,
+                let stated = if truth.tagged {
+                    truth.domain.index() as u8
+                } else {
+                    UNTAGGED
                 };
                 assert_eq!(batch.domains[at], stated);
                 let is_told = batch.tags[at] != UNTAGGED;

@@ -174,9 +174,10 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         let rows = logits.chunks_exact(logits.len() / steps.len());
         for (step, row) in steps.iter_mut().zip(rows) {
             if !are_finite(row) {
-                let found = match row.iter().any(|logit| logit.is_nan()) {
-                    true => NotANumber::NaN,
-                    false => NotANumber::Infinite,
+                let found = if row.iter().any(|logit| logit.is_nan()) {
+                    NotANumber::NaN
+                } else {
+                    NotANumber::Infinite
                 };
                 let part = Part::Mtp(depth.min(last));
                 failed[step.turn] = Some(model.explain(part, found, dtype));

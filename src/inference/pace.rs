@@ -80,17 +80,16 @@ impl Pace {
 
     /// Notes a pass, and decides how to go on.
     pub(super) fn record(&mut self, drafted: bool, chosen: usize, seconds: f64) {
-        match drafted {
-            false => self.plain.add(seconds),
-            true => {
-                self.drafted.add(seconds);
-                let weight = match self.state {
-                    // a trial is about what follows it
-                    State::Trial(left) => 1.0 / (TRIAL + 1 - left) as f64,
-                    _ => 1.0 / (2 * TRIAL) as f64,
-                };
-                self.ids += weight * (chosen as f64 - self.ids);
-            }
+        if drafted {
+            self.drafted.add(seconds);
+            let weight = match self.state {
+                // a trial is about what follows it
+                State::Trial(left) => 1.0 / (TRIAL + 1 - left) as f64,
+                _ => 1.0 / (2 * TRIAL) as f64,
+            };
+            self.ids += weight * (chosen as f64 - self.ids);
+        } else {
+            self.plain.add(seconds)
         }
         self.state = match self.state {
             State::Plain(left) if left > 1 => State::Plain(left - 1),
@@ -125,12 +124,11 @@ mod tests {
         let mut pace = Pace::default();
         let mut drafted = 0;
         for _ in 0..2000 {
-            match pace.pays() {
-                true => {
-                    drafted += 1;
-                    pace.record(true, ids, seconds);
-                }
-                false => pace.record(false, 1, 1.0),
+            if pace.pays() {
+                drafted += 1;
+                pace.record(true, ids, seconds);
+            } else {
+                pace.record(false, 1, 1.0)
             }
         }
         drafted as f64 / 2000.0
@@ -149,12 +147,11 @@ mod tests {
         let mut run = |ids, passes| {
             let mut drafted = 0;
             for _ in 0..passes {
-                match pace.pays() {
-                    true => {
-                        drafted += 1;
-                        pace.record(true, ids, 1.4);
-                    }
-                    false => pace.record(false, 1, 1.0),
+                if pace.pays() {
+                    drafted += 1;
+                    pace.record(true, ids, 1.4);
+                } else {
+                    pace.record(false, 1, 1.0)
                 }
             }
             drafted

@@ -52,9 +52,10 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         .map(|(turn, drafts)| Span {
             first: turn.sequence.cache.len(),
             rows: turn.read + drafts.len(),
-            logits: match turn.read == turn.sequence.unread() {
-                true => 1 + drafts.len(),
-                false => 0,
+            logits: if turn.read == turn.sequence.unread() {
+                1 + drafts.len()
+            } else {
+                0
             },
             drafts,
         })
@@ -74,9 +75,10 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         .collect();
     let Hidden { states, routings } = model.extend(&input, &mut extensions);
     let records = turns.iter().any(|turn| turn.sequence.routes.is_some());
-    let routes: Vec<LayerLog> = match records {
-        true => routings.into_iter().map(LayerLog::of).collect(),
-        false => Vec::new(),
+    let routes: Vec<LayerLog> = if records {
+        routings.into_iter().map(LayerLog::of).collect()
+    } else {
+        Vec::new()
     };
     let logits = logits(model, &states, &spans);
     let mut logits = logits.chunks_exact(model.embed_tokens.dims()[0]);
@@ -224,13 +226,12 @@ fn logits<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         return Vec::new();
     }
     let [_, all, _] = states.dims();
-    let states = match rows.len() == all {
-        true => states.clone(),
-        false => {
-            let shape = [rows.len()];
-            let rows = Tensor::from_data(TensorData::new(rows, shape), &states.device());
-            states.clone().select(1, rows)
-        }
+    let states = if rows.len() == all {
+        states.clone()
+    } else {
+        let shape = [rows.len()];
+        let rows = Tensor::from_data(TensorData::new(rows, shape), &states.device());
+        states.clone().select(1, rows)
     };
     values(model.logits(states))
 }

@@ -232,9 +232,10 @@ impl Sampler {
         for &id in past {
             let id = id as usize;
             if id < logits.len() && !std::mem::replace(&mut seen[id], true) {
-                match logits[id] > 0.0 {
-                    true => logits[id] /= penalty,
-                    false => logits[id] *= penalty,
+                if logits[id] > 0.0 {
+                    logits[id] /= penalty
+                } else {
+                    logits[id] *= penalty
                 }
             }
         }

@@ -186,9 +186,10 @@ fn saved_at(step: Option<u64>) -> String {
 }
 
 fn progress(done: u64, asked: u64) -> String {
-    match done == asked {
-        true => format!("all {done} steps are done"),
-        false => format!("{done} steps are done, {asked} were asked for"),
+    if done == asked {
+        format!("all {done} steps are done")
+    } else {
+        format!("{done} steps are done, {asked} were asked for")
     }
 }
 

@@ -65,17 +65,19 @@ impl Texts {
             });
         }
         let embedded = EmbeddedCorpus::unpack(cache)?;
-        let files = match data.valid.is_empty() {
-            true => vec![embedded.valid],
-            false => data.valid.clone(),
+        let files = if data.valid.is_empty() {
+            vec![embedded.valid]
+        } else {
+            data.valid.clone()
         };
         // its validation text goes with it, unless none is wanted
         let goes_without = data.valid.is_empty() && data.valid_share == Some(0.0);
         Ok(Self {
             train: Source::open(&[embedded.train], options.clone())?,
-            valid: match goes_without {
-                true => Wanted::Nothing,
-                false => wanted(&files)?,
+            valid: if goes_without {
+                Wanted::Nothing
+            } else {
+                wanted(&files)?
             },
         })
     }

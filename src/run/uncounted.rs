@@ -16,9 +16,10 @@ pub enum Uncounted {
 impl From<&PackedBatch> for Uncounted {
     fn from(rows: &PackedBatch) -> Self {
         let has_pair = |row: &[i32]| row.windows(2).any(|two| two[0] >= 0 && two[0] == two[1]);
-        match rows.segments.chunks(rows.seq_len).any(has_pair) {
-            true => Self::NoAnswer,
-            false => Self::SingleTokens,
+        if rows.segments.chunks(rows.seq_len).any(has_pair) {
+            Self::NoAnswer
+        } else {
+            Self::SingleTokens
         }
     }
 }

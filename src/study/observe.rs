@@ -245,9 +245,10 @@ where
             k,
             width,
             choices: indices.into_data().iter::<i64>().collect(),
-            gates: match plan.gates {
-                true => floats(weights),
-                false => Vec::new(),
+            gates: if plan.gates {
+                floats(weights)
+            } else {
+                Vec::new()
             },
             affinities: floats(affinities),
             inputs,

@@ -30,9 +30,10 @@ impl Reservoir {
     pub(super) fn offer(&mut self, count: usize) -> BTreeMap<usize, usize> {
         let mut held = BTreeMap::new();
         for token in 0..count {
-            let place = match self.tokens.len() < self.size {
-                true => self.tokens.len(),
-                false => self.rng.random_range(0..=self.seen) as usize,
+            let place = if self.tokens.len() < self.size {
+                self.tokens.len()
+            } else {
+                self.rng.random_range(0..=self.seen) as usize
             };
             if place < self.size {
                 self.tokens.resize(self.tokens.len().max(place + 1), 0);

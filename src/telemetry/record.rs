@@ -245,9 +245,10 @@ impl RoutingTable {
 fn own_or_general(domain: usize, by_expert_domain: &[f64]) -> f64 {
     let general = Domain::General.index();
     let of = |domain: usize| by_expert_domain.get(domain).copied().unwrap_or(0.0);
-    match domain == general {
-        true => of(general),
-        false => of(domain) + of(general),
+    if domain == general {
+        of(general)
+    } else {
+        of(domain) + of(general)
     }
 }
 

@@ -63,9 +63,10 @@ impl fmt::Display for EvaluationTable<'_> {
 
 /// A number, or a dash where there is none: special tokens have no bytes to count by.
 fn figure(value: f64) -> String {
-    match value.is_finite() {
-        true => format!("{value:.4}"),
-        false => "-".into(),
+    if value.is_finite() {
+        format!("{value:.4}")
+    } else {
+        "-".into()
     }
 }
 

@@ -49,9 +49,10 @@ impl Beside {
         }
         let object = |name: &str| {
             let path = file.with_file_name(name);
-            match path.is_file() {
-                true => parse_object(&path),
-                false => Ok(Map::new()),
+            if path.is_file() {
+                parse_object(&path)
+            } else {
+                Ok(Map::new())
             }
         };
         // a file of another kind says nothing about the tokenizer; who reads the model names its faults

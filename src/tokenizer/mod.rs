@@ -450,9 +450,10 @@ fn assemble(json: &[u8], beside: Beside) -> Result<Assembled, Cause> {
         whole["post_processor"] = processor.into();
         has_changed = true;
     }
-    let json = match has_changed {
-        true => whole.to_string().into_bytes(),
-        false => json.into(),
+    let json = if has_changed {
+        whole.to_string().into_bytes()
+    } else {
+        json.into()
     };
     Ok(Assembled {
         inner: tokenizers::Tokenizer::from_bytes(&json)?,

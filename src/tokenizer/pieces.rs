@@ -251,10 +251,7 @@ impl Rest {
                     .flat_map(|it| it.chars().zip(it.chars().skip(1)));
                 pairs.collect()
             }),
-            space: match known.contains(&'Ġ') {
-                true => 'Ġ',
-                false => '▁',
-            },
+            space: if known.contains(&'Ġ') { 'Ġ' } else { '▁' },
             known,
         })
     }

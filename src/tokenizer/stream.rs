@@ -29,14 +29,13 @@ impl TextStream {
     /// A stream of what comes after these ids. Where a space belongs to the token behind it, whether
     /// a text begins with one depends on what is before.
     pub(super) fn new(tokenizer: Tokenizer, before: &[u32]) -> Self {
-        let held = match tokenizer.is_byte_level() {
-            true => Held::Bytes(unfinished_end(&tokenizer, before)),
-            false => {
-                let ids = tokenizer.context(before, CONTEXT).to_vec();
-                Held::Ids {
-                    read: ids.len(),
-                    ids,
-                }
+        let held = if tokenizer.is_byte_level() {
+            Held::Bytes(unfinished_end(&tokenizer, before))
+        } else {
+            let ids = tokenizer.context(before, CONTEXT).to_vec();
+            Held::Ids {
+                read: ids.len(),
+                ids,
             }
         };
         Self { tokenizer, held }

@@ -115,9 +115,10 @@ impl TrainingConfig {
 
     /// Factor of the multi-token prediction loss at a step, from 1.
     pub fn mtp_weight_at(&self, step: u64) -> f64 {
-        match step * 3 > self.steps * 2 {
-            true => self.mtp_loss_weight_final,
-            false => self.mtp_loss_weight,
+        if step * 3 > self.steps * 2 {
+            self.mtp_loss_weight_final
+        } else {
+            self.mtp_loss_weight
         }
     }
 

@@ -67,9 +67,10 @@ where
         routings.extend(with_depth(depth + 1, std::mem::take(&mut hidden.routings)));
     }
 
-    let balance = match weights.balance > 0.0 {
-        true => balance_loss(&routings, batch, &input).unwrap_or(zero),
-        false => zero,
+    let balance = if weights.balance > 0.0 {
+        balance_loss(&routings, batch, &input).unwrap_or(zero)
+    } else {
+        zero
     };
     let routers = router_losses(&routings, batch, &device);
     let mut total = next_token.clone()

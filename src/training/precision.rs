@@ -70,12 +70,13 @@ impl Precision {
     ///
     /// [`PrecisionError`] if it does not.
     pub fn check<B: Backend>(self, device: &B::Device) -> Result<(), PrecisionError> {
-        match B::supports_dtype(device, self.dtype()) {
-            true => Ok(()),
-            false => Err(PrecisionError {
+        if B::supports_dtype(device, self.dtype()) {
+            Ok(())
+        } else {
+            Err(PrecisionError {
                 precision: self,
                 backend: B::name(device),
-            }),
+            })
         }
     }
 

@@ -93,9 +93,10 @@ impl ScheduleConfig {
             } => {
                 let falling = (decay * total).ceil();
                 // the last step still learns
-                let fall = match falling > 0.0 {
-                    true => ((total - step + 1.0) / (falling + 1.0)).min(1.0),
-                    false => 1.0,
+                let fall = if falling > 0.0 {
+                    ((total - step + 1.0) / (falling + 1.0)).min(1.0)
+                } else {
+                    1.0
                 };
                 let fall = match shape {
                     Fall::Linear => fall,

@@ -99,11 +99,12 @@ impl<'a> Conversation<'a> {
         messages.push(Message::new(Role::User, "a"));
         let tokens = self.ids(&messages)?.len();
         let context = self.chat.loaded.experiment.model.max_position_embeddings;
-        match tokens < context {
-            true => Ok(()),
-            false => Err(Failure::input(format!(
+        if tokens < context {
+            Ok(())
+        } else {
+            Err(Failure::input(format!(
                 "`--system` does not fit: {tokens} tokens with the shortest line, but the model's context is {context}; say less"
-            ))),
+            )))
         }
     }
 

@@ -456,9 +456,10 @@ fn run() -> Vec<Case> {
         fs::write(&manifest, json.to_string()).unwrap();
         let target = find(&path, name).unwrap_or_else(|| panic!("a run has a file {name}"));
         let seed = fs::read(&target).unwrap();
-        let kind = match name.ends_with(".json") {
-            true => Kind::Json,
-            false => Kind::Safetensors,
+        let kind = if name.ends_with(".json") {
+            Kind::Json
+        } else {
+            Kind::Safetensors
         };
         Case {
             path,

@@ -32,9 +32,10 @@ pub(super) fn cases() -> Vec<Case> {
         let target = find(&path, name).unwrap();
         Case {
             seed: fs::read(&target).unwrap(),
-            kind: match name.ends_with(".json") {
-                true => Kind::Json,
-                false => Kind::Safetensors,
+            kind: if name.ends_with(".json") {
+                Kind::Json
+            } else {
+                Kind::Safetensors
             },
             target,
             path,

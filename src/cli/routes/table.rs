@@ -11,9 +11,10 @@ const SHARES: [usize; 5] = [5, 10, 25, 50, 75];
 
 /// The study as aligned text.
 pub(super) fn render(study: &RouteStudy) -> String {
-    let told = match study.told_domains {
-        true => "told",
-        false => "not told",
+    let told = if study.told_domains {
+        "told"
+    } else {
+        "not told"
     };
     let mut sections = vec![format!(
         "{}, step {}: {} tokens of {} documents, the routers {told} their domains\n",

@@ -116,17 +116,18 @@ impl Chosen {
             return format!("the largest that can be trained in {}", Bytes(memory));
         }
         let tokens = |tokens: u64| super::announcement::rounded(tokens as f64);
-        match wanted <= most {
-            true => format!(
+        if wanted <= most {
+            format!(
                 "its {} active parameters want {} tokens, {TOKENS_PER_PARAM} each",
                 tokens(draft.experiment.model.num_active_params()),
                 tokens(wanted)
-            ),
-            false => format!(
+            )
+        } else {
+            format!(
                 "the smallest; {} tokens would suit it, and {MOST_EPOCHS} times the data is {}",
                 tokens(wanted),
                 tokens(most)
-            ),
+            )
         }
     }
 }

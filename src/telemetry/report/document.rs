@@ -61,11 +61,12 @@ impl Document<'_> {
 
 /// A section with its heading and a sentence about it; nothing without a body.
 pub(super) fn section(title: &str, about: &str, body: &str) -> String {
-    match body.is_empty() {
-        true => String::new(),
-        false => format!(
+    if body.is_empty() {
+        String::new()
+    } else {
+        format!(
             "<section><h2>{title}</h2><p>{}</p>\n{body}</section>\n",
             escape(about)
-        ),
+        )
     }
 }

@@ -65,9 +65,10 @@ fn grouped(value: f64) -> String {
         }
         text.push(digit);
     }
-    match value < 0.0 {
-        true => format!("−{text}"),
-        false => text,
+    if value < 0.0 {
+        format!("−{text}")
+    } else {
+        text
     }
 }
 

@@ -112,9 +112,10 @@ impl LineChart<'_> {
             Size::Wide => picture("broad", 900.0, 350.0) + &picture("narrow", 430.0, 300.0),
             Size::Half => picture("", 430.0, 250.0),
         };
-        let powers = match bounds.powers {
-            true => " The axis is in powers of ten.",
-            false => "",
+        let powers = if bounds.powers {
+            " The axis is in powers of ten."
+        } else {
+            ""
         };
         let legend: String = series
             .iter()
@@ -220,9 +221,10 @@ impl Bounds {
 
 /// 1, 2 and 5 times the powers of ten between two logarithms, or the powers alone if they are many.
 fn powers_of_ten(low: f64, high: f64) -> Vec<(f64, String)> {
-    let factors: &[f64] = match high - low > 2.5 {
-        true => &[1.0],
-        false => &[1.0, 2.0, 5.0],
+    let factors: &[f64] = if high - low > 2.5 {
+        &[1.0]
+    } else {
+        &[1.0, 2.0, 5.0]
     };
     let powers = (low.floor() as i32)..=(high.ceil() as i32);
     let values =
@@ -260,9 +262,10 @@ impl Frame {
         let bottom = self.height - BOTTOM;
         let right = self.width - RIGHT;
         let (low, high) = self.bounds.y;
-        let steps = match self.bounds.powers {
-            true => powers_of_ten(low, high),
-            false => ticks(low, high, 5),
+        let steps = if self.bounds.powers {
+            powers_of_ten(low, high)
+        } else {
+            ticks(low, high, 5)
         };
         for (value, label) in steps {
             let y = self.y(value);

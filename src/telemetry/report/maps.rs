@@ -63,12 +63,11 @@ pub(super) fn expert_load(steps: &[StepRecord], layers: &[String], domains: &[Do
             name,
         }
     });
-    let of_domains = match domains.is_empty() {
-        true => "",
-        false => {
-            " Every expert belongs to a domain; those of general are open to the tokens of all domains, and balancing leaves \
+    let of_domains = if domains.is_empty() {
+        ""
+    } else {
+        " Every expert belongs to a domain; those of general are open to the tokens of all domains, and balancing leaves \
              them more than the mean."
-        }
     };
     HeatMap {
         title: "Load of every expert",
@@ -101,9 +100,10 @@ pub(super) fn routing(title: &str, caption: &str, table: &RoutingTable) -> Strin
         .map(|(domain, row)| {
             let cells = Domain::ALL.into_iter().zip(row).map(|(to, &share)| {
                 let chance = table.chance.get(to.index()).copied().unwrap_or(0.0);
-                let times = match chance > 0.0 {
-                    true => format!(", {} times chance", significant(share / chance)),
-                    false => String::new(),
+                let times = if chance > 0.0 {
+                    format!(", {} times chance", significant(share / chance))
+                } else {
+                    String::new()
                 };
                 Cell {
                     heat: if hottest > 0.0 { share / hottest } else { 0.0 },

@@ -86,9 +86,10 @@ fn lead(about: &About, steps: &[StepRecord]) -> String {
     let Some(last) = steps.last() else {
         return "No step has been recorded yet.".into();
     };
-    let progress = match last.step < about.num_steps {
-        true => format!("{} of {} steps", last.step, about.num_steps),
-        false => format!("{} steps", last.step),
+    let progress = if last.step < about.num_steps {
+        format!("{} of {} steps", last.step, about.num_steps)
+    } else {
+        format!("{} steps", last.step)
     };
     let preset = about.preset.as_ref();
     let preset = preset.map_or_else(String::new, |name| format!("{}: ", escape(name)));
@@ -211,11 +212,10 @@ fn routing(evals: &[EvalRecord]) -> String {
         body += &maps::routing("Without the document's tag", &caption, table);
     }
     if let Some(table) = &eval.routing_tagged {
-        let what = match body.is_empty() {
-            true => {
-                "Percent of the choices with the tag shown to the router; at the right, the lift: the own domain's share over chance."
-            }
-            false => "The same with the tag shown to the router.",
+        let what = if body.is_empty() {
+            "Percent of the choices with the tag shown to the router; at the right, the lift: the own domain's share over chance."
+        } else {
+            "The same with the tag shown to the router."
         };
         let caption = format!("{what}{}", share(table.share_own_or_general()));
         body += &maps::routing("With the document's tag", &caption, table);
@@ -244,13 +244,14 @@ fn cost(steps: &[StepRecord]) -> String {
         figures::energy(steps),
     ]
     .concat();
-    match body.is_empty() {
-        true => body,
-        false => section(
+    if body.is_empty() {
+        body
+    } else {
+        section(
             "Step by step",
             "",
             &format!("<div class=\"grid2\">{body}</div>\n"),
-        ),
+        )
     }
 }
 
@@ -312,11 +313,12 @@ fn count_of(number: u64) -> String {
 }
 
 fn config(about: &About) -> String {
-    match about.config.is_empty() {
-        true => String::new(),
-        false => format!(
+    if about.config.is_empty() {
+        String::new()
+    } else {
+        format!(
             "<section><h2>Config</h2><details class=\"card\"><summary>config.json</summary><pre>{}</pre></details></section>\n",
             escape(&about.config)
-        ),
+        )
     }
 }

@@ -49,9 +49,10 @@ pub fn render(study: &RouteStudy) -> String {
 
 fn lead(study: &RouteStudy) -> String {
     let data: Vec<String> = study.data.iter().map(|it| escape(it)).collect();
-    let told = match study.told_domains {
-        true => "are told",
-        false => "are not told",
+    let told = if study.told_domains {
+        "are told"
+    } else {
+        "are not told"
     };
     format!(
         "Step {}, read {} tokens of {} with the true text before every token. The routers {told} the domains of documents.",

@@ -36,13 +36,14 @@ fn table(heading: &[String], rows: impl Iterator<Item = Vec<String>>) -> String 
             format!("<tr>{}</tr>\n", cells.collect::<String>())
         })
         .collect();
-    match rows.is_empty() {
-        true => String::new(),
-        false => format!(
+    if rows.is_empty() {
+        String::new()
+    } else {
+        format!(
             r#"<div class="card scroll figures"><table><thead><tr>{heads}</tr></thead>
 <tbody>{rows}</tbody></table></div>
 "#
-        ),
+        )
     }
 }
 
@@ -158,12 +159,13 @@ pub(super) fn tokens(study: &RouteStudy) -> String {
         })
     });
     let table = table(&heading, rows);
-    match table.is_empty() {
-        true => table,
-        false => format!(
+    if table.is_empty() {
+        table
+    } else {
+        format!(
             "<details class=\"card\"><summary>Tokens of every expert</summary>\n<p class=\"note\">Tokens that visit the expert at \
              least 20 times and at least 1.5 times as often as all tokens do.</p>\n{table}</details>\n"
-        ),
+        )
     }
 }
 
@@ -193,13 +195,12 @@ pub(super) fn windows(study: &RouteStudy) -> String {
         row
     });
     let table = table(&heading, rows);
-    match table.is_empty() {
-        true => table,
-        false => {
-            table
-                + "<p class=\"note\">Mean number of distinct experts that so many consecutive tokens of a document visit; in \
+    if table.is_empty() {
+        table
+    } else {
+        table
+            + "<p class=\"note\">Mean number of distinct experts that so many consecutive tokens of a document visit; in \
                    parentheses what it would be if every token chose for itself with the same loads. Fewer than that is \
                    locality.</p>\n"
-        }
     }
 }

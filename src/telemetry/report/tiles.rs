@@ -56,9 +56,10 @@ pub(super) fn tiles(about: &About, steps: &[StepRecord], evals: &[EvalRecord]) -
     match energy_per_token(steps) {
         Some((joules_per_token, share)) => {
             let source = sources(steps).unwrap_or_else(|| "measured".into());
-            let part = match share < 1.0 {
-                true => format!(", on {:.0} % of the steps", share * 100.0),
-                false => String::new(),
+            let part = if share < 1.0 {
+                format!(", on {:.0} % of the steps", share * 100.0)
+            } else {
+                String::new()
             };
             let note = format!("{}{part}", escape(&source));
             tile("Energy per token", &joules(joules_per_token), &note);

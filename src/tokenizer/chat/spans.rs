@@ -70,9 +70,10 @@ impl Template {
         self.refuse_unwritten(conversation)?;
         let Conversation { messages, tools } = conversation;
         let text = self.render(messages, tools, Purpose::Data)?;
-        let said = match self.marks_generations(tools) {
-            true => marked(messages, &text)?,
-            false => self.differences(conversation, &text.text)?,
+        let said = if self.marks_generations(tools) {
+            marked(messages, &text)?
+        } else {
+            self.differences(conversation, &text.text)?
         };
         let mut said = said.into_iter().peekable();
         let tokens = encode(tokenizer, &text.text, &text.forged)?;
@@ -115,9 +116,10 @@ impl Template {
                 source: Box::new(source),
             })?;
             let before = before.text;
-            let with = match at + 1 == messages.len() {
-                true => whole.to_owned(),
-                false => self.plain(&objects, tools, Purpose::Data)?.text,
+            let with = if at + 1 == messages.len() {
+                whole.to_owned()
+            } else {
+                self.plain(&objects, tools, Purpose::Data)?.text
             };
             // some templates end a conversation, not a turn, by the end of a text
             let open = self.end_of_text().and_then(|end| with.strip_suffix(end));

@@ -269,9 +269,10 @@ impl Template {
         let mut whole = None;
         for (at, message) in messages.iter().enumerate() {
             for key in message.spoken_keys() {
-                let names: &[&str] = match REASONING.contains(&key) {
-                    true => &REASONING,
-                    false => &[key],
+                let names: &[&str] = if REASONING.contains(&key) {
+                    &REASONING
+                } else {
+                    &[key]
                 };
                 let unwritten = || TemplateError::Unwritten {
                     message: at + 1,

@@ -22,22 +22,22 @@ pub(super) fn split<'a>(
     if separator.is_empty() {
         return Err(invalid("empty separator".into()));
     }
-    Ok(match from_the_end {
-        false => text.splitn(most, separator).collect(),
-        true => {
-            let mut parts: Vec<&str> = text.rsplitn(most, separator).collect();
-            parts.reverse();
-            parts
-        }
+    Ok(if from_the_end {
+        let mut parts: Vec<&str> = text.rsplitn(most, separator).collect();
+        parts.reverse();
+        parts
+    } else {
+        text.splitn(most, separator).collect()
     })
 }
 
 /// Words between white space, at most `most`: the last one, or the first, keeps the rest.
 fn words(text: &str, most: usize, from_the_end: bool) -> Vec<&str> {
     let mut parts = Vec::new();
-    let mut rest = match from_the_end {
-        false => text.trim_start_matches(is_space),
-        true => text.trim_end_matches(is_space),
+    let mut rest = if from_the_end {
+        text.trim_end_matches(is_space)
+    } else {
+        text.trim_start_matches(is_space)
     };
     while !rest.is_empty() {
         let cut = match from_the_end {
@@ -78,9 +78,10 @@ pub(super) fn lines(text: &str, kept: bool) -> Vec<&str> {
     };
     let (mut parts, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find(is_end) {
-        let end = match rest[at..].starts_with("\r\n") {
-            true => at + 2,
-            false => at + rest[at..].chars().next().map_or(1, char::len_utf8),
+        let end = if rest[at..].starts_with("\r\n") {
+            at + 2
+        } else {
+            at + rest[at..].chars().next().map_or(1, char::len_utf8)
         };
         parts.push(&rest[..if kept { end } else { at }]);
         rest = &rest[end..];
@@ -114,9 +115,10 @@ pub(super) fn centered(text: &str, width: usize, fill: char) -> String {
 pub(super) fn titled(text: &str) -> String {
     let (mut out, mut within) = (String::with_capacity(text.len()), false);
     for c in text.chars() {
-        match within {
-            true => out.extend(c.to_lowercase()),
-            false => out.extend(c.to_uppercase()),
+        if within {
+            out.extend(c.to_lowercase())
+        } else {
+            out.extend(c.to_uppercase())
         }
         within = c.is_alphabetic();
     }
