@@ -2,8 +2,8 @@
 //!
 //! The way of a document, in order: [`config`] says what a run is, [`data`] reads text with its
 //! [`domain`]s and packs it, [`tokenizer`] turns it into ids, [`model`] ids into logits, [`training`] logits
-//! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost,
-//! [`inference`] continues a prompt, [`study`] tells what its routers do with a text, and [`interop`] reads and writes the formats of others. `cli` is the
+//! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost, [`run`] puts
+//! these together, [`inference`] continues a prompt, [`study`] tells what its routers do with a text, and [`interop`] reads and writes the formats of others. `cli` is the
 //! program over all of it, on the backend that is [`selected`].
 //!
 //! Every component is generic over burn's `Backend`, with [`darkhorse_backends::Ops`] for the few

@@ -20,8 +20,8 @@ use crate::run::Ending;
 use crate::run::Job;
 use crate::run::RunError;
 use crate::run::Screen;
-use crate::run::resumption::{self, Change, Resumption};
 use crate::run::state::MODEL_FILE;
+use crate::run::{Change, Resumption, differences};
 use crate::selected;
 use crate::telemetry::EvaluationTable;
 use crate::tokenizer::Tokenizer;
@@ -112,18 +112,18 @@ impl TrainArgs {
         } else {
             "`--params`"
         };
-        let differences = resumption::differences(&self.changed(asked.clone())?, own)?;
+        let changes = differences(&self.changed(asked.clone())?, own)?;
         let of_model = |it: &&Change| it.field.starts_with("model.");
-        if let Some(Change { field, before, now }) = differences.iter().find(of_model) {
+        if let Some(Change { field, before, now }) = changes.iter().find(of_model) {
             return Err(Failure::input(format!(
                 "`{field}` is {before} in `{name}`, but {now} in run `{}`: leave `--resume` out to train another model, or \
                  {argument} out to go on with this one",
                 run.path().display(),
             )));
         }
-        let differences = resumption::differences(&asked, own)?;
+        let changes = differences(&asked, own)?;
         let of_training = |it: &&Change| it.field.starts_with("training.");
-        let ignored = differences.iter().filter(of_training);
+        let ignored = changes.iter().filter(of_training);
         let ignored: Vec<_> = ignored
             .map(|it| format!("{} {}", it.field, it.before))
             .collect();

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::RunError;
-use super::job::{Given, Job};
 use super::texts::{Corpora, Texts, Validation};
 use crate::checkpoint::Run;
 use crate::config::Experiment;
@@ -42,6 +41,15 @@ pub struct TokenizedTexts {
     pub epoch_tokens: u64,
     /// What a row was to hold, if the text has fewer tokens.
     pub shortened_from: Option<usize>,
+}
+
+/// What a run begins with that has a model already.
+#[derive(Debug)]
+pub struct Given {
+    /// The model's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// What to lay down as [`ORIGIN_FILE`](super::state::ORIGIN_FILE): what the model's files said beside it.
+    pub origin: serde_json::Value,
 }
 
 impl Draft {
@@ -116,15 +124,6 @@ impl Draft {
                 shortened_from,
             },
         })
-    }
-
-    /// Makes the run's folder.
-    ///
-    /// # Errors
-    ///
-    /// A folder that is in use or cannot be made.
-    pub fn begin(self, folder: &Path) -> Result<Job, RunError> {
-        Job::begin(self, folder)
     }
 }
 

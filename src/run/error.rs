@@ -1,6 +1,6 @@
 //! What can end a training run.
 
-use super::resumption::Change;
+use super::change::Change;
 use super::uncounted::Uncounted;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::draft::{Draft, TokenizedTexts};
+use super::draft::{Draft, Given, TokenizedTexts};
 use super::error::RunError;
 use super::evaluation::has_evaluation;
 use super::resumption::{Resumption, of_data};
@@ -31,15 +31,6 @@ pub struct Job {
     pub(super) from: Option<Checkpoint>,
     /// Of a new run: its folder goes if nothing comes of it.
     pub(super) beginning: Option<Beginning>,
-}
-
-/// What a run begins with that has a model already.
-#[derive(Debug)]
-pub struct Given {
-    /// The model's tokenizer.
-    pub tokenizer: Tokenizer,
-    /// What to lay down as [`ORIGIN_FILE`](state::ORIGIN_FILE): what the model's files said beside it.
-    pub origin: serde_json::Value,
 }
 
 impl Job {
@@ -75,7 +66,7 @@ impl Job {
         Draft::open(experiment, Some(given), cache, progress)?.begin(folder)
     }
 
-    pub(super) fn begin(draft: Draft, folder: &Path) -> Result<Self, RunError> {
+    fn begin(draft: Draft, folder: &Path) -> Result<Self, RunError> {
         let Draft {
             experiment,
             tokenizer,
@@ -181,5 +172,16 @@ impl Job {
     /// Steps that are over already.
     pub fn steps_done(&self) -> u64 {
         self.from.as_ref().map_or(0, Checkpoint::step)
+    }
+}
+
+impl Draft {
+    /// Makes the run's folder.
+    ///
+    /// # Errors
+    ///
+    /// A folder that is in use or cannot be made.
+    pub fn begin(self, folder: &Path) -> Result<Job, RunError> {
+        Job::begin(self, folder)
     }
 }

@@ -1,12 +1,14 @@
 //! A whole run: from an experiment and its text to a trained model in a folder.
 //!
-//! Above [`config`](crate::config) and [`training`](crate::training), which know nothing of each other's use here: a
-//! [`Draft`] reads the text that an [`Experiment`](crate::config::Experiment) names, a [`Job`] has a folder and trains,
-//! [`strategy`] is its loop of optimizer steps, evaluations and checkpoints, [`evaluation`] measures a model on text that
-//! it was not trained on (during training and for every command), [`state`] is what a checkpoint holds, and a
-//! [`Resumption`] goes on from one.
+//! A [`Draft`] reads and tokenizes the text that an [`Experiment`](crate::config::Experiment) names. A [`Job`] has a folder
+//! and trains: [`strategy`] is its loop of optimizer steps, evaluations and checkpoints, [`state`] is what a checkpoint
+//! holds, and a [`Resumption`] goes on from one. [`evaluation`] measures a model on text that it was not trained on, for
+//! training and for every command that prints a loss.
+//!
+//! It uses [`config`](crate::config) and [`training`](crate::training); neither of them knows it.
 
 pub mod baseline;
+mod change;
 pub mod dashboard;
 mod draft;
 mod error;
@@ -27,13 +29,14 @@ mod train;
 mod trained;
 mod uncounted;
 
-pub use draft::{Draft, TokenizedTexts};
+pub use change::{Change, differences};
+pub use draft::{Draft, Given, TokenizedTexts};
 pub use error::RunError;
 pub use evaluation::{Evaluation, Passes, evaluate};
 pub use feed::{TrainFeed, ValidFeed};
-pub use job::{Given, Job};
+pub use job::Job;
 pub use metrics::StepMetric;
-pub use resumption::{Change, Resumption};
+pub use resumption::Resumption;
 pub use scores::{DomainSums, Scores};
 pub use screen::Screen;
 pub use stop::{Ending, Stop};

@@ -4,15 +4,15 @@
 //! stream keeps its place in documents and tokens, so that rows and batches of another shape go on with the token
 //! after the last one trained. Another model, tokenizer, seed or mix has no such place: it is refused by name.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
 
+use super::change::{Change, differences};
 use super::error::RunError;
 use super::state::{self, ORIGIN_FILE};
 use crate::checkpoint::{Checkpoint, Run};
-use crate::config::{ConfigError, Experiment};
+use crate::config::Experiment;
 
 /// A run that is about to go on.
 #[derive(Debug)]
@@ -91,25 +91,6 @@ impl fmt::Display for Resumption {
     }
 }
 
-/// A setting that is not what it was.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    /// Its path, as `training.learning_rate`.
-    pub field: String,
-    /// What the run had.
-    pub before: Value,
-    /// What it goes on with.
-    pub now: Value,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = self.field.strip_prefix("training.");
-        let field = field.unwrap_or(&self.field);
-        write!(f, "{field} {} -> {}", self.before, self.now)
-    }
-}
-
 /// What `now` changes in a run that did its steps so far as `before` says.
 ///
 /// # Errors
@@ -120,38 +101,6 @@ pub fn changes(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, Run
     match changes.iter().find(|change| !may_change(&change.field)) {
         None => Ok(changes),
         Some(change) => Err(RunError::Unchangeable(Box::new(change.clone()))),
-    }
-}
-
-/// Every setting that differs between two experiments.
-///
-/// # Errors
-///
-/// [`ConfigError::Write`] if a number has no JSON form.
-pub fn differences(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, ConfigError> {
-    let json = |it: &Experiment| serde_json::to_value(it).map_err(ConfigError::Write);
-    let mut found = Vec::new();
-    collect("", &json(before)?, &json(now)?, &mut found);
-    Ok(found)
-}
-
-fn collect(path: &str, before: &Value, now: &Value, found: &mut Vec<Change>) {
-    match (before, now) {
-        // a schedule is one setting
-        (Value::Object(left), Value::Object(right)) if path != "training.schedule" => {
-            let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
-            for key in keys {
-                let dot = if path.is_empty() { "" } else { "." };
-                let [left, right] = [left, right].map(|it| it.get(key).unwrap_or(&Value::Null));
-                collect(&format!("{path}{dot}{key}"), left, right, found);
-            }
-        }
-        _ if before == now => {}
-        _ => found.push(Change {
-            field: path.into(),
-            before: before.clone(),
-            now: now.clone(),
-        }),
     }
 }
 
