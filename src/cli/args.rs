@@ -17,7 +17,7 @@ use darkhorse_backends::select::{self, Device, Selected};
 
 use crate::cli::dtype::one_of;
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::inference::Weights;
+use crate::cli::weights::Weights;
 
 /// Which experiment.
 #[derive(Debug, Clone, Args)]

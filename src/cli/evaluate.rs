@@ -11,10 +11,10 @@ use serde::Serialize;
 use crate::cli::args::{AdapterArgs, DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::cli::batch_aware::{BatchAware, BatchAwareArgs};
 use crate::cli::failure::Failure;
-use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
 use crate::cli::output;
 use crate::cli::text::{TextArgs, passing_folder, tokenized};
+use crate::cli::weights::Weights;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 
-use crate::config::Experiment;
 use crate::config::memory::Purpose;
 use crate::inference::{Generation, Sampler, SamplingConfig};
 use crate::model::Ttt;
@@ -23,6 +22,7 @@ use crate::cli::model::{Loaded, Told};
 use crate::cli::notice;
 use crate::cli::output;
 use crate::cli::request_routes;
+use crate::cli::weights::Weights;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,21 +93,6 @@ pub(crate) struct InferenceArgs {
     pub(crate) stats: bool,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
-}
-
-/// Where the weights come from.
-#[derive(Debug)]
-pub(crate) enum Weights {
-    /// A run, or a model of another format.
-    Stored {
-        path: PathBuf,
-        /// Folder of an adapter of it.
-        adapter: Option<PathBuf>,
-    },
-    /// The newest run, of that name if there is one.
-    Newest(Option<String>),
-    /// Random ones for this experiment.
-    Random(Box<Experiment>),
 }
 
 impl InferenceArgs {

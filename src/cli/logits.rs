@@ -11,8 +11,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::cli::args::{AdapterArgs, DeviceArgs, DomainArgs, TttArgs};
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
+use crate::cli::weights::Weights;
 
 const EXAMPLES: &str = "\
 Examples:

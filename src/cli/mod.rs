@@ -54,6 +54,7 @@ mod text;
 mod tokenize;
 mod tokenizer_source;
 mod train;
+mod weights;
 mod whole_file;
 
 use std::ffi::OsString;

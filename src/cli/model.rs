@@ -19,11 +19,11 @@ use crate::tokenizer::chat::{Kind, Template};
 use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::inference::Weights;
 use crate::cli::newest::newest;
 use crate::cli::notice;
 use crate::cli::stored::{Stored, is_genesis};
 use crate::cli::stored_tokenizer::StoredTokenizer;
+use crate::cli::weights::Weights;
 
 const GENESIS_TOKENIZER: &str = "a Genesis checkpoint has no tokenizer in it: name GPT-NeoX's by \
     `--tokenizer tokenizer.json`, or lay it beside the model; \

@@ -13,12 +13,13 @@ use darkhorse_backends::Ops;
 
 use super::drafter::Drafter;
 use super::limits::{GenerationError, Limits};
-use super::pass::{Turn, advance};
+use super::pass::advance;
 use super::prefix::Prefixes;
 use super::routes::{Recording, RouteLog};
 use super::sampling::{Sampler, SamplingConfig};
 use super::sequence::Sequence;
 use super::speculation::{Acceptance, Speculation};
+use super::turn::Turn;
 use crate::domain::Domain;
 use crate::model::cache::CacheConfig;
 use crate::model::mixer::{Mixer, TokenMixer};

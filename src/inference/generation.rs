@@ -6,20 +6,18 @@ use burn::module::Module;
 use darkhorse_backends::Ops;
 
 use super::drafter::Drafter;
-use super::limits::{GenerationError, Limits};
-use super::pass::{Turn, advance, read_anew};
+use super::limits::{GenerationError, Limits, PREFILL_CHUNK};
+use super::pass::{advance, read_anew};
 use super::routes::{Recording, RouteLog};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
 use super::speculation::{Acceptance, Speculation};
+use super::turn::Turn;
 use crate::domain::Domain;
 use crate::model::cache::CacheConfig;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
 use crate::model::{CausalLm, NotFinite};
-
-/// Prompts are read in pieces that end at multiples of so many tokens, so that memory stays bounded.
-pub(super) const PREFILL_CHUNK: usize = 512;
 
 /// One growing sequence: what was read, what was generated, and the cache of both.
 #[derive(Debug)]

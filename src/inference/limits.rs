@@ -2,6 +2,9 @@
 
 use crate::model::ModelConfig;
 
+/// Prompts are read in pieces that end at multiples of so many tokens, so that memory stays bounded.
+pub const PREFILL_CHUNK: usize = 512;
+
 /// What a sequence may grow to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -2,31 +2,20 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
-use darkhorse_backends::attention::AttentionMask;
 
-use super::drafter;
-use super::generation::PREFILL_CHUNK;
+use super::drafting;
+use super::limits::PREFILL_CHUNK;
 use super::routes::{LayerLog, RouteLog};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
-use crate::domain::{Domain, UNTAGGED};
+use super::turn::{Turn, joined};
+use crate::domain::Domain;
 use crate::model::cache::{CacheConfig, Extension};
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
-use crate::model::{CausalLm, Cause, Hidden, NotANumber, NotFinite, Part, Sequences, are_finite};
-
-/// One sequence's part of a pass.
-pub(super) struct Turn<'a, B: Ops, M: TokenMixer<B>> {
-    pub(super) sequence: &'a mut Sequence<B, M>,
-    /// Number of unread ids to read.
-    pub(super) read: usize,
-    /// Chooses what follows; absent: nothing is chosen.
-    pub(super) sampler: Option<&'a Sampler>,
-    /// Longest the sequence may become.
-    pub(super) context: usize,
-}
+use crate::model::{CausalLm, Cause, Hidden, NotANumber, NotFinite, Part, are_finite};
 
 /// What a pass reads of one sequence.
 struct Span {
@@ -45,7 +34,7 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     turns: &mut [Turn<'_, B, M>],
 ) -> Vec<Result<usize, NotFinite>> {
     let begin = Instant::now();
-    let (drafts, mut failed) = drafter::draft(model, turns);
+    let (drafts, mut failed) = drafting::draft(model, turns);
     let spans: Vec<Span> = turns
         .iter()
         .zip(drafts)
@@ -106,7 +95,7 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         at += span.rows;
         chosen.push(count);
     }
-    drafter::keep_up(model, turns);
+    drafting::keep_up(model, turns);
     let seconds = begin.elapsed().as_secs_f64();
     for ((turn, span), &count) in turns.iter_mut().zip(&spans).zip(&chosen) {
         if let Some(drafter) = &mut turn.sequence.drafter
@@ -234,31 +223,4 @@ fn logits<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         states.clone().select(1, rows)
     };
     values(model.logits(states))
-}
-
-/// Ids of several sequences one after the other, each with its first position and its domain.
-pub(super) fn joined<B: Ops>(
-    spans: impl Iterator<Item = (impl Iterator<Item = u32>, usize, Option<Domain>)>,
-    device: &B::Device,
-) -> Sequences<B> {
-    let (mut ids, mut positions, mut tags) = (Vec::new(), Vec::new(), Vec::new());
-    for (span, first, domain) in spans {
-        let begin = ids.len();
-        ids.extend(span.map(|id| id as i32));
-        let count = ids.len() - begin;
-        positions.extend((first..first + count).map(|position| position as i32));
-        tags.resize(ids.len(), i32::from(Domain::tag(domain)));
-    }
-    let row = |values: Vec<i32>| -> Tensor<B, 2, Int> {
-        let shape = [1, values.len()];
-        Tensor::from_data(TensorData::new(values, shape), device)
-    };
-    let tagged = tags.iter().any(|&tag| tag != i32::from(UNTAGGED));
-    Sequences {
-        ids: row(ids),
-        positions: row(positions),
-        mask: AttentionMask::Causal,
-        tags: tagged.then(|| row(tags).squeeze_dim(0)),
-        step: None,
-    }
 }

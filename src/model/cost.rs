@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn blocks_of_32_carry_their_scale() {
         let bytes = Dtype::ALL.map(|dtype| dtype.bytes(64));
-        assert_eq!(bytes, [256, 128, 68, 36]);
+        assert_eq!(bytes, [256, 128, 128, 68, 36]);
         assert_eq!(Dtype::F32.bytes(3), 12);
         assert_eq!(Dtype::F32.bytes(u64::MAX), u64::MAX);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::inference::{Engine, EngineConfig, Event, Limits, Request};
+use crate::inference::{Engine, EngineConfig, Event, Limits, PREFILL_CHUNK, Request};
 use darkhorse_backends::awake;
 use indicatif::ProgressBar;
 
@@ -65,8 +65,8 @@ pub(super) fn run(
     let model = &loaded.experiment.model;
     let config = EngineConfig {
         max_sequences: case.batch,
-        prefill_chunk: 512,
-        prefill_tokens: 512,
+        prefill_chunk: PREFILL_CHUNK,
+        prefill_tokens: PREFILL_CHUNK,
         shared_prefix_tokens: 0,
         cache: cache.config(),
     };

@@ -11,8 +11,8 @@ use crate::cli::args::{CacheArgs, DeviceArgs, ExperimentArgs, WeightsArgs};
 use crate::cli::batch_aware::BatchAwareArgs;
 use crate::cli::device;
 use crate::cli::failure::Failure;
-use crate::cli::inference::Weights;
 use crate::cli::model::Loaded;
+use crate::cli::weights::Weights;
 
 /// The model and its requests.
 #[derive(Debug, Clone, Args)]

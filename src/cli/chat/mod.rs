@@ -17,11 +17,11 @@ use crate::cli::args::{
 };
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::generate::{Begins, Reply};
-use crate::cli::inference::Weights;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::model::{Loaded, Told};
 use crate::cli::notice;
 use crate::cli::output;
+use crate::cli::weights::Weights;
 use command::{Command, Line};
 use conversation::{Chat, Conversation, Next};
 use lines::Lines;

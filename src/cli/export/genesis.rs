@@ -2,7 +2,7 @@
 
 use crate::interop::genesis;
 
-use super::ExportArgs;
+use super::{ExportArgs, of_safetensors};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
 use crate::cli::stored::Stored;
@@ -14,7 +14,7 @@ pub(super) fn write(args: &ExportArgs, stored: &Stored) -> Result<(), Failure> {
             "`--domain` is for models that route: the Genesis-152M family is dense",
         ));
     }
-    let dtype = args.dtype.map(|dtype| dtype.of_safetensors()).transpose()?;
+    let dtype = args.dtype.map(of_safetensors).transpose()?;
     let model = &stored.experiment.model;
     genesis::write(&args.out, stored.weights.as_ref(), model, dtype).or_input()?;
     output::line(format_args!(
