@@ -53,9 +53,12 @@ impl TrainFeed {
         self.state().stream.position()
     }
 
-    /// Why the feed ended early, if it did.
-    pub fn take_error(&self) -> Option<DataError> {
-        self.state().error.take()
+    /// Why it has no rows for a step of a run of `steps` steps, whose newest checkpoint is of step `saved`.
+    pub(super) fn ended(&self, step: u64, steps: u64, saved: Option<u64>) -> RunError {
+        match self.state().error.take() {
+            Some(error) => error.into(),
+            None => RunError::OutOfRows { step, steps, saved },
+        }
     }
 
     fn next_micro_batch(&self) -> Option<MicroBatch> {
@@ -207,5 +210,34 @@ impl<B: Backend> DataLoader<B, PackedBatch> for ValidFeed {
 
     fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<B, PackedBatch>> {
         Arc::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Document, Mix, StreamConfig};
+    use crate::tokenizer::Tokenizer;
+
+    #[test]
+    fn a_feed_that_ends_without_an_error_is_not_a_loss_that_is_not_finite() {
+        let text = "a text of more tokens than a row";
+        let corpus = Corpus::in_memory([Ok(Document::from(text))], &Tokenizer::bytes()).unwrap();
+        let config = StreamConfig {
+            seq_len: 8,
+            rows: 1,
+            mix: Mix::new(&[]).unwrap(),
+            domain_dropout: 0.0,
+            domain_token: false,
+            seed: 0,
+        };
+        let stream = Stream::new(Arc::new(corpus), config, Position::default()).unwrap();
+        let feed = TrainFeed::new(stream, 1, 0, 2, 0);
+        assert_eq!(TrainFeedIterator(&feed).count(), 2);
+        assert_eq!(
+            feed.ended(3, 10, Some(2)).to_string(),
+            "the training text ended before step 3 of 10, without an error; the checkpoint of step 2 is intact: go on by \
+             `--resume`"
+        );
     }
 }

@@ -210,7 +210,8 @@ impl<B: TrainingBackend> Session<B> {
         let mut documents = Vec::new();
         for _ in 0..self.config.accumulation {
             let Some(batch) = batches.next() else {
-                return Err(self.out_of_rows());
+                let (step, steps) = (self.state.step + 1, self.config.steps);
+                return Err(self.train.ended(step, steps, self.saved));
             };
             documents.extend(batch.rows.documents.iter().flatten().copied());
             if batch.totals.targets[0] == 0 {
@@ -284,18 +285,6 @@ impl<B: TrainingBackend> Session<B> {
             null_loads,
         };
         Ok((record, grown.map(|grown| grown.record)))
-    }
-
-    /// Why the feed gave nothing for a step.
-    fn out_of_rows(&self) -> RunError {
-        match self.train.take_error() {
-            Some(error) => error.into(),
-            None => RunError::OutOfRows {
-                step: self.state.step + 1,
-                steps: self.config.steps,
-                saved: self.saved,
-            },
-        }
     }
 
     fn not_finite(&self, losses: StepLosses, documents: &[usize]) -> RunError {

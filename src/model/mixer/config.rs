@@ -10,52 +10,50 @@ use super::mla::MlaConfig;
 use super::spec::MixerSpec;
 use crate::model::error::ModelConfigError;
 
-/// Names of the mixers, as a layer plan lists them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MixerKind {
-    /// Multi-head latent attention.
-    Mla,
-    /// Grouped-query attention.
-    Gqa,
-    /// Gated linear attention.
-    Gla,
-    /// Forgetting attention.
-    Fox,
-    /// Gated attention.
-    GatedAttention,
+/// Declares [`MixerKind`] and [`MixerConfig`]: a line per mixer, with its key, its name in a plan and its section.
+macro_rules! mixers {
+    ($($(#[$doc:meta])* $key:ident: $kind:ident($section:ty)),+ $(,)?) => {
+        /// Names of the mixers, as a layer plan lists them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum MixerKind {
+            $($(#[$doc])* $kind,)+
+        }
+
+        impl MixerKind {
+            /// All mixers.
+            pub const ALL: [Self; [$(stringify!($kind)),+].len()] = [$(Self::$kind),+];
+        }
+
+        /// Configuration of the mixers that a layer plan names.
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct MixerConfig {
+            $($(#[$doc])* #[serde(default)] pub $key: Option<$section>,)+
+        }
+
+        impl MixerConfig {
+            /// The section of a mixer, and its key.
+            fn section(&self, kind: MixerKind) -> (&'static str, Option<&dyn MixerSpec>) {
+                match kind {
+                    $(MixerKind::$kind => (stringify!($key), spec(&self.$key)),)+
+                }
+            }
+        }
+    };
 }
 
-impl MixerKind {
-    /// All mixers.
-    pub const ALL: [Self; 5] = [
-        Self::Mla,
-        Self::Gqa,
-        Self::Gla,
-        Self::Fox,
-        Self::GatedAttention,
-    ];
-}
-
-/// Configuration of the mixers that a layer plan names.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MixerConfig {
+mixers! {
     /// Multi-head latent attention.
-    #[serde(default)]
-    pub mla: Option<MlaConfig>,
+    mla: Mla(MlaConfig),
     /// Grouped-query attention.
-    #[serde(default)]
-    pub gqa: Option<GqaConfig>,
-    /// Gated linear attention.
-    #[serde(default)]
-    pub gla: Option<GlaConfig>,
+    gqa: Gqa(GqaConfig),
+    /// Gated linear attention, or Gated DeltaNet.
+    gla: Gla(GlaConfig),
     /// Forgetting attention.
-    #[serde(default)]
-    pub fox: Option<FoxConfig>,
+    fox: Fox(FoxConfig),
     /// Gated attention.
-    #[serde(default)]
-    pub gated_attention: Option<GatedAttentionConfig>,
+    gated_attention: GatedAttention(GatedAttentionConfig),
 }
 
 fn spec<C: MixerSpec>(section: &Option<C>) -> Option<&dyn MixerSpec> {
@@ -63,17 +61,6 @@ fn spec<C: MixerSpec>(section: &Option<C>) -> Option<&dyn MixerSpec> {
 }
 
 impl MixerConfig {
-    /// The section of a mixer, and its name.
-    fn section(&self, kind: MixerKind) -> (&'static str, Option<&dyn MixerSpec>) {
-        match kind {
-            MixerKind::Mla => ("mla", spec(&self.mla)),
-            MixerKind::Gqa => ("gqa", spec(&self.gqa)),
-            MixerKind::Gla => ("gla", spec(&self.gla)),
-            MixerKind::Fox => ("fox", spec(&self.fox)),
-            MixerKind::GatedAttention => ("gated_attention", spec(&self.gated_attention)),
-        }
-    }
-
     /// What a mixer says of itself.
     ///
     /// # Panics
