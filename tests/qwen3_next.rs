@@ -15,8 +15,9 @@ use darkhorse_backends::linear_attention::{
 };
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::inference::{Generation, Limits, Sampler, SamplingConfig};
-use darkhorse_genesis::interop::qwen3_next::{Qwen3NextCheckpoint, entries};
+use darkhorse_genesis::interop::{ForeignModel, Outgoing, OutgoingOptions, TensorSource};
 use darkhorse_genesis::model::mixer::MixerKind;
+use darkhorse_genesis::model::weights::InMemory;
 use darkhorse_genesis::model::{CausalLm, Sequences, weights};
 use safetensors::tensor::SafeTensors;
 
@@ -167,15 +168,15 @@ fn the_gated_delta_rule_with_its_gradients() {
     }
 }
 
-fn open() -> (Qwen3NextCheckpoint, Numbers) {
-    let checkpoint = Qwen3NextCheckpoint::open(&folder("qwen3_next"));
+fn open() -> (ForeignModel, Numbers) {
+    let checkpoint = ForeignModel::open(&folder("qwen3_next"));
     let checkpoint = checkpoint.expect("the fixture is a model");
     (checkpoint, Numbers::of("qwen3_next"))
 }
 
-fn load<B: Backend>(checkpoint: &Qwen3NextCheckpoint) -> CausalLm<B> {
-    let fresh = CausalLm::init(&checkpoint.model, 0, &Default::default());
-    weights::load(fresh, checkpoint).expect("it fits")
+fn load<B: Backend>(checkpoint: &ForeignModel) -> CausalLm<B> {
+    let fresh = CausalLm::init(&checkpoint.config.model, 0, &Default::default());
+    weights::load(fresh, checkpoint.weights.as_ref()).expect("it fits")
 }
 
 fn ids<B: Backend>(numbers: &Numbers, name: &str) -> Tensor<B, 2, Int> {
@@ -226,7 +227,7 @@ fn greedy_tokens() {
     let (prompt, _) = numbers.integers("gen.prompt_ids");
     let (expected, _) = numbers.integers("gen.output_ids");
     let prompt: Vec<u32> = prompt.into_iter().map(|id| id as u32).collect();
-    let mut generation = Generation::new(&model, Limits::of(&checkpoint.model), None);
+    let mut generation = Generation::new(&model, Limits::of(&checkpoint.config.model), None);
     let sampler = Sampler::new(SamplingConfig::greedy()).expect("the settings are valid");
     generation.read(&prompt).expect("it is short");
     let mut logits = Vec::new();
@@ -254,14 +255,6 @@ impl ModuleVisitor<B> for Gradients<'_> {
     }
 }
 
-fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
-    let columns = values.len() / rows;
-    (0..columns)
-        .flat_map(|column| (0..rows).map(move |row| row * columns + column))
-        .map(|at| values[at])
-        .collect()
-}
-
 #[test]
 fn gradients_of_the_loss() {
     let (checkpoint, numbers) = open();
@@ -278,41 +271,22 @@ fn gradients_of_the_loss() {
     };
     model.visit(&mut visitor);
     let names = weights::param_names(&model);
-    let found: BTreeMap<&str, &(Vec<usize>, Vec<f32>)> = visitor
-        .found
-        .iter()
-        .map(|(id, it)| (names[id].as_str(), it))
-        .collect();
-
     // what the fused tensors of the file would have
-    let mut theirs: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-    for entry in entries(&checkpoint.model, &checkpoint.config) {
-        let (shape, values) = found[entry.ours.as_str()];
-        for (at, name) in entry.theirs.iter().enumerate() {
-            let size = values.len() / entry.theirs.len();
-            let part = &values[at * size..][..size];
-            let part = match entry.is_projection {
-                true => transposed(part, shape[shape.len() - 2]),
-                false => part.to_vec(),
-            };
-            let Some(rows) = &entry.rows else {
-                theirs.insert(name.clone(), part);
-                continue;
-            };
-            let width = part.len() / rows.len();
-            let fused = theirs.entry(name.clone()).or_default();
-            for (row, part) in rows.iter().zip(part.chunks(width)) {
-                fused.resize(fused.len().max((row + 1) * width), 0.0);
-                fused[row * width..(row + 1) * width].copy_from_slice(part);
-            }
-        }
-    }
+    let named = visitor.found.into_iter().map(|(id, (shape, values))| {
+        let data = TensorData::new(values, shape);
+        (names[&id].clone(), data)
+    });
+    let found = InMemory::new("gradients", named);
+    let theirs = Outgoing::new(&found, &checkpoint.config, OutgoingOptions::default());
     let mut compared = 0;
     for name in numbers.tensors().names() {
         let Some(parameter) = name.strip_prefix("grad.") else {
             continue;
         };
-        numbers.compare_relative(name, &theirs[parameter], 2e-3);
+        let tensor = theirs.tensor(parameter).expect(parameter);
+        let found = tensor.bytes.as_chunks().0.iter();
+        let found: Vec<f32> = found.map(|&it| f32::from_le_bytes(it)).collect();
+        numbers.compare_relative(name, &found, 2e-3);
         compared += 1;
     }
     assert!(compared > 60, "only {compared}");
@@ -321,11 +295,17 @@ fn gradients_of_the_loss() {
 #[test]
 fn the_plan_is_that_of_the_file_and_counts_are_those_of_the_module() {
     let (checkpoint, _) = open();
-    let kinds: Vec<_> = checkpoint.model.plan().iter().map(|it| it.mixer).collect();
+    let kinds: Vec<_> = checkpoint
+        .config
+        .model
+        .plan()
+        .iter()
+        .map(|it| it.mixer)
+        .collect();
     let (linear, full) = (MixerKind::Gla, MixerKind::GatedAttention);
     assert_eq!(kinds, [linear, linear, full, linear]);
     let built: CausalLm<Selected> = load(&checkpoint);
     // beside the weights there are the biases of four routers
-    let counted = checkpoint.model.num_params() + 4 * 8;
+    let counted = checkpoint.config.model.num_params() + 4 * 8;
     assert_eq!(built.num_params() as u64, counted);
 }

@@ -24,7 +24,7 @@ use golden::{Flips, Golden, Tolerances, gradients_equal, read};
 type B = Autodiff<Selected>;
 
 fn load<B: Backend>(golden: &Golden) -> CausalLm<B> {
-    let model = CausalLm::init(&golden.model.model, 0, &Default::default());
+    let model = CausalLm::init(&golden.model.config.model, 0, &Default::default());
     weights::load(model, golden.model.weights.as_ref()).expect("the fixture is whole")
 }
 
@@ -109,7 +109,7 @@ fn generation_equals(name: &str) {
     let (prompt, _) = golden.integers("gen.prompt_ids");
     let (expected, _) = golden.integers("gen.output_ids");
     let prompt: Vec<u32> = prompt.iter().map(|&id| id as u32).collect();
-    let mut generation = Generation::new(&model, Limits::of(&golden.model.model), None);
+    let mut generation = Generation::new(&model, Limits::of(&golden.model.config.model), None);
     let sampler = Sampler::new(SamplingConfig {
         temperature: 0.0,
         repetition_penalty: 1.0,
@@ -244,11 +244,11 @@ fn with_folded(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
         ..Default::default()
     };
     let source = golden.model.weights.as_ref();
-    let (model, config) = (&golden.model.model, golden.model.config.clone());
-    let theirs = Outgoing::new(source, model, config.clone(), options);
-    let folded = darkhorse_genesis::interop::Incoming::new(theirs, "folded", config, model);
+    let config = &golden.model.config;
+    let theirs = Outgoing::new(source, config, options);
+    let folded = darkhorse_genesis::interop::Incoming::new(theirs, "folded", config);
     let folded = folded.expect("nothing is missing");
-    let fresh = CausalLm::<Selected>::init(model, 0, &Default::default());
+    let fresh = CausalLm::<Selected>::init(&config.model, 0, &Default::default());
     let model = weights::load(fresh, &folded).expect("it fits");
     values(model.forward(&Sequences::plain(ids(golden, "input_ids"))))
 }

@@ -9,7 +9,6 @@ use crate::inference::SamplingConfig;
 use crate::interop::genesis::GenesisCheckpoint;
 use crate::interop::gguf::StoredTypes;
 use crate::interop::hugging_face::{GenerationConfig, StatedSampling, TokenIds};
-use crate::interop::qwen3_next::Qwen3NextCheckpoint;
 use crate::interop::{Begun, ForeignModel, ForeignTokenizer, Origin};
 use crate::model::matrix::Quantization;
 use crate::model::weights::{self, NamedTensor, WeightSource};
@@ -188,36 +187,24 @@ impl Stored {
             refuse_adapter(path, adapter, "a Genesis checkpoint")?;
             return Self::genesis(path);
         }
-        if Qwen3NextCheckpoint::is_at(path) {
-            return Self::qwen3_next(path, adapter);
-        }
         let found = ForeignModel::open_with(path, adapter).or_input()?;
         let tokenizer = found.tokenizer.or_input();
         let tokenizer = tokenizer.and_then(|it| it.map(tokenizer_of).transpose());
+        let tokenizer = StoredTokenizer::of(tokenizer);
+        let mut origin = found.origin;
+        // some families leave it to the tokenizer
+        if origin.token_ids == TokenIds::default()
+            && found.config.family.profile().bos_eos == (None, None)
+        {
+            origin.token_ids = token_ids(tokenizer.get());
+        }
         Ok(Self {
-            experiment: untrained(found.model),
+            experiment: untrained(found.config.model),
             weights: found.weights,
-            tokenizer: StoredTokenizer::of(tokenizer),
-            origin: found.origin,
+            tokenizer,
+            origin,
             quantized: found.quantized,
             journal: None,
-            step: 0,
-        })
-    }
-
-    /// A folder of Qwen3-Next.
-    fn qwen3_next(path: &Path, adapter: Option<&Path>) -> Result<Self, Failure> {
-        let found = Qwen3NextCheckpoint::open_with(path, adapter).or_input()?;
-        let tokenizer = read_tokenizer(&path.join("tokenizer.json"));
-        let mut origin = origin_of(tokenizer.get());
-        origin.read_folder(path).or_input()?;
-        Ok(Self {
-            experiment: untrained(found.model.clone()),
-            origin,
-            quantized: None,
-            journal: None,
-            weights: Box::new(found),
-            tokenizer,
             step: 0,
         })
     }

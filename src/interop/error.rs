@@ -46,7 +46,7 @@ pub enum InteropError {
         name: String,
     },
     /// A tensor that the model has no place for.
-    #[error("{}: tensor `{name}` has no place in the model that config.json describes", path.display())]
+    #[error("{}: tensor `{name}` has no place in the model that its configuration describes", path.display())]
     UnexpectedTensor {
         /// The file or folder.
         path: PathBuf,
@@ -54,12 +54,20 @@ pub enum InteropError {
         name: String,
     },
     /// A model that no family of another format describes.
-    #[error(
-        "no other format describes this model: {reason}; there are DeepSeek-V3, Llama and Mixtral"
-    )]
+    #[error("no other format describes this model: {reason}; there are {families}")]
     NoFamily {
         /// What does not fit.
         reason: String,
+        /// All families that there are.
+        families: String,
+    },
+    /// A model of a family that GGUF files are not written of.
+    #[error("{}: {family} has no GGUF here", path.display())]
+    NoGguf {
+        /// The model.
+        path: PathBuf,
+        /// Its family.
+        family: &'static str,
     },
     /// An archive of libtorch, and no libtorch to read or write it.
     #[error("{}: archives of libtorch need libtorch: rebuild with `--features tch`", path.display())]

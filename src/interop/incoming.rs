@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
-use super::hugging_face::{HfConfig, RopeLayout, RopeRows};
-use super::names::{self, Entry, Form};
-use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, layout};
-use crate::model::ModelConfig;
-use crate::model::feed_forward::moe::MoeConfig;
-use crate::model::routing::ScoringFunc;
+use super::entry::{Entry, Take};
+use super::hugging_face::HfConfig;
+use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, names};
 use crate::model::weights::{WeightError, WeightSource};
 
 /// Weights under our names, in our order of dimensions, read from tensors with Hugging Face's.
@@ -19,52 +16,47 @@ use crate::model::weights::{WeightError, WeightSource};
 pub struct Incoming<S> {
     path: PathBuf,
     source: S,
-    config: HfConfig,
     entries: BTreeMap<String, Entry>,
-    /// Lengths of the routers' biases that the source does not have: those of softmax routers are zero.
+    /// Lengths of the parameters that the source does not have, and that are zero.
     zeros: BTreeMap<String, usize>,
 }
 
 impl<S: TensorSource> Incoming<S> {
-    /// Presents the tensors of `source`, which came from `path`, as those of `model`.
+    /// Presents the tensors of `source`, which came from `path`, as those of the model that `config` describes.
     ///
     /// # Errors
     ///
-    /// [`InteropError::MissingTensor`] and [`InteropError::UnexpectedTensor`] for the first, by name.
+    /// [`InteropError::MissingTensor`] and [`InteropError::UnexpectedTensor`] for the first, by name;
+    /// [`InteropError::TensorShape`] for one of which our parameters would be other rows.
     pub fn new(
         source: S,
         path: impl Into<PathBuf>,
-        config: HfConfig,
-        model: &ModelConfig,
+        config: &HfConfig,
     ) -> Result<Self, InteropError> {
         let path = path.into();
-        let mut entries = names::entries(model);
-        let experts = model.moe.as_ref().map_or(0, |moe| moe.n_routed_experts);
-        let is_softmax = |moe: &MoeConfig| moe.router.scoring_func == ScoringFunc::Softmax;
-        let is_softmax = model.moe.as_ref().is_some_and(is_softmax);
-        let zeros: BTreeMap<String, usize> = entries
-            .extract_if(.., |entry| {
-                is_softmax && is_bias(entry) && source.info(&entry.theirs[0]).is_none()
-            })
-            .map(|entry| (entry.ours, experts))
+        let mut entries = config.family.entries(config);
+        let is_there = |entry: &Entry| source.info(&entry.theirs[0]).is_some();
+        let zeros = entries
+            .extract_if(.., |entry| entry.zeros.is_some() && !is_there(entry))
+            .filter_map(|entry| Some((entry.ours, entry.zeros?)))
             .collect();
-        let mut known: BTreeSet<String> = names::mtp_copies(model)
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        for name in entries.iter().flat_map(|entry| &entry.theirs) {
-            if source.info(name).is_none() {
-                return Err(InteropError::MissingTensor {
-                    path,
-                    name: name.clone(),
-                });
+        let copies = names::mtp_copies(&config.model).into_iter();
+        let mut known: BTreeSet<String> = copies.map(|(name, _)| name).collect();
+        for entry in &entries {
+            for name in &entry.theirs {
+                let name = name.clone();
+                let Some(info) = source.info(&name) else {
+                    let name = source.called(&name);
+                    return Err(InteropError::MissingTensor { path, name });
+                };
+                entry.check_rows(&info.shape, &path, &name)?;
+                known.insert(name);
             }
-            known.insert(name.clone());
         }
         let skipped = |name: &String| {
             // transformers writes the shared experts of a model that has none, with a width of zero
             let is_empty = source.info(name).is_some_and(|it| it.shape.contains(&0));
-            known.contains(name) || is_empty || names::is_derived(name)
+            known.contains(name) || is_empty || config.family.ignores(name)
         };
         if let Some(name) = source.names().into_iter().find(|name| !skipped(name)) {
             return Err(InteropError::UnexpectedTensor { path, name });
@@ -73,30 +65,23 @@ impl<S: TensorSource> Incoming<S> {
         Ok(Self {
             path,
             source,
-            config,
             entries: entries.collect(),
             zeros,
         })
     }
 
     /// One of their tensors, as it lies in ours.
-    fn turned(&self, form: Form, name: &str) -> Result<RawTensor<'_>, InteropError> {
-        let mut tensor = self.source.tensor(name)?.finite(&self.path, name)?;
-        if let Some(rows) = RopeRows::of(&self.config, name) {
-            let layouts = [self.config.rope_layout(), RopeLayout::Interleaved];
-            tensor = rows.reorder(tensor, layouts, &self.path, name)?;
-        }
-        Ok(match form {
-            Form::Same => tensor,
-            Form::Transposed | Form::Experts => layout::transposed(tensor),
-        })
+    fn turned(&self, entry: &Entry, name: &str) -> Result<RawTensor<'_>, InteropError> {
+        let tensor = self.source.tensor(name)?;
+        let tensor = tensor.finite(&self.path, &self.source.called(name))?;
+        Ok(entry.to_ours(tensor))
     }
 
     fn read(&self, entry: &Entry) -> Result<TensorData, InteropError> {
         let mut bytes = Vec::new();
         let mut read = None;
         for name in &entry.theirs {
-            let tensor = self.turned(entry.form, name)?;
+            let tensor = self.turned(entry, name)?;
             if bytes.is_empty() {
                 // once: growing would take twice as much
                 bytes.reserve_exact(tensor.bytes.len() * entry.theirs.len());
@@ -115,7 +100,7 @@ impl<S: TensorSource> Incoming<S> {
             bytes.extend_from_slice(&tensor.bytes);
         }
         let (dtype, mut shape) = read.unwrap_or((Dtype::F32, Vec::new()));
-        if entry.form == Form::Experts {
+        if entry.take == Take::Stack {
             shape.insert(0, entry.theirs.len());
         }
         self.values(&entry.theirs[0], bytes, shape, dtype)
@@ -144,10 +129,6 @@ fn unsupported(path: PathBuf, name: String, dtype: Dtype) -> InteropError {
     }
 }
 
-fn is_bias(entry: &Entry) -> bool {
-    entry.ours.ends_with("e_score_correction_bias")
-}
-
 impl<S: TensorSource> WeightSource for Incoming<S> {
     fn path(&self) -> &Path {
         &self.path
@@ -169,16 +150,8 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
             return Some(vec![length]);
         }
         let entry = self.entries.get(name)?;
-        let mut shape = self.source.info(&entry.theirs[0])?.shape;
-        match entry.form {
-            Form::Same => {}
-            Form::Transposed => shape.reverse(),
-            Form::Experts => {
-                shape.reverse();
-                shape.insert(0, entry.theirs.len());
-            }
-        }
-        Some(shape)
+        let theirs = self.source.info(&entry.theirs[0])?.shape;
+        Some(entry.our_shape(&theirs))
     }
 
     fn dtype(&self, name: &str) -> Option<DType> {
@@ -194,16 +167,10 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
             // what there is no entry for is zeros, in the length of the model
             return Ok(());
         };
-        let mut expected = expected.to_vec();
-        if entry.form == Form::Experts {
-            expected.remove(0);
-        }
-        if entry.form != Form::Same {
-            expected.reverse();
-        }
+        let expected = entry.their_shape(expected);
         for theirs in &entry.theirs {
             let path = self.path.clone();
-            let name = theirs.clone();
+            let name = self.source.called(theirs);
             let failure = match self.source.info(theirs) {
                 None => InteropError::MissingTensor { path, name },
                 Some(TensorInfo { shape, .. }) if shape != expected => InteropError::TensorShape {
@@ -245,7 +212,7 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
             });
         };
         let theirs = &entry.theirs[index];
-        self.turned(entry.form, theirs)
+        self.turned(entry, theirs)
             .and_then(|it| self.values(theirs, it.bytes.into_owned(), it.shape, it.dtype))
             .map_err(|error| WeightError::Read(Box::new(error)))
     }

@@ -1,10 +1,11 @@
 //! Other people's formats: their checkpoints in, ours out.
 //!
-//! A format is a [`TensorSource`] with Hugging Face's names and a [`HfConfig`](hugging_face::HfConfig):
-//! [`Incoming`] turns it into weights that a model here loads, [`Outgoing`] turns weights into it. Names are
-//! known in one place, `names`; tensors go through one at a time.
+//! [`ForeignModel::open`] opens them all. A format is a [`TensorSource`] with Hugging Face's names and a
+//! [`HfConfig`](hugging_face::HfConfig): [`Incoming`] turns it into weights that a model here loads, [`Outgoing`] turns
+//! weights into it, one tensor at a time. Both follow the [`Entry`]s of the model's [`Family`].
 
 mod dtype;
+mod entry;
 mod error;
 mod family;
 pub mod genesis;
@@ -18,14 +19,14 @@ mod open;
 mod origin;
 pub mod ot;
 mod outgoing;
-pub mod qwen3_next;
 mod tensor;
 #[cfg(test)]
 mod tests;
 
 pub use dtype::weights_dtype;
+pub use entry::{Entry, Rows, Take, Turn};
 pub use error::InteropError;
-pub use family::{Extras, hf_config, model_config};
+pub use family::{Extras, Family, Gguf, Profile, hf_config};
 pub use incoming::Incoming;
 pub use open::{ForeignModel, ForeignTokenizer};
 pub use origin::{Begun, Origin};

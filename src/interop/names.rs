@@ -1,58 +1,46 @@
-//! The only place that knows what others call a model's parameters.
+//! What others call a model's parameters.
 //!
-//! Others means Hugging Face's spelling of DeepSeek-V3, which Llama and Mixtral share for all but
-//! Mixtral's experts; the multi-token prediction modules follow the last layer, as DeepSeek ships them.
+//! Others means Hugging Face's spelling of DeepSeek-V3, which all its families share; where one has another, its
+//! [`Family`](super::Family) says so. The multi-token prediction modules follow the last layer, as DeepSeek ships them.
 
+use super::entry::{Entry, Rows, Take, Turn};
+use super::hugging_face::HfConfig;
+use crate::model::feed_forward::moe::MoeConfig;
 use crate::model::mixer::MixerKind;
+use crate::model::mixer::gqa::{GqaConfig, NormOver};
+use crate::model::mixer::mla::MlaConfig;
+use crate::model::rope::RotaryPairs;
+use crate::model::routing::ScoringFunc;
 use crate::model::{FeedForwardPlan, LayerPlan, ModelConfig};
 
-/// How one of our parameters lies in their tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// As it is.
-    Same,
-    /// A projection: ours is `[in, out]`, theirs `[out, in]`.
-    Transposed,
-    /// Projections of all experts: ours is `[expert, in, out]`, theirs is one `[out, in]` per expert.
-    Experts,
-}
+const PROJECTIONS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
 
-/// A parameter and the tensors that hold it: one, or one per expert.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) ours: String,
-    pub(super) theirs: Vec<String>,
-    pub(super) form: Form,
-}
-
-/// Every parameter of a model that others know, in the order in which others write them.
+/// Every parameter of a model, in the order in which others write them.
 ///
 /// The domain prior is not among them: no other engine has one.
-pub(super) fn entries(config: &ModelConfig) -> Vec<Entry> {
+pub(super) fn entries(config: &HfConfig) -> Vec<Entry> {
+    let model = &config.model;
     let mut all = Entries::default();
     all.same("embed_tokens", "model.embed_tokens.weight");
-    for (layer, plan) in config.plan().into_iter().enumerate() {
+    for (layer, plan) in model.plan().into_iter().enumerate() {
         let theirs = format!("model.layers.{layer}");
         all.block(config, plan, &format!("layers.{layer}"), &theirs);
     }
     all.same("norm.weight", "model.norm.weight");
-    if !config.tie_word_embeddings {
+    if !model.tie_word_embeddings {
         all.transposed("lm_head.weight", "lm_head.weight");
     }
-    for depth in 0..config.num_nextn_predict_layers {
+    for depth in 0..model.num_nextn_predict_layers {
         let ours = format!("mtp.{depth}");
-        let theirs = format!("model.layers.{}", config.num_hidden_layers + depth);
+        let theirs = format!("model.layers.{}", model.num_hidden_layers + depth);
         for norm in ["enorm", "hnorm"] {
             all.same(
                 format!("{ours}.{norm}.weight"),
                 format!("{theirs}.{norm}.weight"),
             );
         }
-        all.transposed(
-            format!("{ours}.eh_proj.weight"),
-            format!("{theirs}.eh_proj.weight"),
-        );
-        all.block(config, config.mtp_plan(), &format!("{ours}.block"), &theirs);
+        all.linear(&format!("{ours}.eh_proj"), &format!("{theirs}.eh_proj"));
+        all.block(config, model.mtp_plan(), &format!("{ours}.block"), &theirs);
         all.same(
             format!("{ours}.norm.weight"),
             format!("{theirs}.shared_head.norm.weight"),
@@ -63,13 +51,14 @@ pub(super) fn entries(config: &ModelConfig) -> Vec<Entry> {
 
 /// What a multi-token prediction module repeats of the model around it: its name there, and whose copy
 /// it is. Some engines look for it, others ignore it.
-pub(super) fn mtp_copies(config: &ModelConfig) -> Vec<(String, &'static str)> {
-    let head = match config.tie_word_embeddings {
-        true => "model.embed_tokens.weight",
-        false => "lm_head.weight",
+pub(super) fn mtp_copies(model: &ModelConfig) -> Vec<(String, &'static str)> {
+    let head = if model.tie_word_embeddings {
+        "model.embed_tokens.weight"
+    } else {
+        "lm_head.weight"
     };
-    (0..config.num_nextn_predict_layers)
-        .map(|depth| format!("model.layers.{}", config.num_hidden_layers + depth))
+    (0..model.num_nextn_predict_layers)
+        .map(|depth| format!("model.layers.{}", model.num_hidden_layers + depth))
         .flat_map(|module| {
             [
                 (
@@ -82,133 +71,205 @@ pub(super) fn mtp_copies(config: &ModelConfig) -> Vec<(String, &'static str)> {
         .collect()
 }
 
-/// Whether a tensor of theirs says nothing that the configuration does not say.
-pub(super) fn is_derived(name: &str) -> bool {
-    name.ends_with("rotary_emb.inv_freq")
-}
-
+/// A list of entries that grows.
 #[derive(Debug, Default)]
-struct Entries(Vec<Entry>);
+pub struct Entries(pub(super) Vec<Entry>);
 
 impl Entries {
-    fn one(&mut self, ours: impl Into<String>, theirs: impl Into<String>, form: Form) {
+    pub(super) fn one(
+        &mut self,
+        ours: impl Into<String>,
+        theirs: impl Into<String>,
+        take: Take,
+        turn: Turn,
+    ) {
         self.0.push(Entry {
             ours: ours.into(),
             theirs: vec![theirs.into()],
-            form,
+            take,
+            turn,
+            zeros: None,
         });
     }
 
-    fn same(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
-        self.one(ours, theirs, Form::Same);
+    pub(super) fn same(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
+        self.one(ours, theirs, Take::Whole, Turn::Same);
     }
 
-    fn transposed(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
-        self.one(ours, theirs, Form::Transposed);
+    pub(super) fn transposed(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
+        self.one(ours, theirs, Take::Whole, Turn::Transposed);
+    }
+
+    /// A projection without a bias.
+    pub(super) fn linear(&mut self, ours: &str, theirs: &str) {
+        self.projection(ours, theirs, Take::Whole, false);
     }
 
     /// A projection with its bias, if it has one.
-    fn linear(&mut self, ours: &str, theirs: &str, has_bias: bool) {
-        self.transposed(format!("{ours}.weight"), format!("{theirs}.weight"));
+    fn projection(&mut self, ours: &str, theirs: &str, take: Take, has_bias: bool) {
+        let of = |part: &str| (format!("{ours}.{part}"), format!("{theirs}.{part}"));
+        let (our, their) = of("weight");
+        self.one(our, their, take, Turn::Transposed);
         if has_bias {
-            self.same(format!("{ours}.bias"), format!("{theirs}.bias"));
+            let (our, their) = of("bias");
+            self.one(our, their, take, Turn::Same);
         }
     }
 
-    fn block(&mut self, config: &ModelConfig, plan: LayerPlan<'_>, ours: &str, theirs: &str) {
-        self.same(
-            format!("{ours}.input_layernorm.weight"),
-            format!("{theirs}.input_layernorm.weight"),
+    /// A norm's weight.
+    fn norm(&mut self, ours: &str, theirs: &str, take: Take) {
+        let (our, their) = (format!("{ours}.weight"), format!("{theirs}.weight"));
+        self.one(our, their, take, Turn::Same);
+    }
+
+    fn block(&mut self, config: &HfConfig, plan: LayerPlan<'_>, ours: &str, theirs: &str) {
+        let norm = "input_layernorm";
+        self.norm(
+            &format!("{ours}.{norm}"),
+            &format!("{theirs}.{norm}"),
+            Take::Whole,
         );
-        let attention = format!("{theirs}.self_attn");
-        match plan.mixer {
-            MixerKind::Mla => self.latent_attention(config, &format!("{ours}.mixer"), &attention),
-            MixerKind::Gqa => {
-                let gqa = config.mixer.gqa.as_ref();
-                let has_bias = gqa.is_some_and(|gqa| gqa.attention_bias);
-                for name in ["q_proj", "k_proj", "v_proj", "o_proj"] {
-                    let ours = format!("{ours}.mixer.{name}");
-                    self.linear(&ours, &format!("{attention}.{name}"), has_bias);
-                }
-            }
-            // no Hugging Face family here has them: `family::hf_config` refused the model before
-            MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => {}
-        }
-        self.same(
-            format!("{ours}.post_attention_layernorm.weight"),
-            format!("{theirs}.post_attention_layernorm.weight"),
+        config
+            .family
+            .mixer(self, config, plan.mixer, &format!("{ours}.mixer"), theirs);
+        let norm = "post_attention_layernorm";
+        self.norm(
+            &format!("{ours}.{norm}"),
+            &format!("{theirs}.{norm}"),
+            Take::Whole,
         );
         let (ours, theirs) = (format!("{ours}.feed_forward"), format!("{theirs}.mlp"));
         match plan.feed_forward {
-            FeedForwardPlan::Dense(_) => self.swiglu(&ours, &theirs, config.mlp_bias),
-            FeedForwardPlan::Moe(moe) => {
-                self.transposed(
-                    format!("{ours}.router.gate.weight"),
-                    format!("{theirs}.gate.weight"),
-                );
-                self.same(
-                    format!("{ours}.router.e_score_correction_bias"),
-                    format!("{theirs}.gate.e_score_correction_bias"),
-                );
-                for name in ["gate_proj", "up_proj", "down_proj"] {
-                    let of = |expert| format!("{theirs}.experts.{expert}.{name}.weight");
-                    self.0.push(Entry {
-                        ours: format!("{ours}.experts.{name}"),
-                        theirs: (0..moe.n_routed_experts).map(of).collect(),
-                        form: Form::Experts,
-                    });
-                }
-                if moe.n_shared_experts > 0 {
-                    let theirs = format!("{theirs}.shared_experts");
-                    self.swiglu(&format!("{ours}.shared_experts"), &theirs, false);
-                }
-            }
+            FeedForwardPlan::Dense(_) => self.swiglu(&ours, &theirs, config.model.mlp_bias),
+            FeedForwardPlan::Moe(moe) => self.experts(moe, &ours, &theirs),
         }
     }
 
-    fn latent_attention(&mut self, config: &ModelConfig, ours: &str, theirs: &str) {
-        let mla = config.mixer.mla.as_ref();
-        let has_latent = mla.is_some_and(|mla| mla.q_lora_rank.is_some());
-        if has_latent {
-            let queries = format!("{ours}.queries");
-            for name in ["q_a_proj", "q_b_proj"] {
-                self.linear(
-                    &format!("{queries}.{name}"),
-                    &format!("{theirs}.{name}"),
-                    false,
-                );
+    /// A mixer that several families have. `theirs` is the name of its layer.
+    pub(super) fn mixer(&mut self, config: &HfConfig, kind: MixerKind, ours: &str, theirs: &str) {
+        let mixers = &config.model.mixer;
+        let theirs = format!("{theirs}.self_attn");
+        match kind {
+            MixerKind::Mla => {
+                let mla = mixers.mla.as_ref();
+                mla.into_iter()
+                    .for_each(|mla| self.latent_attention(config, mla, ours, &theirs));
             }
-            self.same(
-                format!("{queries}.q_a_layernorm.weight"),
-                format!("{theirs}.q_a_layernorm.weight"),
-            );
+            MixerKind::Gqa => {
+                let gqa = mixers.gqa.as_ref();
+                gqa.into_iter()
+                    .for_each(|gqa| self.grouped_query(gqa, ours, &theirs));
+            }
+            // only a family of its own has them
+            MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => {}
+        }
+    }
+
+    fn grouped_query(&mut self, gqa: &GqaConfig, ours: &str, theirs: &str) {
+        // their files pair halves
+        let turned = |heads| match gqa.rotary_pairs {
+            RotaryPairs::Halves => Take::Whole,
+            RotaryPairs::Neighbours => Take::Rows(Rows::Rotary {
+                heads,
+                head_dim: gqa.head_dim,
+                start: 0,
+                dim: gqa.rotary_dim.unwrap_or(gqa.head_dim),
+            }),
+        };
+        let (queries, keys) = (gqa.num_attention_heads, gqa.num_key_value_heads);
+        let has_bias = gqa.attention_bias;
+        let projections = [
+            ("q_proj", turned(queries), has_bias),
+            ("k_proj", turned(keys), has_bias),
+            ("v_proj", Take::Whole, has_bias),
+            ("o_proj", Take::Whole, gqa.has_output_bias()),
+        ];
+        for (name, take, has_bias) in projections {
+            let (ours, theirs) = (format!("{ours}.{name}"), format!("{theirs}.{name}"));
+            self.projection(&ours, &theirs, take, has_bias);
+        }
+        let norms = match gqa.qk_norm_over {
+            NormOver::Head => [("q_norm", 1), ("k_norm", 1)],
+            NormOver::Heads => [("q_norm", queries), ("k_norm", keys)],
+        };
+        for (name, heads) in norms.into_iter().filter(|_| gqa.qk_norm) {
+            let (ours, theirs) = (format!("{ours}.{name}"), format!("{theirs}.{name}"));
+            self.norm(&ours, &theirs, turned(heads));
+        }
+    }
+
+    fn latent_attention(&mut self, config: &HfConfig, mla: &MlaConfig, ours: &str, theirs: &str) {
+        let turned = |heads, start| match config.latent_pairs {
+            RotaryPairs::Neighbours => Take::Whole,
+            RotaryPairs::Halves => Take::Rows(Rows::Rotary {
+                heads,
+                head_dim: start + mla.qk_rope_head_dim,
+                start,
+                dim: mla.qk_rope_head_dim,
+            }),
+        };
+        let queries = turned(mla.num_attention_heads, mla.qk_nope_head_dim);
+        let (our, their) = (format!("{ours}.queries"), |name| format!("{theirs}.{name}"));
+        if mla.q_lora_rank.is_some() {
+            self.linear(&format!("{our}.q_a_proj"), &their("q_a_proj"));
+            let name = "q_b_proj";
+            self.projection(&format!("{our}.{name}"), &their(name), queries, false);
+            let name = "q_a_layernorm";
+            self.norm(&format!("{our}.{name}"), &their(name), Take::Whole);
         } else {
-            self.linear(
-                &format!("{ours}.queries"),
-                &format!("{theirs}.q_proj"),
-                false,
-            );
+            self.projection(&our, &their("q_proj"), queries, false);
         }
-        for name in ["kv_a_proj_with_mqa", "kv_b_proj", "o_proj"] {
-            self.linear(
-                &format!("{ours}.{name}"),
-                &format!("{theirs}.{name}"),
-                false,
-            );
+        let latent = turned(1, mla.kv_lora_rank);
+        for (name, take) in [
+            ("kv_a_proj_with_mqa", latent),
+            ("kv_b_proj", Take::Whole),
+            ("o_proj", Take::Whole),
+        ] {
+            self.projection(&format!("{ours}.{name}"), &their(name), take, false);
         }
-        self.same(
-            format!("{ours}.kv_a_layernorm.weight"),
-            format!("{theirs}.kv_a_layernorm.weight"),
-        );
+        let name = "kv_a_layernorm";
+        self.norm(&format!("{ours}.{name}"), &their(name), Take::Whole);
+    }
+
+    fn experts(&mut self, moe: &MoeConfig, ours: &str, theirs: &str) {
+        self.linear(&format!("{ours}.router.gate"), &format!("{theirs}.gate"));
+        let bias = "e_score_correction_bias";
+        // routers by softmax choose by their scores alone
+        let zeros = moe.router.scoring_func == ScoringFunc::Softmax;
+        self.0.push(Entry {
+            ours: format!("{ours}.router.{bias}"),
+            theirs: vec![format!("{theirs}.gate.{bias}")],
+            take: Take::Whole,
+            turn: Turn::Same,
+            zeros: zeros.then_some(moe.n_routed_experts),
+        });
+        for name in PROJECTIONS {
+            let of = |expert| format!("{theirs}.experts.{expert}.{name}.weight");
+            self.0.push(Entry {
+                ours: format!("{ours}.experts.{name}"),
+                theirs: (0..moe.n_routed_experts).map(of).collect(),
+                take: Take::Stack,
+                turn: Turn::Transposed,
+                zeros: None,
+            });
+        }
+        if moe.shared_width() == 0 {
+            return;
+        }
+        let ours_shared = format!("{ours}.shared_experts");
+        if moe.shared_expert_gate {
+            self.swiglu(&ours_shared, &format!("{theirs}.shared_expert"), false);
+            let name = "shared_expert_gate";
+            self.linear(&format!("{ours}.{name}"), &format!("{theirs}.{name}"));
+        } else {
+            self.swiglu(&ours_shared, &format!("{theirs}.shared_experts"), false);
+        }
     }
 
     fn swiglu(&mut self, ours: &str, theirs: &str, has_bias: bool) {
-        for name in ["gate_proj", "up_proj", "down_proj"] {
-            self.linear(
-                &format!("{ours}.{name}"),
-                &format!("{theirs}.{name}"),
-                has_bias,
-            );
+        for name in PROJECTIONS {
+            let (ours, theirs) = (format!("{ours}.{name}"), format!("{theirs}.{name}"));
+            self.projection(&ours, &theirs, Take::Whole, has_bias);
         }
     }
 }
@@ -221,14 +282,9 @@ mod tests {
     use darkhorse_backends::select::Selected;
 
     use super::*;
+    use crate::interop::{Extras, hf_config};
     use crate::model::CausalLm;
     use crate::model::weights::collect;
-
-    fn config(json: serde_json::Value) -> ModelConfig {
-        let config: ModelConfig = serde_json::from_value(json).unwrap();
-        config.validate().unwrap();
-        config
-    }
 
     fn names_of_a_built_model<B: Backend>(config: &ModelConfig) -> BTreeSet<String> {
         let model = CausalLm::<B>::init(config, 0, &Default::default());
@@ -257,9 +313,11 @@ mod tests {
             "rope": {}
         });
         for json in [latent, direct, grouped] {
-            let config = config(json);
+            let model: ModelConfig = serde_json::from_value(json).unwrap();
+            model.validate().unwrap();
+            let config = hf_config(&model, Extras::default()).unwrap();
             let named: BTreeSet<_> = entries(&config).into_iter().map(|it| it.ours).collect();
-            assert_eq!(named, names_of_a_built_model::<Selected>(&config));
+            assert_eq!(named, names_of_a_built_model::<Selected>(&model));
         }
     }
 }

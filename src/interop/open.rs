@@ -6,18 +6,16 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::gguf::{GgufCheckpoint, StoredTypes};
-use super::hugging_face::{Adapted, HfConfig, HfModel, PerExpert, Plain, adapters};
+use super::hugging_face::{Adapted, Dequantized, HfConfig, HfFolder, PerExpert, Plain, adapters};
 use super::ot::{self, Archive};
-use super::{Incoming, InteropError, Origin, TensorSource, family, new_folder};
+use super::{Incoming, InteropError, Origin, TensorSource, new_folder};
 use crate::model::ModelConfig;
 use crate::model::weights::WeightSource;
 
 /// A model of another format, opened for reading.
 pub struct ForeignModel {
-    /// What its file says it is.
+    /// What its file says it is, and the model here that is the same.
     pub config: HfConfig,
-    /// The same as a model here.
-    pub model: ModelConfig,
     /// What else its files say.
     pub origin: Origin,
     /// Its weights, read when they are asked for.
@@ -71,63 +69,46 @@ impl ForeignModel {
         if path.extension().is_some_and(|it| it == "gguf") {
             return Self::gguf(path, adapter);
         }
-        match ot::find(path) {
-            Some(archive) => Self::libtorch(&archive, adapter),
-            None => Self::hugging_face(path, adapter),
+        if let Some(file) = ot::find(path) {
+            let archive = Archive::open(&file)?;
+            return Self::beside(archive, &file, new_folder::parent(&file), adapter);
         }
+        let found = HfFolder::open(path)?;
+        let folder = found.folder().to_path_buf();
+        Self::beside(found, path, &folder, adapter)
     }
 
-    fn hugging_face(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
-        let found = HfModel::open_with(path, adapter)?;
-        let folder = found.folder().folder().to_path_buf();
-        Self::with_files_beside(found.tensors, path, found.config, &folder)
-    }
-
-    fn libtorch(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
-        let folder = new_folder::parent(path);
-        let mut plain = Plain::new(Archive::open(path)?, path)?;
-        let mut config = HfConfig::open(&folder.join("config.json"))?;
-        let decoder = config.decoder_mut();
-        decoder.tie_word_embeddings = plain.is_tied(decoder.tie_word_embeddings)?;
-        let is_tied = decoder.tie_word_embeddings;
-        let experts = PerExpert::new(plain, path)?;
-        let tensors = Adapted::new(experts, path, is_tied, &adapters(folder, adapter))?;
-        Self::with_files_beside(tensors, path, config, folder)
-    }
-
-    fn with_files_beside(
-        tensors: impl TensorSource + 'static,
+    /// A source of tensors at `path`, whose `config.json` and tokenizer are in `folder`.
+    fn beside(
+        source: impl TensorSource + 'static,
         path: &Path,
-        config: HfConfig,
         folder: &Path,
+        adapter: Option<&Path>,
     ) -> Result<Self, InteropError> {
         let config_path = folder.join("config.json");
-        refuse_absurd_counts(&config, &tensors, &config_path)?;
-        let mut model = family::model_config(&config, &config_path)?;
-        drop_absent_mtp(&mut model, &tensors);
-        let mut origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
+        let (mut config, plain) = plain(source, path, &config_path)?;
+        let is_tied = config.model.tie_word_embeddings;
+        let tensors = Adapted::new(plain, path, is_tied, &adapters(folder, adapter))?;
+        refuse_absurd_counts(&config.model, &tensors, &config_path)?;
+        drop_absent_mtp(&mut config.model, &tensors);
+        let mut origin = Origin::of(&config, &tensors);
         origin.read_folder(folder)?;
         let tokenizer = folder.join("tokenizer.json");
         Ok(Self {
-            weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
+            weights: Box::new(Incoming::new(tensors, path, &config)?),
             tokenizer: Ok(tokenizer
                 .is_file()
                 .then_some(ForeignTokenizer::File(tokenizer))),
             quantized: None,
             config,
-            model,
             origin,
         })
     }
 
     fn gguf(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
         let found = GgufCheckpoint::open(path)?;
-        let config = HfConfig::parse(path, &found.config().to_string())?;
-        let mut model = family::model_config(&config, path)?;
-        // llama.cpp has one epsilon for all norms
-        if let Some(mla) = &mut model.mixer.mla {
-            mla.latent_norm_eps = model.rms_norm_eps;
-        }
+        let config = found.config().clone();
+        refuse_absurd_counts(&config.model, &found, path)?;
         let tokenizer = found.tokenizer().map(|files| {
             files.map(|files| ForeignTokenizer::Embedded {
                 json: files.tokenizer,
@@ -135,38 +116,45 @@ impl ForeignModel {
             })
         });
         let types = found.file().types();
-        let experts = PerExpert::new(found, path)?;
         let adapters: Vec<PathBuf> = adapter.map(Path::to_path_buf).into_iter().collect();
-        let tensors = Adapted::new(experts, path, model.tie_word_embeddings, &adapters)?;
-        let origin = Origin::of(&model, &config.decoder().token_ids, &tensors);
+        let tensors = Adapted::new(found, path, config.model.tie_word_embeddings, &adapters)?;
         Ok(Self {
-            weights: Box::new(Incoming::new(tensors, path, config.clone(), &model)?),
+            origin: Origin::of(&config, &tensors),
+            weights: Box::new(Incoming::new(tensors, path, &config)?),
             tokenizer,
             quantized: types.are_quantized().then_some(types),
             config,
-            model,
-            origin,
         })
     }
 }
 
+/// The configuration in a file, and tensors under plain names: dequantized, every routed expert by itself under
+/// DeepSeek's names. Whether the head is the embedding table is what the tensors say.
+#[expect(clippy::type_complexity, reason = "a source in its wrappers")]
+pub(super) fn plain<S: TensorSource>(
+    source: S,
+    path: &Path,
+    config_path: &Path,
+) -> Result<(HfConfig, PerExpert<Dequantized<Plain<S>>>), InteropError> {
+    let mut plain = Plain::new(source, path)?;
+    let mut config = HfConfig::open(config_path)?;
+    let is_tied = plain.is_tied(config.model.tie_word_embeddings)?;
+    config.model.tie_word_embeddings = is_tied;
+    let plain = Dequantized::new(plain, path, config.quantization)?;
+    Ok((config, PerExpert::new(plain, path)?))
+}
+
 /// Refuses a count of layers or experts that the file cannot hold, before a name is made for each of them.
 fn refuse_absurd_counts(
-    config: &HfConfig,
+    model: &ModelConfig,
     tensors: &dyn TensorSource,
     path: &Path,
 ) -> Result<(), InteropError> {
-    let (dense, modules, experts) = match config {
-        HfConfig::DeepseekV3(config) => (
-            config.first_k_dense_replace,
-            config.num_nextn_predict_layers,
-            config.n_routed_experts,
-        ),
-        HfConfig::Mixtral(config) => (0, 0, config.num_local_experts),
-        HfConfig::Llama(_) => (0, 0, 0),
-    };
-    let layers = config.decoder().num_hidden_layers;
-    let routed = layers.saturating_sub(dense).saturating_mul(experts);
+    let experts = model.moe.as_ref().map_or(0, |moe| moe.n_routed_experts);
+    let layers = model.num_hidden_layers;
+    let sparse = layers.saturating_sub(model.first_k_dense_replace);
+    let routed = sparse.saturating_mul(experts);
+    let modules = model.num_nextn_predict_layers;
     let held = tensors.names().len();
     // the modules that predict further tokens may be stated and absent
     if layers.max(routed).max(modules) <= held {

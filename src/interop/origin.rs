@@ -5,9 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::hugging_face::{FrontMatter, GenerationConfig, TokenIds};
+use super::hugging_face::{FrontMatter, GenerationConfig, HfConfig, TokenIds};
 use super::{InteropError, TensorSource, names};
-use crate::model::ModelConfig;
 
 /// Kept with a model that was read, so that it can be written as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,14 +47,11 @@ impl Begun {
 }
 
 impl Origin {
-    pub(super) fn of(
-        model: &ModelConfig,
-        token_ids: &TokenIds,
-        tensors: &dyn TensorSource,
-    ) -> Self {
-        let copies = names::mtp_copies(model).into_iter().map(|(copy, _)| copy);
+    pub(super) fn of(config: &HfConfig, tensors: &dyn TensorSource) -> Self {
+        let copies = names::mtp_copies(&config.model).into_iter();
+        let copies = copies.map(|(copy, _)| copy);
         Self {
-            token_ids: token_ids.clone(),
+            token_ids: config.token_ids.clone(),
             absent_copies: copies.filter(|copy| tensors.info(copy).is_none()).collect(),
             ..Self::default()
         }

@@ -7,10 +7,9 @@ use burn::tensor::TensorData;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 
-use super::hugging_face::{HfConfig, RopeLayout, RopeRows, mixtral_name};
-use super::names::{self, Entry, Form};
-use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, layout};
-use crate::model::ModelConfig;
+use super::entry::{self, Entry, Rows, Take};
+use super::hugging_face::HfConfig;
+use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, names};
 use crate::model::weights::{WeightError, WeightSource};
 
 /// What the tensors of another format are to be.
@@ -27,11 +26,10 @@ pub struct OutgoingOptions {
 /// Tensors under Hugging Face's names, read from weights under ours.
 pub struct Outgoing<'a> {
     weights: &'a dyn WeightSource,
-    config: HfConfig,
     options: OutgoingOptions,
     order: Vec<String>,
-    /// Where each of their tensors comes from: an entry, and which of its tensors.
-    places: HashMap<String, (usize, usize)>,
+    /// What each of their tensors is made of: entries, and which of an entry's tensors it is.
+    places: HashMap<String, Vec<(usize, usize)>>,
     entries: Vec<Entry>,
 }
 
@@ -45,40 +43,31 @@ impl std::fmt::Debug for Outgoing<'_> {
 }
 
 impl<'a> Outgoing<'a> {
-    /// Presents `weights` of `model` as the tensors of a folder with `config`.
-    pub fn new(
-        weights: &'a dyn WeightSource,
-        model: &ModelConfig,
-        config: HfConfig,
-        options: OutgoingOptions,
-    ) -> Self {
-        let spelled = |name: &str| match config {
-            HfConfig::Mixtral(_) => mixtral_name(name),
-            _ => name.to_owned(),
-        };
-        let is_absent = |entry: &Entry| {
-            matches!(config, HfConfig::Mixtral(_))
-                && entry.ours.ends_with("e_score_correction_bias")
-        };
-        let mut entries = names::entries(model);
-        entries.retain(|entry| !is_absent(entry));
-        let (mut order, mut places) = (Vec::new(), HashMap::new());
+    /// Presents `weights` of the model that `config` describes as the tensors of a folder.
+    pub fn new(weights: &'a dyn WeightSource, config: &HfConfig, options: OutgoingOptions) -> Self {
+        let mut entries = config.family.entries(config);
+        entries.retain(|entry| entry.zeros.is_none());
+        let mut order = Vec::new();
+        let mut places = HashMap::<String, Vec<(usize, usize)>>::new();
         for (index, entry) in entries.iter().enumerate() {
             for (part, name) in entry.theirs.iter().enumerate() {
-                order.push(spelled(name));
-                places.insert(spelled(name), (index, part));
+                let name = config.family.spelling(name);
+                let parts = places.entry(name.clone()).or_default();
+                if parts.is_empty() {
+                    order.push(name);
+                }
+                parts.push((index, part));
             }
         }
-        for (copy, of) in names::mtp_copies(model) {
+        for (copy, of) in names::mtp_copies(&config.model) {
             let is_absent = options.absent_copies.contains(&copy);
-            if let Some(&place) = places.get(of).filter(|_| !is_absent) {
+            if let Some(place) = places.get(of).filter(|_| !is_absent) {
                 order.push(copy.clone());
-                places.insert(copy, place);
+                places.insert(copy, place.clone());
             }
         }
         Self {
             weights,
-            config,
             options,
             order,
             places,
@@ -137,63 +126,75 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+impl Outgoing<'_> {
+    /// One of an entry's tensors as it lies in theirs; of chosen rows these alone.
+    fn part(&self, entry: &Entry, part: usize) -> Result<RawTensor<'_>, InteropError> {
+        let data = match entry.take {
+            Take::Stack => self.weights.part(&entry.ours, part)?,
+            Take::Whole | Take::Rows(_) => self.weights.data(&entry.ours)?,
+        };
+        let data = self.finished(entry, data)?;
+        let Some(dtype) = dtype::to_file(data.dtype) else {
+            return Err(InteropError::TensorDtype {
+                path: self.weights.path().to_path_buf(),
+                name: entry.theirs[part].clone(),
+                found: format!("{:?}", data.dtype),
+                expected: "a float type".into(),
+            });
+        };
+        Ok(entry.to_theirs(RawTensor {
+            dtype,
+            shape: data.shape.to_vec(),
+            bytes: Cow::Owned(data.bytes.to_vec()),
+        }))
+    }
+
+    fn missing(&self, name: &str) -> InteropError {
+        InteropError::MissingTensor {
+            path: self.weights.path().to_path_buf(),
+            name: name.into(),
+        }
+    }
+}
+
 impl TensorSource for Outgoing<'_> {
     fn names(&self) -> Vec<String> {
         self.order.clone()
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
-        let &(index, _) = self.places.get(name)?;
+        let &(index, _) = self.places.get(name)?.first()?;
         let entry = &self.entries[index];
-        let mut shape = self.weights.shape(&entry.ours)?;
-        match entry.form {
-            Form::Same => {}
-            Form::Transposed => shape.reverse(),
-            Form::Experts => {
-                shape.remove(0);
-                shape.reverse();
-            }
-        }
+        let shape = entry.their_shape(&self.weights.shape(&entry.ours)?);
         let dtype = self.dtype_of(entry)?;
         Some(TensorInfo { dtype, shape })
     }
 
     fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
-        let Some(&(index, part)) = self.places.get(name) else {
-            return Err(InteropError::MissingTensor {
-                path: self.weights.path().to_path_buf(),
-                name: name.into(),
-            });
-        };
-        let entry = &self.entries[index];
-        let data = match entry.form {
-            Form::Experts => self.weights.part(&entry.ours, part)?,
-            Form::Same | Form::Transposed => self.weights.data(&entry.ours)?,
-        };
-        let data = self.finished(entry, data)?;
-        let Some(dtype) = dtype::to_file(data.dtype) else {
-            return Err(InteropError::TensorDtype {
-                path: self.weights.path().to_path_buf(),
-                name: name.into(),
-                found: format!("{:?}", data.dtype),
-                expected: "a float type".into(),
-            });
-        };
-        let tensor = RawTensor {
-            dtype,
-            shape: data.shape.to_vec(),
-            bytes: Cow::Owned(data.bytes.to_vec()),
-        };
-        let tensor = match entry.form {
-            Form::Same => tensor,
-            Form::Transposed | Form::Experts => layout::transposed(tensor),
-        };
-        match RopeRows::of(&self.config, name) {
-            Some(rows) => {
-                let layouts = [RopeLayout::Interleaved, self.config.rope_layout()];
-                rows.reorder(tensor, layouts, self.weights.path(), name)
-            }
-            None => Ok(tensor),
+        let mut whole: Option<RawTensor<'_>> = None;
+        for &(index, part) in self.places.get(name).into_iter().flatten() {
+            let entry = &self.entries[index];
+            let tensor = self.part(entry, part)?;
+            let Take::Rows(rows) = &entry.take else {
+                return Ok(tensor);
+            };
+            let all = whole.get_or_insert_with(|| of_zeros(&tensor, rows));
+            entry::put(rows, &tensor.bytes, all.bytes.to_mut());
         }
+        whole.ok_or_else(|| self.missing(name))
+    }
+}
+
+/// Their tensor of all rows, before its rows are put into it.
+fn of_zeros(part: &RawTensor<'_>, rows: &Rows) -> RawTensor<'static> {
+    let mut shape = part.shape.clone();
+    if let Some(first) = shape.first_mut() {
+        *first = rows.theirs();
+    }
+    let size = shape.iter().product::<usize>() * part.dtype.bitsize() / 8;
+    RawTensor {
+        dtype: part.dtype,
+        shape,
+        bytes: Cow::Owned(vec![0; size]),
     }
 }

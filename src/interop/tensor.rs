@@ -76,6 +76,29 @@ pub trait TensorSource {
     ///
     /// [`InteropError::MissingTensor`] if there is none of this name; what the source meets while reading.
     fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError>;
+
+    /// What the file calls a tensor, for messages.
+    fn called(&self, name: &str) -> String {
+        name.to_owned()
+    }
+}
+
+impl<S: TensorSource + ?Sized> TensorSource for &S {
+    fn names(&self) -> Vec<String> {
+        (**self).names()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        (**self).info(name)
+    }
+
+    fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
+        (**self).tensor(name)
+    }
+
+    fn called(&self, name: &str) -> String {
+        (**self).called(name)
+    }
 }
 
 #[cfg(test)]

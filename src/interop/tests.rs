@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
-use super::hugging_face::{HfConfig, HfFolder, RopeLayout, ShardedWriter};
+use super::hugging_face::{Fp8Quantization, HfConfig, HfFolder, ShardedWriter};
 use super::{
     Extras, ForeignModel, InteropError, Outgoing, OutgoingOptions, RawTensor, TensorInfo,
     TensorSource, hf_config,
 };
+use crate::model::rope::RotaryPairs;
 
 /// Tensors in memory.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl TensorSource for Tensors {
     }
 }
 
-const FAMILIES: [&str; 12] = [
+const FAMILIES: [&str; 13] = [
     "deepseek_v3_allmoe_top1",
     "deepseek_v3_domain",
     "deepseek_v3_eps",
@@ -67,6 +68,7 @@ const FAMILIES: [&str; 12] = [
     "llama_llama3rope",
     "llama_tied",
     "mixtral",
+    "qwen3_next",
 ];
 
 fn fixture(name: &str) -> PathBuf {
@@ -76,10 +78,10 @@ fn fixture(name: &str) -> PathBuf {
 /// The configuration that a model read from a file is written with.
 fn written_config(model: &ForeignModel, name: &str) -> HfConfig {
     let extras = Extras {
-        token_ids: model.config.decoder().token_ids.clone(),
-        dtype: model.config.decoder().dtype,
+        token_ids: model.config.token_ids.clone(),
+        dtype: model.config.dtype,
     };
-    hf_config(&model.model, extras).unwrap_or_else(|error| panic!("{name}: {error}"))
+    hf_config(&model.config.model, extras).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// Every tensor of `found` is that of `expected`, and there is no other.
@@ -111,12 +113,7 @@ fn a_folder_through_our_names_is_the_same_folder() {
         assert_eq!(config, model.config, "{name}");
         assert!(model.origin.absent_copies.is_empty(), "{name}");
         let options = OutgoingOptions::default();
-        let tensors = Outgoing::new(
-            model.weights.as_ref(),
-            &model.model,
-            config.clone(),
-            options,
-        );
+        let tensors = Outgoing::new(model.weights.as_ref(), &config, options);
         let original = HfFolder::open(&path).unwrap();
         assert_same(name, &tensors, &original);
 
@@ -139,11 +136,11 @@ fn a_folder_through_our_names_is_the_same_folder() {
 fn rotated_rows_in_halves_are_written_interleaved() {
     let path = fixture("deepseek_v3_halfrope");
     let model = ForeignModel::open(&path).unwrap();
-    assert_eq!(model.config.rope_layout(), RopeLayout::HalfSplit);
+    assert_eq!(model.config.latent_pairs, RotaryPairs::Halves);
     let config = written_config(&model, "halfrope");
-    assert_eq!(config.rope_layout(), RopeLayout::Interleaved);
+    assert_eq!(config.latent_pairs, RotaryPairs::Neighbours);
     let options = OutgoingOptions::default();
-    let tensors = Outgoing::new(model.weights.as_ref(), &model.model, config, options);
+    let tensors = Outgoing::new(model.weights.as_ref(), &config, options);
     let twin = HfFolder::open(path.join("interleaved_twin.safetensors")).unwrap();
     for name in twin.names() {
         let (found, expected) = (tensors.tensor(&name).unwrap(), twin.tensor(&name).unwrap());
@@ -183,18 +180,56 @@ fn a_tensor_too_few_or_too_many_is_named() {
 #[test]
 fn norms_of_latents_keep_their_epsilon_or_the_model_is_not_written() {
     let mut model = ForeignModel::open(&fixture("deepseek_v3_eps")).unwrap();
-    assert_eq!(model.model.rms_norm_eps, 1e-5);
+    assert_eq!(model.config.model.rms_norm_eps, 1e-5);
     assert_eq!(
-        model.model.mixer.mla.as_ref().unwrap().latent_norm_eps,
+        model
+            .config
+            .model
+            .mixer
+            .mla
+            .as_ref()
+            .unwrap()
+            .latent_norm_eps,
         1e-6
     );
     let limits = model.config.engine_limits().join(" ");
     assert!(limits.contains("vLLM and llama.cpp do not"), "{limits}");
-    model.model.mixer.mla.as_mut().unwrap().latent_norm_eps = 1e-5;
-    let error = hf_config(&model.model, Extras::default()).unwrap_err();
+    model
+        .config
+        .model
+        .mixer
+        .mla
+        .as_mut()
+        .unwrap()
+        .latent_norm_eps = 1e-5;
+    let error = hf_config(&model.config.model, Extras::default()).unwrap_err();
     assert!(error.to_string().contains("latent_norm_eps"), "{error}");
     // of llama.cpp, all norms have the one that the file names
     let gguf = ForeignModel::open(&fixture("gguf_deepseek_v3_plain/model.gguf")).unwrap();
-    let eps = gguf.model.mixer.mla.unwrap().latent_norm_eps;
-    assert_eq!(eps, gguf.model.rms_norm_eps);
+    let eps = gguf.config.model.mixer.mla.unwrap().latent_norm_eps;
+    assert_eq!(eps, gguf.config.model.rms_norm_eps);
+}
+
+#[test]
+fn quantized_weights_are_plain_if_the_configuration_says_so() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    std::fs::copy(
+        fixture("fp8_block").join("model.safetensors"),
+        folder.join("model.safetensors"),
+    )
+    .unwrap();
+    let mut config = HfConfig::open(&fixture("llama_tied").join("config.json")).unwrap();
+    for quantized in [true, false] {
+        config.quantization = quantized.then_some(Fp8Quantization {
+            weight_block_size: [128, 128],
+        });
+        let text = config.to_json().to_string();
+        std::fs::write(folder.join("config.json"), &text).unwrap();
+        let config_path = folder.join("config.json");
+        let source = HfFolder::open(folder).unwrap();
+        let (read, tensors) = super::open::plain(source, folder, &config_path).unwrap();
+        assert_eq!(read, config);
+        assert_eq!(tensors.names().len(), if quantized { 1 } else { 2 });
+    }
 }

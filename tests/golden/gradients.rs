@@ -47,13 +47,7 @@ pub(crate) fn gradients_equal<B: AutodiffBackend>(
         .into_iter()
         .map(|(id, data)| (names[&id].clone(), data));
     let found = InMemory::new("gradients", found);
-    let config = golden.model.config.clone();
-    let theirs = Outgoing::new(
-        &found,
-        &golden.model.model,
-        config,
-        OutgoingOptions::default(),
-    );
+    let theirs = Outgoing::new(&found, &golden.model.config, OutgoingOptions::default());
     let mut compared = 0;
     for name in golden.names_under(prefix) {
         let tensor = theirs.tensor(&name).expect("the parameter has a gradient");

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::interop::Outgoing;
 use crate::interop::gguf::{self, GgufOptions, OutType};
-use crate::interop::hugging_face::{HfConfig, HfRope, HfRopeScaling, TokenizerFiles};
+use crate::interop::hugging_face::{HfConfig, TokenizerFiles};
 use crate::model::dtype::Dtype;
+use crate::model::rope::{RopeConfig, RopeScaling};
 use indicatif::ProgressStyle;
 use serde_json::json;
 
@@ -47,7 +48,7 @@ pub(super) fn write(
         .transpose()?;
     // the format has no other place for the ends that only generation_config.json names
     let mut with_ends = config.clone();
-    with_ends.decoder_mut().token_ids.eos = stored.origin.stop_ids();
+    with_ends.token_ids.eos = stored.origin.stop_ids();
     let style = "{bar:40} {pos}/{len} tensors, {eta} left";
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -60,7 +61,7 @@ pub(super) fn write(
     let written = gguf::write(
         gguf::HfModel {
             path: Path::new(&args.checkpoint),
-            config: &with_ends.to_json(),
+            config: &with_ends,
             tokenizer: tokenizer.as_ref(),
             tensors,
         },
@@ -73,18 +74,17 @@ pub(super) fn write(
     );
     bar.finish_and_clear();
     written.or_input()?;
-    let rope = &config.decoder().rope;
     output::line(format_args!(
         "{}: run it by `llama-cli -m {0}{}`",
         args.out.display(),
-        betas(rope)
+        betas(&config.model.rope)
     ))
 }
 
 /// llama.cpp does not read the file's where they are not its own.
-fn betas(rope: &HfRope) -> String {
-    match &rope.scaling {
-        Some(HfRopeScaling::Yarn(yarn)) if (yarn.beta_fast, yarn.beta_slow) != (32.0, 1.0) => {
+fn betas(rope: &RopeConfig) -> String {
+    match &rope.rope_scaling {
+        Some(RopeScaling::Yarn(yarn)) if (yarn.beta_fast, yarn.beta_slow) != (32.0, 1.0) => {
             let (fast, slow) = (yarn.beta_fast, yarn.beta_slow);
             format!(" --yarn-beta-fast {fast} --yarn-beta-slow {slow}")
         }

@@ -70,7 +70,7 @@ fn domain_biases(stored: &Stored, config: &HfConfig) -> Result<Vec<(String, Vec<
             prior: Some(prior(model, domain)?),
             ..Default::default()
         };
-        let tensors = Outgoing::new(stored.weights.as_ref(), model, config.clone(), options);
+        let tensors = Outgoing::new(stored.weights.as_ref(), config, options);
         let bytes = tensors.biases().or_input()?;
         files.push((format!("domain_bias/{domain}.safetensors"), bytes));
     }

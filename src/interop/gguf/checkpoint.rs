@@ -5,26 +5,28 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::Dtype;
-use serde_json::Value;
 
 use super::blocks::GgmlType;
-use super::config::{Config, Layout};
-use super::entry::{Entry, Origin};
-use super::gather::Gather;
+use super::gather::{Gather, MlaDims};
+use super::names::{Names, Place};
 use super::reader::GgufFile;
 use super::tokenizer::TokenizerFiles;
 use super::writer::GgufTensor;
-use super::{restore, tokenizer_json};
+use super::{ROPE_FREQS, restore, tokenizer_json};
+use crate::interop::hugging_face::HfConfig;
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
-/// A GGUF file of architecture `deepseek2` or `llama` with the names, shapes and order of Hugging Face.
+/// More experts than any model has; a corrupt shape must not become as many names.
+const MAX_EXPERTS: usize = 1 << 16;
+
+/// A GGUF file with the names and shapes of Hugging Face, every routed expert by itself. Tensors that have no name there
+/// keep their own.
 ///
-/// F32, F16 and BF16 are given as they are, blocks as F32. Heads, experts and layers of the file are
-/// those that its metadata tell; multi-token prediction, which `deepseek2` files do not have, is off.
+/// F32, F16 and BF16 are given as they are, blocks as F32. Multi-token prediction is off.
 #[derive(Debug)]
 pub struct GgufCheckpoint {
     file: GgufFile,
-    config: Value,
+    config: HfConfig,
     names: Vec<String>,
     tensors: HashMap<String, Restored>,
 }
@@ -47,35 +49,24 @@ struct Part {
 }
 
 impl GgufCheckpoint {
-    /// Opens a file, and checks that it has all tensors of its configuration in their shapes.
+    /// Opens a file, and checks the shapes of those of its tensors that lie otherwise than in Hugging Face's.
     ///
     /// # Errors
     ///
     /// Those of [`GgufFile::open`]; [`InteropError::Field`] for metadata that are missing or not
-    /// supported; [`InteropError::MissingTensor`] and [`InteropError::TensorShape`].
+    /// supported; [`InteropError::TensorShape`].
     pub fn open(path: &Path) -> Result<Self, InteropError> {
         let file = GgufFile::open(path)?;
-        let config = restore::config(&file)?;
-        let layout = Layout::read(&Config::new(path, &config))?;
         let mut checkpoint = Self {
-            file,
-            config,
+            config: restore::config(&file)?,
             names: Vec::new(),
             tensors: HashMap::new(),
+            file,
         };
-        // A count of layers that lies ends at the first layer that is not there.
-        let mut outer = layout.outer_entries().into_iter();
-        outer
-            .next()
-            .map_or(Ok(()), |embedding| checkpoint.add(embedding))?;
-        for layer in 0..layout.num_hidden_layers {
-            let mut entries = layout.layer_entries(layer);
-            checkpoint.join_old_kv_b(&mut entries, layer);
-            entries
-                .into_iter()
-                .try_for_each(|entry| checkpoint.add(entry))?;
+        for tensor in checkpoint.file.tensors().to_vec() {
+            checkpoint.add(&tensor)?;
         }
-        outer.try_for_each(|entry| checkpoint.add(entry))?;
+        checkpoint.check_joined()?;
         Ok(checkpoint)
     }
 
@@ -84,11 +75,10 @@ impl GgufCheckpoint {
         &self.file
     }
 
-    /// `config.json`, with the fields and spelling of transformers 4.
+    /// The configuration that its metadata tell.
     ///
-    /// What GGUF does not keep has its usual value: `initializer_range`, `attention_dropout`. Of
-    /// llama3's scaling GGUF keeps the factors only; the lengths are those that give them.
-    pub fn config(&self) -> &Value {
+    /// Of llama3's scaling GGUF keeps the factors only; the lengths are those that give them.
+    pub fn config(&self) -> &HfConfig {
         &self.config
     }
 
@@ -101,86 +91,148 @@ impl GgufCheckpoint {
         tokenizer_json::tokenizer_files(&self.file)
     }
 
-    /// Older files of `deepseek2` have keys and values in one tensor, as the checkpoint has them.
-    fn join_old_kv_b(&self, entries: &mut Vec<Entry>, layer: usize) {
-        let name = |part: &str| format!("blk.{layer}.attn_{part}.weight");
-        let has = |part: &str| self.file.tensor(&name(part)).is_some();
-        if has("k_b") || !has("kv_b") {
-            return;
+    fn add(&mut self, tensor: &GgufTensor) -> Result<(), InteropError> {
+        // computed from the configuration; keys and values in one tensor, of a file that has them in two as well
+        let is_joined = |name: &str| {
+            let keys = name.replace("attn_kv_b.", "attn_k_b.");
+            keys != name && self.file.tensor(&keys).is_some()
+        };
+        let is_skipped = tensor.name == ROPE_FREQS || is_joined(&tensor.name);
+        if is_skipped || tensor.name.contains(".attn_rot_embd.") {
+            return Ok(());
         }
-        entries.retain(|entry| entry.name != name("v_b"));
-        let keys = entries.iter_mut().find(|entry| entry.name == name("k_b"));
-        if let Some(entry) = keys
-            && let Origin::Tensor(theirs, shape) = &entry.origin
-        {
-            *entry = Entry::same(name("kv_b"), theirs.clone(), &shape.clone());
+        let Some((name, gather)) = Names::of(&self.config).ours(&tensor.name) else {
+            self.put(tensor.name.clone(), tensor, Gather::Same, (0, 1));
+            return Ok(());
+        };
+        self.check(tensor, gather)?;
+        let Some((before, after)) = name.split_once(".experts.") else {
+            self.put(name, tensor, gather, (0, 1));
+            return Ok(());
+        };
+        let experts = tensor.shape[0];
+        if tensor.shape.len() != 3 || !(1..=MAX_EXPERTS).contains(&experts) {
+            return Err(InteropError::Malformed {
+                path: self.file.path().to_owned(),
+                found: format!("tensor `{}` of shape {:?}", tensor.name, tensor.shape),
+                expected: format!("[experts, rows, columns] of 1 to {MAX_EXPERTS} experts"),
+            });
         }
+        for expert in 0..experts {
+            let name = format!("{before}.experts.{expert}.{after}");
+            self.put(name, tensor, gather, (expert, experts));
+        }
+        Ok(())
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), InteropError> {
-        let Some((tensor, _)) = self.file.tensor(&entry.name) else {
+    /// Refuses a tensor whose rows are not those that are put into another order.
+    fn check(&self, tensor: &GgufTensor, gather: Gather) -> Result<(), InteropError> {
+        let mla = self.config.model.mixer.mla.as_ref();
+        let heads = mla.map_or(0, |mla| mla.num_attention_heads);
+        let mut expected = tensor.shape.clone();
+        match gather {
+            Gather::Same => {}
+            Gather::Rotary { head_dim } => {
+                let gqa = self.config.model.mixer.gqa.as_ref();
+                let heads = gqa.map_or(0, |gqa| match tensor.name.contains(".attn_q.") {
+                    true => gqa.num_attention_heads,
+                    false => gqa.num_key_value_heads,
+                });
+                expected[0] = heads * head_dim;
+            }
+            Gather::KeyB(dims) => expected = vec![heads, dims.kv_lora_rank, dims.qk_nope_head_dim],
+            Gather::ValueB(dims) => expected = vec![heads, dims.v_head_dim, dims.kv_lora_rank],
+        }
+        if tensor.shape == expected {
+            return Ok(());
+        }
+        Err(InteropError::TensorShape {
+            path: self.file.path().to_owned(),
+            name: tensor.name.clone(),
+            found: tensor.shape.clone(),
+            expected,
+        })
+    }
+
+    fn put(&mut self, name: String, tensor: &GgufTensor, gather: Gather, expert: (usize, usize)) {
+        let dtype = dtype(tensor.ggml_type);
+        let part = Part {
+            name: tensor.name.clone(),
+            gather,
+            row_length: gather.row_length(&tensor.shape),
+            expert,
+        };
+        let is_joined = matches!(gather, Gather::KeyB(_) | Gather::ValueB(_));
+        match self.tensors.get_mut(&name) {
+            Some(restored) if is_joined => {
+                if restored.info.dtype != dtype {
+                    restored.info.dtype = Dtype::F32;
+                }
+                restored.parts.push(part);
+                return;
+            }
+            // one too many
+            Some(_) if name != tensor.name => {
+                return self.put(tensor.name.clone(), tensor, Gather::Same, (0, 1));
+            }
+            Some(_) => return,
+            None => {}
+        }
+        let shape = match gather {
+            Gather::KeyB(dims) | Gather::ValueB(dims) => self.joined_shape(dims),
+            _ if expert.1 > 1 || name.contains(".experts.") => tensor.shape[1..].to_vec(),
+            _ => tensor.shape.clone(),
+        };
+        let info = TensorInfo { dtype, shape };
+        let parts = vec![part];
+        self.names.push(name.clone());
+        self.tensors.insert(name, Restored { info, parts });
+    }
+
+    /// Refuses keys without values, and values without keys.
+    fn check_joined(&self) -> Result<(), InteropError> {
+        for parts in self.tensors.values().map(|it| it.parts.as_slice()) {
+            let has = |is: fn(&Gather) -> bool| parts.iter().any(|part| is(&part.gather));
+            let keys = has(|it| matches!(it, Gather::KeyB(_)));
+            let values = has(|it| matches!(it, Gather::ValueB(_)));
+            let missing = match (keys, values) {
+                (false, false) => continue,
+                (true, true) if parts.len() == 2 => continue,
+                (false, true) => parts[0].name.replace("attn_v_b.", "attn_k_b."),
+                (true, _) => parts[0].name.replace("attn_k_b.", "attn_v_b."),
+            };
             return Err(InteropError::MissingTensor {
                 path: self.file.path().to_owned(),
-                name: entry.name,
-            });
-        };
-        if tensor.shape != entry.shape {
-            let (found, expected) = (tensor.shape.clone(), entry.shape);
-            return Err(InteropError::TensorShape {
-                path: self.file.path().to_owned(),
-                name: entry.name,
-                found,
-                expected,
+                name: missing,
             });
         }
-        let dtype = dtype(tensor.ggml_type);
-        let pieces = entry.pieces();
-        let row_length = entry.gather.row_length(&entry.shape);
-        for piece in 0..pieces {
-            let name = entry.origin.name(piece);
-            let part = Part {
-                name: entry.name.clone(),
-                gather: entry.gather,
-                row_length,
-                expert: (piece, pieces),
-            };
-            match self.tensors.get_mut(&name) {
-                Some(restored) => {
-                    if restored.info.dtype != dtype {
-                        restored.info.dtype = Dtype::F32;
-                    }
-                    restored.parts.push(part);
-                }
-                None => {
-                    let info = TensorInfo {
-                        dtype,
-                        shape: entry.piece_shape().to_vec(),
-                    };
-                    self.names.push(name.clone());
-                    self.tensors.insert(
-                        name,
-                        Restored {
-                            info,
-                            parts: vec![part],
-                        },
-                    );
-                }
-            }
-        }
-        debug_assert!(!matches!(entry.origin, Origin::Values(_)));
         Ok(())
+    }
+
+    /// Shape of `kv_b_proj`.
+    fn joined_shape(&self, dims: MlaDims) -> Vec<usize> {
+        let mla = self.config.model.mixer.mla.as_ref();
+        let heads = mla.map_or(0, |mla| mla.num_attention_heads);
+        vec![
+            heads * (dims.qk_nope_head_dim + dims.v_head_dim),
+            dims.kv_lora_rank,
+        ]
     }
 
     /// The tensor that a part is of, and the part's bytes.
     fn part(&self, part: &Part) -> Result<(&GgufTensor, &[u8]), InteropError> {
-        let missing = || InteropError::MissingTensor {
-            path: self.file.path().to_owned(),
-            name: part.name.clone(),
-        };
-        let (tensor, bytes) = self.file.tensor(&part.name).ok_or_else(missing)?;
+        let found = self.file.tensor(&part.name);
+        let (tensor, bytes) = found.ok_or_else(|| self.missing(&part.name))?;
         let (expert, experts) = part.expert;
         let size = bytes.len() / experts;
         Ok((tensor, &bytes[expert * size..(expert + 1) * size]))
+    }
+
+    fn missing(&self, name: &str) -> InteropError {
+        InteropError::MissingTensor {
+            path: self.file.path().to_owned(),
+            name: self.called(name),
+        }
     }
 }
 
@@ -188,9 +240,8 @@ impl Part {
     /// Puts the values of this part, `bytes` of `tensor`, to their places among those of type `wanted` in `target`:
     /// row by row, so that nothing but a row stands there twice.
     fn fill(&self, tensor: &GgufTensor, bytes: &[u8], wanted: Dtype, target: &mut [u8]) {
-        let size = wanted.bitsize() / 8;
+        let (size, length) = (wanted.bitsize() / 8, self.row_length.max(1));
         let stored = tensor.ggml_type;
-        // not empty: a dimension of zero is refused with the configuration
         let row_bytes = tensor.shape.last().and_then(|&row| stored.row_bytes(row));
         let rows = bytes.chunks_exact(row_bytes.unwrap_or(1).max(1));
         let is_same = !stored.is_quantized() && dtype(stored) == wanted;
@@ -206,9 +257,8 @@ impl Part {
                 decoded.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
                 &decoded
             };
-            for values in row.chunks_exact(self.row_length * size) {
-                self.gather
-                    .scatter(place, self.row_length, size, values, target);
+            for values in row.chunks_exact(length * size) {
+                self.gather.scatter(place, length, size, values, target);
                 place += 1;
             }
         }
@@ -234,11 +284,8 @@ impl TensorSource for GgufCheckpoint {
     }
 
     fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError> {
-        let missing = || InteropError::MissingTensor {
-            path: self.file.path().to_owned(),
-            name: name.to_owned(),
-        };
-        let Restored { info, parts } = self.tensors.get(name).ok_or_else(missing)?;
+        let found = self.tensors.get(name).ok_or_else(|| self.missing(name));
+        let Restored { info, parts } = found?;
         let TensorInfo { dtype, shape } = info.clone();
         if let [part] = parts.as_slice()
             && part.gather == Gather::Same
@@ -263,5 +310,12 @@ impl TensorSource for GgufCheckpoint {
             shape,
             bytes: Cow::Owned(values),
         })
+    }
+    fn called(&self, name: &str) -> String {
+        match Names::of(&self.config).theirs(name) {
+            Some(Place::One(name, _) | Place::Expert(name, _)) => name,
+            Some(Place::KeysAndValues([(name, _), _])) => name,
+            None => name.to_owned(),
+        }
     }
 }

@@ -3,7 +3,27 @@
 //! One map serves both ways: read along it a checkpoint becomes GGUF, written along it GGUF becomes
 //! the checkpoint again, so the two are inverse by construction.
 
-use super::config::MlaDims;
+use crate::model::ModelConfig;
+
+/// Sizes within `kv_b_proj`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MlaDims {
+    pub(super) kv_lora_rank: usize,
+    pub(super) qk_nope_head_dim: usize,
+    pub(super) v_head_dim: usize,
+}
+
+impl MlaDims {
+    /// Those of a model; none if it has no latent attention.
+    pub(super) fn of(model: &ModelConfig) -> Option<Self> {
+        let mla = model.mixer.mla.as_ref()?;
+        Some(Self {
+            kv_lora_rank: mla.kv_lora_rank,
+            qk_nope_head_dim: mla.qk_nope_head_dim,
+            v_head_dim: mla.v_head_dim,
+        })
+    }
+}
 
 /// The order of a GGUF tensor's rows and of the values in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +150,6 @@ mod tests {
         let dims = MlaDims {
             kv_lora_rank: 3,
             qk_nope_head_dim: 2,
-            qk_rope_head_dim: 2,
             v_head_dim: 1,
         };
         // Two heads of rows k0, k1, v0 with three columns each.

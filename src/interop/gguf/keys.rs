@@ -5,7 +5,8 @@ use super::value::{GgufArray, GgufValue};
 use crate::interop::InteropError;
 
 /// Metadata below one prefix, with errors that name file and key.
-pub(super) struct Keys<'a> {
+#[derive(Debug)]
+pub struct Keys<'a> {
     pub(super) file: &'a GgufFile,
     pub(super) prefix: &'a str,
 }
@@ -37,7 +38,10 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn optional_count(&self, key: &str) -> Result<Option<u32>, InteropError> {
+    pub(in crate::interop) fn optional_count(
+        &self,
+        key: &str,
+    ) -> Result<Option<u32>, InteropError> {
         self.get(
             key,
             |value| value.as_u64()?.try_into().ok(),

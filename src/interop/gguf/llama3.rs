@@ -5,71 +5,62 @@
 
 use std::f64::consts::TAU;
 
-/// The scaling of Llama 3.1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Llama3 {
-    pub(super) factor: f64,
-    pub(super) low_freq_factor: f64,
-    pub(super) high_freq_factor: f64,
-    pub(super) original_max_position_embeddings: f64,
+use crate::model::rope::Llama3;
+
+/// What each of the `head_dim / 2` frequencies is divided by.
+///
+/// With the wavelength `w = 2π θ^{2i/d}` of a frequency: 1 for `w < L/high`, `factor` for
+/// `w > L/low`, and between them `1 / ((1-s)/factor + s)` with `s = (L/w - low) / (high - low)`.
+/// In f32 and with its reciprocals in place of divisions, so that the bits are the converter's.
+pub(super) fn factors(scaling: &Llama3, theta: f64, head_dim: usize) -> Vec<f32> {
+    let (low, high) = (scaling.low_freq_factor, scaling.high_freq_factor);
+    let (factor, length) = (
+        scaling.factor,
+        scaling.original_max_position_embeddings as f64,
+    );
+    (0..head_dim / 2)
+        .map(|index| {
+            let exponent = (2 * index) as f32 / head_dim as f32;
+            let frequency = 1.0 / theta.powf(exponent.into()) as f32;
+            let wavelength = (1.0 / frequency) * TAU as f32;
+            if wavelength < (length / high) as f32 {
+                1.0
+            } else if wavelength > (length / low) as f32 {
+                factor as f32
+            } else {
+                let turns = (1.0 / wavelength) * length as f32;
+                let smooth = (turns - low as f32) / (high - low) as f32;
+                1.0 / ((1.0 - smooth) / factor as f32 + smooth)
+            }
+        })
+        .collect()
 }
 
-impl Llama3 {
-    /// What each of the `head_dim / 2` frequencies is divided by.
-    ///
-    /// With the wavelength `w = 2π θ^{2i/d}` of a frequency: 1 for `w < L/high`, `factor` for
-    /// `w > L/low`, and between them `1 / ((1-s)/factor + s)` with `s = (L/w - low) / (high - low)`.
-    /// In f32 and with its reciprocals in place of divisions, so that the bits are the converter's.
-    pub(super) fn factors(&self, theta: f64, head_dim: usize) -> Vec<f32> {
-        let [factor, low, high] = [self.factor, self.low_freq_factor, self.high_freq_factor];
-        let length = self.original_max_position_embeddings;
-        (0..head_dim / 2)
-            .map(|index| {
-                let exponent = (2 * index) as f32 / head_dim as f32;
-                let frequency = 1.0 / theta.powf(exponent.into()) as f32;
-                let wavelength = (1.0 / frequency) * TAU as f32;
-                if wavelength < (length / high) as f32 {
-                    1.0
-                } else if wavelength > (length / low) as f32 {
-                    factor as f32
-                } else {
-                    let turns = (1.0 / wavelength) * length as f32;
-                    let smooth = (turns - low as f32) / (high - low) as f32;
-                    1.0 / ((1.0 - smooth) / factor as f32 + smooth)
-                }
-            })
-            .collect()
+/// The scaling that has these factors; none if no usual one has.
+///
+/// GGUF keeps the factors only. They do not change when all three lengths grow alike, so the lower
+/// one may be 1; each published model has the factors 1 and 4. The length and the upper one are
+/// looked for among the powers of two.
+pub(super) fn from_factors(found: &[f32], theta: f64, head_dim: usize) -> Option<Llama3> {
+    if found.len() != head_dim / 2 {
+        return None;
     }
-
-    /// The scaling that has these factors; none if no usual one has.
-    ///
-    /// GGUF keeps the factors only. They do not change when all three lengths grow alike, so the lower
-    /// one may be 1; each published model has the factors 1 and 4. The length and the upper one are
-    /// looked for among the powers of two.
-    pub(super) fn from_factors(factors: &[f32], theta: f64, head_dim: usize) -> Option<Self> {
-        if factors.len() != head_dim / 2 {
-            return None;
-        }
-        let factor = factors.iter().copied().fold(1.0, f32::max).into();
-        let equal = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs();
-        [4.0, 8.0, 2.0, 16.0]
-            .into_iter()
-            .flat_map(|high_freq_factor| {
-                (1..=24).map(move |power| Self {
-                    factor,
-                    low_freq_factor: 1.0,
-                    high_freq_factor,
-                    original_max_position_embeddings: f64::from(1 << power),
-                })
+    let factor = found.iter().copied().fold(1.0, f32::max).into();
+    let equal = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs();
+    [4.0, 8.0, 2.0, 16.0]
+        .into_iter()
+        .flat_map(|high_freq_factor| {
+            (1..=24).map(move |power| Llama3 {
+                factor,
+                low_freq_factor: 1.0,
+                high_freq_factor,
+                original_max_position_embeddings: 1 << power,
             })
-            .find(|scaling| {
-                scaling
-                    .factors(theta, head_dim)
-                    .iter()
-                    .zip(factors)
-                    .all(|(&a, &b)| equal(a, b))
-            })
-    }
+        })
+        .find(|scaling| {
+            let factors = factors(scaling, theta, head_dim);
+            factors.iter().zip(found).all(|(&a, &b)| equal(a, b))
+        })
 }
 
 #[cfg(test)]
@@ -79,8 +70,8 @@ mod tests {
     // Bits of the converter's torch 2.15, where they differ between ways of writing the formula.
     #[test]
     fn llama3_factors_have_the_converters_bits() {
-        let scaling = llama3(7777.0);
-        let bits: Vec<u32> = scaling.factors(5e5, 256)[56..70]
+        let scaling = llama3(7777);
+        let bits: Vec<u32> = factors(&scaling, 5e5, 256)[56..70]
             .iter()
             .map(|x| x.to_bits())
             .collect();
@@ -106,23 +97,23 @@ mod tests {
 
     #[test]
     fn llama3_scaling_is_found_from_its_factors() {
-        let scaling = llama3(8192.0);
-        let factors = scaling.factors(5e5, 128);
-        assert_eq!((factors[28], factors[35]), (1.0, 8.0));
-        assert_eq!(Llama3::from_factors(&factors, 5e5, 128), Some(scaling));
-        assert_eq!(Llama3::from_factors(&factors[..63], 5e5, 128), None);
+        let scaling = llama3(8192);
+        let found = factors(&scaling, 5e5, 128);
+        assert_eq!((found[28], found[35]), (1.0, 8.0));
+        assert_eq!(from_factors(&found, 5e5, 128), Some(scaling));
+        assert_eq!(from_factors(&found[..63], 5e5, 128), None);
         let unusual = Llama3 {
             low_freq_factor: 2.0,
             high_freq_factor: 16.0,
-            ..llama3(64.0)
+            ..llama3(64)
         };
-        let factors = unusual.factors(1e4, 16);
-        let found = Llama3::from_factors(&factors, 1e4, 16).unwrap();
-        assert_eq!(found.factors(1e4, 16), factors);
-        assert_eq!(Llama3::from_factors(&[1.0, 3.0, 2.0], 5e5, 6), None);
+        let unusual = factors(&unusual, 1e4, 16);
+        let found = from_factors(&unusual, 1e4, 16).unwrap();
+        assert_eq!(factors(&found, 1e4, 16), unusual);
+        assert_eq!(from_factors(&[1.0, 3.0, 2.0], 5e5, 6), None);
     }
 
-    fn llama3(length: f64) -> Llama3 {
+    fn llama3(length: usize) -> Llama3 {
         Llama3 {
             factor: 8.0,
             low_freq_factor: 1.0,

@@ -1,59 +1,128 @@
-//! Metadata keys of a model, from its `config.json`.
+//! Metadata keys of a model, from its configuration.
 //!
 //! Keys, types and order are those of llama.cpp's converter
 //! (<https://github.com/ggml-org/llama.cpp/blob/master/conversion/base.py>). Of the keys `general.*`
 //! that it guesses from folder name, model card and `generation_config.json`, only the name is here.
 //! A configuration that llama.cpp would refuse or silently compute otherwise is an error.
 
+use std::path::Path;
+
 use super::blocks::OutType;
-use super::config::{Attention, Config, Experts, Family, Layout, MlaDims};
-use super::entry::Entry;
-use super::rope::{Rope, Scaling, YARN_NUMBERS, Yarn};
-use super::size_label::size_label;
-use super::value::GgufValue::{self, Bool, F32, U32};
+use super::places::{KEYS, Of};
+use super::value::GgufValue::{self, F32, U32};
 use crate::interop::InteropError;
-use crate::interop::hugging_face::LATENT_NORM_EPS;
+use crate::interop::family::Gguf;
+use crate::interop::hugging_face::HfConfig;
+use crate::model::ModelConfig;
+use crate::model::rope::{RopeScaling, RotaryPairs, Yarn};
 
 /// Keys with their values, in the order of the file.
 pub(super) type Keys = Vec<(String, GgufValue)>;
 
+/// The order of the keys. Those that start with a dot follow the architecture's name.
+const ORDER: [&str; 38] = [
+    "general.architecture",
+    "general.type",
+    "general.name",
+    "general.size_label",
+    ".block_count",
+    ".context_length",
+    ".embedding_length",
+    ".feed_forward_length",
+    ".attention.head_count",
+    ".attention.head_count_kv",
+    ".rope.scaling.type",
+    ".rope.scaling.factor",
+    ".rope.scaling.original_context_length",
+    ".rope.scaling.yarn_beta_fast",
+    ".rope.scaling.yarn_beta_slow",
+    ".rope.freq_base",
+    ".attention.layer_norm_rms_epsilon",
+    ".expert_count",
+    ".expert_used_count",
+    ".expert_group_count",
+    ".expert_group_used_count",
+    ".expert_gating_func",
+    ".attention.key_length",
+    ".attention.value_length",
+    "general.file_type",
+    ".leading_dense_block_count",
+    ".vocab_size",
+    ".attention.q_lora_rank",
+    ".attention.kv_lora_rank",
+    ".attention.key_length_mla",
+    ".attention.value_length_mla",
+    ".expert_feed_forward_length",
+    ".expert_shared_count",
+    ".expert_weights_scale",
+    ".expert_weights_norm",
+    ".rope.dimension_count",
+    ".rope.scaling.yarn_log_multiplier",
+    "general.quantization_version",
+];
+
 /// All keys except those of the tokenizer.
 pub(super) fn model_keys(
-    config: &Config<'_>,
-    layout: &Layout,
-    rope: &Rope,
-    entries: &[Entry],
+    config: &HfConfig,
+    gguf: &Gguf,
+    size_label: String,
     name: &str,
     dtype: OutType,
-) -> Result<Keys, InteropError> {
-    let mut keys = Writer {
-        keys: Vec::new(),
-        architecture: layout.family.architecture(),
+) -> Keys {
+    let mut model = config.model.clone();
+    let mut found: Vec<(String, GgufValue)> = [
+        ("general.architecture", gguf.architecture.into()),
+        ("general.type", "model".into()),
+        ("general.name", name.into()),
+        ("general.size_label", GgufValue::String(size_label)),
+        ("general.file_type", U32(file_type(dtype))),
+        ("general.quantization_version", U32(QUANTIZATION_VERSION)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    let mut put = |key: &str, value: GgufValue| found.push((format!(".{key}"), value));
+    for key in KEYS {
+        if key.of == Of::All || gguf.keys.contains(&key.name) {
+            key.value(&mut model)
+                .into_iter()
+                .for_each(|value| put(key.name, value));
+        }
+    }
+    let mut size = |key: &str, size: usize| put(key, U32(size as u32));
+    size("feed_forward_length", *config.family.width(&mut model));
+    size("vocab_size", model.vocab_size);
+    if let Some(mla) = &model.mixer.mla {
+        // the latent is one key-value head that all query heads share
+        size("attention.head_count_kv", 1);
+        size(
+            "attention.key_length",
+            mla.kv_lora_rank + mla.qk_rope_head_dim,
+        );
+        size("attention.value_length", mla.kv_lora_rank);
+        size("attention.key_length_mla", mla.qk_head_dim());
+        size("attention.value_length_mla", mla.v_head_dim);
+        size("rope.dimension_count", mla.qk_rope_head_dim);
+    }
+    if let Some(gqa) = &model.mixer.gqa {
+        size("attention.head_count_kv", gqa.num_key_value_heads);
+        size("attention.key_length", gqa.head_dim);
+        size("attention.value_length", gqa.head_dim);
+        size(
+            "rope.dimension_count",
+            gqa.rotary_dim.unwrap_or(gqa.head_dim),
+        );
+    }
+    rope_keys(&model, &mut put);
+    let place = |key: &str| {
+        let place = ORDER.iter().position(|other| *other == key);
+        place.unwrap_or(ORDER.len() - 1)
     };
-    keys.general("architecture", layout.family.architecture().into());
-    keys.general("type", "model".into());
-    keys.general("name", name.into());
-    keys.general("size_label", GgufValue::String(size_label(entries)));
-    transformer_keys(&mut keys, config, layout, rope)?;
-    match layout.attention {
-        Attention::Mla { dims, .. } => {
-            keys.lengths(dims.kv_lora_rank + dims.qk_rope_head_dim, dims.kv_lora_rank)
-        }
-        Attention::Gqa { head_dim, .. } => keys.lengths(head_dim, head_dim),
-    }
-    keys.general("file_type", U32(file_type(dtype)));
-    match (layout.attention, &layout.experts) {
-        (Attention::Mla { q_lora_rank, dims }, Some(experts)) => {
-            deepseek_keys(&mut keys, config, layout, experts, q_lora_rank, dims, rope)?;
-        }
-        (Attention::Gqa { head_dim, .. }, _) => {
-            keys.size("vocab_size", layout.vocab_size);
-            keys.size("rope.dimension_count", head_dim);
-        }
-        (Attention::Mla { .. }, None) => {}
-    }
-    keys.general("quantization_version", U32(QUANTIZATION_VERSION));
-    Ok(keys.keys)
+    found.sort_by_key(|(key, _)| place(key));
+    let spelled = |(key, value): (String, GgufValue)| match key.strip_prefix('.') {
+        Some(key) => (format!("{}.{key}", gguf.architecture), value),
+        None => (key, value),
+    };
+    found.into_iter().map(spelled).collect()
 }
 
 /// Version of ggml's block formats.
@@ -69,261 +138,136 @@ fn file_type(dtype: OutType) -> u32 {
     }
 }
 
-struct Writer {
-    keys: Keys,
-    architecture: &'static str,
-}
-
-impl Writer {
-    fn general(&mut self, key: &str, value: GgufValue) {
-        self.keys.push((format!("general.{key}"), value));
-    }
-
-    fn put(&mut self, key: &str, value: GgufValue) {
-        self.keys
-            .push((format!("{}.{key}", self.architecture), value));
-    }
-
-    /// Sizes are below 2^32: those of a layout are at most 2^24, and its sums are of two.
-    fn size(&mut self, key: &str, size: usize) {
-        self.put(key, U32(size as u32));
-    }
-
-    fn number(&mut self, key: &str, number: f64) {
-        self.put(key, F32(number as f32));
-    }
-
-    fn lengths(&mut self, key: usize, value: usize) {
-        self.size("attention.key_length", key);
-        self.size("attention.value_length", value);
-    }
-}
-
-fn transformer_keys(
-    keys: &mut Writer,
-    config: &Config<'_>,
-    layout: &Layout,
-    rope: &Rope,
-) -> Result<(), InteropError> {
-    keys.size("block_count", layout.num_hidden_layers);
-    keys.put(
-        "context_length",
-        U32(config.required_count("max_position_embeddings")?),
-    );
-    keys.size("embedding_length", layout.hidden_size);
-    keys.size("feed_forward_length", layout.intermediate_size);
-    keys.size("attention.head_count", layout.num_attention_heads);
-    keys.size(
-        "attention.head_count_kv",
-        match layout.attention {
-            // The latent is one key-value head that all query heads share.
-            Attention::Mla { .. } => 1,
-            Attention::Gqa {
-                num_key_value_heads,
-                ..
-            } => num_key_value_heads,
-        },
-    );
-    rope_keys(keys, config, layout, rope)?;
-    let eps = config.required_number("rms_norm_eps")?;
-    if layout.family == Family::DeepseekV3 && eps != LATENT_NORM_EPS {
-        let expected = "1e-6, which the norms of the latents have: GGUF holds one number for all";
-        return Err(config.error("rms_norm_eps", eps, expected));
-    }
-    keys.number("attention.layer_norm_rms_epsilon", eps);
-    if let Some(experts) = &layout.experts {
-        keys.size("expert_count", experts.count);
-        keys.put(
-            "expert_used_count",
-            U32(config.required_count("num_experts_per_tok")?),
-        );
-    }
-    match layout.family {
-        Family::DeepseekV3 => routing_keys(keys, config),
-        Family::Mixtral if config.get("sliding_window").is_some() => Err(config.error(
-            "sliding_window",
-            "set",
-            "null, for llama.cpp has no window here",
-        )),
-        Family::Mixtral | Family::Llama => Ok(()),
-    }
-}
-
-fn rope_keys(
-    keys: &mut Writer,
-    config: &Config<'_>,
-    layout: &Layout,
-    rope: &Rope,
-) -> Result<(), InteropError> {
-    match &rope.scaling {
-        Scaling::None => {}
-        // llama.cpp warms the softmax of this architecture by the factor, YaRN or not
-        Scaling::Linear { factor } if layout.family == Family::DeepseekV3 && *factor > 1.0 => {
-            return Err(config.error(
-                "rope_scaling.type",
-                "linear",
-                "default or yarn: llama.cpp multiplies the softmax scale of this family by (1 + 0.1 ln factor)^2",
-            ));
+fn rope_keys(model: &ModelConfig, put: &mut impl FnMut(&str, GgufValue)) {
+    let mut number = |key: &str, number: f64| put(key, F32(number as f32));
+    match &model.rope.rope_scaling {
+        // the factors of llama3 are a tensor
+        None | Some(RopeScaling::Llama3(_)) => {}
+        Some(RopeScaling::Linear(linear)) => {
+            number("rope.scaling.factor", linear.factor);
+            put("rope.scaling.type", "linear".into());
         }
-        Scaling::Linear { factor } => {
-            keys.put("rope.scaling.type", "linear".into());
-            keys.number("rope.scaling.factor", *factor);
-        }
-        Scaling::Yarn(yarn) => {
-            check_temperature(yarn, config, layout.family)?;
-            keys.put("rope.scaling.type", "yarn".into());
-            keys.number("rope.scaling.factor", yarn.factor);
-            keys.put(
-                "rope.scaling.original_context_length",
-                U32(yarn.original_max_position_embeddings),
-            );
-            for (number, (_, key)) in yarn.numbers.iter().zip(YARN_NUMBERS) {
-                if let Some(number) = number {
-                    keys.number(&format!("rope.scaling.{key}"), *number);
-                }
+        Some(RopeScaling::Yarn(yarn)) => {
+            number("rope.scaling.factor", yarn.factor);
+            number("rope.scaling.yarn_beta_fast", yarn.beta_fast);
+            number("rope.scaling.yarn_beta_slow", yarn.beta_slow);
+            if let (Some(mscale), Some(_)) = (yarn.mscale_all_dim, &model.mixer.mla) {
+                number("rope.scaling.yarn_log_multiplier", 0.1 * mscale);
             }
+            let original = yarn.original_max_position_embeddings as u32;
+            put("rope.scaling.original_context_length", U32(original));
+            put("rope.scaling.type", "yarn".into());
         }
-        // No key: the factors are a tensor, which `deepseek2` does not have.
-        Scaling::Llama3(_) if layout.family == Family::DeepseekV3 => {
-            return Err(config.error("rope_scaling.type", "llama3", "default, linear or yarn"));
-        }
-        Scaling::Llama3(_) => {}
     }
-    keys.number("rope.freq_base", rope.theta);
-    Ok(())
+}
+
+/// Refuses what llama.cpp refuses or computes otherwise. `path` is that of `config.json`.
+pub(super) fn check(config: &HfConfig, gguf: &Gguf, path: &Path) -> Result<(), InteropError> {
+    let refuse = |field: &str, found: String, expected: String| {
+        Err(InteropError::Field {
+            path: path.to_path_buf(),
+            field: field.to_owned(),
+            found,
+            expected,
+        })
+    };
+    let model = &config.model;
+    if let Some(mla) = &model.mixer.mla {
+        if model.rms_norm_eps != mla.latent_norm_eps {
+            let found = model.rms_norm_eps.to_string();
+            let expected =
+                "1e-6, which the norms of the latents have: GGUF holds one number for all";
+            return refuse("rms_norm_eps", found, expected.to_owned());
+        }
+        // llama.cpp tells by the number of layers whether queries have a latent
+        let is_lite = matches!(
+            (model.num_hidden_layers, model.vocab_size),
+            (26 | 27, _) | (48, 128_256)
+        );
+        match mla.q_lora_rank {
+            None if !is_lite => {
+                let expected = "a rank, which llama.cpp requires unless 26 or 27 layers";
+                return refuse("q_lora_rank", "null".into(), expected.to_owned());
+            }
+            Some(rank) if is_lite => {
+                let expected = "null, as llama.cpp assumes for this number of layers";
+                return refuse("q_lora_rank", rank.to_string(), expected.to_owned());
+            }
+            _ => {}
+        }
+        if config.latent_pairs == RotaryPairs::Halves {
+            let expected = "true, the only order that llama.cpp has for deepseek2";
+            return refuse("rope_interleave", "false".into(), expected.to_owned());
+        }
+    }
+    if let Some(moe) = &model.moe
+        && gguf.keys.contains(&"expert_shared_count")
+        && moe.n_shared_experts == 0
+    {
+        let expected = "1 or more: llama.cpp has no graph of this architecture without them";
+        return refuse("n_shared_experts", "0".into(), expected.to_owned());
+    }
+    if let Some(gqa) = &model.mixer.gqa
+        && gqa.sliding_window.is_some()
+    {
+        let expected = "null, for llama.cpp has no window here";
+        return refuse("sliding_window", "set".into(), expected.to_owned());
+    }
+    let is_latent = model.mixer.mla.is_some();
+    match &model.rope.rope_scaling {
+        // llama.cpp warms the softmax of this architecture by the factor, YaRN or not
+        Some(RopeScaling::Linear(linear)) if is_latent && linear.factor > 1.0 => {
+            let expected = "default or yarn: llama.cpp multiplies the softmax scale of this family by (1 + 0.1 ln factor)^2";
+            refuse("rope_scaling.type", "linear".into(), expected.to_owned())
+        }
+        // no key: the factors are a tensor, which `deepseek2` does not have
+        Some(RopeScaling::Llama3(_)) if is_latent => {
+            let expected = "default, linear or yarn";
+            refuse("rope_scaling.type", "llama3".into(), expected.to_owned())
+        }
+        Some(RopeScaling::Yarn(yarn)) => match warmed_otherwise(yarn, is_latent) {
+            Some((field, found, expected)) => refuse(field, found, expected),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// llama.cpp warms the rotated vectors by `0.1 ln factor + 1`, or in `deepseek2` the softmax, by a number that the
-/// file gives; transformers does the former without `mscale_all_dim`, and in DeepSeek-V3 the latter with it.
-fn check_temperature(yarn: &Yarn, config: &Config<'_>, family: Family) -> Result<(), InteropError> {
-    let field = "mscale_all_dim";
+/// file gives; transformers does the former without `mscale_all_dim`, and in DeepSeek-V3 the latter with it. What is
+/// otherwise, and what should be.
+fn warmed_otherwise(yarn: &Yarn, is_latent: bool) -> Option<(&'static str, String, String)> {
+    let missing = || "missing".to_owned();
+    if yarn.mscale != yarn.mscale_all_dim {
+        let found = yarn.mscale.map_or_else(missing, |it| it.to_string());
+        let expected = "`mscale_all_dim`, the only value that GGUF can hold";
+        return Some(("mscale", found, expected.to_owned()));
+    }
     let own = match yarn.mscale_all_dim {
         None if yarn.factor > 1.0 => 0.1 * yarn.factor.ln() + 1.0,
         _ => 1.0,
     };
-    if let Some(stated) = yarn.attention_factor.filter(|it| (it - own).abs() > 1e-6) {
+    let stated = yarn.attention_factor.filter(|it| (it - own).abs() > 1e-6);
+    if let Some(stated) = stated {
         let expected = format!("{own}, which llama.cpp computes from the factor");
-        return Err(config.error("rope_scaling.attention_factor", stated, expected));
-    }
-    match (family, yarn.mscale_all_dim) {
-        // without an extension nothing is warmed
-        _ if yarn.factor <= 1.0 => Ok(()),
-        (Family::DeepseekV3, Some(_)) | (Family::Mixtral | Family::Llama, None) => Ok(()),
-        (Family::DeepseekV3, None) => Err(config.error(
-            field,
-            "missing",
-            "a number, without which llama.cpp scales the softmax of this family",
-        )),
-        (Family::Mixtral | Family::Llama, Some(mscale)) => Err(config.error(
-            field,
-            mscale,
-            "none, for llama.cpp has no such key in this family",
-        )),
-    }
-}
-
-/// The router of DeepSeek-V3. transformers scores by sigmoid whether `scoring_func` is there or
-/// not; llama.cpp takes a missing key for softmax, so it is always written.
-fn routing_keys(keys: &mut Writer, config: &Config<'_>) -> Result<(), InteropError> {
-    let experts = config.required_count("n_routed_experts")?;
-    let groups = config.required_count("n_group")?;
-    let groups_used = config.required_count("topk_group")?;
-    if groups > 1 {
-        if experts % groups != 0 || groups >= experts {
-            return Err(config.error(
-                "n_group",
-                groups,
-                format!("a smaller divisor of the {experts} experts"),
-            ));
-        }
-        if !(1..groups).contains(&groups_used) {
-            return Err(config.error(
-                "topk_group",
-                groups_used,
-                format!("1 to {}, or n_group 1 for no groups", groups - 1),
-            ));
-        }
-    }
-    keys.put("expert_group_count", U32(groups));
-    keys.put("expert_group_used_count", U32(groups_used));
-    let function = match config.text("scoring_func")? {
-        None | Some("sigmoid") => 2,
-        Some("softmax") => 1,
-        Some(other) => return Err(config.error("scoring_func", other, "sigmoid or softmax")),
-    };
-    keys.put("expert_gating_func", U32(function));
-    Ok(())
-}
-
-fn deepseek_keys(
-    keys: &mut Writer,
-    config: &Config<'_>,
-    layout: &Layout,
-    experts: &Experts,
-    q_lora_rank: Option<usize>,
-    dims: MlaDims,
-    rope: &Rope,
-) -> Result<(), InteropError> {
-    // llama.cpp tells by the number of layers whether queries have a latent.
-    let lite = matches!(
-        (layout.num_hidden_layers, layout.vocab_size),
-        (26 | 27, _) | (48, 128_256)
-    );
-    match q_lora_rank {
-        None if !lite => {
-            return Err(config.error(
-                "q_lora_rank",
-                "null",
-                "a rank, which llama.cpp requires unless 26 or 27 layers",
-            ));
-        }
-        Some(rank) if lite => {
-            return Err(config.error(
-                "q_lora_rank",
-                rank,
-                "null, as llama.cpp assumes for this number of layers",
-            ));
-        }
-        _ => {}
-    }
-    if config
-        .get("rope_interleave")
-        .is_some_and(|value| value != true)
-    {
-        return Err(config.error(
-            "rope_interleave",
-            "false",
-            "true, the only order that llama.cpp has for deepseek2",
+        return Some((
+            "rope_scaling.attention_factor",
+            stated.to_string(),
+            expected,
         ));
     }
-    keys.size("leading_dense_block_count", experts.first_layer);
-    keys.size("vocab_size", layout.vocab_size);
-    if let Some(rank) = q_lora_rank {
-        keys.size("attention.q_lora_rank", rank);
+    let field = "mscale_all_dim";
+    match (is_latent, yarn.mscale_all_dim) {
+        // without an extension nothing is warmed
+        _ if yarn.factor <= 1.0 => None,
+        (true, Some(_)) | (false, None) => None,
+        (true, None) => {
+            let expected = "a number, without which llama.cpp scales the softmax of this family";
+            Some((field, missing(), expected.to_owned()))
+        }
+        (false, Some(mscale)) => {
+            let expected = "none, for llama.cpp has no such key in this family";
+            Some((field, mscale.to_string(), expected.to_owned()))
+        }
     }
-    keys.size("attention.kv_lora_rank", dims.kv_lora_rank);
-    keys.size(
-        "attention.key_length_mla",
-        dims.qk_nope_head_dim + dims.qk_rope_head_dim,
-    );
-    keys.size("attention.value_length_mla", dims.v_head_dim);
-    keys.size("expert_feed_forward_length", experts.intermediate_size);
-    keys.size(
-        "expert_shared_count",
-        config.required_size("n_shared_experts")?,
-    );
-    keys.number(
-        "expert_weights_scale",
-        config.required_number("routed_scaling_factor")?,
-    );
-    if config.required_flag("norm_topk_prob")? {
-        keys.put("expert_weights_norm", Bool(true));
-    }
-    keys.size("rope.dimension_count", dims.qk_rope_head_dim);
-    if let Scaling::Yarn(yarn) = &rope.scaling
-        && let Some(mscale) = yarn.mscale_all_dim
-    {
-        keys.number("rope.scaling.yarn_log_multiplier", 0.1 * mscale);
-    }
-    Ok(())
 }

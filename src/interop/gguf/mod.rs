@@ -1,9 +1,10 @@
 //! GGUF, the file format of llama.cpp: one file with metadata, tokenizer and tensors.
 //!
-//! [`write()`] makes one from a Hugging Face checkpoint of the families deepseek_v3 (architecture
-//! `deepseek2`), llama and mixtral (`llama`), with the keys, names, types and bytes of llama.cpp's
-//! own converter. [`GgufCheckpoint`] reads one back under Hugging Face's names. [`GgufFile`] and
-//! [`GgufWriter`] are the container alone. Nothing here knows a backend or computes with a model.
+//! It is a second spelling of Hugging Face's families: what a [`Family`](super::Family) says of itself
+//! in [`Gguf`](super::Gguf), and the tables of keys (`places`) and names (`names`) that all share. [`write()`]
+//! makes a file with the keys, names, types and bytes of llama.cpp's own converter, [`GgufCheckpoint`] reads one
+//! back under Hugging Face's names. [`GgufFile`] and [`GgufWriter`] are the container alone. Nothing here knows a
+//! backend or computes with a model.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, little-endian. Written is version 3.
 
@@ -12,21 +13,21 @@ mod checkpoint;
 mod config;
 mod convert;
 mod cursor;
-mod entry;
 mod gather;
 mod keys;
 mod llama3;
 mod metadata;
+mod names;
+mod places;
+mod plan;
 mod pre_tokenizer;
 mod reader;
 mod restore;
-mod rope;
 mod sentence_piece;
 mod size_label;
 mod special_tokens;
 mod split;
 mod stored_types;
-mod tensors;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
@@ -37,6 +38,7 @@ mod writer;
 pub use blocks::{GgmlType, OutType};
 pub use checkpoint::GgufCheckpoint;
 pub use convert::{GgufOptions, GgufProgress, HfModel, write};
+pub(super) use keys::Keys;
 pub use reader::GgufFile;
 pub use stored_types::StoredTypes;
 pub use tokenizer::TokenizerFiles;
@@ -60,3 +62,6 @@ const MAX_DIMENSIONS: usize = 4;
 
 /// Bytes that ggml has for a tensor's name, the last of which is zero.
 const MAX_NAME_BYTES: usize = 64;
+
+/// Name of the tensor with the factors of llama3's rotary embedding.
+const ROPE_FREQS: &str = "rope_freqs.weight";

@@ -1,11 +1,11 @@
 //! The number of parameters as a label, for `general.size_label`.
 
-use super::entry::Entry;
+use super::plan::Made;
 
 /// The parameters in short: `8x7B` for experts and all that each token passes besides, or `1.2B`.
-pub(super) fn size_label(entries: &[Entry]) -> String {
+pub(super) fn size_label(made: &[Made]) -> String {
     let (mut total, mut per_token, mut experts) = (0.0, 0.0, 0);
-    for entry in entries {
+    for entry in made.iter().map(|it| &it.tensor) {
         let size = entry.shape.iter().map(|&size| size as f64).product::<f64>();
         total += size;
         per_token += if entry.name.contains("_exps.") {

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config::{Config, Family};
+use super::config::Config;
 use super::metadata::Keys;
 use super::value::{GgufArray, GgufValue};
 use super::{pre_tokenizer, special_tokens};
 use crate::interop::InteropError;
+use crate::interop::family::Gguf;
+use crate::interop::hugging_face::HfConfig;
 
 /// The files of a Hugging Face tokenizer.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,14 +84,16 @@ pub(super) enum TokenType {
     Unused = 5,
 }
 
-/// All keys of the tokenizer. `path` is that of `tokenizer.json`, `model` the model's `config.json`.
+/// All keys of the tokenizer. `path` is that of `tokenizer.json`.
 pub(super) fn tokenizer_keys(
     files: &TokenizerFiles,
     path: &Path,
-    model: &Config<'_>,
-    family: Family,
-    vocab_size: usize,
+    config: &HfConfig,
+    gguf: &Gguf,
 ) -> Result<Keys, InteropError> {
+    let vocab_size = config.model.vocab_size;
+    let model = config.to_json();
+    let model = Config::new(&path.with_file_name("config.json"), &model);
     let json = Config::new(path, &files.tokenizer);
     let bpe = json
         .object("model")
@@ -103,7 +107,7 @@ pub(super) fn tokenizer_keys(
         .config
         .as_ref()
         .and_then(|config| config["add_prefix_space"].as_bool());
-    if let (Family::Llama | Family::Mixtral, Some(prefix)) = (family, prefix) {
+    if let ("llama", Some(prefix)) = (gguf.architecture, prefix) {
         put("ggml.add_space_prefix", GgufValue::Bool(prefix));
     }
     put("ggml.model", "gpt2".into());
@@ -114,7 +118,7 @@ pub(super) fn tokenizer_keys(
         "ggml.merges",
         GgufValue::Array(GgufArray::String(merges(&bpe)?)),
     );
-    special_tokens::keys(files, &json, model, &mut put)?;
+    special_tokens::keys(files, &json, &model, &mut put)?;
     chat_template_keys(files, &mut put);
     Ok(keys)
 }

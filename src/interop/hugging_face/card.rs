@@ -80,11 +80,11 @@ impl ModelCard<'_> {
     }
 
     fn front_matter(&self, text: &mut String) -> fmt::Result {
-        let tags: &[&str] = match self.config {
-            HfConfig::DeepseekV3(_) => &["moe", "mla", "deepseek_v3"],
-            HfConfig::Mixtral(_) => &["moe", "mixtral"],
-            HfConfig::Llama(_) => &["llama"],
-        };
+        let model = &self.config.model;
+        let moe = model.moe.as_ref().map(|_| "moe");
+        let mla = model.mixer.mla.as_ref().map(|_| "mla");
+        let tags = moe.into_iter().chain(mla);
+        let tags = tags.chain([self.config.family.profile().model_type]);
         write!(text, "---\n{}", self.source.lines())?;
         writeln!(
             text,
@@ -99,10 +99,7 @@ impl ModelCard<'_> {
                     .map(|item| yaml(item))
                     .collect(),
             ),
-            (
-                "tags",
-                tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>(),
-            ),
+            ("tags", tags.map(str::to_owned).collect::<Vec<_>>()),
         ];
         for (key, items) in lists.iter().filter(|(_, items)| !items.is_empty()) {
             writeln!(text, "{key}:")?;
@@ -119,31 +116,25 @@ impl ModelCard<'_> {
             ("Parameters", grouped(total)),
             ("Active per token", grouped(active)),
         ];
-        let decoder = self.config.decoder();
-        let context = grouped(decoder.max_position_embeddings as u64);
+        let model = &self.config.model;
+        let context = grouped(model.max_position_embeddings as u64);
         rows.extend([
-            ("Layers", decoder.num_hidden_layers.to_string()),
-            ("Vocabulary", grouped(decoder.vocab_size as u64)),
+            ("Layers", model.num_hidden_layers.to_string()),
+            ("Vocabulary", grouped(model.vocab_size as u64)),
             ("Context", format!("{context} tokens")),
         ]);
-        match self.config {
-            HfConfig::DeepseekV3(config) => {
-                let experts = format!(
-                    "{} routed, {} per token, {} shared",
-                    config.n_routed_experts, config.num_experts_per_tok, config.n_shared_experts
-                );
-                let cache = config.kv_lora_rank + config.qk_rope_head_dim;
-                rows.push(("Experts", experts));
-                rows.push((
-                    "Cache",
-                    format!("{cache} numbers per token and layer (MLA)"),
-                ));
+        if let Some(moe) = &model.moe {
+            let (all, chosen) = (moe.n_routed_experts, moe.num_experts_per_tok);
+            let mut experts = format!("{all} routed, {chosen} per token");
+            if moe.n_shared_experts > 0 {
+                experts += &format!(", {} shared", moe.n_shared_experts);
             }
-            HfConfig::Mixtral(config) => {
-                let (all, chosen) = (config.num_local_experts, config.num_experts_per_tok);
-                rows.push(("Experts", format!("{all} routed, {chosen} per token")));
-            }
-            HfConfig::Llama(_) => {}
+            rows.push(("Experts", experts));
+        }
+        if let Some(mla) = &model.mixer.mla {
+            let cache = mla.kv_lora_rank + mla.qk_rope_head_dim;
+            let cache = format!("{cache} numbers per token and layer (MLA)");
+            rows.push(("Cache", cache));
         }
         let TrainingFacts {
             tokens,

@@ -13,11 +13,11 @@ pub(super) fn engine_commands(
     gguf: Option<&str>,
 ) -> fmt::Result {
     // kernels of vLLM for the latent cache exist for DeepSeek's own size
-    let vllm = match config {
-        HfConfig::DeepseekV3(config) if config.kv_lora_rank + config.qk_rope_head_dim != 576 => {
-            "VLLM_MLA_DISABLE=1 vllm serve"
-        }
-        _ => "vllm serve",
+    let mla = config.model.mixer.mla.as_ref();
+    let vllm = if mla.is_some_and(|it| it.kv_lora_rank + it.qk_rope_head_dim != 576) {
+        "VLLM_MLA_DISABLE=1 vllm serve"
+    } else {
+        "vllm serve"
     };
     writeln!(
         text,

@@ -124,7 +124,7 @@ impl<S: TensorSource> PerExpert<S> {
 }
 
 /// A tensor's name with Mixtral's names of the router and the experts replaced.
-pub(super) fn one_spelling(name: &str) -> String {
+pub(in crate::interop) fn one_spelling(name: &str) -> String {
     let Some((layer, rest)) = name.split_once(".block_sparse_moe.") else {
         return name.to_owned();
     };

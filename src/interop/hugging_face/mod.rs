@@ -1,8 +1,7 @@
 //! Model folders of Hugging Face: `config.json`, safetensors and tokenizer files, read and written.
 //!
-//! Everything here is names, shapes and bytes; nothing knows a model or a backend. What is particular to
-//! a file is undone by a [`TensorSource`](super::TensorSource) around it, so that a reader meets one
-//! spelling: [`HfModel`] puts them together.
+//! What is particular to a file is undone by a [`TensorSource`](super::TensorSource) around it, so that a reader meets
+//! one spelling.
 
 mod adapter;
 mod card;
@@ -13,9 +12,7 @@ mod folder;
 mod fp8;
 mod front_matter;
 mod generation;
-mod model;
 mod plain;
-mod rope_layout;
 mod safetensors_file;
 mod shard_plan;
 mod tokenizer_files;
@@ -27,19 +24,15 @@ use super::InteropError;
 
 pub use adapter::{Adapted, adapters};
 pub use card::{ModelCard, ParameterCounts, TrainingFacts};
-pub use config::{
-    DecoderConfig, DeepseekV3Config, Fp8Quantization, HfConfig, HfRope, HfRopeScaling,
-    LATENT_NORM_EPS, LinearScaling, Llama3Scaling, LlamaConfig, MixtralConfig, TokenIds,
-    YarnScaling,
-};
+pub(super) use config::HeadDefaults;
+pub use config::{ConfigKeys, Fp8Quantization, HfConfig, LATENT_NORM_EPS, TokenIds};
+pub(super) use experts::one_spelling;
 pub use experts::{PerExpert, mixtral_name};
 pub use folder::HfFolder;
 pub use fp8::Dequantized;
 pub use front_matter::FrontMatter;
 pub use generation::{GenerationConfig, StatedSampling};
-pub use model::HfModel;
 pub use plain::Plain;
-pub use rope_layout::{RopeLayout, RopeRows};
 pub use tokenizer_files::TokenizerFiles;
 pub use writer::ShardedWriter;
 

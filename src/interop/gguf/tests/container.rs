@@ -79,9 +79,10 @@ fn progress_is_told_before_each_tensor() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("model.gguf");
     let mut told = Vec::new();
+    let config = source.config().unwrap();
     let model = HfModel {
         path: &source.folder,
-        config: &source.config,
+        config: &config,
         tokenizer: None,
         tensors: &source,
     };

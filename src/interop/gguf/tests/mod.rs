@@ -22,6 +22,7 @@ use super::{
     GgmlType, GgufFile, GgufOptions, GgufTensor, GgufValue, GgufWriter, HfModel, OutType,
     TokenizerFiles, write,
 };
+use crate::interop::hugging_face::HfConfig;
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
 /// The folder with a folder for each fixture.
@@ -88,10 +89,16 @@ impl Checkpoint {
         }
     }
 
+    fn config(&self) -> Result<HfConfig, InteropError> {
+        let path = self.folder.join("config.json");
+        HfConfig::parse(&path, &self.config.to_string())
+    }
+
     fn write(&self, dtype: OutType, target: &Path) -> Result<(), InteropError> {
+        let config = self.config()?;
         let model = HfModel {
             path: &self.folder,
-            config: &self.config,
+            config: &config,
             tokenizer: self.tokenizer.as_ref(),
             tensors: self,
         };

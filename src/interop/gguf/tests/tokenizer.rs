@@ -201,7 +201,7 @@ fn further_ends_of_a_text_have_keys_of_their_own_and_are_read_back() {
         );
     }
     let read = crate::interop::gguf::GgufCheckpoint::open(&path).unwrap();
-    assert_eq!(read.config()["eos_token_id"], json!([3, 1, 2]));
+    assert_eq!(read.config().token_ids.eos, [3, 1, 2]);
 }
 
 #[test]

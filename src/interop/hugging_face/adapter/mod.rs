@@ -234,4 +234,8 @@ impl<S: TensorSource> TensorSource for Adapted<S> {
             ..tensor
         })
     }
+
+    fn called(&self, name: &str) -> String {
+        self.source.called(name)
+    }
 }

@@ -19,7 +19,7 @@ const DTYPES: [(&str, Dtype); 4] = [
 
 /// An object of `config.json`. A key whose value is null counts as absent.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub(in crate::interop) struct Fields<'a> {
     path: &'a Path,
     /// Path of the object in the file, with its trailing dot; empty for the file's own.
     within: String,
@@ -27,7 +27,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
+    pub(in crate::interop) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
         Self {
             path,
             within: String::new(),
@@ -36,7 +36,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An object within this one.
-    pub(super) fn section(&self, key: &str) -> Result<Option<Self>, InteropError> {
+    pub(in crate::interop) fn section(&self, key: &str) -> Result<Option<Self>, InteropError> {
         match self.value(key) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Self {
@@ -49,7 +49,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The error that a field's value is not `expected`.
-    pub(super) fn error(&self, key: &str, expected: impl Into<String>) -> InteropError {
+    pub(in crate::interop) fn error(&self, key: &str, expected: impl Into<String>) -> InteropError {
         let found = self.map.get(key).map_or("absent".into(), Value::to_string);
         let short = found.chars().take(80).collect::<String>();
         InteropError::Field {
@@ -61,21 +61,25 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether the key is there, be it null.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(in crate::interop) fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
     }
 
     /// The value, unless it is null.
-    pub(super) fn value(&self, key: &str) -> Option<&'a Value> {
+    pub(in crate::interop) fn value(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+    pub(in crate::interop) fn text(&self, key: &str) -> Option<&'a str> {
         self.value(key).and_then(Value::as_str)
     }
 
     /// A whole number of at least `least`; none if absent.
-    pub(super) fn number(&self, key: &str, least: u64) -> Result<Option<usize>, InteropError> {
+    pub(in crate::interop) fn number(
+        &self,
+        key: &str,
+        least: u64,
+    ) -> Result<Option<usize>, InteropError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
@@ -88,21 +92,29 @@ impl<'a> Fields<'a> {
     }
 
     /// A size that must be there.
-    pub(super) fn size(&self, key: &str) -> Result<usize, InteropError> {
+    pub(in crate::interop) fn size(&self, key: &str) -> Result<usize, InteropError> {
         let size = self.number(key, 1)?;
         size.ok_or_else(|| self.error(key, format!("a whole number from 1 to {MAX_SIZE}")))
     }
 
-    pub(super) fn size_or(&self, key: &str, default: usize) -> Result<usize, InteropError> {
+    pub(in crate::interop) fn size_or(
+        &self,
+        key: &str,
+        default: usize,
+    ) -> Result<usize, InteropError> {
         Ok(self.number(key, 1)?.unwrap_or(default))
     }
 
-    pub(super) fn count_or(&self, key: &str, default: usize) -> Result<usize, InteropError> {
+    pub(in crate::interop) fn count_or(
+        &self,
+        key: &str,
+        default: usize,
+    ) -> Result<usize, InteropError> {
         Ok(self.number(key, 0)?.unwrap_or(default))
     }
 
     /// A finite number; none if absent.
-    pub(super) fn float(&self, key: &str) -> Result<Option<f64>, InteropError> {
+    pub(in crate::interop) fn float(&self, key: &str) -> Result<Option<f64>, InteropError> {
         match self.value(key).map(Value::as_f64) {
             None => Ok(None),
             Some(Some(number)) if number.is_finite() => Ok(Some(number)),
@@ -111,24 +123,32 @@ impl<'a> Fields<'a> {
     }
 
     /// A number above zero; none if absent.
-    pub(super) fn positive(&self, key: &str) -> Result<Option<f64>, InteropError> {
+    pub(in crate::interop) fn positive(&self, key: &str) -> Result<Option<f64>, InteropError> {
         match self.float(key)? {
             Some(number) if number <= 0.0 => Err(self.error(key, "a number above 0")),
             number => Ok(number),
         }
     }
 
-    pub(super) fn positive_or(&self, key: &str, default: f64) -> Result<f64, InteropError> {
+    pub(in crate::interop) fn positive_or(
+        &self,
+        key: &str,
+        default: f64,
+    ) -> Result<f64, InteropError> {
         Ok(self.positive(key)?.unwrap_or(default))
     }
 
     /// A number above zero that must be there.
-    pub(super) fn required_positive(&self, key: &str) -> Result<f64, InteropError> {
+    pub(in crate::interop) fn required_positive(&self, key: &str) -> Result<f64, InteropError> {
         let number = self.positive(key)?;
         number.ok_or_else(|| self.error(key, "a number above 0"))
     }
 
-    pub(super) fn flag_or(&self, key: &str, default: bool) -> Result<bool, InteropError> {
+    pub(in crate::interop) fn flag_or(
+        &self,
+        key: &str,
+        default: bool,
+    ) -> Result<bool, InteropError> {
         match self.value(key) {
             None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
@@ -137,7 +157,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Refuses every value but one; an absent key passes.
-    pub(super) fn only(&self, key: &str, supported: Value) -> Result<(), InteropError> {
+    pub(in crate::interop) fn only(&self, key: &str, supported: Value) -> Result<(), InteropError> {
         match self.value(key) {
             Some(value) if *value != supported => Err(self.error(key, supported.to_string())),
             _ => Ok(()),
@@ -145,7 +165,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Refuses keys whose values would change the result.
-    pub(super) fn none_of(&self, keys: &[&str]) -> Result<(), InteropError> {
+    pub(in crate::interop) fn none_of(&self, keys: &[&str]) -> Result<(), InteropError> {
         match keys.iter().find(|key| self.value(key).is_some()) {
             Some(key) => Err(self.error(key, "no such key (its effect is not supported)")),
             None => Ok(()),
@@ -153,7 +173,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Type of the weights, `dtype` or, as before transformers 5, `torch_dtype`.
-    pub(super) fn dtype(&self) -> Result<Option<Dtype>, InteropError> {
+    pub(in crate::interop) fn dtype(&self) -> Result<Option<Dtype>, InteropError> {
         let key = match self.value("dtype") {
             Some(_) => "dtype",
             None => "torch_dtype",

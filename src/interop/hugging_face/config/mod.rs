@@ -1,44 +1,47 @@
-//! `config.json`, typed: what the families that are read and written need of it.
+//! `config.json`, typed: the model that it describes, and what it says beside.
 //!
 //! A key that is absent has the default of transformers; one whose value would be computed differently
 //! here is an error. What is written is understood by transformers, vLLM, SGLang, llama.cpp and Ollama.
 
-mod decoder;
-mod deepseek_v3;
-mod deepseek_v3_entries;
-mod engine_limits;
 mod fields;
-mod llama;
-mod mixtral;
+mod keys;
 mod quantization;
 mod rope;
 mod token_ids;
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
 
-use super::{RopeLayout, io, malformed};
+use super::{io, malformed};
 use crate::interop::InteropError;
-use fields::Fields;
+use crate::interop::family::{self, Family};
+use crate::model::ModelConfig;
+use crate::model::rope::{RopeConfig, RotaryPairs};
+use crate::model::routing::domain::{DomainConfig, DomainMode};
+pub(in crate::interop) use fields::Fields;
+pub(in crate::interop) use keys::HeadDefaults;
 
-pub use decoder::DecoderConfig;
-pub use deepseek_v3::{DeepseekV3Config, LATENT_NORM_EPS};
-pub use llama::LlamaConfig;
-pub use mixtral::MixtralConfig;
+pub use keys::{ConfigKeys, LATENT_NORM_EPS};
 pub use quantization::Fp8Quantization;
-pub use rope::{HfRope, HfRopeScaling, LinearScaling, Llama3Scaling, YarnScaling};
 pub use token_ids::TokenIds;
 
 /// Configuration of a model of one of the supported families.
 #[derive(Debug, Clone, PartialEq)]
-pub enum HfConfig {
-    /// `deepseek_v3`: latent attention, sigmoid-routed experts.
-    DeepseekV3(DeepseekV3Config),
-    /// `llama`: grouped-query attention, dense.
-    Llama(LlamaConfig),
-    /// `mixtral`: grouped-query attention, softmax-routed experts.
-    Mixtral(MixtralConfig),
+pub struct HfConfig {
+    /// The family.
+    pub family: &'static dyn Family,
+    /// The model. Domains are off.
+    pub model: ModelConfig,
+    /// Which rows of latent attention the file has rotated as pairs.
+    pub latent_pairs: RotaryPairs,
+    /// Special tokens.
+    pub token_ids: TokenIds,
+    /// Type of the weights.
+    pub dtype: Option<Dtype>,
+    /// How the weights are quantized, if they are.
+    pub quantization: Option<Fp8Quantization>,
 }
 
 impl HfConfig {
@@ -56,71 +59,151 @@ impl HfConfig {
     ///
     /// # Errors
     ///
-    /// What is not JSON; the first field that is missing, of another type, or not supported, by its path.
+    /// What is not JSON; the first field that is missing, of another type, or not supported, by its path; sizes of
+    /// which no model can be built.
     pub fn parse(path: &Path, text: &str) -> Result<Self, InteropError> {
         let json = serde_json::from_str(text);
         let json: Value = json.map_err(|error| malformed(path, error.to_string(), "JSON"))?;
         let Value::Object(map) = json else {
             return Err(malformed(path, "no JSON object", "an object"));
         };
-        let fields = Fields::new(path, &map);
-        match fields.text("model_type") {
-            Some("deepseek_v3") => DeepseekV3Config::parse(&fields).map(Self::DeepseekV3),
-            Some("llama") => LlamaConfig::parse(&fields).map(Self::Llama),
-            Some("mixtral") => MixtralConfig::parse(&fields).map(Self::Mixtral),
-            _ => Err(fields.error("model_type", "deepseek_v3, llama or mixtral")),
-        }
+        Self::of_json(path, &map)
+    }
+
+    /// Reads the object of a `config.json`. `path` is named by errors.
+    pub(in crate::interop) fn of_json(
+        path: &Path,
+        map: &Map<String, Value>,
+    ) -> Result<Self, InteropError> {
+        let fields = Fields::new(path, map);
+        let model_type = fields.text("model_type");
+        let Some(family) = model_type.and_then(family::by_model_type) else {
+            return Err(fields.error("model_type", family::model_types()));
+        };
+        let mut config = Self::unread(family);
+        config.keys(&mut ConfigKeys::reading_from(fields))?;
+        config.validate(path)?;
+        Ok(config)
+    }
+
+    /// What a family has where nobody says otherwise: what it fixes, and the defaults of transformers.
+    ///
+    /// # Errors
+    ///
+    /// None: nothing is read.
+    pub(in crate::interop) fn blank(family: &'static dyn Family) -> Result<Self, InteropError> {
+        let mut config = Self::unread(family);
+        config.keys(&mut ConfigKeys::blank())?;
+        Ok(config)
+    }
+
+    /// Refuses sizes of which no model can be built. `path` is named by the error.
+    pub(in crate::interop) fn validate(&self, path: &Path) -> Result<(), InteropError> {
+        let found = self.model.validate();
+        found.map_err(|error| malformed(path, error.to_string(), "a model that can be built"))
     }
 
     /// The object of a `config.json`, keys in a fixed order, with RoPE under its older keys, which every
     /// engine reads.
     pub fn to_json(&self) -> Value {
-        let entries = match self {
-            Self::DeepseekV3(config) => config.entries(),
-            Self::Llama(config) => config.entries(),
-            Self::Mixtral(config) => config.entries(),
-        };
-        let map = entries.into_iter().map(|(key, value)| (key.into(), value));
-        Value::Object(map.collect::<Map<_, _>>())
+        let mut keys = ConfigKeys::writing();
+        // writing refuses nothing
+        let _ = self.clone().keys(&mut keys);
+        Value::Object(keys.into_json())
     }
 
     /// What other engines would refuse or compute differently, one line each; empty if there is nothing.
     pub fn engine_limits(&self) -> Vec<String> {
-        match self {
-            Self::DeepseekV3(config) => engine_limits::engine_limits(config),
-            Self::Llama(_) | Self::Mixtral(_) => Vec::new(),
+        self.family.limits(self)
+    }
+
+    /// A dense decoder of no size.
+    fn unread(family: &'static dyn Family) -> Self {
+        let model = ModelConfig {
+            vocab_size: 0,
+            hidden_size: 0,
+            num_hidden_layers: 0,
+            intermediate_size: 0,
+            mlp_bias: false,
+            first_k_dense_replace: 0,
+            mlp_only_layers: Vec::new(),
+            layer_types: Vec::new(),
+            mixer: Default::default(),
+            rope: RopeConfig {
+                rope_theta: 0.0,
+                rope_scaling: None,
+            },
+            moe: None,
+            domains: DomainConfig {
+                mode: DomainMode::Off,
+                ..Default::default()
+            },
+            num_nextn_predict_layers: 0,
+            max_position_embeddings: 0,
+            rms_norm_eps: 0.0,
+            tie_word_embeddings: false,
+            quantization: None,
+            initializer_range: 0.0,
+            embedding_initializer_range: None,
+            depth_scaled_init: true,
+            norm_weight: Default::default(),
+            mup: None,
+            selective: None,
+            ttt: None,
+        };
+        Self {
+            family,
+            model,
+            latent_pairs: RotaryPairs::Neighbours,
+            token_ids: TokenIds::default(),
+            dtype: None,
+            quantization: None,
         }
     }
 
-    /// Layout of the rotated rows in the family's files.
-    pub fn rope_layout(&self) -> RopeLayout {
-        match self {
-            Self::DeepseekV3(config) => config.rope_layout,
-            Self::Llama(_) | Self::Mixtral(_) => RopeLayout::HalfSplit,
-        }
-    }
-
-    /// What all families have.
-    pub fn decoder(&self) -> &DecoderConfig {
-        match self {
-            Self::DeepseekV3(config) => &config.decoder,
-            Self::Llama(config) => &config.decoder,
-            Self::Mixtral(config) => &config.decoder,
-        }
-    }
-
-    /// The same, to change it.
-    pub fn decoder_mut(&mut self) -> &mut DecoderConfig {
-        match self {
-            Self::DeepseekV3(config) => &mut config.decoder,
-            Self::Llama(config) => &mut config.decoder,
-            Self::Mixtral(config) => &mut config.decoder,
-        }
+    /// All keys: those that every family has, its own in their midst.
+    fn keys(&mut self, keys: &mut ConfigKeys<'_>) -> Result<(), InteropError> {
+        let (family, profile) = (self.family, self.family.profile());
+        keys.writes("architectures", json!([profile.architecture]));
+        keys.writes("model_type", profile.model_type);
+        keys.writes("attention_dropout", 0.0);
+        keys.token_ids(&mut self.token_ids, profile.bos_eos)?;
+        let model = &mut self.model;
+        keys.only("hidden_act", "silu")?;
+        keys.size("vocab_size", &mut model.vocab_size)?;
+        keys.size("hidden_size", &mut model.hidden_size)?;
+        keys.size("intermediate_size", family.width(model))?;
+        keys.size("num_hidden_layers", &mut model.num_hidden_layers)?;
+        let context = profile.max_position_embeddings;
+        keys.size_or(
+            "max_position_embeddings",
+            &mut model.max_position_embeddings,
+            context,
+        )?;
+        keys.positive_or("initializer_range", &mut model.initializer_range, 0.02)?;
+        let eps = profile.rms_norm_eps;
+        keys.positive_or("rms_norm_eps", &mut model.rms_norm_eps, eps)?;
+        family.keys(keys, self)?;
+        let model = &mut self.model;
+        // DeepSeek's code has an older name than the others
+        let kind = if model.mixer.mla.is_some() {
+            "type"
+        } else {
+            "rope_type"
+        };
+        let context = model.max_position_embeddings;
+        keys.rope(&mut model.rope, profile.rope_theta, kind, context)?;
+        let is_tied = profile.tie_word_embeddings;
+        keys.flag_or(
+            "tie_word_embeddings",
+            &mut model.tie_word_embeddings,
+            is_tied,
+        )?;
+        keys.writes("use_cache", true);
+        keys.dtype(&mut self.dtype)?;
+        keys.quantization(&mut self.quantization)
     }
 }
-
-/// Keys and values in the order in which they are written.
-type Entries = Vec<(&'static str, Value)>;
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +215,7 @@ mod tests {
     use crate::interop::hugging_face::FIXTURES;
 
     fn fixtures() -> Vec<PathBuf> {
-        let families = ["deepseek_v3", "llama", "mixtral"];
+        let families = ["deepseek_v3", "llama", "mixtral", "qwen3_next"];
         let mut folders = std::fs::read_dir(FIXTURES)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -208,10 +291,8 @@ mod tests {
         };
         assert!(parse("{").starts_with("c: EOF while parsing"));
         assert_eq!(parse("[]"), "c: no JSON object, expected an object");
-        assert_eq!(
-            parse(r#"{"model_type": "gpt2"}"#),
-            "c: `model_type` is \"gpt2\", expected deepseek_v3, llama or mixtral"
-        );
+        let other = parse(r#"{"model_type": "gpt2"}"#);
+        assert!(other.starts_with("c: `model_type` is \"gpt2\", expected llama, mixtral, "));
         assert!(parse("{}").starts_with("c: `model_type` is absent"));
         let missing = HfConfig::open(Path::new("no/config.json")).unwrap_err();
         assert!(missing.to_string().starts_with("no/config.json: "));

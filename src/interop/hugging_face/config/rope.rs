@@ -3,170 +3,116 @@
 //! Before transformers 5: `rope_theta` beside `rope_scaling`; since: both within `rope_parameters`. The
 //! kind is `type` or `rope_type`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use crate::interop::InteropError;
+use crate::model::rope::{Linear, Llama3, RopeConfig, RopeScaling, Yarn};
 
-/// Rotary positions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HfRope {
-    /// Base of the rotation frequencies.
-    pub rope_theta: f64,
-    /// How the trained context was extended; none if it was not.
-    pub scaling: Option<HfRopeScaling>,
+/// Reads them. Heads that are rotated in part are their family's, which reads the part if `is_partial`.
+pub(super) fn parse(
+    config: &Fields<'_>,
+    default_theta: f64,
+    max_position_embeddings: usize,
+    is_partial: bool,
+) -> Result<RopeConfig, InteropError> {
+    let section = match config.section("rope_scaling")? {
+        Some(section) => Some(section),
+        None => config.section("rope_parameters")?,
+    };
+    let outer_theta = config.positive_or("rope_theta", default_theta)?;
+    let partial = "partial_rotary_factor";
+    if !is_partial {
+        config.none_of(&[partial])?;
+    }
+    let Some(section) = section else {
+        return Ok(RopeConfig {
+            rope_theta: outer_theta,
+            rope_scaling: None,
+        });
+    };
+    if !is_partial {
+        section.only(partial, json!(1.0))?;
+    }
+    Ok(RopeConfig {
+        rope_theta: section.positive_or("rope_theta", outer_theta)?,
+        rope_scaling: scaling(&section, max_position_embeddings)?,
+    })
 }
 
-/// An extension of the trained context.
-#[derive(Debug, Clone, PartialEq)]
-pub enum HfRopeScaling {
-    /// YaRN (<https://arxiv.org/abs/2309.00071>).
-    Yarn(YarnScaling),
-    /// Llama 3.1's.
-    Llama3(Llama3Scaling),
-    /// Every frequency by the same factor (<https://arxiv.org/abs/2306.15595>).
-    Linear(LinearScaling),
-}
-
-/// Parameters of YaRN.
-#[derive(Debug, Clone, PartialEq)]
-pub struct YarnScaling {
-    /// By how much the context grows.
-    pub factor: f64,
-    /// Context of the unextended model, in tokens.
-    pub original_max_position_embeddings: usize,
-    /// Rotations within the original context above which a frequency is kept.
-    pub beta_fast: f64,
-    /// Rotations below which a frequency is interpolated entirely.
-    pub beta_slow: f64,
-    /// Temperature on cosine and sine.
-    pub mscale: Option<f64>,
-    /// Temperature on the softmax.
-    pub mscale_all_dim: Option<f64>,
-    /// Factor on cosine and sine; none if it follows from `factor` and the temperatures.
-    pub attention_factor: Option<f64>,
-}
-
-/// Parameters of the linear extension.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LinearScaling {
-    /// By how much the context grows.
-    pub factor: f64,
-}
-
-/// Parameters of Llama 3.1's extension.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Llama3Scaling {
-    /// By how much the context grows.
-    pub factor: f64,
-    /// Wavelengths longer than the original context over this are interpolated entirely.
-    pub low_freq_factor: f64,
-    /// Wavelengths shorter than the original context over this are kept.
-    pub high_freq_factor: f64,
-    /// Context of the unextended model, in tokens.
-    pub original_max_position_embeddings: usize,
-}
-
-impl HfRope {
-    pub(super) fn parse(
-        config: &Fields<'_>,
-        default_theta: f64,
-        max_position_embeddings: usize,
-    ) -> Result<Self, InteropError> {
-        let section = match config.section("rope_scaling")? {
-            Some(section) => Some(section),
-            None => config.section("rope_parameters")?,
-        };
-        let outer_theta = config.positive_or("rope_theta", default_theta)?;
-        config.none_of(&["partial_rotary_factor"])?;
-        let Some(section) = section else {
-            return Ok(Self {
-                rope_theta: outer_theta,
-                scaling: None,
+/// `rope_theta` and `rope_scaling`, whose kind is named by `kind`.
+pub(super) fn entries(rope: &RopeConfig, kind: &str) -> Map<String, Value> {
+    let scaling = match &rope.rope_scaling {
+        None => Value::Null,
+        Some(RopeScaling::Yarn(yarn)) => {
+            let mut object = json!({
+                kind: "yarn",
+                "factor": yarn.factor,
+                "original_max_position_embeddings": yarn.original_max_position_embeddings,
+                "beta_fast": yarn.beta_fast,
+                "beta_slow": yarn.beta_slow,
             });
-        };
-        section.only("partial_rotary_factor", json!(1.0))?;
-        Ok(Self {
-            rope_theta: section.positive_or("rope_theta", outer_theta)?,
-            scaling: HfRopeScaling::parse(&section, max_position_embeddings)?,
-        })
-    }
-
-    /// `rope_theta` and `rope_scaling`, whose kind is named by `kind`.
-    pub(super) fn entries(&self, kind: &str) -> [(&'static str, Value); 2] {
-        let scaling = match &self.scaling {
-            None => Value::Null,
-            Some(HfRopeScaling::Yarn(yarn)) => {
-                let mut object = json!({
-                    kind: "yarn",
-                    "factor": yarn.factor,
-                    "original_max_position_embeddings": yarn.original_max_position_embeddings,
-                    "beta_fast": yarn.beta_fast,
-                    "beta_slow": yarn.beta_slow,
-                });
-                for (key, value) in [
-                    ("mscale", yarn.mscale),
-                    ("mscale_all_dim", yarn.mscale_all_dim),
-                    ("attention_factor", yarn.attention_factor),
-                ] {
-                    if let Some(value) = value {
-                        object[key] = json!(value);
-                    }
+            for (key, value) in [
+                ("mscale", yarn.mscale),
+                ("mscale_all_dim", yarn.mscale_all_dim),
+                ("attention_factor", yarn.attention_factor),
+            ] {
+                if let Some(value) = value {
+                    object[key] = json!(value);
                 }
-                object
             }
-            Some(HfRopeScaling::Llama3(llama)) => json!({
-                kind: "llama3",
-                "factor": llama.factor,
-                "low_freq_factor": llama.low_freq_factor,
-                "high_freq_factor": llama.high_freq_factor,
-                "original_max_position_embeddings": llama.original_max_position_embeddings,
-            }),
-            Some(HfRopeScaling::Linear(linear)) => json!({
-                kind: "linear",
-                "factor": linear.factor,
-            }),
-        };
-        [
-            ("rope_theta", json!(self.rope_theta)),
-            ("rope_scaling", scaling),
-        ]
-    }
+            object
+        }
+        Some(RopeScaling::Llama3(llama)) => json!({
+            kind: "llama3",
+            "factor": llama.factor,
+            "low_freq_factor": llama.low_freq_factor,
+            "high_freq_factor": llama.high_freq_factor,
+            "original_max_position_embeddings": llama.original_max_position_embeddings,
+        }),
+        Some(RopeScaling::Linear(linear)) => json!({
+            kind: "linear",
+            "factor": linear.factor,
+        }),
+    };
+    Map::from_iter([
+        ("rope_theta".into(), json!(rope.rope_theta)),
+        ("rope_scaling".into(), scaling),
+    ])
 }
 
-impl HfRopeScaling {
-    fn parse(fields: &Fields<'_>, context: usize) -> Result<Option<Self>, InteropError> {
-        let key = match fields.value("rope_type") {
-            None => "type",
-            Some(_) => "rope_type",
-        };
-        match (fields.value(key), fields.text(key)) {
-            (None, _) | (_, Some("default")) => Ok(None),
-            (_, Some("yarn")) => {
-                fields.only("truncate", json!(true))?;
-                Ok(Some(Self::Yarn(YarnScaling {
-                    factor: fields.required_positive("factor")?,
-                    original_max_position_embeddings: fields
-                        .size_or("original_max_position_embeddings", context)?,
-                    beta_fast: fields.positive_or("beta_fast", 32.0)?,
-                    beta_slow: fields.positive_or("beta_slow", 1.0)?,
-                    mscale: fields.float("mscale")?,
-                    mscale_all_dim: fields.float("mscale_all_dim")?,
-                    attention_factor: fields.positive("attention_factor")?,
-                })))
-            }
-            (_, Some("llama3")) => Ok(Some(Self::Llama3(Llama3Scaling {
+/// The extension of the trained context; none if there is none.
+fn scaling(fields: &Fields<'_>, context: usize) -> Result<Option<RopeScaling>, InteropError> {
+    let key = if fields.value("rope_type").is_some() {
+        "rope_type"
+    } else {
+        "type"
+    };
+    match (fields.value(key), fields.text(key)) {
+        (None, _) | (_, Some("default")) => Ok(None),
+        (_, Some("yarn")) => {
+            fields.only("truncate", json!(true))?;
+            Ok(Some(RopeScaling::Yarn(Yarn {
                 factor: fields.required_positive("factor")?,
-                low_freq_factor: fields.required_positive("low_freq_factor")?,
-                high_freq_factor: fields.required_positive("high_freq_factor")?,
                 original_max_position_embeddings: fields
-                    .size("original_max_position_embeddings")?,
-            }))),
-            (_, Some("linear")) => Ok(Some(Self::Linear(LinearScaling {
-                factor: fields.required_positive("factor")?,
-            }))),
-            _ => Err(fields.error(key, "default, linear, yarn or llama3")),
+                    .size_or("original_max_position_embeddings", context)?,
+                beta_fast: fields.positive_or("beta_fast", 32.0)?,
+                beta_slow: fields.positive_or("beta_slow", 1.0)?,
+                mscale: fields.float("mscale")?,
+                mscale_all_dim: fields.float("mscale_all_dim")?,
+                attention_factor: fields.positive("attention_factor")?,
+            })))
         }
+        (_, Some("llama3")) => Ok(Some(RopeScaling::Llama3(Llama3 {
+            factor: fields.required_positive("factor")?,
+            low_freq_factor: fields.required_positive("low_freq_factor")?,
+            high_freq_factor: fields.required_positive("high_freq_factor")?,
+            original_max_position_embeddings: fields.size("original_max_position_embeddings")?,
+        }))),
+        (_, Some("linear")) => Ok(Some(RopeScaling::Linear(Linear {
+            factor: fields.required_positive("factor")?,
+        }))),
+        _ => Err(fields.error(key, "default, linear, yarn or llama3")),
     }
 }
 
@@ -176,12 +122,12 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{HfRope, HfRopeScaling};
+    use super::{RopeConfig, RopeScaling, entries};
     use crate::interop::hugging_face::config::fields::Fields;
 
-    fn parse(json: &Value) -> Result<HfRope, String> {
+    fn parse(json: &Value) -> Result<RopeConfig, String> {
         let fields = Fields::new(Path::new("c"), json.as_object().unwrap());
-        HfRope::parse(&fields, 7.0, 512).map_err(|error| error.to_string())
+        super::parse(&fields, 7.0, 512, false).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -200,16 +146,13 @@ mod tests {
         for key in ["type", "rope_type"] {
             let section = json!({key: "yarn", "factor": 4, "attention_factor": 1.5});
             let rope = parse(&json!({ "rope_scaling": section })).unwrap();
-            let Some(HfRopeScaling::Yarn(yarn)) = &rope.scaling else {
+            let Some(RopeScaling::Yarn(yarn)) = &rope.rope_scaling else {
                 panic!("{rope:?}");
             };
             assert_eq!(yarn.attention_factor, Some(1.5));
             assert_eq!((yarn.beta_fast, yarn.beta_slow), (32.0, 1.0));
             assert_eq!(yarn.original_max_position_embeddings, 512);
-            let written = rope
-                .entries(key)
-                .map(|(key, value)| (key.to_owned(), value));
-            let written = Value::Object(written.into_iter().collect());
+            let written = Value::Object(entries(&rope, key));
             assert_eq!(parse(&written).unwrap(), rope);
             assert_eq!(written["rope_scaling"][key], "yarn");
         }
@@ -219,12 +162,11 @@ mod tests {
     fn linear_scaling_reads_as_it_was_written() {
         let json = json!({"rope_theta": 5.0, "rope_scaling": {"type": "linear", "factor": 3.5}});
         let rope = parse(&json).unwrap();
-        let Some(HfRopeScaling::Linear(linear)) = &rope.scaling else {
+        let Some(RopeScaling::Linear(linear)) = &rope.rope_scaling else {
             panic!("{rope:?}");
         };
         assert_eq!(linear.factor, 3.5);
-        let written = rope.entries("type").map(|(key, value)| (key.into(), value));
-        assert_eq!(Value::Object(written.into_iter().collect()), json);
+        assert_eq!(Value::Object(entries(&rope, "type")), json);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The ids of special tokens that a configuration names.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::Fields;
 use crate::interop::InteropError;
@@ -19,7 +19,11 @@ pub struct TokenIds {
 }
 
 impl TokenIds {
-    pub(super) fn parse(fields: &Fields<'_>, bos: u32, eos: u32) -> Result<Self, InteropError> {
+    pub(super) fn parse(
+        fields: &Fields<'_>,
+        bos: Option<u32>,
+        eos: Option<u32>,
+    ) -> Result<Self, InteropError> {
         // a negative id says that there is none, as null does
         let id = |key, value: &Value| {
             if value.as_i64().is_some_and(|id| id < 0) {
@@ -39,10 +43,10 @@ impl TokenIds {
                 .iter()
                 .filter_map(|value| id("eos_token_id", value).transpose())
                 .collect(),
-            _ => one("eos_token_id", Some(eos)).map(Vec::from_iter),
+            _ => one("eos_token_id", eos).map(Vec::from_iter),
         };
         Ok(Self {
-            bos: one("bos_token_id", Some(bos))?,
+            bos: one("bos_token_id", bos)?,
             eos: eos?,
             pad: one("pad_token_id", None)?,
         })
@@ -57,9 +61,13 @@ impl TokenIds {
         }
     }
 
-    /// The entry for padding, which is written only if there is a token for it.
-    pub(super) fn pad_entry(&self) -> Option<(&'static str, Value)> {
-        self.pad.map(|id| ("pad_token_id", Value::from(id)))
+    /// The keys of `config.json`. That of padding is written only if there is a token for it.
+    pub(super) fn entries(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        map.insert("bos_token_id".into(), self.bos.into());
+        map.insert("eos_token_id".into(), self.eos_json());
+        map.extend(self.pad.map(|id| ("pad_token_id".into(), id.into())));
+        map
     }
 }
 
@@ -74,7 +82,7 @@ mod tests {
 
     fn parse(json: &Value) -> Result<TokenIds, String> {
         let fields = Fields::new(Path::new("c"), json.as_object().unwrap());
-        TokenIds::parse(&fields, 1, 2).map_err(|error| error.to_string())
+        TokenIds::parse(&fields, Some(1), Some(2)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -88,7 +96,7 @@ mod tests {
         let given = parse(&given).unwrap();
         assert_eq!((given.bos, given.pad), (None, Some(3)));
         assert_eq!(given.eos_json(), json!([7, 8]));
-        assert_eq!(given.pad_entry(), Some(("pad_token_id", json!(3))));
+        assert_eq!(given.entries()["pad_token_id"], json!(3));
         assert_eq!(absent.eos_json(), json!(2));
         let none = parse(&json!({"eos_token_id": null})).unwrap();
         assert_eq!(none.eos_json(), Value::Null);

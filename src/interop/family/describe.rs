@@ -1,0 +1,246 @@
+//! The family that a model here belongs to: the first whose files can say all of it.
+
+use std::path::Path;
+
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+
+use super::{FAMILIES, names};
+use crate::interop::InteropError;
+use crate::interop::hugging_face::{HfConfig, TokenIds};
+use crate::model::mixer::MixerKind;
+use crate::model::rope::RotaryPairs;
+use crate::model::routing::domain::DomainConfig;
+use crate::model::{FeedForwardPlan, ModelConfig};
+
+/// What a `config.json` says beside the model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Extras {
+    /// Special tokens.
+    pub token_ids: TokenIds,
+    /// Element type of the weights.
+    pub dtype: Option<Dtype>,
+}
+
+/// The `config.json` of the family that a model belongs to, as every engine accepts it.
+///
+/// A family describes a model if its `config.json`, read again, is this model: nothing that it cannot say is lost in
+/// silence.
+///
+/// # Errors
+///
+/// [`InteropError::NoFamily`] for a model that no family describes, with the differences from the family that comes
+/// nearest.
+pub fn hf_config(model: &ModelConfig, extras: Extras) -> Result<HfConfig, InteropError> {
+    let wanted = essence(model);
+    let mut nearest = None;
+    for &family in FAMILIES {
+        let mut config = HfConfig::blank(family)?;
+        config.model = model.clone();
+        let written = config.to_json();
+        let map = written.as_object().cloned().unwrap_or_default();
+        // what cannot be read is far away
+        let Ok(read) = HfConfig::of_json(Path::new("config.json"), &map) else {
+            continue;
+        };
+        let mut differences = Vec::new();
+        let count = compare("", &wanted, &essence(&read.model), &mut differences);
+        if count == 0 {
+            config.token_ids = extras.token_ids;
+            config.dtype = extras.dtype;
+            return Ok(config);
+        }
+        if nearest.as_ref().is_none_or(|(other, _)| count < *other) {
+            let name = family.profile().name;
+            let told = differences.iter().take(MOST_TOLD);
+            let told = told.map(|(path, found, expected)| {
+                format!(
+                    "`{path}` is {}, in {name} {}",
+                    short(found),
+                    short(expected)
+                )
+            });
+            nearest = Some((count, Vec::from_iter(told).join("; ")));
+        }
+    }
+    let reason = nearest.map_or_else(|| "its sizes fit none".to_owned(), |(_, reason)| reason);
+    Err(InteropError::NoFamily {
+        reason,
+        families: names(),
+    })
+}
+
+/// How many differences a message tells.
+const MOST_TOLD: usize = 6;
+
+/// What makes two models the same to their weights: a configuration without what only training uses and without what
+/// no layer has.
+pub(in crate::interop) fn essence(model: &ModelConfig) -> Value {
+    let plan = model.plan();
+    let kinds: Vec<MixerKind> = plan.iter().map(|layer| layer.mixer).collect();
+    let modules = (model.num_nextn_predict_layers > 0).then(|| model.mtp_plan().feed_forward);
+    let forwards = plan.iter().map(|it| it.feed_forward).chain(modules);
+    let (dense, routed): (Vec<_>, Vec<_>) =
+        forwards.partition(|it| matches!(it, FeedForwardPlan::Dense(_)));
+    let mut this = model.clone();
+    if dense.is_empty() {
+        (this.intermediate_size, this.mlp_bias, this.selective) = (0, false, None);
+    }
+    if routed.is_empty() {
+        (this.moe, this.first_k_dense_replace) = (None, 0);
+        this.mlp_only_layers = Vec::new();
+    }
+    let mixer = &mut this.mixer;
+    let has = |kind| kinds.contains(&kind);
+    mixer.mla.take_if(|_| !has(MixerKind::Mla));
+    mixer.gqa.take_if(|_| !has(MixerKind::Gqa));
+    mixer.gla.take_if(|_| !has(MixerKind::Gla));
+    mixer.fox.take_if(|_| !has(MixerKind::Fox));
+    let gated = &mut mixer.gated_attention;
+    gated.take_if(|_| !has(MixerKind::GatedAttention));
+    if let Some(gqa) = &mut mixer.gqa {
+        // rows are put into the order that the other has
+        gqa.rotary_pairs = RotaryPairs::default();
+        gqa.rotary_dim.take_if(|dim| *dim == gqa.head_dim);
+    }
+    this.layer_types = kinds;
+    if let Some(moe) = &mut this.moe {
+        moe.shared_expert_intermediate_size = Some(moe.shared_width());
+        moe.n_shared_experts = 0;
+        let router = &mut moe.router;
+        if router.topk_group == router.n_group {
+            (router.n_group, router.topk_group) = (1, 1);
+            router.group_score = Default::default();
+        }
+        router.balance = Default::default();
+        (router.z_loss, router.mutual_information_loss) = (0.0, 0.0);
+        router.initial_experts = None;
+    }
+    if let Some(selective) = &mut this.selective {
+        selective.schedule = None;
+    }
+    this.domains = DomainConfig::default();
+    this.quantization = None;
+    this.initializer_range = 0.02;
+    this.embedding_initializer_range = None;
+    this.depth_scaled_init = false;
+    json!(this)
+}
+
+/// Where two values differ, and how; and the number of their parts that do.
+pub(in crate::interop) fn compare(
+    path: &str,
+    found: &Value,
+    expected: &Value,
+    differences: &mut Vec<(String, Value, Value)>,
+) -> usize {
+    match (found, expected) {
+        (Value::Object(left), Value::Object(right)) => {
+            let more = right.keys().filter(|key| !left.contains_key(*key));
+            let parts = left.keys().chain(more).map(|key| {
+                let at = |of: &Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+                let path = match path {
+                    "" => key.clone(),
+                    _ => format!("{path}.{key}"),
+                };
+                compare(&path, &at(left), &at(right), differences)
+            });
+            parts.sum()
+        }
+        _ if found == expected => 0,
+        _ => {
+            differences.push((path.to_owned(), found.clone(), expected.clone()));
+            parts(found).max(parts(expected))
+        }
+    }
+}
+
+/// The number of a value's parts.
+fn parts(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => map.values().map(parts).sum(),
+        Value::Array(list) => list.iter().map(parts).sum(),
+        _ => 1,
+    }
+}
+
+/// A value in a message.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::mixer::gqa::GqaConfig;
+    use crate::model::routing::cosine::{CosineConfig, Similarity};
+
+    fn preset(text: &str) -> ModelConfig {
+        let preset: Value = serde_json::from_str(text).unwrap();
+        serde_json::from_value(preset["model"].clone()).unwrap()
+    }
+
+    fn refusal(model: &ModelConfig) -> Option<String> {
+        model.validate().unwrap();
+        let refused = hf_config(model, Extras::default());
+        refused.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn attention_that_is_not_plain_is_refused_by_name() {
+        let mut mixtral = preset(include_str!("../../../configs/mixtral-tiny.json"));
+        mixtral.first_k_dense_replace = 0;
+        assert_eq!(refusal(&mixtral), None);
+        type Change = fn(&mut GqaConfig);
+        let changes: [(Change, &str); 3] = [
+            (|gqa| gqa.qk_norm = true, "qk_norm"),
+            (|gqa| gqa.output_gate = true, "output_gate"),
+            (|gqa| gqa.rotary_dim = Some(2), "rotary_dim"),
+        ];
+        for (change, name) in changes {
+            let mut model = mixtral.clone();
+            change(model.mixer.gqa.as_mut().unwrap());
+            let refused = refusal(&model).unwrap();
+            assert!(
+                refused.contains(&format!("`mixer.gqa.{name}`")),
+                "{refused}"
+            );
+            assert!(refused.contains("in Mixtral"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_router_that_no_other_engine_has_are_refused_by_name() {
+        let tiny = preset(include_str!("../../../configs/tiny.json"));
+        assert_eq!(refusal(&tiny), None);
+        let null = refusal(&preset(include_str!(
+            "../../../configs/genesis-moe-tiny.json"
+        )));
+        let null = null.unwrap();
+        assert!(null.contains("`moe.router.null_experts`"), "{null}");
+        let mut cosine = tiny;
+        let router = &mut cosine.moe.as_mut().unwrap().router;
+        router.similarity = Similarity::Cosine(CosineConfig::default());
+        let cosine = refusal(&cosine).unwrap();
+        assert!(cosine.contains("`moe.router.similarity`"), "{cosine}");
+    }
+
+    #[test]
+    fn what_only_training_uses_does_not_matter() {
+        let mut tiny = preset(include_str!("../../../configs/tiny.json"));
+        tiny.embedding_initializer_range = Some(0.5);
+        tiny.moe.as_mut().unwrap().router.z_loss = 0.1;
+        assert_eq!(refusal(&tiny), None);
+        let mut llama = preset(include_str!("../../../configs/mixtral-tiny.json"));
+        llama.moe = None;
+        assert_eq!(refusal(&llama), None);
+        let factors = serde_json::json!({"base_width": 8, "output_mult": 1.0});
+        llama.mup = serde_json::from_value(factors).unwrap();
+        let refused = refusal(&llama).unwrap();
+        assert!(refused.contains("`mup`"), "{refused}");
+    }
+}
