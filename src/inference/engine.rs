@@ -12,7 +12,7 @@ use burn::module::Module;
 use darkhorse_backends::Ops;
 
 use super::drafter::Drafter;
-use super::limits::{GenerationError, Limits};
+use super::limits::{GenerationError, Limits, PREFILL_CHUNK};
 use super::pass::advance;
 use super::prefix::Prefixes;
 use super::routes::{Recording, RouteLog};
@@ -45,8 +45,8 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             max_sequences: 64,
-            prefill_chunk: 256,
-            prefill_tokens: 256,
+            prefill_chunk: PREFILL_CHUNK,
+            prefill_tokens: PREFILL_CHUNK,
             cache: CacheConfig::default(),
             shared_prefix_tokens: 16 * 1024,
         }
