@@ -53,7 +53,15 @@ fn logits_hold_what_other_programs_compute_under_their_names() {
 
 #[test]
 fn a_model_that_was_imported_and_exported_computes_the_same_to_the_bit() {
-    for name in ["deepseek_v3_yarn", "llama_llama3rope", "mixtral"] {
+    for name in [
+        "deepseek_v3_yarn",
+        "glm4_moe",
+        "llama_llama3rope",
+        "mixtral",
+        "olmoe",
+        "qwen2",
+        "qwen3_moe",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let [imported, hf, gguf] = ["run", "hf", "model.gguf"].map(|it| folder.path().join(it));
         let source = fixture(name);

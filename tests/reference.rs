@@ -193,6 +193,8 @@ macro_rules! fixtures {
 }
 
 fixtures!(
+    deepseek_v2,
+    deepseek_v2_groups,
     deepseek_v3_allmoe_top1,
     deepseek_v3_domain,
     deepseek_v3_eps,
@@ -203,9 +205,18 @@ fixtures!(
     deepseek_v3_plain,
     deepseek_v3_stress,
     deepseek_v3_yarn,
+    glm4_moe,
     llama_llama3rope,
     llama_tied,
+    mistral,
+    mistral_window,
     mixtral,
+    olmoe,
+    olmoe_clip,
+    qwen2,
+    qwen3,
+    qwen3_moe,
+    qwen3_moe_sparse,
 );
 
 #[test]

@@ -55,7 +55,9 @@ impl TensorSource for Tensors {
     }
 }
 
-const FAMILIES: [&str; 13] = [
+const FAMILIES: [&str; 23] = [
+    "deepseek_v2",
+    "deepseek_v2_groups",
     "deepseek_v3_allmoe_top1",
     "deepseek_v3_domain",
     "deepseek_v3_eps",
@@ -65,9 +67,17 @@ const FAMILIES: [&str; 13] = [
     "deepseek_v3_plain",
     "deepseek_v3_stress",
     "deepseek_v3_yarn",
+    "glm4_moe",
     "llama_llama3rope",
     "llama_tied",
+    "mistral_window",
     "mixtral",
+    "olmoe",
+    "olmoe_clip",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "qwen3_moe_sparse",
     "qwen3_next",
 ];
 

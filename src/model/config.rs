@@ -128,18 +128,22 @@ pub struct LayerPlan<'a> {
 impl ModelConfig {
     /// The plan of the decoder layers, first layer first.
     pub fn plan(&self) -> Vec<LayerPlan<'_>> {
-        let routes = |layer: usize| {
-            layer >= self.first_k_dense_replace && !self.mlp_only_layers.contains(&layer)
-        };
-        (0..self.num_hidden_layers)
-            .map(|layer| LayerPlan {
-                mixer: self.layer_types[layer % self.layer_types.len()],
-                feed_forward: match &self.moe {
-                    Some(moe) if routes(layer) => FeedForwardPlan::Moe(moe),
-                    _ => FeedForwardPlan::Dense(self.intermediate_size),
-                },
-            })
-            .collect()
+        let mut is_dense = vec![false; self.num_hidden_layers];
+        is_dense[..self.first_k_dense_replace.min(self.num_hidden_layers)].fill(true);
+        for &layer in &self.mlp_only_layers {
+            if let Some(place) = is_dense.get_mut(layer) {
+                *place = true;
+            }
+        }
+        let layers = is_dense.into_iter().enumerate();
+        let plan = layers.map(|(layer, is_dense)| LayerPlan {
+            mixer: self.layer_types[layer % self.layer_types.len()],
+            feed_forward: match &self.moe {
+                Some(moe) if !is_dense => FeedForwardPlan::Moe(moe),
+                _ => FeedForwardPlan::Dense(self.intermediate_size),
+            },
+        });
+        plan.collect()
     }
 
     /// The plan of an MTP module's block: like the last layer, in its MoE form.

@@ -33,6 +33,7 @@ pub use block::{Block, BlockOutput};
 pub use causal_lm::{CausalLm, Ttt};
 pub use config::{FeedForwardPlan, LayerPlan, ModelConfig};
 pub use context::{Context, Phase};
+pub(crate) use error::MAX_LAYERS;
 pub use error::ModelConfigError;
 pub use finite::{Cause, NotANumber, NotFinite, Part, are_finite, not_a_number};
 pub use routed::Routed;

@@ -36,6 +36,7 @@ impl Family for DeepseekV3 {
                     "expert_weights_norm",
                 ],
                 names: &[],
+                optional: &[],
             }),
         }
     }

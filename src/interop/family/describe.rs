@@ -9,6 +9,7 @@ use super::{FAMILIES, names};
 use crate::interop::InteropError;
 use crate::interop::hugging_face::{HfConfig, TokenIds};
 use crate::model::mixer::MixerKind;
+use crate::model::mixer::gqa::{Biased, NormOver};
 use crate::model::rope::RotaryPairs;
 use crate::model::routing::domain::DomainConfig;
 use crate::model::{FeedForwardPlan, ModelConfig};
@@ -102,6 +103,12 @@ pub(in crate::interop) fn essence(model: &ModelConfig) -> Value {
         // rows are put into the order that the other has
         gqa.rotary_pairs = RotaryPairs::default();
         gqa.rotary_dim.take_if(|dim| *dim == gqa.head_dim);
+        if !gqa.attention_bias {
+            gqa.biased = Biased::default();
+        }
+        if !gqa.qk_norm {
+            gqa.qk_norm_over = NormOver::default();
+        }
     }
     this.layer_types = kinds;
     if let Some(moe) = &mut this.moe {
@@ -197,7 +204,7 @@ mod tests {
         assert_eq!(refusal(&mixtral), None);
         type Change = fn(&mut GqaConfig);
         let changes: [(Change, &str); 3] = [
-            (|gqa| gqa.qk_norm = true, "qk_norm"),
+            (|gqa| gqa.clip_qkv = Some(1.0), "clip_qkv"),
             (|gqa| gqa.output_gate = true, "output_gate"),
             (|gqa| gqa.rotary_dim = Some(2), "rotary_dim"),
         ];

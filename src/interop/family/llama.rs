@@ -24,6 +24,7 @@ impl Family for Llama {
                 pairs: RotaryPairs::Neighbours,
                 keys: &[],
                 names: &[],
+                optional: &[],
             }),
         }
     }

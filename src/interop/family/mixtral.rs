@@ -28,6 +28,7 @@ impl Family for Mixtral {
                 pairs: RotaryPairs::Neighbours,
                 keys: &[],
                 names: &[],
+                optional: &[],
             }),
         }
     }

@@ -3,10 +3,18 @@
 //! A family says which keys of `config.json` are its own and where in a [`ModelConfig`] each has its place. Reading and
 //! writing, in Hugging Face's formats and in GGUF, follow from that.
 
+mod deepseek_v2;
 mod deepseek_v3;
 mod describe;
+mod glm4_moe;
+mod kimi_k2;
 mod llama;
+mod mistral;
 mod mixtral;
+mod olmoe;
+mod qwen2;
+mod qwen3;
+mod qwen3_moe;
 mod qwen3_next;
 #[cfg(test)]
 mod tests;
@@ -24,12 +32,21 @@ use crate::model::mixer::MixerKind;
 use crate::model::rope::RotaryPairs;
 use crate::model::routing::{RouterConfig, ScoringFunc};
 pub use describe::{Extras, hf_config};
+pub(in crate::interop) use describe::{compare, essence};
 
 /// All families. A model is written as the first that describes it.
 pub(super) const FAMILIES: &[&dyn Family] = &[
     &llama::Llama,
+    &mistral::Mistral,
+    &qwen2::Qwen2,
+    &qwen3::Qwen3,
     &mixtral::Mixtral,
+    &qwen3_moe::Qwen3Moe,
+    &olmoe::Olmoe,
     &deepseek_v3::DeepseekV3,
+    &kimi_k2::KimiK2,
+    &deepseek_v2::DeepseekV2,
+    &glm4_moe::Glm4Moe,
     &qwen3_next::Qwen3Next,
 ];
 
@@ -67,6 +84,8 @@ pub struct Gguf {
     pub keys: &'static [&'static str],
     /// Tensors of a layer that it names otherwise than llama.cpp does in general: Hugging Face's name, and its own.
     pub names: &'static [(&'static str, &'static str)],
+    /// Tensors of a layer, by its names, that some of the family's models have: their part is there if they are.
+    pub optional: &'static [&'static str],
 }
 
 /// A family of models.
@@ -123,7 +142,7 @@ pub trait Family: fmt::Debug + Sync {
         Ok(None)
     }
 
-    /// What its graph in llama.cpp computes and no key says.
+    /// What its graph in llama.cpp computes whatever the keys say. A model that is otherwise is not written.
     fn in_gguf(&self, _model: &mut ModelConfig) {}
 
     /// What other engines would refuse or compute differently, one line each.

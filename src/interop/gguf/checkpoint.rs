@@ -8,7 +8,7 @@ use safetensors::Dtype;
 
 use super::blocks::GgmlType;
 use super::gather::{Gather, MlaDims};
-use super::names::{Names, Place};
+use super::names::{Names, Place, of_layer};
 use super::reader::GgufFile;
 use super::tokenizer::TokenizerFiles;
 use super::writer::GgufTensor;
@@ -63,8 +63,16 @@ impl GgufCheckpoint {
             tensors: HashMap::new(),
             file,
         };
+        let layers = checkpoint.config.model.num_hidden_layers;
+        let has_modules = checkpoint.file.metadata().iter().any(|(key, value)| {
+            key.ends_with(restore::MODULES) && value.as_u64().is_some_and(|count| count > 0)
+        });
         for tensor in checkpoint.file.tensors().to_vec() {
-            checkpoint.add(&tensor)?;
+            let layer = of_layer(&tensor.name, "blk.");
+            let is_module = has_modules && layer.is_some_and(|(layer, _)| layer >= layers);
+            if !is_module {
+                checkpoint.add(&tensor)?;
+            }
         }
         checkpoint.check_joined()?;
         Ok(checkpoint)

@@ -108,7 +108,12 @@ impl<'a> Keys<'a> {
         self.error(key, "missing".to_owned(), expected)
     }
 
-    pub(super) fn error(&self, key: &str, found: String, expected: &str) -> InteropError {
+    pub(in crate::interop) fn error(
+        &self,
+        key: &str,
+        found: String,
+        expected: &str,
+    ) -> InteropError {
         InteropError::Field {
             path: self.file.path().to_owned(),
             field: format!("{}.{key}", self.prefix),

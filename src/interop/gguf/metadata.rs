@@ -7,11 +7,13 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::blocks::OutType;
 use super::places::{KEYS, Of};
 use super::value::GgufValue::{self, F32, U32};
 use crate::interop::InteropError;
-use crate::interop::family::Gguf;
+use crate::interop::family::{Gguf, compare, essence};
 use crate::interop::hugging_face::HfConfig;
 use crate::model::ModelConfig;
 use crate::model::rope::{RopeScaling, RotaryPairs, Yarn};
@@ -213,6 +215,17 @@ pub(super) fn check(config: &HfConfig, gguf: &Gguf, path: &Path) -> Result<(), I
         let expected = "null, for llama.cpp has no window here";
         return refuse("sliding_window", "set".into(), expected.to_owned());
     }
+    let mut computed = model.clone();
+    config.family.in_gguf(&mut computed);
+    let mut differences = Vec::new();
+    if essence(model) != essence(&computed) {
+        compare("", &json!(model), &json!(computed), &mut differences);
+    }
+    if let Some((field, found, expected)) = differences.first() {
+        let architecture = gguf.architecture;
+        let expected = format!("{expected}, which llama.cpp computes in `{architecture}`");
+        return refuse(field, found.to_string(), expected);
+    }
     let is_latent = model.mixer.mla.is_some();
     match &model.rope.rope_scaling {
         // llama.cpp warms the softmax of this architecture by the factor, YaRN or not
@@ -220,8 +233,8 @@ pub(super) fn check(config: &HfConfig, gguf: &Gguf, path: &Path) -> Result<(), I
             let expected = "default or yarn: llama.cpp multiplies the softmax scale of this family by (1 + 0.1 ln factor)^2";
             refuse("rope_scaling.type", "linear".into(), expected.to_owned())
         }
-        // no key: the factors are a tensor, which `deepseek2` does not have
-        Some(RopeScaling::Llama3(_)) if is_latent => {
+        // no key: the factors are a tensor, which only `llama` has
+        Some(RopeScaling::Llama3(_)) if gguf.architecture != "llama" => {
             let expected = "default, linear or yarn";
             refuse("rope_scaling.type", "llama3".into(), expected.to_owned())
         }

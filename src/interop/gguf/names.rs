@@ -193,6 +193,11 @@ mod tests {
             "mixtral",
             "deepseek_v3_plain",
             "deepseek_v3_noqlora",
+            "deepseek_v2",
+            "glm4_moe",
+            "olmoe",
+            "qwen2",
+            "qwen3_moe",
         ] {
             let path = Path::new("tests/fixtures")
                 .join(fixture)

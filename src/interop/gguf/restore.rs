@@ -13,6 +13,7 @@ use super::{ROPE_FREQS, llama3, tokenizer_json};
 use crate::interop::InteropError;
 use crate::interop::family::{FAMILIES, Family};
 use crate::interop::hugging_face::{HfConfig, TokenIds};
+use crate::model::mixer::gqa::Biased;
 use crate::model::rope::{Linear, RopeScaling, Yarn};
 
 /// The configuration of the file's model.
@@ -65,6 +66,9 @@ fn family(general: &Keys<'_>, keys: &Keys<'_>) -> Result<&'static dyn Family, In
     Err(general.error("architecture", keys.prefix.to_owned(), &known))
 }
 
+/// The key for the number of modules of multi-token prediction.
+pub(super) const MODULES: &str = "nextn_predict_layers";
+
 fn read(config: &mut HfConfig, keys: &Keys<'_>) -> Result<(), InteropError> {
     let (file, family) = (keys.file, config.family);
     let own = family.profile().gguf.map_or(&[][..], |gguf| gguf.keys);
@@ -74,6 +78,15 @@ fn read(config: &mut HfConfig, keys: &Keys<'_>) -> Result<(), InteropError> {
             key.read(keys, model)?;
         }
     }
+    // the last blocks are modules of multi-token prediction, which are left out
+    let modules = keys.optional_count(MODULES)?.unwrap_or(0) as usize;
+    model.num_hidden_layers = match model.num_hidden_layers.checked_sub(modules) {
+        Some(layers) => layers,
+        None => {
+            let expected = format!("no more than the {} blocks", model.num_hidden_layers);
+            return Err(keys.error(MODULES, modules.to_string(), &expected));
+        }
+    };
     let width = keys.count_of_layers("feed_forward_length")? as usize;
     *family.width(model) = width;
     model.intermediate_size = width;
@@ -111,7 +124,10 @@ fn read(config: &mut HfConfig, keys: &Keys<'_>) -> Result<(), InteropError> {
         if gqa.rotary_dim.is_some() {
             gqa.rotary_dim = rotated;
         }
-        gqa.attention_bias |= has("blk.0.attn_q.bias") && has("blk.0.attn_output.bias");
+        let has_output_bias = gqa.biased == Biased::Inputs || has("blk.0.attn_output.bias");
+        gqa.attention_bias |= has("blk.0.attn_q.bias") && has_output_bias;
+        let optional = family.profile().gguf.map_or(&[][..], |gguf| gguf.optional);
+        gqa.qk_norm |= optional.contains(&"attn_q_norm") && has("blk.0.attn_q_norm.weight");
         model.mlp_bias |= has("blk.0.ffn_gate.bias");
     }
     model.rope.rope_scaling = rope_scaling(keys, model.mixer.mla.is_some())?;

@@ -1,6 +1,7 @@
 //! Whole files: against llama.cpp's converter, there and back, and with bytes that lie.
 
 mod container;
+mod families;
 mod golden;
 mod hostile;
 mod others;

@@ -49,7 +49,7 @@ fn configurations_that_llama_cpp_does_not_have() {
             "deepseek_v3_plain",
             "model_type",
             json!("gpt2"),
-            "`model_type` is \"gpt2\", expected llama, mixtral, ",
+            "`model_type` is \"gpt2\", expected llama, mistral, ",
         ),
         (
             "deepseek_v3_plain",

@@ -208,6 +208,15 @@ impl<'a> ConfigKeys<'a> {
         })
     }
 
+    /// A number above zero; null says that there is none.
+    pub(in crate::interop) fn optional_positive(
+        &mut self,
+        key: &str,
+        place: &mut Option<f64>,
+    ) -> Done {
+        self.at(key, place, Some(None), |fields| fields.positive(key))
+    }
+
     /// The mixer of each layer, by the names that the family has for them.
     pub(in crate::interop) fn layers(
         &mut self,

@@ -215,7 +215,15 @@ mod tests {
     use crate::interop::hugging_face::FIXTURES;
 
     fn fixtures() -> Vec<PathBuf> {
-        let families = ["deepseek_v3", "llama", "mixtral", "qwen3_next"];
+        let families = [
+            "deepseek_v",
+            "glm4",
+            "llama",
+            "mistral",
+            "mixtral",
+            "olmoe",
+            "qwen",
+        ];
         let mut folders = std::fs::read_dir(FIXTURES)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -292,7 +300,7 @@ mod tests {
         assert!(parse("{").starts_with("c: EOF while parsing"));
         assert_eq!(parse("[]"), "c: no JSON object, expected an object");
         let other = parse(r#"{"model_type": "gpt2"}"#);
-        assert!(other.starts_with("c: `model_type` is \"gpt2\", expected llama, mixtral, "));
+        assert!(other.starts_with("c: `model_type` is \"gpt2\", expected llama, mistral, "));
         assert!(parse("{}").starts_with("c: `model_type` is absent"));
         let missing = HfConfig::open(Path::new("no/config.json")).unwrap_err();
         assert!(missing.to_string().starts_with("no/config.json: "));
