@@ -23,6 +23,8 @@ mod output;
 mod program;
 #[path = "cli/prune.rs"]
 mod prune;
+#[path = "cli/published.rs"]
+mod published;
 #[path = "cli/retrofit.rs"]
 mod retrofit;
 #[path = "cli/routes.rs"]

@@ -337,7 +337,7 @@ fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, Failure> {
 }
 
 /// The experiment of a model that was trained elsewhere.
-fn untrained(model: ModelConfig) -> Experiment {
+pub(crate) fn untrained(model: ModelConfig) -> Experiment {
     let training = TrainingConfig::default();
     Experiment {
         training: TrainingConfig {

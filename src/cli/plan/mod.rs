@@ -1,7 +1,10 @@
 //! `plan`: what a model costs and where it fits, from its configuration alone.
 
+mod described;
 mod report;
 mod table;
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -16,7 +19,8 @@ Examples:
   darkhorse-genesis plan --params 5b --memory 12GB
   darkhorse-genesis plan --params 5b --memory 12GB --cache-dtype q8
   darkhorse-genesis plan --params 500b --context 131072 --memory 80GB --devices 64
-  darkhorse-genesis plan --config mine.json --json";
+  darkhorse-genesis plan --config mine.json --json
+  darkhorse-genesis plan --model ./Qwen3-30B-A3B/config.json --memory 24GB";
 
 /// Tell what a model costs and where it fits, without building it
 #[derive(Debug, Clone, Args)]
@@ -24,6 +28,9 @@ Examples:
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     experiment: ExperimentArgs,
+    /// Model of another program or of a run: a folder, its config.json alone, or a .gguf file; weights are not read
+    #[arg(long, value_name = "DIR_OR_CONFIG", conflicts_with_all = ["params", "config"])]
+    model: Option<PathBuf>,
     /// Tokens in the cache [default: all that the model has positions for]
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
@@ -50,7 +57,10 @@ pub(crate) struct PlanArgs {
 
 /// Runs the command.
 pub(crate) fn execute(args: &PlanArgs) -> Result<(), Failure> {
-    let experiment = args.experiment.load()?;
+    let (name, experiment) = match &args.model {
+        Some(path) => (path.display().to_string(), described::experiment(path)?),
+        None => (args.experiment.name(), args.experiment.load()?),
+    };
     let positions = experiment.model.max_position_embeddings;
     let context = args.context.unwrap_or(positions);
     if !(1..=positions).contains(&context) {
@@ -76,10 +86,11 @@ pub(crate) fn execute(args: &PlanArgs) -> Result<(), Failure> {
         }
         .map(|(bytes, source)| Memory { bytes, source }),
     };
-    let plan = Plan::of(args.experiment.name(), &experiment.model, &setting);
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&plan)? + "\n",
-        false => table::render(&plan),
+    let plan = Plan::of(name, &experiment.model, &setting);
+    let text = if args.json {
+        serde_json::to_string_pretty(&plan)? + "\n"
+    } else {
+        table::render(&plan)
     };
     output::text(text)
 }

@@ -55,7 +55,12 @@ pub(super) struct Plan {
 #[derive(Debug, Serialize)]
 pub(super) struct Parameters {
     pub(super) total: u64,
+    /// Those that a token multiplies with: the head, not the embedding.
     pub(super) active: u64,
+    /// The same with the tables of both.
+    pub(super) active_with_tables: u64,
+    /// The same without either.
+    pub(super) active_without_tables: u64,
     pub(super) mtp: u64,
     pub(super) parts: ParameterCount,
 }
@@ -194,6 +199,8 @@ impl Plan {
             parameters: Parameters {
                 total: model.num_params(),
                 active: model.num_active_params(),
+                active_with_tables: model.num_active_params_with_tables(),
+                active_without_tables: model.num_active_params_without_tables(),
                 mtp: model.num_mtp_params(),
                 parts: model.parameters(),
             },

@@ -9,11 +9,14 @@ use super::report::{Inference, MemorySource, Plan, Share, Training};
 pub(super) fn render(plan: &Plan) -> String {
     let parameters = &plan.parameters;
     let mut sections = vec![format!(
-        "{}: {} parameters, {} active per token, {} more in MTP modules\n",
+        "{}: {} parameters, {} active per token, {} more in MTP modules\n\
+         active with the tables of embedding and head: {}, without both: {}\n",
         plan.name,
         short(parameters.total),
         short(parameters.active),
         short(parameters.mtp),
+        short(parameters.active_with_tables),
+        short(parameters.active_without_tables),
     )];
     sections.push(parts(plan).render());
     sections.push(flops(plan).render());

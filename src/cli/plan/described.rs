@@ -1,0 +1,38 @@
+//! A model that files describe, without its weights.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::stored::untrained;
+use crate::config::Experiment;
+use crate::interop::ForeignModel;
+use crate::interop::genesis::GenesisCheckpoint;
+use crate::interop::hugging_face::HfConfig;
+
+/// The experiment of a run, or one about the model of a `config.json`, of a GGUF file or of a Genesis checkpoint.
+pub(super) fn experiment(path: &Path) -> Result<Experiment, Failure> {
+    if GenesisCheckpoint::is_at(path) {
+        return Ok(untrained(GenesisCheckpoint::open(path).or_input()?.model));
+    }
+    if path.extension().is_some_and(|it| it == "gguf") {
+        return Ok(untrained(ForeignModel::open(path).or_input()?.config.model));
+    }
+    let inside = path.join("config.json");
+    let file = if path.is_dir() { &inside } else { path };
+    let text = fs::read_to_string(file).map_err(|error| {
+        let file = file.display();
+        Failure::input(format!(
+            "{file}: {error}, expected a model's `config.json`, or its folder"
+        ))
+    })?;
+    // only configurations of Hugging Face say what kind of model it is
+    let json: Option<Value> = serde_json::from_str(&text).ok();
+    if json.is_some_and(|json| json.get("model_type").is_none()) {
+        return Experiment::load(file).or_input();
+    }
+    let config = HfConfig::parse(file, &text).or_input()?;
+    Ok(untrained(config.model))
+}
