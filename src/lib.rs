@@ -37,8 +37,13 @@ pub mod run;
     feature = "tch"
 ))]
 pub mod selected;
+pub mod stored;
 pub mod study;
 pub mod surgery;
 pub mod telemetry;
 pub mod tokenizer;
 pub mod training;
+
+pub use burn;
+pub use darkhorse_backends as backends;
+pub use stored::Model;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every room from the ground up, and the rooms below it that it may import, beside `domain`, which is open to all.
-const MAY_IMPORT: [(&str, &str); 16] = [
+const MAY_IMPORT: [(&str, &str); 17] = [
     ("domain", ""),
     ("guard", ""),
     ("mapped", ""),
@@ -29,6 +29,10 @@ const MAY_IMPORT: [(&str, &str); 16] = [
         "checkpoint config data inference model telemetry tokenizer training",
     ),
     ("selected", "model run"),
+    (
+        "stored",
+        "checkpoint config inference interop model run tokenizer training",
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -77,7 +77,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let weights = args.adapter.weights(args.checkpoint.as_deref(), newest)?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
-    let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
+    let mut loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;
     loaded.model = args.ttt.apply(loaded.model)?;
     let training = &loaded.experiment.training;
     let seq_len = loaded.row_length(args.seq_len)?;

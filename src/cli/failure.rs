@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Command, Parser};
 
 use crate::cli::logging;
+use crate::stored::OpenError;
 
 /// What burn-train's dashboard panics with when its menu is asked to end the process.
 const KILLED: &str = "Killing training from user input.";
@@ -31,7 +32,7 @@ impl Failure {
         Self::Input(anyhow::anyhow!("{message}"))
     }
 
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Input(_) => 2,
             Self::Other(_) => 1,
@@ -54,7 +55,7 @@ impl Failure {
                 line.push_str(&cause);
             }
         }
-        one_line(&line)
+        with_short_quotes(&one_line(&line))
     }
 
     /// Whether the reader of the output has gone, which is nobody's fault: `plan | head`.
@@ -67,9 +68,15 @@ impl Failure {
     }
 }
 
+/// A model that cannot be opened is bad input, whoever opens it.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Other(error.into())
+        let error = error.into();
+        if error.is::<OpenError>() {
+            Self::Input(error)
+        } else {
+            Self::Other(error)
+        }
     }
 }
 
@@ -170,6 +177,43 @@ fn complaint(message: &str) -> String {
     format!("{}; see `--help`", one_line(&said.replace("\n\n", "; ")))
 }
 
+/// What comes before a value that a message quotes from a file, and what ends it.
+const QUOTES: [(&str, char); 4] = [
+    ("unknown domain `", '`'),
+    ("\"", '"'),
+    ("unknown variant `", '`'),
+    ("unknown field `", '`'),
+];
+
+/// Most characters of a value that a message quotes.
+const MOST_QUOTED: usize = 100;
+
+/// The line with the beginnings alone of long values that it quotes.
+fn with_short_quotes(line: &str) -> String {
+    let (mut out, mut rest) = (String::new(), line);
+    let next = |rest: &str| {
+        let found = QUOTES
+            .iter()
+            .filter_map(|&(before, end)| Some((rest.find(before)?, before, end)));
+        found.min_by_key(|found| found.0)
+    };
+    while let Some((at, before, end)) = next(rest) {
+        let (told, value) = rest.split_at(at + before.len());
+        let length = value.find(end).unwrap_or(value.len());
+        let (value, behind) = value.split_at(length);
+        out.push_str(told);
+        match value.char_indices().nth(MOST_QUOTED) {
+            Some((cut, _)) => out.extend([&value[..cut], "..."]),
+            None => out.push_str(value),
+        }
+        // the sign that ends this value begins none
+        let ended = behind.chars().next().map_or(0, char::len_utf8);
+        out.push_str(&behind[..ended]);
+        rest = &behind[ended..];
+    }
+    out + rest
+}
+
 /// The text with every line end and every row of spaces as one space.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -185,6 +229,18 @@ mod tests {
         let failure = Failure::from(anyhow::Error::new(cause).context("cannot save `x`"));
         assert_eq!(failure.line(), "cannot save `x`: disk full");
         assert_eq!(failure.code(), 1);
+    }
+
+    #[test]
+    fn long_values_are_cut_and_what_is_said_of_them_is_not() {
+        let (long, cut) = ("é".repeat(500), "é".repeat(100));
+        let said = |value: &str| {
+            format!(
+                "`{long}`: string \"{value}\", not \"b\"; unknown variant `{value}`, expected {long}"
+            )
+        };
+        assert_eq!(with_short_quotes(&said(&long)), said(&(cut + "...")));
+        assert_eq!(with_short_quotes("an open \" quote"), "an open \" quote");
     }
 
     #[test]

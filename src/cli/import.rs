@@ -9,7 +9,7 @@ use clap::Args;
 use crate::cli::args::AdapterArgs;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::cli::stored;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ pub(crate) struct ImportArgs {
 /// Runs the command.
 pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
     Run::check_new(&args.out).or_input()?;
-    let stored = Stored::open_with(&args.from, args.adapter.folder())?;
+    let stored = stored::open_with(&args.from, args.adapter.folder())?;
     stored.tokenizer.readable()?;
     let names = stored.weights.names().into_iter();
     let tensors = names.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));

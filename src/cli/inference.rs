@@ -186,7 +186,7 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
 fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result<(), Failure> {
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
-    let mut loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
+    let mut loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;
     loaded.model = args.ttt.apply(loaded.model)?;
     let defaults = loaded.sampling(SamplingConfig::default());
     let sampling = args.sampling.config_over(defaults)?;

@@ -66,7 +66,7 @@ pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
         path: args.model.clone(),
         adapter: args.adapter.folder().map(Path::to_path_buf),
     };
-    let loaded = Loaded::open(weights, None, &device)?;
+    let loaded = Loaded::of_weights(weights, None, None, &device)?;
     let vocab_size = loaded.experiment.model.vocab_size;
     if let Some(id) = ids.iter().find(|&&id| id < 0 || id >= vocab_size as i64) {
         return Err(Failure::input(format!(

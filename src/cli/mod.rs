@@ -49,7 +49,6 @@ mod request_routes;
 mod retrofit;
 mod routes;
 mod stored;
-mod stored_tokenizer;
 mod text;
 mod tokenize;
 mod tokenizer_source;

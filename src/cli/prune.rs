@@ -11,7 +11,7 @@ use crate::cli::bench::decoded_per_second;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::cli::stored;
 use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::data::{Corpus, Tags};
 use crate::domain::Domain;
@@ -98,7 +98,7 @@ impl From<By> for Criterion {
 pub(crate) fn execute(args: &PruneArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
     Run::check_new(&args.out).or_input()?;
-    let open = || Stored::open(&args.model)?.with_tokenizer(args.tokenizer.tokenizer.as_deref());
+    let open = || stored::open(&args.model)?.with_tokenizer(args.tokenizer.tokenizer.as_deref());
     let stored = open()?;
     stored.refuse_blocks("pruned")?;
     Kept::check(&stored.experiment.model, args.keep).or_input()?;

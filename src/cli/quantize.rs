@@ -14,7 +14,7 @@ use darkhorse_backends::select::Selected;
 use crate::cli::args::AdapterArgs;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::cli::stored;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ fn bits(text: &str) -> Result<Quantization, String> {
 /// Runs the command.
 pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     Run::check_new(&args.out).or_input()?;
-    let stored = Stored::open_with(&args.model, args.adapter.folder())?;
+    let stored = stored::open_with(&args.model, args.adapter.folder())?;
     stored.refuse_blocks("quantized")?;
     let mut experiment = stored.experiment.clone();
     let before = experiment.model.weight_bytes(Dtype::F32);

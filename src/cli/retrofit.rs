@@ -15,7 +15,7 @@ use crate::cli::bench::decoded_per_second;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::cli::stored;
 use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::config::Experiment;
 use crate::data::{Position, Stream, StreamConfig};
@@ -93,7 +93,7 @@ pub(crate) fn execute(args: &RetrofitArgs) -> Result<(), Failure> {
             args.teacher_weight
         )));
     }
-    let open = || Stored::open(&args.model)?.with_tokenizer(args.tokenizer.tokenizer.as_deref());
+    let open = || stored::open(&args.model)?.with_tokenizer(args.tokenizer.tokenizer.as_deref());
     let stored = open()?;
     stored.refuse_blocks("given null experts")?;
     let moe = stored.experiment.model.moe.as_ref();

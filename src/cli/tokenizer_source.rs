@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::stored::Stored;
+use crate::cli::stored;
 use crate::tokenizer::Tokenizer;
 
 /// Where the tokenizer lies: with a model, or alone.
@@ -32,7 +32,7 @@ impl TokenizerSource {
             return Tokenizer::from_file(path).or_input();
         }
         let path = self.model.as_deref().unwrap_or_else(|| ".".as_ref());
-        let stored = Stored::open(path)?;
+        let stored = stored::open(path)?;
         stored.tokenizer.readable()?.cloned().ok_or_else(|| {
             Failure::input(format!(
                 "{} has no tokenizer.json: name one by `--tokenizer`",

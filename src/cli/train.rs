@@ -36,7 +36,7 @@ use crate::cli::logging;
 use crate::cli::newest::{RUNS, new_run, newest_begun};
 use crate::cli::notice;
 use crate::cli::output;
-use crate::cli::stored::{as_model_takes, check_weights};
+use crate::stored::{as_model_takes, check_weights};
 use announcement::Announcement;
 use cache::Cache;
 use choice::{Chosen, ModelArgs};
@@ -364,7 +364,10 @@ fn prepare(
     let job = match resumption {
         Some(resumption) => {
             if let Some(saved) = &resumption.from {
-                check_weights(&experiment.model, &saved.tensors(MODEL_FILE).or_input()?)?;
+                check_weights::<Selected>(
+                    &experiment.model,
+                    &saved.tensors(MODEL_FILE).or_input()?,
+                )?;
             }
             let job = Job::go_on(resumption, cache.folder(), notice::progress()).or_input()?;
             (job, None)

@@ -1,5 +1,6 @@
 //! What can be wrong with a file of another format.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::model::weights::WeightError;
@@ -26,7 +27,7 @@ pub enum InteropError {
         expected: String,
     },
     /// A field whose value is not supported, or that does not fit another.
-    #[error("{}: `{field}` is {found}, expected {expected}", path.display())]
+    #[error("{}: `{field}` is {}, expected {expected}", path.display(), short(found))]
     Field {
         /// The file.
         path: PathBuf,
@@ -112,4 +113,32 @@ pub enum InteropError {
         /// The types that are supported.
         expected: String,
     },
+}
+
+/// Most characters of a file that a message quotes.
+const MOST: usize = 100;
+
+/// The text, or its beginning.
+fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let error = InteropError::Field {
+            path: "f".into(),
+            field: "x".into(),
+            found: "é".repeat(500),
+            expected: "a".into(),
+        };
+        let cut = "é".repeat(100);
+        assert_eq!(error.to_string(), format!("f: `x` is {cut}..., expected a"));
+    }
 }

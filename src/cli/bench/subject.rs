@@ -89,7 +89,7 @@ impl Subject {
             let device = self.device.device.as_ref();
             device::refuse_what_cannot_fit(&experiment.model, purpose, device)?;
         }
-        let mut loaded = Loaded::open(weights, quantization, &self.device.open()?)?;
+        let mut loaded = Loaded::of_weights(weights, None, quantization, &self.device.open()?)?;
         let context = loaded.experiment.model.max_position_embeddings;
         if longest > context {
             return Err(Failure::input(format!(

@@ -78,8 +78,8 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let weights = args.adapter.weights(args.model.as_deref(), newest)?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
-    let loaded = Loaded::open_with(weights, tokenizer, quantization, &args.device.open()?)?;
-    let template = loaded.template()?;
+    let loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;
+    let template = loaded.told_template()?;
     let (defaults, max_tokens) = defaults(template.kind());
     let sampling = args.sampling.config_over(loaded.sampling(defaults))?;
     if args.stats {

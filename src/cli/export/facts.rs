@@ -6,7 +6,7 @@ use crate::interop::hugging_face::TrainingFacts;
 use crate::telemetry::{EvalRecord, Record, StepRecord, read_journal};
 
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::stored::Stored;
+use crate::stored::Stored;
 
 /// The facts of the checkpoint that is exported, as far as they are known.
 pub(super) fn training_facts(stored: &Stored) -> Result<TrainingFacts, Failure> {

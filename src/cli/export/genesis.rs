@@ -5,7 +5,7 @@ use crate::interop::genesis;
 use super::{ExportArgs, of_safetensors};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::stored::Stored;
 
 /// Writes the file.
 pub(super) fn write(args: &ExportArgs, stored: &Stored) -> Result<(), Failure> {

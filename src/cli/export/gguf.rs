@@ -14,7 +14,7 @@ use super::{ExportArgs, target_name, tokenizer_files};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::stored::Stored;
 
 /// The type of the file's tensors that holds a format.
 fn out_type(dtype: Dtype) -> Result<OutType, Failure> {

@@ -1,10 +1,10 @@
 //! Models whose experts grew, for formats that know experts in use alone.
 
 use crate::cli::failure::Failure;
-use crate::cli::stored::Stored;
 use crate::domain::Domain;
 use crate::model::routing::domain::DomainMode;
 use crate::model::weights::{InUse, Lines};
+use crate::stored::Stored;
 
 /// The model without places that have no expert, for a domain or for none. One that did not grow is what it was.
 pub(super) fn settled(mut stored: Stored, domain: Option<Domain>) -> Result<Stored, Failure> {

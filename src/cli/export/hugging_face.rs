@@ -9,7 +9,7 @@ use super::facts::training_facts;
 use super::{ExportArgs, config_and_tokenizer, prior, target_name};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::stored::Stored;
 
 /// Writes the folder.
 pub(super) fn write(

@@ -6,7 +6,7 @@ use crate::interop::{Outgoing, ot};
 use super::{ExportArgs, config_and_tokenizer};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
-use crate::cli::stored::Stored;
+use crate::stored::Stored;
 
 /// Writes the archive, with what it takes to read it back beside it.
 pub(super) fn write(

@@ -21,7 +21,8 @@ use serde_json::Value;
 use crate::cli::args::{AdapterArgs, memory_bytes};
 use crate::cli::dtype::one_of;
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::stored::Stored;
+use crate::cli::stored;
+use crate::stored::Stored;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,7 +97,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     if args.format == Format::Ot {
         ot::check_available(&args.out).or_input()?;
     }
-    let stored = Stored::open_with(&args.checkpoint, args.adapter.folder())?;
+    let stored = stored::open_with(&args.checkpoint, args.adapter.folder())?;
     stored.refuse_blocks("exported")?;
     let stored = growth::settled(stored, args.domain)?;
     stored.tell_blocks("f32", None);

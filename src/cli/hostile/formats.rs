@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::mutation::Kind;
 use super::state;
-use crate::cli::failure::{Failure, OrInput};
+use crate::cli::failure::{self, Failure, OrInput};
 use crate::cli::model::Loaded;
-use crate::cli::stored::Stored;
+use crate::cli::plan;
+use crate::cli::stored;
 use crate::cli::weights::Weights;
 use crate::config::Experiment;
 use crate::data::{Source, SourceOptions};
@@ -43,6 +44,10 @@ pub(super) enum Format {
     State,
     Journal,
     Experiment,
+    /// Every key of every configuration that is imported.
+    Keys,
+    /// Every key of a configuration here, as `plan` reads it.
+    PlanKeys,
 }
 
 /// A valid input of which one file is changed.
@@ -54,7 +59,7 @@ pub(super) struct Case {
     /// Its valid content.
     pub(super) seed: Vec<u8>,
     pub(super) kind: Kind,
-    pub(super) read: fn(&Path) -> Result<(), String>,
+    pub(super) read: fn(&Path) -> Result<(), Failure>,
     /// Bytes of the files beside it that are read too.
     pub(super) beside: usize,
     /// Bytes that the program takes however small the files are.
@@ -74,7 +79,7 @@ impl Case {
         target: &str,
         given: &str,
         kind: Kind,
-        read: fn(&Path) -> Result<(), String>,
+        read: fn(&Path) -> Result<(), Failure>,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut beside = 0;
@@ -100,7 +105,7 @@ impl Case {
     }
 
     /// A file with this content.
-    fn file(name: &str, seed: Vec<u8>, kind: Kind, read: fn(&Path) -> Result<(), String>) -> Self {
+    fn file(name: &str, seed: Vec<u8>, kind: Kind, read: fn(&Path) -> Result<(), Failure>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join(name);
         fs::write(&target, &seed).unwrap();
@@ -118,7 +123,7 @@ impl Case {
 }
 
 impl Format {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 15] = [
         ("gguf", Self::Gguf),
         ("safetensors", Self::Safetensors),
         ("index", Self::Index),
@@ -132,6 +137,8 @@ impl Format {
         ("state", Self::State),
         ("journal", Self::Journal),
         ("experiment", Self::Experiment),
+        ("keys", Self::Keys),
+        ("plan-keys", Self::PlanKeys),
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -235,83 +242,122 @@ impl Format {
                 case.constant = 16 << 20;
                 vec![case]
             }
+            Self::Keys => imported(),
+            Self::PlanKeys => planned(),
             Self::Experiment => {
                 let mut experiment = Experiment::preset("tiny").unwrap();
                 experiment.data.train = vec!["a.jsonl".into()];
                 let json = experiment.to_json_pretty().unwrap().into_bytes();
                 vec![Case::file("config.json", json, Kind::Json, |path| {
-                    line(Experiment::load(path).or_input().map(drop))
+                    Experiment::load(path).or_input().map(drop)
                 })]
             }
         }
     }
 }
 
-fn line(result: Result<(), Failure>) -> Result<(), String> {
-    result.map_err(|failure| failure.line())
-}
-
 /// All that `inference` does up to the first logits.
-fn open_model(path: &Path) -> Result<(), String> {
-    line((|| {
-        let weights = Weights::Stored {
-            path: path.into(),
-            adapter: None,
-        };
-        let loaded = Loaded::open(weights, None, &select::default_device())?;
-        let mut sequence = loaded.begin(None, None, CacheConfig::default())?;
-        sequence.read(&[1, 2, 3]).or_input()?;
-        Ok(())
-    })())
+fn open_model(path: &Path) -> Result<(), Failure> {
+    let weights = Weights::Stored {
+        path: path.into(),
+        adapter: None,
+    };
+    let loaded = Loaded::of_weights(weights, None, None, &select::default_device())?;
+    let mut sequence = loaded.begin(None, None, CacheConfig::default())?;
+    sequence.read(&[1, 2, 3]).or_input()
 }
 
-fn open_tokenizer(path: &Path) -> Result<(), String> {
+/// A copy of a fixture with an adapter in its folder.
+fn adapted(fixture: &str, adapter: &str) -> Case {
+    let model = ["config.json", "model.safetensors"];
+    let mut case = Case::of(fixture, &model, model[0], "", Kind::Json, open_model);
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let bytes = fs::read(Path::new(FIXTURES).join(adapter).join(name)).unwrap();
+        fs::write(case.path.join(name), bytes).unwrap();
+    }
+    case.target = case.path.join("adapter_config.json");
+    case.seed = fs::read(&case.target).unwrap();
+    case
+}
+
+/// Every family that is imported, in every form of its configuration.
+fn imported() -> Vec<Case> {
+    let formats = [Format::ModelConfig, Format::Genesis, Format::Gguf];
+    let mut cases: Vec<_> = formats.into_iter().flat_map(Format::cases).collect();
+    cases.push(adapted("llama_tied", "adapter_llama"));
+    for fixture in ["llama_tied", "deepseek_v3_yarn"] {
+        let files = ["config.json", "model.safetensors", "generation_config.json"];
+        let case = Case::of(fixture, &files, files[2], "", Kind::Json, open_model);
+        cases.push(case);
+    }
+    cases
+}
+
+/// Configurations here that name every mixer, the router's parts and the parts of a hybrid.
+fn planned() -> Vec<Case> {
+    let presets = ["tiny", "genesis-152m", "darkhorse-hybrid", "mixtral-tiny"];
+    let case = |name: &str| {
+        let json = Experiment::preset(name).unwrap().to_json_pretty().unwrap();
+        let read = |path: &Path| {
+            let arguments = ["plan", "--memory", "1GB", "--config"].map(Into::into);
+            let arguments = arguments.into_iter().chain([path.into()]).collect();
+            let args = failure::parse::<Plan>(arguments)?.unwrap();
+            plan::execute(&args.plan)
+        };
+        Case::file("config.json", json.into_bytes(), Kind::Json, read)
+    };
+    presets.map(case).into()
+}
+
+/// The arguments of `plan`.
+#[derive(Debug, clap::Parser)]
+struct Plan {
+    #[command(flatten)]
+    plan: plan::PlanArgs,
+}
+
+fn open_tokenizer(path: &Path) -> Result<(), Failure> {
     let read = || {
         let tokenizer = Tokenizer::from_file(path)?;
         let ids = tokenizer.encode("Hello, wörld!\n  <|im_start|> 12345")?;
         let _ = (tokenizer.decode(&ids), tokenizer.token_bytes());
         Ok(())
     };
-    line(
-        read()
-            .map_err(|error: crate::tokenizer::TokenizerError| error)
-            .or_input(),
-    )
+    read()
+        .map_err(|error: crate::tokenizer::TokenizerError| error)
+        .or_input()
 }
 
 /// Every document; the first error ends it.
-fn read_documents(path: &Path) -> Result<(), String> {
+fn read_documents(path: &Path) -> Result<(), Failure> {
     let read = || {
         let source = Source::open(&[path], SourceOptions::default())?;
         source
             .documents()
             .try_for_each(|document| document.map(drop))
     };
-    line(read().or_input())
+    read().or_input()
 }
 
 /// What `train --resume` does with a journal, and what the report makes of it; refused are its lines.
-fn read_and_go_on(path: &Path) -> Result<(), String> {
-    let read = || -> Result<(), Failure> {
-        let records = read_journal(path).or_input()?;
-        let about = About {
-            routed_layers: vec!["layer 2".into(), "MTP 1".into()],
-            expert_domains: vec![Domain::General, Domain::Code],
-            num_steps: 3,
-            ..About::default()
-        };
-        let page = report::render(&about, &records);
-        assert!(page.ends_with("</html>\n"), "the page ends early");
-        drop(Journal::open(path, 2).or_input()?);
-        let aside = path.with_extension("rejected.jsonl");
-        let rejected = fs::read_to_string(&aside).unwrap_or_default();
-        let _ = fs::remove_file(&aside);
-        match rejected.lines().count() {
-            0 => Ok(()),
-            lines => Err(Failure::input(format!("{lines} lines are no records"))),
-        }
+fn read_and_go_on(path: &Path) -> Result<(), Failure> {
+    let records = read_journal(path).or_input()?;
+    let about = About {
+        routed_layers: vec!["layer 2".into(), "MTP 1".into()],
+        expert_domains: vec![Domain::General, Domain::Code],
+        num_steps: 3,
+        ..About::default()
     };
-    line(read())
+    let page = report::render(&about, &records);
+    assert!(page.ends_with("</html>\n"), "the page ends early");
+    drop(Journal::open(path, 2).or_input()?);
+    let aside = path.with_extension("rejected.jsonl");
+    let rejected = fs::read_to_string(&aside).unwrap_or_default();
+    let _ = fs::remove_file(&aside);
+    match rejected.lines().count() {
+        0 => Ok(()),
+        lines => Err(Failure::input(format!("{lines} lines are no records"))),
+    }
 }
 
 /// A record of every kind, with all that they may have.
@@ -442,7 +488,7 @@ fn run() -> Vec<Case> {
             "tokenizer.json" => ("llama_llama3rope", 64 << 20),
             _ => ("llama_tied", 16 << 20),
         };
-        let stored = Stored::open(&Path::new(FIXTURES).join(fixture)).unwrap();
+        let stored = stored::open(&Path::new(FIXTURES).join(fixture)).unwrap();
         let tensors = stored.weights.names().into_iter();
         let tensors = tensors.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));
         let tensors = tensors.collect::<Result<Vec<_>, _>>().unwrap();

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout)]
 
 mod formats;
+mod keys;
 mod memory;
 mod mutation;
 mod state;
@@ -18,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::cli::failure::Failure;
 use formats::{Case, Format};
 use mutation::{Random, mutated};
 
@@ -27,6 +29,9 @@ const FORMAT: &str = "DARKHORSE_HOSTILE_FORMAT";
 const INPUTS: &str = "DARKHORSE_HOSTILE_INPUTS";
 /// Longer than all inputs of a format take on a slow machine.
 const WATCHDOG: Duration = Duration::from_secs(600);
+
+/// Longest line of an error, in bytes: it names a file and may quote 100 characters of it, twice.
+const LONGEST: usize = 600;
 
 /// Where the last panic happened, and what it said.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
@@ -45,38 +50,67 @@ fn reads_the_inputs_of_a_format() {
     }));
     let cases = format.cases();
     for case in &cases {
-        (case.read)(&case.path).unwrap_or_else(|error| {
-            println!("SEED {}: {error}", case.target.display());
+        (case.read)(&case.path).unwrap_or_else(|failure| {
+            println!("SEED {}: {}", case.target.display(), failure.line());
         });
     }
     memory::begin();
     let (mut read, mut refused) = (0, 0);
-    for number in 0..inputs {
-        let case = &cases[number % cases.len()];
-        let mut random = Random::new(number as u64 + 1);
-        let bytes = mutated(&case.seed, case.kind, &mut random);
-        fs::write(&case.target, &bytes).unwrap();
-        println!("INPUT {number}");
+    let mut try_one = |case: &Case, name: &str, bytes: &[u8]| {
+        fs::write(&case.target, bytes).unwrap();
+        println!("INPUT {name}");
         stdout().flush().unwrap();
         let (result, peak) =
             memory::peak_of(|| catch_unwind(AssertUnwindSafe(|| (case.read)(&case.path))));
         match result {
             Ok(Ok(())) => read += 1,
-            Ok(Err(line)) if line.is_empty() || line.contains('\n') => {
-                println!("FAULT {number}: not one line: {line:?}");
+            Ok(Err(failure)) => {
+                refused += 1;
+                fault(&failure)
+                    .into_iter()
+                    .for_each(|fault| println!("FAULT {name}: {fault}"));
             }
-            Ok(Err(_)) => refused += 1,
-            Err(_) => println!("FAULT {number}: {}", LAST_PANIC.lock().unwrap()),
+            Err(_) => println!("FAULT {name}: {}", LAST_PANIC.lock().unwrap()),
         }
         if peak > limit(case, bytes.len()) {
             println!(
-                "FAULT {number}: {peak} bytes held for a file of {}",
+                "FAULT {name}: {peak} bytes held for a file of {}",
                 bytes.len()
             );
         }
         case.restore();
+    };
+    match format {
+        Format::Keys | Format::PlanKeys => {
+            for case in &cases {
+                for variant in keys::variants(&case.seed, case.kind) {
+                    let file = case.path.display();
+                    try_one(case, &format!("{file}: {}", variant.name), &variant.bytes);
+                }
+            }
+        }
+        _ => {
+            for number in 0..inputs {
+                let case = &cases[number % cases.len()];
+                let mut random = Random::new(number as u64 + 1);
+                let bytes = mutated(&case.seed, case.kind, &mut random);
+                try_one(case, &number.to_string(), &bytes);
+            }
+        }
     }
     println!("\nREAD {read} REFUSED {refused}");
+}
+
+/// What is wrong with a refusal.
+fn fault(failure: &Failure) -> Option<String> {
+    let line = failure.line();
+    match (line.as_str(), failure.code()) {
+        ("", _) => Some("nothing said".into()),
+        (line, _) if line.contains('\n') => Some(format!("not one line: {line:?}")),
+        (line, _) if line.len() > LONGEST => Some(format!("{} bytes: {line}", line.len())),
+        (line, 2) if !line.contains("(a bug") => None,
+        (line, code) => Some(format!("exit code {code}: {line}")),
+    }
 }
 
 /// Most bytes that reading may take: four times the files, and what the program takes in any case.
@@ -192,4 +226,14 @@ fn a_journal_is_read_and_gone_on_with_whatever_its_lines_are() {
 #[test]
 fn an_experiment_is_read_or_refused() {
     survive(Format::Experiment);
+}
+
+#[test]
+fn every_key_of_a_configuration_is_read_or_refused_whatever_its_value() {
+    survive(Format::Keys);
+}
+
+#[test]
+fn every_key_that_a_plan_reads_is_read_or_refused_whatever_its_value() {
+    survive(Format::PlanKeys);
 }

@@ -83,7 +83,7 @@ fn train(job: Result<Job, RunError>) -> Result<(), Failure> {
 }
 
 /// One more step of a run whose files are those that its manifest names.
-fn go_on(path: &Path) -> Result<(), String> {
+fn go_on(path: &Path) -> Result<(), Failure> {
     seal(path);
     let resume = || {
         let run = Run::open(path).or_input()?;
@@ -92,7 +92,7 @@ fn go_on(path: &Path) -> Result<(), String> {
         let cache = path.with_file_name(CACHE);
         train(Job::resume(experiment, run, &cache, Progress::Hidden))
     };
-    let result = resume().map_err(|failure: Failure| failure.line());
+    let result = resume();
     Run::open(path).unwrap().rewind(1).unwrap();
     result
 }

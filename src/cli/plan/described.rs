@@ -6,11 +6,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::stored::untrained;
 use crate::config::Experiment;
 use crate::interop::ForeignModel;
 use crate::interop::genesis::GenesisCheckpoint;
 use crate::interop::hugging_face::HfConfig;
+use crate::stored::untrained;
 
 /// The experiment of a run, or one about the model of a `config.json`, of a GGUF file or of a Genesis checkpoint.
 pub(super) fn experiment(path: &Path) -> Result<Experiment, Failure> {

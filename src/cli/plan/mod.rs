@@ -29,6 +29,7 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     experiment: ExperimentArgs,
     /// Model of another program or of a run: a folder, its config.json alone, or a .gguf file; weights are not read
+    /// [default: the preset or the experiment]
     #[arg(long, value_name = "DIR_OR_CONFIG", conflicts_with_all = ["params", "config"])]
     model: Option<PathBuf>,
     /// Tokens in the cache [default: all that the model has positions for]

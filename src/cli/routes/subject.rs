@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use darkhorse_backends::select::Selected;
+
 use crate::checkpoint::Run;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::newest::newest;
-use crate::cli::stored::Stored;
+use crate::cli::stored;
 use crate::model::{FeedForwardPlan, ModelConfig};
+use crate::stored::Stored;
 use crate::study::StudyError;
 
 /// The model that is studied.
@@ -41,15 +44,15 @@ impl Subject {
 
     pub(super) fn stored(&self) -> Result<Stored, Failure> {
         match &self.run {
-            Some(run) => Stored::of_run(run),
-            None => Stored::open(&self.path),
+            Some(run) => Ok(Stored::of_run::<Selected>(run)?),
+            None => Ok(stored::open(&self.path)?),
         }
     }
 
     /// What the choices are compared with, and its name.
     pub(super) fn other(&self, other: &Other) -> Result<(String, Stored), Failure> {
         let step = match other {
-            Other::Model(path) => return Ok((path.display().to_string(), Stored::open(path)?)),
+            Other::Model(path) => return Ok((path.display().to_string(), stored::open(path)?)),
             Other::Step(step) => *step,
         };
         let Some(run) = &self.run else {
@@ -67,7 +70,7 @@ impl Subject {
                 steps.join(", ")
             )));
         };
-        let stored = Stored::of_checkpoint(run, &saved)?;
+        let stored = Stored::of_checkpoint::<Selected>(run, &saved)?;
         Ok((format!("{} at step {step}", self.name), stored))
     }
 }

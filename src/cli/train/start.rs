@@ -14,7 +14,8 @@ use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
-use crate::cli::stored::Stored;
+use crate::cli::stored;
+use crate::stored::Stored;
 
 /// Where the prior of domains is among the weights. It is made from the configuration, not trained.
 const PRIOR: &str = "domain_prior.table";
@@ -28,7 +29,7 @@ pub(super) struct Start {
 impl Start {
     /// Opens a model; `tokenizer` takes the place of its own.
     pub(super) fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Failure> {
-        let stored = Stored::open(path)?.with_tokenizer(tokenizer)?;
+        let stored = stored::open(path)?.with_tokenizer(tokenizer)?;
         stored.check_tokenizer(0)?;
         let Some(tokenizer) = stored.tokenizer.readable()?.cloned() else {
             return Err(Failure::input(format!(

@@ -58,7 +58,10 @@ impl FromStr for Day {
 
     fn from_str(text: &str) -> Result<Self, DayError> {
         let day = NaiveDate::parse_from_str(text, "%Y-%m-%d");
-        day.map(Self).map_err(|_| DayError { found: text.into() })
+        day.map(Self).map_err(|_| DayError {
+            // a day has ten characters
+            found: text.chars().take(30).collect(),
+        })
     }
 }
 

@@ -1,0 +1,18 @@
+//! Opens a model of any format and continues a prompt: `cargo run --release --example generate -- MODEL PROMPT`.
+
+use std::error::Error;
+
+use darkhorse_genesis::Model;
+use darkhorse_genesis::backends::select::{Selected, default_device};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [path, prompt] = &arguments[..] else {
+        return Err("usage: cargo run --release --example generate -- MODEL PROMPT".into());
+    };
+    let model = Model::<Selected>::open(path, &default_device())?;
+    let mut options = model.options();
+    options.max_tokens = 64;
+    println!("{prompt}{}", model.generate(prompt, &options)?);
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Text in, text out.
+
+use darkhorse_backends::Ops;
+
+use super::{Model, OpenError};
+use crate::domain::Domain;
+use crate::inference::{Sampler, SamplingConfig};
+use crate::model::cache::CacheConfig;
+use crate::tokenizer::chat::Message;
+
+/// How text is generated. [`Model::options`] has those that the model asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateOptions {
+    /// Most tokens to generate.
+    pub max_tokens: usize,
+    /// How the next token is chosen.
+    pub sampling: SamplingConfig,
+    /// Domain of the text, if it is known.
+    pub domain: Option<Domain>,
+    /// How what was read lies in memory.
+    pub cache: CacheConfig,
+}
+
+impl<B: Ops> Model<B> {
+    /// The sampling that the model's files ask for, and 256 tokens at most.
+    pub fn options(&self) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: 256,
+            sampling: self.sampling(SamplingConfig::default()),
+            domain: None,
+            cache: CacheConfig::default(),
+        }
+    }
+
+    /// The continuation of a prompt, without the prompt: as far as a token that ends texts, the end of the context or
+    /// `options.max_tokens`.
+    ///
+    /// # Errors
+    ///
+    /// If the model has no tokenizer, a setting is out of range, or the prompt does not fit into the context.
+    pub fn generate(&self, prompt: &str, options: &GenerateOptions) -> Result<String, OpenError> {
+        let tokenizer = self.tokenizer()?;
+        let mut ids = tokenizer.opening(options.domain);
+        ids.extend(tokenizer.encode(prompt)?);
+        let generated = self.continued(&ids, &self.stop_ids(), options)?;
+        let mut stream = tokenizer.stream_after(&ids);
+        let mut text: String = generated.iter().filter_map(|&id| stream.push(id)).collect();
+        text.push_str(&stream.finish());
+        Ok(text)
+    }
+
+    /// The assistant's answer to a conversation, written by the model's chat template.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate), and if the template refuses the conversation.
+    pub fn answer(
+        &self,
+        messages: &[Message],
+        options: &GenerateOptions,
+    ) -> Result<String, OpenError> {
+        let tokenizer = self.tokenizer()?;
+        let template = self.template()?;
+        let conversation = messages.to_vec().into();
+        let ids = template.prompt(tokenizer, &conversation, options.domain)?;
+        let mut stop_ids = self.stop_ids();
+        stop_ids.extend(template.stop_ids(tokenizer));
+        let generated = self.continued(&ids, &stop_ids, options)?;
+        let mut stream = tokenizer.stream();
+        let mut text: String = generated.iter().filter_map(|&id| stream.push(id)).collect();
+        text.push_str(&stream.finish());
+        if let Some(at) = template.stop_text().and_then(|stop| text.find(stop)) {
+            text.truncate(at);
+        }
+        Ok(text)
+    }
+
+    /// The ids after `ids`, without the one that ends them.
+    fn continued(
+        &self,
+        ids: &[u32],
+        stop_ids: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<Vec<u32>, OpenError> {
+        let sampler = Sampler::new(options.sampling.clone())?;
+        let mut generation = self.begin(options.domain, None, options.cache)?;
+        generation.read(ids)?;
+        let mut generated = Vec::new();
+        while generated.len() < options.max_tokens
+            && let Some(id) = generation.next_token(&sampler)?
+            && !stop_ids.contains(&id)
+        {
+            generated.push(id);
+        }
+        Ok(generated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use darkhorse_backends::select::Selected;
+
+    use super::*;
+    use crate::tokenizer::chat::Role;
+
+    fn model() -> Model<Selected> {
+        let path = "tests/fixtures/llama_llama3rope";
+        Model::open(path, &Default::default()).unwrap()
+    }
+
+    fn greedy(model: &Model<Selected>) -> GenerateOptions {
+        let mut options = model.options();
+        options.max_tokens = 6;
+        options.sampling.temperature = 0.0;
+        options
+    }
+
+    /// The likeliest ids after `ids`, each by reading everything anew.
+    fn likeliest(model: &Model<Selected>, mut ids: Vec<u32>) -> Vec<u32> {
+        let read = ids.len();
+        while ids.len() < read + 6 {
+            let mut sequence = model.begin(None, None, CacheConfig::default()).unwrap();
+            sequence.read(&ids).unwrap();
+            let numbered = (0..).zip(sequence.logits());
+            let (id, _) = numbered
+                .max_by(|left, right| left.1.total_cmp(right.1))
+                .unwrap();
+            if model.stop_ids().contains(&id) {
+                break;
+            }
+            ids.push(id);
+        }
+        ids.split_off(read)
+    }
+
+    #[test]
+    fn text_goes_on_with_the_likeliest_tokens() {
+        let model = model();
+        let tokenizer = model.tokenizer().unwrap();
+        let mut ids = tokenizer.opening(None);
+        ids.extend(tokenizer.encode("Hello there").unwrap());
+        let mut stream = tokenizer.stream_after(&ids);
+        let expected = likeliest(&model, ids);
+        assert!(!expected.is_empty());
+        let pieces: String = expected.iter().filter_map(|&id| stream.push(id)).collect();
+        let text = model.generate("Hello there", &greedy(&model)).unwrap();
+        assert_eq!(text, pieces + &stream.finish());
+    }
+
+    #[test]
+    fn an_answer_follows_the_models_own_template() {
+        let model = model();
+        let tokenizer = model.tokenizer().unwrap();
+        let said = [Message::new(Role::User, "Hello there")];
+        let template = model.template().unwrap();
+        let ids = template.prompt(tokenizer, &said.to_vec().into(), None);
+        let expected = likeliest(&model, ids.unwrap());
+        let text = model.answer(&said, &greedy(&model)).unwrap();
+        assert_eq!(text, tokenizer.decode(&expected));
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_by_its_path() {
+        let error = Model::<Selected>::open("no/such/model", &Default::default()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("no/such/model does not exist"),
+            "{error}"
+        );
+    }
+}

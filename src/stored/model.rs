@@ -1,0 +1,244 @@
+//! A model with all that goes with it, ready to be used.
+
+use std::path::Path;
+
+use darkhorse_backends::Ops;
+
+use super::tokenizer::is_genesis;
+use super::{OpenError, Stored, StoredTokenizer};
+use crate::config::Experiment;
+use crate::domain::Domain;
+use crate::inference::{Generation, Limits, SamplingConfig, Speculation};
+use crate::interop::Origin;
+use crate::interop::hugging_face::StatedSampling;
+use crate::model::cache::CacheConfig;
+use crate::model::matrix::Quantization;
+use crate::model::weights::{self, InBlocks};
+use crate::model::{CausalLm, ModelConfig};
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::chat::{Kind, Template};
+
+/// A language model on a device, with its tokenizer, its chat template and its settings.
+///
+/// ```no_run
+/// use darkhorse_genesis::Model;
+/// use darkhorse_genesis::backends::select::{Selected, default_device};
+///
+/// let model = Model::<Selected>::open("./SmolLM2-135M-Instruct", &default_device())?;
+/// println!("{}", model.generate("Once upon a time", &model.options())?);
+/// # Ok::<(), darkhorse_genesis::stored::OpenError>(())
+/// ```
+#[derive(Debug)]
+pub struct Model<B: Ops> {
+    pub(crate) model: CausalLm<B>,
+    pub(crate) tokenizer: StoredTokenizer,
+    pub(crate) experiment: Experiment,
+    /// What its files say beside the model.
+    pub(crate) origin: Origin,
+    /// Optimizer steps it was trained for.
+    pub(crate) step: u64,
+}
+
+impl<B: Ops> Model<B> {
+    /// Opens a run, a Hugging Face folder, a `.safetensors`, `.ot` or `.gguf` file and loads its weights.
+    ///
+    /// # Errors
+    ///
+    /// What is not there, not readable, not supported or does not belong together.
+    pub fn open(path: impl AsRef<Path>, device: &B::Device) -> Result<Self, OpenError> {
+        Self::load(&Stored::open::<B>(path.as_ref(), None)?, None, device)
+    }
+
+    /// Loads a model that was found on disk, with its weights rounded to blocks if that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn load(
+        stored: &Stored,
+        quantization: Option<Quantization>,
+        device: &B::Device,
+    ) -> Result<Self, OpenError> {
+        let rows = stored.experiment.model.vocab_size;
+        // a token that was added and never embedded is refused where it occurs
+        stored.check_tokenizer((rows / 64).max(16))?;
+        let mut experiment = stored.experiment.clone();
+        let in_blocks = experiment.model.quantization.is_some();
+        experiment.model = held_as(experiment.model, quantization)?;
+        let model = CausalLm::init(&experiment.model, 0, device);
+        let source = stored.weights.as_ref();
+        let model = match quantization {
+            Some(quantization) if !in_blocks => {
+                let source = InBlocks::new(source, &model, quantization.bits());
+                weights::load(model, &source)
+            }
+            _ => weights::load(model, source),
+        };
+        Ok(Self {
+            model: model?,
+            tokenizer: stored.tokenizer.clone(),
+            experiment,
+            origin: stored.origin.clone(),
+            step: stored.step,
+        })
+    }
+
+    /// The network: ids in, logits out.
+    pub fn causal_lm(&self) -> &CausalLm<B> {
+        &self.model
+    }
+
+    /// What the network is made of.
+    pub fn config(&self) -> &ModelConfig {
+        &self.experiment.model
+    }
+
+    /// Text to ids and back.
+    ///
+    /// # Errors
+    ///
+    /// If the model has no tokenizer, or one that cannot be read.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, OpenError> {
+        let missing = if is_genesis(&self.experiment.model) {
+            OpenError::NoGenesisTokenizer
+        } else {
+            OpenError::NoTokenizer
+        };
+        self.tokenizer.readable()?.ok_or(missing)
+    }
+
+    /// How the turns of a conversation are written; [`Template::notice`] says if that is not the model's own way.
+    ///
+    /// # Errors
+    ///
+    /// If the model has no tokenizer, or its template cannot be read.
+    pub fn template(&self) -> Result<Template, OpenError> {
+        let tokenizer = self.tokenizer()?;
+        let template = Template::of(tokenizer)?;
+        // runs of older versions
+        if template.kind() == Kind::Plain && is_genesis(&self.experiment.model) {
+            return Ok(Template::genesis(tokenizer)?);
+        }
+        Ok(template)
+    }
+
+    /// Where the model is.
+    pub fn device(&self) -> B::Device {
+        self.model.embed_tokens.device()
+    }
+
+    /// Ids that end a text: those of `config.json`, of `generation_config.json` and of the tokenizer.
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let mut ids = self.origin.stop_ids();
+        let rows = self.experiment.model.vocab_size;
+        let own = self.tokenizer.get().and_then(Tokenizer::eos_id);
+        let own = own.filter(|id| (*id as usize) < rows && !ids.contains(id));
+        ids.extend(own);
+        ids
+    }
+
+    /// How the model wants its text to be generated; what its files do not say is as in `default`.
+    pub fn sampling(&self, default: SamplingConfig) -> SamplingConfig {
+        match &self.origin.generation {
+            Some(generation) => over(default, generation.stated()),
+            None => default,
+        }
+    }
+
+    /// An empty sequence, of a domain or of none, with drafts if they are wanted.
+    ///
+    /// # Errors
+    ///
+    /// If drafts are wanted and the model has no modules that draft.
+    pub fn begin(
+        &self,
+        domain: Option<Domain>,
+        speculation: Option<Speculation>,
+        cache: CacheConfig,
+    ) -> Result<Generation<'_, B>, OpenError> {
+        let limits = Limits::of(&self.experiment.model);
+        let generation = Generation::with_cache(&self.model, limits, domain, cache);
+        match speculation {
+            Some(speculation) => Ok(generation.speculating(speculation)?),
+            None => Ok(generation),
+        }
+    }
+}
+
+/// Stated settings over a default. Where a file asks for draws, what it leaves out is as in transformers.
+fn over(default: SamplingConfig, stated: StatedSampling) -> SamplingConfig {
+    let base = match stated.do_sample {
+        Some(true) => SamplingConfig {
+            temperature: 1.0,
+            top_k: 50,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            ..default
+        },
+        Some(false) | None => default,
+    };
+    let temperature = match stated.do_sample {
+        Some(false) => 0.0,
+        Some(true) | None => stated.temperature.unwrap_or(base.temperature),
+    };
+    SamplingConfig {
+        temperature,
+        top_k: stated.top_k.unwrap_or(base.top_k),
+        top_p: stated.top_p.unwrap_or(base.top_p),
+        min_p: stated.min_p.unwrap_or(base.min_p),
+        repetition_penalty: stated.repetition_penalty.unwrap_or(base.repetition_penalty),
+        ..base
+    }
+}
+
+/// The same model with its weights held as asked for.
+pub(crate) fn held_as(
+    mut model: ModelConfig,
+    quantization: Option<Quantization>,
+) -> Result<ModelConfig, OpenError> {
+    match (quantization, model.quantization) {
+        (Some(wanted), Some(found)) if wanted != found => {
+            Err(OpenError::OtherBlocks { found, wanted })
+        }
+        (Some(wanted), _) => {
+            model.quantization = Some(wanted);
+            model.validate()?;
+            Ok(model)
+        }
+        (None, _) => Ok(model),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_states_goes_before_the_default() {
+        let default = SamplingConfig::default();
+        let greedy = StatedSampling {
+            do_sample: Some(false),
+            temperature: Some(0.6),
+            ..Default::default()
+        };
+        assert_eq!(over(default.clone(), greedy).temperature, 0.0);
+        let drawn = StatedSampling {
+            do_sample: Some(true),
+            top_k: Some(20),
+            ..Default::default()
+        };
+        let drawn = over(default.clone(), drawn);
+        assert_eq!(
+            (drawn.temperature, drawn.top_k, drawn.top_p),
+            (1.0, 20, 1.0)
+        );
+        assert_eq!(over(default.clone(), StatedSampling::default()), default);
+        let only = StatedSampling {
+            temperature: Some(0.3),
+            ..Default::default()
+        };
+        let only = over(default.clone(), only);
+        assert_eq!((only.temperature, only.top_p), (0.3, default.top_p));
+    }
+}
