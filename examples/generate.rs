@@ -1,11 +1,20 @@
 //! Opens a model of any format and continues a prompt: `cargo run --release --example generate -- MODEL PROMPT`.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use darkhorse_genesis::Model;
 use darkhorse_genesis::backends::select::{Selected, default_device};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    let Err(error) = run() else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [path, prompt] = &arguments[..] else {
         return Err("usage: cargo run --release --example generate -- MODEL PROMPT".into());

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 
 use darkhorse_genesis::backends::select::default_device;
 use darkhorse_genesis::config::Experiment;
@@ -9,11 +10,19 @@ use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::run::{Job, Screen};
 use darkhorse_genesis::selected;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let Some(file) = arguments.next() else {
-        return Err("usage: cargo run --release --example train_on_text -- FILE [STEPS]".into());
+fn main() -> ExitCode {
+    let Err(error) = run() else {
+        return ExitCode::SUCCESS;
     };
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let file = arguments
+        .next()
+        .ok_or("usage: train_on_text FILE [STEPS]")?;
     let mut experiment = Experiment::preset("tiny")?;
     experiment.data.train = vec![file.into()];
     if let Some(steps) = arguments.next() {
@@ -21,15 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (run, cache) = (Path::new("runs/mine"), Path::new("runs/.cache"));
     let job = Job::create(experiment, run, cache, Progress::Shown)?;
-    let report = job.run.report_path();
     let trained = selected::train(job, None, &default_device(), Screen::Lines)?;
     if let Some(evaluation) = trained.evaluation {
         println!("validation loss {:.3} nats/token", evaluation.loss);
     }
-    println!(
-        "the model is in {}, its report in {}",
-        run.display(),
-        report.display()
-    );
+    println!("model and report are in {}", run.display());
     Ok(())
 }

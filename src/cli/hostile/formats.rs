@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use darkhorse_backends::select;
 use serde_json::{Value, json};
 
+use super::configurations;
 use super::mutation::Kind;
 use super::state;
-use crate::cli::failure::{self, Failure, OrInput};
+use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
-use crate::cli::plan;
 use crate::cli::stored;
 use crate::cli::weights::Weights;
 use crate::config::Experiment;
@@ -26,7 +26,7 @@ use crate::telemetry::{
 };
 use crate::tokenizer::Tokenizer;
 
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+pub(super) const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
 /// What a test is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Case {
     }
 
     /// A copy of `files` of a fixture; `target` is changed, `given` (nothing: the folder) is read.
-    fn of(
+    pub(super) fn of(
         fixture: &str,
         files: &[&str],
         target: &str,
@@ -105,7 +105,12 @@ impl Case {
     }
 
     /// A file with this content.
-    fn file(name: &str, seed: Vec<u8>, kind: Kind, read: fn(&Path) -> Result<(), Failure>) -> Self {
+    pub(super) fn file(
+        name: &str,
+        seed: Vec<u8>,
+        kind: Kind,
+        read: fn(&Path) -> Result<(), Failure>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join(name);
         fs::write(&target, &seed).unwrap();
@@ -242,8 +247,8 @@ impl Format {
                 case.constant = 16 << 20;
                 vec![case]
             }
-            Self::Keys => imported(),
-            Self::PlanKeys => planned(),
+            Self::Keys => configurations::imported(),
+            Self::PlanKeys => configurations::planned(),
             Self::Experiment => {
                 let mut experiment = Experiment::preset("tiny").unwrap();
                 experiment.data.train = vec!["a.jsonl".into()];
@@ -257,7 +262,7 @@ impl Format {
 }
 
 /// All that `inference` does up to the first logits.
-fn open_model(path: &Path) -> Result<(), Failure> {
+pub(super) fn open_model(path: &Path) -> Result<(), Failure> {
     let weights = Weights::Stored {
         path: path.into(),
         adapter: None,
@@ -265,55 +270,6 @@ fn open_model(path: &Path) -> Result<(), Failure> {
     let loaded = Loaded::of_weights(weights, None, None, &select::default_device())?;
     let mut sequence = loaded.begin(None, None, CacheConfig::default())?;
     sequence.read(&[1, 2, 3]).or_input()
-}
-
-/// A copy of a fixture with an adapter in its folder.
-fn adapted(fixture: &str, adapter: &str) -> Case {
-    let model = ["config.json", "model.safetensors"];
-    let mut case = Case::of(fixture, &model, model[0], "", Kind::Json, open_model);
-    for name in ["adapter_config.json", "adapter_model.safetensors"] {
-        let bytes = fs::read(Path::new(FIXTURES).join(adapter).join(name)).unwrap();
-        fs::write(case.path.join(name), bytes).unwrap();
-    }
-    case.target = case.path.join("adapter_config.json");
-    case.seed = fs::read(&case.target).unwrap();
-    case
-}
-
-/// Every family that is imported, in every form of its configuration.
-fn imported() -> Vec<Case> {
-    let formats = [Format::ModelConfig, Format::Genesis, Format::Gguf];
-    let mut cases: Vec<_> = formats.into_iter().flat_map(Format::cases).collect();
-    cases.push(adapted("llama_tied", "adapter_llama"));
-    for fixture in ["llama_tied", "deepseek_v3_yarn"] {
-        let files = ["config.json", "model.safetensors", "generation_config.json"];
-        let case = Case::of(fixture, &files, files[2], "", Kind::Json, open_model);
-        cases.push(case);
-    }
-    cases
-}
-
-/// Configurations here that name every mixer, the router's parts and the parts of a hybrid.
-fn planned() -> Vec<Case> {
-    let presets = ["tiny", "genesis-152m", "darkhorse-hybrid", "mixtral-tiny"];
-    let case = |name: &str| {
-        let json = Experiment::preset(name).unwrap().to_json_pretty().unwrap();
-        let read = |path: &Path| {
-            let arguments = ["plan", "--memory", "1GB", "--config"].map(Into::into);
-            let arguments = arguments.into_iter().chain([path.into()]).collect();
-            let args = failure::parse::<Plan>(arguments)?.unwrap();
-            plan::execute(&args.plan)
-        };
-        Case::file("config.json", json.into_bytes(), Kind::Json, read)
-    };
-    presets.map(case).into()
-}
-
-/// The arguments of `plan`.
-#[derive(Debug, clap::Parser)]
-struct Plan {
-    #[command(flatten)]
-    plan: plan::PlanArgs,
 }
 
 fn open_tokenizer(path: &Path) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod configurations;
 mod formats;
 mod keys;
 mod memory;

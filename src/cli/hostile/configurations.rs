@@ -1,0 +1,59 @@
+//! The configurations of which every key is changed.
+
+use std::fs;
+use std::path::Path;
+
+use super::formats::{Case, FIXTURES, Format, open_model};
+use super::mutation::Kind;
+use crate::cli::failure;
+use crate::cli::plan;
+use crate::config::Experiment;
+
+/// A copy of a fixture with an adapter in its folder.
+fn adapted(fixture: &str, adapter: &str) -> Case {
+    let model = ["config.json", "model.safetensors"];
+    let mut case = Case::of(fixture, &model, model[0], "", Kind::Json, open_model);
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let bytes = fs::read(Path::new(FIXTURES).join(adapter).join(name)).unwrap();
+        fs::write(case.path.join(name), bytes).unwrap();
+    }
+    case.target = case.path.join("adapter_config.json");
+    case.seed = fs::read(&case.target).unwrap();
+    case
+}
+
+/// Every family that is imported, in every form of its configuration.
+pub(super) fn imported() -> Vec<Case> {
+    let formats = [Format::ModelConfig, Format::Genesis, Format::Gguf];
+    let mut cases: Vec<_> = formats.into_iter().flat_map(Format::cases).collect();
+    cases.push(adapted("llama_tied", "adapter_llama"));
+    for fixture in ["llama_tied", "deepseek_v3_yarn"] {
+        let files = ["config.json", "model.safetensors", "generation_config.json"];
+        let case = Case::of(fixture, &files, files[2], "", Kind::Json, open_model);
+        cases.push(case);
+    }
+    cases
+}
+
+/// Configurations here that name every mixer, the router's parts and the parts of a hybrid.
+pub(super) fn planned() -> Vec<Case> {
+    let presets = ["tiny", "genesis-152m", "darkhorse-hybrid", "mixtral-tiny"];
+    let case = |name: &str| {
+        let json = Experiment::preset(name).unwrap().to_json_pretty().unwrap();
+        let read = |path: &Path| {
+            let arguments = ["plan", "--memory", "1GB", "--config"].map(Into::into);
+            let arguments = arguments.into_iter().chain([path.into()]).collect();
+            let args = failure::parse::<Plan>(arguments)?.unwrap();
+            plan::execute(&args.plan)
+        };
+        Case::file("config.json", json.into_bytes(), Kind::Json, read)
+    };
+    presets.map(case).into()
+}
+
+/// The arguments of `plan`.
+#[derive(Debug, clap::Parser)]
+struct Plan {
+    #[command(flatten)]
+    plan: plan::PlanArgs,
+}
