@@ -77,7 +77,7 @@ impl Stored {
 }
 
 /// The experiment of a model that was trained elsewhere.
-pub(crate) fn untrained(model: ModelConfig) -> Experiment {
+pub fn untrained(model: ModelConfig) -> Experiment {
     let training = TrainingConfig::default();
     Experiment {
         training: TrainingConfig {

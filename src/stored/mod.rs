@@ -24,10 +24,10 @@ use crate::run::state::{MODEL_FILE, ORIGIN_FILE};
 use crate::tokenizer::Tokenizer;
 
 pub use error::OpenError;
-pub(crate) use foreign::untrained;
+pub use foreign::untrained;
 pub use generate::GenerateOptions;
 pub use model::Model;
-pub(crate) use model::held_as;
+pub use model::held_as;
 pub use tokenizer::StoredTokenizer;
 pub(crate) use tokenizer::as_model_takes;
 use tokenizer::{have_same_tokens, token_ids};

@@ -93,6 +93,11 @@ impl<B: Ops> Model<B> {
         &self.experiment.model
     }
 
+    /// Optimizer steps that it was trained for; 0 if that is not known.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
     /// Text to ids and back.
     ///
     /// # Errors
@@ -193,7 +198,11 @@ fn over(default: SamplingConfig, stated: StatedSampling) -> SamplingConfig {
 }
 
 /// The same model with its weights held as asked for.
-pub(crate) fn held_as(
+///
+/// # Errors
+///
+/// [`OpenError::OtherBlocks`], or [`OpenError::Model`] where rows are not whole blocks.
+pub fn held_as(
     mut model: ModelConfig,
     quantization: Option<Quantization>,
 ) -> Result<ModelConfig, OpenError> {
