@@ -1,21 +1,20 @@
-//! The ten domains that a document can be tagged with, their order and their aliases.
+//! The ten domains that a document can be tagged with, in their fixed order, with their names and aliases.
 //!
-//! A leaf: data reads tags with it, the router looks up its prior by [`Domain::index`], and the
-//! tokenizer derives one control token per domain. It knows nothing of experts.
+//! Data reads tags with it, the router looks up its prior by [`Domain::index`], and the tokenizer has one control
+//! token per domain. This module knows nothing of experts.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Tag of what has no domain; a domain's tag is its [index](Domain::index).
+/// Tag of a document without a domain; a domain's tag is its [index](Domain::index).
 pub const UNTAGGED: u8 = Domain::COUNT as u8;
 
 /// Number of tags: one per domain, and [`UNTAGGED`].
 pub const TAGS: usize = Domain::COUNT + 1;
 
-/// Subject of a document. The order is that of the "flattened" expert table: expert `e` belongs to
-/// domain `e mod 10` unless a config says otherwise.
+/// Subject of a document. Unless a config says otherwise, expert `e` belongs to the domain of index `e mod 10`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[allow(missing_docs)]
@@ -32,7 +31,7 @@ pub enum Domain {
     General,
 }
 
-/// A tag that names no domain.
+/// A tag that is no domain's name or alias.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown domain `{found}`, expected one of: {}", Domain::names())]
 pub struct UnknownDomain {
@@ -68,7 +67,8 @@ impl Domain {
         Self::ALL.get(index).copied()
     }
 
-    /// Tag of a token whose document has this domain, or none: [`from_index`](Self::from_index) undoes it.
+    /// Tag of a token by the domain of its document: the domain's index, or [`UNTAGGED`].
+    /// [`from_index`](Self::from_index) is the inverse.
     pub fn tag(domain: Option<Self>) -> u8 {
         domain.map_or(UNTAGGED, |domain| domain as u8)
     }

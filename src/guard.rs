@@ -1,4 +1,4 @@
-//! The one guard around software of others that may panic on a damaged file.
+//! Catches panics of third-party readers on damaged files, and turns them into errors.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -6,17 +6,17 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether this thread is within [`guarded`], where a panic is an answer and not a bug.
+    /// Whether this thread is within [`guarded`], which reports a panic as an error and not as a crash.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a reader of others panicked with, in one line.
+/// Message of a caught panic, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its reader gave up: {0}")]
 pub(crate) struct Panicked(String);
 
-/// Runs `read`; a panic in it is an error, and nothing is printed. Only for what can be dropped half-done: values
-/// that `read` changed are not to be used after an error.
+/// Runs `read` and returns a panic in it as an error, without printing anything. Use it only for work that can be
+/// dropped half-done: values that `read` changed must not be used after an error.
 pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, Panicked> {
     silence_guarded_panics();
     let before = GUARDED.replace(true);
@@ -25,7 +25,7 @@ pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, Panicked> {
     result.map_err(|payload| Panicked(message(&*payload)))
 }
 
-/// A hook prints before a panic is caught: within the guard, none is called.
+/// Replaces the panic hook, which prints before a panic can be caught, by one that is silent within [`guarded`].
 fn silence_guarded_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

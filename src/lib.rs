@@ -1,13 +1,37 @@
 //! Darkhorse Genesis: train, convert, study and run Mixture-of-Experts language models on burn.
 //!
-//! The way of a document, in order: [`config`] says what a run is, [`data`] reads text with its
-//! [`domain`]s and packs it, [`tokenizer`] turns it into ids, [`model`] ids into logits, [`training`] logits
-//! into gradients and a better model, [`checkpoint`] keeps it, [`telemetry`] tells what it cost, [`run`] puts
-//! these together, [`inference`] continues a prompt, [`study`] tells what its routers do with a text, and [`interop`] reads and writes the formats of others. `cli` is the
-//! program over all of it, on the backend that is [`selected`].
+//! # Where to begin
 //!
-//! Every component is generic over burn's `Backend`, with [`darkhorse_backends::Ops`] for the few
-//! operations that burn lacks.
+//! - [`Model`] opens a model on disk (a run of this program, a Hugging Face folder, a GGUF file, ...) with its
+//!   tokenizer and chat template: text in, text out.
+//! - [`config::Experiment`] describes a training run: model, tokenizer, data, training. [`run::Job`] turns it into a
+//!   trained model in a folder.
+//! - [`model::CausalLm`] is the network: token ids in, logits out. It takes mixers and routers of your own.
+//! - [`inference::Engine`] serves many sequences at once; [`inference::Generation`] continues one.
+//!
+//! # The way of a document
+//!
+//! 1. [`data`] reads documents with their [`domain`]s, mixes them and packs their tokens into rows.
+//! 2. [`tokenizer`] turns text into token ids and back.
+//! 3. [`model`] turns ids into logits.
+//! 4. [`training`] turns logits into a loss, gradients and an updated model.
+//! 5. [`checkpoint`] saves the run atomically and reads it back.
+//! 6. [`telemetry`] records losses, speed and energy, and draws the report.
+//!
+//! [`run`] puts these steps together, as [`config`] describes them.
+//!
+//! # Once a model is trained
+//!
+//! - [`inference`] continues prompts.
+//! - [`study`] shows where the routers send the tokens of a text.
+//! - [`surgery`] removes experts, or adds null experts to a trained model.
+//! - [`interop`] reads and writes the formats of other programs.
+//! - [`stored`] opens a model on disk, whatever wrote it.
+//!
+//! `cli` is the command-line program over all of this, on the [`selected`] backend.
+//!
+//! Every component is generic over burn's `Backend` with [`darkhorse_backends::Ops`], which adds the few operations
+//! that burn lacks.
 
 pub mod checkpoint;
 #[cfg(any(

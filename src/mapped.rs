@@ -1,6 +1,6 @@
-//! A file in memory of which only what is being read takes any: files of weights are larger than memory.
+//! Memory-mapped files of which only the part being read stays in memory: files of weights may be larger than it.
 //!
-//! A leaf: it knows bytes, and no format.
+//! This module knows bytes, and no file format.
 
 use std::fs::File;
 use std::io;
@@ -10,11 +10,11 @@ use std::sync::Mutex;
 
 use memmap2::Mmap;
 
-/// A file that is mapped, not read. It must not be written to while this value lives.
+/// A memory-mapped file. It must not be written to while this value lives.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     map: Mmap,
-    /// What was read last.
+    /// The range that was read last.
     last: Mutex<Range<usize>>,
 }
 
@@ -23,7 +23,7 @@ impl Mapped {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The operating system's error.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         // SAFETY: the map is only read, as bytes that may say anything. That no other program cuts the file
@@ -39,13 +39,13 @@ impl Mapped {
         })
     }
 
-    /// Everything; for headers.
+    /// All bytes; meant for headers.
     pub(crate) fn all(&self) -> &[u8] {
         &self.map
     }
 
-    /// A part, if the file has it. The part that was read before leaves memory; it comes back from the file
-    /// if it is looked at again.
+    /// The bytes of `range`, or `None` beyond the end of the file. The range that was read before is released from
+    /// memory; it is read from the file again if it is used again.
     pub(crate) fn read(&self, range: Range<usize>) -> Option<&[u8]> {
         let bytes = self.map.get(range.clone())?;
         let mut last = self

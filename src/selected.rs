@@ -1,7 +1,7 @@
-//! Training on the backend that a cargo feature selects.
+//! Training on the backend that a cargo feature selects, compiled once with the library.
 //!
-//! What is generic over the backend is compiled anew in every program that calls it, for minutes; this is compiled
-//! once, with the library. A program on a backend of its own calls [`Job`] itself.
+//! Code that is generic over the backend is compiled in every program that calls it, which takes minutes; this
+//! function is not. A program with its own backend calls [`Job`] directly.
 
 use burn::backend::Autodiff;
 use darkhorse_backends::select::{Device, Selected};
@@ -11,11 +11,11 @@ use crate::run::RunError;
 use crate::run::Screen;
 use crate::run::{Job, Trained};
 
-/// Trains `model`, or the one that the job's experiment describes.
+/// Trains `model`, or one built from the job's experiment if it is `None`.
 ///
 /// # Errors
 ///
-/// What ended the run early; its checkpoints are intact.
+/// The error that ended the run early; its checkpoints are intact.
 pub fn train(
     job: Job,
     model: Option<CausalLm<Autodiff<Selected>>>,

@@ -1,4 +1,4 @@
-//! The folder of a run from nothing to its first step: where it may be made, and that a failed start takes it back.
+//! Creation of a run's folder: where one may be made, and its removal if the start fails.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,39 +13,39 @@ use super::lock::LOCK;
 use super::run::{CHECKPOINTS, CONFIG, METRICS, REJECTED, REPORT, Run};
 use super::save::{step_of, sweep_if_idle, to_json};
 
-/// What runs write beside the files that their weights belong to.
+/// Files that a run writes besides those that its weights depend on.
 const WRITTEN: [&str; 3] = [METRICS, REJECTED, REPORT];
 
-/// Takes the folder of a new run back when it is dropped, with all that was made for it, unless the run is
+/// Removes the folder of a new run when dropped, with everything made for it, unless the run is
 /// [kept](Beginning::keep).
 #[derive(Debug)]
 #[must_use = "dropping it removes the run"]
 pub struct Beginning {
     folder: PathBuf,
-    /// Folders that were not there before, the innermost first.
+    /// Folders that did not exist before, innermost first.
     made: Vec<PathBuf>,
     found: Found,
 }
 
-/// What stands where a run is to be made.
+/// Content of the folder in which a run is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     /// No folder, or an empty one.
     Nothing,
-    /// What a start left that was killed.
+    /// Left-over files of a start that was killed.
     Leftover,
-    /// A run that never came to its first checkpoint.
+    /// A run without a checkpoint.
     Unbegun,
 }
 
 impl Beginning {
-    /// The run is to stay.
+    /// Keeps the run's folder.
     pub fn keep(mut self) {
         self.made.clear();
         self.folder.clear();
     }
 
-    /// Whether it takes the place of a run that had no checkpoint.
+    /// Whether the new run replaces one that had no checkpoint.
     pub fn replaces_a_run(&self) -> bool {
         self.found == Found::Unbegun
     }
@@ -70,12 +70,13 @@ impl Drop for Beginning {
 }
 
 impl Run {
-    /// Makes the folder of a new run with its config; `fill` writes what else the run begins with. A run that never
-    /// came to its first checkpoint gives way. The folder is removed again unless the [`Beginning`] is kept.
+    /// Makes the folder of a new run and its config; `fill` writes the run's other initial files. A run without a
+    /// checkpoint at the same path is replaced. The folder is removed again unless the returned [`Beginning`] is
+    /// kept.
     ///
     /// # Errors
     ///
-    /// Those of [`Run::create`], and of `fill`; then there is no folder.
+    /// Those of [`Run::create`] and of `fill`; the folder is then removed.
     pub fn begin<C, E>(
         path: impl Into<PathBuf>,
         config: &C,
@@ -119,8 +120,8 @@ impl Run {
         Ok((run, beginning))
     }
 
-    /// Checks that [`Run::begin`] would succeed at `path`, and leaves nothing behind: to be asked before long work
-    /// whose result is to be a run.
+    /// Checks that [`Run::begin`] would succeed at `path`, without leaving anything behind. Call it before long work
+    /// whose result is to become a run.
     ///
     /// # Errors
     ///
@@ -142,14 +143,14 @@ impl Run {
     }
 }
 
-/// `path` and the folders around it that do not exist, the innermost first.
+/// `path` and its ancestors that do not exist, innermost first.
 fn missing_folders(path: &Path) -> Vec<PathBuf> {
     let around = path.ancestors().take_while(|folder| !folder.exists());
     let named = around.filter(|folder| !folder.as_os_str().is_empty());
     named.map(Path::to_path_buf).collect()
 }
 
-/// Removes what runs are made of, the config first: without it the folder is none.
+/// Removes the files of a run, the config first: a folder without it is not a run.
 fn remove_own_files(folder: &Path) {
     for name in BESIDE.iter().chain(&WRITTEN) {
         let _ = fs::remove_file(folder.join(name));
@@ -157,7 +158,8 @@ fn remove_own_files(folder: &Path) {
     let _ = fs::remove_dir_all(folder.join(CHECKPOINTS));
 }
 
-/// A folder may be empty, hold what a killed start left, or a run without a checkpoint.
+/// Finds out what the folder holds: nothing, left-over files of a killed start, or a run without a checkpoint.
+/// Anything else is an error.
 fn look_at(path: &Path) -> Result<Found, CheckpointError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,

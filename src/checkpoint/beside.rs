@@ -1,6 +1,7 @@
-//! The files that a run keeps once and not in each checkpoint, without which its weights mean something else.
+//! Files that a run stores once rather than per checkpoint, such as its tokenizer: its weights are meaningless
+//! without them.
 //!
-//! Every manifest has their digests. They are compared when a run goes on and when its weights are used.
+//! Every manifest holds their digests, which are compared when a run resumes and when its weights are loaded.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -11,7 +12,7 @@ use super::error::{CheckpointError, Damage};
 use super::manifest::{FileEntry, Manifest, digest};
 use super::run::{CONFIG, TOKENIZER};
 
-/// Their names; a run has some of them.
+/// Their names; a run has some of these files.
 pub(super) const BESIDE: [&str; 8] = [
     CONFIG,
     TOKENIZER,
@@ -23,7 +24,7 @@ pub(super) const BESIDE: [&str; 8] = [
     "origin.json",
 ];
 
-/// The files of the run in `folder` as they are now.
+/// Sizes and digests of these files in `folder` as they are now.
 pub(super) fn entries(folder: &Path) -> Result<Vec<FileEntry>, CheckpointError> {
     let entry = |name: &&str| {
         let path = folder.join(name);
@@ -44,7 +45,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<FileEntry>, CheckpointError> 
     BESIDE.iter().filter_map(entry).collect()
 }
 
-/// Compares the files of the run in `folder` with what they were for a checkpoint.
+/// Compares these files in `folder` with their digests in a checkpoint's manifest.
 pub(super) fn verify(folder: &Path, manifest: &Manifest) -> Result<(), CheckpointError> {
     for entry in &manifest.beside {
         entry.verify(folder).map_err(|error| match error {
@@ -59,7 +60,7 @@ pub(super) fn verify(folder: &Path, manifest: &Manifest) -> Result<(), Checkpoin
     Ok(())
 }
 
-/// Digests that are for people.
+/// Shortens digests for display.
 fn shortened(damage: Damage) -> Damage {
     let short = |digest: String| digest.chars().take(12).collect();
     match damage {

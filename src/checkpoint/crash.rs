@@ -1,4 +1,4 @@
-//! Tests that break a save everywhere: failing operations, dead processes, damaged files.
+//! Tests that break a save at every point: failing operations, killed processes, damaged files.
 
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(super) struct Fault {
 enum FaultKind {
     /// One operation fails, as on a full disk; later ones work.
     Once,
-    /// It and all later ones fail, as if the process were dead: not even cleaning up works.
+    /// This operation and all later ones fail, as if the process were dead; cleaning up fails too.
     Dead,
 }
 
@@ -53,7 +53,7 @@ fn fill(writer: &mut Writer<'_>, step: u64, size: usize) -> Result<(), Checkpoin
     Ok(())
 }
 
-/// Asserts that a checkpoint is the one that `fill` writes.
+/// Asserts that a checkpoint holds the files that `fill` wrote.
 fn assert_is(checkpoint: &Checkpoint, step: u64, size: usize) {
     checkpoint.verify().unwrap();
     assert_eq!(checkpoint.step(), step);

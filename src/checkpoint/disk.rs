@@ -1,6 +1,6 @@
-//! The few file operations of a save, with a seam where tests let each of them fail.
+//! The file operations of a save, each of which tests can make fail.
 //!
-//! Every operation names its path in the error. Nothing here knows what is written.
+//! Every error names the path. This module does not know the content of the files.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -17,7 +17,7 @@ pub(super) struct Disk {
     pub(super) fault: Option<std::sync::Arc<super::crash::Fault>>,
 }
 
-/// A file being written; its digest is computed on the way.
+/// A file being written, with a running digest.
 #[derive(Debug)]
 pub(super) struct DiskFile {
     disk: Disk,
@@ -27,7 +27,7 @@ pub(super) struct DiskFile {
     bytes: u64,
 }
 
-/// Names action and path of an I/O error.
+/// Adds the action and the path to an I/O error.
 pub(super) fn io_error(
     action: &'static str,
     path: &Path,
@@ -41,7 +41,7 @@ pub(super) fn io_error(
 }
 
 impl Disk {
-    /// Called before every operation: a test may fail it here.
+    /// Runs before every operation; tests inject failures here.
     fn step(&self) -> io::Result<()> {
         #[cfg(test)]
         if let Some(fault) = &self.fault {
@@ -136,14 +136,14 @@ impl DiskFile {
             .map_err(io_error("write", &self.path))
     }
 
-    /// A process dies in the middle of a write, not between two.
+    /// Writes half of `bytes`, since a process may die in the middle of a write.
     #[cfg(test)]
     fn tear(&mut self, bytes: &[u8]) {
         let _ = self.file.write_all(&bytes[..bytes.len() / 2]);
         let _ = self.file.flush();
     }
 
-    /// Flushes to the disk itself; returns size and digest.
+    /// Flushes the file to the disk; returns its size in bytes and its digest.
     pub(super) fn finish(mut self) -> Result<(u64, String)> {
         self.disk
             .step()

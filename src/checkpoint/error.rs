@@ -1,4 +1,4 @@
-//! What can go wrong with a run on disk, each with the place and a remedy.
+//! Errors of a run on disk, each with a path and a remedy.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,20 +8,20 @@ use safetensors::SafeTensorError;
 
 use crate::model::weights::WeightError;
 
-/// An error of this module. Every message is one line.
+/// An error of this module; every message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: `create`, `write`, …
+        /// The failed operation: `create`, `write`, …
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
-    /// A checkpoint could not be written. Earlier checkpoints are as they were.
+    /// A checkpoint could not be written. Earlier checkpoints are unchanged.
     #[error(
         "checkpoint of step {step} was not saved, {}; make room or choose another folder: {source}",
         match earlier {
@@ -54,7 +54,7 @@ pub enum CheckpointError {
         /// One thing that is in it.
         found: String,
     },
-    /// The folder is no run.
+    /// The folder is not a run.
     #[error(
         "{} is not a run: `{missing}` is missing; give a folder that training wrote",
         path.display()
@@ -62,10 +62,10 @@ pub enum CheckpointError {
     NotARun {
         /// The folder.
         path: PathBuf,
-        /// The entry that a run would have.
+        /// The missing entry that every run has.
         missing: &'static str,
     },
-    /// The folder is what a killed start left.
+    /// The folder is left over from a start that was killed.
     #[error(
         "{} is no run yet, its start was interrupted: begin it again by `train --out {}`, without `--resume`",
         path.display(), path.display()
@@ -74,7 +74,7 @@ pub enum CheckpointError {
         /// The folder.
         path: PathBuf,
     },
-    /// Another process writes into the run.
+    /// Another process is writing into the run.
     #[error(
         "another process{} is at work on run {}: wait until it has ended, or stop it first",
         pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), path.display()
@@ -82,10 +82,10 @@ pub enum CheckpointError {
     InUse {
         /// The run.
         path: PathBuf,
-        /// The process, if it said so.
+        /// The other process's id, if it is known.
         pid: Option<u32>,
     },
-    /// A file that the run keeps once is not what it was when the checkpoint was saved.
+    /// A file that the run stores once has changed since the checkpoint was saved.
     #[error(
         "{} is not what the weights of step {step} were trained with: {damage}; restore it, or begin another run \
          with it (`train --config FILE` or `--tokenizer FILE`)",
@@ -99,14 +99,14 @@ pub enum CheckpointError {
         /// How it differs.
         damage: Damage,
     },
-    /// A file of a checkpoint is not what was saved.
+    /// A file of a checkpoint differs from the one that was saved.
     #[error("{} is damaged: {damage}; restore it{}", path.display(), remedy(*earlier))]
     Damaged {
         /// The file.
         path: PathBuf,
         /// How it differs.
         damage: Damage,
-        /// Step of the newest whole checkpoint before this one, if there is one.
+        /// Step of the newest intact checkpoint before this one, if there is one.
         earlier: Option<u64>,
     },
     /// A JSON file cannot be written or read.
@@ -117,7 +117,7 @@ pub enum CheckpointError {
         /// Line, column and reason.
         source: serde_json::Error,
     },
-    /// The checkpoint has no such file.
+    /// The checkpoint has no file of this name.
     #[error("{} has no file `{file}`, it has: {}", checkpoint.display(), present.join(", "))]
     NoSuchFile {
         /// Folder of the checkpoint.
@@ -127,7 +127,7 @@ pub enum CheckpointError {
         /// The files it has.
         present: Vec<String>,
     },
-    /// A name that cannot be, or is already, a file of this checkpoint.
+    /// An invalid or duplicate name for a file of a checkpoint.
     #[error("`{name}` cannot name a file of a checkpoint: {reason}")]
     FileName {
         /// The name.
@@ -143,10 +143,10 @@ pub enum CheckpointError {
         /// The parser's reason.
         source: SafeTensorError,
     },
-    /// Tensors that do not fit the model.
+    /// The tensors do not fit the model.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// Two tensors of one name.
+    /// Two tensors have the same name.
     #[error("two tensors are named `{name}`, expected unique names")]
     DuplicateTensor {
         /// The name.
@@ -162,7 +162,7 @@ pub enum CheckpointError {
     },
 }
 
-/// What else can be done about a damaged checkpoint than to restore it.
+/// Remedies for a damaged checkpoint besides restoring it.
 fn remedy(earlier: Option<u64>) -> String {
     match earlier {
         Some(step) => format!(", or delete that step's folder to go on from step {step}"),
@@ -173,16 +173,16 @@ fn remedy(earlier: Option<u64>) -> String {
 /// How a file differs from what was saved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// It is gone.
+    /// The file is missing.
     #[error("the file is missing, expected {expected} bytes")]
     Missing {
         /// Size in the manifest.
         expected: u64,
     },
-    /// It is gone, and it said what the checkpoint consists of.
+    /// The manifest is missing, which lists the checkpoint's files.
     #[error("the file is missing, and with it what the checkpoint consists of")]
     NoManifest,
-    /// It is shorter or longer.
+    /// The size differs.
     #[error("found {found} bytes, expected {expected}")]
     Size {
         /// Size on disk.
@@ -190,7 +190,7 @@ pub enum Damage {
         /// Size in the manifest.
         expected: u64,
     },
-    /// Its bytes differ.
+    /// The bytes differ.
     #[error("found digest {found}, expected {expected}")]
     Digest {
         /// BLAKE3 of the file on disk, in hex.
@@ -198,13 +198,13 @@ pub enum Damage {
         /// BLAKE3 in the manifest, in hex.
         expected: String,
     },
-    /// The manifest itself cannot be understood.
+    /// The manifest cannot be parsed.
     #[error("unreadable manifest ({reason})")]
     Manifest {
         /// The parser's reason.
         reason: String,
     },
-    /// The manifest is that of another step.
+    /// The manifest belongs to another step.
     #[error("found step {found}, expected {expected} from the folder's name")]
     Step {
         /// Step in the manifest.
@@ -212,7 +212,7 @@ pub enum Damage {
         /// Step in the folder's name.
         expected: u64,
     },
-    /// What it says cannot be.
+    /// Values of the file contradict each other.
     #[error("its numbers contradict each other: {0}")]
     Contradiction(String),
 }

@@ -1,4 +1,4 @@
-//! The checkpoints of a run: saving the next one, finding the last good one.
+//! The checkpoints of a run: saving the next one and finding the last intact one.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -10,33 +10,33 @@ use super::run::Run;
 use super::save::{self, Writer, folder_name, step_of};
 use super::saved::Checkpoint;
 
-/// How many checkpoints stay on disk.
+/// Which checkpoints stay on disk after a save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keep {
-    /// Every one.
+    /// All checkpoints.
     #[default]
     All,
-    /// The newest ones, and beside them the one with the lowest loss on held-out text; others are deleted once
-    /// a new one is complete.
+    /// The newest checkpoints, and the one with the lowest loss on held-out text; others are deleted once a new one
+    /// is complete.
     Newest(NonZeroUsize),
 }
 
-/// The newest checkpoint whose every file is as it was saved. See [`Run::latest_intact`].
+/// The newest checkpoint whose files are all intact. See [`Run::latest_intact`].
 #[derive(Debug)]
 pub struct Intact {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// Why newer ones were passed over, newest first.
+    /// Errors of newer checkpoints that were skipped, newest first.
     pub passed_over: Vec<CheckpointError>,
 }
 
 impl Run {
-    /// Saves the checkpoint of `step`; `fill` writes its files. It is there completely or not at all.
+    /// Saves the checkpoint of `step` atomically; `fill` writes its files.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::NotSaved`] with the first failure, or [`CheckpointError::Weights`] if what was to be saved
-    /// cannot be read; earlier checkpoints are as they were.
+    /// [`CheckpointError::NotSaved`] with the first failure, or [`CheckpointError::Weights`] if the data to be saved
+    /// cannot be read; earlier checkpoints are unchanged.
     pub fn save(
         &self,
         step: u64,
@@ -60,7 +60,7 @@ impl Run {
         Ok(checkpoint)
     }
 
-    /// Applies [`Keep`] after a save. What cannot be deleted now is tried again after the next.
+    /// Deletes the checkpoints that [`Keep`] does not keep. A failed deletion is tried again after the next save.
     fn delete_old(&self, saved: u64) {
         let Keep::Newest(count) = self.keep else {
             return;
@@ -78,8 +78,7 @@ impl Run {
         }
     }
 
-    /// Of the checkpoints of `steps`, the one with the lowest loss on held-out text; one for each text that was
-    /// measured on.
+    /// Steps of the checkpoints with the lowest loss on held-out text, one for each text that was measured.
     fn best(&self, steps: &[u64]) -> Vec<u64> {
         let mut best: Vec<(ValidLoss, u64)> = Vec::new();
         for &step in steps {
@@ -99,12 +98,13 @@ impl Run {
         best.into_iter().map(|(_, step)| step).collect()
     }
 
-    /// Writes down how good the model of a complete checkpoint is. Does nothing where there is none of `step`.
+    /// Stores the loss on held-out text in the manifest of a complete checkpoint. Does nothing if `step` has no
+    /// checkpoint.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Damaged`] if its manifest is, [`CheckpointError::Io`] if it cannot be replaced; then it
-    /// is as it was.
+    /// [`CheckpointError::Damaged`] if its manifest is damaged, [`CheckpointError::Io`] if the manifest cannot be
+    /// replaced; it is then unchanged.
     pub fn set_valid(&self, step: u64, loss: ValidLoss) -> Result<(), CheckpointError> {
         let Some(checkpoint) = self.checkpoint(step)? else {
             return Ok(());
@@ -118,7 +118,7 @@ impl Run {
         self.disk.write_atomically(&path, &bytes)
     }
 
-    /// Deletes the checkpoints after `step`: training goes on from there.
+    /// Deletes the checkpoints after `step`, so that training resumes from it.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Run {
         Ok(())
     }
 
-    /// Steps of all folders of checkpoints, oldest first.
+    /// Steps of all checkpoint folders, oldest first.
     pub(super) fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
         let path = self.checkpoints_path();
         let mut steps: Vec<u64> = fs::read_dir(&path)
@@ -142,21 +142,21 @@ impl Run {
         Ok(steps)
     }
 
-    /// The checkpoint of `step`, if there is one. Its files are not read.
+    /// The checkpoint of `step`, if there is one. Its files are not verified.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Damaged`] if its manifest is.
+    /// [`CheckpointError::Damaged`] if its manifest is damaged.
     pub fn checkpoint(&self, step: u64) -> Result<Option<Checkpoint>, CheckpointError> {
         let path = self.checkpoints_path().join(folder_name(step));
         Checkpoint::open(path, step)
     }
 
-    /// All checkpoints, oldest first. Their files are not read.
+    /// All checkpoints, oldest first. Their files are not verified.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Damaged`] if a manifest is.
+    /// [`CheckpointError::Damaged`] if a manifest is damaged.
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, CheckpointError> {
         let steps = self.steps()?.into_iter();
         steps
@@ -164,12 +164,12 @@ impl Run {
             .collect()
     }
 
-    /// The newest checkpoint. Its files are not read: for the hurried, who call
-    /// [`Checkpoint::verify_file`] on the one that they need.
+    /// The newest checkpoint, without verifying its files, which is fast. Call [`Checkpoint::verify_file`] on each
+    /// file that is needed.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Damaged`] if its manifest is.
+    /// [`CheckpointError::Damaged`] if its manifest is damaged.
     pub fn newest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         let mut steps = self.steps()?.into_iter().rev();
         steps
@@ -177,13 +177,13 @@ impl Run {
             .transpose()
     }
 
-    /// The newest checkpoint, with the digest of every file verified, also of the run's own. None was
-    /// saved: `None`.
+    /// The newest checkpoint, after verifying the digests of all its files and of the run's own files. `None` if none
+    /// was saved.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Damaged`] if it is not what was saved, see [`Run::latest_intact`];
-    /// [`CheckpointError::Changed`].
+    /// [`CheckpointError::Damaged`] if a file of the checkpoint is damaged (see [`Run::latest_intact`]),
+    /// [`CheckpointError::Changed`] if a file of the run has changed.
     pub fn latest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         let newest = self.newest()?;
         if let Some(checkpoint) = &newest {
@@ -193,7 +193,7 @@ impl Run {
         Ok(newest)
     }
 
-    /// The newest checkpoint that is not damaged, and what was wrong with newer ones.
+    /// The newest intact checkpoint, with the errors of newer, damaged ones.
     ///
     /// # Errors
     ///

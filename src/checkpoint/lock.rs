@@ -1,7 +1,7 @@
-//! One run, one process: who writes into a run holds the lock on its folder.
+//! The lock on a run's folder: only one process writes into a run.
 //!
-//! The lock is the operating system's and falls with the process, however it ends; the file `.lock` that
-//! it is on stays and means nothing by itself. Readers take none.
+//! It is an operating system's file lock on `.lock`, released however the process ends; the file itself stays and
+//! means nothing. Readers take no lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -10,21 +10,22 @@ use std::path::Path;
 use super::disk::io_error;
 use super::error::CheckpointError;
 
-/// Name of the file.
+/// Name of the lock file.
 pub(super) const LOCK: &str = ".lock";
 
-/// Held by the one process that writes into a run.
+/// The lock on a run, held by the one process that writes into it.
 #[derive(Debug)]
 pub(super) struct RunLock {
     _file: File,
 }
 
 impl RunLock {
-    /// Takes the lock on the run in `folder`, and writes down for others whose it is.
+    /// Locks the run in `folder` and writes this process's id into the lock file for others to read.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::InUse`] if another process has it, [`CheckpointError::Io`] if there can be no such file.
+    /// [`CheckpointError::InUse`] if another process holds the lock, [`CheckpointError::Io`] if the file cannot be
+    /// created.
     pub(super) fn take(folder: &Path) -> Result<Self, CheckpointError> {
         let path = folder.join(LOCK);
         let mut options = OpenOptions::new();

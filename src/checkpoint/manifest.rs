@@ -1,4 +1,4 @@
-//! `manifest.json`: what a checkpoint consists of. Written last, so that a folder with it is complete.
+//! `manifest.json`: the list of a checkpoint's files. It is written last, so a folder with it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,34 +10,34 @@ use super::disk::io_error;
 use super::error::{CheckpointError, Damage};
 use super::save::{step_of, to_json};
 
-/// Name of the file.
+/// Name of the manifest file.
 pub(super) const MANIFEST: &str = "manifest.json";
 
 /// Version of the layout that this crate writes.
 pub(super) const FORMAT: u32 = 1;
 
-/// Description of a complete checkpoint.
+/// Description of a complete checkpoint: the content of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the layout.
     pub format: u32,
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub step: u64,
     /// When it was saved, in milliseconds since 1970.
     pub saved_at_ms: u64,
     /// Version of the crate that wrote it.
     pub crate_version: String,
-    /// BLAKE3 of the run's `config.json` at that time, in hex.
+    /// BLAKE3 of the run's `config.json` when the checkpoint was saved, in hex.
     pub config_digest: String,
     /// Loss on held-out text, if it was measured at this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid: Option<ValidLoss>,
-    /// Every other file.
+    /// Every other file of the checkpoint.
     pub files: Vec<FileEntry>,
-    /// Files of the run without which the weights mean something else: its configuration, its tokenizer.
+    /// Files of the run that its weights depend on: configuration, tokenizer.
     #[serde(default)]
     pub beside: Vec<FileEntry>,
-    /// BLAKE3 of this file without the digest itself, in hex; none in older ones.
+    /// BLAKE3 of this manifest without this field's value, in hex; empty in manifests of older versions.
     #[serde(default)]
     pub digest: String,
 }
@@ -45,9 +45,9 @@ pub struct Manifest {
 /// Loss on held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValidLoss {
-    /// In nats per token; a finite number.
+    /// Mean loss in nats per token; finite.
     pub loss: f64,
-    /// Which text, and how much of it: only losses on the same are compared.
+    /// Identifies the text and how much of it was read; only losses with equal values are compared.
     pub on: String,
 }
 
@@ -56,14 +56,14 @@ pub struct ValidLoss {
 pub struct FileEntry {
     /// Name in the checkpoint's folder.
     pub name: String,
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
     /// BLAKE3 digest, in hex.
     pub blake3: String,
 }
 
 impl Manifest {
-    /// The file, with its digest.
+    /// Serializes the manifest with its digest.
     pub(super) fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, CheckpointError> {
         let undigested = Self {
             digest: String::new(),
@@ -80,7 +80,7 @@ impl Manifest {
         )
     }
 
-    /// Reads the manifest of the checkpoint at `folder`; none if there is no such folder.
+    /// Reads the manifest of the checkpoint at `folder`; `None` if there is no such folder.
     pub(super) fn read(folder: &Path, step: u64) -> Result<Option<Self>, CheckpointError> {
         let path = folder.join(MANIFEST);
         let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
@@ -124,7 +124,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether all files are there, by their sizes.
+    /// Whether all files exist with their sizes.
     fn is_whole(&self, folder: &Path) -> bool {
         self.files.iter().all(|file| {
             let found = fs::metadata(folder.join(&file.name));
@@ -132,7 +132,7 @@ impl Manifest {
         })
     }
 
-    /// Whether `bytes` are the file that was written.
+    /// Whether `bytes` match the manifest's own digest.
     fn is_file(&self, bytes: &[u8]) -> bool {
         let digest = self.digest.as_bytes();
         if digest.is_empty() {
@@ -148,7 +148,7 @@ impl Manifest {
     }
 }
 
-/// The error of a file in the folder of a checkpoint.
+/// Error of a damaged file in a checkpoint's folder.
 pub(super) fn damaged(path: &Path, damage: Damage) -> CheckpointError {
     CheckpointError::Damaged {
         path: path.into(),
@@ -157,7 +157,7 @@ pub(super) fn damaged(path: &Path, damage: Damage) -> CheckpointError {
     }
 }
 
-/// Step of the newest whole checkpoint before that at `folder`.
+/// Step of the newest intact checkpoint before the one at `folder`.
 fn earlier(folder: &Path) -> Option<u64> {
     let step = step_of(folder.file_name()?.to_str()?)?;
     let siblings = fs::read_dir(folder.parent()?).ok()?.flatten();
@@ -171,7 +171,7 @@ fn earlier(folder: &Path) -> Option<u64> {
 }
 
 impl FileEntry {
-    /// Compares the file in `folder` with this entry, by size and then by digest.
+    /// Checks the size and then the digest of the file in `folder`.
     pub(super) fn verify(&self, folder: &Path) -> Result<(), CheckpointError> {
         let path = folder.join(&self.name);
         let damaged = |damage| damaged(&path, damage);

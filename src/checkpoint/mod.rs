@@ -6,13 +6,14 @@
 //!   checkpoints/step-0000400/{model.safetensors, optimizer.safetensors, state.json, config.json, manifest.json}
 //! ```
 //!
-//! `config.json` of the run is what it began with. What it goes on with stands in each checkpoint.
+//! The run's `config.json` is the experiment at the start; each checkpoint has the experiment that was in force when
+//! it was saved.
 //!
-//! Saving is atomic: whoever kills the process, or fills the disk, loses the save that was running and
-//! nothing else. A manifest with a digest of every file tells a complete checkpoint from a damaged one, and with
-//! those of the run's own files whether these are still what its weights were trained with. A lock keeps a second
-//! process from writing into the run.
-//! It does *not* know models, optimizers or configs: a model is any burn `Module`, a config is anything
+//! Saving is atomic: if the process is killed or the disk is full, only the save in progress is lost. A manifest
+//! holds the digest of every file, which tells complete checkpoints from damaged ones and detects changes to the
+//! run's own files, such as its tokenizer. A lock keeps a second process from writing into the run.
+//!
+//! This module does *not* know models, optimizers or configs: a model is any burn `Module`, a config is anything that
 //! serde can write.
 
 mod beginning;

@@ -1,4 +1,4 @@
-//! The folder of a run: making it, finding it, what it is called where.
+//! The folder of a run: creating it, opening it, and the paths of its files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::manifest::FileEntry;
 use super::save::{self, to_json};
 use super::saved::{Checkpoint, read_json};
 
-/// File of the experiment, in a run and in a checkpoint.
+/// File of the experiment, both in a run and in a checkpoint.
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
@@ -25,24 +25,24 @@ pub(super) const REJECTED: &str = "metrics.rejected.jsonl";
 pub(super) const REPORT: &str = "report.html";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 
-/// By how much the clock of files may be behind that of processes.
+/// Largest lag of file timestamps behind the process clock, in milliseconds.
 const FILE_CLOCK_MS: u64 = 20;
 
-/// A folder that training writes and everything else reads.
+/// The folder of a run: written by training, read by everything else.
 #[derive(Debug, Clone)]
 pub struct Run {
     path: PathBuf,
     pub(super) keep: Keep,
     pub(super) disk: Disk,
-    /// Held while this process trains the run.
+    /// Held while this process writes into the run.
     lock: Option<Arc<RunLock>>,
-    /// The run's own files, as they were when training began.
+    /// Sizes and digests of the run's own files when training began.
     settled: Arc<OnceLock<Vec<FileEntry>>>,
 }
 
 impl Run {
-    /// Makes the folder of a new run, with its config and, if it is known already, its tokenizer. A run that never
-    /// came to its first checkpoint gives way.
+    /// Makes the folder of a new run with its config and, if it is given, its tokenizer. A run without a checkpoint
+    /// at the same path is replaced.
     ///
     /// # Errors
     ///
@@ -61,11 +61,11 @@ impl Run {
         Ok(run)
     }
 
-    /// Opens the run at `path` and removes what killed saves left there.
+    /// Opens the run at `path` and removes left-over files of killed saves.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::NotARun`] if there is none.
+    /// [`CheckpointError::NotARun`] if there is no run, [`CheckpointError::Unmade`] if its start was interrupted.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let run = Self::at(path.into());
         for (missing, present) in [
@@ -88,7 +88,7 @@ impl Run {
         Ok(run)
     }
 
-    /// The run directly under `root` whose newest checkpoint was saved last, if any has one.
+    /// The run directly under `root` with the most recently saved checkpoint; `None` if no run has a checkpoint.
     ///
     /// # Errors
     ///
@@ -102,8 +102,8 @@ impl Run {
         Ok(None)
     }
 
-    /// The runs directly under `root`, the one first that was saved last; one without a checkpoint counts from when
-    /// it was made.
+    /// The runs directly under `root`, most recently saved first; a run without a checkpoint is ranked by its time of
+    /// creation.
     ///
     /// # Errors
     ///
@@ -141,12 +141,12 @@ impl Run {
         }
     }
 
-    /// The same run with the lock on it, to write into it: no other process can have it until this value and its
-    /// clones are gone.
+    /// Locks the run for writing: no other process can lock it until this value and its clones are dropped.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::InUse`] if another process has it, [`CheckpointError::Io`].
+    /// [`CheckpointError::InUse`] if another process holds the lock, [`CheckpointError::Io`] if the lock file cannot
+    /// be created.
     pub fn locked(mut self) -> Result<Self, CheckpointError> {
         if self.lock.is_none() {
             self.lock = Some(Arc::new(RunLock::take(&self.path)?));
@@ -154,17 +154,17 @@ impl Run {
         Ok(self)
     }
 
-    /// Remembers the configuration and the tokenizer as they lie in the folder: checkpoints that are saved from now
-    /// on name these, whatever is done to the files meanwhile.
+    /// Records the digests of the configuration and the tokenizer as they are now. Later checkpoints refer to these,
+    /// even if the files are changed during training.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Io`] if they cannot be read.
+    /// [`CheckpointError::Io`] if a file cannot be read.
     pub fn settle(&self) -> Result<(), CheckpointError> {
         self.beside().map(drop)
     }
 
-    /// The run's own files, as they were when training began.
+    /// Sizes and digests of the run's own files when training began.
     pub(super) fn beside(&self) -> Result<Vec<FileEntry>, CheckpointError> {
         if let Some(settled) = self.settled.get() {
             return Ok(settled.clone());
@@ -173,43 +173,43 @@ impl Run {
         Ok(self.settled.get_or_init(|| found).clone())
     }
 
-    /// Compares the configuration and the tokenizer with what they were when a checkpoint was saved: with others its
-    /// weights are worth nothing.
+    /// Checks that the configuration and the tokenizer are the ones that a checkpoint was saved with; its weights are
+    /// useless with others.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Changed`] for the first that differs.
+    /// [`CheckpointError::Changed`] for the first file that differs.
     pub fn verify_beside(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         beside::verify(&self.path, checkpoint.manifest())
     }
 
-    /// Sets how many checkpoints a save leaves. All, unless set.
+    /// Sets which checkpoints remain after a save. Default: all.
     pub fn with_keep(mut self, keep: Keep) -> Self {
         self.keep = keep;
         self
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `config.json`: the experiment that the run began with.
+    /// Path of `config.json`, the experiment at the run's start.
     pub fn config_path(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
 
-    /// `tokenizer.json`.
+    /// Path of `tokenizer.json`.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.path.join(TOKENIZER)
     }
 
-    /// `metrics.jsonl`: one line per measured step.
+    /// Path of `metrics.jsonl`, the journal with one record per line.
     pub fn metrics_path(&self) -> PathBuf {
         self.path.join(METRICS)
     }
 
-    /// `report.html`.
+    /// Path of `report.html`.
     pub fn report_path(&self) -> PathBuf {
         self.path.join(REPORT)
     }
@@ -218,17 +218,17 @@ impl Run {
         self.path.join(CHECKPOINTS)
     }
 
-    /// Reads the experiment: that of the newest checkpoint, or what the run began with.
+    /// Reads the experiment of the newest checkpoint, or of the run's start if there is no checkpoint.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Io`], [`CheckpointError::Json`] if it is no `C`, [`CheckpointError::Damaged`] if the
-    /// newest checkpoint's is not what was saved.
+    /// [`CheckpointError::Io`], [`CheckpointError::Json`] if it cannot be parsed as `C`, [`CheckpointError::Damaged`]
+    /// if the newest checkpoint's file is damaged.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C, CheckpointError> {
         self.config_at(self.newest()?.as_ref())
     }
 
-    /// Reads the experiment as of a checkpoint.
+    /// Reads the experiment as of a checkpoint, or as of the run's start.
     ///
     /// # Errors
     ///
@@ -241,15 +241,15 @@ impl Run {
         own.map_or_else(|| read_json(&self.config_path()), Ok)
     }
 
-    /// When its configuration was written, which is the last that is done to begin a run.
+    /// Time at which the run was created, in milliseconds since 1970: its config is written last.
     pub fn made_at_ms(&self) -> Option<u64> {
         let written = fs::metadata(self.config_path()).and_then(|it| it.modified());
         let since_1970 = written.ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(since_1970.as_millis() as u64)
     }
 
-    /// BLAKE3 of `config.json`, in hex. Compare with [`Manifest::config_digest`](super::Manifest::config_digest) to see whether it was
-    /// edited since a checkpoint.
+    /// BLAKE3 of `config.json`, in hex. Compare with [`Manifest::config_digest`](super::Manifest::config_digest) to
+    /// see whether the file was edited since a checkpoint.
     ///
     /// # Errors
     ///
@@ -260,17 +260,17 @@ impl Run {
         Ok(blake3::hash(&bytes).to_hex().to_string())
     }
 
-    /// Reads the tokenizer.
+    /// Reads `tokenizer.json` as bytes.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Io`] if there is none.
+    /// [`CheckpointError::Io`] if it cannot be read.
     pub fn tokenizer(&self) -> Result<Vec<u8>, CheckpointError> {
         let path = self.tokenizer_path();
         fs::read(&path).map_err(io_error("read", &path))
     }
 
-    /// Writes the tokenizer, whole or not at all.
+    /// Writes `tokenizer.json` atomically.
     ///
     /// # Errors
     ///
@@ -279,7 +279,7 @@ impl Run {
         self.disk.write_atomically(&self.tokenizer_path(), bytes)
     }
 
-    /// Writes a JSON file of the caller's into the folder, whole or not at all.
+    /// Writes `value` as a JSON file `name` in the folder, atomically.
     ///
     /// # Errors
     ///
@@ -293,17 +293,17 @@ impl Run {
         self.disk.write_atomically(&path, &to_json(&path, value)?)
     }
 
-    /// Reads what [`write_json`](Self::write_json) wrote under a name; none if there is no such file.
+    /// Reads a file that [`write_json`](Self::write_json) wrote; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Io`], or [`CheckpointError::Json`] if it is no `T`.
+    /// [`CheckpointError::Io`], or [`CheckpointError::Json`] if it cannot be parsed as `T`.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, CheckpointError> {
         let path = self.path.join(name);
         path.is_file().then(|| read_json(&path)).transpose()
     }
 
-    /// Whether the report was written after a checkpoint: then nothing is left to do behind it.
+    /// Whether the report is newer than a checkpoint, so that nothing is left to do after it.
     pub fn is_reported_since(&self, checkpoint: &Checkpoint) -> bool {
         let written = fs::metadata(self.report_path()).and_then(|it| it.modified());
         let since_1970 = written
@@ -313,7 +313,7 @@ impl Run {
         written_ms.is_some_and(|it| it + FILE_CLOCK_MS >= checkpoint.manifest().saved_at_ms)
     }
 
-    /// Writes the report, whole or not at all.
+    /// Writes `report.html` atomically.
     ///
     /// # Errors
     ///

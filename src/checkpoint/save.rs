@@ -1,8 +1,8 @@
-//! Writing a checkpoint so that it is there completely or not at all.
+//! Atomic saving of a checkpoint.
 //!
-//! Files go to `checkpoints/.step-…-<pid>.tmp`, each flushed to the disk, the manifest last; then the
-//! folder is renamed and its parent flushed. What a killed process leaves behind starts with a dot and is
-//! swept away by [`sweep`] when the run is next opened or saved.
+//! Files are written to `checkpoints/.step-…-<pid>.tmp` and flushed, the manifest last; then the folder is renamed
+//! and its parent flushed. Left-over files of a killed process start with a dot; [`sweep`] removes them when the run
+//! is next opened or saved.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -19,13 +19,13 @@ use super::run::CONFIG;
 use super::tensor_file::write_tensors;
 use crate::model::weights::NamedTensor;
 
-/// Ending of a folder that is being written or deleted.
+/// Extension of a folder that is being written or deleted.
 const TEMPORARY: &str = "tmp";
-/// Ending of a complete checkpoint that is giving way to another of the same step.
+/// Extension of a complete checkpoint that is being replaced by another of the same step.
 const REPLACED: &str = "replaced";
 const LOCK: &str = ".lock";
 
-/// Takes the files of one checkpoint, in any order, each under its own name.
+/// Receives the files of one checkpoint, in any order, each under its own name.
 #[derive(Debug)]
 pub struct Writer<'a> {
     disk: &'a Disk,
@@ -35,12 +35,12 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes down how good the model of this step is.
+    /// Stores the loss on held-out text in the checkpoint's manifest.
     pub fn valid(&mut self, loss: ValidLoss) {
         self.valid = Some(loss);
     }
 
-    /// Writes named tensors as a safetensors file, one tensor after the other, each in its own type.
+    /// Writes named tensors as a safetensors file, each in its own element type, one at a time.
     ///
     /// # Errors
     ///
@@ -68,11 +68,11 @@ impl Writer<'_> {
         self.bytes(name, &bytes)
     }
 
-    /// Writes `bytes` as they are.
+    /// Writes `bytes` unchanged.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError`] for an I/O error or a name that cannot be a file here.
+    /// [`CheckpointError`] for an I/O error or an invalid file name.
     pub fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         self.file(name, |file| file.write(bytes))
     }
@@ -119,12 +119,12 @@ pub(super) fn to_json<T: Serialize + ?Sized>(
     Ok(bytes)
 }
 
-/// Name of the folder of a checkpoint.
+/// Name of a checkpoint's folder.
 pub(super) fn folder_name(step: u64) -> String {
     format!("step-{step:07}")
 }
 
-/// Step of the checkpoint that a folder name stands for.
+/// Step of the checkpoint in a folder of this name; `None` for other folders.
 pub(super) fn step_of(name: &str) -> Option<u64> {
     let step = name.strip_prefix("step-")?.parse().ok()?;
     (folder_name(step) == name).then_some(step)
@@ -182,7 +182,7 @@ pub(super) fn save(
     Ok(manifest)
 }
 
-/// Renames a complete temporary folder to the checkpoint of `step`.
+/// Renames a complete temporary folder to its final name, replacing a checkpoint of the same step.
 fn publish(
     disk: &Disk,
     checkpoints: &Path,
@@ -209,7 +209,8 @@ fn publish(
     Ok(())
 }
 
-/// Deletes the checkpoint of `step`: hidden first, so that no half of it is ever taken for one.
+/// Deletes the checkpoint of `step`. It is renamed first, so that a half-deleted folder is never read as a
+/// checkpoint.
 pub(super) fn delete(disk: &Disk, checkpoints: &Path, step: u64) -> Result<(), CheckpointError> {
     let _lock = Lock::wait(checkpoints)?;
     let doomed = hidden(checkpoints, step, TEMPORARY);
@@ -217,8 +218,8 @@ pub(super) fn delete(disk: &Disk, checkpoints: &Path, step: u64) -> Result<(), C
     disk.remove_dir(&doomed)
 }
 
-/// Removes what killed processes left, unless a save is running. Never fails: a folder that cannot be
-/// written to can still be read from.
+/// Removes left-over files of killed processes, unless a save is running. Never fails: a read-only folder can still
+/// be read.
 pub(super) fn sweep_if_idle(checkpoints: &Path) {
     if let Some(_lock) = Lock::now(checkpoints) {
         sweep(checkpoints);
@@ -257,7 +258,7 @@ fn sweep(checkpoints: &Path) {
     }
 }
 
-/// Removes the folder unless it has been renamed.
+/// Removes the folder when dropped, unless it was renamed.
 struct Temporary<'a> {
     disk: &'a Disk,
     folder: PathBuf,
@@ -273,7 +274,7 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Held while checkpoints are written or removed; the system lets go of it when the process dies.
+/// Lock on the checkpoints' folder, held while they are written or removed and released when the process dies.
 struct Lock {
     _file: File,
 }

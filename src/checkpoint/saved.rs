@@ -1,4 +1,4 @@
-//! A complete checkpoint, for reading.
+//! A complete checkpoint, opened for reading.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,17 +34,17 @@ impl Checkpoint {
         self.manifest.step
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its description.
+    /// The checkpoint's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Compares every file with its digest.
+    /// Checks the size and digest of every file.
     ///
     /// # Errors
     ///
@@ -54,20 +54,21 @@ impl Checkpoint {
         files.try_for_each(|file| file.verify(&self.path))
     }
 
-    /// Compares one file with its digest.
+    /// Checks the size and digest of one file.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Damaged`] if it differs, [`CheckpointError::NoSuchFile`].
+    /// [`CheckpointError::Damaged`] if it differs, [`CheckpointError::NoSuchFile`] if the checkpoint has no such
+    /// file.
     pub fn verify_file(&self, name: &str) -> Result<(), CheckpointError> {
         self.entry(name)?.verify(&self.path)
     }
 
-    /// Opens a file of tensors.
+    /// Opens a safetensors file of the checkpoint.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::NoSuchFile`], or that of [`TensorFile::open`].
+    /// [`CheckpointError::NoSuchFile`], or the errors of [`TensorFile::open`].
     pub fn tensors(&self, name: &str) -> Result<TensorFile, CheckpointError> {
         TensorFile::open(self.path.join(&self.entry(name)?.name))
     }
@@ -76,14 +77,14 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::NoSuchFile`], [`CheckpointError::Io`], or [`CheckpointError::Json`] if it is
-    /// no `T`.
+    /// [`CheckpointError::NoSuchFile`], [`CheckpointError::Io`], or [`CheckpointError::Json`] if it cannot be parsed
+    /// as `T`.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, CheckpointError> {
         read_json(&self.path.join(&self.entry(name)?.name))
     }
 
-    /// The experiment that the run goes on with from here, its digest compared; none where the checkpoint does
-    /// not say, which leaves that of the run.
+    /// Reads and verifies the experiment in force at this checkpoint; `None` if the checkpoint has none, so that the
+    /// run's holds.
     pub(super) fn config<C: DeserializeOwned>(&self) -> Result<Option<C>, CheckpointError> {
         if self.manifest.files.iter().all(|file| file.name != CONFIG) {
             return Ok(None);
@@ -92,7 +93,7 @@ impl Checkpoint {
         self.json(CONFIG).map(Some)
     }
 
-    /// Reads a file.
+    /// Reads a file as bytes.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ impl Checkpoint {
         fs::read(&path).map_err(io_error("read", &path))
     }
 
-    /// The error of one of its files that is not what it was or should be.
+    /// Error of a damaged file of this checkpoint.
     pub fn damaged(&self, name: &str, damage: Damage) -> CheckpointError {
         manifest::damaged(&self.path.join(name), damage)
     }

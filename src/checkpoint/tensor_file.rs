@@ -1,6 +1,6 @@
-//! safetensors files: written tensor by tensor, read through a memory map.
+//! safetensors files: written one tensor at a time, read through a memory map.
 //!
-//! The format is <https://huggingface.co/docs/safetensors>: length of the header, header in JSON, values.
+//! Format (<https://huggingface.co/docs/safetensors>): length of the header, header in JSON, values.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -17,10 +17,10 @@ use crate::model::weights::{NamedTensor, WeightError, WeightSource};
 #[cfg(target_endian = "big")]
 compile_error!("safetensors files are little-endian; tensors are written as they lie in memory");
 
-/// Bytes of the header's length.
+/// Size of the header's length field, in bytes.
 const LENGTH: usize = size_of::<u64>();
 
-/// A file of named tensors, mapped into memory: what is not asked for is not read.
+/// A memory-mapped safetensors file; tensors are read on demand.
 ///
 /// The file must not be changed while this value lives; a checkpoint's files never are.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl TensorFile {
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Io`], or [`CheckpointError::Format`] if it is truncated or no such file.
+    /// [`CheckpointError::Io`], or [`CheckpointError::Format`] if it is truncated or not a safetensors file.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let path = path.into();
         let map = Mapped::open(&path).map_err(io_error("open", &path))?;
@@ -53,7 +53,7 @@ impl TensorFile {
 }
 
 impl TensorFile {
-    /// Place in the file, shape and type of a tensor.
+    /// Byte range, shape and element type of a tensor.
     fn place(&self, name: &str) -> Result<(Range<usize>, &[usize], DType), WeightError> {
         let Some(info) = self.metadata.info(name) else {
             return Err(WeightError::Missing {
@@ -115,7 +115,7 @@ impl WeightSource for TensorFile {
     }
 }
 
-/// Writes tensors so that only one at a time is in host memory.
+/// Writes tensors, with only one at a time in host memory.
 pub(super) fn write_tensors(
     file: &mut DiskFile,
     mut tensors: Vec<NamedTensor<'_>>,
@@ -171,7 +171,7 @@ pub(super) fn write_tensors(
     Ok(())
 }
 
-/// Length and text of the header, padded to whole words.
+/// The header with its length, padded to a multiple of 8 bytes.
 fn header(path: &Path, infos: Vec<(String, TensorInfo)>) -> Result<Vec<u8>, CheckpointError> {
     let metadata = Metadata::new(None, infos).map_err(|source| CheckpointError::Format {
         path: path.to_path_buf(),
@@ -187,14 +187,14 @@ fn header(path: &Path, infos: Vec<(String, TensorInfo)>) -> Result<Vec<u8>, Chec
     Ok(header)
 }
 
-/// The first name that stands twice.
+/// The first name that occurs twice.
 fn duplicate(tensors: &[NamedTensor<'_>]) -> Option<String> {
     let mut seen = HashSet::new();
     let mut names = tensors.iter().map(|tensor| &tensor.name);
     names.find(|name| !seen.insert(*name)).cloned()
 }
 
-/// Booleans take one byte in a file, whatever the backend gives them.
+/// Bytes of a tensor in the file, with booleans in one byte each, whatever the backend uses.
 fn file_bytes(data: TensorData) -> TensorData {
     match data.dtype {
         DType::Bool(BoolStore::U32) => {

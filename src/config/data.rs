@@ -1,4 +1,4 @@
-//! What a run reads.
+//! The data section of an experiment.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,40 +15,41 @@ use crate::tokenizer::chat::Day;
 pub struct DataConfig {
     /// Files or folders of training documents; empty: the embedded corpus.
     pub train: Vec<PathBuf>,
-    /// Files or folders of validation documents; empty: the embedded ones with the embedded corpus,
-    /// else a share of the training documents.
+    /// Files or folders of validation documents; empty: the embedded ones if the embedded corpus is trained on, else
+    /// a share of the training documents.
     pub valid: Vec<PathBuf>,
-    /// Share of the training documents that is held out for validation where there is no other text for it; 0: none.
-    /// Absent: [`VALID_SHARE`] in a new run, and none in a run that began before there was a share.
+    /// Share of the training documents that is held out for validation if there is no other validation text; 0: none.
+    /// Absent: [`VALID_SHARE`] in a new run, 0 in a run from before this setting existed.
     pub valid_share: Option<f64>,
-    /// Share of a domain in the training tokens; domains not named share the rest.
+    /// Share of the training tokens by domain; domains that are not named divide the rest.
     pub mix: BTreeMap<Domain, f64>,
-    /// Probability that the router and the text are not told the domain of a document.
+    /// Probability that a document's domain is hidden from the router and from the text.
     pub domain_dropout: f64,
-    /// Whether a told domain also stands before the document as a control token.
+    /// Whether a document whose domain is not hidden begins with the domain's control token.
     pub domain_token: bool,
-    /// Whether lines that cannot be read are counted and left out instead of ending the run.
+    /// Whether unreadable lines are counted and skipped; otherwise the first one ends the run.
     pub skip_bad_lines: bool,
-    /// The domain of documents with an unknown tag; absent: such a tag ends the run.
+    /// Domain of documents with an unknown tag; absent: such a tag ends the run.
     pub unknown_domain: Option<Domain>,
-    /// Key (of JSON) or column (of parquet) of the text, which then goes before a conversation; absent: `text`.
+    /// Key (of JSON) or column (of parquet) of the text, which then takes precedence over a conversation in the same
+    /// record; absent: `text`.
     pub text_field: Option<String>,
-    /// The day that a chat template which asks for it is told in the data; absent: that on which the run begins.
+    /// Date that chat templates in the data see as today; absent: the day on which the run begins.
     pub day: Option<Day>,
 }
 
-/// Share of the training documents that is held out for validation, unless another is set.
+/// Default share of the training documents that is held out for validation.
 pub const VALID_SHARE: f64 = 0.02;
 
 impl DataConfig {
-    /// Writes down what a new run holds out, if nothing is set.
+    /// Sets `valid_share` to [`VALID_SHARE`] in a new run that states neither a share nor a validation text.
     pub fn settle_valid_share(&mut self) {
         if !self.train.is_empty() && self.valid.is_empty() {
             self.valid_share.get_or_insert(VALID_SHARE);
         }
     }
 
-    /// What to do with documents that are not as they should be.
+    /// How documents are read and what happens to invalid ones.
     pub fn source_options(&self) -> SourceOptions {
         SourceOptions {
             skip_bad_lines: self.skip_bad_lines,
@@ -58,11 +59,11 @@ impl DataConfig {
         }
     }
 
-    /// Shares of the domains.
+    /// Shares of the domains, validated.
     ///
     /// # Errors
     ///
-    /// Weights that are no shares.
+    /// Shares out of range, or whose sum exceeds 1.
     pub fn mix(&self) -> Result<Mix, DataError> {
         let weights: Vec<_> = self
             .mix

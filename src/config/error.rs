@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! Errors of a configuration.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use super::preset::PRESETS;
 use crate::model::ModelConfigError;
 use crate::training::OutOfRange;
 
-/// Why there is no [`Experiment`](super::Experiment).
+/// Why a configuration cannot be read or is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -19,12 +19,12 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// The file can be read, but not used.
+    /// The file can be read, but its content is invalid.
     #[error("in the config `{}`", path.display())]
     InFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in its content.
         #[source]
         source: Box<ConfigError>,
     },
@@ -35,18 +35,18 @@ pub enum ConfigError {
         line: usize,
         /// Column, from 1.
         column: usize,
-        /// What the parser stumbled over.
+        /// The parser's message.
         reason: String,
     },
-    /// A key that means nothing.
+    /// An unknown key.
     #[error("unknown key `{path}`, {hint}")]
     UnknownKey {
         /// Its path.
         path: String,
-        /// The key that may have been meant, or those that there are.
+        /// The key that may have been meant, or the valid ones.
         hint: String,
     },
-    /// A key that must be there.
+    /// A required key is missing.
     #[error("missing key `{path}`")]
     MissingKey {
         /// Its path.
@@ -61,31 +61,31 @@ pub enum ConfigError {
         line: usize,
         /// Column of the end of the value.
         column: usize,
-        /// What was expected.
+        /// The expected type, in the parser's words.
         reason: String,
     },
-    /// The keys of the first published Darkhorse Genesis.
+    /// The file has keys of the first published Darkhorse Genesis.
     #[error("these keys have new names: {}", renamed(renames))]
     OldKeys {
-        /// Old key, and where its value belongs now.
+        /// Old key, and the place where its value belongs now.
         renames: Vec<(&'static str, &'static str)>,
     },
-    /// A value of the model that does not fit.
+    /// A value of the model is invalid.
     #[error(transparent)]
     Model(ModelConfigError),
-    /// Another value that does not fit.
+    /// Another value is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
-    /// Experts that are to divide, and no place for more of them.
+    /// `training.mitosis` is set, but no places are free for new experts.
     #[error(
         "`training.mitosis` needs `model.moe.router.initial_experts`, the number of experts to begin with: {}",
         no_places(*experts)
     )]
     NoPlaces {
-        /// Experts of the model; none if it is dense.
+        /// Routed experts of the model; none if it is dense.
         experts: Option<usize>,
     },
-    /// A name that is no preset's.
+    /// There is no preset of this name.
     #[error("unknown preset `{name}`, expected one of: {}", PRESETS.join(", "))]
     UnknownPreset {
         /// The name.

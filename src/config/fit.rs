@@ -5,7 +5,7 @@ use super::{Experiment, PRESETS};
 use crate::model::ModelConfig;
 use crate::model::dtype::Dtype;
 
-/// The refusal of what cannot fit.
+/// The model does not fit the memory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} takes {} of memory ({}), but there are {}; {}",
@@ -16,13 +16,13 @@ use crate::model::dtype::Dtype;
     self.alternatives()
 )]
 pub struct DoesNotFit {
-    /// What was asked for.
+    /// The use that was asked about.
     pub purpose: Purpose,
-    /// What it takes.
+    /// Memory that it needs.
     pub needs: MemoryNeeds,
-    /// What there is.
+    /// Memory that is available, in bytes.
     pub available_bytes: u64,
-    /// The largest preset that fits.
+    /// Name of the largest preset that fits.
     pub largest_preset: Option<&'static str>,
 }
 
@@ -51,7 +51,7 @@ impl DoesNotFit {
 ///
 /// # Errors
 ///
-/// [`DoesNotFit`], with what it takes and the largest preset that fits.
+/// [`DoesNotFit`], with the memory needed and the largest preset that fits.
 pub fn fits(
     model: &ModelConfig,
     purpose: Purpose,
@@ -78,8 +78,8 @@ pub fn largest_preset(purpose: Purpose, memory_bytes: u64) -> Option<&'static st
     })
 }
 
-/// The longest context that fits beside the weights, as far as the model's positions reach; none if the
-/// weights alone do not fit.
+/// Longest context, in tokens, whose cache fits beside the weights, at most the model's `max_position_embeddings`;
+/// `None` if not even one token fits.
 pub fn largest_context(
     model: &ModelConfig,
     weights: Dtype,

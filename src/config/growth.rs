@@ -1,4 +1,4 @@
-//! Whether experts have places to divide into.
+//! Checks that experts which divide by mitosis have free places to divide into.
 
 use super::error::ConfigError;
 use super::validate::check;
@@ -36,7 +36,7 @@ mod tests {
 
     use crate::config::Experiment;
 
-    /// What is wrong with 8 experts in 16 places and this mitosis in 800 steps; nothing if it is fine.
+    /// Error of a schedule of 800 steps with 8 initial experts in 16 places, or an empty text if it is valid.
     fn message(mitosis: serde_json::Value) -> String {
         let mut experiment = Experiment::preset("deepseek-tiny").unwrap();
         let moe = experiment.model.moe.as_mut().unwrap();

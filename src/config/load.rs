@@ -1,4 +1,4 @@
-//! JSON to values, with every error at its place.
+//! Strict parsing of JSON, with every error at its line and column or key path.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::error::Category;
 use super::error::ConfigError;
 use super::{old_keys, preset};
 
-/// Reads a value, and names what is wrong by line and column or by the path of a key.
+/// Parses a value; errors name the line and column, or the path of the key.
 pub(super) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, ConfigError> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -58,7 +58,7 @@ fn explain(error: serde_json::Error, path: &str) -> ConfigError {
     }
 }
 
-/// Appends the key, unless the path already ends in it: it does not where serde buffers a section.
+/// Joins path and key, unless the path already ends in the key, as it does except where serde buffers a section.
 fn join(path: &str, key: &str) -> String {
     match path.rsplit('.').next() {
         Some("") | None => key.into(),
@@ -67,7 +67,8 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// The key that was meant: one beside it with a similar name, else one elsewhere with the same name.
+/// A suggestion for an unknown key: a sibling with a similar name, else the path of a key of this name in another
+/// section.
 fn hint(key: &str, path: &str, valid: &[&str]) -> String {
     let section = join(path, key);
     let section = section.rsplit_once('.').map_or("", |(section, _)| section);
@@ -90,7 +91,7 @@ fn hint(key: &str, path: &str, valid: &[&str]) -> String {
     }
 }
 
-/// The path of a key of that name in a file that has every section.
+/// Path of a key of this name in a configuration that has every section.
 fn elsewhere(key: &str) -> Option<String> {
     fn find(value: &Value, key: &str, path: &str) -> Option<String> {
         value.as_object()?.iter().find_map(|(name, value)| {

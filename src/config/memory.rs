@@ -1,4 +1,4 @@
-//! What a model takes of memory, and of each device's when it is divided.
+//! Estimates of the memory that a model needs, in total or per device.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::model::ModelConfig;
 use crate::model::dtype::Dtype;
 
-/// What a model is to be held in memory for.
+/// The use that a model is held in memory for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Generating text.
@@ -23,7 +23,7 @@ pub enum Purpose {
     Training {
         /// Format of the weights and activations within a step; gradients are f32.
         dtype: Dtype,
-        /// Tokens of a micro-batch.
+        /// Tokens per micro-batch.
         tokens: usize,
     },
 }
@@ -33,26 +33,26 @@ pub enum Purpose {
 pub enum Sharding {
     /// Every device holds all weights and takes its share of the batch.
     DataParallel,
-    /// The routed experts are divided among so many devices; each holds all the rest.
+    /// Routed experts are divided among this many devices; everything else is replicated on each.
     ExpertParallel(usize),
 }
 
-/// Bytes by what they hold.
+/// Memory by content, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryNeeds {
     /// Weights, MTP modules included.
     pub weights_bytes: u64,
-    /// The past of the context, states whose size does not depend on it included.
+    /// The cache of the context: keys and values, and states whose size does not depend on its length.
     pub cache_bytes: u64,
     /// Gradients.
     pub gradients_bytes: u64,
-    /// Moments and master weights.
+    /// AdamW's moments and the master weights.
     pub optimizer_bytes: u64,
-    /// What the backward pass needs of a micro-batch; an estimate.
+    /// Activations that the backward pass keeps of a micro-batch; an estimate.
     pub activations_bytes: u64,
 }
 
-/// Bytes in the unit that suits them, `9.71 GiB`.
+/// A number of bytes, displayed in a fitting unit, as in `9.71 GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -89,7 +89,7 @@ impl Purpose {
 }
 
 impl Sharding {
-    /// Weights that a device leaves to others.
+    /// Parameters that a device does not hold because others do.
     fn held_elsewhere(self, model: &ModelConfig) -> u64 {
         match (self, &model.moe) {
             (Self::ExpertParallel(devices), Some(moe)) => {
@@ -103,12 +103,13 @@ impl Sharding {
 }
 
 impl MemoryNeeds {
-    /// What `purpose` takes. Runtime, kernels' workspace and the prompt's activations are not counted.
+    /// Memory for `purpose` on one device. The runtime, workspaces of kernels and activations of the prompt are not
+    /// counted.
     pub fn of(model: &ModelConfig, purpose: Purpose) -> Self {
         Self::per_device(model, purpose, Sharding::DataParallel)
     }
 
-    /// What `purpose` takes of each device. With more devices than experts, some hold the same ones.
+    /// Memory for `purpose` on each device. With more devices than experts, several devices hold the same expert.
     pub fn per_device(model: &ModelConfig, purpose: Purpose, sharding: Sharding) -> Self {
         let weights = model.num_trained_params() - sharding.held_elsewhere(model);
         match purpose {
@@ -137,7 +138,7 @@ impl MemoryNeeds {
         }
     }
 
-    /// All together.
+    /// Sum of all parts, in bytes.
     pub fn total(&self) -> u64 {
         self.parts()
             .into_iter()

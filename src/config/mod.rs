@@ -1,8 +1,8 @@
-//! Files to one [`Experiment`] value per run.
+//! Configuration: files to one validated [`Experiment`] per run.
 //!
-//! Loading is strict: an unknown key is refused by its path, a missing one named, and everything is
-//! validated before anything is built. [`fit`] answers whether a run can fit a device's memory. Sees the
-//! configuration of every other module; nothing that computes sees this one.
+//! Loading is strict: unknown keys are refused with their path, missing ones are named, and every value is validated
+//! before anything is built. [`fit`] tells whether a run fits a device's memory. This module sees the configuration
+//! types of all others; no module that computes sees it.
 
 mod data;
 mod error;
@@ -27,30 +27,30 @@ use serde::{Deserialize, Serialize};
 use crate::model::ModelConfig;
 use crate::training::TrainingConfig;
 
-/// Everything that defines a run.
+/// Configuration of a run: model, tokenizer, data and training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// The model.
+    /// Architecture of the model.
     pub model: ModelConfig,
-    /// Where its tokens come from.
+    /// Tokenizer: a file, or one trained on the data.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
-    /// What it reads.
+    /// Training and validation text.
     #[serde(default)]
     pub data: DataConfig,
-    /// How it learns.
+    /// Optimizer, schedule, batches and everything else about training.
     #[serde(default)]
     pub training: TrainingConfig,
 }
 
 impl Experiment {
-    /// Reads and validates a file.
+    /// Reads and validates a JSON file.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Read`] if it cannot be read, else [`ConfigError::InFile`] around what
-    /// [`from_json`](Self::from_json) found.
+    /// [`ConfigError::Read`] if the file cannot be read, else [`ConfigError::InFile`] around the error of
+    /// [`from_json`](Self::from_json).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let json = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
@@ -63,27 +63,27 @@ impl Experiment {
         })
     }
 
-    /// One of the [`PRESETS`], by name.
+    /// Loads one of the [`PRESETS`] by name.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::UnknownPreset`], which lists them.
+    /// [`ConfigError::UnknownPreset`], which lists the valid names.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
         Self::from_json(preset::json(name)?)
     }
 
-    /// Reads and validates a JSON text.
+    /// Parses and validates JSON.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, by line and column or by the path of a key.
+    /// The first error, with its line and column or the path of its key.
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
         let experiment: Self = load::parse(json)?;
         experiment.validate()?;
         Ok(experiment)
     }
 
-    /// The same as an indented JSON text, with every default written out.
+    /// Writes indented JSON with every default spelled out.
     ///
     /// # Errors
     ///
@@ -92,12 +92,13 @@ impl Experiment {
         serde_json::to_string_pretty(self).map_err(ConfigError::Write)
     }
 
-    /// Fewest tokens of a row that teach every part of the model: a token, the next one, and one per MTP module.
+    /// Fewest tokens per row that train every part of the model: one input, the next token, and one more per MTP
+    /// module.
     pub fn shortest_row(&self) -> usize {
         self.model.num_nextn_predict_layers + 2
     }
 
-    /// Name of the preset whose model this is, whatever its vocabulary and its domains.
+    /// Name of the preset with this model, ignoring the vocabulary's size and the domains.
     pub fn preset_name(&self) -> Option<&'static str> {
         PRESETS.into_iter().find(|name| {
             Self::preset(name).is_ok_and(|preset| {
@@ -111,11 +112,11 @@ impl Experiment {
         })
     }
 
-    /// Checks every value, and the relations between them.
+    /// Checks every value and the relations between values.
     ///
     /// # Errors
     ///
-    /// The first value that does not fit, by its path.
+    /// The first invalid value, by its path.
     pub fn validate(&self) -> Result<(), ConfigError> {
         validate::experiment(self)
     }

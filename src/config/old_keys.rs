@@ -1,8 +1,8 @@
-//! The keys of the first published Darkhorse Genesis, and where their values belong now.
+//! Recognizes configurations of the first published Darkhorse Genesis and says where each value belongs now.
 
 use serde_json::Value;
 
-/// Keys that only the old files have.
+/// Keys that only old files have.
 const OLD: [(&str, &str); 6] = [
     ("n_layers", "`model.num_hidden_layers`"),
     ("num_heads", "`model.mixer.mla.num_attention_heads`"),
@@ -15,7 +15,7 @@ const OLD: [(&str, &str); 6] = [
     ("num_next_tokens", "`model.num_nextn_predict_layers`"),
 ];
 
-/// Keys that kept their name, but stand in a section now.
+/// Keys that have the old name, but belong to a section now.
 const MOVED: [(&str, &str); 4] = [
     ("hidden_size", "`model.hidden_size`"),
     ("vocab_size", "`model.vocab_size`"),
@@ -23,7 +23,7 @@ const MOVED: [(&str, &str); 4] = [
     ("q_lora_rank", "`model.mixer.mla.q_lora_rank`"),
 ];
 
-/// What has to be renamed in a file of the old kind; nothing in any other file.
+/// The renames that an old file needs; empty for any other file.
 pub(super) fn renames(json: &str) -> Vec<(&'static str, &'static str)> {
     let Ok(Value::Object(root)) = serde_json::from_str(json) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The files in `configs/`, by name.
+//! The presets: the files in `configs/`, by name.
 
 use super::error::ConfigError;
 
@@ -41,7 +41,7 @@ const FILES: [&str; PRESETS.len()] = [
     include_str!("../../configs/500b.json"),
 ];
 
-/// The file of a preset, whatever the case of its name.
+/// JSON text of a preset; the name's case is ignored.
 pub(super) fn json(name: &str) -> Result<&'static str, ConfigError> {
     let position = PRESETS
         .iter()

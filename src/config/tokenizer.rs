@@ -1,4 +1,4 @@
-//! Where tokens come from.
+//! The tokenizer section of an experiment.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenizerConfig {
-    /// A Hugging Face `tokenizer.json`.
+    /// Read from a Hugging Face `tokenizer.json`.
     File(PathBuf),
-    /// Byte-level BPE, trained on the data.
+    /// A byte-level BPE, trained on the data.
     Train {
         /// Number of token ids; absent: the model's `vocab_size`.
         #[serde(default, skip_serializing_if = "Option::is_none")]

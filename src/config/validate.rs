@@ -1,4 +1,4 @@
-//! The relations between the sections of an experiment.
+//! Validation of an experiment, and of the relations between its sections.
 
 use std::fmt::Display;
 
@@ -9,10 +9,10 @@ use super::{DataConfig, Experiment, TokenizerConfig, growth};
 use crate::model::ModelConfig;
 use crate::training::{OutOfRange, TrainingConfig};
 
-/// Larger than any size of any model; keeps sums of sizes from overflowing.
+/// Upper bound of every size in a model; keeps sums of sizes from overflowing.
 const LARGEST_SIZE: u64 = u32::MAX as u64;
 
-/// Deeper than any model: a plan has one entry per layer.
+/// Upper bound of the number of layers, since a plan has one entry per layer.
 const MOST_LAYERS: usize = 10_000;
 
 pub(super) fn experiment(experiment: &Experiment) -> Result<(), ConfigError> {
@@ -87,7 +87,8 @@ fn sizes(model: &ModelConfig) -> Result<(), ConfigError> {
     )
 }
 
-/// A bias holds how many experts a token visits beside null ones: it has to move.
+/// Checks that the routing bias moves: it keeps the number of visited experts at `k_target` when there are null
+/// experts.
 fn moving_bias(model: &ModelConfig, training: &TrainingConfig) -> Result<(), ConfigError> {
     let null = model.moe.as_ref().map_or(0, |moe| moe.router.null_experts);
     if null == 0 {

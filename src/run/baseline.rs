@@ -1,4 +1,4 @@
-//! What a model that only knows how frequent tokens are would lose.
+//! A baseline: the loss of a model that knows only token frequencies.
 
 use super::error::RunError;
 use super::feed::ValidFeed;
@@ -9,7 +9,7 @@ use crate::training::batch;
 ///
 /// # Errors
 ///
-/// Text that cannot be read.
+/// The text cannot be read.
 pub fn unigram_loss(train: &Corpus, valid: &ValidFeed) -> Result<f64, RunError> {
     let mut counts = vec![1u64; train.vocab_size()];
     for number in 0..train.len() {

@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::config::{ConfigError, Experiment};
 
-/// A setting that is not what it was.
+/// A changed setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// Its path, as `training.learning_rate`.
+    /// Path of the setting, as in `training.learning_rate`.
     pub field: String,
-    /// What the run had.
+    /// Old value.
     pub before: Value,
-    /// What it goes on with.
+    /// New value.
     pub now: Value,
 }
 

@@ -1,13 +1,13 @@
-//! burn-train's dashboard, with a Ctrl-C that stops.
+//! burn-train's dashboard, with a Ctrl-C that stops training.
 //!
-//! The dashboard reads keys one by one, and so that it can, the terminal no longer turns Ctrl-C into a signal; nor
-//! does the dashboard make anything of it. Here the terminal is told to go on sending that one signal.
+//! The dashboard reads single keys, for which it turns off the terminal's signals, Ctrl-C included, and it does not
+//! handle that key itself. This module turns Ctrl-C's signal on again.
 
 use burn_train::Interrupter;
 use burn_train::renderer::MetricsRenderer;
 use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 
-/// The dashboard; its own menu asks `interrupter` to stop.
+/// Opens the dashboard, whose own menu stops training through `interrupter`.
 pub(super) fn open(interrupter: Interrupter) -> impl MetricsRenderer {
     let before = terminal::mode();
     let dashboard = TuiMetricsRendererWrapper::new(interrupter, None);
@@ -15,7 +15,7 @@ pub(super) fn open(interrupter: Interrupter) -> impl MetricsRenderer {
     dashboard
 }
 
-/// Leaves the dashboard's screen, for a process that ends without closing it. Does nothing where there is none.
+/// Restores the terminal for a process that ends without closing the dashboard. Does nothing if there is none.
 pub fn restore_terminal() {
     terminal::restore();
 }
@@ -34,17 +34,17 @@ mod terminal {
         LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
     };
 
-    /// How long the dashboard's thread may take to take the terminal over.
+    /// Longest wait for the dashboard's thread to take over the terminal.
     const PATIENCE: Duration = Duration::from_secs(2);
 
-    /// How the terminal was before the dashboard.
+    /// Mode of the terminal before the dashboard.
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
     pub(super) fn mode() -> Option<Termios> {
         tcgetattr(stdin()).or_else(|_| tcgetattr(terminal()?)).ok()
     }
 
-    /// The terminal of a process whose input is something else; the dashboard reads keys from there too.
+    /// The terminal of a process whose standard input is redirected; the dashboard reads keys from it too.
     fn terminal() -> Result<OwnedFd, Errno> {
         let file = File::options().read(true).write(true).open("/dev/tty");
         file.map(Into::into).map_err(|_| Errno::NOTTY)

@@ -1,4 +1,4 @@
-//! A run whose text is read, and of which nothing is on disk yet.
+//! A run whose text has been read and tokenized, with nothing on disk yet.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +11,21 @@ use crate::data::{Corpus, LeftOut, Progress, Skipped};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::Day;
 
-/// What a run reads, and what that says of the run: how long its rows can be, how many steps an epoch is.
+/// An experiment with its tokenized text, before its run's folder is made. The text bounds the length of rows and
+/// gives the number of steps per epoch.
 #[derive(Debug)]
 pub struct Draft {
-    /// What to train, and how; what follows from the text may still be set.
+    /// The experiment; settings that depend on the text may still be changed.
     pub experiment: Experiment,
-    /// Text to ids.
+    /// The run's tokenizer.
     pub tokenizer: Tokenizer,
-    /// What the files of the model that it begins with said, if it does.
+    /// Facts from the files of the model that is fine-tuned, if there is one.
     pub(super) origin: Option<serde_json::Value>,
-    /// The text.
+    /// The tokenized text.
     pub texts: TokenizedTexts,
 }
 
-/// The tokens of a run, and how they came about.
+/// The tokenized text of a run, with its origin and statistics.
 #[derive(Debug, Clone)]
 pub struct TokenizedTexts {
     /// The training text.
@@ -33,32 +34,31 @@ pub struct TokenizedTexts {
     pub valid: Option<Arc<Corpus>>,
     /// Where the validation text comes from.
     pub validation: Validation,
-    /// Documents that were left out, by request.
+    /// Invalid documents that were skipped, as the experiment asks for.
     pub skipped: Skipped,
-    /// Files that folders of data hold and that are not read.
+    /// Files in the data folders that are not data.
     pub left_out: LeftOut,
-    /// Tokens of an epoch: those of the documents that the mix draws from, with those around them.
+    /// Tokens per epoch: those of all documents that the mix draws from, with their special tokens.
     pub epoch_tokens: u64,
-    /// What a row was to hold, if the text has fewer tokens.
+    /// The requested row length in tokens, if the text is shorter than that.
     pub shortened_from: Option<usize>,
 }
 
-/// What a run begins with that has a model already.
+/// The parts of a model that a fine-tuning run starts from, besides its weights.
 #[derive(Debug)]
 pub struct Given {
     /// The model's tokenizer.
     pub tokenizer: Tokenizer,
-    /// What to lay down as [`ORIGIN_FILE`](super::state::ORIGIN_FILE): what the model's files said beside it.
+    /// Content of [`ORIGIN_FILE`](super::state::ORIGIN_FILE): facts that the model's files state beside it.
     pub origin: serde_json::Value,
 }
 
 impl Draft {
-    /// Reads and tokenizes the text: with the tokenizer of a model that is there already, or with the one that the
-    /// experiment says.
+    /// Reads and tokenizes the text, with the tokenizer in `given` or else the experiment's.
     ///
     /// # Errors
     ///
-    /// Text or tokenizer that cannot be used.
+    /// The text or the tokenizer cannot be used.
     pub fn open(
         mut experiment: Experiment,
         given: Option<Given>,
@@ -75,11 +75,11 @@ impl Draft {
         Ok(Self { origin, ..draft })
     }
 
-    /// Reads the text of a run that has begun.
+    /// Reads the text of an existing run, with its tokenizer.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn of_run(
         experiment: Experiment,
         run: &Run,
@@ -128,13 +128,14 @@ impl Draft {
 }
 
 impl TokenizedTexts {
-    /// How often `tokens` go through the training text.
+    /// Number of passes over the training text that `tokens` amount to.
     pub fn epochs(&self, tokens: u64) -> f64 {
         tokens as f64 / self.epoch_tokens.max(1) as f64
     }
 }
 
-/// Rows as long as the text, if it does not fill one; but no shorter than the model needs.
+/// Shortens rows to the length of the text if it does not fill one, but not below the model's minimum. Returns the
+/// requested length if it changed.
 fn shorten_rows(experiment: &mut Experiment, tokens: u64) -> Option<usize> {
     let asked = experiment.training.seq_len;
     let shortest = experiment.shortest_row();

@@ -1,4 +1,4 @@
-//! What can end a training run.
+//! Errors that end a training run.
 
 use super::change::Change;
 use super::uncounted::Uncounted;
@@ -10,25 +10,25 @@ use crate::telemetry::JournalError;
 use crate::tokenizer::TokenizerError;
 use crate::training::precision::PrecisionError;
 
-/// A training run that could not begin, or not go on.
+/// A training run could not begin or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The text.
+    /// The text cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The tokenizer.
+    /// The tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The run's folder.
+    /// The run's folder cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The run's configuration.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The run's metrics.
+    /// The journal cannot be read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// A tokenizer with more ids than the model has rows.
+    /// The tokenizer has more ids than the embedding table has rows.
     #[error(
         "the tokenizer has {tokenizer} ids, but `model.vocab_size` is {model}: set it to at least {tokenizer}, or train a smaller tokenizer"
     )]
@@ -38,15 +38,15 @@ pub enum RunError {
         /// Rows of the embedding table.
         model: usize,
     },
-    /// Weights that are not numbers.
+    /// The weights are quantized, and quantized weights cannot be trained.
     #[error(
         "`model.quantization` is set, but weights in blocks cannot be trained: leave it out, and quantize the result"
     )]
     InBlocks,
-    /// A type that the backend does not compute in.
+    /// The backend does not compute in this element type.
     #[error(transparent)]
     Precision(#[from] PrecisionError),
-    /// A loss that is no number.
+    /// The training loss is not finite.
     #[error(
         "the loss is not finite at step {step}: next token {next_token}{}; documents of the step: {}; {}: lower `--learning-rate` or look at these documents, then go on by `--resume`",
         mtp.map_or_else(String::new, |mtp| format!(", multi-token prediction {mtp}")),
@@ -56,29 +56,29 @@ pub enum RunError {
     NotFinite {
         /// Optimizer step, from 1.
         step: u64,
-        /// Next-token loss.
+        /// Next-token loss, in nats per token.
         next_token: f64,
-        /// Multi-token prediction loss, of a model that has one.
+        /// Multi-token prediction loss, if the model has one.
         mtp: Option<f64>,
-        /// Where the documents of the step came from.
+        /// Documents of the step.
         documents: Vec<Origin>,
         /// Step of the newest checkpoint, if there is one.
         saved: Option<u64>,
     },
-    /// A feed that ended before the run did.
+    /// The training stream ended before the last step.
     #[error(
         "the training text ended before step {step} of {steps}, without an error; {}: go on by `--resume`",
         saved_at(*saved)
     )]
     OutOfRows {
-        /// The step without rows, from 1.
+        /// Step for which there were no rows, from 1.
         step: u64,
         /// Steps of the run.
         steps: u64,
         /// Step of the newest checkpoint, if there is one.
         saved: Option<u64>,
     },
-    /// A step of which no token counts.
+    /// No token of a step counts in the loss.
     #[error(
         "nothing to learn at step {step}: {reason}; leave such documents out, or raise `--seq-len` or `--batch-size` if the rows only cut off what is learned; documents of the step: {}",
         list(documents)
@@ -88,32 +88,32 @@ pub enum RunError {
         step: u64,
         /// Why no token counts.
         reason: Uncounted,
-        /// Where the documents of the step came from.
+        /// Documents of the step.
         documents: Vec<Origin>,
     },
-    /// Logits that nothing can be measured by.
+    /// The logits are not finite.
     #[error(transparent)]
     Logits(#[from] crate::model::NotFinite),
-    /// A loss that is no number, of logits that are.
+    /// The evaluation loss is not finite although all logits are.
     #[error(
         "the loss of an evaluation is not finite, but all logits are: they differ by more than the loss can be computed of"
     )]
     Evaluation,
-    /// Validation text of which no token counts.
+    /// No token of the validation text counts.
     #[error("nothing to measure in the documents that begin at {first}: {reason}; give others")]
     NothingToMeasure {
-        /// Where its first document comes from.
+        /// The first document of the text.
         first: Origin,
         /// Why no token counts.
         reason: Uncounted,
     },
-    /// Settings of the samples at the end.
+    /// The sampling settings of the final samples are invalid.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
-    /// Samples that the model does not take.
+    /// The model could not generate the final samples.
     #[error(transparent)]
     Generation(#[from] GenerationError),
-    /// Every step is done.
+    /// All steps are done already.
     #[error("{}: nothing is left to train", progress(*done, *asked))]
     Finished {
         /// Optimizer steps done.
@@ -121,19 +121,19 @@ pub enum RunError {
         /// Optimizer steps asked for.
         asked: u64,
     },
-    /// A setting that would make another run of it.
+    /// The change of a setting that a run cannot change.
     #[error(
         "`{}` is {}, but the run began with {}: leave it as it was to go on with the run, or train another one without `--resume`",
         .0.field, .0.now, .0.before
     )]
     Unchangeable(Box<Change>),
-    /// Text that is not what a run has read so far, and what was asked to change of it.
+    /// The training text differs from the text that the run has read so far; holds the changed data settings.
     #[error(
         "the training text is not what the run was trained on so far: {}; go on with that text, or begin another run",
         asked(.0)
     )]
     OtherText(Vec<Change>),
-    /// A run that holds a model as it was imported or quantized.
+    /// The run holds an imported or quantized model and cannot be resumed.
     #[error(
         "run `{}` was {}", path.display(), if *quantized {
             "made by `quantize`, and weights in blocks are not trained: train the run that it was made from, and quantize that again".into()
@@ -144,10 +144,10 @@ pub enum RunError {
     NotTrained {
         /// The run's folder.
         path: std::path::PathBuf,
-        /// Whether its weights are in blocks.
+        /// Whether its weights are quantized.
         quantized: bool,
     },
-    /// A run without the weights that it was to begin with.
+    /// The run was stopped before the initial weights were saved.
     #[error(
         "run `{}` was stopped before the weights that it begins with were saved: start it again as it was started, without `--resume`",
         path.display()
@@ -159,7 +159,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether the text is to blame, and not what became of the run.
+    /// Whether the input text is at fault rather than the run.
     pub fn is_of_input(&self) -> bool {
         matches!(
             self,

@@ -1,6 +1,6 @@
-//! The loss and the routing of a model on text that it was not trained on.
+//! Loss and routing of a model on held-out text.
 //!
-//! Written once: training measures its validation text by it, and every command that says a loss measures by it.
+//! Training evaluates its validation text with it, as does every command that prints a loss.
 
 use darkhorse_backends::Ops;
 
@@ -16,36 +16,36 @@ use crate::model::routing::{Route, Together};
 use crate::telemetry::{EvalRecord, Record};
 use crate::training::batch;
 
-/// How often the text is read.
+/// Number of passes over the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passes {
     /// Once, with the documents' tags.
     Tagged,
-    /// Once with the documents' tags, and once without where that can change the routing.
+    /// One pass with the documents' tags, and one without them if that can change the routing.
     TaggedAndUntagged,
 }
 
-/// What to measure, and how far.
+/// Settings of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation<'a> {
     /// The text.
     pub text: &'a ValidFeed,
-    /// How domains assist the router.
+    /// How domains influence the router.
     pub domains: &'a DomainConfig,
-    /// How often it is read.
+    /// Passes over the text.
     pub passes: Passes,
-    /// Optimizer steps that the model was trained for.
+    /// Optimizer steps that the model was trained for, for the record.
     pub step: u64,
-    /// Asks to end before all is read.
+    /// Stops the evaluation early.
     pub stop: Stop,
 }
 
 impl Evaluation<'_> {
-    /// Measures a model; none if there is no text, if no token of it counts, or if someone asks to stop.
+    /// Measures a model. `None` without text, if no token of it counts, or if the evaluation is stopped.
     ///
     /// # Errors
     ///
-    /// Text that cannot be read, or logits that are not finite.
+    /// The text cannot be read, or the logits are not finite.
     pub fn measure<B, M, R>(
         &self,
         model: &CausalLm<B, M, R>,
@@ -95,11 +95,11 @@ impl Evaluation<'_> {
     }
 }
 
-/// Evaluates on all of a text. None if there is no text, or no token of it counts.
+/// Evaluates a model on a whole text. `None` without text, or if no token of it counts.
 ///
 /// # Errors
 ///
-/// Text that cannot be read, or logits that are not finite.
+/// The text cannot be read, or the logits are not finite.
 pub fn evaluate<B, M, R>(
     model: &CausalLm<B, M, R>,
     text: &ValidFeed,
@@ -121,12 +121,12 @@ where
     evaluation.measure(model)
 }
 
-/// Distinct experts of a layer that the tokens at one place of all rows visit, in the mean over the places where each row
-/// that is not empty has a token; none without layers that route.
+/// Mean number of distinct experts per layer that the tokens at one position of all rows visit, as in a decoding step
+/// of a batch. Only positions that every non-empty row has are counted. `None` without routed layers.
 ///
 /// # Errors
 ///
-/// Text that cannot be read.
+/// The text cannot be read.
 pub fn distinct_experts<B, M, R>(
     model: &CausalLm<B, M, R>,
     valid: &ValidFeed,
@@ -161,7 +161,7 @@ where
     Ok((groups > 0).then(|| distinct as f64 / groups as f64))
 }
 
-/// Whether a step was evaluated already.
+/// Whether the journal has an evaluation of this step.
 pub(super) fn has_evaluation(records: &[Record], step: u64) -> bool {
     let mut records = records.iter();
     records.any(

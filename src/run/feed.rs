@@ -1,4 +1,4 @@
-//! The data as burn-train's loaders.
+//! The run's data as data loaders of burn-train.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::uncounted::Uncounted;
 use crate::data::{Corpus, DataError, PackedBatch, Pass, Position, Stream, Tags};
 use crate::training::batch::MicroBatch;
 
-/// Endless micro-batches from a stream, optimizer step by optimizer step.
+/// Micro-batches of a training stream, optimizer step by optimizer step.
 #[derive(Debug, Clone)]
 pub struct TrainFeed {
     state: Arc<Mutex<FeedState>>,
@@ -29,7 +29,7 @@ struct FeedState {
 }
 
 impl TrainFeed {
-    /// Feeds a run of `steps` steps of which `done` are over; `stream` stands where they left it.
+    /// Feeds a run of `steps` steps, of which `done` are done; `stream` must stand after these.
     pub fn new(stream: Stream, accumulation: usize, depths: usize, steps: u64, done: u64) -> Self {
         Self {
             state: Arc::new(Mutex::new(FeedState {
@@ -48,12 +48,12 @@ impl TrainFeed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the stream stands after the last step that was fed.
+    /// Position of the stream after the last step that was fed.
     pub fn position(&self) -> Position {
         self.state().stream.position()
     }
 
-    /// Why it has no rows for a step of a run of `steps` steps, whose newest checkpoint is of step `saved`.
+    /// The error that ended the stream at `step` of `steps`; `saved` is the step of the newest checkpoint.
     pub(super) fn ended(&self, step: u64, steps: u64, saved: Option<u64>) -> RunError {
         match self.state().error.take() {
             Some(error) => error.into(),
@@ -120,21 +120,21 @@ impl<B: Backend> DataLoader<B, MicroBatch> for TrainFeed {
     }
 }
 
-/// The validation text, once per iteration.
+/// The validation text; each iteration is one pass.
 #[derive(Debug, Clone)]
 pub struct ValidFeed {
-    /// The text; without it there is nothing to iterate over.
+    /// The validation text; `None` gives no batches.
     pub corpus: Option<Arc<Corpus>>,
-    /// Rows of a batch.
+    /// Rows per batch.
     pub rows: usize,
-    /// Tokens of a row.
+    /// Tokens per row.
     pub seq_len: usize,
-    /// Most batches to give; 0: all.
+    /// Largest number of batches per pass; 0: all.
     pub batches: usize,
 }
 
 impl ValidFeed {
-    /// Names what a loss on this feed is measured on; none without text.
+    /// Digest that identifies the text, its batching and its limit, for comparing losses; `None` without text.
     pub fn measure(&self) -> Option<String> {
         let digest = self.corpus.as_ref()?.digest();
         // losses of documents that are cut at row ends are others
@@ -146,7 +146,7 @@ impl ValidFeed {
         Some(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
     }
 
-    /// One pass with the documents' tags, or without.
+    /// One pass over the text, with the documents' tags or without.
     pub fn pass(&self, tags: Tags) -> Box<dyn Iterator<Item = Result<PackedBatch, DataError>>> {
         let limit = match self.batches {
             0 => usize::MAX,
@@ -163,11 +163,11 @@ impl ValidFeed {
 }
 
 impl ValidFeed {
-    /// The error of a text of which no token counts; without a text there is none.
+    /// Returns the error of a text without any counted token; `Ok` without text.
     ///
     /// # Errors
     ///
-    /// That one, or text that cannot be read.
+    /// [`RunError::NothingToMeasure`], or a text that cannot be read.
     pub fn refuse_uncounted(&self) -> Result<(), RunError> {
         let (Some(corpus), Some(rows)) = (&self.corpus, self.pass(Tags::Given).next()) else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A whole run: from an experiment to a trained model with its folder.
+//! A training run: from an experiment to a trained model in a folder.
 
 use std::path::Path;
 
@@ -15,21 +15,21 @@ use crate::data::{DataError, Position, Progress, Stream};
 use crate::telemetry::read_journal;
 use crate::tokenizer::Tokenizer;
 
-/// A run that is ready to train.
+/// A run with its folder, ready to be trained.
 #[derive(Debug)]
 pub struct Job {
-    /// What to train, and how.
+    /// The experiment: model, data and training settings.
     pub experiment: Experiment,
     /// The run's folder.
     pub run: Run,
-    /// Text to ids.
+    /// The run's tokenizer.
     pub tokenizer: Tokenizer,
-    /// What it reads.
+    /// The tokenized text.
     pub texts: TokenizedTexts,
-    /// Asks it to end before its time.
+    /// Requests an early stop of the training.
     pub stop: Stop,
     pub(super) from: Option<Checkpoint>,
-    /// Of a new run: its folder goes if nothing comes of it.
+    /// Of a new run: removes its folder if training fails before it has saved anything.
     pub(super) beginning: Option<Beginning>,
 }
 
@@ -38,7 +38,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Text, tokenizer or folder that cannot be used; then there is no folder.
+    /// The text, the tokenizer or the folder cannot be used; no folder is left behind.
     pub fn create(
         experiment: Experiment,
         folder: &Path,
@@ -49,12 +49,12 @@ impl Job {
         Draft::open(experiment, None, cache, progress)?.begin(folder)
     }
 
-    /// Prepares a new run of a model that is there already: its weights go to
+    /// Prepares a new run that starts from an existing model, whose weights are given to
     /// [`train_model`](Self::train_model).
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create); a tokenizer with more tokens than the model.
+    /// Those of [`create`](Self::create), and a tokenizer with more tokens than the model.
     pub fn fine_tune(
         experiment: Experiment,
         given: Given,
@@ -98,12 +98,12 @@ impl Job {
         })
     }
 
-    /// Prepares to go on with a run from its last checkpoint, or from the beginning if it has none. What `experiment`
-    /// changes holds from the next step on, and from the next checkpoint on it is the run's.
+    /// Prepares to resume a run from its last checkpoint, or from its start if it has none. Changes in `experiment`
+    /// apply from the next step on, and are saved with the next checkpoint.
     ///
     /// # Errors
     ///
-    /// Those of [`Resumption::of`], text that cannot be read.
+    /// Those of [`Resumption::of`], and text that cannot be read.
     pub fn resume(
         experiment: Experiment,
         run: Run,
@@ -113,11 +113,11 @@ impl Job {
         Self::go_on(Resumption::of(run, experiment)?, cache, progress)
     }
 
-    /// The same for a run that was looked at before.
+    /// Prepares a [`Resumption`] for training.
     ///
     /// # Errors
     ///
-    /// Text that cannot be read.
+    /// [`RunError::OtherText`], or text that cannot be read.
     pub fn go_on(
         resumption: Resumption,
         cache: &Path,
@@ -157,19 +157,19 @@ impl Job {
         })
     }
 
-    /// Whether it takes the place of a run that had no checkpoint.
+    /// Whether the new run replaces one that had no checkpoint.
     pub fn replaces_a_run(&self) -> bool {
         let beginning = self.beginning.as_ref();
         beginning.is_some_and(Beginning::replaces_a_run)
     }
 
-    /// Whether its first act is to measure the validation text.
+    /// Whether training starts with an evaluation of the validation text.
     pub fn measures_first(&self) -> bool {
         let known = read_journal(self.run.metrics_path()).unwrap_or_default();
         self.steps_done() == 0 && self.texts.valid.is_some() && !has_evaluation(&known, 0)
     }
 
-    /// Steps that are over already.
+    /// Number of steps that are done already.
     pub fn steps_done(&self) -> u64 {
         self.from.as_ref().map_or(0, Checkpoint::step)
     }
@@ -180,7 +180,7 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// A folder that is in use or cannot be made.
+    /// The folder is in use or cannot be created.
     pub fn begin(self, folder: &Path) -> Result<Job, RunError> {
         Job::begin(self, folder)
     }

@@ -1,4 +1,4 @@
-//! What the learner's dashboard shows.
+//! Metrics for the learner's dashboard.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use burn_train::metric::{
 
 use crate::training::StepReport;
 
-/// One number of a [`StepReport`].
+/// One metric of a [`StepReport`].
 #[derive(Debug, Clone)]
 pub struct StepMetric {
     name: MetricName,
@@ -33,22 +33,22 @@ impl StepMetric {
         Self::new("Loss", false, |report| Some(report.losses.next_token))
     }
 
-    /// Loss of the MTP modules, in nats per token; for models that have some.
+    /// Loss of the MTP modules, in nats per token; only for models that have them.
     pub fn mtp_loss() -> Self {
         Self::new("MTP loss", false, |report| report.losses.mtp)
     }
 
-    /// Worst overload of an expert; for models that route.
+    /// Worst overload of an expert (`MaxVio`); only for models with routers.
     pub fn max_violation() -> Self {
         Self::new("MaxVio", false, |report| report.max_violation)
     }
 
-    /// Global norm of the gradients.
+    /// Global L2 norm of the gradients.
     pub fn gradient_norm() -> Self {
         Self::new("Gradient norm", false, |report| report.gradient_norm)
     }
 
-    /// Trained tokens per second.
+    /// Training speed, in tokens per second.
     pub fn speed() -> Self {
         Self::new("Tokens per second", true, |report| report.tokens_per_s)
     }

@@ -1,11 +1,11 @@
-//! A whole run: from an experiment and its text to a trained model in a folder.
+//! Training runs: from an experiment and its text to a trained model in a folder.
 //!
-//! A [`Draft`] reads and tokenizes the text that an [`Experiment`](crate::config::Experiment) names. A [`Job`] has a folder
-//! and trains: [`strategy`] is its loop of optimizer steps, evaluations and checkpoints, [`state`] is what a checkpoint
-//! holds, and a [`Resumption`] goes on from one. [`evaluation`] measures a model on text that it was not trained on, for
-//! training and for every command that prints a loss.
+//! A [`Draft`] reads and tokenizes the text that an [`Experiment`](crate::config::Experiment) names. A [`Job`] has a
+//! folder and trains: [`strategy`] is its loop of optimizer steps, evaluations and checkpoints, and [`state`] is the
+//! content of a checkpoint. A [`Resumption`] continues from one. [`evaluation`] measures a model on held-out text,
+//! for training and for every command that prints a loss.
 //!
-//! It uses [`config`](crate::config) and [`training`](crate::training); neither of them knows it.
+//! This module uses [`config`](crate::config) and [`training`](crate::training), which do not know it.
 
 pub mod baseline;
 mod change;

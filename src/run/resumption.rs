@@ -1,8 +1,8 @@
-//! What may change when a run goes on, and what it would no longer be the same run with.
+//! Resuming a run: which settings may change, and which would make it another run.
 //!
-//! Steps, learning rate, schedule, batches and what else says *how* to train apply from the next step on. The data
-//! stream keeps its place in documents and tokens, so that rows and batches of another shape go on with the token
-//! after the last one trained. Another model, tokenizer, seed or mix has no such place: it is refused by name.
+//! Settings of *how* to train (steps, learning rate, schedule, batches) apply from the next step on. The data stream
+//! keeps its position in documents and tokens, so rows and batches of another shape continue with the token after the
+//! last one trained. Another model, tokenizer, seed or mix cannot continue from that position: it is refused by name.
 
 use std::fmt;
 
@@ -14,26 +14,26 @@ use super::state::{self, ORIGIN_FILE};
 use crate::checkpoint::{Checkpoint, Run};
 use crate::config::Experiment;
 
-/// A run that is about to go on.
+/// A run that is about to be resumed.
 #[derive(Debug)]
 pub struct Resumption {
     /// The run.
     pub run: Run,
-    /// What it goes on with.
+    /// The experiment from now on.
     pub experiment: Experiment,
-    /// Where it goes on; none: at the beginning.
+    /// Checkpoint to resume from; none: the run starts at step 0.
     pub from: Option<Checkpoint>,
-    /// What it goes on with that it did not have before.
+    /// Settings that differ from the run's so far.
     pub changes: Vec<Change>,
 }
 
 impl Resumption {
-    /// Takes the run for this process, looks for its last checkpoint, and at what `experiment` changes.
+    /// Locks the run, finds its last checkpoint and checks what `experiment` changes.
     ///
     /// # Errors
     ///
-    /// [`RunError::Finished`] if there is nothing left to do, [`RunError::Unchangeable`] for a setting that
-    /// a run keeps for life, [`RunError::NotTrained`], [`RunError::NothingToResume`], a damaged checkpoint.
+    /// [`RunError::Finished`] if all steps are done, [`RunError::Unchangeable`] for a setting that a run cannot
+    /// change, [`RunError::NotTrained`], [`RunError::NothingToResume`], or the error of a damaged checkpoint.
     pub fn of(run: Run, experiment: Experiment) -> Result<Self, RunError> {
         let run = run.locked()?;
         let from = run.latest()?;
@@ -71,7 +71,8 @@ impl Resumption {
     }
 }
 
-/// Killed in its last evaluation, a run has done its steps and is not done.
+/// Whether all steps are done and reported. A run that was killed in its last evaluation has done its steps and is
+/// not done.
 fn is_done(run: &Run, last: &Checkpoint, steps: u64) -> bool {
     last.step() > steps || last.step() == steps && run.is_reported_since(last)
 }
@@ -91,11 +92,11 @@ impl fmt::Display for Resumption {
     }
 }
 
-/// What `now` changes in a run that did its steps so far as `before` says.
+/// The settings that `now` changes in a run trained with `before` so far.
 ///
 /// # Errors
 ///
-/// [`RunError::Unchangeable`] for the first setting that a run keeps for life.
+/// [`RunError::Unchangeable`] for the first setting that a run cannot change.
 pub fn changes(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, RunError> {
     let changes = differences(before, now)?;
     match changes.iter().find(|change| !may_change(&change.field)) {
@@ -104,13 +105,13 @@ pub fn changes(before: &Experiment, now: &Experiment) -> Result<Vec<Change>, Run
     }
 }
 
-/// Those that say which text is trained on and which is held out.
+/// The changes that concern the training and validation data.
 pub(super) fn of_data(mut changes: Vec<Change>) -> Vec<Change> {
     changes.retain(|change| change.field.starts_with("data."));
     changes
 }
 
-/// Files may move: the stream compares what is in them.
+/// Whether a run may change a setting. Files of data may move, since the stream compares their content.
 fn may_change(field: &str) -> bool {
     match field.split_once('.') {
         Some(("training", setting)) => setting != "seed",

@@ -1,4 +1,4 @@
-//! What a trained model writes, a text per domain.
+//! Sample texts of a trained model, for the report.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,20 @@ use crate::model::routing::Route;
 use crate::telemetry::SampleRecord;
 use crate::tokenizer::Tokenizer;
 
-/// Tokens of a sample, at most.
+/// Largest number of tokens in a sample.
 const TOKENS: usize = 64;
-/// Tokens of the first document that a sample begins with, where nothing else does.
+/// Tokens of the first document that start a sample if the tokenizer puts nothing before a text.
 const BEGUN: usize = 4;
-/// Samples of a model that knows one domain only, or none.
+/// Number of samples if the training text has a single domain, or none.
 const FEWEST: usize = 3;
 
-/// Texts that `model` writes: one for every domain that it was told in training, and one without, if some text had
-/// none, each from a seed of its own, so that they differ
-/// also where the model does not heed the domain. After `patience` it ends with what it has.
+/// Generates one text for every domain tag of the training text, and one without a domain if some documents had none.
+/// Each has its own seed, so that the texts differ even if the model ignores the domain. Stops with the texts so far
+/// once `patience` has passed.
 ///
 /// # Errors
 ///
-/// Sampling that the model does not take.
+/// Sampling settings that the model refuses.
 pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     experiment: &Experiment,

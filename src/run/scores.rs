@@ -1,4 +1,4 @@
-//! Sums over batches of text: loss by domain and routing by domain.
+//! Loss and routing by domain, summed over batches of text.
 
 use darkhorse_backends::{Ops, awake};
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,9 @@ use crate::training::{batch, loss};
 /// Sums over the tokens of one domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DomainSums {
-    /// Negative log-likelihood, in nats.
+    /// Negative log-likelihood of the predicted tokens, in nats.
     pub nats: f64,
-    /// Predicted tokens.
+    /// Number of predicted tokens.
     pub tokens: u64,
     /// UTF-8 bytes of the predicted tokens.
     pub bytes: u64,
@@ -44,23 +44,24 @@ impl DomainSums {
     }
 }
 
-/// Loss and expert loads, summed over some batches.
+/// Losses and expert loads, summed over batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
-    /// By the documents' domain, in [`Domain::ALL`]'s order, then those without one.
+    /// Sums by the document's domain, in the order of [`Domain::ALL`], and last those of documents without one.
     pub domains: [DomainSums; TAGS],
-    /// Choices of experts by the documents' domain (not by the tag given), main model's layers only.
+    /// Router choices by the document's domain (whether or not the router was told it), one entry per routed layer of
+    /// the main model.
     pub loads: Vec<LoadCounts>,
     /// Whether the router was told the domain of any document.
     pub is_tagged: bool,
 }
 
 impl Scores {
-    /// Measures one batch, with the tags that it carries.
+    /// Measures one batch, with the domain tags that it carries.
     ///
     /// # Errors
     ///
-    /// A loss that is not finite, by where the logits stop being so.
+    /// A loss that is not finite, with the first place where the logits are not finite.
     pub fn of<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> Result<Self, RunError>
     where
         B: Ops,
@@ -115,7 +116,7 @@ impl Scores {
         }
     }
 
-    /// Sum with other batches.
+    /// Adds the sums of other batches.
     pub fn merge(&mut self, other: &Self) {
         for (sum, more) in self.domains.iter_mut().zip(&other.domains) {
             sum.add(more);
@@ -136,8 +137,8 @@ impl Scores {
     }
 }
 
-/// The scores of a whole text as a record of the run's metrics: with the documents' tags, and without if that was
-/// measured too. None if no token was counted: then nothing was measured.
+/// An evaluation record from the scores with the documents' tags and, if measured, without them. `None` if no token
+/// was counted.
 pub(super) fn record(
     step: u64,
     tagged: &Scores,
@@ -179,7 +180,7 @@ pub(super) fn record(
     })
 }
 
-/// Share of the choices that fell on null experts; none without any.
+/// Fraction of the choices that fell on null experts; `None` without null experts.
 fn null_share(layers: &[LoadCounts]) -> Option<f64> {
     let sum = |loads: Vec<u64>| loads.iter().sum::<u64>() as f64;
     let null: f64 = layers.iter().map(|counts| sum(counts.null())).sum();
@@ -188,7 +189,7 @@ fn null_share(layers: &[LoadCounts]) -> Option<f64> {
     (has_any && null + real > 0.0).then(|| null / (null + real))
 }
 
-/// `P(expert's domain | token's domain)` over all layers; none without layers that route.
+/// `P(expert's domain | token's domain)` over all layers; `None` without routed layers.
 fn routing_table(layers: &[LoadCounts], domains: &DomainConfig) -> Option<RoutingTable> {
     layers.first()?;
     let mut share = vec![vec![0.0; Domain::COUNT]; Domain::COUNT];

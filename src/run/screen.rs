@@ -1,5 +1,5 @@
-//! Plain lines for a screen that is no terminal: one line every few steps, over a progress bar where there
-//! is one.
+//! Progress of a run on a screen that is not a dashboard: one line every few steps, above a progress bar if there is
+//! one.
 
 use burn_train::logger::MetricLogger;
 use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
@@ -12,25 +12,25 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// Where a run shows what it does.
+/// How a run shows its progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Screen {
     /// burn-train's dashboard.
     Dashboard,
-    /// A line every few steps.
+    /// One line every few steps.
     Lines,
     /// Nothing.
     Nothing,
 }
 
-/// burn-train's renderer that prints lines.
+/// A metrics renderer for burn-train that prints lines.
 #[derive(Debug)]
 pub struct Lines {
-    /// Steps between lines; none: nothing is printed.
+    /// Steps between two lines; none: no lines.
     every: Option<usize>,
     names: HashMap<MetricId, String>,
     latest: Vec<(String, f64)>,
-    /// The first step of this process, and when it was over.
+    /// The first step of this process, and the time at which it ended.
     first: Option<(usize, Instant)>,
 }
 
@@ -78,7 +78,7 @@ impl Lines {
     }
 }
 
-/// How long the rest takes, if `done` steps took so long; unknown before there is one.
+/// Estimated time for the `rest` steps, if `done` steps took `taken`; `None` before the first step is done.
 fn left(taken: Duration, done: usize, rest: usize) -> Option<String> {
     let per_step_s = (done > 0).then(|| taken.as_secs_f64() / done as f64)?;
     let left = Duration::try_from_secs_f64(per_step_s * rest as f64).ok()?;
@@ -130,7 +130,7 @@ impl MetricsRenderer for Lines {
     }
 }
 
-/// Keeps burn-train from writing metric files of its own: the journal has every number.
+/// A metric logger that does nothing, since the journal has every number.
 #[derive(Debug)]
 pub(super) struct Unlogged;
 

@@ -1,4 +1,4 @@
-//! Everything that going on exactly takes, to a checkpoint and back.
+//! The training state that an exact resumption needs, to a checkpoint and back.
 
 use std::collections::HashMap;
 
@@ -18,49 +18,49 @@ use crate::training::window::LoadWindow;
 
 /// File of the weights in a checkpoint.
 pub const MODEL_FILE: &str = "model.safetensors";
-/// File of a run whose weights come from another model: what the files of that one said beside the model.
+/// File in the run's folder with facts from the files of the model that the weights come from.
 pub const ORIGIN_FILE: &str = "origin.json";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 const CONFIG_FILE: &str = "config.json";
-/// Names of a parameter's moments, behind its own.
+/// Suffixes of the names of a parameter's moments.
 const FIRST: &str = "exp_avg";
 const SECOND: &str = "exp_avg_sq";
 
-/// What a run knows beside its tensors.
+/// Training state besides tensors: the content of `state.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// Optimizer steps done.
     pub step: u64,
-    /// Tokens trained on.
+    /// Number of tokens trained on.
     pub tokens: u64,
-    /// Updates that the optimizer did.
+    /// Number of updates by the optimizer.
     pub optimizer_time: u64,
-    /// Where the data stream stands.
+    /// Position of the data stream.
     pub position: Position,
     /// Expert loads of the last steps.
     pub window: LoadWindow,
-    /// What mitosis remembers, where experts divide.
+    /// State of mitosis, if experts divide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mitosis: Option<MitosisState>,
 }
 
-/// What a checkpoint says beside its tensors.
+/// The parts of a checkpoint that are not tensors.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// What the run goes on with.
+    /// The experiment in force.
     pub experiment: &'a Experiment,
-    /// How far it is.
+    /// The training state.
     pub state: &'a RunState,
     /// Loss on the validation text, if it was measured at this step.
     pub valid: Option<ValidLoss>,
 }
 
-/// Writes a checkpoint: weights, optimizer moments under the names of their parameters, and `facts`.
+/// Writes a checkpoint: weights, optimizer moments named after their parameters, and `facts`.
 ///
 /// # Errors
 ///
-/// What the disk says; earlier checkpoints stay intact.
+/// I/O errors; earlier checkpoints stay intact.
 pub fn save<B: Backend, M: Module<B>, I: Backend>(
     run: &Run,
     model: &M,
@@ -90,26 +90,26 @@ pub fn save<B: Backend, M: Module<B>, I: Backend>(
     })
 }
 
-/// Whether training wrote a checkpoint; otherwise it holds the weights of another model.
+/// Whether a checkpoint was written by training; otherwise it holds the weights of an imported or quantized model.
 pub fn is_of_training(checkpoint: &Checkpoint) -> bool {
     let mut files = checkpoint.manifest().files.iter();
     files.any(|file| file.name == STATE_FILE)
 }
 
-/// Where the data stream stood when a checkpoint was written.
+/// Position of the data stream when a checkpoint was written.
 ///
 /// # Errors
 ///
-/// A damaged file.
+/// The error of a damaged file.
 pub fn position(checkpoint: &Checkpoint) -> Result<Position, CheckpointError> {
     Ok(run_state(checkpoint)?.position)
 }
 
-/// Reads what [`save`] wrote; `model` says which parameters there are.
+/// Reads a checkpoint that [`save`] wrote, for a model with the parameters of `model`.
 ///
 /// # Errors
 ///
-/// A damaged file, or one of another model.
+/// A damaged file, or a file of another model.
 pub fn restore<B: Backend, M: Module<B>, I: Backend>(
     checkpoint: &Checkpoint,
     model: M,
@@ -147,7 +147,7 @@ pub fn restore<B: Backend, M: Module<B>, I: Backend>(
     Ok((model, optimizer, state))
 }
 
-/// What a checkpoint says beside its tensors, if that is of its step.
+/// Reads the training state and checks that it belongs to the checkpoint's step.
 fn run_state(checkpoint: &Checkpoint) -> Result<RunState, CheckpointError> {
     let state: RunState = checkpoint.json(STATE_FILE)?;
     let step = checkpoint.step();
@@ -164,7 +164,7 @@ fn run_state(checkpoint: &Checkpoint) -> Result<RunState, CheckpointError> {
     Err(checkpoint.damaged(STATE_FILE, Damage::Contradiction(contradiction)))
 }
 
-/// A moment of a parameter with so many values, in a row; none if the optimizer never had one.
+/// A moment of a parameter with `values` elements, flattened; `None` if the optimizer has none for it.
 fn moment_of<I: Backend>(
     file: &TensorFile,
     name: &str,

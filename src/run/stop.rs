@@ -1,29 +1,29 @@
-//! The wish to stop, shared between whoever has it and the loop that grants it.
+//! A request to stop, shared between its askers and the training loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Asked for once, by anyone who holds a clone: training then ends the step that it is in, saves and returns.
+/// A request to stop early, shared by its clones: training finishes the current step, saves a checkpoint and returns.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Asks for it.
+    /// Requests a stop.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether someone has asked.
+    /// Whether a stop was requested.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How training came to its end.
+/// How training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// Every step was done.
     Finished,
-    /// Someone asked to stop; the run can be gone on with.
+    /// A stop was requested; the run can be resumed.
     Stopped,
 }

@@ -1,7 +1,7 @@
-//! The loop around the learner: step by step, with checkpoints that resume exactly.
+//! The training loop around burn-train's learner, with checkpoints that resume exactly.
 //!
-//! burn-train's own loop counts epochs, drops left-over micro-batches and keeps no data position; this
-//! one counts optimizer steps.
+//! burn-train's own loop counts epochs, drops incomplete groups of micro-batches and does not keep the position of
+//! the data; this one counts optimizer steps.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,61 +33,61 @@ use crate::training::{
     TrainingBackend, TrainingConfig,
 };
 
-/// burn-train's components for our model, optimizer and schedule.
+/// burn-train's learning components for our model, optimizer and schedule.
 pub type Components<B, M, R> = LearningComponentsMarker<B, Schedule, Trainee<B, M, R>, AdamW<B>>;
 
-/// What the loop needs beside the learner.
+/// State of the training loop besides the learner.
 #[derive(Debug)]
 pub struct Session<B: TrainingBackend> {
-    /// How to train.
+    /// Training settings.
     pub config: TrainingConfig,
-    /// What the run goes on with, for its checkpoints.
+    /// The experiment that checkpoints store.
     pub experiment: Experiment,
     /// The run's folder.
     pub run: Run,
-    /// Its metrics.
+    /// The run's journal.
     pub journal: Journal,
     /// The learner's optimizer.
     pub optimizer: AdamW<B>,
     /// The learner's training data.
     pub train: TrainFeed,
-    /// The training text, to name documents.
+    /// The training text, used to name documents in errors.
     pub corpus: Arc<Corpus>,
     /// The validation data.
     pub valid: ValidFeed,
-    /// How far the run is.
+    /// The training state.
     pub state: RunState,
     /// Step of the newest checkpoint.
     pub saved: Option<u64>,
-    /// The last loss on the validation text, and its step.
+    /// The latest loss on the validation text, with its step.
     pub measured: Option<(u64, ValidLoss)>,
-    /// Of a new run: its folder goes if not one step can be done.
+    /// Of a new run: removes its folder if not even one step succeeds.
     pub beginning: Option<Beginning>,
-    /// Asks the loop to end before its time.
+    /// Requests an early stop.
     pub stop: Stop,
-    /// Counts energy where it can be read; elsewhere, why it cannot.
+    /// The energy meter, or the reason why energy cannot be measured.
     pub meter: Result<Monitor, String>,
-    /// When the last checkpoint was written, or the run began.
+    /// Time of the last checkpoint, or of the run's start.
     pub saved_at: Instant,
 }
 
-/// No more work than of this time is ever lost, whatever `checkpoint_every` says.
+/// Longest training time without a checkpoint, whatever `checkpoint_every` says.
 pub const LONGEST_UNSAVED: Duration = Duration::from_secs(600);
 
-/// Whether a checkpoint is due after a step: by number, at the end, or because the last one is long ago.
+/// Whether a checkpoint is due after a step: by number, after the last step, or by time since the last one.
 fn is_save_due(step: u64, config: &TrainingConfig, unsaved: Duration) -> bool {
     let every = config.checkpoint_every;
     step >= config.steps || (every > 0 && step.is_multiple_of(every)) || unsaved >= LONGEST_UNSAVED
 }
 
-/// The losses beside those of tokens, as they enter the total; none where there are none.
+/// Sum of the weighted auxiliary losses of the routers; `None` if there are none.
 fn auxiliary(losses: &StepLosses, seq_aux_alpha: f64) -> Option<f64> {
     let sequence = losses.balance.filter(|_| seq_aux_alpha > 0.0);
     let parts = [sequence.map(|loss| loss * seq_aux_alpha), losses.routers];
     parts.into_iter().flatten().reduce(|sum, part| sum + part)
 }
 
-/// The loop, as burn-train's strategy.
+/// The training loop as a learning strategy of burn-train.
 #[derive(Debug)]
 pub struct Stepwise<B: TrainingBackend> {
     session: Mutex<Session<B>>,
@@ -103,16 +103,16 @@ impl<B: TrainingBackend> Stepwise<B> {
         }
     }
 
-    /// How the loop ended, asked once.
+    /// The outcome of the loop. Call it once: an error is returned only the first time.
     ///
     /// # Errors
     ///
-    /// What ended it early.
+    /// The error that ended the loop early.
     pub fn outcome(&self) -> Result<Ending, RunError> {
         std::mem::replace(&mut lock(&self.outcome), Ok(Ending::Finished))
     }
 
-    /// The session, after or before the loop.
+    /// The session, before or after the loop.
     pub fn session(&self) -> MutexGuard<'_, Session<B>> {
         lock(&self.session)
     }
@@ -159,7 +159,7 @@ where
 }
 
 impl<B: TrainingBackend> Session<B> {
-    /// One optimizer step, and what is due after it.
+    /// Does one optimizer step, then the evaluation and the checkpoint that are due.
     fn advance<M, R>(
         &mut self,
         learner: &mut Learner<Components<B, M, R>>,
@@ -373,7 +373,7 @@ impl<B: TrainingBackend> Session<B> {
         Ok(record)
     }
 
-    /// Writes a checkpoint of this moment.
+    /// Writes a checkpoint of the current state.
     fn save<M, R>(&mut self, learner: &Learner<Components<B, M, R>>) -> Result<(), RunError>
     where
         M: TrainableMixer<B>,
@@ -398,7 +398,7 @@ impl<B: TrainingBackend> Session<B> {
         self.beginning.take().into_iter().for_each(Beginning::keep);
     }
 
-    /// Ends the loop before its time. Before the first step there is nothing to save.
+    /// Saves the current state for an early end; there is nothing to save before the first step.
     fn save_what_is_new<M, R>(
         &mut self,
         learner: &Learner<Components<B, M, R>>,
@@ -415,7 +415,7 @@ impl<B: TrainingBackend> Session<B> {
     }
 }
 
-/// An evaluation as a checkpoint notes it: if it is a loss.
+/// The validation loss for a checkpoint's manifest; `None` if it is not finite.
 pub(super) fn measured(valid: &ValidFeed, evaluation: &EvalRecord) -> Option<(u64, ValidLoss)> {
     let on = valid.measure()?;
     let loss = evaluation.loss;

@@ -1,4 +1,4 @@
-//! What a report says of a run beside its records.
+//! The description of a run in its report, apart from the journal's records.
 
 use super::error::RunError;
 use crate::checkpoint::Run;
@@ -7,7 +7,7 @@ use crate::model::routing::domain::DomainMode;
 use crate::model::{FeedForwardPlan, ModelConfig};
 use crate::telemetry::report::About;
 
-/// All that the experiment and the folder say.
+/// The description that follows from the experiment and the run's folder.
 pub(super) fn about(experiment: &Experiment, run: &Run) -> Result<About, RunError> {
     let model = &experiment.model;
     let name = run.path().file_name();
@@ -25,7 +25,7 @@ pub(super) fn about(experiment: &Experiment, run: &Run) -> Result<About, RunErro
     })
 }
 
-/// What kind of model it is, in a few words.
+/// The kind of model, in a few words.
 fn description(model: &ModelConfig) -> String {
     let kind = match &model.moe {
         Some(moe) => {
@@ -43,7 +43,7 @@ fn description(model: &ModelConfig) -> String {
     format!("{kind}, {layers} layers of width {width}")
 }
 
-/// Names of the layers that route, as their loads are recorded: main model first, MTP modules last.
+/// Names of the routed layers, in the order in which loads are recorded: main model first, MTP modules last.
 fn routed_layers(model: &ModelConfig) -> Vec<String> {
     let plan = model.plan();
     let routes = |plan: &FeedForwardPlan<'_>| matches!(plan, FeedForwardPlan::Moe(_));
@@ -59,7 +59,7 @@ fn routed_layers(model: &ModelConfig) -> Vec<String> {
     names
 }
 
-/// The domain of every expert; nothing where domains have no effect.
+/// Domain of every routed expert; empty if domains have no effect.
 fn expert_domains(model: &ModelConfig) -> Vec<crate::domain::Domain> {
     let experts = match &model.moe {
         // those that are yet to come will be of their founders' domains

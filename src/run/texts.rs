@@ -1,4 +1,4 @@
-//! The text of a run, before and after it is tokens.
+//! The text of a run, before and after tokenization.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use crate::data::{Corpus, EmbeddedCorpus, LeftOut, Progress, Skipped, Source, St
 use crate::tokenizer::chat::Day;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// The files that an experiment names, or the embedded corpus.
+/// The documents of an experiment: its files, or the embedded corpus.
 #[derive(Debug)]
 pub(super) struct Texts {
     train: Source,
     valid: Wanted,
 }
 
-/// Where validation text is to come from.
+/// Requested source of the validation text.
 #[derive(Debug)]
 enum Wanted {
     Files(Source),
@@ -24,20 +24,20 @@ enum Wanted {
     Nothing,
 }
 
-/// Where the validation text of a run comes from.
+/// Source of a run's validation text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Validation {
-    /// From files of its own.
+    /// Separate files.
     Files,
-    /// From the training documents, of which about this share is held out.
+    /// Training documents, of which about this share is held out.
     HeldOut(f64),
-    /// This share was to be held out, but no domain has documents enough.
+    /// Nothing: this share was to be held out, but no domain has enough documents.
     TooFewDocuments(f64),
-    /// None was wanted.
+    /// Nothing, as requested.
     Unwanted,
 }
 
-/// The tokens of a run.
+/// The tokenized text of a run.
 #[derive(Debug)]
 pub(super) struct Corpora {
     pub(super) train: Arc<Corpus>,
@@ -82,7 +82,7 @@ impl Texts {
         })
     }
 
-    /// What folders hold that is not read.
+    /// Files in the data folders that are not data.
     pub(super) fn left_out(&self) -> LeftOut {
         let mut all = self.train.left_out().clone();
         if let Wanted::Files(valid) = &self.valid {
@@ -138,7 +138,7 @@ impl Texts {
     }
 }
 
-/// How an experiment draws rows from its text.
+/// How an experiment packs its text into batches.
 pub(super) fn stream_config(experiment: &Experiment) -> Result<StreamConfig, RunError> {
     let (data, training) = (&experiment.data, &experiment.training);
     Ok(StreamConfig {

@@ -1,4 +1,4 @@
-//! The training of a [`Job`]: from the weights of step 0, or of its checkpoint, to a trained model and a report.
+//! Training of a [`Job`]: from initial or checkpointed weights to a trained model and a report.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -34,24 +34,24 @@ use crate::training::{
     AdamW, Schedule, TrainableMixer, TrainableRouter, Trainee, TrainingBackend, TrainingConfig,
 };
 
-/// How long a model may write samples when someone waits for it to stop; what it learned is saved by then.
+/// Longest time for writing samples after a stop was requested; the weights are saved by then.
 const PATIENCE_OF_STOPS: Duration = Duration::from_secs(5);
 
-/// Where the weights of step 0 come from.
+/// Origin of the initial weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weights {
-    /// They are drawn from the run's seed, as often as needed.
+    /// Drawn from the run's seed, reproducible at any time.
     Drawn,
-    /// The caller has them.
+    /// Given by the caller.
     Given,
 }
 
 impl Job {
-    /// Trains the model that the experiment describes.
+    /// Trains the experiment's model, from the job's checkpoint if it resumes a run.
     ///
     /// # Errors
     ///
-    /// What ended the run early; its checkpoints are intact.
+    /// The error that ended the run early; its checkpoints are intact.
     pub fn train<B: TrainingBackend>(
         self,
         device: &B::Device,
@@ -62,11 +62,11 @@ impl Job {
         self.train_from::<B, Mixer<B>, Router<B>>((model, Weights::Drawn), device, screen)
     }
 
-    /// Trains a model of the caller's own mixers and routers.
+    /// Trains a model that the caller built, possibly with its own mixers and routers.
     ///
     /// # Errors
     ///
-    /// What ended the run early; its checkpoints are intact.
+    /// The error that ended the run early; its checkpoints are intact.
     pub fn train_model<B, M, R>(
         self,
         model: CausalLm<B, M, R>,
@@ -286,7 +286,7 @@ impl Job {
         Ok(())
     }
 
-    /// The measuring of a model on `text`, with the documents' tags and without.
+    /// An evaluation on `text`, with the documents' tags and without.
     fn evaluation<'a>(&'a self, text: &'a ValidFeed, step: u64) -> Evaluation<'a> {
         Evaluation {
             text,
@@ -297,7 +297,7 @@ impl Job {
         }
     }
 
-    /// The validation text in batches, as far as an evaluation during training goes.
+    /// The validation text in batches, up to the limit of evaluations during training.
     pub fn valid_feed(&self) -> ValidFeed {
         let config = &self.experiment.training;
         ValidFeed {
@@ -309,7 +309,7 @@ impl Job {
     }
 }
 
-/// The meters of what the backend computes on, or why there is none.
+/// The energy meters of the backend's devices, or the reason why there are none.
 fn energy_meter<B: TrainingBackend>(
     config: &TrainingConfig,
     device: &B::Device,

@@ -1,4 +1,4 @@
-//! A run that has ended.
+//! The result of a run.
 
 use burn::module::AutodiffModule;
 
@@ -6,21 +6,21 @@ use super::stop::Ending;
 use crate::model::CausalLm;
 use crate::telemetry::{EvalRecord, SampleRecord};
 
-/// A model without the gradients that it was trained with.
+/// A model without gradients, as evaluation uses it.
 pub type EvaluationModel<B, M, R> = <CausalLm<B, M, R> as AutodiffModule<B>>::InnerModule;
 
-/// A run that has ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Trained<M> {
     /// The trained model.
     pub model: M,
     /// Optimizer steps done.
     pub steps: u64,
-    /// Whether every step was done, and the last evaluation.
+    /// Whether all steps and the final evaluation were done.
     pub ending: Ending,
-    /// The last evaluation, with the documents' tags and without; none of a run that was stopped, and none without
-    /// validation text.
+    /// The final evaluation, with the documents' tags and without; `None` if the run was stopped or has no validation
+    /// text.
     pub evaluation: Option<EvalRecord>,
-    /// Texts that it writes, one per domain of its data.
+    /// Sample texts that the trained model wrote, by domain.
     pub samples: Vec<SampleRecord>,
 }

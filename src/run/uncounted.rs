@@ -1,15 +1,15 @@
-//! Why there is nothing to learn or to measure in a text.
+//! Reasons why a text has nothing to learn from or to measure.
 
 use std::fmt;
 
 use crate::data::PackedBatch;
 
-/// Why no token of some rows counts.
+/// Why no token of some rows counts in the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uncounted {
-    /// Every document is a single token, which nothing comes before.
+    /// Every document is a single token, which has no context to be predicted from.
     SingleTokens,
-    /// Of conversations only what the assistant says counts, and here it says nothing.
+    /// Only the assistant's turns of a conversation count, and here they are empty.
     NoAnswer,
 }
 

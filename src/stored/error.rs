@@ -1,4 +1,4 @@
-//! Why a model on disk cannot be opened or used.
+//! Errors of opening or using a model on disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::model::weights::WeightError;
 use crate::tokenizer::TokenizerError;
 use crate::tokenizer::chat::{ConversationError, TemplateError};
 
-/// A model that cannot be opened, or that lacks what it is asked for.
+/// A model cannot be opened, or lacks something that was asked of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is nothing at this path.
+    /// The path does not exist.
     #[error(
         "{} does not exist, expected a run, a Hugging Face folder, a .safetensors, .ot or .gguf file",
         path.display()
@@ -26,7 +26,7 @@ pub enum OpenError {
         /// The path.
         path: PathBuf,
     },
-    /// A run that was not saved yet.
+    /// The run has no checkpoint yet.
     #[error(
         "run `{}` has no checkpoint yet: train it by `darkhorse-genesis train --out {0} --resume`",
         path.display()
@@ -35,7 +35,7 @@ pub enum OpenError {
         /// Folder of the run.
         path: PathBuf,
     },
-    /// An adapter beside a model that has other names than Hugging Face's.
+    /// An adapter was given for a model that does not use Hugging Face's tensor names.
     #[error(
         "{} is {kind}, and `--adapter` is for a Hugging Face folder, a .safetensors, .ot or .gguf file: import \
          that with its adapter first",
@@ -44,72 +44,72 @@ pub enum OpenError {
     NoAdapters {
         /// The model.
         path: PathBuf,
-        /// What it is.
+        /// Kind of the model, as in `a run`.
         kind: &'static str,
     },
-    /// A tokenizer of another model.
+    /// The tokenizer has more ids than the model's embedding table: it is another model's.
     #[error(
         "the tokenizer of {} has {tokens} tokens, the model {rows}: they do not belong together",
         path.display()
     )]
     OtherTokenizer {
-        /// Where the weights are.
+        /// Path of the weights.
         path: PathBuf,
-        /// Tokens of the tokenizer.
+        /// Number of ids that the tokenizer can give.
         tokens: usize,
-        /// Ids of the model.
+        /// Rows of the embedding table.
         rows: usize,
     },
-    /// A model without a tokenizer, of which text is asked.
+    /// Text was asked of a model without a tokenizer.
     #[error("the model has no tokenizer.json beside it: name one by `--tokenizer FILE`")]
     NoTokenizer,
-    /// A Genesis checkpoint, of which text is asked.
+    /// Text was asked of a Genesis checkpoint without a tokenizer.
     #[error(
         "a Genesis checkpoint has no tokenizer in it: name GPT-NeoX's by `--tokenizer tokenizer.json`, or lay it beside \
          the model; https://huggingface.co/EleutherAI/pythia-70m has the file"
     )]
     NoGenesisTokenizer,
-    /// A tokenizer that is there and cannot be read.
+    /// The tokenizer exists and cannot be read.
     #[error(transparent)]
     UnreadableTokenizer(Arc<OpenError>),
-    /// Weights in blocks that are asked for in others.
+    /// The weights are quantized in one format and were asked for in another.
     #[error(
         "the weights are in blocks already, {found:?}, and cannot become {wanted:?}: leave `--weights` out"
     )]
     OtherBlocks {
-        /// How they are held.
+        /// Format of the weights.
         found: Quantization,
-        /// How they are asked for.
+        /// Format that was asked for.
         wanted: Quantization,
     },
-    /// A run that cannot be read.
+    /// The run cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// An experiment that cannot be.
+    /// The experiment's configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A model that cannot be built.
+    /// The model's configuration is invalid.
     #[error(transparent)]
     Model(#[from] ModelConfigError),
-    /// A file of another format.
+    /// A file of another program's format cannot be read.
     #[error(transparent)]
     Interop(#[from] InteropError),
-    /// Weights that are not the model's.
+    /// The weights do not fit the model.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// A tokenizer that cannot be read or applied.
+    /// The tokenizer cannot be read or applied.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A chat template that cannot be read or applied.
+    /// The chat template cannot be read or applied.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// Messages that are no conversation.
+    /// The messages do not form a conversation.
     #[error(transparent)]
     Conversation(#[from] ConversationError),
-    /// Settings of sampling that are out of range.
+    /// A sampling setting is out of range.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
-    /// Text that cannot be generated.
+    /// Generation failed.
     #[error(transparent)]
     Generation(#[from] GenerationError),
 }

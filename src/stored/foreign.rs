@@ -1,4 +1,4 @@
-//! Models of other formats.
+//! Opens models of other programs' formats.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ impl Stored {
         })
     }
 
-    /// A checkpoint of the Genesis-152M package, with the tokenizer beside it if there is one.
+    /// Opens a checkpoint of the Genesis-152M package, with the tokenizer beside it if there is one.
     fn genesis(path: &Path) -> Result<Self, OpenError> {
         let found = GenesisCheckpoint::open(path)?;
         if !found.unknown_keys.is_empty() {
@@ -76,7 +76,7 @@ impl Stored {
     }
 }
 
-/// The experiment of a model that was trained elsewhere.
+/// An experiment for a model that was trained elsewhere: default settings, rows no longer than the model's context.
 pub fn untrained(model: ModelConfig) -> Experiment {
     let training = TrainingConfig::default();
     Experiment {

@@ -1,4 +1,4 @@
-//! Text in, text out.
+//! Text generation with a [`Model`]: text in, text out.
 
 use darkhorse_backends::Ops;
 
@@ -8,21 +8,21 @@ use crate::inference::{Sampler, SamplingConfig};
 use crate::model::cache::CacheConfig;
 use crate::tokenizer::chat::Message;
 
-/// How text is generated. [`Model::options`] has those that the model asks for.
+/// Settings of text generation. [`Model::options`] returns those that the model's files ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
-    /// Most tokens to generate.
+    /// Largest number of tokens to generate.
     pub max_tokens: usize,
-    /// How the next token is chosen.
+    /// How the next token is chosen from the logits.
     pub sampling: SamplingConfig,
-    /// Domain of the text, if it is known.
+    /// Domain of the text, if it is known; assists the router.
     pub domain: Option<Domain>,
-    /// How what was read lies in memory.
+    /// Layout and element type of the cache.
     pub cache: CacheConfig,
 }
 
 impl<B: Ops> Model<B> {
-    /// The sampling that the model's files ask for, and 256 tokens at most.
+    /// The sampling settings that the model's files ask for, with a limit of 256 tokens.
     pub fn options(&self) -> GenerateOptions {
         GenerateOptions {
             max_tokens: 256,
@@ -32,8 +32,8 @@ impl<B: Ops> Model<B> {
         }
     }
 
-    /// The continuation of a prompt, without the prompt: as far as a token that ends texts, the end of the context or
-    /// `options.max_tokens`.
+    /// Continues a prompt and returns the new text without the prompt. Generation stops at an end-of-text token, at
+    /// the end of the context or after `options.max_tokens` tokens.
     ///
     /// # Errors
     ///
@@ -49,11 +49,11 @@ impl<B: Ops> Model<B> {
         Ok(text)
     }
 
-    /// The assistant's answer to a conversation, written by the model's chat template.
+    /// Returns the assistant's next turn in a conversation, which the model's chat template turns into a prompt.
     ///
     /// # Errors
     ///
-    /// As [`generate`](Self::generate), and if the template refuses the conversation.
+    /// Those of [`generate`](Self::generate), and a conversation that the template refuses.
     pub fn answer(
         &self,
         messages: &[Message],
@@ -75,7 +75,7 @@ impl<B: Ops> Model<B> {
         Ok(text)
     }
 
-    /// The ids after `ids`, without the one that ends them.
+    /// Generates ids after `ids`, without the end-of-text id.
     fn continued(
         &self,
         ids: &[u32],

@@ -1,5 +1,5 @@
-//! A model on disk, whatever wrote it: [`Stored`] before its weights are anywhere else, [`Model`] when they are on a
-//! device and text goes in and out.
+//! A model on disk, whatever program wrote it: [`Stored`] is opened with its weights still on disk, [`Model`] is
+//! loaded on a device and generates text.
 
 mod error;
 mod foreign;
@@ -32,21 +32,21 @@ pub use tokenizer::StoredTokenizer;
 pub(crate) use tokenizer::as_model_takes;
 use tokenizer::{have_same_tokens, token_ids};
 
-/// A model on disk: its configuration, and its weights to be read.
+/// A model on disk: its configuration, and a source to read its weights from.
 pub struct Stored {
-    /// What it is, and how it was trained, as far as that is known.
+    /// Configuration of the model, and of its training as far as that is known.
     pub experiment: Experiment,
-    /// The weights, read when they are asked for.
+    /// Source of the weights, which are read on demand.
     pub weights: Box<dyn WeightSource>,
-    /// Text to ids.
+    /// The tokenizer, if there is one.
     pub tokenizer: StoredTokenizer,
-    /// What other formats have a place for and a model here has not.
+    /// Facts that other formats store beside the model: special token ids, generation settings, where it comes from.
     pub origin: Origin,
-    /// Element types of its file, if some of its tensors are in blocks of another format.
+    /// Element types of the file, if some of its tensors are quantized in another program's blocks.
     pub quantized: Option<StoredTypes>,
-    /// What happened while it was trained, if it is a run.
+    /// Path of the training journal, if the model is a run.
     pub journal: Option<PathBuf>,
-    /// Optimizer steps it was trained for.
+    /// Optimizer steps that the model was trained for; 0 if that is not known.
     pub step: u64,
 }
 
@@ -59,12 +59,13 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// Opens a run, a Hugging Face folder, a `.safetensors`, `.ot` or `.gguf` file, with the LoRA adapter in the folder
-    /// `adapter`, if one is named. The weights are held against the model, whose tensors would be `B`'s.
+    /// Opens a run, a Hugging Face folder, or a `.safetensors`, `.ot` or `.gguf` file, with the LoRA adapter in the
+    /// folder `adapter` if one is named. Names and shapes of the weights are checked against the model's, as built on
+    /// `B`.
     ///
     /// # Errors
     ///
-    /// What is not there, not readable, not supported or does not belong together.
+    /// Anything that is absent, unreadable, unsupported or inconsistent.
     pub fn open<B: Ops>(path: &Path, adapter: Option<&Path>) -> Result<Self, OpenError> {
         if path.join("checkpoints").is_dir() {
             refuse_adapter(path, adapter, "a run")?;
@@ -78,11 +79,11 @@ impl Stored {
         Ok(stored)
     }
 
-    /// The newest checkpoint of a run.
+    /// Opens the newest checkpoint of a run.
     ///
     /// # Errors
     ///
-    /// [`OpenError::NoCheckpoint`], or what is damaged.
+    /// [`OpenError::NoCheckpoint`], or the error of a damaged file.
     pub fn of_run<B: Ops>(run: &Run) -> Result<Self, OpenError> {
         let Some(saved) = run.newest()? else {
             return Err(OpenError::NoCheckpoint {
@@ -92,11 +93,11 @@ impl Stored {
         Self::of_checkpoint::<B>(run, &saved)
     }
 
-    /// A checkpoint of a run.
+    /// Opens a checkpoint of a run.
     ///
     /// # Errors
     ///
-    /// What is damaged.
+    /// The error of a damaged or changed file, or of an invalid configuration.
     pub fn of_checkpoint<B: Ops>(run: &Run, saved: &Checkpoint) -> Result<Self, OpenError> {
         run.verify_beside(saved)?;
         let experiment: Experiment = run.config_at(Some(saved))?;
@@ -122,8 +123,8 @@ impl Stored {
         })
     }
 
-    /// Refuses a tokenizer that gives more than `spare` ids which the model does not have. Special tokens may be
-    /// beyond: no text has them, and files name some, such as padding, that were never embedded.
+    /// Refuses a tokenizer whose texts can have more than `spare` ids beyond the model's vocabulary. Special tokens
+    /// do not count: no text produces them, and files name some, such as padding, that were never embedded.
     ///
     /// # Errors
     ///
@@ -142,7 +143,7 @@ impl Stored {
         })
     }
 
-    /// The same model with the tokenizer of a file, if one is named.
+    /// Replaces the tokenizer by that of a file, if one is named.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl Stored {
     }
 }
 
-/// An adapter's names are those of Hugging Face, which only its formats have.
+/// Refuses an adapter for a model of a format without Hugging Face's tensor names.
 fn refuse_adapter(
     path: &Path,
     adapter: Option<&Path>,
@@ -183,7 +184,7 @@ fn refuse_adapter(
     }
 }
 
-/// Refuses weights that are not those of a model, before anything is read or written.
+/// Checks names and shapes of the weights against the model, before anything is read or written.
 pub(crate) fn check_weights<B: Ops>(
     model: &ModelConfig,
     weights: &dyn WeightSource,
@@ -192,7 +193,7 @@ pub(crate) fn check_weights<B: Ops>(
     Ok(weights::check(&module, weights)?)
 }
 
-/// How a model that was trained here generates unless somebody says otherwise.
+/// Default generation settings of a model that was trained here.
 fn our_generation() -> GenerationConfig {
     let ours = SamplingConfig::default();
     GenerationConfig::sampling(StatedSampling {
@@ -204,7 +205,7 @@ fn our_generation() -> GenerationConfig {
     })
 }
 
-/// What is known of a model by its tokenizer alone.
+/// The facts that follow from the tokenizer alone: the special token ids.
 fn origin_of(tokenizer: Option<&Tokenizer>) -> Origin {
     Origin {
         token_ids: token_ids(tokenizer),

@@ -1,4 +1,4 @@
-//! A model with all that goes with it, ready to be used.
+//! A model on a device, with everything that text generation needs.
 
 use std::path::Path;
 
@@ -33,27 +33,27 @@ pub struct Model<B: Ops> {
     pub(crate) model: CausalLm<B>,
     pub(crate) tokenizer: StoredTokenizer,
     pub(crate) experiment: Experiment,
-    /// What its files say beside the model.
+    /// Facts that the model's files state beside the model.
     pub(crate) origin: Origin,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
 }
 
 impl<B: Ops> Model<B> {
-    /// Opens a run, a Hugging Face folder, a `.safetensors`, `.ot` or `.gguf` file and loads its weights.
+    /// Opens a run, a Hugging Face folder, or a `.safetensors`, `.ot` or `.gguf` file, and loads its weights.
     ///
     /// # Errors
     ///
-    /// What is not there, not readable, not supported or does not belong together.
+    /// Anything that is absent, unreadable, unsupported or inconsistent.
     pub fn open(path: impl AsRef<Path>, device: &B::Device) -> Result<Self, OpenError> {
         Self::load(&Stored::open::<B>(path.as_ref(), None)?, None, device)
     }
 
-    /// Loads a model that was found on disk, with its weights rounded to blocks if that is asked for.
+    /// Loads an opened model onto a device, with its weights quantized to blocks if that is asked for.
     ///
     /// # Errors
     ///
-    /// [`OpenError`].
+    /// A tokenizer of another model, or weights that cannot be read or quantized as asked for.
     pub fn load(
         stored: &Stored,
         quantization: Option<Quantization>,
@@ -83,22 +83,22 @@ impl<B: Ops> Model<B> {
         })
     }
 
-    /// The network: ids in, logits out.
+    /// The network: token ids in, logits out.
     pub fn causal_lm(&self) -> &CausalLm<B> {
         &self.model
     }
 
-    /// What the network is made of.
+    /// Configuration of the network.
     pub fn config(&self) -> &ModelConfig {
         &self.experiment.model
     }
 
-    /// Optimizer steps that it was trained for; 0 if that is not known.
+    /// Optimizer steps that the model was trained for; 0 if that is not known.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// Text to ids and back.
+    /// The tokenizer: text to ids and back.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl<B: Ops> Model<B> {
         self.tokenizer.readable()?.ok_or(missing)
     }
 
-    /// How the turns of a conversation are written; [`Template::notice`] says if that is not the model's own way.
+    /// The chat template. [`Template::notice`] warns if it is not the model's own.
     ///
     /// # Errors
     ///
@@ -127,12 +127,12 @@ impl<B: Ops> Model<B> {
         Ok(template)
     }
 
-    /// Where the model is.
+    /// The device that holds the model.
     pub fn device(&self) -> B::Device {
         self.model.embed_tokens.device()
     }
 
-    /// Ids that end a text: those of `config.json`, of `generation_config.json` and of the tokenizer.
+    /// Ids that end a text, from `config.json`, `generation_config.json` and the tokenizer.
     pub fn stop_ids(&self) -> Vec<u32> {
         let mut ids = self.origin.stop_ids();
         let rows = self.experiment.model.vocab_size;
@@ -142,7 +142,7 @@ impl<B: Ops> Model<B> {
         ids
     }
 
-    /// How the model wants its text to be generated; what its files do not say is as in `default`.
+    /// Sampling settings that the model's files ask for; `default` fills in those that they do not state.
     pub fn sampling(&self, default: SamplingConfig) -> SamplingConfig {
         match &self.origin.generation {
             Some(generation) => over(default, generation.stated()),
@@ -150,11 +150,11 @@ impl<B: Ops> Model<B> {
         }
     }
 
-    /// An empty sequence, of a domain or of none, with drafts if they are wanted.
+    /// Begins an empty sequence, with a domain for the router and speculative decoding if they are given.
     ///
     /// # Errors
     ///
-    /// If drafts are wanted and the model has no modules that draft.
+    /// Speculation is asked for and the model has no multi-token prediction modules to draft with.
     pub fn begin(
         &self,
         domain: Option<Domain>,
@@ -170,7 +170,8 @@ impl<B: Ops> Model<B> {
     }
 }
 
-/// Stated settings over a default. Where a file asks for draws, what it leaves out is as in transformers.
+/// Merges stated settings into a default. If the file asks for sampling, settings that it leaves out take the
+/// defaults of transformers.
 fn over(default: SamplingConfig, stated: StatedSampling) -> SamplingConfig {
     let base = match stated.do_sample {
         Some(true) => SamplingConfig {
@@ -197,11 +198,12 @@ fn over(default: SamplingConfig, stated: StatedSampling) -> SamplingConfig {
     }
 }
 
-/// The same model with its weights held as asked for.
+/// Sets the quantization that a model's weights are to be held in.
 ///
 /// # Errors
 ///
-/// [`OpenError::OtherBlocks`], or [`OpenError::Model`] where rows are not whole blocks.
+/// [`OpenError::OtherBlocks`] if they are quantized in another format, [`OpenError::Model`] if rows are not whole
+/// blocks.
 pub fn held_as(
     mut model: ModelConfig,
     quantization: Option<Quantization>,

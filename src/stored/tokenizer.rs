@@ -1,4 +1,4 @@
-//! The tokenizer of a model on disk, which matters to whoever reads or writes text.
+//! The tokenizer of a model on disk, which may be absent or unreadable without keeping the model from opening.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use crate::model::ModelConfig;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{CHATML_TOKENS, GENESIS_TEMPLATE};
 
-/// A model's tokenizer, as far as there is one.
+/// A model's tokenizer, or why there is none.
 #[derive(Debug, Clone, Default)]
 pub enum StoredTokenizer {
-    /// The model has none.
+    /// The model has no tokenizer.
     #[default]
     Absent,
-    /// It has one.
+    /// The tokenizer was read.
     Read(Tokenizer),
-    /// It has one that cannot be read: why.
+    /// The tokenizer exists and cannot be read, for this reason.
     Unreadable(Arc<OpenError>),
 }
 
 impl StoredTokenizer {
-    /// What reading has come to.
+    /// Keeps the outcome of reading a tokenizer.
     pub(super) fn of(read: Result<Option<Tokenizer>, OpenError>) -> Self {
         match read {
             Ok(None) => Self::Absent,
@@ -32,13 +32,13 @@ impl StoredTokenizer {
         }
     }
 
-    /// The tokenizer of a file, if there is one.
+    /// Reads the tokenizer of a file, if the file exists.
     pub(super) fn of_file(file: &Path) -> Self {
         let found = file.is_file().then(|| Tokenizer::from_file(file));
         Self::of(found.transpose().map_err(OpenError::from))
     }
 
-    /// The tokenizer of another format.
+    /// Builds the tokenizer that a model of another format comes with.
     pub(super) fn of_foreign(found: ForeignTokenizer) -> Result<Tokenizer, OpenError> {
         Ok(match found {
             ForeignTokenizer::File(file) => Tokenizer::from_file(&file)?,
@@ -50,7 +50,7 @@ impl StoredTokenizer {
         })
     }
 
-    /// The tokenizer, if there is one that can be read.
+    /// The tokenizer, or `None` if it is absent or unreadable.
     pub fn get(&self) -> Option<&Tokenizer> {
         match self {
             Self::Read(tokenizer) => Some(tokenizer),
@@ -58,11 +58,11 @@ impl StoredTokenizer {
         }
     }
 
-    /// The tokenizer, for who cannot do without the one that is there.
+    /// The tokenizer, or `None` if it is absent; an unreadable one is an error.
     ///
     /// # Errors
     ///
-    /// Why it cannot be read.
+    /// The reason why the tokenizer cannot be read.
     pub fn readable(&self) -> Result<Option<&Tokenizer>, OpenError> {
         match self {
             Self::Absent => Ok(None),
@@ -72,7 +72,7 @@ impl StoredTokenizer {
     }
 }
 
-/// A tokenizer with the tokens that a model of this kind has beside those of any tokenizer.
+/// Adds the tokens that this family of models needs beyond those of the tokenizer's file.
 pub(crate) fn as_model_takes(
     tokenizer: Tokenizer,
     model: &ModelConfig,
@@ -89,7 +89,7 @@ pub(super) fn is_genesis(model: &ModelConfig) -> bool {
     model.mup.is_some() && model.selective.is_some() && model.mixer.fox.is_some()
 }
 
-/// The tokenizer with the tokens of ChatML behind its own and the template of Genesis, where it does not have them.
+/// Adds ChatML's tokens and Genesis' chat template where the tokenizer lacks them.
 pub(super) fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, OpenError> {
     let is_missing = |name: &&str| tokenizer.token_id(name).is_none();
     let missing: Vec<&str> = CHATML_TOKENS.into_iter().filter(is_missing).collect();
@@ -103,7 +103,7 @@ pub(super) fn have_same_tokens(left: &Tokenizer, right: &Tokenizer) -> bool {
     ids.into_iter().all(|id| left.token(id) == right.token(id))
 }
 
-/// The special tokens of a tokenizer.
+/// Special token ids of a tokenizer.
 pub(super) fn token_ids(tokenizer: Option<&Tokenizer>) -> TokenIds {
     TokenIds {
         bos: tokenizer.and_then(Tokenizer::bos_id),

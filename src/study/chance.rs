@@ -1,4 +1,4 @@
-//! What a figure would be if routers chose at random, with the loads that they have.
+//! Chance levels: the value of a figure if routers chose at random with their actual loads.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -6,11 +6,11 @@ use rand::seq::SliceRandom;
 
 use crate::telemetry::Chance;
 
-/// Times that choices are dealt out anew.
+/// Number of random permutations.
 const DEALS: usize = 10;
 
-/// Mean and standard deviation of a figure of the same choices, dealt out to tokens by lot; none where it cannot be measured
-/// or does not vary.
+/// Mean and standard deviation of a figure over random permutations of the choices among tokens; `None` where the
+/// figure is undefined or does not vary.
 pub fn chance(
     choices: &[u16],
     seed: u64,

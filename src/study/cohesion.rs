@@ -1,19 +1,20 @@
-//! SSI*: whether tokens that visit the same expert mean similar things.
+//! SSI*: whether tokens that visit the same expert are similar in meaning.
 
-/// `SSI* = 1 - D_within / D_all` over the cosine distances of pairs of tokens, where
+/// Semantic cohesion of experts: `SSI* = 1 - D_within / D_all` over cosine distances of pairs of tokens, where
 ///
-/// - `D_within` is the mean over all pairs that share an expert (once for each expert that they share),
+/// - `D_within` is the mean over all pairs that share an expert (counted once per shared expert),
 /// - `D_all` is the mean over all pairs.
 ///
-/// Vectors are centred first (their mean is taken off) and then have length one, so that a direction which all tokens
-/// share says nothing. 0: routing has nothing to do with meaning; 1: the tokens of an expert are alike; below 0: tokens of
-/// an expert differ more than others. None where no pair shares an expert, or no two tokens differ.
+/// Vectors are centred (their mean is subtracted) and then normalized, so that a direction common to all tokens does
+/// not count. 0: routing is unrelated to meaning; 1: the tokens of an expert are identical; below 0: tokens of an
+/// expert differ more than others. `None` if no pair shares an expert or all tokens are equal.
 ///
 /// The sum of the cosines of all pairs of a group is `|sum u|^2 - n`, so the cost is linear in tokens.
 ///
 /// # Shapes
 ///
-/// - vectors: `[tokens, width]`; choices: `[tokens, k]`, those from `experts` on are null experts and form no group
+/// - vectors: `[tokens, width]`; choices: `[tokens, k]`, where numbers from `experts` on are null experts and form no
+///   group
 pub fn cohesion(vectors: &[f32], width: usize, choices: &[u16], experts: usize) -> Option<f64> {
     let tokens = vectors.len().checked_div(width)?;
     let k = choices.len().checked_div(tokens)?;
@@ -37,7 +38,7 @@ pub fn cohesion(vectors: &[f32], width: usize, choices: &[u16], experts: usize) 
     (all > 1e-9).then(|| 1.0 - within / all)
 }
 
-/// Vectors without their mean, of length one; those of length zero stay so.
+/// Centred vectors of length one; those of length zero stay zero.
 fn centred_units(vectors: &[f32], width: usize) -> Vec<f64> {
     let tokens = vectors.len() / width;
     let mut mean = vec![0.0; width];
@@ -62,7 +63,7 @@ fn centred_units(vectors: &[f32], width: usize) -> Vec<f64> {
     units
 }
 
-/// Some unit vectors, by their sum.
+/// A group of unit vectors, by their sum.
 #[derive(Debug, Clone)]
 struct Group {
     sum: Vec<f64>,
@@ -97,7 +98,7 @@ impl Group {
     }
 }
 
-/// Ordered pairs of different vectors, and the sum of their cosines.
+/// Number of ordered pairs of different vectors, and the sum of their cosines.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pairs {
     count: f64,

@@ -1,8 +1,8 @@
-//! Entropies of routes: how many experts are in use, and how much an expert tells about a domain.
+//! Entropies of routes: the effective number of experts, and the dependence between experts and domains.
 //!
 //! All entropies are in nats.
 
-/// Entropy of the distribution that is proportional to the weights, `S = -sum p ln p`; 0 without weights.
+/// Entropy `S = -sum p ln p` in nats, where `p` is proportional to the weights; 0 without weights.
 pub fn entropy(weights: impl IntoIterator<Item = f64> + Clone) -> f64 {
     let total: f64 = weights.clone().into_iter().sum();
     if total <= 0.0 {
@@ -16,27 +16,29 @@ pub fn entropy(weights: impl IntoIterator<Item = f64> + Clone) -> f64 {
     (-sum).max(0.0)
 }
 
-/// Entropy of counts.
+/// Entropy of the distribution that is proportional to the counts, in nats.
 pub fn entropy_of_counts(counts: &[u64]) -> f64 {
     entropy(counts.iter().map(|&count| count as f64))
 }
 
-/// How many equally busy experts would give the same entropy, `N_eff = exp(S(load))`; none without a visit.
+/// Effective number of experts, `N_eff = exp(S(load))`: the number of equally busy experts with the same entropy.
+/// `None` without a visit.
 pub fn effective_number(loads: &[u64]) -> Option<f64> {
     let visits: u64 = loads.iter().sum();
     (visits > 0).then(|| entropy_of_counts(loads).exp())
 }
 
-/// How much rows and columns of a table of counts tell about each other.
+/// Dependence between the rows and the columns of a table of counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dependence {
-    /// Mutual information `I = S(rows) + S(columns) - S(both)`.
+    /// Mutual information `I = S(rows) + S(columns) - S(both)`, in nats.
     pub nats: f64,
-    /// `2 I / (S(rows) + S(columns))`: 0 for independent ones, 1 where each tells the other.
+    /// `2 I / (S(rows) + S(columns))`: 0 if independent, 1 if each determines the other.
     pub normalized: f64,
 }
 
-/// Dependence of a table's rows and columns, such as domains and experts; none unless two rows have counts.
+/// Dependence between a table's rows and columns, such as domains and experts; `None` unless at least two rows have
+/// counts.
 pub fn dependence(table: &[Vec<u64>]) -> Option<Dependence> {
     let rows: Vec<u64> = table.iter().map(|row| row.iter().sum()).collect();
     if rows.iter().filter(|&&count| count > 0).count() < 2 {
@@ -54,8 +56,8 @@ pub fn dependence(table: &[Vec<u64>]) -> Option<Dependence> {
     })
 }
 
-/// `P(column | row) / P(column)`: how many times as often as elsewhere a row's tokens visit a column; none without counts
-/// of either.
+/// `P(column | row) / P(column)`: how much more often than all tokens a row's tokens visit a column. `None` if either
+/// has no counts.
 pub fn lift(table: &[Vec<u64>], row: usize, column: usize) -> Option<f64> {
     let of_row: u64 = table.get(row)?.iter().sum();
     let of_column: u64 = table.iter().filter_map(|row| row.get(column)).sum();

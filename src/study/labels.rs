@@ -1,22 +1,23 @@
-//! Names of experts that are computed, not typed: the domain whose tokens an expert is visited by more than by others.
+//! Computed labels of experts: the domain whose tokens visit an expert more often than other tokens do.
 //!
-//! The domain is found on one half of the documents and has to hold on the other half, so that the best of ten lucky
-//! lifts is no label.
+//! The label is found on one half of the documents and verified on the other half, which rules out the chance maximum
+//! of ten lifts.
 
 use super::information::lift;
 use crate::domain::Domain;
 use crate::telemetry::{ExpertLabel, ExpertName};
 
-/// A label holds where the domain's tokens visit the expert at least so many times as often as all tokens do.
+/// Smallest lift at which a label holds: how many times more often than all tokens the domain's tokens visit the
+/// expert.
 pub const MIN_LIFT: f64 = 1.5;
 
-/// Visits of an expert on held-out documents below which nothing is said of it.
+/// Fewest visits on held-out documents for which an expert is labelled.
 pub const MIN_VISITS: u64 = 1000;
 
-/// Visits of the experts of a layer by the tokens of each domain, `[Domain::COUNT][expert]`.
+/// Visits by tokens of each domain to the experts of a layer, `[Domain::COUNT][expert]`.
 pub type DomainTable = Vec<Vec<u64>>;
 
-/// The label of every expert: found on `probe`, held against `held_out`.
+/// Label of every expert: found on `probe`, verified on `held_out`.
 pub fn label(probe: &DomainTable, held_out: &DomainTable) -> Vec<ExpertLabel> {
     let experts = probe.iter().map(Vec::len).max().unwrap_or(0);
     (0..experts)

@@ -1,20 +1,21 @@
-//! The two figures of StructuredDNA's published code, computed as there, to show what they are worth.
+//! The two metrics of StructuredDNA's published code, reproduced for comparison.
 //!
-//! Neither sees the routing: vectors that are all alike have an SSI near 1 whatever their labels are. On 400 vectors with a
-//! mean cosine of 0.88 random labels have 0.998 and 8.74, the figures that were published for the trained system.
-//! [`cohesion`](super::cohesion) and the perplexity of routes are to be used instead.
+//! Neither depends on the routing: if all vectors are alike, SSI is near 1 for any labels. On 400 vectors with a mean
+//! cosine of 0.88, random labels score 0.998 and 8.74, the figures that were published for the trained system. Use
+//! [`cohesion`](super::cohesion) and the perplexity of routes instead.
 
-/// StructuredDNA's figures.
+/// StructuredDNA's metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Legacy {
-    /// `1 - mean_c Var(E[c, c])`, where `E` is `1 - cos` of every pair and `c` the members of a cluster. The block of a
-    /// cluster includes the zeros of its diagonal.
+    /// `1 - mean_c Var(E[c, c])`, where `E` is `1 - cos` of every pair and `c` runs over the clusters' members. The
+    /// block of a cluster includes the zeros of its diagonal.
     pub ssi: f64,
     /// `exp(-mean ln clip(E + 1e-9, 1e-9, 1))` over all of `E`, its diagonal included.
     pub semantic_ppl: f64,
 }
 
-/// The figures of vectors and the cluster of each; none without vectors. The cost is quadratic in their number.
+/// The metrics of vectors with one cluster label each; `None` without vectors. The cost is quadratic in the number of
+/// vectors.
 ///
 /// # Shapes
 ///
@@ -72,7 +73,7 @@ fn units(vectors: &[f32], width: usize) -> Vec<f64> {
     units
 }
 
-/// Of the whole population, as numpy's `var`.
+/// Population variance, as numpy's `var`.
 fn variance(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

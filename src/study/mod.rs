@@ -1,8 +1,9 @@
-//! What a model's routers do with a text: where tokens go, whether that has to do with meaning, and how local it is.
+//! Analysis of a model's routing on a text: where tokens go, whether that depends on meaning, and how local it is.
 //!
-//! [`observe`](fn@observe) reads a text once, teacher-forced, and records every choice; [`summarize`] makes figures of the record, each
-//! defined in a file of its own: [`cohesion`], [`chance`], [`overlap`], [`information`], [`labels`], [`top_tokens`], [`locality`] and, to be compared
-//! with a publication, [`legacy`]. The figures know neither tensors nor files.
+//! [`observe`](fn@observe) reads a text once, teacher-forced, and records every choice. [`summarize`] computes
+//! figures from the record, each defined in its own file: [`cohesion`], [`chance`], [`overlap`], [`information`],
+//! [`labels`], [`top_tokens`], [`locality`] and, for comparison with a publication, [`legacy`]. The figures depend on
+//! neither tensors nor files.
 
 pub mod chance;
 pub mod cohesion;

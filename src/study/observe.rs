@@ -1,4 +1,4 @@
-//! One reading of a text, with a record of every router's choices.
+//! Reads a text through a model and records every router's choices.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,18 +15,18 @@ use crate::model::routing::{Route, Routing};
 use crate::model::{CausalLm, NotFinite, Routed};
 use crate::training::batch;
 
-/// What is to be read and kept.
+/// Which tokens to read and what to record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
-    /// Reading ends with the batch in which so many tokens were read.
+    /// Number of tokens to read; reading ends with the batch that reaches it.
     pub tokens: u64,
-    /// Tokens, drawn from all, whose router inputs are kept.
+    /// Number of tokens, drawn at random, whose router inputs are recorded.
     pub sample: usize,
-    /// Whether routers are told the domain of a document that names one.
+    /// Whether routers are told the domain of a tagged document.
     pub told_domains: bool,
-    /// Whether the gates of every token are kept.
+    /// Whether the gates of every token are recorded.
     pub gates: bool,
-    /// Origin of the draws.
+    /// Seed of the random draws.
     pub seed: u64,
 }
 
@@ -42,92 +42,92 @@ impl Default for Plan {
     }
 }
 
-/// Routes that cannot be studied.
+/// Routes that cannot be recorded or compared.
 #[derive(Debug, thiserror::Error)]
 pub enum StudyError {
-    /// The text.
+    /// The text cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A model without routers.
+    /// The model has no routers.
     #[error("the model is dense: no layer has experts, so there are no routes to study")]
     Dense,
-    /// A router with more slots than are recorded.
+    /// A router has more slots than can be recorded.
     #[error("layer {layer} has {slots} experts, expected at most {}", u16::MAX)]
     Slots {
-        /// The layer, from 1.
+        /// Layer, from 1.
         layer: usize,
-        /// Its slots.
+        /// Its number of slots.
         slots: usize,
     },
-    /// A model that does not compute.
+    /// The logits are not finite.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
-    /// Two models whose choices cannot be compared.
+    /// The choices of the two models cannot be compared.
     #[error(
         "the choices of the two models cannot be compared: {found} in one of them, {expected} in the other"
     )]
     Unlike {
-        /// What the other has.
+        /// Property of the other model.
         found: String,
-        /// What the first has.
+        /// Property of the first model.
         expected: String,
     },
 }
 
-/// What was seen.
+/// The record of one reading of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
-    /// The tokens that were read, in order.
+    /// Ids of the tokens that were read, in order.
     pub ids: Vec<u32>,
-    /// Domain of the document of each token, where it names one.
+    /// Domain of each token's document, if it is tagged.
     pub domains: Vec<Option<Domain>>,
-    /// Documents, and parts of those that are longer than a row.
+    /// Documents, or the parts of those that are longer than a row.
     pub documents: Vec<ReadDocument>,
-    /// The tokens whose router inputs were kept.
+    /// Indices of the tokens whose router inputs were recorded.
     pub sample: Vec<u64>,
-    /// Every layer that routes.
+    /// Records of the layers with routers.
     pub layers: Vec<LayerObservation>,
 }
 
-/// A document, or a part of one.
+/// A document, or a part of a longer one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadDocument {
-    /// Its number in the corpus.
+    /// Number of the document in the corpus.
     pub number: usize,
-    /// Its tokens.
+    /// Range of its tokens in [`Observation::ids`].
     pub tokens: Range<usize>,
-    /// Whether names of experts are found on it; else they are held against it.
+    /// Whether expert labels are found on this document; otherwise they are verified on it.
     pub is_probe: bool,
 }
 
-/// What the router of a layer did.
+/// Record of one layer's router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerObservation {
-    /// The layer's place in the model, from 0.
+    /// Index of the layer in the model, from 0.
     pub layer: usize,
-    /// Routed experts.
+    /// Number of routed experts.
     pub experts: usize,
-    /// Routed experts and null experts.
+    /// Number of routed experts and null experts together.
     pub slots: usize,
-    /// Slots that a token chooses.
+    /// Number of slots that a token chooses.
     pub k: usize,
-    /// `[tokens, k]`
+    /// Chosen slots, `[tokens, k]`.
     pub choices: Vec<u16>,
-    /// `[tokens, k]`, if they were asked for.
+    /// Gates of the chosen slots, `[tokens, k]`, if they were recorded.
     pub gates: Vec<f32>,
-    /// Sum of the tokens' affinities, each token's with a sum of one, `[slots]`.
+    /// Affinities summed over tokens, each token's normalized to a sum of one, `[slots]`.
     pub affinities: Vec<f64>,
-    /// Sum of their entropies, in nats.
+    /// Sum over tokens of the entropy of their affinities, in nats.
     pub entropy: f64,
-    /// What the router read of the sampled tokens, `[sample, width]`.
+    /// Router inputs of the sampled tokens, `[sample, width]`.
     pub inputs: Vec<f32>,
-    /// Width of that.
+    /// Width of the router's input.
     pub width: usize,
-    /// Share of a sampled token's choice that stays under noise.
+    /// Fraction of a sampled token's choices that stay the same under noise.
     pub stability: Option<f64>,
 }
 
-/// One layer's part of a batch, on the host.
+/// Record of one layer on one batch, on the host.
 struct LayerBatch {
     layer: usize,
     experts: usize,
@@ -137,15 +137,16 @@ struct LayerBatch {
     choices: Vec<i64>,
     gates: Vec<f32>,
     affinities: Vec<f32>,
-    /// Of the rows that were asked for.
+    /// Router inputs of the requested rows.
     inputs: Vec<f32>,
 }
 
-/// Reads batches, and records where their tokens go. Padding is not recorded.
+/// Reads batches through the model and records the routers' choices. Padding is not recorded.
 ///
 /// # Errors
 ///
-/// [`StudyError`]
+/// [`StudyError`] if the text cannot be read, or the model has no routers, too many slots, or logits that are not
+/// finite.
 pub fn observe<B, M, R>(
     model: &CausalLm<B, M, R>,
     batches: impl IntoIterator<Item = Result<PackedBatch, DataError>>,
@@ -201,7 +202,7 @@ where
     Ok(found)
 }
 
-/// Runs the model on a batch.
+/// Runs the model on a batch and copies the layers' choices to the host.
 fn read<B, M, R>(
     model: &CausalLm<B, M, R>,
     batch: &PackedBatch,
@@ -261,7 +262,7 @@ fn floats<B: Ops>(tensor: Tensor<B, 2>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Deals documents out to two halves, domain by domain, so that both have as many of each.
+/// Splits documents into two halves, domain by domain, so that both have equally many of each.
 #[derive(Debug, Default)]
 struct Halves {
     by_domain: BTreeMap<Option<Domain>, u64>,
@@ -281,7 +282,7 @@ impl Halves {
 }
 
 impl Observation {
-    /// Number of tokens.
+    /// Number of recorded tokens.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }

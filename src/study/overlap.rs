@@ -1,6 +1,6 @@
-//! How much of a choice stays: under noise (stability, RSI) and between two checkpoints (saturation).
+//! Overlap of choices: under noise (stability, RSI) and between two checkpoints (saturation).
 
-/// `mean |S(x) ∩ S'(x)| / k` over tokens; none without tokens.
+/// Mean fraction of choices that two routings share, `mean |S(x) ∩ S'(x)| / k` over tokens; `None` without tokens.
 ///
 /// # Shapes
 ///
@@ -8,7 +8,7 @@
 ///
 /// # Panics
 ///
-/// If the two are not of the same tokens.
+/// If the two have different lengths.
 pub fn overlap(left: &[u16], right: &[u16], k: usize) -> Option<f64> {
     assert_eq!(left.len(), right.len(), "choices of the same tokens");
     if left.is_empty() || k == 0 {

@@ -1,18 +1,18 @@
-//! A fixed number of tokens, drawn evenly from a stream of unknown length.
+//! Reservoir sampling: a fixed number of tokens, drawn uniformly from a stream of unknown length.
 
 use std::collections::BTreeMap;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// Vitter's algorithm R (<https://doi.org/10.1145/3147.3165>): every token has the same chance to be among them.
+/// Vitter's algorithm R (<https://doi.org/10.1145/3147.3165>): every token has the same chance of being drawn.
 #[derive(Debug)]
 pub(super) struct Reservoir {
     size: usize,
-    /// Tokens seen.
+    /// Number of tokens seen.
     seen: u64,
     rng: SmallRng,
-    /// The tokens that are held.
+    /// Indices of the drawn tokens.
     tokens: Vec<u64>,
 }
 
@@ -26,7 +26,8 @@ impl Reservoir {
         }
     }
 
-    /// Looks at the next `count` tokens. Gives which of them, from 0, are held from now on in which place.
+    /// Offers the next `count` tokens. Returns a map from place in the reservoir to the offered token, from 0, that
+    /// now holds it.
     pub(super) fn offer(&mut self, count: usize) -> BTreeMap<usize, usize> {
         let mut held = BTreeMap::new();
         for token in 0..count {
@@ -45,7 +46,7 @@ impl Reservoir {
         held
     }
 
-    /// The tokens that are held, by their place.
+    /// Indices of the drawn tokens, by place.
     pub(super) fn into_tokens(self) -> Vec<u64> {
         self.tokens
     }

@@ -1,4 +1,4 @@
-//! RSI: whether a token's choice stays under noise.
+//! RSI: whether a token's choice is stable under noise.
 
 use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
@@ -13,11 +13,11 @@ use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::{Route, Surroundings};
 
-/// Noise under which a choice is to stay, relative to the size of what the router reads.
+/// Standard deviation of the noise, relative to the root mean square of the router's input.
 const NOISE: f64 = 0.01;
 
 impl Observation {
-    /// Routes the sampled tokens with and without noise.
+    /// Routes the sampled tokens with and without noise and stores the overlap of the choices.
     pub(super) fn measure_stability<B, M, R>(&mut self, model: &CausalLm<B, M, R>, plan: &Plan)
     where
         B: Ops,
@@ -55,7 +55,7 @@ impl Observation {
     }
 }
 
-/// Vectors with normal noise of `scale` times their root mean square.
+/// Adds normal noise to vectors, with `scale` times each vector's root mean square as standard deviation.
 fn with_noise(vectors: &[f32], width: usize, scale: f64, seed: u64) -> Vec<f32> {
     let rng = &mut SmallRng::seed_from_u64(seed);
     let noisy = vectors.chunks_exact(width).flat_map(|vector| {

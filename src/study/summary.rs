@@ -1,4 +1,4 @@
-//! A record of routes as figures.
+//! Figures from a record of routes.
 
 use super::chance::chance;
 use super::cohesion::cohesion;
@@ -12,30 +12,30 @@ use super::top_tokens::top_tokens;
 use crate::domain::Domain;
 use crate::telemetry::{DomainTokens, LayerRoutes, RouteFigures, RouteStudy};
 
-/// Tokens that StructuredDNA's figures are computed on, as many as there: they cost the square of it.
+/// Number of tokens for StructuredDNA's metrics, as in the publication: their cost is quadratic in it.
 const LEGACY_TOKENS: usize = 400;
 
-/// What a record does not say.
+/// Description of a study, for its report.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct About {
-    /// The model, as it was named.
+    /// Name of the model, as the user gave it.
     pub model: String,
-    /// Optimizer steps that it was trained for.
+    /// Optimizer steps that the model was trained for.
     pub step: u64,
     /// Files of the text.
     pub data: Vec<String>,
-    /// Whether the routers were told the domains.
+    /// Whether the routers were told the documents' domains.
     pub told_domains: bool,
-    /// The other checkpoint, as it was named.
+    /// Name of the other checkpoint, as the user gave it.
     pub against: Option<String>,
 }
 
-/// The figures of an observation, with those of a comparison if another model has read the same text. `text_of` writes a
-/// token.
+/// Computes the figures of an observation, and those of a comparison if another model has read the same text.
+/// `text_of` returns the text of a token.
 ///
 /// # Errors
 ///
-/// [`StudyError::Unlike`] if the other model has other layers or experts, or has read something else.
+/// [`StudyError::Unlike`] if the other model has other layers or experts, or has read another text.
 pub fn summarize(
     about: About,
     observation: &Observation,
@@ -141,7 +141,7 @@ fn layer_routes(
     }
 }
 
-/// Visits of the experts by the tokens of each domain, on one half of the documents.
+/// Visits to the experts by tokens of each domain, on one half of the documents.
 fn domain_table(
     observation: &Observation,
     layer: &LayerObservation,
@@ -221,7 +221,7 @@ fn figures(
 }
 
 impl LayerObservation {
-    /// How often each slot was chosen, `[slots]`.
+    /// Number of times each slot was chosen, `[slots]`.
     pub fn slot_visits(&self) -> Vec<u64> {
         let mut visits = vec![0; self.slots];
         for &slot in &self.choices {
@@ -230,7 +230,7 @@ impl LayerObservation {
         visits
     }
 
-    /// How often each routed expert was visited, `[experts]`.
+    /// Number of visits to each routed expert, `[experts]`.
     pub fn visits(&self) -> Vec<u64> {
         let mut visits = self.slot_visits();
         visits.truncate(self.experts);

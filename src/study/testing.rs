@@ -4,7 +4,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
-/// Vectors of which two have this cosine, in the mean: a shared direction, and noise as long as it takes.
+/// Random vectors with this mean cosine between pairs: a shared direction plus noise.
 pub(super) fn with_mean_cosine(tokens: usize, width: usize, cosine: f64, seed: u64) -> Vec<f32> {
     let rng = &mut SmallRng::seed_from_u64(seed);
     // cos = a^2 / (a^2 + 1) for a shared part of length a and noise of length 1

@@ -1,21 +1,22 @@
-//! Tokens that an expert is visited by more than others are: what an expert without a domain may be specialized in.
+//! Tokens that visit an expert more often than others do: candidates for the specialization of an expert without a
+//! domain.
 
 use std::collections::HashMap;
 
 use super::labels::MIN_LIFT;
 
-/// Tokens named for an expert at most.
+/// Largest number of tokens named for an expert.
 const MOST: usize = 5;
 
-/// Visits of an expert by a token below which it is not named.
+/// Fewest visits for which a token is named.
 const MIN_VISITS: u64 = 20;
 
-/// For each expert of a layer the ids whose lift `P(expert | id) / P(expert)` is highest, highest first; only those that
-/// visit it often enough, and with a lift that a domain would need.
+/// For each expert of a layer, the token ids with the highest lift `P(expert | id) / P(expert)`, highest first.
+/// Tokens with too few visits, or with a lift below that of a domain label, are left out.
 ///
 /// # Shapes
 ///
-/// - ids: `[tokens]`; choices: `[tokens, k]`, those from `experts` on are null experts
+/// - ids: `[tokens]`; choices: `[tokens, k]`, where numbers from `experts` on are null experts
 pub fn top_tokens(ids: &[u32], choices: &[u16], k: usize, experts: usize) -> Vec<Vec<u32>> {
     let mut occurrences: HashMap<u32, u64> = HashMap::new();
     let mut visits: HashMap<(u32, u16), u64> = HashMap::new();

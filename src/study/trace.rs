@@ -1,37 +1,37 @@
-//! The routes of single documents, token by token.
+//! Routes of single documents, token by token.
 
 use serde::Serialize;
 
 use super::observe::Observation;
 use crate::domain::Domain;
 
-/// The routes of a document, or of a part of one that is longer than a row.
+/// Routes of a document, or of a part of one that is longer than a row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trace<'a> {
-    /// Its number in the text, from 0.
+    /// Number of the document in the text, from 0.
     pub document: usize,
-    /// Its domain, if it names one.
+    /// Domain of the document, if it is tagged.
     pub domain: Option<Domain>,
-    /// Its token ids.
+    /// Token ids.
     pub ids: &'a [u32],
-    /// Every layer that routes.
+    /// Routes in each layer with a router.
     pub layers: Vec<LayerTrace<'a>>,
 }
 
-/// The routes in one layer.
+/// Routes in one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerTrace<'a> {
-    /// Its place in the model, from 1.
+    /// Number of the layer in the model, from 1.
     pub layer: usize,
-    /// Routed experts; slots from here on are null experts.
+    /// Number of routed experts; slots from here on are null experts.
     pub num_experts: usize,
     /// Slots that each token chose, the likeliest first.
     pub slots: Vec<&'a [u16]>,
-    /// Their gates.
+    /// Gates of these slots.
     pub gates: Vec<&'a [f32]>,
 }
 
-/// The routes of all documents of an observation that kept its gates.
+/// Traces of all documents of an observation whose gates were recorded.
 pub fn traces(observation: &Observation) -> impl Iterator<Item = Trace<'_>> {
     observation.documents.iter().map(move |document| {
         let range = document.tokens.clone();

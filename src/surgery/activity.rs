@@ -1,4 +1,4 @@
-//! How much every expert gives to the tokens of a text.
+//! Contribution of every expert to the tokens of a text.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use crate::model::routing::{Route, Routing};
 use crate::model::{CausalLm, ModelConfig, Routed};
 use crate::training::batch;
 
-/// Every layer with experts, and what these did.
+/// Contributions of the experts of every layer that has some.
 pub type Activities = BTreeMap<Place, Activity>;
 
-/// What the routed experts of a layer did.
+/// Contributions of the routed experts of one layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
-    /// Tokens that the layer read.
+    /// Number of tokens that the layer read.
     pub read: u64,
-    /// Tokens that chose each expert.
+    /// Number of tokens that chose each expert, `[experts]`.
     pub tokens: Vec<u64>,
-    /// `gate * ||expert(x)||`, summed over these tokens.
+    /// `gate * ||expert(x)||` summed over these tokens, `[experts]`.
     pub given: Vec<f64>,
 }
 
@@ -36,7 +36,7 @@ impl Activity {
         }
     }
 
-    /// Adds one layer's reading of a batch; tokens that do not count have no part in it.
+    /// Adds one layer's routing of a batch; tokens that are not counted are ignored.
     fn add<B: Ops, R>(&mut self, watched: &Routed<'_, B, R>, is_counted: &[bool]) {
         self.read += is_counted.iter().filter(|counted| **counted).count() as u64;
         let [_, k] = watched.routing.indices.dims();
@@ -58,7 +58,7 @@ impl Activity {
     }
 }
 
-/// The expert that every token chose in one column, and `gate * ||expert(x)||`.
+/// The expert that each token chose in one column of the choices, and its contribution `gate * ||expert(x)||`.
 fn contributions<B: Ops, R>(watched: &Routed<'_, B, R>, column: usize) -> (Vec<usize>, Vec<f64>) {
     let indices = watched.routing.indices.clone().narrow(1, column, 1);
     let alone = Routing {
@@ -77,11 +77,11 @@ fn contributions<B: Ops, R>(watched: &Routed<'_, B, R>, column: usize) -> (Vec<u
     )
 }
 
-/// Reads batches, and sums what every expert does; with a domain, for its tokens alone.
+/// Reads batches and sums the contributions of every expert; with a domain, over that domain's tokens only.
 ///
 /// # Errors
 ///
-/// Text that cannot be read.
+/// The text cannot be read.
 pub fn observe<B, M, R>(
     model: &CausalLm<B, M, R>,
     config: &ModelConfig,

@@ -1,4 +1,4 @@
-//! What an expert's worth is judged by.
+//! Criteria by which experts are ranked for pruning.
 
 use std::fmt;
 
@@ -12,18 +12,19 @@ use super::activity::Activity;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Criterion {
-    /// The mean of `gate * ||expert(x)||` over the tokens that chose it (REAP, <https://arxiv.org/abs/2510.13999>).
+    /// Mean of `gate * ||expert(x)||` over the tokens that chose the expert (REAP,
+    /// <https://arxiv.org/abs/2510.13999>).
     Reap,
-    /// The same, summed: what the text gets from it.
+    /// Sum of `gate * ||expert(x)||` over the tokens that chose the expert: its total contribution.
     Sum,
-    /// The number of tokens that chose it.
+    /// Number of tokens that chose the expert.
     Load,
-    /// By lot.
+    /// Random order.
     Random,
 }
 
 impl Criterion {
-    /// The worth of every expert of a layer, as shares of the layer's.
+    /// Worth of every expert of a layer, as fractions of the layer's total.
     pub(super) fn worth(self, activity: &Activity, lots: &mut SmallRng) -> Vec<f64> {
         let each = activity.tokens.iter().zip(&activity.given);
         let worth: Vec<f64> = each
@@ -42,7 +43,7 @@ impl Criterion {
             .collect()
     }
 
-    /// Draws of one choice.
+    /// Random generator of one selection.
     pub(super) fn lots(seed: u64) -> SmallRng {
         SmallRng::seed_from_u64(seed)
     }

@@ -1,4 +1,4 @@
-//! Which experts stay.
+//! Selection of the experts that stay.
 
 use std::collections::BTreeMap;
 
@@ -9,58 +9,58 @@ use crate::domain::Domain;
 use crate::model::routing::domain::DomainMode;
 use crate::model::{ModelConfig, ModelConfigError};
 
-/// The experts that stay, as many in every layer.
+/// The experts that stay, equally many in every layer.
 ///
-/// Where domains assist the router, one table says for all layers which domain an expert belongs to. So every layer
-/// keeps as many experts of each domain, in the same order.
+/// If domains influence the router, one table assigns experts of all layers to domains. Every layer therefore keeps
+/// equally many experts of each domain, in the same order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// The model without the others.
+    /// Configuration of the pruned model.
     pub config: ModelConfig,
-    /// Numbers of the experts that stay in each layer, in their new order.
+    /// Original numbers of the experts that stay in each layer, in their new order.
     pub experts: BTreeMap<Place, Vec<usize>>,
 }
 
-/// Experts that cannot be left out.
+/// Experts cannot be removed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum KeptError {
     /// No layer has experts.
     #[error("the model is dense: there are no experts to leave out")]
     Dense,
-    /// Too few, or all.
+    /// Fewer experts than a token visits, or not fewer than there are.
     #[error(
         "{keep} experts are to be kept, expected {k} to {}: the model has {experts}, and a token visits {k}",
         experts - 1
     )]
     Count {
-        /// How many are to be kept.
+        /// Requested number of experts.
         keep: usize,
-        /// How many there are.
+        /// Number of experts of the model.
         experts: usize,
-        /// How many a token visits.
+        /// Number of experts that a token visits.
         k: usize,
     },
-    /// Experts that are chosen by groups.
+    /// Experts are chosen by groups.
     #[error(
         "the router chooses among {0} groups of experts, which must stay equal: experts cannot be left out one by one"
     )]
     Groups(usize),
-    /// Experts that divide in free places.
+    /// Experts grow in number by mitosis.
     #[error(
         "its experts grow in number, and its routers have free places: export it, and prune what was exported"
     )]
     Grows,
-    /// What is left is no model.
+    /// The pruned configuration is invalid.
     #[error("without the others the model is none: {0}")]
     Config(#[from] ModelConfigError),
 }
 
 impl Kept {
-    /// Checks that a model can do with `keep` experts a layer.
+    /// Checks that `keep` experts per layer can be kept.
     ///
     /// # Errors
     ///
-    /// Why it cannot.
+    /// The reason why they cannot.
     pub fn check(config: &ModelConfig, keep: usize) -> Result<(), KeptError> {
         let Some(moe) = &config.moe else {
             return Err(KeptError::Dense);
@@ -76,11 +76,11 @@ impl Kept {
         }
     }
 
-    /// Chooses `keep` experts a layer by their worth.
+    /// Chooses the `keep` experts per layer with the largest worth.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check).
+    /// Those of [`check`](Self::check).
     pub fn choose(
         config: &ModelConfig,
         activities: &Activities,
@@ -128,7 +128,7 @@ impl Kept {
     }
 }
 
-/// An expert among those of its layer.
+/// An expert with its class (domain) and worth.
 #[derive(Debug, Clone, Copy)]
 struct Ranked {
     expert: usize,
@@ -136,7 +136,7 @@ struct Ranked {
     worth: f64,
 }
 
-/// The experts of a layer, the best first.
+/// The experts of a layer, in order of decreasing worth.
 fn rank(worth: &[f64], class: impl Fn(usize) -> usize) -> Vec<Ranked> {
     let each = worth.iter().enumerate().map(|(expert, &worth)| Ranked {
         expert,
@@ -152,9 +152,9 @@ fn of_class(ranked: &[Ranked], class: usize) -> impl Iterator<Item = &Ranked> {
     ranked.iter().filter(move |ranked| ranked.class == class)
 }
 
-/// How many experts of each class stay in every layer, so that the worth of all that stay is largest.
+/// Number of experts of each class that stay in every layer, with the largest total worth.
 ///
-/// The next best of a class is never worth more than the one before it, so that taking the best next one is best.
+/// A greedy choice is optimal: within a class, worth never increases from one expert to the next.
 fn quotas<'a>(layers: impl Iterator<Item = &'a [Ranked]> + Clone, keep: usize) -> Vec<usize> {
     let mut quotas = vec![0; Domain::COUNT];
     for _ in 0..keep {

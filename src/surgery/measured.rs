@@ -1,4 +1,4 @@
-//! What is measured of a model before a change and after it.
+//! Measurements of a model before and after a change.
 
 use std::fmt;
 
@@ -6,26 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry::{DomainRecord, EvalRecord};
 
-/// What was measured of a model.
+/// Measurements of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Routed experts of a layer.
+    /// Number of routed experts per layer.
     pub experts: usize,
-    /// Experts that a token visits, in the mean over the layers; absent: as many as it chooses.
+    /// Mean number of experts that a token visits, over the layers; absent if that is the number of choices per
+    /// token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visited: Option<f64>,
-    /// Parameters in all.
+    /// Total number of parameters.
     pub parameters: u64,
     /// Loss on the held-out text, in nats per token.
     pub loss: f64,
-    /// The same by domain.
+    /// Mean loss per domain, in nats.
     pub domains: Vec<DomainRecord>,
-    /// Tokens decoded per second, one sequence after a prompt of 128: the median.
+    /// Decoding speed in tokens per second, the median: one sequence after a prompt of 128 tokens.
     pub decoded_per_second: f64,
 }
 
 impl Measured {
-    /// What an evaluation, a model's size and its speed say.
+    /// Combines an evaluation with the model's size and its decoding speed in tokens per second.
     pub fn new(experts: usize, parameters: u64, loss: &EvalRecord, speed: f64) -> Self {
         Self {
             experts,
@@ -38,7 +39,7 @@ impl Measured {
     }
 }
 
-/// Both, row by row, with the change from one to the other.
+/// Writes both measurements row by row, with the change between them.
 pub(super) fn table(
     f: &mut fmt::Formatter<'_>,
     before: &Measured,

@@ -1,4 +1,4 @@
-//! Changes to a trained model that need no training.
+//! Changes to a trained model: pruning of experts, and null experts added to its routers ([`retrofit`]).
 
 mod activity;
 mod criterion;

@@ -1,4 +1,4 @@
-//! Where a mixture of experts stands in a model.
+//! Position of a mixture-of-experts layer in a model.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ModelConfig;
 
-/// A layer with experts.
+/// A layer with experts, written as `layers.3` or `mtp.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Place {
@@ -17,8 +17,9 @@ pub enum Place {
 }
 
 impl Place {
-    /// The place of what [`CausalLm::watch_all_routers`](crate::model::CausalLm::watch_all_routers) numbers so: the modules stand
-    /// behind the decoder layers.
+    /// The place of a router by its number in
+    /// [`CausalLm::watch_all_routers`](crate::model::CausalLm::watch_all_routers), where MTP modules follow the
+    /// decoder layers.
     pub(super) fn of(number: usize, config: &ModelConfig) -> Self {
         match number.checked_sub(config.num_hidden_layers) {
             None => Self::Layer(number),
@@ -26,7 +27,7 @@ impl Place {
         }
     }
 
-    /// The place that a parameter belongs to, if it belongs to one.
+    /// The place that a parameter belongs to, from its name; `None` for parameters outside of layers.
     pub(super) fn of_parameter(name: &str) -> Option<Self> {
         let mut parts = name.split('.');
         let (kind, number) = (parts.next()?, parts.next()?.parse().ok()?);

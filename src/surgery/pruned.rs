@@ -1,4 +1,4 @@
-//! The weights of a model without some of its experts.
+//! Weights of a model without some of its experts.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use super::place::Place;
 use crate::model::ModelConfig;
 use crate::model::weights::{WeightError, WeightSource};
 
-/// A source that has only the experts that stay: their weights, and their columns of routers.
+/// A source of weights that leaves out pruned experts and their router columns.
 pub struct Pruned<'a> {
     source: &'a dyn WeightSource,
     kept: &'a Kept,
-    /// Slots of a router that are kept beside experts: those of null experts.
+    /// Slots of the null experts, which stay.
     null: std::ops::Range<usize>,
 }
 
@@ -25,14 +25,14 @@ impl std::fmt::Debug for Pruned<'_> {
     }
 }
 
-/// A dimension of a tensor that counts experts or slots, and which of these stay.
+/// The dimension of a tensor that counts experts or slots, and the indices that stay.
 struct Cut {
     dimension: usize,
     stay: Vec<usize>,
 }
 
 impl<'a> Pruned<'a> {
-    /// The weights of `source`, a model of `config`, without the experts that do not stay.
+    /// The weights of `source`, a model of `config`, without the experts that `kept` leaves out.
     pub fn new(source: &'a dyn WeightSource, config: &ModelConfig, kept: &'a Kept) -> Self {
         let moe = config.moe.as_ref();
         Self {
@@ -42,7 +42,7 @@ impl<'a> Pruned<'a> {
         }
     }
 
-    /// What is cut off a tensor, if anything is.
+    /// The cut to apply to a tensor; `None` if it stays whole.
     fn cut(&self, name: &str) -> Option<Cut> {
         let dimensions = self.source.shape(name)?.len();
         let last = dimensions.checked_sub(1)?;

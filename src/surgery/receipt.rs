@@ -1,4 +1,4 @@
-//! What leaving experts out cost.
+//! Record of a pruning: its choices and its effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,26 +10,26 @@ use super::measured::{self, Measured};
 use super::place::Place;
 use crate::domain::Domain;
 
-/// A model before and after, on text that was not used for the choice.
+/// Measurements of a model before and after pruning, on text that was not used for the choice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The model that experts were taken from.
+    /// Name of the pruned model's source.
     pub of: String,
-    /// What they were judged by.
+    /// Criterion by which experts were ranked.
     pub criterion: Criterion,
-    /// Origin of the draws, where they were drawn.
+    /// Seed, if the criterion is random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Whose tokens they were judged on; absent: all.
+    /// Domain whose tokens the experts were ranked on; absent: all tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<Domain>,
-    /// Tokens that they were judged on.
+    /// Number of tokens that the experts were ranked on.
     pub observed_tokens: u64,
-    /// Experts of a layer that stay, by their numbers before, in their new order.
+    /// Experts of each layer that stay, by their original numbers, in their new order.
     pub kept: BTreeMap<Place, Vec<usize>>,
-    /// The model as it was.
+    /// The model before pruning.
     pub before: Measured,
-    /// The model without the others.
+    /// The model after pruning.
     pub after: Measured,
     /// `after.loss / before.loss - 1`.
     pub loss_change: f64,

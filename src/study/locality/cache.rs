@@ -1,43 +1,43 @@
-//! What a cache of experts would hit, replayed exactly from recorded routes.
+//! Hit rates of an expert cache, replayed exactly from recorded routes.
 //!
-//! The cache holds so many experts of the whole model. Tokens come one after the other as in decoding; each visits layer
-//! after layer, and in a layer its experts in the order of the router's choice. An expert that is not there is loaded and
-//! takes the place that the [`Policy`] gives up; the cache begins empty.
+//! The cache holds a fixed number of experts of the whole model and begins empty. Tokens are decoded one after the
+//! other; each visits layer after layer, and within a layer its experts in the order of the router's choice. A
+//! missing expert is loaded and replaces the one that the [`Policy`] evicts.
 
 use std::collections::BTreeSet;
 
-/// Which expert a full cache gives up.
+/// Which expert a full cache evicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// The least recently used.
     Lru,
-    /// The one with the fewest visits since the beginning, of equals the least recently used.
+    /// The one with the fewest visits so far; among equals the least recently used.
     Lfu,
-    /// The one whose layer comes up again last, and of a layer the least recently used: a token goes through the layers in
-    /// order, so that what has just been passed, which LRU keeps, is needed again last. The idea is that of "Least-Stale"
-    /// in SpecMD (<https://arxiv.org/abs/2602.03921>), whose details may differ.
+    /// The one whose layer comes up last, and within a layer the least recently used: a token passes the layers in
+    /// order, so the layers just passed, which LRU keeps, are needed last. The idea is that of "Least-Stale" in
+    /// SpecMD (<https://arxiv.org/abs/2602.03921>), whose details may differ.
     LeastStale,
-    /// The one that is visited again last: the optimum, which has to know the future
-    /// (Belady, <https://doi.org/10.1147/sj.52.0078>).
+    /// The one whose next visit is furthest away: the optimum, which needs to know the future (Belady,
+    /// <https://doi.org/10.1147/sj.52.0078>).
     Belady,
 }
 
 impl Policy {
-    /// All of them, the optimum last.
+    /// All policies, the optimum last.
     pub const ALL: [Self; 4] = [Self::Lru, Self::Lfu, Self::LeastStale, Self::Belady];
 }
 
-/// Visits in the order in which they happen.
+/// A sequence of expert visits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Visits {
-    /// The expert, counted over all layers.
+    /// Number of the expert of each visit, counted over all layers.
     experts: Vec<u32>,
     /// The layer of every expert.
     layers: Vec<u32>,
 }
 
 impl Visits {
-    /// No visit, of a model whose layers have so many experts.
+    /// An empty sequence for a model whose layers have these numbers of experts.
     pub fn new(experts_by_layer: &[usize]) -> Self {
         let layers = (0..).zip(experts_by_layer);
         let layers = layers.flat_map(|(layer, &experts)| std::iter::repeat_n(layer, experts));
@@ -62,7 +62,7 @@ impl Visits {
         self.experts.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no visits.
     pub fn is_empty(&self) -> bool {
         self.experts.is_empty()
     }
@@ -72,7 +72,7 @@ impl Visits {
         self.layers.len()
     }
 
-    /// For each visit the number of the next one of the same expert.
+    /// For each visit, the index of the expert's next visit; `usize::MAX` if there is none.
     fn next_visits(&self) -> Vec<usize> {
         let mut next_of = vec![usize::MAX; self.experts()];
         let mut next = vec![usize::MAX; self.len()];
@@ -83,11 +83,11 @@ impl Visits {
     }
 }
 
-/// How many visits find their expert in a cache of `size` experts.
+/// Number of visits that find their expert in a cache of `size` experts.
 ///
 /// # Panics
 ///
-/// If the cache holds nothing.
+/// If `size` is 0.
 pub fn hits(visits: &Visits, policy: Policy, size: usize) -> u64 {
     assert!(size > 0, "a cache holds an expert");
     match policy {
@@ -103,13 +103,13 @@ pub fn hits(visits: &Visits, policy: Policy, size: usize) -> u64 {
 
 /// One visit of an expert.
 struct Visit {
-    /// Its number.
+    /// Index of the visit.
     at: usize,
-    /// How many visits the expert has had with it.
+    /// Number of visits of this expert so far, this one included.
     count: u64,
 }
 
-/// Replays a policy that gives every expert a rank when it is visited, and gives up the lowest.
+/// Replays a policy that ranks an expert at each visit and evicts the lowest rank.
 fn ranked(visits: &Visits, size: usize, rank: impl Fn(Visit) -> (u64, u64)) -> u64 {
     let mut counts = vec![0; visits.experts()];
     let mut ranks: Vec<Option<(u64, u64)>> = vec![None; visits.experts()];
@@ -162,7 +162,7 @@ fn least_stale(visits: &Visits, size: usize) -> u64 {
     hits
 }
 
-/// Gives up an expert when another of `layer` is loaded.
+/// Evicts an expert when one of `layer` is loaded.
 fn give_up_stalest(cached: &mut [Vec<(usize, u32)>], layer: usize) {
     // the layer at hand comes up again last, the one before it last but one
     let mut layers = (0..=layer).rev().chain((layer + 1..cached.len()).rev());

@@ -1,4 +1,4 @@
-//! Locality of routes: what engines live by that keep experts on a disk or in another memory.
+//! Locality of routes, which decides how well experts on a disk or in slower memory can be cached.
 
 pub mod cache;
 pub mod windows;
@@ -9,16 +9,16 @@ use super::observe::{LayerObservation, Observation};
 use crate::telemetry::{CacheRecord, Locality, WindowRecord};
 use cache::{Policy, Visits, hits};
 
-/// Widths of windows, in tokens.
+/// Window lengths, in tokens.
 pub const WINDOWS: [usize; 5] = [1, 4, 16, 64, 256];
 
-/// Visits that are replayed at most.
+/// Largest number of visits to replay.
 const MOST_VISITS: usize = 1 << 19;
 
-/// A model of more experts is replayed in so many sizes of cache, evenly spaced; of fewer in every size.
+/// Largest number of cache sizes to replay, evenly spaced if the model has more experts than that.
 const MOST_SIZES: usize = 128;
 
-/// Windows and caches of recorded routes.
+/// Locality of recorded routes: distinct experts per window, and hits of caches.
 pub fn measure(observation: &Observation) -> Locality {
     let documents = observation.documents.iter();
     let documents: Vec<_> = documents.map(|it| it.tokens.clone()).collect();
@@ -74,7 +74,7 @@ fn replay(observation: &Observation) -> CacheRecord {
     }
 }
 
-/// Sizes up to that of a cache which holds all experts.
+/// Cache sizes up to one that holds all experts.
 fn sizes(experts: usize) -> Vec<usize> {
     let count = experts.min(MOST_SIZES);
     (1..=count)

@@ -1,13 +1,14 @@
-//! How many distinct experts a window of tokens touches.
+//! Distinct experts per window of tokens.
 
 use std::ops::Range;
 
-/// Mean number of distinct experts of one layer that `width` consecutive tokens of a document visit, over all such windows;
-/// none if every document is shorter.
+/// Mean number of distinct experts of one layer that `width` consecutive tokens of a document visit, over all such
+/// windows; `None` if every document is shorter.
 ///
 /// # Shapes
 ///
-/// - documents: ranges of tokens; choices: `[tokens, k]`, those from `experts` on are null experts and no visit
+/// - documents: ranges of tokens; choices: `[tokens, k]`, where numbers from `experts` on are null experts and not
+///   visits
 pub fn distinct(
     documents: &[Range<usize>],
     choices: &[u16],
@@ -46,8 +47,8 @@ pub fn distinct(
     (windows > 0).then(|| sum as f64 / windows as f64)
 }
 
-/// What [`distinct`] would be if tokens chose independently of each other with the same loads:
-/// `sum_e 1 - (1 - f_e)^width` with the share `f_e` of the tokens that visit expert `e`.
+/// Expectation of [`distinct`] if tokens chose independently with the same loads: `sum_e 1 - (1 - f_e)^width`, where
+/// `f_e` is the fraction of the tokens that visit expert `e`.
 pub fn if_independent(loads: &[u64], tokens: u64, width: usize) -> f64 {
     let shares = loads.iter().map(|&load| load as f64 / tokens.max(1) as f64);
     shares

@@ -1,4 +1,4 @@
-//! Routers learn from the model as it was to leave experts out.
+//! Trains the routers to use null experts, with the original model as teacher.
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, Optimizer};
@@ -16,44 +16,44 @@ use crate::training::batch::{self, MicroBatch};
 use crate::training::loss::{self, Weights};
 use crate::training::{AdamW, TrainingBackend, TrainingConfig};
 
-/// Share of the choices that null experts get before the first step.
+/// Share of the choices that go to null experts before the first step.
 const FIRST_SHARE: f64 = 0.01;
 
-/// Share of the steps after which the null experts have the whole of theirs.
+/// Fraction of the steps after which the null experts have their full share.
 const RISING: f64 = 0.6;
 
-/// Share of the steps in which the learning rate falls to nothing.
+/// Fraction of the steps over which the learning rate falls to zero.
 const FALLING: f64 = 0.3;
 
-/// By how much of the way to a batch's own answer the bias moves in a step.
+/// Fraction of the way to a batch's own solution that the bias moves per step.
 const HASTE: f32 = 0.3;
 
-/// How routers learn.
+/// Settings of the routers' training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     pub steps: u64,
-    /// Learning rate, until it falls.
+    /// Learning rate before it falls.
     pub learning_rate: f64,
-    /// Factor of the divergence from the teacher, beside the loss on the text.
+    /// Weight of the divergence from the teacher, added to the loss on the text.
     pub teacher_weight: f64,
 }
 
-/// Where a lesson is.
+/// Progress of the routers' training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// The step, from 1.
+    /// Optimizer step, from 1.
     pub step: u64,
     /// Loss on the step's text, in nats per token.
     pub loss: f64,
-    /// How far the model is from its teacher, in nats per token.
+    /// KL divergence from the teacher, in nats per token.
     pub divergence: f64,
-    /// Experts that a token of the step visited, in the mean.
+    /// Mean number of experts that a token of the step visited.
     pub visited: f64,
 }
 
 impl Lesson {
-    /// Share of the choices that null experts are to have in a step, if it is to be `last` in the end.
+    /// Share of the choices that null experts get in a step, where `last` is the final share.
     fn share(&self, step: u64, last: f64) -> f64 {
         let done = step as f64 / (self.steps as f64 * RISING).max(1.0);
         let first = FIRST_SHARE.min(last);
@@ -66,13 +66,13 @@ impl Lesson {
     }
 }
 
-/// Teaches the routers of `student`, a model of `config` with the [widened](super::Widened) weights of `teacher`. Loss is
-/// that on the text, of the main model and of its modules, and the divergence from the teacher with its factor; `next` gives the text of a
-/// step.
+/// Trains the routers of `student`, a model of `config` with the [widened](super::Widened) weights of `teacher`. The
+/// loss is that on the text, MTP modules included, plus the weighted divergence from the teacher. `next` returns the
+/// text of a step; `told` receives the progress.
 ///
 /// # Errors
 ///
-/// Text that cannot be read.
+/// The text cannot be read.
 pub fn calibrate<B: TrainingBackend>(
     teacher: &CausalLm<B::InnerBackend>,
     student: CausalLm<B>,
@@ -132,7 +132,7 @@ pub fn calibrate<B: TrainingBackend>(
     Ok(student)
 }
 
-/// The model whose routers alone are fitted.
+/// The model with gradients for its routers only.
 fn with_routers_open<B: TrainingBackend>(model: CausalLm<B>) -> CausalLm<B> {
     model.map_routers(|_, mut router: Router<B>| {
         if let Matrix::Dense(weight) = router.gate.weight {
@@ -157,7 +157,7 @@ fn number<B: AutodiffBackend>(scalar: Tensor<B, 1>) -> f64 {
 ///
 /// # Shapes
 ///
-/// - states: of the student, `[rows, seq, hidden_size]`
+/// - states: hidden states of the student, `[rows, seq, hidden_size]`
 fn divergence<B: TrainingBackend>(
     teacher: &CausalLm<B::InnerBackend>,
     student: &CausalLm<B>,
@@ -180,7 +180,7 @@ fn divergence<B: TrainingBackend>(
     (of_tokens * counted).sum().div_scalar(total as f64)
 }
 
-/// Experts that a token visits, in the mean over the layers of the main model.
+/// Mean number of experts that a token visits, over the layers of the main model.
 fn visited<B: TrainingBackend>(routings: &[(usize, Routing<B>)]) -> f64 {
     let (mut visits, mut tokens) = (0.0, 0.0);
     for (_, routing) in routings.iter().filter(|(depth, _)| *depth == 0) {
@@ -193,7 +193,8 @@ fn visited<B: TrainingBackend>(routings: &[(usize, Routing<B>)]) -> f64 {
     visits / tokens.max(1.0)
 }
 
-/// Moves the null experts' bias in every layer by `haste` of the way to where they get `share` of the batch's choices.
+/// Moves the null experts' bias in every layer by the fraction `haste` of the way to where they get `share` of the
+/// batch's choices.
 fn settle<B: TrainingBackend>(
     student: CausalLm<B>,
     routings: &[(usize, Routing<B>)],

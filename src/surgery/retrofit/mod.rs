@@ -1,8 +1,9 @@
-//! Null experts put into a trained model, so that its tokens visit fewer experts.
+//! Adds null experts to a trained model, so that its tokens visit fewer experts.
 //!
-//! After ZEDA (<https://arxiv.org/abs/2605.18643>): every layer gets slots that cost nothing; the trained model teaches the
-//! one with these slots, whose share of the choices rises to its aim meanwhile. Here only the routers learn, and the bias
-//! of the null experts is the one at which so many of a batch's choices fall on them; the biases of experts stay.
+//! After ZEDA (<https://arxiv.org/abs/2605.18643>): every layer gets slots that cost nothing, and the original model
+//! teaches the one with these slots while their share of the choices rises to its target. Here only the routers
+//! learn. The bias of the null experts is set so that they get their share of a batch's choices; the biases of
+//! experts stay.
 
 mod calibrate;
 mod receipt;
@@ -18,30 +19,30 @@ pub use widened::Widened;
 use crate::model::routing::balance::Rule;
 use crate::model::{ModelConfig, ModelConfigError};
 
-/// A model that cannot be given null experts.
+/// Null experts cannot be added.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RetrofitError {
-    /// There is nothing that routes.
+    /// The model has no experts.
     #[error("the model has no experts: null experts go beside others")]
     Dense,
-    /// It has some.
+    /// The model has null experts already.
     #[error("the model has {0} null experts already: train it with another `k_target` instead")]
     HasNull(usize),
-    /// Places wait for experts.
+    /// The model's experts grow in number by mitosis.
     #[error(
         "the model's experts still grow in number: give it null experts when they are all there"
     )]
     Grows,
-    /// What they are to be is none of the model's possibilities.
+    /// The resulting configuration is invalid.
     #[error(transparent)]
     Config(#[from] ModelConfigError),
 }
 
-/// The configuration of a model with null experts, of which a token is to visit `k_target` experts in the mean.
+/// The configuration of a model with null experts, of which a token visits `k_target` experts on average.
 ///
 /// # Errors
 ///
-/// If the model has no experts, or has null ones, or cannot have so many.
+/// The model has no experts, has null experts already, or does not allow these numbers.
 pub fn with_null_experts(
     config: &ModelConfig,
     null_experts: usize,

@@ -1,4 +1,4 @@
-//! What null experts cost and saved.
+//! Record of adding null experts: its settings and its effect.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::surgery::measured::{self, Measured};
 
-/// A model before and after, on text that its routers did not learn from.
+/// Measurements of a model before and after, on text that its routers did not learn from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retrofitted {
-    /// The model that was given null experts.
+    /// Name of the original model.
     pub of: String,
-    /// Null experts of a layer.
+    /// Number of null experts per layer.
     pub null_experts: usize,
-    /// Experts that a token was to visit, in the mean.
+    /// Target of the mean number of experts that a token visits.
     pub k_target: f64,
-    /// Optimizer steps of the routers.
+    /// Optimizer steps of the routers' training.
     pub steps: u64,
     /// Tokens of these steps.
     pub tokens: u64,
-    /// Seconds that they took.
+    /// Duration of the training, in seconds.
     pub seconds: f64,
-    /// The model as it was.
+    /// The model before the change.
     pub before: Measured,
     /// The model with null experts.
     pub after: Measured,

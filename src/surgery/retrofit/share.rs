@@ -1,15 +1,15 @@
-//! The bias at which null experts get their share of the choices.
+//! The bias at which null experts get a given share of the choices.
 
-/// By how much the bias of all null experts has to rise for `wanted` of a batch's choices to fall on them; by a negative
-/// number where more of them do now.
+/// Change of the null experts' bias at which `wanted` of a batch's choices fall on them; negative if more of them do
+/// now.
 ///
-/// The `m` best null experts of a token are chosen where the `m`-th beats the expert that is in its way, the
-/// `k - m + 1`-th best. So every token has a rise at which it takes its first null expert, its second, and so on; the
-/// answer lies between the rises of the last choice that is wanted and of the next one.
+/// A token chooses its `m` best null experts where the `m`-th beats the expert that it would replace, the `k - m +
+/// 1`-th best. So every token has a bias change at which it takes its first null expert, its second, and so on; the
+/// result lies between the values of the last wanted choice and of the next one.
 ///
 /// # Shapes
 ///
-/// - scores: `[tokens, slots]`, row by row, of which the first `experts` slots are experts
+/// - scores: `[tokens, slots]`, row-major; the first `experts` slots are experts
 pub(super) fn rise(scores: &[f32], [slots, experts, k]: [usize; 3], wanted: f64) -> f32 {
     let mut rises = Vec::new();
     for token in scores.chunks(slots) {

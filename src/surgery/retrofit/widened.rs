@@ -1,4 +1,4 @@
-//! The weights of a model with slots for null experts.
+//! Weights of a model with slots added for null experts.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use burn::tensor::{DType, TensorData};
 use crate::model::ModelConfig;
 use crate::model::weights::{WeightError, WeightSource};
 
-/// A source whose routers have columns for null experts: each the mean of the experts' columns.
+/// A source of weights whose routers have columns for null experts, each the mean of the experts' columns.
 pub struct Widened<'a> {
     source: &'a dyn WeightSource,
     experts: usize,
@@ -23,17 +23,17 @@ impl std::fmt::Debug for Widened<'_> {
     }
 }
 
-/// What stands in the new columns of a tensor.
+/// Values of the new columns of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
-    /// The mean of the others.
+    /// The mean of the experts' columns.
     Mean,
-    /// Nothing: they have no bias yet, and no domain.
+    /// Zero: new slots have no bias and no domain.
     Zero,
 }
 
 impl<'a> Widened<'a> {
-    /// The weights of `source`, for a model of `config`, which has null experts.
+    /// The weights of `source` for a model of `config`, which has null experts.
     pub fn new(source: &'a dyn WeightSource, config: &ModelConfig) -> Self {
         let moe = config.moe.as_ref();
         Self {
@@ -43,7 +43,7 @@ impl<'a> Widened<'a> {
         }
     }
 
-    /// How a tensor becomes wider, if it does: those whose last dimension counts slots.
+    /// Values of the columns to add; `None` for tensors whose last dimension does not count slots.
     fn fill(&self, name: &str) -> Option<Fill> {
         let shape = self.source.shape(name)?;
         let counts_slots = shape.last() == Some(&self.experts);
