@@ -1,12 +1,12 @@
-//! Where Darkhorse Genesis runs, and the few operations that burn lacks.
+//! Compute backends of Darkhorse Genesis, and the operations that burn lacks.
 //!
-//! - [`select`]: the backend that the cargo features chose, as one type alias.
-//! - [`Ops`]: one sub-trait of burn's `Backend`. Every method has a default written in burn's own
-//!   operations, so any backend joins with an empty `impl`; a backend overrides what it can do faster.
+//! - [`select`]: the backend that the cargo features choose, as one type alias.
+//! - [`Ops`]: a sub-trait of burn's `Backend`. Every method has a default in burn's own operations, so any backend
+//!   joins with an empty `impl`; a backend overrides the methods that it can run faster.
 //!
-//! Each operation is a folder: `reference.rs` is its definition, written for reading, and the oracle
-//! that `parity` of the workspace's `tests/oracle` holds every faster form against, forward and gradients, and
-//! `tests/selected` the kernels for GPUs.
+//! Each operation is a folder. Its `reference.rs` defines the operation and is written to be read. Faster forms are
+//! tested against it, forward and backward: CPU forms by `parity` of the workspace's `tests/oracle`, GPU kernels by
+//! `tests/selected`.
 
 pub mod adamw;
 pub mod attention;

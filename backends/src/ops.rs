@@ -1,4 +1,4 @@
-//! The sub-trait of burn's `Backend` that the models compute with.
+//! [`Ops`], the sub-trait of burn's `Backend` that the models compute with.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
@@ -23,35 +23,35 @@ use crate::{
 pub trait Ops: Backend {
     /// Product with a weight matrix, `x W`.
     ///
-    /// The weight may be of another floating-point type than the input, whose type the output has.
-    /// On flex, a row of the output has the same bits whatever rows stand beside it.
+    /// The output has the input's floating-point type; the weight's may differ. On flex, the bits of an output row
+    /// do not depend on the other rows.
     ///
     /// Shapes: input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         linear::reference::linear(input, weight)
     }
 
-    /// [`project`](Self::project) with several weights, which may be in blocks: what a layer makes of one input.
+    /// [`project`](Self::project) of one input with several weights, which may be quantized in blocks.
     ///
     /// Shapes: input: `[tokens, in]`, weights: `[in, out]` each, outputs: `[tokens, out]`
     fn project_each(input: Tensor<Self, 2>, weights: Vec<Weight<Self, 2>>) -> Vec<Tensor<Self, 2>> {
         linear::reference::linear_each(input, weights)
     }
 
-    /// [`project`](Self::project) in a pass that is to be differentiated: sums may run in any order.
+    /// [`project`](Self::project) in a pass that will be differentiated: sums may run in any order.
     fn project_saving(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         Self::project(input, weight)
     }
 
-    /// `X W^T`: the head of a model whose embedding table is its head. Types and bits as in
-    /// [`project`](Self::project).
+    /// Product with a transposed weight matrix, `x W^T`, as in a language-model head tied to the embedding table.
+    /// Types and bits as in [`project`](Self::project).
     ///
     /// Shapes: input: `[tokens, in]`, weight: `[out, in]`, output: `[tokens, out]`
     fn project_transposed(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         linear::reference::linear_transposed(input, weight)
     }
 
-    /// [`project`](Self::project) with a weight in blocks. Not differentiable.
+    /// [`project`](Self::project) with a weight quantized in blocks. Not differentiable.
     ///
     /// Shapes: input: `[tokens, in]`, weight: `[in, out]`, output: `[tokens, out]`
     fn project_quantized(
@@ -61,7 +61,7 @@ pub trait Ops: Backend {
         quantized::reference::project(input, weight)
     }
 
-    /// [`experts`](Self::experts) with weights in blocks. Not differentiable.
+    /// [`experts`](Self::experts) with weights quantized in blocks. Not differentiable.
     fn experts_quantized(
         input: Tensor<Self, 2>,
         projections: quantized::Projections<Self>,
@@ -71,7 +71,8 @@ pub trait Ops: Backend {
         quantized::reference::experts(input, projections, indices, weights)
     }
 
-    /// Gradients of [`project`](Self::project): `dX = dY W^T` and `dW = X^T dY`, of those needed.
+    /// Gradients of [`project`](Self::project), `dX = dY W^T` and `dW = X^T dY`; `needed` selects which are
+    /// computed.
     fn project_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
@@ -88,7 +89,7 @@ pub trait Ops: Backend {
         norm::reference::rms_norm(input, weight, eps)
     }
 
-    /// Gradients of [`rms_norm`](Self::rms_norm): of the input and of the weight.
+    /// Gradients of [`rms_norm`](Self::rms_norm) with respect to the input and the weight.
     fn rms_norm_backward(
         input: Tensor<Self, 2>,
         weight: Tensor<Self, 1>,
@@ -98,14 +99,14 @@ pub trait Ops: Backend {
         norm::backward::rms_norm_backward(input, weight, eps, grad)
     }
 
-    /// Gated activation, `silu(gate) * up`.
+    /// SwiGLU activation, `silu(gate) * up`.
     ///
     /// Shapes: gate, up, output: `[tokens, width]`
     fn swiglu(gate: Tensor<Self, 2>, up: Tensor<Self, 2>) -> Tensor<Self, 2> {
         swiglu::reference::swiglu(gate, up)
     }
 
-    /// Gradients of [`swiglu`](Self::swiglu): of the gate and of the other.
+    /// Gradients of [`swiglu`](Self::swiglu) with respect to `gate` and `up`.
     fn swiglu_backward(
         gate: Tensor<Self, 2>,
         up: Tensor<Self, 2>,
@@ -126,8 +127,8 @@ pub trait Ops: Backend {
         rope::reference::rope(input, cos, sin)
     }
 
-    /// Rotary position embedding on pairs `(j, j + half)` of the leading `2 * half` dimensions; the others
-    /// stay. No gradient reaches `cos` and `sin`.
+    /// Rotary position embedding on pairs `(j, j + half)` of the leading `2 * half` dimensions; the other dimensions
+    /// are copied. No gradient reaches `cos` and `sin`.
     ///
     /// # Shapes
     ///
@@ -141,7 +142,7 @@ pub trait Ops: Backend {
         rope::halves::rope_halves(input, cos, sin)
     }
 
-    /// Every row divided by its length.
+    /// Divides every row by its Euclidean length; `eps` keeps the divisor above zero.
     ///
     /// Shapes: input, output: `[rows, width]`
     fn unit_rows(input: Tensor<Self, 2>, eps: UnitEps) -> Tensor<Self, 2> {
@@ -157,9 +158,9 @@ pub trait Ops: Backend {
         unit::reference::unit_rows_backward(input, eps, grad)
     }
 
-    /// Scaled dot-product attention, causal, within documents and within the window of `options`.
+    /// Scaled dot-product attention, causal, within documents, and within the sliding window of `options`.
     ///
-    /// A window must hold one position at least: the query's own.
+    /// A window holds at least one position: the query's own.
     ///
     /// # Shapes
     ///
@@ -175,7 +176,7 @@ pub trait Ops: Backend {
         attention::reference::attention(query, key, value, mask, options)
     }
 
-    /// [`causal_attention`](Self::causal_attention), with what its gradients need.
+    /// [`causal_attention`](Self::causal_attention) that also returns the values its backward pass needs.
     fn causal_attention_saving(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
@@ -186,7 +187,7 @@ pub trait Ops: Backend {
         attention::backward::attention_saving(query, key, value, mask, options)
     }
 
-    /// Gradients of [`causal_attention`](Self::causal_attention): of query, key and value.
+    /// Gradients of [`causal_attention`](Self::causal_attention) with respect to query, key and value.
     fn causal_attention_backward(
         saved: attention::Saved<Self>,
         grad: Tensor<Self, 4>,
@@ -194,23 +195,23 @@ pub trait Ops: Backend {
         attention::backward::attention_backward(saved, grad)
     }
 
-    /// Attention of the newest tokens of several sequences to their pasts in pages. Not differentiable.
+    /// Attention of the newest tokens of several sequences to their paged caches. Not differentiable.
     ///
-    /// Of the `new` newest tokens of a sequence of `len`, token `i` sees the positions up to
-    /// `len - new + i`, and of these the last `window` when the options have one. Pages may be of another
-    /// format than the query. Query heads `j * heads / kv_heads ..` share key head `j`; with
-    /// [`Values::Expanded`](paged::Values::Expanded) every head has a key of its own. All pasts have their values in
-    /// the same way. On flex, a token's output has the same bits whatever else is computed with it, as long as fewer
-    /// than 32 tokens of its own sequence are new; with more, it depends on how many.
+    /// In a sequence of `len` tokens of which `new` are new, new token `i` sees the positions up to `len - new + i`,
+    /// or the last `window` of these if `options` has a window. Pages may have another format than the query. Query
+    /// heads `j * heads / kv_heads ..` share key head `j`; with [`Values::Expanded`](paged::Values::Expanded) every
+    /// head has its own key. All pasts must store their values in the same way. On flex, the bits of a token's
+    /// output do not depend on what is computed beside it while its own sequence has fewer than 32 new tokens; from
+    /// 32 on they depend on that number.
     ///
     /// # Shapes
     ///
-    /// - query: `[tokens, heads, dim]`, the newest tokens of every sequence one after the other
+    /// - query: `[tokens, heads, dim]`, the newest tokens of every sequence, concatenated
     /// - output: `[tokens, heads, value_dim]`
     ///
     /// # Panics
     ///
-    /// When a past is shorter than its new tokens or than its pages hold.
+    /// If a past is shorter than its new tokens or than its pages hold.
     fn paged_attention(
         query: Tensor<Self, 3>,
         pasts: &[Past<'_, Self>],
@@ -219,15 +220,15 @@ pub trait Ops: Backend {
         paged::reference::paged_attention(query, pasts, options)
     }
 
-    /// Writes rows into a page from row `at` on, in the page's format; in place on flex when nothing else
-    /// holds the page. Not differentiable.
+    /// Writes rows into a page in the page's format, starting at row `at`. On flex this happens in place if nothing
+    /// else holds the page. Not differentiable.
     ///
     /// Shapes: page, output: `[page_len, kv_heads, dim]`, rows: `[count, kv_heads, dim]`
     fn write_rows(page: Page<Self>, at: usize, rows: Tensor<Self, 3>) -> Page<Self> {
         paged::reference::write_rows(page, at, rows)
     }
 
-    /// Queries in the space of the latent, `q_h U_h^T`, where `U_h` are the columns of the key of head `h`.
+    /// Maps queries to the latent space of MLA, `q_h U_h^T`, where `U_h` are the key columns of head `h`.
     ///
     /// # Shapes
     ///
@@ -237,7 +238,7 @@ pub trait Ops: Backend {
         latent::reference::absorb_query(query, weight)
     }
 
-    /// Values of what every head saw of the latents, `o_h V_h`, where `V_h` are the columns of the value.
+    /// Maps attended latents to values, `o_h V_h`, where `V_h` are the value columns of head `h`.
     ///
     /// # Shapes
     ///
@@ -251,17 +252,18 @@ pub trait Ops: Backend {
         latent::reference::expand_value(latent, weight, value_dim)
     }
 
-    /// Indices of the `k` largest entries of every row, largest first; of equals, the lowest index.
+    /// Indices of the `k` largest entries of every row, largest first; ties go to the lowest index.
     ///
     /// Shapes: scores: `[tokens, experts]`, output: `[tokens, k]`
     fn top_k(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2, Int> {
         top_k::reference::top_k(scores, k)
     }
 
-    /// Routed SwiGLU experts, `y_t = sum_k w_tk (silu(x_t G_e) * (x_t U_e)) D_e` with `e = i_tk`. No token is dropped.
+    /// Routed SwiGLU experts, `y_t = sum_k w_tk (silu(x_t G_e) * (x_t U_e)) D_e` with `e = i_tk`. No token is
+    /// dropped.
     ///
-    /// An index at or above the number of experts is none: it costs no work and adds nothing, and the gradient
-    /// of its weight is zero.
+    /// An index at or above the number of experts names no expert: it costs no work, adds nothing to the output, and
+    /// the gradient of its weight is zero.
     ///
     /// # Shapes
     ///
@@ -277,10 +279,10 @@ pub trait Ops: Backend {
         experts::grouped::experts(input, projections, indices, weights)
     }
 
-    /// The chosen experts of every token, and the SwiGLU that every token visits: [`experts`](Self::experts) plus
-    /// `(silu(x G) * (x U)) D`, each where it is given.
+    /// Sum of the routed [`experts`](Self::experts) and a shared SwiGLU `(silu(x G) * (x U)) D`; either may be
+    /// absent.
     ///
-    /// On flex, the same bits as of the two by themselves.
+    /// On flex, the bits equal those of the two computed separately.
     ///
     /// Shapes: input, output: `[tokens, hidden]`
     fn feed_forward(
@@ -291,7 +293,7 @@ pub trait Ops: Backend {
         feed_forward::reference::feed_forward(input, routed, shared)
     }
 
-    /// [`experts`](Self::experts), with what its gradients need.
+    /// [`experts`](Self::experts) that also returns the values its backward pass needs.
     fn experts_saving(
         input: Tensor<Self, 2>,
         projections: experts::Projections<Self>,
@@ -301,7 +303,7 @@ pub trait Ops: Backend {
         experts::grouped::experts_saving(input, projections, indices, weights)
     }
 
-    /// Gradients of [`experts`](Self::experts), of those needed.
+    /// Gradients of [`experts`](Self::experts); `needed` selects which are computed.
     fn experts_backward(
         saved: experts::Saved<Self>,
         grad: Tensor<Self, 2>,
@@ -317,7 +319,7 @@ pub trait Ops: Backend {
         cross_entropy::reference::cross_entropy(logits, targets)
     }
 
-    /// [`cross_entropy`](Self::cross_entropy), and `logsumexp` of every row in f32, `[tokens]`.
+    /// [`cross_entropy`](Self::cross_entropy) that also returns `logsumexp` of every row in f32, `[tokens]`.
     fn cross_entropy_saving(
         logits: Tensor<Self, 2>,
         targets: Tensor<Self, 1, Int>,
@@ -335,8 +337,8 @@ pub trait Ops: Backend {
         cross_entropy::backward::cross_entropy_backward(logits, targets, log_sum_exp, grad)
     }
 
-    /// Linear attention with a decaying matrix state, `o_t = s q_t^T S_t`; how a token changes the state is the
-    /// rule of `options`. Every document of a row but its first begins with a zero state.
+    /// Linear attention with a decaying matrix state, `o_t = s q_t^T S_t`, where the rule of `options` defines how a
+    /// token updates the state `S_t`. Every document of a row but its first begins with a zero state.
     ///
     /// # Shapes
     ///
@@ -351,12 +353,14 @@ pub trait Ops: Backend {
         linear_attention::unpack((by_hand.forward)(input, options, mask), seq)
     }
 
-    /// The forms of [`linear_attention`](Self::linear_attention), which is differentiated by hand.
+    /// Forward and backward pass of [`linear_attention`](Self::linear_attention), whose gradients are written by
+    /// hand.
     fn linear_attention_by_hand(_dtype: DType) -> linear_attention::ByHand<Self> {
         linear_attention::ByHand::in_chunks()
     }
 
-    /// Everything between the projections of a layer of linear attention and the normalization of its output.
+    /// A linear-attention layer from the outputs of its input projections up to, but without, its output
+    /// normalization.
     ///
     /// # Shapes
     ///
@@ -370,8 +374,9 @@ pub trait Ops: Backend {
         linear_attention::layer::mix(layer, positions, mask)
     }
 
-    /// Causal depthwise convolution with SiLU, `y_tc = silu(sum_j w_cj x_(t+j)c)` over padded tokens, within
-    /// documents: runs of equal numbers. What comes before a row belongs to its first document.
+    /// Causal depthwise convolution with SiLU, `y_tc = silu(sum_j w_cj x_(t+j)c)`, over tokens padded on the left.
+    /// Taps do not cross document boundaries (changes of the document number). The padding belongs to a row's first
+    /// document.
     ///
     /// Shapes: padded: `[batch, taps - 1 + seq, channels]`, weight: `[channels, taps]`, output: `[batch, seq, channels]`
     fn short_conv(
@@ -382,13 +387,13 @@ pub trait Ops: Backend {
         short_conv::reference::short_conv(padded, weight, mask)
     }
 
-    /// The forms of [`short_conv`](Self::short_conv) where this backend differentiates it by hand.
+    /// Hand-written forward and backward pass of [`short_conv`](Self::short_conv), if this backend has one.
     fn short_conv_by_hand(_dtype: DType) -> Option<short_conv::ByHand<Self>> {
         None
     }
 
-    /// Causal softmax attention of the last positions whose scores decay,
-    /// `softmax_j(s q_i . k_j + F_i - F_j)`. With documents there must be a query for every position.
+    /// Causal softmax attention with a forget gate, `softmax_j(s q_i . k_j + F_i - F_j)`, of the newest positions to
+    /// all. With documents there must be a query for every position.
     ///
     /// # Shapes
     ///
@@ -401,8 +406,8 @@ pub trait Ops: Backend {
         forgetting::reference::forgetting_attention(input, mask, scale)
     }
 
-    /// [`forgetting_attention`](Self::forgetting_attention) of the newest positions of a sequence to what it has
-    /// seen in pages, which may be of another floating-point type than the query. Not differentiable.
+    /// [`forgetting_attention`](Self::forgetting_attention) of the newest positions of one sequence to its paged
+    /// cache, which may have another floating-point type than the query. Not differentiable.
     ///
     /// Shapes: query: `[new, heads, dim]`, output: `[new, heads, value_dim]`
     fn forgetting_paged(
@@ -413,36 +418,36 @@ pub trait Ops: Backend {
         forgetting::paged::forgetting_paged(query, seen, scale)
     }
 
-    /// The forms of [`forgetting_attention`](Self::forgetting_attention) where this backend differentiates
-    /// it by hand.
+    /// Hand-written forward and backward pass of [`forgetting_attention`](Self::forgetting_attention), if this
+    /// backend has one.
     fn forgetting_attention_by_hand(_dtype: DType) -> Option<forgetting::ByHand<Self>> {
         None
     }
 
-    /// One where an entry is among the `k` largest of its row, zero elsewhere; of those equal to the
-    /// smallest that is kept, all are. Not differentiable.
+    /// Mask of the `k` largest entries of every row: 1 where an entry is kept, 0 elsewhere. All ties with the `k`-th
+    /// largest are kept. Not differentiable.
     ///
     /// Shapes: scores, output: `[tokens, width]`
     fn largest(scores: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::largest(scores, k)
     }
 
-    /// The entries of a row whose magnitudes are among its `k` largest, zero in place of the others; of those equal
-    /// to the smallest that is kept, all are kept.
+    /// Keeps the `k` entries of largest magnitude in every row and zeroes the others. All ties with the `k`-th are
+    /// kept.
     ///
     /// Shapes: input, output: `[tokens, width]`
     fn keep_largest(input: Tensor<Self, 2>, k: usize) -> Tensor<Self, 2> {
         largest::reference::keep_largest(input, k)
     }
 
-    /// The two inner dimensions in the other order, also in memory.
+    /// Swaps the two inner dimensions, also in memory.
     ///
     /// Shapes: input: `[batch, a, b, dim]`, output: `[batch, b, a, dim]`
     fn swap_heads(input: Tensor<Self, 4>) -> Tensor<Self, 4> {
         input.swap_dims(1, 2)
     }
 
-    /// Every head `each` times.
+    /// Repeats every head `each` times, ordered as `sharing` says.
     ///
     /// Shapes: heads: `[batch, seq, count, dim]`, output: `[batch, seq, count * each, dim]`
     fn share_heads(heads: Tensor<Self, 4>, each: usize, sharing: HeadSharing) -> Tensor<Self, 4> {
@@ -458,7 +463,7 @@ pub trait Ops: Backend {
         heads::reference::share_heads_backward(grad, each, sharing)
     }
 
-    /// `sum x^2` in f32, `[1]`. Not differentiable.
+    /// Sum of squares in f32, `[1]`. Not differentiable.
     ///
     /// Shapes: input: `[elements]`
     fn sum_of_squares(input: Tensor<Self, 1>) -> Tensor<Self, 1> {

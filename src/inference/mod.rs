@@ -1,8 +1,8 @@
-//! Token ids to token ids. Knows no text and no files.
+//! Generation: from token ids to token ids. It reads no text and no files.
 //!
-//! A sequence (`sequence.rs`) is its ids and their cache; a pass (`pass.rs`) reads the next ids of several
-//! of them at once, with what the drafters (`drafting.rs`) guessed. [`Generation`] grows one sequence, [`Engine`]
-//! many that come and go; [`Sampler`] turns logits into a choice.
+//! A sequence (`sequence.rs`) is its ids and their cache. A pass (`pass.rs`) runs the model over the next ids of
+//! several sequences at once, together with the tokens that drafters (`drafting.rs`) guessed. [`Generation`] extends
+//! one sequence, [`Engine`] many that come and go; [`Sampler`] chooses a token from logits.
 
 mod drafter;
 mod drafting;

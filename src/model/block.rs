@@ -12,7 +12,7 @@ use super::mixer::{Mixer, TokenMixer};
 use super::norm::RmsNorm;
 use super::routing::{Route, Router, Routing};
 
-/// `x + mixer(norm(x))`, then `x + feed_forward(norm(x))`.
+/// Pre-norm decoder layer: `h = x + mixer(norm(x))`, output `h + feed_forward(norm(h))`.
 #[derive(Module, Debug)]
 pub struct Block<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
     /// Normalizes the input of the mixer.
@@ -25,17 +25,17 @@ pub struct Block<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> 
     pub feed_forward: FeedForward<B, R>,
 }
 
-/// What a layer leaves behind.
+/// Output of one decoder layer.
 #[derive(Debug, Clone)]
 pub struct BlockOutput<B: Backend> {
     /// The residual stream, `[batch, seq, hidden_size]`.
     pub hidden: Tensor<B, 3>,
-    /// Which experts the tokens visited, if the layer routes.
+    /// Routing of the tokens, if the layer has experts.
     pub routing: Option<Routing<B>>,
 }
 
 impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
-    /// Runs whole sequences.
+    /// Runs the layer on whole sequences.
     ///
     /// # Shapes
     ///
@@ -44,11 +44,11 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
         self.transform(self.mix(hidden, context), context)
     }
 
-    /// Runs the next positions of every sequence.
+    /// Runs the layer on the next positions of every sequence.
     ///
     /// # Shapes
     ///
-    /// - hidden: `[1, tokens, hidden_size]`, the rows of the sequences one after the other
+    /// - hidden: `[1, tokens, hidden_size]`, the rows of all sequences, concatenated
     pub fn extend(
         &self,
         hidden: Tensor<B, 3>,
@@ -58,13 +58,13 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
         self.transform(self.mix_next(hidden, context, sequences), context)
     }
 
-    /// The first half of [`forward`](Self::forward).
+    /// Residual stream after the mixer, for whole sequences.
     pub(super) fn mix(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
         let normalized = self.input_layernorm.forward(hidden.clone());
         hidden + self.mixer.forward(normalized, context)
     }
 
-    /// The first half of [`extend`](Self::extend).
+    /// Residual stream after the mixer, for the next positions of every sequence.
     pub(super) fn mix_next(
         &self,
         hidden: Tensor<B, 3>,
@@ -75,7 +75,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
         hidden + self.mixer.extend(normalized, context, sequences)
     }
 
-    /// The second half of both.
+    /// Applies the feed-forward half of the layer.
     pub(super) fn transform(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> BlockOutput<B> {
         let (transformed, routing) = self.feed_forward.forward(
             self.post_attention_layernorm.forward(hidden.clone()),

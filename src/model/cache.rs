@@ -1,7 +1,7 @@
-//! The past of sequences while they grow. Owned by the caller.
+//! Caches of growing sequences, owned by the caller.
 //!
-//! Positions lie in pages of a fixed length, taken as they are needed. A full page is never written
-//! again, so sequences with a common beginning share its pages.
+//! Positions are stored in pages of a fixed length, allocated on demand. A full page is never written again, so
+//! sequences with a common prefix share its pages.
 
 use std::ops::Range;
 
@@ -13,18 +13,18 @@ use darkhorse_backends::paged::{Page, PageFormat};
 use super::mixer::{Mixer, TokenMixer};
 use super::routing::codons::Trail;
 
-/// Memory of a tensor.
+/// Memory of a tensor, in bytes.
 pub(super) fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize {
     tensor.shape().num_elements() * tensor.dtype().size()
 }
 
-/// How a cache lies in memory.
+/// Memory layout of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// Positions of a page.
+    /// Number of positions per page.
     pub page_len: usize,
-    /// What keys, values and latents of attention are held as; absent: numbers of the type of the model's
-    /// activations. Linear attention has a state in place of pages, and ignores this.
+    /// Format of cached keys, values and latents of attention; absent: the type of the model's activations. Linear
+    /// attention has a state instead of pages and ignores this.
     pub format: Option<PageFormat>,
 }
 
@@ -37,10 +37,10 @@ impl Default for CacheConfig {
     }
 }
 
-/// An extension by so many positions can be taken back in every mixer.
+/// Longest extension, in positions, that every mixer can take back.
 pub const REVERSIBLE: usize = 16;
 
-/// What a mixer remembers of one sequence.
+/// Cache of one mixer for one sequence.
 pub trait Past: Clone + Send + std::fmt::Debug {
     /// Number of positions.
     fn len(&self) -> usize;
@@ -50,39 +50,39 @@ pub trait Past: Clone + Send + std::fmt::Debug {
         self.len() == 0
     }
 
-    /// The shortest length, except nothing at all, that [`truncate`](Self::truncate) can go back to. After an
-    /// extension by at most [`REVERSIBLE`] positions, it is no more than the length before.
+    /// The shortest nonzero length that [`truncate`](Self::truncate) can return to. After an extension by at most
+    /// [`REVERSIBLE`] positions, it is at most the length before that extension.
     fn earliest(&self) -> usize;
 
-    /// Forgets the positions from `len` on.
+    /// Drops the positions from `len` on.
     ///
     /// # Panics
     ///
     /// If that is before [`earliest`](Self::earliest).
     fn truncate(&mut self, len: usize);
 
-    /// Memory held, in bytes, shared pages counted in every cache that holds them.
+    /// Memory held, in bytes. Shared pages count in every cache that holds them.
     fn memory_bytes(&self) -> usize;
 }
 
-/// One of the sequences that a pass extends: its past, and how many of the pass's rows are its.
+/// One sequence that a pass extends: its cache and its number of new rows.
 #[derive(Debug)]
 pub struct Extension<'a, C> {
-    /// What came before.
+    /// Cache of the earlier positions.
     pub past: &'a mut C,
     /// Number of new positions.
     pub new: usize,
 }
 
 impl<'a, C> Extension<'a, C> {
-    /// The next `new` positions after `past`.
+    /// Extends `past` by `new` positions.
     pub fn new(past: &'a mut C, new: usize) -> Self {
         Self { past, new }
     }
 }
 
-/// Runs a mixer that knows one sequence at a time over the rows of several, `[1, tokens, hidden_size]`; it is
-/// told which of all rows they are.
+/// Applies a single-sequence mixer to each sequence of a concatenated batch, `[1, tokens, hidden_size]`. `extend`
+/// gets the sequence's rows, their range in the batch, and its cache.
 pub fn one_by_one<B: Backend, C>(
     hidden: Tensor<B, 3>,
     sequences: &mut [Extension<'_, C>],
@@ -94,7 +94,7 @@ pub fn one_by_one<B: Backend, C>(
     })
 }
 
-/// The same where the rows are found by their range; outputs are `[1, rows, ..]`.
+/// Applies `extend` to the row range of each sequence and concatenates the outputs, `[1, rows, ..]` each.
 pub(super) fn by_sequence<B: Backend, C, const D: usize>(
     sequences: &mut [Extension<'_, C>],
     mut extend: impl FnMut(Range<usize>, &mut C) -> Tensor<B, D>,
@@ -112,7 +112,7 @@ pub(super) fn by_sequence<B: Backend, C, const D: usize>(
     }
 }
 
-/// One [`Past`] per layer, and what codons remember, where they count.
+/// Cache of one sequence: one [`Past`] per layer, and the codon history if the router uses codons.
 #[derive(Debug, Clone)]
 pub struct Cache<B: Ops, M: TokenMixer<B> = Mixer<B>> {
     pub(super) layers: Vec<M::Cache>,
@@ -126,7 +126,7 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
         self.len
     }
 
-    /// Whether nothing was read yet.
+    /// Whether the cache holds no positions.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -138,7 +138,7 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
         layers.chain(codons).max().unwrap_or(0)
     }
 
-    /// Forgets the positions from `len` on.
+    /// Drops the positions from `len` on.
     ///
     /// # Panics
     ///
@@ -159,7 +159,7 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
         layers + self.trail.as_ref().map_or(0, Trail::memory_bytes)
     }
 
-    /// Every layer was given `new` positions.
+    /// Counts `new` positions that every layer has appended.
     pub(super) fn advance(&mut self, new: usize) {
         self.len += new;
         if let Some(trail) = &mut self.trail {
@@ -168,18 +168,18 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
     }
 }
 
-/// Rows of positions, `[heads, dim]` each, in pages.
+/// Paged rows, `[heads, dim]` per position.
 #[derive(Debug, Clone)]
 pub struct Pages<B: Backend> {
     pages: Vec<Page<B>>,
     config: CacheConfig,
     len: usize,
-    /// Positions whose pages were given back, from the first on.
+    /// Number of leading positions whose pages were freed.
     dropped: usize,
 }
 
 impl<B: Backend> Pages<B> {
-    /// No page yet.
+    /// Creates an empty store without pages.
     pub fn new(config: CacheConfig) -> Self {
         Self {
             pages: Vec::new(),
@@ -189,7 +189,7 @@ impl<B: Backend> Pages<B> {
         }
     }
 
-    /// Number of positions, those dropped included.
+    /// Number of positions, dropped ones included.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -199,7 +199,7 @@ impl<B: Backend> Pages<B> {
         self.len == 0
     }
 
-    /// The pages that are left, in the order of positions.
+    /// The remaining pages, in the order of positions.
     pub fn pages(&self) -> &[Page<B>] {
         &self.pages
     }
@@ -209,16 +209,16 @@ impl<B: Backend> Pages<B> {
         self.len - self.dropped
     }
 
-    /// The shortest length that [`truncate`](Self::truncate) can go back to.
+    /// The shortest length above 0 that [`truncate`](Self::truncate) can return to.
     pub fn earliest(&self) -> usize {
         self.dropped
     }
 
-    /// Forgets the positions from `len` on.
+    /// Drops the positions from `len` on.
     ///
     /// # Panics
     ///
-    /// If the pages of those before were dropped.
+    /// If pages of positions before `len` were freed.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len {
             return;
@@ -236,7 +236,7 @@ impl<B: Backend> Pages<B> {
             .truncate(self.held().div_ceil(self.config.page_len));
     }
 
-    /// Gives back the pages that hold none of the last `kept` positions.
+    /// Frees the pages that hold none of the last `kept` positions.
     pub fn keep_last(&mut self, kept: usize) {
         let pages = self.held().saturating_sub(kept) / self.config.page_len;
         self.pages.drain(..pages);
@@ -250,7 +250,7 @@ impl<B: Backend> Pages<B> {
 }
 
 impl<B: Ops> Pages<B> {
-    /// Adds positions.
+    /// Appends positions.
     ///
     /// # Shapes
     ///

@@ -1,4 +1,4 @@
-//! The language model: embed, blocks, norm, head.
+//! The language model: embedding, decoder layers, final norm, head.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -23,25 +23,25 @@ use super::routing::{Route, Router, Routing, Surroundings, Together};
 use super::sequences::{Hidden, Sequences, Trace, shift_left};
 use super::ttt::Metacognition;
 
-/// A decoder-only language model over a plan of layers.
+/// A decoder-only language model.
 ///
-/// `M` and `R` are the mixer and the router of its layers; a crate that brings its own names them here
-/// and builds the model with [`CausalLm::init_with`].
+/// `M` and `R` are the types of its mixers and routers. A crate with its own types names them here and builds the
+/// model with [`CausalLm::init_with`].
 #[derive(Module, Debug)]
 pub struct CausalLm<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
-    /// One row per token id, `[vocab_size, hidden_size]`.
+    /// Embedding table, `[vocab_size, hidden_size]`.
     pub embed_tokens: Param<Tensor<B, 2>>,
     /// The decoder layers.
     pub layers: Vec<Block<B, M, R>>,
     /// Normalizes the residual stream before the head.
     pub norm: RmsNorm<B>,
-    /// `[hidden_size, vocab_size]`; absent where the head is the transposed embedding.
+    /// Output projection, `[hidden_size, vocab_size]`; absent if the head is the transposed embedding table.
     pub lm_head: Option<Linear<B>>,
-    /// Multi-token prediction modules, depth 1 first.
+    /// Multi-token prediction modules, nearest token first.
     pub mtp: Vec<MtpModule<B, M, R>>,
-    /// How a domain assists the router; absent where domains are off.
+    /// Domain prior of the router; absent if domains are off.
     pub domain_prior: Option<DomainPrior<B>>,
-    /// Adapts the states after the last layer; absent in most models.
+    /// Test-time training after the last layer; absent in most models.
     pub metacognition: Option<Metacognition<B>>,
     #[module(skip)]
     rope: Rope,
@@ -49,34 +49,34 @@ pub struct CausalLm<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B
     behavior: Behavior,
 }
 
-/// How a model behaves, beside its weights.
+/// Settings of the forward pass that are not weights.
 #[derive(Debug, Clone, PartialEq)]
 struct Behavior {
-    /// Absent: as the backend says.
+    /// Absent: [`Phase::of`] the backend.
     phase: Option<Phase>,
     ttt: Ttt,
-    /// What an expert costs that no token of a batch has chosen yet; absent: every token chooses alone.
+    /// Cost of an expert that no token of the batch has chosen yet; absent: tokens choose independently.
     batch_aware: Option<f64>,
-    /// How codons bear on choices; absent: not at all.
+    /// Codon settings of the router; absent: no codons.
     codons: Option<CodonConfig>,
-    /// Factor on the states that the head reads.
+    /// Factor on the states before the head.
     logit_scale: f64,
 }
 
-/// Whether whole sequences go through test-time training, in a model that has it.
+/// Whether whole sequences go through test-time training, if the model has it.
 ///
-/// It is never part of training or decoding: it looks at a whole batch.
+/// Training and decoding never use it, because it mixes information across the whole batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ttt {
-    /// They do not.
+    /// Not applied.
     #[default]
     Off,
-    /// They do.
+    /// Applied.
     On,
 }
 
 impl<B: Backend> CausalLm<B> {
-    /// Builds the model that `config` describes, with weights drawn from `seed`.
+    /// Builds the model of `config` with weights drawn from `seed`.
     ///
     /// # Panics
     ///
@@ -93,9 +93,9 @@ impl<B: Backend> CausalLm<B> {
 }
 
 impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
-    /// Builds a model with mixers and routers of the caller's choice.
+    /// Builds the model of `config` with the caller's mixers and routers.
     ///
-    /// `mixer` is asked once per layer of the plan and per MTP module, `router` once per layer that routes.
+    /// `mixer` is called once per layer and per MTP module, `router` once per MoE layer.
     ///
     /// # Panics
     ///
@@ -148,7 +148,8 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// Rows of the embedding table in the type of the residual stream, that of the norms, `[batch, seq, hidden_size]`.
+    /// Looks up embeddings, in the type of the norms, which is that of the residual stream,
+    /// `[batch, seq, hidden_size]`.
     pub fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [batch, seq] = ids.dims();
         let [_, hidden] = self.embed_tokens.dims();
@@ -159,26 +160,26 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
             .cast(self.norm.weight.dtype())
     }
 
-    /// The same model in a phase, whatever its backend says.
+    /// Sets the phase, overriding the backend's default.
     pub fn in_phase(mut self, phase: Phase) -> Self {
         self.behavior.phase = Some(phase);
         self
     }
 
-    /// The same model with test-time training of whole sequences.
+    /// Sets whether whole sequences go through test-time training.
     pub fn with_ttt(mut self, ttt: Ttt) -> Self {
         self.behavior.ttt = ttt;
         self
     }
 
-    /// The same model, of whose sequences the next tokens choose their experts [together](Together): an expert that none
-    /// of them has chosen yet costs `rho`.
+    /// Sets [batch-aware](Together) routing: tokens at one position of different sequences choose experts jointly,
+    /// and an expert that none of them has chosen yet costs `rho`. `None` turns it off.
     pub fn with_batch_aware(mut self, rho: Option<f64>) -> Self {
         self.behavior.batch_aware = rho;
         self
     }
 
-    /// Replaces every router; layers that route are counted from 0, MTP modules last.
+    /// Replaces every router by `f(layer, router)`, where `layer` counts MoE layers from 0, MTP modules last.
     pub fn map_routers(self, mut f: impl FnMut(usize, R) -> R) -> Self {
         self.map_moe(|layer, mut moe| {
             moe.router = f(layer, moe.router);
@@ -186,7 +187,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         })
     }
 
-    /// Replaces every layer that routes, counted as [`map_routers`](Self::map_routers) counts.
+    /// Replaces every MoE layer, counted as in [`map_routers`](Self::map_routers).
     pub fn map_moe(mut self, mut f: impl FnMut(usize, Moe<B, R>) -> Moe<B, R>) -> Self {
         let mut layer = 0;
         let mut in_block = |mut block: Block<B, M, R>| {
@@ -212,7 +213,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         self
     }
 
-    /// What the layers need to know, but for the codons that tokens belong to.
+    /// Context of a pass, without codons.
     pub(super) fn context(&self, input: &Sequences<B>) -> Context<B> {
         Context {
             rotation: self.rope.at(input.positions.clone()),
@@ -229,7 +230,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// The same of whole sequences.
+    /// Context of a pass over whole sequences, with the codons of their documents.
     pub(super) fn whole_context(&self, input: &Sequences<B>) -> Context<B> {
         let mut context = self.context(input);
         let codons = self.behavior.codons.as_ref();
@@ -237,7 +238,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
         context
     }
 
-    /// Who chooses together, where each token has `rows - 1` others at its own place in other sequences.
+    /// Batch-aware routing for `rows` tokens at one position; `None` for a single row or if it is off.
     fn together(&self, rows: usize) -> Option<Together> {
         let batch_aware = self.behavior.batch_aware.filter(|_| rows > 1);
         batch_aware.map(|rho| Together { rho, tokens: rows })
@@ -255,7 +256,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         self.logits(self.hidden(input).states)
     }
 
-    /// Runs the decoder layers on whole sequences.
+    /// Runs the decoder layers and the final norm on whole sequences.
     pub fn hidden(&self, input: &Sequences<B>) -> Hidden<B> {
         let [rows, _] = input.ids.dims();
         let mut context = self.whole_context(input);
@@ -273,7 +274,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// What test-time training makes of the last layer's states, where it is on.
+    /// Applies test-time training to the last layer's states, if it is on and the phase is inference.
     pub fn adapt(&self, states: Tensor<B, 3>, phase: Phase) -> Tensor<B, 3> {
         match (&self.metacognition, self.behavior.ttt, phase) {
             (Some(metacognition), Ttt::On, Phase::Inference) => metacognition.blend(states),
@@ -281,7 +282,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// [`hidden`](Self::hidden), with everything on the way.
+    /// [`hidden`](Self::hidden) that also returns the output of every layer, without batch-aware routing.
     pub fn trace(&self, input: &Sequences<B>) -> Trace<B> {
         let context = self.whole_context(input);
         let embedded = self.embed(input.ids.clone());
@@ -304,14 +305,14 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// Runs the decoder layers on the next positions of every sequence, and adds these to its past.
+    /// Runs the decoder layers on the next positions of every sequence and appends these to its cache.
     ///
-    /// What a sequence gets does not depend on those beside it. `input.mask` is not consulted: a
-    /// sequence is one document.
+    /// The result for a sequence does not depend on the others, unless routing is
+    /// [batch-aware](Self::with_batch_aware). `input.mask` is ignored: a sequence is one document.
     ///
     /// # Shapes
     ///
-    /// - input: `[1, tokens]`, the rows of the sequences one after the other
+    /// - input: `[1, tokens]`, the rows of all sequences, concatenated
     pub fn extend(
         &self,
         input: &Sequences<B>,
@@ -349,7 +350,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// The codons of the next positions of sequences, where codons count.
+    /// Codons of the next positions of the sequences; `None` if the router has none.
     pub(super) fn next_codons(
         &self,
         sequences: &[Extension<'_, Cache<B, M>>],
@@ -365,14 +366,14 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         ))
     }
 
-    /// [`extend`](Self::extend) of one sequence, or of rows of equal length that share a past.
+    /// [`extend`](Self::extend) of one sequence, or of rows of equal length that share a cache.
     pub fn extend_one(&self, input: &Sequences<B>, past: &mut Cache<B, M>) -> Hidden<B> {
         let [_, new] = input.ids.dims();
         self.extend(input, &mut [Extension::new(past, new)])
     }
 
-    /// [`predict_further`](Self::predict_further) for the next positions of every sequence; `ahead.ids` are the
-    /// tokens `depth + 1` after the positions of `states`, which are `ahead.positions`.
+    /// [`predict_further`](Self::predict_further) for the next positions of every sequence. `ahead.ids` are the
+    /// tokens `depth + 1` after the positions of `states`, and `ahead.positions` are those positions.
     ///
     /// # Shapes
     ///
@@ -389,8 +390,8 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         self.mtp[depth].extend(embedded, states, &context, sequences)
     }
 
-    /// What MTP module `depth` (from 0) makes of the states of the module before it, or of the main
-    /// model's: at position `i`, a state that predicts token `i + depth + 2`.
+    /// Runs MTP module `depth` (from 0) on the states of the previous module, or of the main model. The output at
+    /// position `i` predicts token `i + depth + 2`.
     pub fn predict_further(
         &self,
         depth: usize,
@@ -402,7 +403,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         self.mtp[depth].forward(self.embed(ahead), states, &context)
     }
 
-    /// Reads logits off normalized states.
+    /// Projects normalized states to logits.
     ///
     /// # Shapes
     ///
@@ -424,7 +425,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// The past before the first token.
+    /// Creates a cache without positions.
     pub fn empty_cache(&self, config: &CacheConfig) -> Cache<B, M> {
         let layers = self.layers.iter();
         Cache {
@@ -439,7 +440,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     }
 }
 
-/// Adds what the router of layer `at` made of the next positions to the codons of every sequence.
+/// Appends the codon scores of layer `at` to the codon history of every sequence.
 pub(super) fn remember<B: Ops, M: TokenMixer<B>>(
     at: usize,
     routing: &Routing<B>,

@@ -1,4 +1,4 @@
-//! What a model is, before any tensor exists.
+//! Configuration of a model.
 
 use darkhorse_backends::quantized::BLOCK;
 use serde::{Deserialize, Serialize};
@@ -14,39 +14,39 @@ use super::rope::RopeConfig;
 use super::routing::domain::DomainConfig;
 use super::ttt::TttConfig;
 
-/// Configuration of a [`CausalLm`](super::CausalLm). Field names are those of Hugging Face's
-/// DeepSeek-V3; the parts of a layer have a section of their own.
+/// Configuration of a [`CausalLm`](super::CausalLm). Fields are named as in Hugging Face's DeepSeek-V3; mixers,
+/// rotary positions, experts and domains have their own sections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Number of token ids.
+    /// Number of token ids in the vocabulary.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Number of decoder layers, MTP modules not counted.
+    /// Number of decoder layers, without MTP modules.
     pub num_hidden_layers: usize,
     /// Width of the dense feed-forward layers.
     pub intermediate_size: usize,
     /// Whether the projections of the dense feed-forward layers have a bias.
     #[serde(default)]
     pub mlp_bias: bool,
-    /// Number of leading layers with a dense feed-forward; the others route to experts.
+    /// Number of leading layers with a dense feed-forward; the others use experts.
     #[serde(default)]
     pub first_k_dense_replace: usize,
-    /// Further layers with a dense feed-forward, by their index from 0.
+    /// Further layers with a dense feed-forward, by index from 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mlp_only_layers: Vec<usize>,
-    /// Sequence mixer of each layer, repeated until every layer has one.
+    /// Type of sequence mixer of each layer; a shorter list is repeated.
     #[serde(default = "defaults::layer_types")]
     pub layer_types: Vec<MixerKind>,
-    /// The sequence mixers that `layer_types` names.
+    /// Configuration of the mixers that `layer_types` names.
     pub mixer: MixerConfig,
-    /// Rotary positions.
+    /// Rotary position embedding.
     pub rope: RopeConfig,
-    /// Routed and shared experts; absent in a dense model.
+    /// Mixture of experts; absent in a dense model.
     #[serde(default)]
     pub moe: Option<MoeConfig>,
-    /// How a document's domain assists the router.
+    /// How a document's domain influences the router.
     #[serde(default)]
     pub domains: DomainConfig,
     /// Number of multi-token prediction modules.
@@ -54,32 +54,32 @@ pub struct ModelConfig {
     pub num_nextn_predict_layers: usize,
     /// Longest context in tokens.
     pub max_position_embeddings: usize,
-    /// Added to the mean square in every RMSNorm.
+    /// Epsilon of every RMSNorm, added to the mean square.
     #[serde(default = "defaults::rms_norm_eps")]
     pub rms_norm_eps: f64,
     /// Whether the head is the transposed embedding table.
     #[serde(default)]
     pub tie_word_embeddings: bool,
-    /// How the weights of projections and experts are held; absent: as numbers.
+    /// Quantization of projections and experts; absent: floating point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
-    /// Standard deviation of the initial weights.
+    /// Standard deviation of initial weights.
     #[serde(default = "defaults::initializer_range")]
     pub initializer_range: f64,
-    /// Standard deviation of the initial embedding table; absent: `initializer_range`. The first normalization divides
-    /// by the size of what it reads, so that small rows make large gradients.
+    /// Standard deviation of the initial embedding table; absent: `initializer_range`. The first normalization
+    /// divides by the size of its input, so a small deviation gives large gradients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_initializer_range: Option<f64>,
-    /// Whether the initial deviation of projections into the residual stream shrinks with depth.
+    /// Whether initial projections into the residual stream are scaled down by `1 / sqrt(2 * num_hidden_layers)`.
     #[serde(default = "defaults::depth_scaled_init")]
     pub depth_scaled_init: bool,
-    /// What the weights of the normalizations around layers are counted from.
+    /// Parametrization of the weights of the layers' norms.
     #[serde(default)]
     pub norm_weight: NormWeight,
-    /// Width-independent hyperparameters; absent: none.
+    /// Width-independent hyperparameters (µP); absent: not used.
     #[serde(default)]
     pub mup: Option<MupConfig>,
-    /// Which activations the dense feed-forward layers keep; absent: all.
+    /// Activation sparsity of the dense feed-forward layers; absent: all activations are kept.
     #[serde(default)]
     pub selective: Option<SelectiveConfig>,
     /// Test-time training after the last layer; absent: none.
@@ -110,13 +110,13 @@ mod defaults {
 /// The feed-forward of one layer of the plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FeedForwardPlan<'a> {
-    /// A dense SwiGLU of the given width.
+    /// A dense SwiGLU of this width.
     Dense(usize),
-    /// Routed and shared experts.
+    /// Routed and shared experts with this configuration.
     Moe(&'a MoeConfig),
 }
 
-/// One layer of the plan: which mixer, which feed-forward.
+/// Mixer and feed-forward of one layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerPlan<'a> {
     /// The sequence mixer.
@@ -126,7 +126,7 @@ pub struct LayerPlan<'a> {
 }
 
 impl ModelConfig {
-    /// The plan of the decoder layers, first layer first.
+    /// Mixer and feed-forward of every decoder layer, first layer first.
     pub fn plan(&self) -> Vec<LayerPlan<'_>> {
         let mut is_dense = vec![false; self.num_hidden_layers];
         is_dense[..self.first_k_dense_replace.min(self.num_hidden_layers)].fill(true);
@@ -146,7 +146,7 @@ impl ModelConfig {
         plan.collect()
     }
 
-    /// The plan of an MTP module's block: like the last layer, in its MoE form.
+    /// Mixer and feed-forward of an MTP module: those of the last layer, with experts if the model has any.
     pub fn mtp_plan(&self) -> LayerPlan<'_> {
         LayerPlan {
             mixer: self.layer_types[(self.num_hidden_layers - 1) % self.layer_types.len()],
@@ -157,18 +157,18 @@ impl ModelConfig {
         }
     }
 
-    /// Number of dimensions that rotary positions turn, the same in all layers that have them; 0: none has.
+    /// Number of rotated dimensions per head, equal in all layers with rotary positions; 0 if no layer has them.
     ///
     /// # Panics
     ///
-    /// If the configuration was not validated.
+    /// If the configuration is not [valid](Self::validate).
     pub fn rope_dim(&self) -> usize {
         let kinds = self.layer_types.iter();
         let rotated = kinds.filter_map(|kind| self.mixer.of(*kind).rotated());
         rotated.map(|rotated| rotated.dims).max().unwrap_or(0)
     }
 
-    /// Factor on the states that the head reads.
+    /// Factor on the states before the head.
     pub fn logit_scale(&self) -> f64 {
         match &self.mup {
             Some(mup) => mup.output_mult / mup.width_multiplier(self.hidden_size),
@@ -176,11 +176,11 @@ impl ModelConfig {
         }
     }
 
-    /// Checks the relations between fields, this level and below.
+    /// Checks every field and the relations between fields, sections included.
     ///
     /// # Errors
     ///
-    /// The first field that is out of range or does not fit another, by its full path.
+    /// The first field, by its full path, that is out of range or does not fit another.
     pub fn validate(&self) -> Result<(), ModelConfigError> {
         let positive = [
             ("vocab_size", self.vocab_size, MAX_SIZE),
@@ -240,8 +240,8 @@ impl ModelConfig {
         }
     }
 
-    /// Checks that matrices in blocks have rows of whole blocks. The head and the projection to the latent,
-    /// whose widths are nobody's choice, are numbers where theirs are not.
+    /// Checks that the rows of quantized matrices are whole blocks. The head and `kv_a_proj` stay unquantized if
+    /// their width is not a multiple of 32, so they are not checked.
     fn check_blocks(&self) -> Result<(), ModelConfigError> {
         let mut widths = vec![
             ("hidden_size".to_owned(), self.hidden_size),

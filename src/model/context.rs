@@ -1,4 +1,4 @@
-//! What every layer of one forward pass shares.
+//! Inputs that all layers of one forward pass share.
 
 use std::ops::Range;
 
@@ -8,17 +8,17 @@ use darkhorse_backends::attention::AttentionMask;
 use super::rope::Rotation;
 use super::routing::Surroundings;
 
-/// What a pass is for, where a layer computes one thing while it is trained and another later.
+/// Purpose of a pass, for layers that compute differently in training and inference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The weights are being fitted.
+    /// Weights are being trained.
     Training,
-    /// The weights are used.
+    /// Weights are fixed.
     Inference,
 }
 
 impl Phase {
-    /// Training on a backend that differentiates, inference on any other.
+    /// Training on a backend with autodiff, inference on any other.
     pub fn of<B: Backend>(device: &B::Device) -> Self {
         match B::ad_enabled(device) {
             true => Self::Training,
@@ -27,23 +27,23 @@ impl Phase {
     }
 }
 
-/// What the layers need to know beside the residual stream.
+/// Inputs of every layer beside the residual stream.
 #[derive(Debug, Clone)]
 pub struct Context<B: Backend> {
     /// Rotary positions of the tokens.
     pub rotation: Rotation<B>,
-    /// What a position may attend to, for whole sequences.
+    /// Attention mask of whole sequences.
     pub mask: AttentionMask<B>,
-    /// What the choice of experts looks at beside the tokens, `[batch * seq, slots]`.
+    /// Inputs of the router beside the tokens, `[batch * seq, slots]`.
     pub around: Surroundings<B>,
-    /// What the pass is for.
+    /// Training or inference.
     pub phase: Phase,
-    /// Step of the training that the pass belongs to, where a layer follows a schedule; absent: its end.
+    /// Training step, for layers that follow a schedule; absent: the end of training.
     pub step: Option<u64>,
 }
 
 impl<B: Backend> Context<B> {
-    /// The same for a range of the positions, without what whole batches have.
+    /// Context of a range of positions, with a causal mask and without router inputs.
     pub fn rows(&self, range: Range<usize>) -> Self {
         Self {
             rotation: self.rotation.rows(range),

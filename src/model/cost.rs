@@ -1,4 +1,4 @@
-//! What running a model costs, from the configuration alone: FLOPs per token and bytes.
+//! Cost of running a model, from its configuration alone: FLOPs per token and bytes.
 
 use darkhorse_backends::quantized::BLOCK;
 
@@ -11,14 +11,15 @@ use super::saturating::{product, sum};
 /// All methods expect a [validated](ModelConfig::validate) configuration, and panic where a section
 /// that the layer plan names is missing.
 impl ModelConfig {
-    /// FLOPs of the forward pass over a whole sequence of `seq` tokens, per token: two per active weight
-    /// of a projection, and causal attention in MLA's expanded form. MTP modules are not run.
+    /// FLOPs per token of a forward pass over a whole sequence of `seq` tokens: two per active weight of a
+    /// projection, plus causal attention, with MLA in its expanded form. MTP modules are not counted.
     pub fn flops_per_token(&self, seq: usize) -> u64 {
         let layers = self.mixer_costs().map(|mixer| mixer.whole_flops(seq));
         sum([self.projection_flops(), sum(layers)])
     }
 
-    /// FLOPs of a training step per token: forward, and twice that backward; MTP modules included.
+    /// FLOPs per token of a training step: the forward pass plus twice its FLOPs for the backward pass, MTP modules
+    /// included.
     pub fn training_flops_per_token(&self, seq: usize) -> u64 {
         let plan = self.mtp_plan();
         let block = self.visited(self.layer_parameters(plan));
@@ -31,7 +32,8 @@ impl ModelConfig {
         sum([self.flops_per_token(seq), modules]).saturating_mul(3)
     }
 
-    /// FLOPs of decoding one token that sees `context` positions, itself included, in MLA's absorbed form.
+    /// FLOPs of decoding one token that attends to `context` positions, itself included, with MLA in its absorbed
+    /// form.
     pub fn decoding_flops_per_token(&self, context: usize) -> u64 {
         let layers = self
             .mixer_costs()
@@ -39,20 +41,21 @@ impl ModelConfig {
         sum([self.projection_flops(), sum(layers)])
     }
 
-    /// Numbers that decoding keeps of every token, at most: a sliding window forgets those before it.
+    /// Upper bound on the values cached per token, over all layers. Sliding-window layers drop positions outside the
+    /// window.
     pub fn cache_values_per_token(&self) -> u64 {
         sum(self.mixer_costs().map(|mixer| mixer.row_values()))
     }
 
-    /// Bytes that decoding keeps of every token where `dtype` is asked for, at most: with MLA throughout,
-    /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` numbers, with GQA
-    /// `num_hidden_layers * 2 * num_key_value_heads * head_dim`. In blocks, every row is made of whole ones.
+    /// Upper bound on the bytes cached per token, over all layers, with a cache of type `dtype`. MLA stores
+    /// `num_hidden_layers * (kv_lora_rank + qk_rope_head_dim)` values, GQA
+    /// `num_hidden_layers * 2 * num_key_value_heads * head_dim`. Rows in blocks are padded to whole blocks.
     pub fn cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
         sum(self.mixer_costs().map(|mixer| row_bytes(&mixer, dtype)))
     }
 
-    /// Bytes that decoding keeps of the tokens of a sequence where `dtype` is asked for. A sliding window keeps those
-    /// that it sees, and as many before as can be taken back.
+    /// Bytes cached for a sequence of `context` tokens, over all layers, with a cache of type `dtype`. A
+    /// sliding-window layer keeps its window and [`REVERSIBLE`] more positions.
     pub fn cache_bytes(&self, context: usize, dtype: Dtype) -> u64 {
         sum(self.mixer_costs().map(|mixer| {
             let kept = mixer.window.map(|window| window + REVERSIBLE);
@@ -61,8 +64,9 @@ impl ModelConfig {
         }))
     }
 
-    /// Bytes that decoding keeps of a sequence whatever its length, at most, beside weights of a format: the states
-    /// of linear attentions, the last inputs of convolutions, and what it takes to take a short extension back.
+    /// Upper bound on the cached bytes of a sequence that do not grow with its length: states of linear attention,
+    /// last inputs of convolutions, and what undoing a short extension needs. Activations follow the format of
+    /// `weights`.
     pub fn state_bytes(&self, weights: Dtype) -> u64 {
         sum(self.mixer_costs().map(|mixer| {
             let activations = weights.of_numbers().bytes(mixer.state.activations);
@@ -79,7 +83,7 @@ impl ModelConfig {
         self.bytes_of_weights(self.num_trained_params(), dtype)
     }
 
-    /// Bytes of so many of the weights, among them all that are numbers whatever the matrices are.
+    /// Bytes of `weights` of the model's weights, all unquantized ones among them.
     pub fn bytes_of_weights(&self, weights: u64, dtype: Dtype) -> u64 {
         let numbers = self.num_unquantized_params().min(weights);
         sum([
@@ -88,8 +92,8 @@ impl ModelConfig {
         ])
     }
 
-    /// Bytes of the weights that a pass over `tokens` multiplies with: of the routed experts those that
-    /// balanced, independent choices visit on average.
+    /// Bytes of the weights that a pass over `tokens` reads, with the expected number of distinct routed experts
+    /// under uniform, independent routing.
     pub fn weight_bytes_read(&self, tokens: usize, dtype: Dtype) -> u64 {
         let active = self.active_parameters();
         let (all, chosen) = (self.parameters().routed_experts, active.routed_experts);
@@ -109,14 +113,14 @@ impl ModelConfig {
         ])
     }
 
-    /// Bytes of what AdamW keeps of all weights, MTP modules included.
+    /// Bytes of AdamW's state for all weights, MTP modules included.
     pub fn optimizer_bytes(&self, dtype: Dtype) -> u64 {
         dtype.optimizer_bytes(self.num_trained_params())
     }
 
-    /// Estimate of the numbers that the backward pass keeps of every token: what enters and leaves
-    /// projections, normalizations and activations. Attention scores and temporaries are not counted:
-    /// training `tiny` on the CPU takes 1.3 times as much.
+    /// Estimated number of values per token that the backward pass keeps: inputs and outputs of projections,
+    /// normalizations and activations. Attention scores and temporaries are not counted; training `tiny` on the CPU
+    /// takes 1.3 times this.
     pub fn activation_values_per_token(&self) -> u64 {
         let depths = self.num_nextn_predict_layers;
         let layers = self
@@ -149,7 +153,7 @@ impl ModelConfig {
     }
 }
 
-/// Bytes of what a layer keeps of a token.
+/// Bytes that a layer caches per token.
 fn row_bytes(mixer: &MixerCost, dtype: Dtype) -> u64 {
     sum(mixer.rows.iter().map(|rows| {
         let &Rows {

@@ -1,9 +1,8 @@
-//! Parameters from the configuration alone, before anything is allocated.
+//! Parameter counts from the configuration alone, before anything is allocated.
 //!
-//! Only weights and their biases count. `e_score_correction_bias` and the domain prior are parameters of the built
-//! module, so that they are saved with it, but no gradient moves them and no token is multiplied with
-//! them: they are left out here. Arithmetic saturates, so that an absurd configuration is answered
-//! with an absurd number.
+//! Only trained weights and biases count. `e_score_correction_bias` and the domain prior are saved with the module,
+//! but receive no gradient and multiply no token, so they are left out. Arithmetic saturates: an absurd
+//! configuration gives an absurd number instead of an overflow.
 
 use serde::Serialize;
 
@@ -13,7 +12,7 @@ use super::config::{FeedForwardPlan, LayerPlan, ModelConfig};
 use super::mixer::spec::MixerCost;
 use super::saturating::{product, sum};
 
-/// Weights by what they are part of.
+/// Number of weights of each part of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ParameterCount {
     /// The embedding table.
@@ -26,18 +25,18 @@ pub struct ParameterCount {
     pub routed_experts: u64,
     /// Shared experts.
     pub shared_experts: u64,
-    /// Expert centroids.
+    /// Expert centroids and other weights of the routers.
     pub routers: u64,
     /// Normalization weights.
     pub norms: u64,
     /// Test-time training after the last layer.
     pub metacognition: u64,
-    /// The head; zero where it is the transposed embedding table.
+    /// The output projection; zero if it is the transposed embedding table.
     pub head: u64,
 }
 
 impl ParameterCount {
-    /// Every part by name, in the order of the forward pass.
+    /// Name and count of every part, in the order of the forward pass.
     pub fn parts(&self) -> [(&'static str, u64); 9] {
         [
             ("embedding", self.embedding),
@@ -52,7 +51,7 @@ impl ParameterCount {
         ]
     }
 
-    /// All parts together.
+    /// Sum of all parts.
     pub fn total(&self) -> u64 {
         sum(self.parts().map(|(_, count)| count))
     }
@@ -75,7 +74,7 @@ impl ParameterCount {
 /// All methods expect a [validated](ModelConfig::validate) configuration, and panic where a section
 /// that the layer plan names is missing.
 impl ModelConfig {
-    /// Weights of the model by part, MTP modules not counted.
+    /// Weights of the model by part, without MTP modules.
     pub fn parameters(&self) -> ParameterCount {
         let table = product([self.vocab_size, self.hidden_size]);
         let ends = ParameterCount {
@@ -91,8 +90,8 @@ impl ModelConfig {
             .fold(ends, ParameterCount::plus)
     }
 
-    /// Weights that a token multiplies with, by part: the head but not the embedding table, and of the
-    /// routed experts those that it visits. MTP modules are not counted.
+    /// Active weights (those that a token multiplies with) by part: includes the head, even a tied one, and the
+    /// visited routed experts; excludes the embedding table and MTP modules.
     pub fn active_parameters(&self) -> ParameterCount {
         ParameterCount {
             embedding: 0,
@@ -102,17 +101,17 @@ impl ModelConfig {
         }
     }
 
-    /// Number of weights, MTP modules not counted.
+    /// Number of weights, without MTP modules.
     pub fn num_params(&self) -> u64 {
         self.parameters().total()
     }
 
-    /// Number of weights that a token multiplies with, MTP modules not counted.
+    /// Number of active weights, without MTP modules.
     pub fn num_active_params(&self) -> u64 {
         self.active_parameters().total()
     }
 
-    /// Number of active weights with the tables of the embedding and of the head, as some publications count them.
+    /// Number of active weights with the embedding table (a tied one counts once), as some publications count them.
     pub fn num_active_params_with_tables(&self) -> u64 {
         let embedding = product([self.vocab_size, self.hidden_size]);
         // a tied table is the head
@@ -124,14 +123,14 @@ impl ModelConfig {
         sum([self.num_active_params(), more])
     }
 
-    /// Number of active weights without these tables, as other publications count them.
+    /// Number of active weights without embedding table and head, as other publications count them.
     pub fn num_active_params_without_tables(&self) -> u64 {
         let active = self.active_parameters();
         active.total() - active.head
     }
 
-    /// Number of weights that are numbers also where matrices are in blocks, MTP modules included: the
-    /// embedding table, norms, routers, biases, and what has no rows, or heads, of whole blocks.
+    /// Number of weights that stay unquantized when matrices are in blocks, MTP modules included: embedding table,
+    /// norms, routers, biases, and matrices whose rows or heads are not whole blocks.
     pub fn num_unquantized_params(&self) -> u64 {
         let hidden = self.hidden_size;
         let modules = self.num_nextn_predict_layers;
@@ -161,7 +160,7 @@ impl ModelConfig {
         sum([whole.embedding, head, norms, of_layers, metacognition])
     }
 
-    /// Number of weights of the MTP modules. Embedding and head are the main model's.
+    /// Number of weights of the MTP modules, which share the main model's embedding and head.
     pub fn num_mtp_params(&self) -> u64 {
         let block = self.layer_parameters(self.mtp_plan()).total();
         let joining = product([2, self.hidden_size, self.hidden_size]);
@@ -169,12 +168,12 @@ impl ModelConfig {
         sum([block, joining, norms]).saturating_mul(self.num_nextn_predict_layers as u64)
     }
 
-    /// Number of weights that training moves, MTP modules included.
+    /// Number of trained weights, MTP modules included.
     pub fn num_trained_params(&self) -> u64 {
         sum([self.num_params(), self.num_mtp_params()])
     }
 
-    /// Number of weights in routed experts, those of MTP modules included: what expert parallelism divides.
+    /// Number of weights of routed experts, MTP modules included: the part that expert parallelism shards.
     pub fn num_routed_params(&self) -> u64 {
         let module = self.layer_parameters(self.mtp_plan()).routed_experts;
         let modules = module.saturating_mul(self.num_nextn_predict_layers as u64);
@@ -210,7 +209,7 @@ impl ModelConfig {
         count
     }
 
-    /// Of these weights, without the routed experts that a token does not visit.
+    /// `count` with only the routed experts that a token visits.
     pub(super) fn visited(&self, count: ParameterCount) -> ParameterCount {
         let routed_experts = match &self.moe {
             Some(moe) => {
@@ -225,7 +224,7 @@ impl ModelConfig {
         }
     }
 
-    /// Weights of test-time training, which no token is multiplied with while training or decoding.
+    /// Weights of test-time training, which neither training nor decoding uses.
     fn metacognition_parameters(&self) -> u64 {
         let Some(ttt) = &self.ttt else { return 0 };
         let hidden = self.hidden_size;
@@ -243,7 +242,7 @@ impl ModelConfig {
         ])
     }
 
-    /// Those of them that are in blocks where matrices are.
+    /// Those of [`metacognition_parameters`](Self::metacognition_parameters) that can be quantized in blocks.
     fn metacognition_in_blocks(&self) -> u64 {
         if self.ttt.is_none() {
             return 0;
@@ -259,7 +258,7 @@ impl ModelConfig {
         sum([product([8, hidden, hidden]), confidence])
     }
 
-    /// What the mixer of a layer costs.
+    /// Cost of a layer's mixer.
     pub(super) fn mixer_cost(&self, plan: LayerPlan<'_>) -> MixerCost {
         self.mixer.of(plan.mixer).cost(self.hidden_size)
     }
@@ -273,7 +272,7 @@ impl ModelConfig {
     }
 }
 
-/// Whether a matrix with rows of this width can be in blocks.
+/// Whether a matrix with rows of this width can be quantized in blocks.
 fn has_blocks(width: usize) -> bool {
     width.is_multiple_of(BLOCK)
 }

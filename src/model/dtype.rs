@@ -1,4 +1,4 @@
-//! What numbers are held as: in memory, in caches and in files.
+//! Number formats of weights, caches and files.
 
 use std::str::FromStr;
 
@@ -8,29 +8,29 @@ use serde::Serialize;
 
 use super::matrix::Quantization;
 
-/// What numbers are held as.
+/// Format of stored numbers.
 ///
-/// Not every place holds every format: what a place can hold is said there, as in [`Quantization`] for matrices in blocks.
+/// Not every place supports every format; for quantized matrices see [`Quantization`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
-    /// 4 bytes.
+    /// 32-bit IEEE 754 float.
     F32,
-    /// 2 bytes, as IEEE 754 has them.
+    /// 16-bit IEEE 754 float.
     F16,
-    /// 2 bytes, with the range of f32.
+    /// 16-bit bfloat, with the range of f32.
     Bf16,
-    /// 8 bits, and 2 bytes of scale for each 32 values (GGUF's `Q8_0`).
+    /// 8-bit integers with a 2-byte scale per 32 values (GGUF's `Q8_0`).
     Q8,
-    /// 4 bits, and 2 bytes of scale for each 32 values (GGUF's `Q4_0`).
+    /// 4-bit integers with a 2-byte scale per 32 values (GGUF's `Q4_0`).
     Q4,
 }
 
-/// A name that is no format's.
+/// Error of an unknown format name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown number format `{found}`, expected one of: f32, f16, bf16, q8, q4")]
 pub struct UnknownDtype {
-    /// The name.
+    /// The unknown name.
     pub found: String,
 }
 
@@ -49,7 +49,7 @@ impl Dtype {
         }
     }
 
-    /// Format of matrices that are held in blocks, or as numbers.
+    /// Format of matrices with this quantization; f32 without one.
     pub fn held_as(quantization: Option<Quantization>) -> Self {
         match quantization {
             None => Self::F32,
@@ -58,7 +58,7 @@ impl Dtype {
         }
     }
 
-    /// The blocks that matrices are held in; none if this is a format of plain numbers.
+    /// Quantization of matrices in this format; `None` for floating-point formats.
     pub fn quantization(self) -> Option<Quantization> {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => None,
@@ -67,7 +67,7 @@ impl Dtype {
         }
     }
 
-    /// The type of tensors of it; none if this is a format of blocks.
+    /// Tensor type of this format; `None` for block formats.
     pub fn tensor(self) -> Option<DType> {
         match self {
             Self::F32 => Some(DType::F32),
@@ -77,7 +77,7 @@ impl Dtype {
         }
     }
 
-    /// The pages of a cache that hold it; none if no cache does.
+    /// Page format of a cache in this format; `None` if caches do not support it.
     pub fn page(self) -> Option<PageFormat> {
         match self {
             Self::Q8 => Some(PageFormat::EightBits),
@@ -85,7 +85,7 @@ impl Dtype {
         }
     }
 
-    /// Format of the weights that are numbers where matrices have this one.
+    /// Format of the unquantized weights of a model whose matrices have this format.
     pub(super) fn of_numbers(self) -> Self {
         match self {
             Self::Q8 | Self::Q4 => Self::F32,
@@ -93,7 +93,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes that `values` numbers take.
+    /// Bytes of `values` numbers, with a partial last block rounded up.
     pub fn bytes(self, values: u64) -> u64 {
         let block_bytes = match self {
             Self::F32 => 128,
@@ -105,7 +105,7 @@ impl Dtype {
         blocks.saturating_add((values % 32 * block_bytes).div_ceil(32))
     }
 
-    /// Bytes of AdamW's two f32 moments of `weights`, and of their f32 master copy where they are not f32.
+    /// Bytes of AdamW's two f32 moments of `weights`, plus their f32 master copy if this format is not f32.
     pub fn optimizer_bytes(self, weights: u64) -> u64 {
         let numbers = if self == Self::F32 { 2 } else { 3 };
         Self::F32.bytes(weights.saturating_mul(numbers))
@@ -115,7 +115,7 @@ impl Dtype {
 impl FromStr for Dtype {
     type Err = UnknownDtype;
 
-    /// Parses a name, or GGUF's name of it.
+    /// Parses a lower-case name, with or without GGUF's suffix `_0`.
     fn from_str(name: &str) -> Result<Self, UnknownDtype> {
         let plain = name.strip_suffix("_0").unwrap_or(name);
         let found = Self::ALL.into_iter().find(|format| format.name() == plain);

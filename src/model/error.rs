@@ -1,6 +1,6 @@
-//! What can be wrong with a model's configuration.
+//! Errors in a model's configuration.
 
-/// A value that does not fit, by its path in the configuration.
+/// An invalid value of a model's configuration.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ModelConfigError {
     /// An integer outside its range.
@@ -8,7 +8,7 @@ pub enum ModelConfigError {
     OutOfRange {
         /// Path of the field.
         field: String,
-        /// What it is.
+        /// The value.
         value: usize,
         /// Smallest value allowed.
         min: usize,
@@ -20,7 +20,7 @@ pub enum ModelConfigError {
     NotPositive {
         /// Path of the field.
         field: String,
-        /// What it is.
+        /// The value.
         value: f64,
     },
     /// A number that must lie between 0 and 1.
@@ -28,7 +28,7 @@ pub enum ModelConfigError {
     NotAFraction {
         /// Path of the field.
         field: String,
-        /// What it is.
+        /// The value.
         value: f64,
     },
     /// An integer that must be a multiple of another.
@@ -36,21 +36,21 @@ pub enum ModelConfigError {
     NotAMultiple {
         /// Path of the field.
         field: String,
-        /// What it is.
+        /// The value.
         value: usize,
-        /// What it must be a multiple of.
+        /// Required divisor.
         of: usize,
     },
-    /// A width that is not made of whole blocks of a quantized matrix.
+    /// A width that is not a multiple of a quantized matrix's block length.
     #[error(
         "`{field}` is {value}, expected a multiple of {of} for weights in blocks: leave quantization out"
     )]
     NotInBlocks {
-        /// What is that wide.
+        /// Path of the field, or the name of the width.
         field: String,
         /// The width.
         value: usize,
-        /// Numbers of a block.
+        /// Values per block.
         of: usize,
     },
     /// A number that must be larger than another field.
@@ -58,11 +58,11 @@ pub enum ModelConfigError {
     NotAbove {
         /// Path of the field.
         field: String,
-        /// What it is.
+        /// The value.
         value: f64,
         /// The field that it must exceed.
         other: &'static str,
-        /// What that is.
+        /// Value of that field.
         floor: f64,
     },
     /// An integer that must equal another field.
@@ -70,52 +70,52 @@ pub enum ModelConfigError {
     NotEqual {
         /// Path of the field.
         field: String,
-        /// What it is.
+        /// The value.
         value: usize,
         /// The field that it must equal.
         other: String,
-        /// What that is.
+        /// Value of that field.
         expected: usize,
-        /// What ties them together.
+        /// Why the two must be equal.
         because: &'static str,
     },
-    /// A field that goes only with another.
+    /// A field that requires another.
     #[error("`{field}` needs {needed}")]
     Needs {
         /// Path of the field.
         field: String,
-        /// What it goes with.
+        /// The requirement.
         needed: &'static str,
     },
-    /// A mean number of experts outside of what a token can visit.
+    /// A mean number of experts per token that is not above 0 and below `num_experts_per_tok`.
     #[error(
         "`{field}` is {value}, expected a number above 0 and below `num_experts_per_tok` = {below}"
     )]
     NotBetween {
         /// Path of the field.
         field: String,
-        /// What it is.
+        /// The value.
         value: f64,
-        /// The most experts that a token visits.
+        /// `num_experts_per_tok`.
         below: usize,
     },
-    /// A section that changes nothing beside another field.
+    /// A section without effect next to another field.
     #[error("`{field}` has no effect: {because}")]
     NoEffect {
         /// Path of the field.
         field: String,
-        /// Why, and what to do.
+        /// Why, and how to fix it.
         because: &'static str,
     },
-    /// A section that another field calls for.
+    /// A missing section that another field requires.
     #[error("`{field}` is missing, expected it because {because}")]
     Missing {
         /// Path of the field.
         field: String,
-        /// What calls for it.
+        /// Why it is required.
         because: String,
     },
-    /// A domain whose experts are too few for hard isolation.
+    /// A domain with too few experts for hard isolation.
     #[error(
         "`{field}` is `hard`, but domain `{domain}` may use {pool} experts, expected at least `num_experts_per_tok` = {needed}"
     )]
@@ -124,18 +124,18 @@ pub enum ModelConfigError {
         field: String,
         /// The domain.
         domain: crate::domain::Domain,
-        /// How many experts it may use.
+        /// Number of experts it may use.
         pool: usize,
-        /// How many each token visits.
+        /// Number of experts per token.
         needed: usize,
     },
 }
 
-/// Larger than any width or count of any model: what is computed from validated sizes fits 64 bits, and tables of one
-/// fit the memory.
+/// Upper bound on widths and counts, above those of any model: products of validated sizes fit 64 bits, and a table
+/// of one fits memory.
 pub(crate) const MAX_SIZE: usize = 1 << 20;
 
-/// Deeper than any model.
+/// Upper bound on layer counts, above that of any model.
 pub(crate) const MAX_LAYERS: usize = 10_000;
 
 fn range(min: usize, max: usize) -> String {
@@ -194,7 +194,7 @@ impl ModelConfigError {
         }
     }
 
-    /// The same error, its field seen from the section around it.
+    /// Prefixes the error's field with `section`.
     pub fn within(mut self, section: &str) -> Self {
         let (Self::OutOfRange { field, .. }
         | Self::NotPositive { field, .. }

@@ -1,4 +1,4 @@
-//! Where values stop being finite: the first part of a model that gives an infinite value or none, and why.
+//! Diagnosis of non-finite values: the first part of a model that produces NaN or infinity, and why.
 
 use std::fmt;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -16,17 +16,17 @@ use super::routing::Route;
 use super::sequences::Sequences;
 use super::weights::{self, NamedTensor};
 
-/// Positions whose logits are looked at together.
+/// Number of positions whose logits are checked at once.
 const ROWS: usize = 64;
 
-/// A part of a model, as a token passes through it.
+/// A part of a model, in the order of the forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The embedding table.
     Embedding,
-    /// The mixer of a layer, from 0, with its norm and what it is added to.
+    /// The mixer of a layer (from 0), its norm and residual addition included.
     Mixer(usize),
-    /// The feed-forward of a layer, from 0, with its norm and what it is added to.
+    /// The feed-forward of a layer (from 0), its norm and residual addition included.
     FeedForward(usize),
     /// Test-time training after the last layer.
     Metacognition,
@@ -36,46 +36,46 @@ pub enum Part {
     Head,
     /// A multi-token prediction module, from 0.
     Mtp(usize),
-    /// The cache of earlier tokens: without it there is no such value.
+    /// The cache of earlier tokens, if the values are finite without it.
     Cache,
 }
 
-/// What a value is that is not finite.
+/// Kind of a non-finite value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotANumber {
-    /// No number, as 0 / 0 is none.
+    /// Not a number, such as 0 / 0.
     NaN,
-    /// Above all numbers, or below.
+    /// Positive or negative infinity.
     Infinite,
 }
 
 /// Why a value is not finite.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cause {
-    /// A weight is not.
+    /// The part has a non-finite weight.
     Weight {
-        /// Its tensor.
+        /// Name of its tensor.
         name: String,
     },
-    /// All weights of the part are: what they make of their input is too large for its type.
+    /// All weights of the part are finite; a computed value exceeds the range of its type.
     Overflow {
-        /// The type.
+        /// Type of the value.
         dtype: DType,
-        /// The tensor with the weight furthest from 0, and that weight.
+        /// Name of the tensor with the weight of largest magnitude, and that weight.
         largest: Option<(String, f32)>,
     },
-    /// Keys or values are too large for the type that the cache is held in.
+    /// Cached keys or values exceed the range of the cache's type.
     Cached,
 }
 
-/// Logits that are not finite: nothing can be chosen by them.
+/// Logits that are not finite, so that no token can be chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotFinite {
-    /// Where it began.
+    /// The first part with a non-finite value.
     pub part: Part,
-    /// What was found there.
+    /// Kind of the value.
     pub found: NotANumber,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
 }
 
@@ -140,7 +140,7 @@ impl fmt::Display for NotFinite {
 impl std::error::Error for NotFinite {}
 
 impl Part {
-    /// How the names of its weights begin, one of these.
+    /// Prefixes of the names of this part's weights.
     fn prefixes(self) -> Vec<String> {
         match self {
             Self::Embedding => vec!["embed_tokens".into()],
@@ -154,7 +154,7 @@ impl Part {
             ],
             Self::Metacognition => vec!["metacognition.".into()],
             Self::Norm => vec!["norm.".into()],
-            // which may be the embedding table
+            // a tied head uses the embedding table
             Self::Head => vec!["lm_head.".into(), "embed_tokens".into()],
             Self::Mtp(module) => vec![format!("mtp.{module}.")],
             Self::Cache => Vec::new(),
@@ -163,13 +163,14 @@ impl Part {
 }
 
 impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
-    /// What is not finite in whole sequences, if something is.
+    /// Runs whole sequences and returns the first non-finite value, if any.
     pub fn not_finite(&self, input: &Sequences<B>) -> Option<NotFinite> {
         let adapt = |states: Tensor<B, 3>, context: &Context<B>| self.adapt(states, context.phase);
         self.walk(input, None, adapt).break_value()
     }
 
-    /// What is not finite in the next positions of a sequence, which are added to its past, if something is.
+    /// Runs the next positions of a sequence, appends them to its cache, and returns the first non-finite value, if
+    /// any.
     pub fn not_finite_next(
         &self,
         input: &Sequences<B>,
@@ -183,7 +184,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         found.break_value()
     }
 
-    /// Why a part gives values that are not finite.
+    /// Finds the cause of a non-finite value in a part: the first non-finite weight, or else overflow of `dtype`.
     pub fn explain(&self, part: Part, found: NotANumber, dtype: DType) -> NotFinite {
         let prefixes = part.prefixes();
         let is_of_part = |tensor: &NamedTensor<'_>| {
@@ -197,7 +198,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
             if !tensor.dtype.is_float() {
                 continue;
             }
-            // they are on the device, where nothing is in the way of reading them
+            // the tensors are on the device, so reading them does not fail
             let Ok(values) = tensor.read() else { continue };
             let furthest = values.iter::<f32>().fold(0.0_f32, furthest_from_0);
             if !furthest.is_finite() {
@@ -215,7 +216,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         NotFinite { part, found, cause }
     }
 
-    /// Every part in turn, up to the first that gives a value that is not finite.
+    /// Runs part after part and stops at the first non-finite output.
     fn walk(
         &self,
         input: &Sequences<B>,
@@ -268,7 +269,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     }
 }
 
-/// The first value that is not finite, if there is one.
+/// Kind of the first non-finite value, if any.
 pub fn not_a_number<B: Backend, const D: usize>(values: &Tensor<B, D>) -> Option<NotANumber> {
     let values = values.clone().into_data();
     let first = values.iter::<f32>().find(|value| !value.is_finite());
@@ -278,16 +279,16 @@ pub fn not_a_number<B: Backend, const D: usize>(values: &Tensor<B, D>) -> Option
     })
 }
 
-/// Whether all values are finite. Faster than the computation of any of them.
+/// Whether all values are finite. Vectorized, so cheaper than computing the values.
 pub fn are_finite(values: &[f32]) -> bool {
-    // without a branch, so that many are looked at at a time
+    // branch-free, so that the compiler vectorizes it
     let exponents = values
         .iter()
         .map(|value| value.to_bits() & f32::INFINITY.to_bits());
     exponents.fold(0, u32::max) < f32::INFINITY.to_bits()
 }
 
-/// The one of two values that is further from 0; what is not finite is furthest.
+/// The value of larger magnitude; non-finite values count as largest.
 fn furthest_from_0(most: f32, value: f32) -> f32 {
     match most.is_finite() && (!value.is_finite() || value.abs() > most.abs()) {
         true => value,

@@ -1,7 +1,7 @@
-//! Initial weights, drawn on the host: the same seed gives the same model on every backend.
+//! Initial weights, drawn on the host so that a seed gives the same model on every backend.
 //!
-//! A weight is drawn when it is first looked at, from a stream of its own: one that is loaded before is
-//! never drawn, and none depends on which others were.
+//! A weight is drawn on first use, from its own random stream: a weight that is loaded first is never drawn, and no
+//! weight depends on which others were drawn.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -22,17 +22,17 @@ use super::matrix::{Blocks, Matrix};
 use super::norm::{NormWeight, RmsNorm};
 use rand_chacha::rand_core::SeedableRng;
 
-/// Declares the parameters of a model, one after the other; each is drawn when it is first used.
+/// Declares a model's parameters one after the other; each is drawn on first use.
 #[derive(Debug)]
 pub struct Initializers<'a> {
     config: &'a ModelConfig,
     seed: u64,
-    /// Number of parameters that have a stream.
+    /// Number of random streams assigned so far.
     streams: Cell<u64>,
 }
 
 impl<'a> Initializers<'a> {
-    /// Starts with the first parameter of the model that `config` describes.
+    /// Starts at the first parameter of the model that `config` describes.
     pub fn new(config: &'a ModelConfig, seed: u64) -> Self {
         Self {
             config,
@@ -41,17 +41,17 @@ impl<'a> Initializers<'a> {
         }
     }
 
-    /// What is being built.
+    /// Configuration of the model being built.
     pub fn config(&self) -> &'a ModelConfig {
         self.config
     }
 
-    /// A weight matrix, normal with standard deviation `initializer_range`.
+    /// A weight matrix, normal with standard deviation [`range`](Self::range).
     pub fn linear<B: Backend>(&self, inner: usize, outer: usize, device: &B::Device) -> Linear<B> {
         Linear::new(self.matrix([inner, outer], self.range(), device))
     }
 
-    /// A weight matrix that is held in numbers in every model.
+    /// A weight matrix that is never quantized.
     pub fn dense_linear<B: Backend>(
         &self,
         inner: usize,
@@ -65,8 +65,8 @@ impl<'a> Initializers<'a> {
         )))
     }
 
-    /// A weight matrix whose output is added to the residual stream: its deviation shrinks with
-    /// the number of such additions, `1 / sqrt(2 * num_hidden_layers)`.
+    /// A weight matrix that writes to the residual stream, normal with standard deviation
+    /// [`residual_range`](Self::residual_range).
     pub fn residual_linear<B: Backend>(
         &self,
         inner: usize,
@@ -76,7 +76,8 @@ impl<'a> Initializers<'a> {
         Linear::new(self.matrix([inner, outer], self.residual_range(), device))
     }
 
-    /// Standard deviation of projections into the residual stream.
+    /// Standard deviation of projections into the residual stream: [`range`](Self::range), divided by
+    /// `sqrt(2 * num_hidden_layers)` if `depth_scaled_init` is set.
     pub fn residual_range(&self) -> f64 {
         let additions = 2 * self.config.num_hidden_layers;
         match self.config.depth_scaled_init {
@@ -85,7 +86,7 @@ impl<'a> Initializers<'a> {
         }
     }
 
-    /// Standard deviation of matrices: `initializer_range`, under µP divided by the root of the width
+    /// Standard deviation of projections: `initializer_range`, under µP divided by the square root of the width
     /// multiplier.
     pub fn range(&self) -> f64 {
         let multiplier = match &self.config.mup {
@@ -95,12 +96,12 @@ impl<'a> Initializers<'a> {
         self.config.initializer_range / multiplier.sqrt()
     }
 
-    /// A normalization that scales by one at first.
+    /// RMSNorm with the model's epsilon and an initial factor of one.
     pub fn norm<B: Backend>(&self, width: usize, device: &B::Device) -> RmsNorm<B> {
         self.norm_with(width, self.config.rms_norm_eps, device)
     }
 
-    /// The same with an epsilon of its own.
+    /// RMSNorm with the given epsilon.
     pub fn norm_with<B: Backend>(&self, width: usize, eps: f64, device: &B::Device) -> RmsNorm<B> {
         let counted = self.config.norm_weight;
         let weight = match counted {
@@ -110,8 +111,8 @@ impl<'a> Initializers<'a> {
         RmsNorm::new(weight, eps).counted_from(counted)
     }
 
-    /// A matrix or a stack of them, normal, held as the model holds its matrices; as numbers where the
-    /// rows are not whole blocks.
+    /// A matrix or a stack of matrices, normal, in the model's quantization; unquantized if the rows are not whole
+    /// blocks.
     pub fn matrix<B: Backend, const D: usize>(
         &self,
         shape: [usize; D],
@@ -143,7 +144,7 @@ impl<'a> Initializers<'a> {
         })
     }
 
-    /// A parameter of a given value.
+    /// A parameter with the given initial value.
     pub fn valued<B: Backend, const D: usize>(
         &self,
         shape: [usize; D],
@@ -153,7 +154,7 @@ impl<'a> Initializers<'a> {
         lazy(shape, device, value)
     }
 
-    /// A parameter drawn evenly from a range.
+    /// A parameter drawn uniformly from a range.
     pub fn uniform<B: Backend, const D: usize>(
         &self,
         shape: [usize; D],
@@ -163,7 +164,7 @@ impl<'a> Initializers<'a> {
         self.drawn(shape, range, |value| value, device)
     }
 
-    /// A parameter whose values are `map` of draws from a range.
+    /// A parameter of `map(u)`, with `u` drawn uniformly from a range.
     pub fn drawn<B: Backend, const D: usize>(
         &self,
         shape: [usize; D],
@@ -176,7 +177,7 @@ impl<'a> Initializers<'a> {
         self.sampled(shape, move |rng| map(even.sample(rng)) as f32, device)
     }
 
-    /// A parameter drawn from a normal distribution around zero.
+    /// A parameter drawn from a normal distribution with mean zero.
     pub fn normal<B: Backend, const D: usize>(
         &self,
         shape: [usize; D],
@@ -199,7 +200,7 @@ impl<'a> Initializers<'a> {
         })
     }
 
-    /// The stream of the next parameter.
+    /// Assigns the random stream of the next parameter.
     fn stream(&self) -> Stream {
         let number = self.streams.get();
         self.streams.set(number + 1);
@@ -210,10 +211,10 @@ impl<'a> Initializers<'a> {
     }
 }
 
-/// Numbers that are drawn one after the other, whole blocks.
+/// Number of values drawn from one generator, a multiple of the block length.
 const PIECE: usize = 1 << 20;
 
-/// Where the draws of one parameter come from.
+/// Random stream of one parameter.
 #[derive(Debug, Clone, Copy)]
 struct Stream {
     seed: u64,
@@ -231,7 +232,7 @@ impl Stream {
         values
     }
 
-    /// The same numbers rounded to blocks, words and scales, a piece at a time.
+    /// Draws the values of [`draw`](Self::draw) and quantizes them piece by piece; returns words and scales.
     fn blocks<const D: usize>(
         self,
         mut shape: [usize; D],
@@ -260,8 +261,7 @@ impl Stream {
         [words, TensorData::new(scales, shape)]
     }
 
-    /// A generator for some of the numbers: those of a large parameter are drawn in parallel, the same on any number
-    /// of threads.
+    /// Generator of one piece. Pieces are drawn in parallel, with the same values for any number of threads.
     fn piece(self, piece: usize) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(self.number | (piece as u64) << 32);
@@ -269,7 +269,7 @@ impl Stream {
     }
 }
 
-/// Draws from a normal distribution around zero.
+/// Sampler of a normal distribution with mean zero.
 fn normal(deviation: f64) -> impl Fn(&mut ChaCha8Rng) -> f32 + Copy + Send + Sync + 'static {
     move |rng| {
         let unit: f32 = StandardNormal.sample(rng);
@@ -277,14 +277,14 @@ fn normal(deviation: f64) -> impl Fn(&mut ChaCha8Rng) -> f32 + Copy + Send + Syn
     }
 }
 
-/// A matrix that is drawn and rounded to blocks when it is first used.
+/// A matrix that is drawn and quantized on first use.
 fn in_blocks<B: Backend, const D: usize>(
     blocks: impl Fn() -> [TensorData; 2] + Clone + Send + Sync + 'static,
     shape: [usize; D],
     bits: Bits,
     device: &B::Device,
 ) -> Blocks<B, D> {
-    // Drawn once for both: the part that is used first leaves the other behind.
+    // Drawn once for both parts: the first use stores the other part here.
     let left: Arc<Mutex<[Option<TensorData>; 2]>> = Arc::default();
     let part = move |index: usize| {
         let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -312,7 +312,7 @@ fn in_blocks<B: Backend, const D: usize>(
     Blocks::new(values, scales, bits)
 }
 
-/// A trainable parameter whose value is asked for when it is first used.
+/// A trainable parameter whose initial value is computed on first use.
 pub(super) fn lazy<B: Backend, const D: usize>(
     shape: [usize; D],
     device: &B::Device,

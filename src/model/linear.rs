@@ -1,4 +1,4 @@
-//! A weight matrix and, where a model has them, a bias, through the backend's [`Ops::project`].
+//! Linear layer: a weight matrix with an optional bias, computed by the backend's [`Ops::project`].
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -8,17 +8,17 @@ use darkhorse_backends::Ops;
 use super::init::lazy;
 use super::matrix::Matrix;
 
-/// Whether a projection adds a bias to what it multiplies.
+/// Whether a linear layer has a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bias {
     /// `x W`.
     Absent,
-    /// `x W + b`, with `b` zero at first.
+    /// `x W + b`, with `b` initially zero.
     Zero,
 }
 
 impl Bias {
-    /// A bias where the configuration has one.
+    /// [`Bias::Zero`] if `configured`, else [`Bias::Absent`].
     pub fn when(configured: bool) -> Self {
         match configured {
             true => Self::Zero,
@@ -27,12 +27,12 @@ impl Bias {
     }
 }
 
-/// `x W`, or `x W + b`. Built by [`Initializers`](super::init::Initializers).
+/// Linear layer `x W`, or `x W + b`. Built by [`Initializers`](super::init::Initializers).
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
-    /// `[in, out]`.
+    /// Weight, `[in, out]`.
     pub weight: Matrix<B, 2>,
-    /// `[out]`; absent in most models.
+    /// Bias, `[out]`; absent in most models.
     pub bias: Option<Param<Tensor<B, 1>>>,
 }
 
@@ -41,7 +41,7 @@ impl<B: Backend> Linear<B> {
         Self { weight, bias: None }
     }
 
-    /// The same projection with a bias of its width.
+    /// Adds a zero bias, or removes the bias.
     pub fn with(self, bias: Bias) -> Self {
         let bias = match bias {
             Bias::Absent => None,
@@ -58,7 +58,7 @@ impl<B: Backend> Linear<B> {
 }
 
 impl<B: Ops> Linear<B> {
-    /// Multiplies every row, and adds the bias if there is one.
+    /// Applies the layer to the last dimension.
     ///
     /// # Shapes
     ///
@@ -69,7 +69,7 @@ impl<B: Ops> Linear<B> {
         self.finish(product, dims)
     }
 
-    /// [`forward`](Self::forward) of several projections of one input, in one operation.
+    /// [`forward`](Self::forward) of several layers on one input, in one operation.
     pub fn forward_each<const D: usize, const N: usize>(
         projections: [&Self; N],
         input: Tensor<B, D>,
@@ -83,7 +83,7 @@ impl<B: Ops> Linear<B> {
         })
     }
 
-    /// Adds the bias, and gives the product the dimensions of the input but for its own width.
+    /// Adds the bias and restores the leading dimensions of the input.
     fn finish<const D: usize>(&self, product: Tensor<B, 2>, mut dims: [usize; D]) -> Tensor<B, D> {
         let [_, outer] = product.dims();
         let output = match &self.bias {
@@ -95,7 +95,7 @@ impl<B: Ops> Linear<B> {
     }
 }
 
-/// Rows, whatever they are divided into.
+/// Flattens all dimensions but the last.
 fn rows_of<B: Backend, const D: usize>(input: Tensor<B, D>) -> Tensor<B, 2> {
     let dims = input.dims();
     let rows = dims[..D - 1].iter().product::<usize>();

@@ -1,4 +1,4 @@
-//! Weight matrices, as numbers or in blocks of small integers.
+//! Weight matrices, in floating point or quantized in blocks.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -7,19 +7,19 @@ use darkhorse_backends::quantized::{BLOCK, Bits, Quantized};
 use darkhorse_backends::weight::Weight;
 use serde::{Deserialize, Serialize};
 
-/// How the weights of projections and experts are held. Embeddings, norms and routers always are numbers, and so is
-/// the up-projection of latent attention where the widths of a head are not whole blocks.
+/// Quantization of projections and experts. Embeddings, norms and routers are never quantized, and neither is MLA's
+/// `kv_b_proj` if `qk_nope_head_dim` or `v_head_dim` is not a multiple of 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantization {
-    /// 8 bits, a scale for each 32 weights.
+    /// 8-bit integers with one scale per 32 weights.
     Q8,
-    /// 4 bits, a scale for each 32 weights.
+    /// 4-bit integers with one scale per 32 weights.
     Q4,
 }
 
 impl Quantization {
-    /// Width of the integers.
+    /// Bits per integer.
     pub fn bits(self) -> Bits {
         match self {
             Self::Q8 => Bits::Eight,
@@ -31,13 +31,13 @@ impl Quantization {
 /// A matrix, `[in, out]`, or a stack of them, `[experts, in, out]`.
 #[derive(Module, Debug)]
 pub enum Matrix<B: Backend, const D: usize> {
-    /// Numbers.
+    /// Floating point.
     Dense(Param<Tensor<B, D>>),
-    /// Blocks, which cannot be trained.
+    /// Quantized in blocks; not trainable.
     Blocks(Blocks<B, D>),
 }
 
-/// The two parts of a matrix in blocks; see [`Quantized`].
+/// The tensors of a matrix quantized in blocks; see [`Quantized`].
 #[derive(Module, Debug)]
 pub struct Blocks<B: Backend, const D: usize> {
     /// Packed integers, `[.., in, out * bits / 32]`.
@@ -61,7 +61,7 @@ impl<B: Backend, const D: usize> Blocks<B, D> {
         }
     }
 
-    /// The tensors.
+    /// The values of both parameters.
     pub fn val(&self) -> Quantized<B, D> {
         Quantized {
             values: self.values.val(),
@@ -72,7 +72,7 @@ impl<B: Backend, const D: usize> Blocks<B, D> {
 }
 
 impl<B: Backend, const D: usize> Matrix<B, D> {
-    /// Size of each dimension, that of the numbers. Draws no weight.
+    /// Dimensions of the unpacked matrix. Draws no weight.
     pub fn dims(&self) -> [usize; D] {
         match self {
             Self::Dense(weight) => weight.lazy_shape().dims(),
@@ -84,7 +84,7 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         }
     }
 
-    /// Where it is. Draws no weight.
+    /// Device of the matrix. Draws no weight.
     pub fn device(&self) -> B::Device {
         match self {
             Self::Dense(weight) => weight.lazy_device(),
@@ -92,7 +92,7 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         }
     }
 
-    /// The tensors, as operations take them.
+    /// The matrix as an argument of backend operations.
     pub fn weight(&self) -> Weight<B, D> {
         match self {
             Self::Dense(weight) => Weight::Dense(weight.val()),
@@ -100,11 +100,11 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         }
     }
 
-    /// The numbers.
+    /// Values of a matrix that is never quantized.
     ///
     /// # Panics
     ///
-    /// For a matrix in blocks, where the architecture needs numbers.
+    /// If the matrix is quantized.
     pub fn val(&self) -> Tensor<B, D> {
         match self {
             Self::Dense(weight) => weight.val(),
@@ -114,11 +114,11 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
 }
 
 impl<B: Backend, const D: usize> Matrix<B, D> {
-    /// The same matrix with other slices along a dimension: each a copy of one that it has.
+    /// Replaces the slices along `dim` by copies of the slices `sources`.
     ///
     /// # Panics
     ///
-    /// For a matrix in blocks, which is not trained.
+    /// If the matrix is quantized, since only trained matrices change.
     pub(super) fn selected(self, dim: usize, sources: &[usize]) -> Self {
         match self {
             Self::Dense(weight) => Self::Dense(selected(weight, dim, sources)),
@@ -127,7 +127,7 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
     }
 }
 
-/// A parameter with other slices along a dimension: each a copy of one that it has.
+/// Replaces a parameter's slices along `dim` by copies of the slices `sources`.
 pub(super) fn selected<B: Backend, const D: usize>(
     param: Param<Tensor<B, D>>,
     dim: usize,

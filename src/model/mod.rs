@@ -1,7 +1,7 @@
-//! Token ids to logits. Knows no files, no text and no loop.
+//! The language model: from token ids to logits. It reads no files and no text, and runs no loop.
 //!
-//! [`CausalLm`] embeds ids, runs a plan of [`Block`]s, each a [`mixer`] and a [`feed_forward`], and
-//! reads logits off the residual stream; [`mtp`] predicts the tokens after the next one.
+//! [`CausalLm`] embeds ids, runs decoder layers ([`Block`]s of a [`mixer`] and a [`feed_forward`]), and projects the
+//! residual stream to logits; [`mtp`] predicts tokens further ahead.
 
 mod block;
 pub mod cache;

@@ -1,4 +1,4 @@
-//! Multi-token prediction: modules that continue the main model by one token each.
+//! Multi-token prediction (MTP): modules that each predict one token further ahead than the main model.
 //!
 //! DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), section 2.2.
 
@@ -18,16 +18,17 @@ use super::norm::RmsNorm;
 use super::routing::{Route, Router};
 use super::sequences::Hidden;
 
-/// `Block(eh_proj([enorm(emb); hnorm(h)]))`, then its own norm before the shared head.
+/// MTP module, `norm(block(eh_proj([enorm(emb); hnorm(h)])))`, where `emb` is the embedding of the token ahead and
+/// `h` are the states of the previous module; the main model's head follows.
 #[derive(Module, Debug)]
 pub struct MtpModule<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
     /// Normalizes the embedding of the token ahead.
     pub enorm: RmsNorm<B>,
-    /// Normalizes the states of the module before.
+    /// Normalizes the states of the previous module, or of the main model.
     pub hnorm: RmsNorm<B>,
-    /// Joins both, embedding first, `[2 * hidden_size, hidden_size]`.
+    /// Projects the concatenated embedding and states, `[2 * hidden_size, hidden_size]`.
     pub eh_proj: Linear<B>,
-    /// A whole decoder layer.
+    /// A complete decoder layer.
     pub block: Block<B, M, R>,
     /// Normalizes the states before the shared head.
     pub norm: RmsNorm<B>,
@@ -47,11 +48,11 @@ impl<B: Backend, M: Module<B>, R: Module<B>> MtpModule<B, M, R> {
 }
 
 impl<B: Ops, M: TokenMixer<B>, R: Route<B>> MtpModule<B, M, R> {
-    /// Continues `states` by the tokens whose embeddings are `ahead`.
+    /// Applies the module to `states`, given the embeddings `ahead` of the next tokens.
     ///
     /// # Shapes
     ///
-    /// - ahead, states: `[batch, seq, hidden_size]`; states are taken after their norm
+    /// - ahead, states: `[batch, seq, hidden_size]`; states are those after the previous norm
     pub fn forward(
         &self,
         ahead: Tensor<B, 3>,
@@ -66,7 +67,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> MtpModule<B, M, R> {
     ///
     /// # Shapes
     ///
-    /// - ahead, states: `[1, tokens, hidden_size]`, the rows of the sequences one after the other
+    /// - ahead, states: `[1, tokens, hidden_size]`, the rows of all sequences, concatenated
     pub fn extend(
         &self,
         ahead: Tensor<B, 3>,

@@ -1,17 +1,17 @@
-//! Width-independent hyperparameters: µP (<https://arxiv.org/abs/2203.03466>), table 8, as far as
-//! Genesis-152M takes it. The rates of the optimizer are the training's concern.
+//! Width-independent hyperparameters: µP (<https://arxiv.org/abs/2203.03466>), table 8, to the extent that
+//! Genesis-152M uses it. Learning rates belong to the training configuration.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{MAX_SIZE, ModelConfigError};
 
-/// The width that hyperparameters were found at.
+/// Base width of µP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MupConfig {
-    /// Width of the residual stream that hyperparameters are meant for.
+    /// Value of `hidden_size` for which the hyperparameters were tuned.
     pub base_width: usize,
-    /// Factor on the logits at that width.
+    /// Factor on the logits at the base width.
     #[serde(default = "MupConfig::default_output_mult")]
     pub output_mult: f64,
 }
@@ -26,7 +26,7 @@ impl MupConfig {
         ModelConfigError::positive("output_mult", self.output_mult)
     }
 
-    /// How many times as wide a model is.
+    /// Ratio of a model's width to the base width.
     pub fn width_multiplier(&self, hidden_size: usize) -> f64 {
         hidden_size as f64 / self.base_width as f64
     }

@@ -6,22 +6,22 @@ use burn::tensor::backend::Backend;
 use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
-/// What a weight of a [`RmsNorm`] is counted from.
+/// Parametrization of the factor of an [`RmsNorm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormWeight {
-    /// It is the factor itself, one at first.
+    /// The factor is the weight, initially one.
     #[default]
     Plain,
-    /// The factor is one more than it; zero at first, so that decay pulls the factor to one.
+    /// The factor is one plus the weight, which is initially zero, so that weight decay pulls the factor to one.
     ZeroCentered,
 }
 
-/// Scales every row to a root mean square of one, then by `weight`. Built by
+/// Root-mean-square normalization, `x / sqrt(mean(x^2) + eps) * factor`. Built by
 /// [`Initializers`](super::init::Initializers).
 #[derive(Module, Debug)]
 pub struct RmsNorm<B: Backend> {
-    /// `[width]`.
+    /// Weight, `[width]`; [`NormWeight`] says how it becomes the factor.
     pub weight: Param<Tensor<B, 1>>,
     eps: f64,
     #[module(skip)]

@@ -1,4 +1,4 @@
-//! Rotary positions and their extension to long contexts.
+//! Rotary position embedding (RoPE) and its extensions to long contexts.
 //!
 //! <https://arxiv.org/abs/2104.09864>
 
@@ -21,7 +21,7 @@ pub struct RopeConfig {
     /// Base of the rotation frequencies.
     #[serde(default = "RopeConfig::default_theta")]
     pub rope_theta: f64,
-    /// How the trained context was extended.
+    /// Scaling to a longer context than the model was trained with; absent: none.
     #[serde(default)]
     pub rope_scaling: Option<RopeScaling>,
 }
@@ -41,8 +41,8 @@ impl RopeConfig {
         }
     }
 
-    /// Factor on the softmax scale of [`Mla`](super::mixer::mla::Mla): the square of YaRN's temperature, if
-    /// `mscale_all_dim` asks for it. Other mixers have none.
+    /// Factor on the softmax scale of [`Mla`](super::mixer::mla::Mla): the square of YaRN's temperature if
+    /// `mscale_all_dim` is set, else 1. Other mixers do not use it.
     pub fn softmax_factor(&self) -> f64 {
         match &self.rope_scaling {
             Some(RopeScaling::Yarn(yarn)) => match yarn.mscale_all_dim {
@@ -54,29 +54,29 @@ impl RopeConfig {
     }
 }
 
-/// Which dimensions of a head rotary positions turn as a pair, of the leading `dim` that they turn at all.
+/// Pairing of the `dim` rotated dimensions of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RotaryPairs {
-    /// `(0, 1), (2, 3), ...`
+    /// Neighbouring dimensions, `(0, 1), (2, 3), ...`
     #[default]
     Neighbours,
-    /// `(j, j + dim / 2)`.
+    /// Dimensions `(j, j + dim / 2)`.
     Halves,
 }
 
-/// Turns positions into rotations.
+/// Computes rotations from positions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
-    /// Angle per position of every pair of dimensions, `[dim / 2]`.
+    /// Rotation frequency of every pair in radians per position, `[dim / 2]`.
     frequencies: Vec<f32>,
     magnitude: f64,
 }
 
 impl Rope {
-    /// Rotations of `dim` dimensions, by pairs.
+    /// Frequencies for `dim` rotated dimensions.
     pub fn new(config: &RopeConfig, dim: usize) -> Self {
-        // in f32 step by step, as in transformers: a last bit of a frequency is much at a late position
+        // in f32 step by step, as in transformers: the last bit of a frequency matters at late positions
         let period = |pair: usize| {
             let exponent = (2 * pair) as f32 / dim as f32;
             config.rope_theta.powf(exponent.into()) as f32
@@ -113,7 +113,7 @@ impl Rope {
         }
     }
 
-    /// The rotation at every position.
+    /// Rotations at the given positions.
     ///
     /// # Shapes
     ///
@@ -133,7 +133,7 @@ impl Rope {
     }
 }
 
-/// Cosine and sine of every position, `[batch, seq, dim / 2]` each.
+/// Cosine and sine of the rotation angles of every position, `[batch, seq, dim / 2]` each.
 #[derive(Debug, Clone)]
 pub struct Rotation<B: Backend> {
     cos: Tensor<B, 3>,
@@ -146,7 +146,7 @@ impl<B: Backend> Rotation<B> {
         [self.cos.clone(), self.sin.clone()]
     }
 
-    /// Those of a range of positions.
+    /// Rotations of a range of positions.
     pub fn rows(&self, range: Range<usize>) -> Self {
         let of = |angles: &Tensor<B, 3>| angles.clone().narrow(1, range.start, range.len());
         Self {
@@ -167,7 +167,7 @@ impl<B: Ops> Rotation<B> {
         B::rope(input, cos, sin)
     }
 
-    /// Rotates pairs of the leading dimensions, as many as there are angles for, and leaves the others.
+    /// Rotates the leading dimensions for which there are angles and copies the others.
     ///
     /// # Shapes
     ///

@@ -1,4 +1,4 @@
-//! A look at every router while a model reads.
+//! Inspection of the routers during a forward pass.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -13,26 +13,27 @@ use super::mixer::TokenMixer;
 use super::routing::{Route, Routing, Surroundings};
 use super::sequences::{Sequences, shift_left};
 
-/// What the router of one layer read and chose.
+/// Input and output of one layer's router.
 #[derive(Debug)]
 pub struct Routed<'a, B: Backend, R> {
-    /// The layer's place in the model, from 0.
+    /// Index of the layer in the model, from 0.
     pub layer: usize,
     /// The router.
     pub router: &'a R,
-    /// The experts that it chooses among.
+    /// The experts of the layer.
     pub experts: &'a Experts<B>,
-    /// What it read, `[batch * seq, hidden_size]`.
+    /// Input tokens, `[batch * seq, hidden_size]`.
     pub hidden: Tensor<B, 2>,
-    /// What it looked at beside that.
+    /// Further inputs of the router.
     pub around: &'a Surroundings<B>,
-    /// What it chose.
+    /// Output of the router.
     pub routing: Routing<B>,
 }
 
 impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
-    /// Reads whole sequences, and shows what every router of the decoder layers reads and chooses on the way. Gives the
-    /// states of [`hidden`](Self::hidden), bit for bit.
+    /// Runs whole sequences and calls `watch` for every router of the decoder layers. Returns the states of
+    /// [`hidden`](Self::hidden), bit for bit unless routing is [batch-aware](Self::with_batch_aware), which is
+    /// ignored here.
     pub fn watch_routers(
         &self,
         input: &Sequences<B>,
@@ -46,7 +47,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         self.norm.forward(self.adapt(states, context.phase))
     }
 
-    /// The same, and then for the multi-token prediction modules, which are numbered as if they were further layers.
+    /// [`watch_routers`](Self::watch_routers), then the MTP modules, numbered as further layers.
     pub fn watch_all_routers(&self, input: &Sequences<B>, mut watch: impl FnMut(Routed<'_, B, R>)) {
         let mut states = self.watch_routers(input, &mut watch);
         let context = self.context(input);
@@ -59,7 +60,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
         }
     }
 
-    /// The routers of the decoder layers, first layer first.
+    /// Routers of the decoder layers, first layer first.
     pub fn routers(&self) -> impl Iterator<Item = &R> {
         self.layers
             .iter()
@@ -70,7 +71,7 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
     }
 }
 
-/// What a layer makes of its input, with a look at its router.
+/// Runs a layer and calls `watch` for its router.
 fn watch_block<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     layer: &Block<B, M, R>,
     at: usize,

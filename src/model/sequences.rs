@@ -1,4 +1,4 @@
-//! Token rows that go through a model, and what its layers make of them.
+//! Inputs and outputs of a forward pass over token rows.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -14,36 +14,36 @@ pub struct Sequences<B: Backend> {
     pub ids: Tensor<B, 2, Int>,
     /// Position of each token in its document, `[batch, seq]`.
     pub positions: Tensor<B, 2, Int>,
-    /// What a position may attend to.
+    /// Attention mask.
     pub mask: AttentionMask<B>,
-    /// Row of the domain prior for each token, `[batch * seq]`; absent: untagged.
+    /// Tag of each token, a row of the domain prior, `[batch * seq]`; absent: untagged.
     pub tags: Option<Tensor<B, 1, Int>>,
-    /// Step of the training that the batch is for, where a layer follows a schedule; absent: its end.
+    /// Training step, for layers that follow a schedule; absent: the end of training.
     pub step: Option<u64>,
 }
 
-/// What the layers made of a batch.
+/// Output of the decoder layers for one batch.
 #[derive(Debug, Clone)]
 pub struct Hidden<B: Backend> {
-    /// The residual stream after the final norm, `[batch, seq, hidden_size]`.
+    /// Residual stream after the final norm, `[batch, seq, hidden_size]`.
     pub states: Tensor<B, 3>,
-    /// One per layer that routes, first layer first.
+    /// Routing of every MoE layer, first layer first.
     pub routings: Vec<Routing<B>>,
 }
 
-/// What every layer made of a batch.
+/// Outputs of every stage of the model for one batch.
 #[derive(Debug, Clone)]
 pub struct Trace<B: Backend> {
-    /// Rows of the embedding table, `[batch, seq, hidden_size]`.
+    /// Embedded tokens, `[batch, seq, hidden_size]`.
     pub embedded: Tensor<B, 3>,
-    /// The residual stream after each layer, and its routing, first layer first.
+    /// Residual stream and routing after each layer, first layer first.
     pub layers: Vec<BlockOutput<B>>,
-    /// What [`CausalLm::hidden`](super::CausalLm::hidden) gives.
+    /// Output of [`CausalLm::hidden`](super::CausalLm::hidden).
     pub output: Hidden<B>,
 }
 
 impl<B: Backend> Sequences<B> {
-    /// Rows of one untagged document each, from position 0.
+    /// Rows of one untagged document each, with positions from 0 and a causal mask.
     pub fn plain(ids: Tensor<B, 2, Int>) -> Self {
         let [batch, seq] = ids.dims();
         let positions = Tensor::arange(0..seq as i64, &ids.device())
@@ -59,7 +59,7 @@ impl<B: Backend> Sequences<B> {
     }
 }
 
-/// Every row `by` tokens later; the last `by` ids stay what they were and predict nothing that counts.
+/// Shifts rows left by `by` tokens. The last `by` ids keep their values; predictions from them must be ignored.
 pub(super) fn shift_left<B: Backend>(ids: Tensor<B, 2, Int>, by: usize) -> Tensor<B, 2, Int> {
     let [_, seq] = ids.dims();
     let by = by.min(seq);

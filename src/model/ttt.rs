@@ -1,8 +1,8 @@
-//! Test-time training after the last layer, blended in by how confident the model is of it.
+//! Test-time training after the last layer, blended in according to the model's confidence.
 //!
-//! This is Genesis-152M's form of it, not that of the literature: no fast weight matrix is kept, and the
-//! blend is one number for a whole batch. Logits depend on later tokens and on the other rows through that
-//! number; so it is no part of decoding, and whole sequences get it only where it is asked for.
+//! This is Genesis-152M's form, not that of the literature: no fast weight matrix is kept, and the blend is one
+//! number for a whole batch. Through that number logits depend on later tokens and on other rows, so decoding never
+//! uses it, and whole sequences only on request.
 
 mod config;
 mod layer;
@@ -18,35 +18,35 @@ use super::linear::{Bias, Linear};
 pub use config::{TttConfig, TttMode, TttViews};
 pub use layer::{Inner, LayerNorm, TttLayer};
 
-/// What a model thinks of its own states.
+/// Test-time training with a confidence estimate and a model of its own states.
 #[derive(Module, Debug)]
 pub struct Metacognition<B: Backend> {
-    /// Predicts the adapted states.
+    /// Predicts the adapted states from the states.
     pub self_model: Linear<B>,
-    /// Adapts the states.
+    /// Test-time training layer, which adapts the states.
     pub ttt: TttLayer<B>,
-    /// First layer of the confidence, `[2 * hidden_size, hidden_size / 2]`.
+    /// First layer of the confidence estimate, `[2 * hidden_size, hidden_size / 2]`.
     pub confidence_in: Linear<B>,
-    /// Second layer, `[hidden_size / 2, 1]`.
+    /// Second layer of the confidence estimate, `[hidden_size / 2, 1]`.
     pub confidence_out: Linear<B>,
-    /// `[2 * hidden_size, hidden_size]`; its output is used by nothing.
+    /// `[2 * hidden_size, hidden_size]`; its output is unused.
     pub reflection: Linear<B>,
     #[module(skip)]
     config: TttConfig,
 }
 
-/// What metacognition finds about a batch.
+/// Output of [`Metacognition::find`].
 #[derive(Debug, Clone)]
 pub struct Finding<B: Backend> {
-    /// `[batch, seq, hidden_size]`.
+    /// Adapted states, `[batch, seq, hidden_size]`.
     pub adapted: Tensor<B, 3>,
-    /// Prediction and adapted states, `[batch, seq, 2 * hidden_size]`.
+    /// Predicted states, then adapted states, `[batch, seq, 2 * hidden_size]`.
     pub both: Tensor<B, 3>,
-    /// How sure the model is of the adapted states, 0 to 1, `[batch, seq, 1]`.
+    /// Confidence in the adapted states, 0 to 1, `[batch, seq, 1]`.
     pub confidence: Tensor<B, 3>,
-    /// Mean squared error of the prediction, `[batch, seq, 1]`.
+    /// Mean squared difference of predicted and adapted states, `[batch, seq, 1]`.
     pub surprise: Tensor<B, 3>,
-    /// Mean squared inner error, `[1]`.
+    /// Inner loss of the test-time training layer, `[1]`.
     pub loss: Tensor<B, 1>,
 }
 
@@ -66,7 +66,11 @@ impl<B: Backend> Metacognition<B> {
 }
 
 impl<B: Ops> Metacognition<B> {
-    /// Looks at a batch, `[batch, seq, hidden_size]`.
+    /// Adapts the states of a batch and estimates the confidence in them.
+    ///
+    /// # Shapes
+    ///
+    /// - states: `[batch, seq, hidden_size]`
     pub fn find(&self, states: Tensor<B, 3>) -> Finding<B> {
         let Inner {
             output: adapted,
@@ -85,8 +89,8 @@ impl<B: Ops> Metacognition<B> {
         }
     }
 
-    /// `a adapted + (1 - a) x` with `a` the strength times the mean confidence, which is no part of the
-    /// graph.
+    /// `a adapted + (1 - a) x`, where `x` are the states and `a` is `strength` times the batch's mean confidence. No
+    /// gradient goes through `a`.
     pub fn blend(&self, states: Tensor<B, 3>) -> Tensor<B, 3> {
         let found = self.find(states.clone());
         let confidence = found.confidence.mean().detach();

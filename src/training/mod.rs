@@ -1,8 +1,8 @@
-//! Batches to a better model, step by step, as the model and the optimizer of burn-train's learner.
+//! Training steps: the model and the optimizer of burn-train's learner.
 //!
-//! [`Trainee`] is the learner's model: [`step`](Trainee) computes gradients of the [`loss`] and counts where
-//! tokens were routed, `optimize` applies [`AdamW`] and then moves the balance bias, once per optimizer
-//! step. It knows no files and no loop: a whole run is put together by [`run`](crate::run).
+//! [`Trainee`] is the learner's model. [`step`](Trainee) computes gradients of the [`loss`] and counts where tokens
+//! were routed; `optimize` applies [`AdamW`] and then updates the balance bias, once per optimizer step. This module
+//! reads no files and runs no loop: [`run`](crate::run) assembles a whole run.
 
 pub mod batch;
 pub mod config;

@@ -1,4 +1,4 @@
-//! The routed experts, stacked: one parameter per projection.
+//! Routed experts, stacked into one parameter per projection.
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -11,7 +11,7 @@ use crate::model::init::Initializers;
 use crate::model::matrix::Matrix;
 use crate::model::routing::Routing;
 
-/// SwiGLU experts, the first dimension of every weight counting them.
+/// SwiGLU experts. The first dimension of every weight indexes the expert.
 #[derive(Module, Debug)]
 pub struct Experts<B: Backend> {
     /// `[experts, hidden_size, moe_intermediate_size]`.
@@ -36,11 +36,11 @@ impl<B: Backend> Experts<B> {
 }
 
 impl<B: Backend> Experts<B> {
-    /// The same experts after some divided: each is a copy of the expert in `sources`.
+    /// Replaces the experts by copies of the experts `sources`.
     ///
     /// # Panics
     ///
-    /// For experts in blocks, which are not trained.
+    /// If the experts are quantized, since only trained experts change.
     pub fn divided(self, sources: &[usize]) -> Self {
         Self {
             gate_proj: self.gate_proj.selected(0, sources),
@@ -51,7 +51,7 @@ impl<B: Backend> Experts<B> {
 }
 
 impl<B: Ops> Experts<B> {
-    /// Sends every token through its experts and sums their outputs by gate.
+    /// Computes the chosen experts of every token and sums their outputs, weighted by the gates.
     ///
     /// # Shapes
     ///
@@ -61,7 +61,7 @@ impl<B: Ops> Experts<B> {
         B::feed_forward(hidden, Some(self.routed(routing, dtype)), None)
     }
 
-    /// The experts with what was chosen of them, as an operation takes them: gates in the type of the states.
+    /// The experts and a routing as an operand of the backend; gates are cast to `dtype`.
     pub(super) fn routed(&self, routing: &Routing<B>, dtype: DType) -> Routed<B> {
         Routed {
             experts: Gated {

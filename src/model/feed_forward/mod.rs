@@ -1,4 +1,4 @@
-//! What happens to each position on its own.
+//! Feed-forward layers, which transform each position separately.
 
 pub mod experts;
 pub mod moe;
@@ -22,9 +22,9 @@ use swiglu::SwiGlu;
 /// The feed-forward of a layer.
 #[derive(Module, Debug)]
 pub enum FeedForward<B: Backend, R: Module<B> = Router<B>> {
-    /// One SwiGLU for every token.
+    /// A dense SwiGLU.
     Dense(SwiGlu<B>),
-    /// The same, of which only the largest activations are kept.
+    /// A dense SwiGLU that keeps only the largest activations.
     Selective(Selective<B>),
     /// Routed and shared experts.
     Moe(Moe<B, R>),
@@ -53,7 +53,7 @@ impl<B: Backend, R: Module<B>> FeedForward<B, R> {
 }
 
 impl<B: Ops, R: Route<B>> FeedForward<B, R> {
-    /// Transforms every position, and says where it was routed.
+    /// Transforms every position; also returns the routing, if the layer has experts.
     ///
     /// # Shapes
     ///

@@ -1,4 +1,4 @@
-//! Mixture of experts: a router, many small routed experts, and shared ones that see every token.
+//! Mixture of experts (MoE): a router, many small routed experts, and shared experts that process every token.
 //!
 //! DeepSeekMoE (<https://arxiv.org/abs/2401.06066>), section 3.
 
@@ -24,20 +24,20 @@ use crate::model::routing::{Route, Router, RouterConfig, Routing};
 pub struct MoeConfig {
     /// Number of routed experts.
     pub n_routed_experts: usize,
-    /// Number of routed experts that each token visits.
+    /// Number of slots that each token chooses: routed experts, or null experts if there are any.
     pub num_experts_per_tok: usize,
-    /// Width of one expert.
+    /// Intermediate width of one routed expert.
     pub moe_intermediate_size: usize,
-    /// Number of experts that every token visits, computed as one of their summed width.
+    /// Number of shared experts, computed as one expert of their total width.
     #[serde(default)]
     pub n_shared_experts: usize,
-    /// Width of the shared experts together; absent: that of `n_shared_experts` routed ones.
+    /// Total intermediate width of the shared experts; absent: `n_shared_experts * moe_intermediate_size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_expert_intermediate_size: Option<usize>,
     /// Whether the shared experts are gated by `sigmoid(x w)` (Qwen3-Next).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared_expert_gate: bool,
-    /// How scores become a choice.
+    /// Configuration of the router.
     #[serde(default)]
     pub router: RouterConfig,
 }
@@ -71,21 +71,21 @@ impl MoeConfig {
         self.n_routed_experts + self.router.null_experts
     }
 
-    /// Number of routed experts that a token visits, in the mean.
+    /// Mean number of routed experts that a token visits.
     pub fn visited_experts(&self) -> f64 {
         self.router
             .k_target
             .unwrap_or(self.num_experts_per_tok as f64)
     }
 
-    /// Width of the shared experts together.
+    /// Total intermediate width of the shared experts.
     pub fn shared_width(&self) -> usize {
         let of_routed = self.n_shared_experts * self.moe_intermediate_size;
         self.shared_expert_intermediate_size.unwrap_or(of_routed)
     }
 }
 
-/// Routed experts beside shared ones.
+/// Mixture of routed and shared experts.
 #[derive(Module, Debug)]
 pub struct Moe<B: Backend, R: Module<B> = Router<B>> {
     /// Chooses the experts of every token.
@@ -94,7 +94,7 @@ pub struct Moe<B: Backend, R: Module<B> = Router<B>> {
     pub experts: Experts<B>,
     /// The shared experts, if there are any.
     pub shared_experts: Option<SwiGlu<B>>,
-    /// To the gate of the shared experts, `[hidden_size, 1]`, if they have one.
+    /// Projection to the gate of the shared experts, `[hidden_size, 1]`, if they have one.
     pub shared_expert_gate: Option<Linear<B>>,
 }
 
@@ -119,7 +119,7 @@ impl<B: Backend, R: Module<B>> Moe<B, R> {
 }
 
 impl<B: Ops, R: Route<B>> Moe<B, R> {
-    /// The same layer after its experts changed: it computes what it did.
+    /// Applies a change of the set of experts. Divisions leave the output unchanged.
     pub fn grow(mut self, change: &Change) -> Self {
         if !change.divisions.is_empty() {
             let [experts, ..] = self.experts.gate_proj.dims();
@@ -129,7 +129,7 @@ impl<B: Ops, R: Route<B>> Moe<B, R> {
         self
     }
 
-    /// `sum_k w_k expert_k(x) + shared(x)`.
+    /// `sum_k w_k expert_k(x) + shared(x)`, where `w_k` are the gates; also returns the routing.
     ///
     /// # Shapes
     ///

@@ -1,8 +1,7 @@
-//! A gated feed-forward that keeps only the largest of its inner activations.
+//! Dense feed-forward with activation sparsity: it keeps only the largest inner activations.
 //!
-//! As in Genesis-152M: dense while it is trained, a hard mask of the `k` largest magnitudes of every token
-//! afterwards. The mask is not continuous: a rounding error may exchange two activations of nearly equal
-//! magnitude.
+//! As in Genesis-152M: by default dense in training, and in inference with a hard mask of the `k` largest magnitudes
+//! of every token. The mask is not continuous: a rounding error may swap two activations of nearly equal magnitude.
 
 mod schedule;
 
@@ -23,42 +22,42 @@ pub use schedule::{SparsityCurve, SparsitySchedule};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SelectiveConfig {
-    /// Share of the activations that is kept.
+    /// Fraction of the activations that is kept.
     pub k_ratio: f64,
-    /// What happens to the others.
+    /// Type of the mask.
     #[serde(default)]
     pub mask: SelectiveMask,
-    /// When the mask applies.
+    /// Phases in which the mask applies.
     #[serde(default)]
     pub applies: SelectivePhase,
-    /// How the share shrinks to `k_ratio` over the steps of a training, for a mask that applies
-    /// [always](SelectivePhase::Always); evaluations have the last share. Absent: it is `k_ratio` throughout.
+    /// Schedule by which the kept fraction falls to `k_ratio` during training, for a mask that applies
+    /// [always](SelectivePhase::Always). Inference uses `k_ratio`. Absent: `k_ratio` throughout.
     #[serde(default)]
     pub schedule: Option<SparsitySchedule>,
 }
 
-/// What happens to activations below the `k`-th largest.
+/// Mask on activations by magnitude.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SelectiveMask {
-    /// They are zero.
+    /// Activations below the `k`-th largest magnitude are zeroed.
     #[default]
     Hard,
-    /// All are multiplied by `sigmoid((|h| - |h_k|) / temperature)`.
+    /// All activations are multiplied by `sigmoid((|h| - |h_k|) / temperature)`, where `h_k` is the `k`-th largest.
     Soft {
-        /// Width of the step.
+        /// Width of the transition.
         temperature: f64,
     },
 }
 
-/// When the mask applies.
+/// Phases in which the mask applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SelectivePhase {
-    /// When the weights are used.
+    /// Inference only.
     #[default]
     Inference,
-    /// Also while they are trained.
+    /// Training and inference.
     Always,
 }
 
@@ -85,7 +84,7 @@ impl SelectiveConfig {
         }
     }
 
-    /// Number of activations kept of `width`, at a step of the training or after it.
+    /// Number of activations kept out of `width`, at a training step or, without one, after training.
     pub fn kept(&self, width: usize, step: Option<u64>) -> usize {
         let ratio = match (&self.schedule, step) {
             (Some(schedule), Some(step)) => schedule.k_ratio_at(step, self.k_ratio),
@@ -95,7 +94,7 @@ impl SelectiveConfig {
     }
 }
 
-/// `down(keep(silu(gate(x)) * up(x)))`.
+/// `down(mask(silu(gate(x)) * up(x)))`.
 #[derive(Module, Debug)]
 pub struct Selective<B: Backend> {
     /// `[hidden_size, width]`.
@@ -127,7 +126,7 @@ impl<B: Backend> Selective<B> {
 }
 
 impl<B: Ops> Selective<B> {
-    /// Transforms every row, at a step of the training or after it.
+    /// Transforms every row, at a training step or, without one, after training.
     ///
     /// # Shapes
     ///
@@ -149,13 +148,13 @@ impl<B: Ops> Selective<B> {
         self.down_proj.forward(kept).reshape(dims)
     }
 
-    /// All activations, `[tokens, width]`.
+    /// Inner activations before the mask, `[tokens, width]`.
     pub fn inner(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], input);
         B::swiglu(gate, up)
     }
 
-    /// The mask that keeps the `count` largest activations of every row, `[tokens, width]`.
+    /// Mask of the `count` largest activations of every row, `[tokens, width]`.
     pub fn mask(&self, inner: Tensor<B, 2>, count: usize) -> Tensor<B, 2> {
         let magnitude = inner.abs();
         match self.config.mask {

@@ -1,4 +1,4 @@
-//! The dense feed-forward, `down(silu(gate(x)) * up(x))` (<https://arxiv.org/abs/2002.05202>).
+//! Dense SwiGLU feed-forward, `down(silu(gate(x)) * up(x))` (<https://arxiv.org/abs/2002.05202>).
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -9,7 +9,7 @@ use darkhorse_backends::feed_forward::Gated;
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 
-/// A gated feed-forward. Also the shared experts of a MoE, as one of their summed width.
+/// SwiGLU feed-forward. Also implements the shared experts of a MoE, as one expert of their total width.
 #[derive(Module, Debug)]
 pub struct SwiGlu<B: Backend> {
     /// `[hidden_size, width]`.
@@ -56,7 +56,7 @@ impl<B: Ops> SwiGlu<B> {
         output.reshape(dims)
     }
 
-    /// The weights as an operation takes them; absent when there are biases beside them.
+    /// The weights as an operand of the backend; `None` if the projections have biases.
     pub(super) fn gated(&self) -> Option<Gated<B, 2>> {
         let Self {
             gate_proj,

@@ -1,4 +1,4 @@
-//! The mixers that a layer plan can name, and their configurations.
+//! The built-in mixers and their configuration sections.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +10,10 @@ use super::mla::MlaConfig;
 use super::spec::MixerSpec;
 use crate::model::error::ModelConfigError;
 
-/// Declares [`MixerKind`] and [`MixerConfig`]: a line per mixer, with its key, its name in a plan and its section.
+/// Declares [`MixerKind`] and [`MixerConfig`]: one line per mixer, with its key, its variant and its section.
 macro_rules! mixers {
     ($($(#[$doc:meta])* $key:ident: $kind:ident($section:ty)),+ $(,)?) => {
-        /// Names of the mixers, as a layer plan lists them.
+        /// Type of mixer, as listed in `layer_types`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum MixerKind {
@@ -21,11 +21,11 @@ macro_rules! mixers {
         }
 
         impl MixerKind {
-            /// All mixers.
+            /// All types of mixers.
             pub const ALL: [Self; [$(stringify!($kind)),+].len()] = [$(Self::$kind),+];
         }
 
-        /// Configuration of the mixers that a layer plan names.
+        /// Configuration of the mixers that `layer_types` names.
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct MixerConfig {
@@ -33,7 +33,7 @@ macro_rules! mixers {
         }
 
         impl MixerConfig {
-            /// The section of a mixer, and its key.
+            /// Key and section of a mixer.
             fn section(&self, kind: MixerKind) -> (&'static str, Option<&dyn MixerSpec>) {
                 match kind {
                     $(MixerKind::$kind => (stringify!($key), spec(&self.$key)),)+
@@ -61,11 +61,11 @@ fn spec<C: MixerSpec>(section: &Option<C>) -> Option<&dyn MixerSpec> {
 }
 
 impl MixerConfig {
-    /// What a mixer says of itself.
+    /// Specification of a mixer.
     ///
     /// # Panics
     ///
-    /// If the configuration was not validated.
+    /// If the configuration is not valid.
     pub(in crate::model) fn of(&self, kind: MixerKind) -> &dyn MixerSpec {
         let (_, spec) = self.section(kind);
         spec.expect("the configuration was validated")
@@ -87,7 +87,7 @@ impl MixerConfig {
         self.check_rotations(layer_types)
     }
 
-    /// All layers share one table of rotations.
+    /// Checks that all layers rotate the same number of dimensions, since they share one table of rotations.
     fn check_rotations(&self, layer_types: &[MixerKind]) -> Result<(), ModelConfigError> {
         let mut rotated = layer_types.iter().filter_map(|&kind| {
             let rotated = self.of(kind).rotated()?;
@@ -108,7 +108,7 @@ impl MixerConfig {
         }
     }
 
-    /// Widths of a mixer's projections that must be whole blocks where matrices are in blocks.
+    /// Widths of a mixer's projections that must be multiples of the block length if matrices are quantized.
     pub(in crate::model) fn block_widths(&self, kind: MixerKind) -> Vec<(String, usize)> {
         let (section, _) = self.section(kind);
         let widths = self.of(kind).block_widths().into_iter();

@@ -1,7 +1,7 @@
-//! Softmax attention that forgets: FoX Pro, without positions.
+//! Forgetting attention: softmax attention with a forget gate, without rotary positions (FoX Pro).
 //!
-//! Forgetting Transformer (<https://arxiv.org/abs/2503.02130>), section 3, in the form of Genesis-152M:
-//! keys alone are shared by heads, and the gate of the output is SiLU.
+//! Forgetting Transformer (<https://arxiv.org/abs/2503.02130>), section 3, in the form of Genesis-152M: only keys
+//! are shared between heads, and the output gate is SiLU.
 
 mod cache;
 mod config;
@@ -35,21 +35,21 @@ pub struct Fox<B: Backend> {
     pub k_proj: Linear<B>,
     /// `[hidden_size, num_attention_heads * head_dim]`.
     pub v_proj: Linear<B>,
-    /// To the forget gates, `[hidden_size, num_attention_heads]`.
+    /// Projection to the forget gates, `[hidden_size, num_attention_heads]`.
     pub fgate_proj: Linear<B>,
-    /// To the gate of the output, `[hidden_size, num_attention_heads * head_dim]`.
+    /// Projection to the output gate, `[hidden_size, num_attention_heads * head_dim]`.
     pub ogate_proj: Linear<B>,
-    /// Before the keys.
+    /// Convolution of the projected keys.
     pub k_conv: ShortConv<B>,
-    /// Before the values.
+    /// Convolution of the projected values.
     pub v_conv: ShortConv<B>,
-    /// Scales the normalized queries, `[num_attention_heads * head_dim]`.
+    /// Scale of the normalized queries, `[num_attention_heads * head_dim]`.
     pub q_norm: Param<Tensor<B, 1>>,
-    /// Scales the normalized keys, `[num_key_value_heads * head_dim]`.
+    /// Scale of the normalized keys, `[num_key_value_heads * head_dim]`.
     pub k_norm: Param<Tensor<B, 1>>,
-    /// Normalizes what a head reads, `[head_dim]`.
+    /// Normalizes the output of every head, `[head_dim]`.
     pub o_norm: RmsNorm<B>,
-    /// Back to the residual stream, `[num_attention_heads * head_dim, hidden_size]`.
+    /// Output projection, `[num_attention_heads * head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     #[module(skip)]
     config: FoxConfig,
@@ -80,7 +80,7 @@ impl<B: Backend> Fox<B> {
     }
 }
 
-/// A layer's projections of some positions.
+/// Projections of some positions.
 struct Projected<B: Backend> {
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,
@@ -90,7 +90,7 @@ struct Projected<B: Backend> {
 }
 
 impl<B: Backend> Projected<B> {
-    /// Those of a range of positions.
+    /// Projections of a range of positions.
     fn rows(&self, range: Range<usize>) -> Self {
         let of = |tensor: &Tensor<B, 3>| {
             let [_, seq, _] = tensor.dims();
@@ -109,18 +109,18 @@ impl<B: Backend> Projected<B> {
     }
 }
 
-/// What positions show later ones.
+/// Keys, values and gates of some positions.
 struct Seen<B: Backend> {
     /// `[batch, seq, key_heads, head_dim]`.
     key: Tensor<B, 4>,
     /// `[batch, seq, heads, head_dim]`.
     value: Tensor<B, 4>,
-    /// Sums of the logarithms of the gates from the first of them on, f32, `[batch, seq, heads]`.
+    /// Cumulative log of the forget gates from the first of these positions on, f32, `[batch, seq, heads]`.
     kept: Tensor<B, 3>,
 }
 
 impl<B: Ops> Fox<B> {
-    /// Every head at a root mean square of one, then scaled, `[batch, seq, heads, head_dim]`.
+    /// RMS-normalizes every head and applies the scale, `[batch, seq, heads, head_dim]`.
     fn normalized(&self, heads: Tensor<B, 3>, weight: &Param<Tensor<B, 1>>) -> Tensor<B, 4> {
         let [batch, seq, width] = heads.dims();
         let dim = self.config.head_dim;
@@ -150,7 +150,8 @@ impl<B: Ops> Fox<B> {
         }
     }
 
-    /// What positions show later ones, and what their convolutions were given; `tails` come before them.
+    /// Keys, values and gates of some positions, with the padded inputs of the convolutions; `tails` are the inputs
+    /// before.
     fn seen(
         &self,
         projected: &Projected<B>,
@@ -188,7 +189,7 @@ impl<B: Ops> Fox<B> {
         (self.config.head_dim as f64).powf(-0.5)
     }
 
-    /// Normalizes, gates and projects what the heads read, `[batch, seq, heads, head_dim]`.
+    /// Normalizes, gates and projects the output of the heads, `[batch, seq, heads, head_dim]`.
     fn finish(&self, read: Tensor<B, 4>, gate: Tensor<B, 3>) -> Tensor<B, 3> {
         let dims @ [batch, seq, width] = gate.dims();
         let rows = [batch * seq, width];
@@ -197,14 +198,14 @@ impl<B: Ops> Fox<B> {
         self.o_proj.forward(gated.reshape(dims))
     }
 
-    /// What the attention of a whole sequence is given.
+    /// Inputs of the attention for whole sequences.
     pub fn inputs(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> forgetting::Forgetting<B> {
         let projected = self.project(hidden);
         let (seen, _) = self.seen(&projected, &context.mask, None);
         self.given(projected.query, seen)
     }
 
-    /// What the next positions of one past read, `[batch, seq, heads, head_dim]`; they are added to it.
+    /// Attends from the next positions of one cache, `[batch, seq, heads, head_dim]`, and appends them to it.
     fn advance(&self, projected: Projected<B>, cache: &mut FoxCache<B>) -> Tensor<B, 4> {
         let [batch, new, width] = projected.query.dims();
         let tails = cache.tails(self.config.conv_kernel_size);

@@ -1,8 +1,8 @@
-//! Gated attention: grouped-query attention whose output is gated by its input, with normalized queries and keys of
-//! which only the leading dimensions are rotated, as in Qwen3-Next.
+//! Gated attention: grouped-query attention with an output gate, normalized queries and keys, and partial rotary
+//! positions, as in Qwen3-Next.
 //!
 //! <https://qwen.ai/blog?id=qwen3-next>; the gate: <https://arxiv.org/abs/2505.06708>. It is a
-//! [`Gqa`](super::gqa::Gqa) under a name of its own, beside which a plan can have plain ones.
+//! [`Gqa`](super::gqa::Gqa) with its own section, so that a model can combine it with plain grouped-query attention.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +17,17 @@ use crate::model::rope::RotaryPairs;
 pub struct GatedAttentionConfig {
     /// Number of query heads.
     pub num_attention_heads: usize,
-    /// Number of key and value heads, each shared by as many neighbouring query heads.
+    /// Number of key and value heads, each shared by `num_attention_heads / num_key_value_heads` neighbouring query
+    /// heads.
     pub num_key_value_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// How many leading dimensions of queries and keys rotary positions turn, halves as pairs.
+    /// Number of leading dimensions of queries and keys with rotary positions, paired as halves.
     pub rotary_dim: usize,
 }
 
 impl GatedAttentionConfig {
-    /// The grouped-query attention that it is.
+    /// The equivalent configuration of grouped-query attention.
     pub fn gqa(&self) -> GqaConfig {
         GqaConfig {
             num_attention_heads: self.num_attention_heads,
@@ -41,7 +42,7 @@ impl GatedAttentionConfig {
     }
 }
 
-/// Matrices without whole blocks stay numbers.
+/// It has no `block_widths`: matrices whose rows are not whole blocks stay unquantized.
 impl MixerSpec for GatedAttentionConfig {
     fn validate(&self) -> Result<(), ModelConfigError> {
         self.gqa().validate()

@@ -1,7 +1,7 @@
-//! Linear attention with a gated state: constant memory, whatever the context.
+//! Linear attention with a gated state: constant memory for any context length.
 //!
-//! Gated linear attention (<https://arxiv.org/abs/2312.06635>) with a scalar decay per head as in Mamba-2,
-//! or Gated DeltaNet (<https://arxiv.org/abs/2412.06464>), as the configured [`UpdateRule`] says.
+//! Gated linear attention (<https://arxiv.org/abs/2312.06635>) with a scalar decay per head as in Mamba-2, or Gated
+//! DeltaNet (<https://arxiv.org/abs/2412.06464>), depending on the configured [`UpdateRule`].
 
 mod cache;
 mod config;
@@ -31,12 +31,12 @@ use cache::Reversible;
 pub use config::{DecayConfig, GlaConfig, QkNorm};
 pub use darkhorse_backends::linear_attention::{HeadSharing, UpdateRule};
 
-/// Added to a length, or to its square.
+/// Epsilon of the normalization to unit length.
 const LENGTH_EPS: f64 = 1e-6;
-/// Of the normalization of queries and keys with a weight.
+/// Epsilon of the RMSNorm of queries and keys.
 const QK_RMS_EPS: f64 = 1e-5;
 
-/// Gated linear attention.
+/// Gated linear attention, or Gated DeltaNet.
 #[derive(Module, Debug)]
 pub struct Gla<B: Backend> {
     /// `[hidden_size, num_query_heads * key_head_dim]`.
@@ -45,29 +45,29 @@ pub struct Gla<B: Backend> {
     pub k_proj: Linear<B>,
     /// `[hidden_size, num_value_heads * value_head_dim]`.
     pub v_proj: Linear<B>,
-    /// To the decay, `[hidden_size, num_heads]`.
+    /// Projection to the decay, `[hidden_size, num_heads]`.
     pub gk_proj: Linear<B>,
-    /// To the strength of the write, `[hidden_size, num_heads]`.
+    /// Projection to the write strength, `[hidden_size, num_heads]`.
     pub b_proj: Linear<B>,
-    /// To the gate of the output, `[hidden_size, num_heads * value_head_dim]`.
+    /// Projection to the output gate, `[hidden_size, num_heads * value_head_dim]`.
     pub g_proj: Linear<B>,
-    /// Before the queries.
+    /// Convolution of the projected queries.
     pub q_conv: ShortConv<B>,
-    /// Before the keys.
+    /// Convolution of the projected keys.
     pub k_conv: ShortConv<B>,
-    /// Before the values.
+    /// Convolution of the projected values.
     pub v_conv: ShortConv<B>,
-    /// Under [`QkNorm::Rms`].
+    /// Normalizes queries, if [`QkNorm::Rms`] is configured.
     pub q_norm: Option<RmsNorm<B>>,
-    /// Under [`QkNorm::Rms`].
+    /// Normalizes keys, if [`QkNorm::Rms`] is configured.
     pub k_norm: Option<RmsNorm<B>>,
-    /// Logarithm of the decay's rate, `[num_heads]`, under [`DecayConfig::Softplus`].
+    /// Logarithm of the decay rate, `[num_heads]`, if [`DecayConfig::Softplus`] is configured.
     pub a_log: Option<Param<Tensor<B, 1>>>,
-    /// `[num_heads]`, under [`DecayConfig::Softplus`].
+    /// Bias of the decay, `[num_heads]`, if [`DecayConfig::Softplus`] is configured.
     pub dt_bias: Option<Param<Tensor<B, 1>>>,
-    /// Normalizes what a head reads, `[value_head_dim]`.
+    /// Normalizes the output of every head, `[value_head_dim]`.
     pub o_norm: RmsNorm<B>,
-    /// Back to the residual stream, `[num_heads * value_head_dim, hidden_size]`.
+    /// Output projection, `[num_heads * value_head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     #[module(skip)]
     config: GlaConfig,
@@ -109,7 +109,7 @@ impl<B: Backend> Gla<B> {
     }
 }
 
-/// A layer's projections of some positions.
+/// Projections of some positions.
 struct Projected<B: Backend> {
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,
@@ -120,7 +120,7 @@ struct Projected<B: Backend> {
 }
 
 impl<B: Backend> Projected<B> {
-    /// Those of a range of positions.
+    /// Projections of a range of positions.
     fn rows(&self, range: Range<usize>) -> Self {
         let of = |tensor: &Tensor<B, 3>| {
             let [_, seq, _] = tensor.dims();
@@ -141,7 +141,7 @@ impl<B: Backend> Projected<B> {
 }
 
 impl<B: Ops> Gla<B> {
-    /// How a token changes the state in whole sequences.
+    /// Update rule of the state for whole sequences.
     fn rule(&self, phase: Phase) -> UpdateRule {
         match phase {
             Phase::Inference => self.config.rule,
@@ -149,7 +149,7 @@ impl<B: Ops> Gla<B> {
         }
     }
 
-    /// The same behind a past, where there are no chunks.
+    /// Update rule of the state in decoding, where chunks do not apply.
     fn rule_of_steps(&self) -> UpdateRule {
         match self.config.rule {
             UpdateRule::ChunkDelta { .. } | UpdateRule::Additive => UpdateRule::Additive,
@@ -199,17 +199,17 @@ impl<B: Ops> Gla<B> {
         }
     }
 
-    /// Logarithms of the decays, f32, `[batch, seq, num_heads]`.
+    /// Logarithms of the decay, f32, `[batch, seq, num_heads]`.
     pub fn log_decay(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         self.decay().log(self.gk_proj.forward(hidden))
     }
 
-    /// Strengths of the writes, f32, `[batch, seq, num_heads]`.
+    /// Write strengths, f32, `[batch, seq, num_heads]`.
     pub fn write(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         sigmoid(self.b_proj.forward(hidden).cast(DType::F32))
     }
 
-    /// The strengths of writes only where the rule asks for them.
+    /// Projects the input; write strengths only if the rule uses them.
     fn project(&self, hidden: Tensor<B, 3>, rule: UpdateRule) -> Projected<B> {
         let write = (rule != UpdateRule::Additive).then(|| self.b_proj.forward(hidden.clone()));
         let [query, key, value, decay, gate] = Linear::forward_each(
@@ -232,7 +232,7 @@ impl<B: Ops> Gla<B> {
         }
     }
 
-    /// Mixes positions with those before them; their gates are yet to be applied.
+    /// Runs linear attention on positions and their past, without normalization and output gate.
     fn mix(
         &self,
         projected: Projected<B>,
@@ -251,7 +251,7 @@ impl<B: Ops> Gla<B> {
         B::mix_linear(&self.layer(rule), positions, mask)
     }
 
-    /// Normalizes, gates and projects what the heads read.
+    /// Normalizes, gates and projects the output of the heads.
     fn finish(&self, read: Tensor<B, 4>, gate: Tensor<B, 3>) -> Tensor<B, 3> {
         let dims @ [batch, seq, width] = gate.dims();
         let rows = [batch * seq, width];
@@ -260,7 +260,7 @@ impl<B: Ops> Gla<B> {
         self.o_proj.forward(gated.reshape(dims))
     }
 
-    /// What the linear attention of a whole sequence is given.
+    /// Inputs of the linear attention for whole sequences.
     pub fn inputs(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> LinearAttention<B> {
         let rule = self.config.rule;
         let projected = Projected {
@@ -278,7 +278,7 @@ impl<B: Ops> Gla<B> {
         mixed.given.expect("the definition gives it").input
     }
 
-    /// A past of `len` positions of which the state is known and nothing else: convolutions begin anew.
+    /// Cache of `len` positions with a given state; the convolutions start from zeros.
     ///
     /// # Shapes
     ///
@@ -296,8 +296,8 @@ impl<B: Ops> Gla<B> {
         }
     }
 
-    /// [`extend`](TokenMixer::extend) of one past under a rule of the caller's choice; chunks are counted from the
-    /// first of the new positions.
+    /// [`extend`](TokenMixer::extend) of one cache with the given update rule. Chunks start at the first new
+    /// position.
     pub fn extend_by(
         &self,
         hidden: Tensor<B, 3>,
@@ -310,7 +310,8 @@ impl<B: Ops> Gla<B> {
         self.finish(self.advance(projected, context, cache, rule), gate)
     }
 
-    /// What the next positions of one past read, `[batch, seq, num_heads, value_head_dim]`; they are added to it.
+    /// Attends from the next positions of one cache, `[batch, seq, num_heads, value_head_dim]`, and appends them to
+    /// it.
     fn advance(
         &self,
         projected: Projected<B>,

@@ -1,9 +1,9 @@
-//! Grouped-query attention: several query heads share the keys and values of one.
+//! Grouped-query attention (GQA): several query heads share one key and value head.
 //!
-//! Ainslie et al. (<https://arxiv.org/abs/2305.13245>); with one key-value head per query head it is plain
-//! multi-head attention. Sliding window: Mistral (<https://arxiv.org/abs/2310.06825>), section 2. Normalized queries
-//! and keys: Qwen3 (<https://arxiv.org/abs/2505.09388>) head by head, OLMoE (<https://arxiv.org/abs/2409.02060>) over all
-//! heads. Gated output: <https://arxiv.org/abs/2505.06708>.
+//! Ainslie et al. (<https://arxiv.org/abs/2305.13245>); with one key-value head per query head it is multi-head
+//! attention. Sliding window: Mistral (<https://arxiv.org/abs/2310.06825>), section 2. Normalized queries and keys:
+//! per head in Qwen3 (<https://arxiv.org/abs/2505.09388>), over all heads in OLMoE
+//! (<https://arxiv.org/abs/2409.02060>). Output gate: <https://arxiv.org/abs/2505.06708>.
 
 mod config;
 
@@ -29,7 +29,7 @@ pub use config::{Biased, GqaConfig, NormOver};
 pub struct Gqa<B: Backend> {
     /// `[hidden_size, num_attention_heads * head_dim]`.
     pub q_proj: Linear<B>,
-    /// To the gate of the output, `[hidden_size, num_attention_heads * head_dim]`.
+    /// Projection to the output gate, `[hidden_size, num_attention_heads * head_dim]`.
     pub gate_proj: Option<Linear<B>>,
     /// `[hidden_size, num_key_value_heads * head_dim]`.
     pub k_proj: Linear<B>,
@@ -39,7 +39,7 @@ pub struct Gqa<B: Backend> {
     pub q_norm: Option<RmsNorm<B>>,
     /// Normalizes keys, `[head_dim]` or `[num_key_value_heads * head_dim]`.
     pub k_norm: Option<RmsNorm<B>>,
-    /// Back to the residual stream, `[num_attention_heads * head_dim, hidden_size]`.
+    /// Output projection, `[num_attention_heads * head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     head_dim: usize,
     #[module(skip)]
@@ -50,14 +50,14 @@ pub struct Gqa<B: Backend> {
     options: AttentionOptions,
 }
 
-/// The past of one [`Gqa`] layer: `2 * num_key_value_heads * head_dim` numbers per token. With a sliding
-/// window, pages that no query can see any more are given back.
+/// Cache of one [`Gqa`] layer: `2 * num_key_value_heads * head_dim` values per token. With a sliding window, pages
+/// that no later query can see are freed.
 #[derive(Debug, Clone)]
 pub struct KeyValueCache<B: Backend> {
-    /// Rotated.
+    /// Rotated keys.
     keys: Pages<B>,
     values: Pages<B>,
-    /// The shortest length at which all that the next query sees is still there.
+    /// The shortest nonzero length whose next query still has its whole window.
     earliest: usize,
 }
 
@@ -94,7 +94,7 @@ impl<B: Backend> Past for KeyValueCache<B> {
     }
 }
 
-/// A layer's projections of some positions.
+/// Projections of some positions.
 struct Projected<B: Backend> {
     /// Rotated, `[batch, seq, num_attention_heads, head_dim]`.
     query: Tensor<B, 4>,
@@ -102,7 +102,7 @@ struct Projected<B: Backend> {
     key: Tensor<B, 4>,
     /// `[batch, seq, num_key_value_heads, head_dim]`.
     value: Tensor<B, 4>,
-    /// Of the output, before its sigmoid, `[batch, seq, num_attention_heads * head_dim]`.
+    /// Output gate before its sigmoid, `[batch, seq, num_attention_heads * head_dim]`.
     gate: Option<Tensor<B, 3>>,
 }
 
@@ -174,7 +174,7 @@ impl<B: Ops> Gqa<B> {
         }
     }
 
-    /// Heads within the largest magnitude, `[batch, seq, heads, head_dim]`.
+    /// Clips values to `clip_qkv` and splits them into heads, `[batch, seq, heads, head_dim]`.
     fn clipped(&self, numbers: Tensor<B, 4>) -> Tensor<B, 4> {
         let numbers = match self.clip_qkv {
             Some(most) => numbers.clamp(-most, most),
@@ -185,7 +185,8 @@ impl<B: Ops> Gqa<B> {
         numbers.reshape([batch, seq, heads, self.head_dim])
     }
 
-    /// Gates what the heads read, `[batch, seq, num_attention_heads * head_dim]`, and projects it back.
+    /// Gates the attention output, `[batch, seq, num_attention_heads * head_dim]`, and applies the output
+    /// projection.
     fn finish(&self, read: Tensor<B, 3>, gate: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
         self.o_proj.forward(match gate {
             Some(gate) => read * sigmoid(gate),
@@ -194,7 +195,7 @@ impl<B: Ops> Gqa<B> {
     }
 }
 
-/// Rows in parts of `width` numbers, `[batch, seq, parts, width]`.
+/// Splits rows into parts of `width` values, `[batch, seq, parts, width]`.
 fn parts<B: Backend>(projected: Tensor<B, 3>, width: usize) -> Tensor<B, 4> {
     let [batch, seq, whole] = projected.dims();
     projected.reshape([batch, seq, whole / width, width])
@@ -206,7 +207,7 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
         let projected = self.project(hidden, context);
         let [batch, seq, heads, dim] = projected.query.dims();
-        // one key and one value for every query head
+        // repeats keys and values for every query head
         let repeated = |shared: Tensor<B, 4>| {
             let [_, _, count, _] = shared.dims();
             match heads / count {

@@ -1,8 +1,8 @@
-//! Multi-head latent attention: keys and values come from one small latent per token.
+//! Multi-head latent attention (MLA): keys and values are computed from one small latent per token.
 //!
-//! DeepSeek-V2 (<https://arxiv.org/abs/2405.04434>), section 2.1. Whole sequences use the expanded form;
-//! decoding the absorbed one, which folds `kv_b_proj` into the query and the output. Only the latent and one
-//! rotary key per token are cached, and pieces of long prompts take whichever form is cheaper over these.
+//! DeepSeek-V2 (<https://arxiv.org/abs/2405.04434>), section 2.1. Whole sequences use the expanded form; decoding
+//! uses the absorbed form, which folds `kv_b_proj` into query and output. Pieces of long prompts use whichever form
+//! is cheaper. Only the latent and one rotary key per token are cached.
 
 mod config;
 
@@ -20,43 +20,43 @@ use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
 pub use config::MlaConfig;
 
-/// Fewer new tokens of a sequence are always read in the absorbed form, in which a token's numbers do not depend on
-/// how many are read together: more than a pass over drafts has.
+/// Number of new tokens per sequence below which the absorbed form is always used. In that form a token's bits do
+/// not depend on how many tokens are read together, which speculative decoding needs.
 const EXPANDED_FROM: usize = 32;
 const _: () = assert!(EXPANDED_FROM > REVERSIBLE);
 
-/// How queries leave the residual stream.
+/// Query projection.
 #[derive(Module, Debug)]
 pub enum Queries<B: Backend> {
-    /// Straight, `q_proj`: `[hidden_size, heads * qk_head_dim]`.
+    /// Direct projection `q_proj`, `[hidden_size, heads * qk_head_dim]`.
     Direct(Linear<B>),
-    /// Through a latent of width `q_lora_rank`.
+    /// Low-rank projection through a latent of width `q_lora_rank`.
     Latent(LatentQueries<B>),
 }
 
-/// Queries through a latent.
+/// Low-rank query projection.
 #[derive(Module, Debug)]
 pub struct LatentQueries<B: Backend> {
-    /// Down to the latent, `[hidden_size, q_lora_rank]`.
+    /// Down-projection to the latent, `[hidden_size, q_lora_rank]`.
     pub q_a_proj: Linear<B>,
     /// Normalizes the latent.
     pub q_a_layernorm: RmsNorm<B>,
-    /// Up to the heads, `[q_lora_rank, heads * qk_head_dim]`.
+    /// Up-projection to the heads, `[q_lora_rank, heads * qk_head_dim]`.
     pub q_b_proj: Linear<B>,
 }
 
 /// Multi-head latent attention.
 #[derive(Module, Debug)]
 pub struct Mla<B: Backend> {
-    /// Projection to the queries.
+    /// Query projection.
     pub queries: Queries<B>,
-    /// To the latent and the rotary key, `[hidden_size, kv_lora_rank + qk_rope_head_dim]`.
+    /// Projection to latent and rotary key, `[hidden_size, kv_lora_rank + qk_rope_head_dim]`.
     pub kv_a_proj_with_mqa: Linear<B>,
     /// Normalizes the latent.
     pub kv_a_layernorm: RmsNorm<B>,
-    /// From the latent to keys and values, `[kv_lora_rank, heads * (qk_nope_head_dim + v_head_dim)]`.
+    /// Up-projection of the latent to keys and values, `[kv_lora_rank, heads * (qk_nope_head_dim + v_head_dim)]`.
     pub kv_b_proj: Linear<B>,
-    /// Back to the residual stream, `[heads * v_head_dim, hidden_size]`.
+    /// Output projection, `[heads * v_head_dim, hidden_size]`.
     pub o_proj: Linear<B>,
     num_attention_heads: usize,
     kv_lora_rank: usize,
@@ -66,10 +66,10 @@ pub struct Mla<B: Backend> {
     softmax_scale: f64,
 }
 
-/// The past of one [`Mla`] layer: `kv_lora_rank + qk_rope_head_dim` numbers per token.
+/// Cache of one [`Mla`] layer: `kv_lora_rank + qk_rope_head_dim` values per token.
 #[derive(Debug, Clone)]
 pub struct LatentCache<B: Backend> {
-    /// The normalized latent, then the rotated key, `[page_len, 1, kv_lora_rank + qk_rope_head_dim]`.
+    /// Normalized latent, then rotated key, `[page_len, 1, kv_lora_rank + qk_rope_head_dim]`.
     latents: Pages<B>,
 }
 
@@ -99,7 +99,7 @@ impl<B: Backend> Past for LatentCache<B> {
     }
 }
 
-/// What positions leave behind for later ones.
+/// Cached values of some positions.
 struct Latents<B: Backend> {
     /// Normalized latent, `[batch, seq, kv_lora_rank]`.
     latent: Tensor<B, 3>,
@@ -115,18 +115,18 @@ impl<B: Backend> Latents<B> {
         }
     }
 
-    /// As a cache holds them, `[seq, 1, kv_lora_rank + qk_rope_head_dim]`.
+    /// Rows of the cache, `[seq, 1, kv_lora_rank + qk_rope_head_dim]`.
     fn rows(self) -> Tensor<B, 3> {
         let rows = Tensor::cat(vec![self.latent, self.rope_key], 2);
         rows.swap_dims(0, 1)
     }
 }
 
-/// Queries in their two parts, rotated.
+/// Queries, split into the parts without and with rotary position.
 struct HeadQueries<B: Backend> {
-    /// `[batch, seq, heads, qk_nope_head_dim]`.
+    /// Without position, `[batch, seq, heads, qk_nope_head_dim]`.
     nope: Tensor<B, 4>,
-    /// `[batch, seq, heads, qk_rope_head_dim]`.
+    /// Rotated, `[batch, seq, heads, qk_rope_head_dim]`.
     rope: Tensor<B, 4>,
 }
 
@@ -175,7 +175,7 @@ impl<B: Backend> Mla<B> {
 }
 
 impl<B: Ops> Mla<B> {
-    /// What a layer makes of its input before positions look at each other.
+    /// Computes queries and latents of some positions.
     fn project(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> (HeadQueries<B>, Latents<B>) {
         let kv_a_proj = &self.kv_a_proj_with_mqa;
         let (query, compressed) = match &self.queries {
@@ -219,7 +219,7 @@ impl<B: Ops> Mla<B> {
         }
     }
 
-    /// Attention with keys and values expanded to every head: the cheaper form for whole sequences.
+    /// Attention in the expanded form, with keys and values of every head: cheaper for whole sequences.
     fn expanded(
         &self,
         queries: HeadQueries<B>,
@@ -249,8 +249,7 @@ impl<B: Ops> Mla<B> {
         output.reshape([batch, seq, heads * value])
     }
 
-    /// Attention of the newest positions of `sequences`, whose queries stand one after the other, to all that is
-    /// in their pages.
+    /// Attention of the newest positions of `sequences`, given by concatenated queries, to all cached positions.
     fn attend(
         &self,
         queries: HeadQueries<B>,
@@ -281,7 +280,7 @@ impl<B: Ops> Mla<B> {
         };
         let output = match form {
             Form::Expanded => attend(nope),
-            // `kv_b_proj` moves over to the query and the output
+            // fold `kv_b_proj` into query and output
             Form::Absorbed => {
                 let seen = attend(B::absorb_query(nope, weight.clone()));
                 B::expand_value(seen, weight, value_dim)
@@ -290,14 +289,14 @@ impl<B: Ops> Mla<B> {
         output.reshape([1, tokens, heads * value_dim])
     }
 
-    /// The form that costs less for `new` positions after `past` others.
+    /// The cheaper form for `new` positions after `past` earlier ones.
     fn form(&self, past: usize, new: usize) -> Form {
         if new < EXPANDED_FROM {
             return Form::Absorbed;
         }
         let (rank, rope) = (self.kv_lora_rank, self.qk_rope_head_dim);
         let (nope, value) = (self.qk_nope_head_dim, self.v_head_dim);
-        // multiply-adds of a head: those of a pair, and those of a row of `kv_b_proj`
+        // multiply-adds per head: of a pair, and of a row of `kv_b_proj`
         let pairs = new * past + new * (new + 1) / 2;
         let row = rank * (nope + value);
         let absorbed = pairs * (2 * rank + rope) + new * row;
@@ -309,12 +308,12 @@ impl<B: Ops> Mla<B> {
     }
 }
 
-/// How latents in pages are attended to.
+/// Form of attention to cached latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// As they are.
+    /// Queries are projected to latents, which serve as keys and values.
     Absorbed,
-    /// Keys and values of every head are made of them, a few at a time.
+    /// Latents are expanded to keys and values of every head, a few at a time.
     Expanded,
 }
 
@@ -343,7 +342,7 @@ impl<B: Ops> TokenMixer<B> for Mla<B> {
             sequence.past.latents.append(rows);
             at += sequence.new;
         }
-        // neighbours in one form share its products
+        // neighbouring sequences in one form share matrix products
         let mut sequences = &*sequences;
         let mut at = 0;
         let groups = forms.chunk_by(|left, right| left == right);

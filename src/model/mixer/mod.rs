@@ -1,4 +1,4 @@
-//! Sequence mixers: how a position sees the past.
+//! Sequence mixers: the part of a layer through which positions see earlier ones.
 
 mod config;
 pub mod fox;
@@ -23,25 +23,25 @@ use gla::{Gla, GlaCache};
 use gqa::{Gqa, KeyValueCache};
 use mla::{LatentCache, Mla};
 
-/// A module that mixes positions. Implement it to put a mixer of your own into a model.
+/// A sequence mixer. Implement it to use your own mixer in a model.
 pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
-    /// What the mixer remembers of the past while decoding.
+    /// Cache of one sequence for decoding.
     type Cache: Past;
 
-    /// Mixes whole sequences.
+    /// Mixes the positions of whole sequences.
     ///
     /// # Shapes
     ///
     /// - hidden, output: `[batch, seq, hidden_size]`
     fn forward(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3>;
 
-    /// Mixes the next positions of every sequence with its past, and adds them to it.
+    /// Mixes the next positions of every sequence with its cache and appends them to it.
     ///
-    /// What a sequence gets does not depend on those beside it. `context.mask` is not consulted.
+    /// The result for a sequence does not depend on the others. `context.mask` is ignored.
     ///
     /// # Shapes
     ///
-    /// - hidden, output: `[1, tokens, hidden_size]`, the rows of the sequences one after the other
+    /// - hidden, output: `[1, tokens, hidden_size]`, the rows of all sequences, concatenated
     fn extend(
         &self,
         hidden: Tensor<B, 3>,
@@ -49,16 +49,16 @@ pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
         sequences: &mut [Extension<'_, Self::Cache>],
     ) -> Tensor<B, 3>;
 
-    /// The past before the first token.
+    /// Creates a cache without positions.
     fn empty_cache(&self, config: &CacheConfig) -> Self::Cache;
 }
 
-/// The mixers that a layer plan can name.
+/// The built-in mixers.
 #[derive(Module, Debug)]
 pub enum Mixer<B: Backend> {
     /// Multi-head latent attention.
     Mla(Mla<B>),
-    /// Grouped-query attention, gated or not.
+    /// Grouped-query attention, with or without output gate.
     Gqa(Gqa<B>),
     /// Gated linear attention, or Gated DeltaNet.
     Gla(Gla<B>),
@@ -66,10 +66,10 @@ pub enum Mixer<B: Backend> {
     Fox(Fox<B>),
 }
 
-/// Declares [`MixerCache`], and that a [`Mixer`] mixes: a line per mixer.
+/// Declares [`MixerCache`] and implements [`TokenMixer`] for [`Mixer`]: one line per mixer.
 macro_rules! mixers {
     ($($(#[$doc:meta])* $mixer:ident($cache:ident)),+ $(,)?) => {
-        /// What a [`Mixer`] remembers of the past while decoding.
+        /// Cache of a [`Mixer`] for decoding.
         #[derive(Debug, Clone)]
         pub enum MixerCache<B: Ops> {
             $($(#[$doc])* $mixer($cache<B>),)+
@@ -86,7 +86,7 @@ macro_rules! mixers {
 
             /// # Panics
             ///
-            /// If a cache is not one that this mixer began.
+            /// If a cache belongs to another type of mixer.
             fn extend(
                 &self,
                 hidden: Tensor<B, 3>,
@@ -166,7 +166,7 @@ impl<B: Backend> Mixer<B> {
     }
 }
 
-/// A section that the layer plan names.
+/// The section of a mixer that `layer_types` names.
 fn named<C>(section: &Option<C>) -> &C {
     let section = section.as_ref();
     section.expect("the configuration was validated")

@@ -1,5 +1,4 @@
-//! A causal depthwise convolution with SiLU that carries its last inputs from one piece of a sequence to
-//! the next.
+//! Causal depthwise convolution with SiLU, whose last inputs are carried from one piece of a sequence to the next.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -9,10 +8,10 @@ use darkhorse_backends::attention::AttentionMask;
 
 use crate::model::init::Initializers;
 
-/// `y_t = silu(sum_j w_j x_(t - taps + 1 + j))`, channel by channel.
+/// `y_t = silu(sum_j w_j x_(t - taps + 1 + j))`, separately for every channel.
 #[derive(Module, Debug)]
 pub struct ShortConv<B: Backend> {
-    /// The oldest tap first, `[channels, taps]`.
+    /// Weight, oldest tap first, `[channels, taps]`.
     pub weight: Param<Tensor<B, 2>>,
 }
 
@@ -31,8 +30,8 @@ impl<B: Backend> ShortConv<B> {
 }
 
 impl<B: Ops> ShortConv<B> {
-    /// Convolves the next positions with `tail`, the inputs just before them (none: zeros), and gives the
-    /// tail for those after them.
+    /// Convolves the next positions, preceded by the inputs `tail` (`None`: zeros), and also returns the tail for
+    /// the positions after them.
     ///
     /// # Shapes
     ///
@@ -48,7 +47,7 @@ impl<B: Ops> ShortConv<B> {
         (B::short_conv(padded, self.weight.val(), mask), tail)
     }
 
-    /// The inputs with those before them.
+    /// Prepends the tail to the inputs.
     pub(super) fn padded(&self, input: Tensor<B, 3>, tail: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
         let [channels, taps] = self.weight.dims();
         let [batch, _, _] = input.dims();
@@ -64,7 +63,7 @@ impl<B: Ops> ShortConv<B> {
         Tensor::cat(vec![tail, input], 1)
     }
 
-    /// The last inputs.
+    /// The last `taps - 1` inputs.
     pub(super) fn tail(&self, padded: Tensor<B, 3>) -> Tensor<B, 3> {
         let [_, taps] = self.weight.dims();
         let [_, rows, _] = padded.dims();

@@ -1,7 +1,7 @@
-//! Extensions of the trained context: which frequencies are kept and which are interpolated.
+//! RoPE scaling: which frequencies are kept and which are interpolated to extend the trained context.
 //!
-//! YaRN: <https://arxiv.org/abs/2309.00071>, section 3.4, with DeepSeek-V3's `mscale` rule for the softmax
-//! scale; Llama 3: as in Llama 3.1 and transformers.
+//! YaRN: <https://arxiv.org/abs/2309.00071>, section 3.4, with DeepSeek-V3's `mscale` rule for the softmax scale.
+//! Llama 3: as in Llama 3.1 and transformers.
 
 use std::f64::consts::PI;
 
@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::error::ModelConfigError;
 
-/// An extension of the trained context.
+/// RoPE scaling method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum RopeScaling {
-    /// By rotations within the trained context, and a temperature (<https://arxiv.org/abs/2309.00071>).
+    /// YaRN: frequencies by their number of rotations within the original context, and a temperature
+    /// (<https://arxiv.org/abs/2309.00071>).
     Yarn(Yarn),
-    /// By wavelength, as Llama 3.1 does.
+    /// Llama 3.1: frequencies by wavelength.
     Llama3(Llama3),
-    /// Every frequency by the same factor (<https://arxiv.org/abs/2306.15595>).
+    /// Linear position interpolation: all frequencies by one factor (<https://arxiv.org/abs/2306.15595>).
     Linear(Linear),
 }
 
@@ -25,7 +26,7 @@ pub enum RopeScaling {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {
-    /// By how much the context grows.
+    /// Ratio of the extended context to the original one.
     pub factor: f64,
 }
 
@@ -33,18 +34,18 @@ pub struct Linear {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Llama3 {
-    /// By how much the context grows.
+    /// Ratio of the extended context to the original one.
     pub factor: f64,
-    /// Rotations within the original context below which a frequency is interpolated entirely.
+    /// Frequencies with fewer rotations than this within the original context are fully interpolated.
     pub low_freq_factor: f64,
-    /// Rotations above which a frequency is kept.
+    /// Frequencies with more rotations than this are kept.
     pub high_freq_factor: f64,
     /// Context of the unextended model, in tokens.
     pub original_max_position_embeddings: usize,
 }
 
 impl Llama3 {
-    /// How far a frequency is kept, from 0 (interpolated) to 1 (kept).
+    /// Weight of the original frequency, from 0 (fully interpolated) to 1 (kept).
     pub(super) fn kept(&self, frequency: f32) -> f32 {
         let wavelength = (1.0 / frequency) * (2.0 * PI) as f32;
         let rotations = (1.0 / wavelength) * self.original_max_position_embeddings as f32;
@@ -53,27 +54,27 @@ impl Llama3 {
     }
 }
 
-/// Parameters of YaRN.
+/// Parameters of [`RopeScaling::Yarn`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Yarn {
-    /// By how much the context grows.
+    /// Ratio of the extended context to the original one.
     pub factor: f64,
     /// Context of the unextended model, in tokens.
     pub original_max_position_embeddings: usize,
-    /// Rotations within the original context above which a frequency is kept.
+    /// Frequencies with more rotations than this within the original context are kept.
     #[serde(default = "Yarn::default_beta_fast")]
     pub beta_fast: f64,
-    /// Rotations below which a frequency is interpolated entirely.
+    /// Frequencies with fewer rotations than this are fully interpolated.
     #[serde(default = "Yarn::default_beta_slow")]
     pub beta_slow: f64,
-    /// Temperature on cosine and sine.
+    /// Temperature coefficient of cosine and sine.
     #[serde(default)]
     pub mscale: Option<f64>,
-    /// Temperature on the softmax.
+    /// Temperature coefficient of the softmax.
     #[serde(default)]
     pub mscale_all_dim: Option<f64>,
-    /// Factor on cosine and sine; absent: it follows from `factor` and the temperatures.
+    /// Factor on cosine and sine; absent: derived from `factor` and the temperature coefficients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_factor: Option<f64>,
 }
@@ -87,7 +88,7 @@ impl Yarn {
         1.0
     }
 
-    /// `0.1 * mscale * ln(factor) + 1`.
+    /// YaRN's temperature, `0.1 * mscale * ln(factor) + 1`; 1 if `factor` is at most 1.
     pub(super) fn temperature(&self, mscale: f64) -> f64 {
         match self.factor {
             factor if factor <= 1.0 => 1.0,
@@ -108,7 +109,7 @@ impl Yarn {
         }
     }
 
-    /// How far each frequency is kept, from 0 (interpolated) to 1 (kept).
+    /// Weight of every original frequency, from 0 (fully interpolated) to 1 (kept), `[dim / 2]`.
     pub(super) fn kept(&self, theta: f64, dim: usize) -> Vec<f32> {
         let correction = |rotations: f64| {
             let original = self.original_max_position_embeddings as f64;

@@ -12,41 +12,42 @@ use crate::model::feed_forward::moe::MoeConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouterConfig {
-    /// How logits become affinities.
+    /// Function from logits to affinities.
     pub scoring_func: ScoringFunc,
-    /// What logits are.
+    /// Similarity of a token and an expert's centroid, which gives the logits.
     #[serde(skip_serializing_if = "is_default")]
     pub similarity: Similarity,
-    /// Number of groups that experts are divided into, in index order.
+    /// Number of groups of consecutive experts.
     pub n_group: usize,
-    /// Number of groups a token may choose experts from.
+    /// Number of groups from which a token may choose experts.
     pub topk_group: usize,
-    /// What the choice of groups is by.
+    /// Score by which groups are chosen.
     #[serde(skip_serializing_if = "is_default")]
     pub group_score: GroupScore,
     /// Whether the gates of a token are normalized to sum to one.
     pub norm_topk_prob: bool,
     /// Factor applied to the gates.
     pub routed_scaling_factor: f64,
-    /// Number of null experts: slots that a token may choose in place of an expert, and that cost nothing.
+    /// Number of null experts: slots that a token may choose instead of an expert, at no cost.
     #[serde(skip_serializing_if = "is_zero")]
     pub null_experts: usize,
-    /// Mean number of routed experts that a token is to visit, below `num_experts_per_tok`; goes with null experts.
+    /// Target for the mean number of routed experts per token, below `num_experts_per_tok`; requires null experts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k_target: Option<f64>,
-    /// Factor of the z-loss, which keeps the logits of a softmax small; 0: none.
+    /// Factor of the z-loss, which keeps the logits small; 0: off.
     #[serde(skip_serializing_if = "is_none")]
     pub z_loss: f64,
-    /// Factor of the mutual-information loss, which makes choices sharp and their mean even; 0: none.
+    /// Factor of the mutual-information loss, which makes each token's choice sharp and the mean choice even; 0:
+    /// off.
     #[serde(skip_serializing_if = "is_none")]
     pub mutual_information_loss: f64,
-    /// How loads are kept even.
+    /// Load-balancing rule.
     #[serde(skip_serializing_if = "is_default")]
     pub balance: Rule,
-    /// Number of experts in use when training begins; the other places wait until an expert divides. Absent: all.
+    /// Number of experts in use when training begins; the other places are filled when experts divide. Absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_experts: Option<usize>,
-    /// How what was read of a document bears on the experts that it chooses next; absent: not at all.
+    /// How earlier tokens of a document influence the choice of later ones; absent: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codons: Option<CodonConfig>,
 }
@@ -63,29 +64,29 @@ fn is_default<T: Default + PartialEq>(part: &T) -> bool {
     *part == T::default()
 }
 
-/// How logits become affinities.
+/// Function from logits to affinities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoringFunc {
-    /// Each expert on its own (DeepSeek-V3).
+    /// Each expert independently (DeepSeek-V3).
     Sigmoid,
-    /// Against the other experts (Mixtral).
+    /// Normalized over all experts (Mixtral).
     Softmax,
 }
 
-/// How good a group of experts is for a token.
+/// Score of a group of experts for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupScore {
-    /// As its two best experts together (DeepSeek-V3).
+    /// Sum of the two largest scores in the group (DeepSeek-V3).
     #[default]
     TwoBest,
-    /// As its best expert (DeepSeek-V2).
+    /// Largest score in the group (DeepSeek-V2).
     Best,
 }
 
 impl GroupScore {
-    /// How many experts of a group count.
+    /// Number of experts whose scores are summed.
     pub(super) fn experts(self) -> usize {
         match self {
             Self::TwoBest => 2,
@@ -166,7 +167,7 @@ impl RouterConfig {
         )
     }
 
-    /// Losses that training is to add.
+    /// Factors of the auxiliary losses that training adds.
     pub(super) fn loss_factors(&self) -> LossFactors {
         LossFactors {
             load: match &self.balance {
@@ -178,7 +179,7 @@ impl RouterConfig {
         }
     }
 
-    /// Places wait for experts only where something is to grow, and no group counts on them.
+    /// Growth needs free places, and one group only.
     fn validate_growth(&self, moe: &MoeConfig) -> Result<(), ModelConfigError> {
         let Some(initial) = self.initial_experts else {
             return Ok(());
@@ -200,7 +201,7 @@ impl RouterConfig {
         Ok(())
     }
 
-    /// Null experts and the number of experts that a token is to visit go together.
+    /// Null experts and `k_target` require each other.
     fn validate_null(&self, moe: &MoeConfig) -> Result<(), ModelConfigError> {
         let k = moe.num_experts_per_tok as f64;
         match (self.null_experts, self.k_target) {

@@ -1,7 +1,7 @@
-//! Affinity by direction: a token and a centroid are compared by the cosine of their angle.
+//! Cosine router: the logit of an expert is the scaled cosine between the projected token and the expert's centroid.
 //!
-//! Li et al. (<https://arxiv.org/abs/2206.04046>), as in Tutel's cosine gate: in a space of its own, of which a learned
-//! scale makes logits. How long a token is has no say in its choice.
+//! Li et al. (<https://arxiv.org/abs/2206.04046>), as in Tutel's cosine gate, with a learned projection and a
+//! learned scale. The length of a token does not influence its choice.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -13,23 +13,23 @@ use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 
-/// Scale of the cosines at first.
+/// Initial scale of the cosines.
 const FIRST_SCALE: f64 = 2.0;
 
-/// The scale grows no further than this.
+/// Upper bound on the scale.
 const LARGEST_SCALE: f64 = 100.0;
 
-/// Keeps the direction of nothing finite.
+/// Keeps the direction of a zero vector finite.
 const EPS: f64 = 1e-12;
 
-/// How a token and the centroid of an expert are compared.
+/// Similarity of a token and an expert's centroid.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Similarity {
-    /// By their product.
+    /// Dot product.
     #[default]
     Dot,
-    /// By the cosine of their angle.
+    /// Scaled cosine.
     Cosine(CosineConfig),
 }
 
@@ -37,7 +37,7 @@ pub enum Similarity {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CosineConfig {
-    /// Width of the space that tokens and centroids are compared in.
+    /// Width of the projection in which tokens and centroids are compared.
     pub projection_size: usize,
 }
 
@@ -60,7 +60,7 @@ impl Similarity {
         }
     }
 
-    /// Length of a centroid.
+    /// Width of a centroid.
     pub(crate) fn centroid_size(&self, hidden_size: usize) -> usize {
         match self {
             Self::Dot => hidden_size,
@@ -77,10 +77,10 @@ impl Similarity {
     }
 }
 
-/// What brings tokens to where their directions are compared with those of the centroids.
+/// Learned projection and scale of the cosine similarity.
 #[derive(Module, Debug)]
 pub struct Cosine<B: Backend> {
-    /// `[hidden_size, projection_size]`.
+    /// Projection of tokens, `[hidden_size, projection_size]`.
     pub projection: Linear<B>,
     /// Logarithm of the scale, `[1]`.
     pub log_scale: Param<Tensor<B, 1>>,
@@ -98,7 +98,7 @@ impl<B: Backend> Cosine<B> {
 }
 
 impl<B: Ops> Cosine<B> {
-    /// `tau cos(P x, w_e)`, in f32.
+    /// `tau cos(P x, w_e)` in f32, where `tau` is the scale, `P` the projection and `w_e` the centroid of slot `e`.
     ///
     /// # Shapes
     ///
@@ -111,7 +111,7 @@ impl<B: Ops> Cosine<B> {
     }
 }
 
-/// Vectors of length one along `dim`.
+/// Normalizes vectors along `dim` to length one.
 fn directions<B: Backend>(vectors: Tensor<B, 2>, dim: usize) -> Tensor<B, 2> {
     let squares = vectors.clone().powi_scalar(2).sum_dim(dim);
     vectors / (squares + EPS).sqrt()

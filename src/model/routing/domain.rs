@@ -1,7 +1,7 @@
-//! How the domain of a document assists the router.
+//! Domain prior: the domain of a document influences the choice of experts.
 //!
-//! A prior table `[tag, expert]` is added to what the choice of experts is made by. Gates never see it,
-//! so for a fixed domain it folds into the balance bias.
+//! A prior table `[tag, expert]` is added to the scores of the choice. Gates do not use it, so for a fixed domain it
+//! can be folded into the balance bias.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -12,25 +12,25 @@ use crate::domain::{Domain, TAGS, UNTAGGED};
 use crate::model::error::ModelConfigError;
 use crate::model::feed_forward::moe::MoeConfig;
 
-/// Finite, so that it survives f16 and a fold into another engine's bias.
+/// Prior of an unreachable expert; finite, so that it survives f16 and folding into another engine's bias.
 const ISOLATED: f32 = -1000.0;
 
 /// Configuration of the domain prior.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DomainConfig {
-    /// How strongly a tag binds.
+    /// How strongly tags restrict the choice of experts.
     pub mode: DomainMode,
-    /// Prior of a domain's own experts and of `general`'s in `soft` mode.
+    /// Prior of the domain's own and of `general` experts in `soft` mode.
     pub strength: f64,
-    /// Share of a domain's load that balancing leaves to its own experts and `general`'s in `soft` mode.
+    /// Share of a domain's load that balancing assigns to its own and to `general` experts in `soft` mode.
     pub share: f64,
-    /// The domain of every expert; absent: expert `e` belongs to domain `e mod 10`.
+    /// Domain of every expert; absent: expert `e` belongs to domain `e mod 10`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expert_domains: Option<Vec<Domain>>,
 }
 
-/// How strongly a tag binds.
+/// How strongly tags restrict the choice of experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DomainMode {
@@ -38,7 +38,7 @@ pub enum DomainMode {
     Off,
     /// Experts of the tag's domain and of `general` are preferred.
     Soft,
-    /// Experts of other domains are out of reach.
+    /// Experts of other domains are unreachable.
     Hard,
 }
 
@@ -87,7 +87,7 @@ impl DomainConfig {
         Ok(())
     }
 
-    /// The domain that an expert belongs to.
+    /// Domain of an expert.
     pub fn domain_of(&self, expert: usize) -> Domain {
         match &self.expert_domains {
             Some(table) => table[expert],
@@ -95,19 +95,19 @@ impl DomainConfig {
         }
     }
 
-    /// Whether an expert belongs to the tag's domain or to `general`; every expert does without a tag.
+    /// Whether an expert belongs to the tag's domain or to `general`; true for every expert if untagged.
     pub fn in_pool(&self, tag: usize, expert: usize) -> bool {
         let of = self.domain_of(expert);
         tag == usize::from(UNTAGGED) || of == Domain::General || of.index() == tag
     }
 
-    /// Whether tokens with this tag may be sent to an expert at all.
+    /// Whether tokens with this tag may choose an expert.
     fn reachable(&self, tag: usize, expert: usize) -> bool {
         let bound = self.mode == DomainMode::Hard && tag != Domain::General.index();
         !bound || self.in_pool(tag, expert)
     }
 
-    /// Whether tokens of every tag may still choose `k` of the experts with these founders.
+    /// Whether tokens of every tag can still choose `k` experts among those with these founders.
     pub fn suits(&self, founders: &[Option<usize>], k: usize) -> bool {
         (0..TAGS).all(|tag| {
             let open = founders.iter().flatten();
@@ -116,7 +116,7 @@ impl DomainConfig {
         })
     }
 
-    /// The prior, row by row, `[TAGS, experts]`.
+    /// The prior of every tag and expert, row by row, `[TAGS, experts]`.
     pub fn prior(&self, experts: usize) -> Vec<f32> {
         let entry = |tag: usize, expert: usize| match self.mode {
             DomainMode::Off => 0.0,
@@ -132,7 +132,7 @@ impl DomainConfig {
             .collect()
     }
 
-    /// The prior of every slot of a router, `[TAGS, slots]`: null experts have none.
+    /// The prior of every tag and slot, `[TAGS, slots]`; zero for null experts.
     pub(crate) fn table(&self, moe: &MoeConfig) -> TensorData {
         let (experts, slots) = (moe.n_routed_experts, moe.slots());
         let prior = self.prior(experts);
@@ -145,12 +145,12 @@ impl DomainConfig {
         TensorData::new(table, [TAGS, slots])
     }
 
-    /// How balancing spreads the load of a tag over the experts, `pi_d`; sums to one.
+    /// Target share of every expert in the load of a tag, `pi_d`; sums to one.
     pub fn target_share(&self, tag: usize, experts: usize) -> Vec<f64> {
         self.target_share_of(tag, &(0..experts).map(Some).collect::<Vec<_>>())
     }
 
-    /// The same where experts have the domains of their founders, and some places have none.
+    /// [`target_share`](Self::target_share) of experts with the domains of their founders; `None` is a free place.
     pub fn target_share_of(&self, tag: usize, founders: &[Option<usize>]) -> Vec<f64> {
         let uniform = |open: &dyn Fn(usize) -> bool| {
             let is_open = |founder: &&Option<usize>| founder.is_some_and(open);
@@ -173,7 +173,7 @@ impl DomainConfig {
     }
 }
 
-/// The prior on its device.
+/// Domain prior as a module.
 #[derive(Module, Debug)]
 pub struct DomainPrior<B: Backend> {
     /// `[TAGS, slots]`, not trained.
@@ -181,7 +181,7 @@ pub struct DomainPrior<B: Backend> {
 }
 
 impl<B: Backend> DomainPrior<B> {
-    /// The prior that `config` asks for; none where domains are off.
+    /// The prior of `config`; `None` if domains are off.
     pub(crate) fn init(config: &DomainConfig, moe: &MoeConfig, device: &B::Device) -> Option<Self> {
         (config.mode != DomainMode::Off).then(|| Self {
             table: Param::from_tensor(Tensor::from_data(config.table(moe), device))
@@ -189,7 +189,7 @@ impl<B: Backend> DomainPrior<B> {
         })
     }
 
-    /// The prior of every token.
+    /// Looks up the prior of every token.
     ///
     /// # Shapes
     ///

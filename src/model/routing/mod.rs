@@ -1,4 +1,4 @@
-//! Which experts a token visits, and how their load is kept even.
+//! Routing of tokens to experts, and load balancing.
 
 pub mod balance;
 pub mod codons;
@@ -28,30 +28,31 @@ use stats::Observed;
 
 /// The experts chosen for a batch of tokens.
 ///
-/// A router chooses among *slots*: the routed experts first, then its null experts, if it has any. A null expert adds
-/// nothing to the output and costs nothing, so that a token that chooses one visits fewer experts.
+/// A router chooses among *slots*: the routed experts, followed by null experts, if any. A null expert adds nothing
+/// to the output and costs nothing, so a token that chooses one visits fewer experts.
 #[derive(Debug, Clone)]
 pub struct Routing<B: Backend> {
-    /// Gate values, `[tokens, num_experts_per_tok]`.
+    /// Gate values of the chosen slots, `[tokens, num_experts_per_tok]`.
     pub weights: Tensor<B, 2>,
-    /// Chosen slots, `[tokens, num_experts_per_tok]`; those from [`experts`](Self::experts) on are null experts.
+    /// Chosen slots, `[tokens, num_experts_per_tok]`; an index at or above [`experts`](Self::experts) is a null
+    /// expert.
     pub indices: Tensor<B, 2, Int>,
-    /// What the affinities are made of, `[tokens, slots]`.
+    /// Router logits, from which the affinities are computed, `[tokens, slots]`.
     pub logits: Tensor<B, 2>,
     /// Affinity of every token to every slot, before bias and prior, `[tokens, slots]`.
     pub affinities: Tensor<B, 2>,
-    /// What the choice was made by, `[tokens, slots]`; slots out of reach are far below all others.
+    /// Scores that the top-k choice ranks, `[tokens, slots]`; unreachable slots are far below all others.
     pub scores: Tensor<B, 2>,
-    /// The bias with which a token would just choose each slot, `[tokens, slots]`, where
+    /// Margin of every slot, the bias at which the token would just choose it, `[tokens, slots]`; present if
     /// [quantile balancing](balance::quantile) needs it.
     pub margins: Option<Tensor<B, 2>>,
     /// Number of routed experts.
     pub experts: usize,
-    /// Losses that training is to add for this router.
+    /// Factors of the auxiliary losses that training adds for this router.
     pub loss_factors: LossFactors,
-    /// What a router whose experts [grow](growth) in number says beside.
+    /// Extra outputs of a router whose number of experts [grows](growth).
     pub growth: Option<Growing<B>>,
-    /// Where [codons] count: what they count by, `[tokens, experts]`.
+    /// Scores that the [codons] accumulate, `[tokens, experts]`; present if the router uses codons.
     pub codon_scores: Option<Tensor<B, 2>>,
 }
 
@@ -63,14 +64,14 @@ impl<B: Backend> Routing<B> {
     }
 }
 
-/// What a choice of experts looks at beside the tokens themselves.
+/// Inputs of a router beside the tokens.
 #[derive(Debug, Clone)]
 pub struct Surroundings<B: Backend> {
-    /// Added to what the choice is made by, never to the gates, `[tokens, slots]`.
+    /// Added to the scores of the choice, never to the gates, `[tokens, slots]`.
     pub prior: Option<Tensor<B, 2>>,
-    /// Which tokens choose [together](Together), in a router that knows how; absent: none.
+    /// Tokens that choose [jointly](Together), if the router supports it; absent: tokens choose independently.
     pub together: Option<Together>,
-    /// The [codons] that the tokens belong to; absent: none count.
+    /// The [codons] that the tokens belong to; absent: not used.
     pub codons: Option<Codons<B>>,
 }
 
@@ -84,7 +85,7 @@ impl<B: Backend> Default for Surroundings<B> {
     }
 }
 
-/// A module that chooses experts. Implement it to put a router of your own into a model.
+/// A router: a module that chooses experts for tokens. Implement it to use your own router in a model.
 pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// Routes every token.
     ///
@@ -93,23 +94,23 @@ pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     /// - hidden: `[tokens, hidden_size]`
     fn route(&self, hidden: Tensor<B, 2>, around: &Surroundings<B>) -> Routing<B>;
 
-    /// The same router after an optimizer step, with its loads evened out by a rule of its own. Called once per step,
-    /// outside of the gradients.
+    /// Updates the load balance after an optimizer step. Called once per step, without gradients.
     fn balance(self, _seen: &Observed, _goal: &Goal) -> Self {
         self
     }
 
-    /// What its experts are, where they [grow](growth) in number; none: all are in use, and stay.
+    /// State of its experts if their number [grows](growth); `None` if all experts are always in use.
     fn roster(&self) -> Option<Roster> {
         None
     }
 
-    /// The same router after its experts changed. Called outside of the gradients.
+    /// Applies a change of the set of experts. Called without gradients.
     fn grow(self, _change: &Change) -> Self {
         self
     }
 
-    /// Trained parameters whose last dimension counts slots, and how many: an expert that divides leaves its own to both.
+    /// Trained parameters whose last dimension indexes slots, with their number of slots. When an expert divides,
+    /// both experts keep its optimizer state of these parameters.
     fn slot_parameters(&self) -> Vec<(ParamId, usize)> {
         Vec::new()
     }

@@ -1,7 +1,7 @@
-//! Token-to-expert routing by affinity.
+//! Top-k router by affinity.
 //!
-//! DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), section 2.1.2; group-limited choice as in its
-//! section 2.1.2 "node-limited routing".
+//! DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), section 2.1.2; group-limited choice as in "node-limited
+//! routing" there.
 
 use burn::module::{Initializer, Module, Param, ParamId};
 use burn::tensor::activation::{sigmoid, softmax};
@@ -19,22 +19,23 @@ use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 use crate::model::matrix::{Matrix, selected};
 
-/// Lower than any score, bias and prior together, and finite.
+/// Score of an excluded slot: finite, and below any sum of score, bias and prior.
 const EXCLUDED: f32 = -1e30;
 
-/// A mean bias below this is zero but for rounding.
+/// A mean bias below this is a rounding error of zero.
 const CENTERED: f64 = 1e-6;
 
 /// Chooses the experts of every token by affinity. Built by [`CausalLm`](crate::model::CausalLm).
 #[derive(Module, Debug)]
 pub struct Router<B: Backend> {
-    /// Centroids of the slots, `[hidden_size, slots]`; as long as the projection is wide where directions are compared.
+    /// Centroids of the slots, `[hidden_size, slots]`, or `[projection_size, slots]` with cosine similarity.
     pub gate: Linear<B>,
-    /// Where directions are compared.
+    /// Projection and scale of the cosine similarity, if that is used.
     pub cosine: Option<Cosine<B>>,
-    /// Added to the affinities for the choice only, `[slots]`; moved by [`balance`](super::balance), not by gradients.
+    /// Added to the affinities for the choice only, `[slots]`; updated by [`balance`](super::balance), not by
+    /// gradients.
     pub e_score_correction_bias: Param<Tensor<B, 1>>,
-    /// Which places are in use, where experts grow in number.
+    /// State of the places if the number of experts grows.
     pub growth: Option<Growth<B>>,
     experts: usize,
     num_experts_per_tok: usize,
@@ -43,7 +44,7 @@ pub struct Router<B: Backend> {
 }
 
 impl<B: Backend> Router<B> {
-    /// A router for the experts of the model being built, with a zero bias.
+    /// Builds the router of the model being built, with a zero bias.
     ///
     /// # Panics
     ///
@@ -103,7 +104,7 @@ impl<B: Backend> Router<B> {
 }
 
 impl<B: Ops> Router<B> {
-    /// Adds to the bias of all null experts, so that more tokens choose them, or fewer.
+    /// Adds `by` to the bias of all null experts: a positive value makes tokens choose them more often.
     pub fn with_null_bias_moved(mut self, by: f32) -> Self {
         let mut bias = self.bias();
         bias[self.experts..].iter_mut().for_each(|bias| *bias += by);
@@ -111,8 +112,8 @@ impl<B: Ops> Router<B> {
         self
     }
 
-    /// Logits of which those out of reach give no affinity. The mask stands before the softmax, whose other affinities
-    /// are not to see what nobody can choose; there a sibling that opens comes back by degrees.
+    /// Logits without unreachable slots. A softmax must not see those, and a sibling that opens enters it gradually,
+    /// by the logarithm of its openness.
     fn within_reach(&self, logits: Tensor<B, 2>, access: &Access<B>) -> Tensor<B, 2> {
         let logits = match self.config.scoring_func {
             ScoringFunc::Sigmoid => logits,
@@ -149,8 +150,8 @@ impl<B: Ops> Router<B> {
         }
     }
 
-    /// Whether a pass is to say by how much each slot missed the choice: while training, where the rule asks for it. A
-    /// choice of all slots leaves none to miss.
+    /// Whether the pass must return margins: in training, if the balance rule uses them and a token does not choose
+    /// all slots.
     fn observes_margins(&self, choice: &Tensor<B, 2>) -> bool {
         let [_, slots] = choice.dims();
         matches!(self.config.balance, Rule::Quantile(_))
@@ -160,9 +161,9 @@ impl<B: Ops> Router<B> {
 }
 
 impl<B: Ops> Route<B> for Router<B> {
-    /// Routes every token to `num_experts_per_tok` experts, in f32 whatever the model's dtype.
+    /// Routes every token to `num_experts_per_tok` slots, computed in f32 whatever the model's type.
     ///
-    /// What is around the tokens takes part in the choice only: gates come from the affinities alone.
+    /// `around` influences the choice only: gates are computed from the affinities alone.
     fn route(&self, hidden: Tensor<B, 2>, around: &Surroundings<B>) -> Routing<B> {
         // bf16 cannot hold bias steps of 1e-3 near 1.0
         let hidden = hidden.cast(DType::F32);
@@ -182,7 +183,7 @@ impl<B: Ops> Route<B> for Router<B> {
         let bias = self.e_score_correction_bias.val().cast(DType::F32);
         let mut choice = affinities.clone().detach() + bias.clone().unsqueeze();
         if let Some(prior) = around.prior.clone() {
-            // an expert has the domain of the first one of its line
+            // an expert has the domain of its founder
             choice = choice
                 + match &access {
                     Some(access) => prior.select(1, access.founders.clone()),
@@ -259,7 +260,7 @@ impl<B: Ops> Route<B> for Router<B> {
         let mut bias = self.bias();
         match seen.counts.slots_in_use() {
             None => self.rebalance(&mut bias, seen, goal),
-            // no rule is to hear of places without an expert
+            // places without an expert are hidden from the balance rule
             Some(slots) => {
                 let mut used: Vec<f32> = slots.iter().map(|&slot| bias[slot]).collect();
                 let seen = seen.of_slots(&slots);
@@ -282,7 +283,7 @@ impl<B: Ops> Route<B> for Router<B> {
         self.growth.as_ref().map(Growth::roster)
     }
 
-    /// Centroid and bias of an expert that divides go to both of the two, as they are.
+    /// Copies centroid and bias of a dividing expert to its child.
     fn grow(mut self, change: &Change) -> Self {
         let Some(growth) = self.growth.take() else {
             return self;
@@ -307,7 +308,7 @@ impl<B: Ops> Route<B> for Router<B> {
         let mut bias = self.bias();
         let sources = change.sources(bias.len());
         bias = sources.iter().map(|&source| bias[source]).collect();
-        // that of null experts, too: what is the same for all slots changes no choice
+        // null experts too: a shift common to all slots changes no choice
         let mean = roster.in_use().map(|it| f64::from(bias[it])).sum::<f64>()
             / roster.in_use().count() as f64;
         if mean.abs() > CENTERED {

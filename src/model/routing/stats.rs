@@ -1,4 +1,4 @@
-//! Exact counts of which experts were chosen, by tag.
+//! Exact counts of chosen experts, by tag.
 
 use std::ops::Range;
 
@@ -10,37 +10,37 @@ use super::balance::quantile::Margins;
 use super::growth::Roster;
 use crate::domain::TAGS;
 
-/// Row index of tokens that do not count.
+/// Tag of tokens that are not counted.
 pub const NOT_COUNTED: usize = TAGS;
 
-/// What the router of one layer did in an optimizer step, over all micro-batches.
+/// Observations of one layer's router during an optimizer step, over all micro-batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observed {
-    /// How often each slot was chosen.
+    /// Number of choices of each slot.
     pub counts: LoadCounts,
-    /// How far each token was from choosing each slot, where the balance rule asks for it.
+    /// Histograms of the margins, if the balance rule uses them.
     pub margins: Option<Margins>,
-    /// What mitosis looks at, where experts grow in number.
+    /// Demand for experts, if their number grows.
     pub growth: Option<Demand>,
 }
 
-/// What tokens ask of the experts of a layer, whatever balancing makes of it.
+/// Demand of tokens for the experts of a layer, before balancing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Demand {
-    /// Slots that a token chooses.
+    /// Slots chosen per token.
     pub k: usize,
-    /// How often each slot would have been chosen without a bias; empty: not counted.
+    /// Number of choices of each slot if there were no bias; empty: not counted.
     pub unbiased: Vec<u64>,
-    /// Tokens with what they chose; empty: not sampled.
+    /// Sampled tokens and their choices; empty: not sampled.
     pub sample: Sample,
 }
 
-/// Tokens as a router saw them.
+/// Tokens with the slots that they chose.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
-    /// `[tokens, hidden_size]`, row by row.
+    /// Router inputs, `[tokens, hidden_size]`, row by row.
     pub hidden: Vec<f32>,
-    /// `[tokens, k]`, row by row.
+    /// Chosen slots, `[tokens, k]`, row by row.
     pub indices: Vec<usize>,
     /// Width of a row of `hidden`.
     pub width: usize,
@@ -49,7 +49,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Tokens that count: those with a tag below [`NOT_COUNTED`]. States and choices come with the width of their rows.
+    /// Collects the counted tokens: those with a tag below [`NOT_COUNTED`]. Inputs and choices come with their row
+    /// widths.
     pub fn of_tokens(
         (hidden, width): (&[f32], usize),
         (indices, k): (&[i64], usize),
@@ -70,7 +71,7 @@ impl Sample {
         }
     }
 
-    /// States of up to `most` tokens that chose an expert, newest last.
+    /// Router inputs of the newest tokens that chose `expert`, at most `most`, newest last.
     pub fn of_expert(&self, expert: usize, most: usize) -> Vec<&[f32]> {
         let rows = self.indices.chunks(self.k.max(1)).enumerate();
         let chose = rows.filter(|(_, chosen)| chosen.contains(&expert));
@@ -80,7 +81,7 @@ impl Sample {
         states[states.len().saturating_sub(most)..].to_vec()
     }
 
-    /// States of the last `most` tokens.
+    /// Router inputs of the newest `most` tokens, newest last.
     pub fn all(&self, most: usize) -> Vec<&[f32]> {
         let states: Vec<&[f32]> = self.hidden.chunks(self.width.max(1)).collect();
         states[states.len().saturating_sub(most)..].to_vec()
@@ -94,11 +95,11 @@ impl Sample {
 }
 
 impl Observed {
-    /// Adds another micro-batch.
+    /// Adds the observations of another micro-batch.
     ///
     /// # Panics
     ///
-    /// If it is of a router with other slots.
+    /// If the other comes from a router with other slots.
     pub fn merge(&mut self, other: &Self) {
         self.counts.merge(&other.counts);
         match (&mut self.margins, &other.margins) {
@@ -114,7 +115,7 @@ impl Observed {
         }
     }
 
-    /// What it says of some slots.
+    /// Restricts the observations to some slots.
     pub(super) fn of_slots(&self, slots: &[usize]) -> Self {
         Self {
             counts: self.counts.of_slots(slots),
@@ -124,24 +125,24 @@ impl Observed {
     }
 }
 
-/// How often each slot was chosen by tokens of each tag: the routed experts first, then the null experts.
+/// Number of choices of each slot by tokens of each tag. Slots are the routed experts, then the null experts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadCounts {
     experts: usize,
     slots: usize,
     /// `[TAGS, slots]`, row by row.
     counts: Vec<u64>,
-    /// For every expert the first one of its line, none where a place has no expert; absent where all places are used.
+    /// Founder of the expert in every place, `None` for a free place; absent if all places are always in use.
     founders: Option<Vec<Option<usize>>>,
 }
 
 impl LoadCounts {
-    /// No token seen, no null experts.
+    /// Zero counts, without null experts.
     pub fn new(experts: usize) -> Self {
         Self::with_null(experts, 0)
     }
 
-    /// No token seen.
+    /// Zero counts of `experts` routed and `null` null experts.
     pub fn with_null(experts: usize, null: usize) -> Self {
         let slots = experts + null;
         Self {
@@ -152,7 +153,7 @@ impl LoadCounts {
         }
     }
 
-    /// Reads what [`count`] computed for slots of which the first `experts` are experts.
+    /// Reads the output of [`count`]; the first `experts` slots are routed experts.
     ///
     /// # Panics
     ///
@@ -168,7 +169,7 @@ impl LoadCounts {
         }
     }
 
-    /// The same counts of experts that grow in number.
+    /// Adds the founders of experts that grow in number.
     pub fn of_roster(self, roster: Option<Roster>) -> Self {
         Self {
             founders: roster.map(|roster| roster.founders()),
@@ -176,8 +177,7 @@ impl LoadCounts {
         }
     }
 
-    /// For every place the expert whose domain its expert has: itself, or the first one of its line. None where there is
-    /// no expert.
+    /// Founder of the expert in every place, which defines its domain; `None` for a free place.
     pub fn founders(&self) -> Vec<Option<usize>> {
         let all = || (0..self.experts).map(Some).collect();
         self.founders.clone().unwrap_or_else(all)
@@ -191,14 +191,14 @@ impl LoadCounts {
         }
     }
 
-    /// The slots that tokens may choose, null experts included; none: all.
+    /// Slots that tokens may choose, null experts included; `None` if all.
     pub(super) fn slots_in_use(&self) -> Option<Vec<usize>> {
         let founders = self.founders.as_ref()?;
         let experts = (0..self.experts).filter(|&expert| founders[expert].is_some());
         Some(experts.chain(self.experts..self.slots).collect())
     }
 
-    /// Counts of some slots, as if there were no others.
+    /// Counts restricted to some slots.
     fn of_slots(&self, slots: &[usize]) -> Self {
         let of_tag = |tag: usize| {
             slots
@@ -228,11 +228,11 @@ impl LoadCounts {
         self.counts[tag * self.slots + slot] += times;
     }
 
-    /// Adds another batch.
+    /// Adds the counts of another batch.
     ///
     /// # Panics
     ///
-    /// If it counts other slots.
+    /// If the slots differ.
     pub fn merge(&mut self, other: &Self) {
         assert_eq!((self.experts, self.slots), (other.experts, other.slots));
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
@@ -265,7 +265,7 @@ impl LoadCounts {
     }
 }
 
-/// How often each token chose each slot, zero or one, `[tokens, slots]`.
+/// Number of times each token chose each slot, zero or one, `[tokens, slots]`.
 pub(super) fn choices<B: Backend>(indices: Tensor<B, 2, Int>, slots: usize) -> Tensor<B, 2> {
     let [tokens, k] = indices.dims();
     let device = indices.device();
@@ -277,7 +277,7 @@ pub(super) fn choices<B: Backend>(indices: Tensor<B, 2, Int>, slots: usize) -> T
     )
 }
 
-/// Counts choices by tag on the device; exact up to 2^24 tokens a call.
+/// Counts choices by tag on the device; exact up to 2^24 tokens per call.
 ///
 /// # Shapes
 ///

@@ -1,25 +1,26 @@
-//! Tokens that choose together: those that are decoded at once prefer experts that one of them chose already.
+//! Batch-aware routing: tokens that are decoded together prefer experts that one of them has already chosen.
 //!
-//! `H_e += rho [e not chosen yet]`, token after token: fewer distinct experts have to be read for a batch. What a
-//! sequence gets then depends on those beside it, so that nobody does this unasked.
+//! Token after token, `rho` is subtracted from the score of every expert that no earlier token has chosen, so that a
+//! batch reads fewer distinct experts. The output of a sequence then depends on the others, so this is off by
+//! default.
 
 use std::collections::HashSet;
 
-/// Which tokens choose together, and how strongly.
+/// The tokens that choose jointly, and the strength of the preference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Together {
-    /// What an expert costs that none of them has chosen yet, on the scale of affinities.
+    /// Penalty of an expert that no token has chosen yet, on the scale of affinities.
     pub rho: f64,
-    /// Number of tokens that choose together. Tokens are `[together, groups]`, row by row.
+    /// Number of tokens that choose jointly. Tokens are ordered `[tokens, groups]`, row by row.
     pub tokens: usize,
 }
 
 impl Together {
-    /// What to add to the scores of every token, `[tokens, slots]`; a null expert costs nothing, chosen or not.
+    /// Values to add to the scores of every token, `[tokens, slots]`: `-rho` or 0. Null experts are never penalized.
     ///
     /// # Shapes
     ///
-    /// - scores: `[tokens, slots]`, row by row, of which the first `experts` slots are experts
+    /// - scores: `[tokens, slots]`, row by row, of which the first `experts` slots are routed experts
     pub(super) fn costs(&self, scores: &[f32], [slots, experts, k]: [usize; 3]) -> Vec<f32> {
         let groups = scores.len() / slots / self.tokens;
         let rho = self.rho as f32;
@@ -43,7 +44,7 @@ impl Together {
         costs
     }
 
-    /// Distinct experts that the tokens of every group chose, summed over the groups.
+    /// Number of distinct experts chosen within a group, summed over all groups.
     ///
     /// # Shapes
     ///

@@ -1,4 +1,4 @@
-//! What test-time training is configured by.
+//! Configuration of test-time training.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,42 +10,42 @@ use crate::model::error::{MAX_SIZE, ModelConfigError};
 pub struct TttConfig {
     /// Rank of the correction to the slow weights.
     pub rank: usize,
-    /// Inner learning rate at first, and its upper bound.
+    /// Initial inner learning rate; in [`TttMode::Dual`] also its upper bound.
     #[serde(default = "TttConfig::default_inner_lr")]
     pub inner_lr: f64,
-    /// Share of the adapted states at full confidence.
+    /// Share of the adapted states in the output at full confidence.
     #[serde(default = "TttConfig::default_strength")]
     pub strength: f64,
-    /// How fast weights learn.
+    /// How the fast weights learn.
     #[serde(default)]
     pub mode: TttMode,
-    /// What they learn from.
+    /// Inputs of the inner learning task.
     #[serde(default)]
     pub views: TttViews,
 }
 
-/// How fast weights learn.
+/// How the fast weights learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TttMode {
-    /// Per channel, over all earlier tokens at once.
+    /// Per channel, from all earlier tokens at once.
     #[default]
     Dual,
-    /// As a matrix, step by step.
+    /// As a matrix, by one gradient step per mini-batch of tokens.
     MiniBatch {
-        /// Tokens of a step.
+        /// Tokens per mini-batch.
         tokens: usize,
     },
 }
 
-/// What fast weights learn from.
+/// Inputs of the inner learning task in [`TttMode::Dual`]; [`TttMode::MiniBatch`] ignores this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TttViews {
-    /// Queries, keys and values are the normalized tokens.
+    /// The normalized tokens serve as queries, keys and values.
     #[default]
     Shared,
-    /// Each has its projection.
+    /// Queries, keys and values are projections of the normalized tokens.
     Projected,
 }
 

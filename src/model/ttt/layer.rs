@@ -1,4 +1,4 @@
-//! The layer whose fast weights learn while it reads.
+//! Test-time training layer, whose fast weights learn from the sequence that it reads.
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::sigmoid;
@@ -11,15 +11,15 @@ use super::config::{TttConfig, TttMode, TttViews};
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
 
-/// Added to the variance.
+/// Epsilon of the layer norm, added to the variance.
 const LAYER_NORM_EPS: f64 = 1e-5;
 
-/// Mean zero and variance one over the last dimension, then scaled and shifted.
+/// Layer normalization over the last dimension, with weight and bias.
 #[derive(Module, Debug)]
 pub struct LayerNorm<B: Backend> {
-    /// `[width]`.
+    /// Weight, `[width]`.
     pub weight: Param<Tensor<B, 1>>,
-    /// `[width]`.
+    /// Bias, `[width]`.
     pub bias: Param<Tensor<B, 1>>,
 }
 
@@ -33,30 +33,30 @@ impl<B: Backend> LayerNorm<B> {
     }
 }
 
-/// Test-time training in the form of Genesis-152M.
+/// Test-time training layer in the form of Genesis-152M.
 #[derive(Module, Debug)]
 pub struct TttLayer<B: Backend> {
-    /// Slow weights, `[hidden_size, hidden_size]`.
+    /// Slow weights `W0`, `[hidden_size, hidden_size]`.
     pub w0: Param<Tensor<B, 2>>,
-    /// First factor of the correction to them, `[hidden_size, rank]`.
+    /// First factor `A` of their low-rank correction, `[hidden_size, rank]`.
     pub a_init: Param<Tensor<B, 2>>,
-    /// Second factor, `[rank, hidden_size]`.
+    /// Second factor `B`, `[rank, hidden_size]`.
     pub b_init: Param<Tensor<B, 2>>,
     /// Logarithm of the inner learning rate, `[hidden_size]`.
     pub log_lr: Param<Tensor<B, 1>>,
-    /// What is asked; without effect under [`TttViews::Shared`].
+    /// Query projection; unused by [`TttMode::Dual`] with [`TttViews::Shared`].
     pub q_proj: Linear<B>,
-    /// What is learned from; the same.
+    /// Key projection; used only by [`TttMode::Dual`] with [`TttViews::Projected`].
     pub k_proj: Linear<B>,
-    /// What is learned; the same.
+    /// Value projection; used only by [`TttMode::Dual`] with [`TttViews::Projected`].
     pub v_proj: Linear<B>,
-    /// Back to the residual stream.
+    /// Output projection, back to the residual stream.
     pub out_proj: Linear<B>,
-    /// To the gate of the output.
+    /// Projection to the output gate.
     pub output_gate: Linear<B>,
-    /// Before everything.
+    /// Normalizes the input of the fast weights.
     pub norm: LayerNorm<B>,
-    /// Factor on what is added, `[hidden_size]`.
+    /// Factor on the residual update, `[hidden_size]`.
     pub layer_scale: Param<Tensor<B, 1>>,
     #[module(skip)]
     config: TttConfig,
@@ -108,17 +108,19 @@ impl<B: Backend> TttLayer<B> {
     }
 }
 
-/// What fast weights make of tokens, before gate and projection.
+/// Output of the fast weights, before gate and output projection.
 #[derive(Debug, Clone)]
 pub struct Inner<B: Backend> {
-    /// `[batch, seq, hidden_size]`.
+    /// Read values, `[batch, seq, hidden_size]`.
     pub output: Tensor<B, 3>,
-    /// Mean squared error of the slow weights on what is learned, `[1]`.
+    /// Mean squared error of the inner task, `[1]`: of the slow weights in [`TttMode::Dual`], of each mini-batch's
+    /// current weights in [`TttMode::MiniBatch`].
     pub loss: Tensor<B, 1>,
 }
 
 impl<B: Ops> TttLayer<B> {
-    /// `x + layer_scale * out_proj(y * sigmoid(output_gate(x)))`, and the inner loss.
+    /// `x + layer_scale * out_proj(y * sigmoid(output_gate(x)))`, where `y` is the output of the fast weights; also
+    /// returns the inner loss.
     ///
     /// # Shapes
     ///
@@ -133,7 +135,7 @@ impl<B: Ops> TttLayer<B> {
         }
     }
 
-    /// What fast weights make of normalized tokens.
+    /// Applies the fast weights to normalized tokens.
     pub fn inner(&self, normalized: Tensor<B, 3>) -> Inner<B> {
         match self.config.mode {
             TttMode::Dual => self.dual(normalized),
@@ -141,7 +143,7 @@ impl<B: Ops> TttLayer<B> {
         }
     }
 
-    /// Corrected slow weights on every token, `x W0 + x A B`.
+    /// Applies the corrected slow weights, `x W0 + x A B`.
     fn slow(&self, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, seq, width] = tokens.dims();
         let rows = tokens.reshape([batch * seq, width]);
@@ -150,8 +152,8 @@ impl<B: Ops> TttLayer<B> {
         output.reshape([batch, seq, width])
     }
 
-    /// `y_t = y0_t - q_t lr G_t / (1 + ln(t + 1) / 10)` with `G_t = sum_{i < t} k_i (y0_i - v_i)`, where
-    /// `y0` is what the slow weights make of the keys.
+    /// Closed form of per-channel learning, `y_t = y0_t - q_t lr G_t / (1 + ln(t + 1) / 10)` with
+    /// `G_t = sum_{i < t} k_i (y0_i - v_i)`, where `y0` is the output of the slow weights for the keys.
     fn dual(&self, tokens: Tensor<B, 3>) -> Inner<B> {
         let [_, seq, _] = tokens.dims();
         let (query, key, value) = match self.config.views {
@@ -180,8 +182,8 @@ impl<B: Ops> TttLayer<B> {
         }
     }
 
-    /// A step of gradient descent on a matrix of weights for every few tokens, from which every third
-    /// channel is hidden.
+    /// Learns a weight matrix by one gradient step per mini-batch, to reconstruct queries of which every third
+    /// channel is masked.
     fn mini_batches(&self, tokens: Tensor<B, 3>, size: usize) -> Inner<B> {
         let [batch, seq, width] = tokens.dims();
         let query = self.q_proj.forward(tokens);

@@ -1,4 +1,4 @@
-//! Whether weights are those of a module, without reading them.
+//! Checks that weights fit a module, without reading them.
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -6,11 +6,11 @@ use burn::tensor::backend::Backend;
 use super::load::{check_names, shapes};
 use super::{WeightError, WeightSource};
 
-/// Compares names, shapes and types of a source with those of a module. Initializes and reads nothing.
+/// Compares names, shapes and types of a source's tensors with a module's parameters. Initializes and reads nothing.
 ///
 /// # Errors
 ///
-/// [`WeightError::Missing`], [`WeightError::Unexpected`], and what [`WeightSource::check`] says of a tensor.
+/// [`WeightError::Missing`], [`WeightError::Unexpected`], and the errors of [`WeightSource::check`].
 pub fn check<B: Backend, M: Module<B>>(
     module: &M,
     source: &dyn WeightSource,

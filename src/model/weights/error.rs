@@ -1,70 +1,70 @@
-//! What can be wrong with weights for a model.
+//! Errors of loading weights.
 
 use std::error::Error;
 use std::path::PathBuf;
 
-/// Weights that do not fit a model, or cannot be read. Every message is one line.
+/// Weights do not fit a model, or cannot be read. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
-    /// Tensors that the module has and the file has not.
+    /// Tensors of the module that the source lacks.
     #[error(
         "{} lacks {} of the module's tensors: {}; was it saved with another config?",
         path.display(), names.len(), shortened(names)
     )]
     Missing {
-        /// The file or folder.
+        /// Path of the source.
         path: PathBuf,
-        /// All of them, sorted.
+        /// All missing names, sorted.
         names: Vec<String>,
     },
-    /// Tensors that the file has and the module has not.
+    /// Tensors of the source that the module lacks.
     #[error(
         "{} has {} tensors that the module lacks: {}; was it saved with another config?",
         path.display(), names.len(), shortened(names)
     )]
     Unexpected {
-        /// The file or folder.
+        /// Path of the source.
         path: PathBuf,
-        /// All of them, sorted.
+        /// All unexpected names, sorted.
         names: Vec<String>,
     },
-    /// A tensor of another shape than the module's.
+    /// A tensor whose shape differs from the module's.
     #[error("tensor `{name}` in {} has shape {found:?}, expected {expected:?}", path.display())]
     Shape {
-        /// The file or folder.
+        /// Path of the source.
         path: PathBuf,
-        /// Path of the tensor in the module.
+        /// Name of the tensor.
         name: String,
-        /// Shape in the file.
+        /// Shape in the source.
         found: Vec<usize>,
         /// Shape in the module.
         expected: Vec<usize>,
     },
-    /// A tensor that cannot become the module's element type without loss of meaning.
+    /// A tensor whose type cannot be converted to the module's without loss.
     #[error("tensor `{name}` in {} has type {found}, expected {expected}", path.display())]
     Dtype {
-        /// The file or folder.
+        /// Path of the source.
         path: PathBuf,
-        /// Path of the tensor in the module.
+        /// Name of the tensor.
         name: String,
-        /// Type in the file.
+        /// Type in the source.
         found: String,
-        /// What the module takes.
+        /// Type of the module.
         expected: String,
     },
-    /// A matrix that cannot be quantized.
+    /// A matrix whose rows are not whole quantization blocks.
     #[error(
         "tensor `{name}` in {} has rows of {width}, expected a multiple of {block} for weights in blocks: leave quantization out",
         path.display()
     )]
     NotInBlocks {
-        /// The file or folder.
+        /// Path of the source.
         path: PathBuf,
-        /// Path of the tensor in the module.
+        /// Name of the tensor.
         name: String,
         /// Its last dimension.
         width: usize,
-        /// Numbers of a block.
+        /// Values per block.
         block: usize,
     },
     /// A source that could not be read.
@@ -72,7 +72,7 @@ pub enum WeightError {
     Read(Box<dyn Error + Send + Sync>),
 }
 
-/// The first few names.
+/// The first few names, and the number of the others.
 fn shortened(names: &[String]) -> String {
     const SHOWN: usize = 3;
     let shown = names[..names.len().min(SHOWN)].join(", ");

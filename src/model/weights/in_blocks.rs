@@ -1,4 +1,4 @@
-//! Weights of another source, rounded to blocks on the way into a model.
+//! Quantizes the weights of another source in blocks while they are loaded.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,16 +14,16 @@ use darkhorse_backends::quantized::{BLOCK, Bits};
 use super::load::shapes;
 use super::{WeightError, WeightSource};
 
-/// The two parts of a matrix in blocks, as [`Blocks`](crate::model::matrix::Blocks) names them.
+/// Names of the parameters of a matrix in [`Blocks`](crate::model::matrix::Blocks).
 const PARTS: [&str; 2] = ["values", "scales"];
 
-/// A source that has a matrix in blocks where a module wants it so, and everything else as it is.
+/// A source that quantizes the matrices which a module expects in blocks, and passes on all other tensors.
 pub struct InBlocks<'a> {
     source: &'a dyn WeightSource,
     bits: Bits,
-    /// Shape of the parts, by the name of the matrix.
+    /// Shapes of the two parts, by name of the matrix.
     matrices: BTreeMap<String, [Vec<usize>; 2]>,
-    /// What was made for one part and is wanted for the other.
+    /// The part that was computed together with the last one read.
     left: RefCell<Option<(String, TensorData)>>,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Debug for InBlocks<'_> {
 }
 
 impl<'a> InBlocks<'a> {
-    /// The weights of `source` for `module`, whose matrices are in blocks of `bits`.
+    /// Weights of `source` for `module`, whose quantized matrices have blocks of `bits`.
     pub fn new<B: Backend, M: Module<B>>(
         source: &'a dyn WeightSource,
         module: &M,
@@ -61,7 +61,7 @@ impl<'a> InBlocks<'a> {
         }
     }
 
-    /// The matrix that `name` is a part of, and which.
+    /// Name of the matrix that `name` belongs to, and index of the part.
     fn part_of<'n>(&self, name: &'n str) -> Option<(&'n str, usize)> {
         let (matrix, part) = name.rsplit_once('.')?;
         let part = PARTS.iter().position(|&it| it == part)?;

@@ -1,4 +1,4 @@
-//! Weights that are in memory already.
+//! Weights held in memory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub struct InMemory {
 }
 
 impl InMemory {
-    /// Tensors under their names; `path` is where they came from, for messages.
+    /// Creates a source of named tensors; `path` is their origin, for messages.
     pub fn new(
         path: impl Into<PathBuf>,
         tensors: impl IntoIterator<Item = (String, TensorData)>,

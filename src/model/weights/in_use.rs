@@ -1,4 +1,4 @@
-//! The weights of a model whose experts grew, without the places that have no expert: an ordinary model.
+//! Conversion of a model whose number of experts grew to an ordinary model: weights of free places are left out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,51 +10,51 @@ use crate::model::ModelConfig;
 use crate::model::routing::domain::DomainMode;
 use crate::model::routing::growth::Roster;
 
-/// End of the name of a router's places.
+/// Suffix of the name of a router's places.
 const PLACES: &str = ".router.growth.places";
 
-/// A model whose experts grew that cannot be an ordinary one.
+/// Why a model whose number of experts grew cannot become an ordinary model.
 #[derive(Debug, thiserror::Error)]
 pub enum StillGrowing {
-    /// Siblings keep out of each other's way, which ordinary routers do not know.
+    /// Siblings still inhibit each other, which ordinary routers do not support.
     #[error(
         "experts that divided after step {since} still keep out of each other's way: train on until they are experts \
          like any other, or take a checkpoint of before that step"
     )]
     Inhibited {
-        /// The step.
+        /// Step after which the last of them divided.
         since: u64,
     },
-    /// Layers with unequal numbers of experts, for which there is one number.
+    /// Layers have different numbers of experts, but a configuration has one number.
     #[error(
         "its layers have {fewest} to {most} experts in use, and an ordinary model has one number for all layers"
     )]
     Unequal {
-        /// Fewest experts of a layer.
+        /// Smallest number of experts in a layer.
         fewest: usize,
-        /// Most experts of a layer.
+        /// Largest number of experts in a layer.
         most: usize,
     },
-    /// The places cannot be read.
+    /// The places could not be read.
     #[error(transparent)]
     Weights(#[from] WeightError),
 }
 
-/// Whether the experts of a number are of one line in all layers.
+/// Whether the experts of one index have the same founder in all layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lines {
-    /// They are, so that each expert has a domain.
+    /// They have, so every expert index has one domain.
     Equal,
-    /// They are not: a configuration has one list of domains for all layers.
+    /// They have not, so one list of domains does not fit all layers.
     Unequal,
 }
 
-/// Tensors of the experts in use alone, under the names of an ordinary model.
+/// Tensors of the experts in use, under the names of an ordinary model.
 pub struct InUse {
     source: Box<dyn WeightSource>,
-    /// By the name of a layer's feed-forward: the experts in use, and all slots in use.
+    /// Experts in use and slots in use, by name of a layer's feed-forward.
     layers: BTreeMap<String, [Vec<usize>; 2]>,
-    /// Columns of the domain prior for all slots in use.
+    /// Columns of the domain prior of all slots in use.
     prior: Vec<usize>,
 }
 
@@ -66,17 +66,17 @@ impl std::fmt::Debug for InUse {
     }
 }
 
-/// How a tensor is reduced to what is in use.
+/// Part of a tensor that belongs to slots in use.
 enum Cut<'a> {
-    /// Slices along the first dimension.
+    /// Indices in the first dimension.
     First(&'a [usize]),
-    /// Slices along the second of two dimensions.
+    /// Indices in the second of two dimensions.
     Last(&'a [usize]),
 }
 
 impl InUse {
-    /// The experts in use of a model with places, as an ordinary model. Each has the domain of the first one of its line,
-    /// where [`Lines`] are equal.
+    /// Converts a model to its experts in use. If the [`Lines`] are equal, each expert gets the domain of its
+    /// founder.
     ///
     /// # Errors
     ///

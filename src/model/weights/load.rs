@@ -1,4 +1,4 @@
-//! Tensors of a source into a module: every one of them, and no other.
+//! Loads all tensors of a source into a module.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use burn::tensor::{BasicOps, DType, TensorData, TensorKind};
 use super::named::Path;
 use super::{WeightError, WeightSource};
 
-/// Puts the tensors of `source` into `module`. Parameter ids, `require_grad` and devices stay the module's.
+/// Loads the tensors of `source` into `module`, which keeps its parameter ids, `require_grad` and devices.
 ///
-/// Floats of another width are cast to the module's type, integers too if every value fits. A parameter
-/// that was not initialized yet never is, unless it is a small float; a large float takes the device's
-/// type, an integer and the scales of blocks that of the source.
+/// Floats are cast to the module's type, and integers too if every value fits. Lazy parameters are loaded without
+/// drawing initial values, except floats of at most 2^16 values. Large lazy floats get the device's default type,
+/// lazy integers and scales of blocks the type of the source.
 ///
 /// # Errors
 ///
-/// [`WeightError::Missing`], [`WeightError::Unexpected`],
-/// [`WeightError::Shape`], [`WeightError::Dtype`]; the module is gone then.
+/// [`WeightError::Missing`], [`WeightError::Unexpected`], [`WeightError::Shape`], [`WeightError::Dtype`], or
+/// [`WeightError::Read`]. The module is consumed.
 pub fn load<B: Backend, M: Module<B>>(
     module: M,
     source: &dyn WeightSource,
@@ -39,7 +39,7 @@ pub fn load<B: Backend, M: Module<B>>(
     }
 }
 
-/// Shape of every parameter of a module by its name. Initializes none.
+/// Shape of every parameter of a module, by name. Initializes none.
 pub(super) fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usize>> {
     let mut expected = Expected::default();
     module.visit(&mut expected);
@@ -70,7 +70,7 @@ fn check_sizes(
 ) -> Result<(), WeightError> {
     for (name, expected) in expected {
         let found = source.shape(name).unwrap_or_default();
-        // a parameter may be stored transposed (burn's load mappers): its final shape is compared again
+        // a parameter may be stored transposed (burn's load mappers): its final shape is checked later
         let [mut a, mut b] = [found.clone(), expected.clone()];
         a.sort_unstable();
         b.sort_unstable();
@@ -95,7 +95,7 @@ fn wrong_shape(
     }
 }
 
-/// Names and shapes of a module's parameters, without initializing them.
+/// Visitor that collects names and shapes of a module's parameters, without initializing them.
 #[derive(Debug, Default)]
 struct Expected {
     path: Path,
@@ -134,7 +134,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Reads the tensor at the current path as `dtype`, or as the device's default of its kind.
+    /// Reads the tensor at the current path as `dtype`, or else as the device's default type of this kind.
     fn read<B: Backend, const D: usize, K>(
         &self,
         device: &B::Device,
@@ -160,7 +160,7 @@ impl Loader<'_> {
         })
     }
 
-    /// The type of the tensor at the current path if it is the scales of blocks, which keep theirs.
+    /// Type of the source if the current tensor holds scales of blocks, which keep their type.
     fn dtype_of_scales(&self) -> Option<DType> {
         let name = self.path.name();
         name.ends_with(".scales")
@@ -195,7 +195,7 @@ impl Kind {
     }
 }
 
-/// Whether every integer of `data` is one of `dtype`.
+/// Whether `dtype` can represent every integer of `data`.
 fn fits(data: &TensorData, dtype: DType) -> bool {
     if data.dtype == dtype {
         return true;
@@ -218,7 +218,7 @@ fn fits(data: &TensorData, dtype: DType) -> bool {
     }
 }
 
-/// Up to here initializing a parameter, only to learn its type, costs nothing that one would notice.
+/// Number of values up to which a lazy parameter is initialized to learn its type: that cost is negligible.
 const SMALL: usize = 1 << 16;
 
 impl<B: Backend> ModuleMapper<B> for Loader<'_> {
@@ -233,7 +233,7 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         let tensor = self.read(&param.lazy_device(), dtype, Kind::Float);
         let loaded = tensor.and_then(|tensor: Tensor<B, D>| {
             let id = param.id;
-            // the shape of an uninitialized parameter is that before its mappers, like a file's
+            // an uninitialized parameter has the shape before its load mappers, like the stored tensor
             if !param.is_initialized() {
                 self.check_shape(&tensor.dims(), &param.lazy_shape())?;
                 return Ok(param.clone().transform_for_load(tensor, id));

@@ -1,6 +1,6 @@
-//! A model's weights under their names: out of a module, and from any source into one.
+//! Named weights of a model: collecting them from a module, and loading them from any source.
 //!
-//! Files are not known here; whoever reads one is a [`WeightSource`].
+//! This module reads no files; whatever does implements [`WeightSource`].
 
 mod check;
 mod error;
@@ -24,26 +24,26 @@ pub use load::load;
 pub use named::{NamedTensor, collect, param_names};
 pub use replaced::Replaced;
 
-/// Named tensors that are read one at a time, so that a source may be larger than memory.
+/// A source of named tensors, read one at a time, so it may be larger than memory.
 pub trait WeightSource {
-    /// Where the tensors come from, for messages.
+    /// Origin of the tensors, for messages.
     fn path(&self) -> &Path;
 
     /// All names, sorted.
     fn names(&self) -> Vec<String>;
 
-    /// Size of each dimension of a tensor, if there is one.
+    /// Shape of a tensor; `None` if there is no such tensor.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
 
-    /// Element type of a tensor, if there is one and burn knows its type.
+    /// Element type of a tensor; `None` if there is no such tensor or burn lacks its type.
     fn dtype(&self, name: &str) -> Option<DType>;
 
-    /// Checks that a tensor has a shape, and a type that burn knows. Reads nothing.
+    /// Checks that a tensor exists, has the given shape and a type that burn supports. Reads nothing.
     ///
     /// # Errors
     ///
-    /// [`WeightError::Missing`], [`WeightError::Shape`], [`WeightError::Dtype`]; where the source has another name for
-    /// the tensor, [`WeightError::Read`] with that.
+    /// [`WeightError::Missing`], [`WeightError::Shape`] or [`WeightError::Dtype`]. A source that stores the tensor
+    /// under another name wraps these in [`WeightError::Read`].
     fn check(&self, name: &str, expected: &[usize]) -> Result<(), WeightError> {
         let path = || self.path().to_path_buf();
         let Some(found) = self.shape(name) else {
@@ -71,15 +71,15 @@ pub trait WeightSource {
         }
     }
 
-    /// Reads a tensor in its own type.
+    /// Reads a tensor in its stored type.
     ///
     /// # Errors
     ///
-    /// [`WeightError::Missing`] if there is none, [`WeightError::Dtype`] for a type that burn does not have,
-    /// [`WeightError::Read`] for what the file meets.
+    /// [`WeightError::Missing`] if there is no such tensor, [`WeightError::Dtype`] for a type that burn lacks,
+    /// [`WeightError::Read`] if reading fails.
     fn data(&self, name: &str) -> Result<TensorData, WeightError>;
 
-    /// Reads one of the tensors that `name` stacks along its first dimension.
+    /// Reads the slice at `index` of a tensor's first dimension.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ pub trait WeightSource {
     ///
     /// # Panics
     ///
-    /// If there are not as many.
+    /// If `index` is out of range.
     fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
         let mut data = self.data(name)?;
         let shape = data.shape.to_vec();

@@ -1,7 +1,7 @@
-//! The tensors of a module under their names.
+//! Named tensors of a module.
 //!
-//! A name is the path of fields and indices, joined by dots: `layers.0.mixer.q_a_proj.weight`. The variant
-//! of an enum is no part of it, so that names are those of the parts and other tools can read them.
+//! A name is the path of fields and indices, joined by dots: `layers.0.mixer.q_a_proj.weight`. It omits enum
+//! variants, so other tools can read the names.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use burn::tensor::{BasicOps, DType, TensorKind};
 
 use super::{WeightError, WeightSource};
 
-/// A tensor with its name. Its values are fetched from the device when it is written, not before.
+/// A tensor with its name. Its values are read from the device on demand.
 pub struct NamedTensor<'a> {
     /// Path in the module.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct NamedTensor<'a> {
 }
 
 impl NamedTensor<'_> {
-    /// Names a tensor. Cheap: the tensor's memory is shared until it is written.
+    /// Names a tensor. Cheap: shares the tensor's memory.
     pub fn new<B: Backend, const D: usize, K>(
         name: impl Into<String>,
         tensor: Tensor<B, D, K>,
@@ -42,7 +42,7 @@ impl NamedTensor<'_> {
 }
 
 impl<'a> NamedTensor<'a> {
-    /// The tensor `name` of `source`, read when it is written.
+    /// Tensor `name` of `source`, read on demand.
     ///
     /// # Errors
     ///
@@ -63,11 +63,11 @@ impl<'a> NamedTensor<'a> {
         })
     }
 
-    /// Fetches the values.
+    /// Reads the values.
     ///
     /// # Errors
     ///
-    /// What the source of the tensor meets while reading; none for tensors of a device.
+    /// Errors of the tensor's source; none for tensors on a device.
     pub fn read(self) -> Result<TensorData, WeightError> {
         (self.read)()
     }
@@ -90,28 +90,30 @@ impl fmt::Debug for NamedTensor<'_> {
     }
 }
 
-/// All parameters of `module`, in the order of its fields. Copies nothing.
+/// Names all parameters of `module`, in the order of its fields. Copies nothing.
 pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Vec<NamedTensor<'static>> {
     let mut collector = Collector::default();
     module.visit(&mut collector);
     collector.tensors
 }
 
-/// The name of every parameter of `module`: optimizer states go by [`ParamId`], which no file survives.
+/// Name of every parameter of `module` by [`ParamId`]. Optimizer states are keyed by these ids, which change between
+/// processes.
 ///
-/// A parameter that the module holds twice (tied weights) has the name of its first place.
+/// A parameter that occurs twice in the module (tied weights) has the name of its first occurrence.
 pub fn param_names<B: Backend, M: Module<B>>(module: &M) -> HashMap<ParamId, String> {
     let mut namer = Namer::default();
     module.visit(&mut namer);
     namer.names
 }
 
-/// Where a visitor or mapper is in a module.
+/// Path of a visitor or mapper within a module.
 #[derive(Debug, Default)]
 pub(super) struct Path(Vec<String>);
 
 impl Path {
-    /// `container_type` is burn's: `Struct:Mla`, `Enum:Mixer`, `Vec`, …; for an enum `name` is a variant.
+    /// Enters a field. `container_type` is burn's: `Struct:Mla`, `Enum:Mixer`, `Vec`, …; for an enum `name` is a
+    /// variant.
     pub(super) fn enter(&mut self, name: &str, container_type: &str) {
         if !container_type.starts_with("Enum:") {
             self.0.push(name.into());
@@ -135,7 +137,7 @@ struct Collector {
     tensors: Vec<NamedTensor<'static>>,
 }
 
-// `transform_for_save` is what burn's own recorders write; for most parameters it is the value itself
+// `transform_for_save` gives the value that burn's own recorders write; for most parameters it is the value itself
 impl<B: Backend> ModuleVisitor<B> for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let value = param.transform_for_save().val();

@@ -1,4 +1,4 @@
-//! Weights of which one is another's.
+//! A source with one tensor changed.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use burn::tensor::{DType, TensorData};
 
 use super::{WeightError, WeightSource};
 
-/// A source with one tensor replaced, added, or left out.
+/// A source with one tensor replaced, added or removed.
 pub struct Replaced<'a> {
     source: &'a dyn WeightSource,
     name: String,
@@ -22,7 +22,7 @@ impl std::fmt::Debug for Replaced<'_> {
 }
 
 impl<'a> Replaced<'a> {
-    /// The tensors of `source`, and under `name` this one or none.
+    /// The tensors of `source`, with `name` replaced by `data`, or removed if that is `None`.
     pub fn new(
         source: &'a dyn WeightSource,
         name: impl Into<String>,

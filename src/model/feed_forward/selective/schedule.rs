@@ -1,25 +1,25 @@
-//! How many activations are kept as a training goes on.
+//! Schedule of activation sparsity during training.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::error::ModelConfigError;
 
-/// From all activations to few.
+/// Schedule of the kept fraction of activations, from 1 to `k_ratio`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SparsitySchedule {
-    /// Steps with all activations.
+    /// Number of initial steps with all activations.
     #[serde(default = "SparsitySchedule::default_warmup_steps")]
     pub warmup_steps: u64,
-    /// Steps over which fewer and fewer are kept.
+    /// Number of steps over which the fraction falls.
     #[serde(default = "SparsitySchedule::default_sparsify_steps")]
     pub sparsify_steps: u64,
-    /// The way from all to few.
+    /// Shape of the fall.
     #[serde(default)]
     pub curve: SparsityCurve,
 }
 
-/// Share of the way done, for progress `p`.
+/// Completed share of the fall, as a function of progress `p` from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SparsityCurve {
@@ -46,7 +46,7 @@ impl SparsitySchedule {
         ModelConfigError::in_range("sparsify_steps", steps, 1, usize::MAX)
     }
 
-    /// Share of the activations kept at a step, on the way to `k_ratio`.
+    /// Fraction of the activations kept at `step`, with final value `k_ratio`.
     pub fn k_ratio_at(&self, step: u64, k_ratio: f64) -> f64 {
         let Some(since) = step.checked_sub(self.warmup_steps) else {
             return 1.0;

@@ -1,4 +1,4 @@
-//! The past of a [`Fox`](super::Fox) layer.
+//! Cache of a [`Fox`](super::Fox) layer.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
@@ -8,22 +8,22 @@ use darkhorse_backends::{Ops, forgetting};
 use super::Seen;
 use crate::model::cache::{CacheConfig, Pages, Past, REVERSIBLE, bytes};
 
-/// Keys, values and gates of every position, and the last inputs of the convolutions. The rows of a batch stand
-/// in the pages as more heads.
+/// Keys, values and cumulative forget gates of every position, with the last inputs of the convolutions. The rows of
+/// a batch are stored as additional heads.
 #[derive(Debug, Clone)]
 pub struct FoxCache<B: Backend> {
     keys: Pages<B>,
     values: Pages<B>,
-    /// Sums of the logarithms of the gates from the first position on.
+    /// Cumulative log of the forget gates from the first position on.
     kept: Pages<B>,
-    /// The last of these sums, `[batch, 1, heads]`; absent before the first position and where it was taken back.
+    /// Last cumulative gate, `[batch, 1, heads]`; absent before the first position and after a truncation.
     sum: Option<Tensor<B, 3>>,
-    /// Inputs of the convolutions of keys and values, zeros before the first, of the last positions,
+    /// Last inputs of the key and value convolutions, padded with zeros before the first position,
     /// `[batch, rows, _]`.
     raw: Option<[Tensor<B, 3>; 2]>,
 }
 
-/// `[batch, seq, heads, dim]` as `[seq, batch * heads, dim]`.
+/// Reorders `[batch, seq, heads, dim]` to `[seq, batch * heads, dim]`.
 pub(super) fn by_position<B: Backend>(heads: Tensor<B, 4>) -> Tensor<B, 3> {
     let [batch, seq, count, dim] = heads.dims();
     let heads = match batch {
@@ -47,7 +47,7 @@ impl<B: Backend> FoxCache<B> {
         }
     }
 
-    /// The inputs that convolutions of `taps` need next; absent before the first position.
+    /// The last inputs that convolutions of `taps` need; `None` before the first position.
     pub(super) fn tails(&self, taps: usize) -> Option<[Tensor<B, 3>; 2]> {
         let raw = self.raw.clone()?;
         Some(raw.map(|raw| {
@@ -56,7 +56,7 @@ impl<B: Backend> FoxCache<B> {
         }))
     }
 
-    /// What the newest positions see.
+    /// The cache as an operand of the backend.
     pub(super) fn seen(&self) -> forgetting::Seen<'_, B> {
         forgetting::Seen {
             keys: self.keys.pages(),
@@ -66,7 +66,7 @@ impl<B: Backend> FoxCache<B> {
         }
     }
 
-    /// The last sum of gates of `batch` rows.
+    /// Last cumulative gate of `batch` rows.
     fn last_sum(&self, batch: usize) -> Option<Tensor<B, 3>> {
         if self.kept.is_empty() {
             return None;
@@ -87,7 +87,7 @@ impl<B: Backend> FoxCache<B> {
 }
 
 impl<B: Ops> FoxCache<B> {
-    /// Adds positions, whose convolutions were given `raw`, the `taps - 1` inputs before them first.
+    /// Appends positions. `raw` are the inputs of their convolutions, preceded by `taps - 1` earlier ones.
     pub(super) fn append(&mut self, new: Seen<B>, raw: [Tensor<B, 3>; 2], taps: usize) {
         let [batch, seq, _] = new.kept.dims();
         let kept = match self.last_sum(batch) {
@@ -100,7 +100,7 @@ impl<B: Ops> FoxCache<B> {
         self.kept.append(by_position(kept.unsqueeze_dim::<4>(3)));
         let old = self.raw.take();
         let mut old = old.into_iter().flatten();
-        // no more than somebody may ask for
+        // keeps only the inputs that a truncation can need
         let most = REVERSIBLE + taps - 1;
         self.raw = Some(raw.map(|new| {
             let [_, rows, _] = new.dims();
@@ -124,7 +124,7 @@ impl<B: Backend> Past for FoxCache<B> {
         self.len().saturating_sub(REVERSIBLE)
     }
 
-    /// Forgets all positions from `len` on.
+    /// Drops all positions from `len` on.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! What a [`Fox`](super::Fox) is, and what it costs.
+//! Configuration and cost of [`Fox`](super::Fox).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,14 +13,14 @@ use crate::model::saturating::{product, sum};
 pub struct FoxConfig {
     /// Number of query, value and gate heads.
     pub num_attention_heads: usize,
-    /// Number of key heads, each shared by as many neighbouring heads.
+    /// Number of key heads, each shared by `num_attention_heads / num_key_value_heads` neighbouring query heads.
     pub num_key_value_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Number of tokens that the convolutions of keys and values see.
+    /// Kernel size of the convolutions of keys and values, in tokens.
     #[serde(default = "FoxConfig::default_conv_kernel_size")]
     pub conv_kernel_size: usize,
-    /// Added to the mean square in the normalizations of heads.
+    /// Epsilon of the norms of heads, added to the mean square.
     #[serde(default = "FoxConfig::default_norm_eps")]
     pub norm_eps: f64,
 }
@@ -50,7 +50,7 @@ impl MixerSpec for FoxConfig {
         ModelConfigError::multiple("num_attention_heads", heads, shared)?;
         ModelConfigError::positive("norm_eps", self.norm_eps)
     }
-    /// Norm weights of heads stand with the mixer that has them.
+    /// Norm weights of heads count as weights of the mixer, not as norms.
     fn cost(&self, hidden: usize) -> MixerCost {
         let (heads, taps) = (self.num_attention_heads, self.conv_kernel_size);
         let width = heads * self.head_dim;
@@ -76,7 +76,7 @@ impl MixerSpec for FoxConfig {
             rows: vec![
                 of_heads(self.num_key_value_heads),
                 of_heads(heads),
-                // sums of gates
+                // cumulative gates
                 Rows {
                     heads,
                     width: 1,
@@ -84,9 +84,9 @@ impl MixerSpec for FoxConfig {
                 },
             ],
             state: State {
-                // inputs of the convolutions, as far back as an extension can be taken back
+                // convolution inputs, for the longest extension that can be taken back
                 activations: product([REVERSIBLE + taps - 1, shared + width]),
-                // the last sum of gates
+                // last cumulative gate
                 f32: heads as u64,
             },
             activations: product([12, width]),

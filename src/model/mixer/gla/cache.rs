@@ -1,4 +1,4 @@
-//! The past of a [`Gla`](super::Gla) layer: as large after a million tokens as after one.
+//! Cache of a [`Gla`](super::Gla) layer, whose size does not depend on the context length.
 
 use crate::model::cache::{Past, bytes};
 use burn::tensor::Tensor;
@@ -8,30 +8,30 @@ use darkhorse_backends::linear_attention::{
     Given, LinearAttention, LinearAttentionOptions, Moment,
 };
 
-/// The state of one layer, and how to get back into its last extension.
+/// State of one layer, with what is needed to take back its last extension.
 #[derive(Debug, Clone, Default)]
 pub struct GlaCache<B: Ops> {
     pub(super) len: usize,
-    /// None before the first position.
+    /// `None` before the first position.
     pub(super) now: Option<Moment<B>>,
     pub(super) last: Option<Reversible<B>>,
 }
 
-/// A short extension: what it began with and what it was given.
+/// A short extension: the state before it and its inputs.
 #[derive(Debug, Clone)]
 pub(super) struct Reversible<B: Ops> {
     pub(super) start: usize,
     /// Number of positions.
     pub(super) new: usize,
-    /// None: nothing was there.
+    /// `None` if it began the sequence.
     pub(super) before: Option<Moment<B>>,
-    /// Absent for a single position, of which there is no part.
+    /// Absent for a single position, which can only be taken back as a whole.
     pub(super) given: Option<Given<B>>,
     pub(super) options: LinearAttentionOptions,
 }
 
 impl<B: Ops> GlaCache<B> {
-    /// The state, `[batch, heads, key_dim, value_dim]`; none before the first position.
+    /// The state, `[batch, heads, key_dim, value_dim]`; `None` before the first position.
     pub fn state(&self) -> Option<&Tensor<B, 4>> {
         self.now.as_ref().map(|now| &now.state)
     }
@@ -82,7 +82,7 @@ impl<B: Ops> Reversible<B> {
 }
 
 impl<B: Ops> Reversible<B> {
-    /// The state among what was given is the one before.
+    /// The initial state inside `given` is not counted: it is `before`.
     fn memory_bytes(&self) -> usize {
         let before = self.before.as_ref().map_or(0, moment_bytes);
         let given = self.given.as_ref().map_or(0, |given| {
@@ -105,14 +105,14 @@ impl<B: Ops> Past for GlaCache<B> {
         self.last.as_ref().map_or(self.len, |last| last.start)
     }
 
-    /// Forgets all positions from `len` on.
+    /// Drops all positions from `len` on.
     ///
-    /// The state before the last extension is kept with what the extension was given, if it was of no more
-    /// than [`REVERSIBLE`](crate::model::cache::REVERSIBLE) positions; those that stay are read again.
+    /// If the last extension had at most [`REVERSIBLE`](crate::model::cache::REVERSIBLE) positions, its inputs and
+    /// the state before it are kept; the remaining ones are replayed.
     ///
     /// # Panics
     ///
-    /// If `len` is none of 0, [`earliest`](Past::earliest) and the positions since.
+    /// If `len` is neither 0 nor at least [`earliest`](Past::earliest).
     fn truncate(&mut self, len: usize) {
         if len >= self.len {
             return;

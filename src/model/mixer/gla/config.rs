@@ -1,4 +1,4 @@
-//! What a [`Gla`](super::Gla) is.
+//! Configuration and cost of [`Gla`](super::Gla).
 
 use darkhorse_backends::linear_attention::{HeadSharing, UpdateRule};
 use serde::{Deserialize, Serialize};
@@ -12,43 +12,43 @@ use crate::model::saturating::{product, sum};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GlaConfig {
-    /// Number of states.
+    /// Number of heads, each with its own state.
     pub num_heads: usize,
-    /// Number of query heads.
+    /// Number of query heads, a divisor of `num_heads`.
     pub num_query_heads: usize,
-    /// Number of key heads.
+    /// Number of key heads, a divisor of `num_heads`.
     pub num_key_heads: usize,
-    /// Number of value heads.
+    /// Number of value heads, a divisor of `num_heads`.
     pub num_value_heads: usize,
-    /// Which heads of the fewer a state reads.
+    /// Assignment of query, key and value heads to states, where there are fewer of them.
     #[serde(default)]
     pub head_sharing: HeadSharing,
     /// Width of a query or key.
     pub key_head_dim: usize,
     /// Width of a value.
     pub value_head_dim: usize,
-    /// Number of tokens that the convolutions see.
+    /// Kernel size of the convolutions, in tokens.
     #[serde(default = "defaults::conv_kernel_size")]
     pub conv_kernel_size: usize,
-    /// How many leading dimensions of queries and keys rotary positions turn, halves as pairs; 0: none.
+    /// Number of leading dimensions of queries and keys with rotary positions, paired as halves; 0: none.
     #[serde(default)]
     pub rotary_dim: usize,
-    /// How queries and keys are normalized.
+    /// Normalization of queries and keys.
     #[serde(default)]
     pub qk_norm: QkNorm,
-    /// Where the decay comes from.
+    /// Computation of the decay.
     #[serde(default)]
     pub decay: DecayConfig,
     /// Whether the projection to the write strengths has a bias.
     #[serde(default)]
     pub write_bias: bool,
-    /// How a token changes the state.
+    /// Update rule of the state.
     #[serde(default)]
     pub rule: UpdateRule,
     /// Update rule during training; defaults to `rule`.
     #[serde(default)]
     pub training_rule: Option<UpdateRule>,
-    /// Added to the mean square in the normalization of outputs.
+    /// Epsilon of the output norm, added to the mean square.
     #[serde(default = "defaults::norm_eps")]
     pub norm_eps: f64,
 }
@@ -63,7 +63,7 @@ mod defaults {
     }
 }
 
-/// How queries and keys are normalized.
+/// Normalization of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QkNorm {
@@ -76,7 +76,7 @@ pub enum QkNorm {
     Rms,
 }
 
-/// Logarithm of a state's decay, per head.
+/// Logarithm of the decay of a state, per head.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecayConfig {
@@ -85,13 +85,13 @@ pub enum DecayConfig {
     Softplus,
     /// `log_sigmoid(x W + b) / normalizer` (gated linear attention).
     LogSigmoid {
-        /// Divides the logarithm.
+        /// Divisor of the logarithm.
         normalizer: f64,
     },
 }
 
 impl GlaConfig {
-    /// Widths of all queries, keys, values and outputs of a token.
+    /// Total widths of queries, keys, values and outputs per token.
     pub(crate) fn widths(&self) -> [usize; 4] {
         [
             self.num_query_heads * self.key_head_dim,
@@ -148,7 +148,7 @@ impl MixerSpec for GlaConfig {
         })
     }
 
-    /// Norm weights of heads stand with the mixer that has them.
+    /// Norm weights of heads count as weights of the mixer, not as norms.
     fn cost(&self, hidden: usize) -> MixerCost {
         let heads = self.num_heads;
         let [query, key, value, output] = self.widths();
@@ -164,7 +164,7 @@ impl MixerSpec for GlaConfig {
             QkNorm::Length | QkNorm::SquaredLength => 0,
         };
         let norms = qk_norm + self.value_head_dim;
-        // projected and convolved; keys and values for every state; outputs, gated and not
+        // projected and convolved; keys and values of every state; outputs with and without gate
         let inner = product([4, channels]);
         let shared = product([2, heads, self.key_head_dim]);
         MixerCost {
@@ -178,7 +178,7 @@ impl MixerSpec for GlaConfig {
                 [output, hidden],
             ],
             others: sum([convolutions, (decay + write_bias + norms) as u64]),
-            // reading and writing the state
+            // reads and writes of the state
             token_flops: product([5, heads, self.key_head_dim, self.value_head_dim]),
             state: self.state(),
             activations: sum([inner, shared, product([6, output])]),
@@ -188,15 +188,15 @@ impl MixerSpec for GlaConfig {
 }
 
 impl GlaConfig {
-    /// The state and the last inputs of the convolutions, now and before the last extension, and what a short
-    /// extension was given, so that it can be taken back.
+    /// The current state and convolution inputs, those before the last extension, and the inputs of a short
+    /// extension, which allow to take it back.
     fn state(&self) -> State {
         let heads = self.num_heads;
         let [query, key, value, _] = self.widths();
         let channels = query + key + value;
         let tail = self.conv_kernel_size - 1;
         let state = product([heads, self.key_head_dim, self.value_head_dim]);
-        // query, key, value, decay and strength of the write of every position
+        // query, key, value, decay and write strength of every position
         let given = product([
             REVERSIBLE,
             heads,

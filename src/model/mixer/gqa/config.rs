@@ -1,4 +1,4 @@
-//! What a [`Gqa`](super::Gqa) is, and what it costs.
+//! Configuration and cost of [`Gqa`](super::Gqa).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,65 +9,66 @@ use crate::model::saturating::{product, sum};
 
 /// Configuration of [`Gqa`](super::Gqa).
 ///
-/// The default has no heads, which [`validate`](crate::model::ModelConfig::validate) refuses.
+/// The default has no heads and is therefore not [valid](crate::model::ModelConfig::validate).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GqaConfig {
     /// Number of query heads.
     pub num_attention_heads: usize,
-    /// Number of key and value heads, each shared by as many neighbouring query heads.
+    /// Number of key and value heads, each shared by `num_attention_heads / num_key_value_heads` neighbouring query
+    /// heads.
     pub num_key_value_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
     /// Whether the projections have a bias.
     #[serde(default)]
     pub attention_bias: bool,
-    /// Which of them have it, if any has.
+    /// Projections with a bias, if `attention_bias` is set.
     #[serde(default, skip_serializing_if = "GqaConfig::is_default")]
     pub biased: Biased,
-    /// How many positions a query sees, its own and those just before it; absent: the whole past.
+    /// Number of positions that a query sees, its own included; absent: all earlier ones.
     #[serde(default)]
     pub sliding_window: Option<usize>,
-    /// Whether queries and keys are normalized before rotary positions turn them (Qwen3).
+    /// Whether queries and keys are normalized before rotary positions are applied (Qwen3).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub qk_norm: bool,
-    /// What is normalized together, if anything is.
+    /// Values that are normalized together, if `qk_norm` is set.
     #[serde(default, skip_serializing_if = "GqaConfig::is_default")]
     pub qk_norm_over: NormOver,
-    /// Largest magnitude of a number in queries, keys and values, before rotary positions turn them (OLMoE); absent:
-    /// any.
+    /// Bound to which queries, keys and values are clipped before rotary positions are applied (OLMoE); absent: no
+    /// bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_qkv: Option<f64>,
     /// Whether the output is gated by `sigmoid(x W)` (Qwen3-Next).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_gate: bool,
-    /// How many leading dimensions of queries and keys rotary positions turn; absent: all.
+    /// Number of leading dimensions of queries and keys with rotary positions; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotary_dim: Option<usize>,
-    /// Which of these dimensions are turned as a pair.
+    /// Pairing of the rotated dimensions.
     #[serde(default, skip_serializing_if = "GqaConfig::is_default")]
     pub rotary_pairs: RotaryPairs,
 }
 
-/// Which projections of [`Gqa`](super::Gqa) have a bias.
+/// Projections of [`Gqa`](super::Gqa) with a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Biased {
-    /// All of them (Llama).
+    /// All projections (Llama).
     #[default]
     All,
-    /// Those that read the residual stream (Qwen2).
+    /// Query, key and value projections (Qwen2).
     Inputs,
 }
 
-/// The numbers of a query or a key that are normalized together.
+/// Values of a query or key that are normalized together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormOver {
-    /// Those of one head (Qwen3).
+    /// Values of one head (Qwen3).
     #[default]
     Head,
-    /// Those of all heads (OLMoE).
+    /// Values of all heads (OLMoE).
     Heads,
 }
 
@@ -76,7 +77,7 @@ impl GqaConfig {
         *value == T::default()
     }
 
-    /// Whether it is the attention of Llama, Mistral and Mixtral.
+    /// Whether this is the attention of Llama, Mistral and Mixtral.
     pub fn is_plain(&self) -> bool {
         !self.qk_norm
             && !self.output_gate
@@ -86,12 +87,12 @@ impl GqaConfig {
             && (self.biased == Biased::All || !self.attention_bias)
     }
 
-    /// Whether rotary positions turn all dimensions of a head.
+    /// Whether all dimensions of a head have rotary positions.
     pub fn is_turned_whole(&self) -> bool {
         self.rotary_dim.is_none_or(|dim| dim == self.head_dim)
     }
 
-    /// Widths of the norms of queries and of keys; absent: there are none.
+    /// Widths of the query norm and the key norm; `None` without norms.
     pub(super) fn norm_widths(&self) -> Option<[usize; 2]> {
         let heads = match self.qk_norm_over {
             NormOver::Head => [1, 1],
@@ -167,7 +168,7 @@ impl MixerSpec for GqaConfig {
             [hidden, key],
             [query, hidden],
         ];
-        // queries and keys projected and rotated, values projected; keys and values repeated, and outputs
+        // projected and rotated queries and keys, projected values; repeated keys and values, and outputs
         let mut activations = vec![product([5, query]), product([3, key])];
         let mut biases = query + 2 * key;
         if self.biased == Biased::All {
@@ -184,7 +185,7 @@ impl MixerSpec for GqaConfig {
         if self.output_gate {
             projections.push([hidden, query]);
             biases += query;
-            // the gate, its sigmoid, and what it leaves
+            // the gate, its sigmoid, and the gated output
             activations.push(product([3, query]));
         }
         MixerCost {

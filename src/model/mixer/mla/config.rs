@@ -1,4 +1,4 @@
-//! What an [`Mla`](super::Mla) is, and what it costs.
+//! Configuration and cost of [`Mla`](super::Mla).
 
 use darkhorse_backends::quantized::BLOCK;
 use serde::{Deserialize, Serialize};
@@ -13,19 +13,18 @@ use crate::model::saturating::{product, sum};
 pub struct MlaConfig {
     /// Number of heads.
     pub num_attention_heads: usize,
-    /// Width of the query latent; absent: queries come straight from the residual stream.
+    /// Width of the query latent; absent: queries are projected directly from the residual stream.
     #[serde(default)]
     pub q_lora_rank: Option<usize>,
-    /// Width of the key-value latent, the larger part of the cache.
+    /// Width of the key-value latent, which is cached.
     pub kv_lora_rank: usize,
-    /// Head width without position.
+    /// Width of the part of queries and keys without rotary position, per head.
     pub qk_nope_head_dim: usize,
-    /// Head width with rotary position, shared by all heads on the key's side.
+    /// Width of the part of queries and keys with rotary position; all heads share this part of the key.
     pub qk_rope_head_dim: usize,
-    /// Width of a head's value.
+    /// Width of a value, per head.
     pub v_head_dim: usize,
-    /// Added to the mean square in the norms of the latents: in transformers 1e-6, whatever the model's
-    /// `rms_norm_eps` is.
+    /// Epsilon of the norms of the latents: 1e-6 in transformers, whatever the model's `rms_norm_eps`.
     #[serde(default = "latent_norm_eps")]
     pub latent_norm_eps: f64,
 }
@@ -35,18 +34,18 @@ fn latent_norm_eps() -> f64 {
 }
 
 impl MlaConfig {
-    /// Columns of `kv_b_proj`.
+    /// Output width of `kv_b_proj`.
     pub(crate) fn up_width(&self) -> usize {
         self.num_attention_heads * (self.qk_nope_head_dim + self.v_head_dim)
     }
 
-    /// Whether `kv_b_proj` is in blocks where matrices are: it is used head by head, and no block may belong to two.
+    /// Whether `kv_b_proj` can be quantized: it is used per head, so no block may span two heads or key and value.
     pub(crate) fn up_projection_has_blocks(&self) -> bool {
         let parts = [self.qk_nope_head_dim, self.v_head_dim];
         parts.iter().all(|width| width.is_multiple_of(BLOCK))
     }
 
-    /// Width of a head's query and key.
+    /// Width of a query or key, per head.
     pub fn qk_head_dim(&self) -> usize {
         self.qk_nope_head_dim + self.qk_rope_head_dim
     }
@@ -86,7 +85,7 @@ impl MixerSpec for MlaConfig {
         ]
     }
 
-    /// Whole sequences are counted in the expanded form, decoding in the absorbed one.
+    /// Counts whole sequences in the expanded form and decoding in the absorbed form.
     fn cost(&self, hidden: usize) -> MixerCost {
         let (heads, rank) = (self.num_attention_heads, self.kv_lora_rank);
         let query = heads * self.qk_head_dim();
@@ -103,7 +102,7 @@ impl MixerSpec for MlaConfig {
         } else {
             others = product(up);
         }
-        // queries and keys, each projected, rotated and joined; values and outputs
+        // projected, rotated and joined queries and keys; values and outputs
         let query_key = product([6, query]);
         let value = product([3, heads, self.v_head_dim]);
         let latents = product([2, self.q_lora_rank.unwrap_or(0) + rank]);

@@ -1,4 +1,4 @@
-//! Losses of a router, each without its factor.
+//! Auxiliary losses of a router, without their factors.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -6,15 +6,16 @@ use burn::tensor::backend::Backend;
 use crate::model::routing::Routing;
 use crate::model::routing::stats::choices;
 
-/// Load loss `sum_e f_e P_e`, summed over the rows of a batch.
+/// Load-balancing loss `sum_e f_e P_e`, summed over the rows of a batch.
 ///
-/// `f_e` is the load of expert `e` relative to an even one, `P_e` its mean normalized affinity, both over the counted
-/// tokens of a row. With one row per sequence: DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), equations 17 to 20; with
-/// all tokens in one row: Switch Transformer (<https://arxiv.org/abs/2101.03961>), equation 4.
+/// Here `f_e` is the load of expert `e` relative to an even load and `P_e` its mean normalized affinity, both over
+/// the counted tokens of a row. One row per sequence gives DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>),
+/// equations 17 to 20; all tokens in one row give Switch Transformer (<https://arxiv.org/abs/2101.03961>), equation
+/// 4.
 ///
 /// # Shapes
 ///
-/// - routing: of `rows * tokens` tokens; counted: `[rows, tokens]`, one for tokens that count, else zero
+/// - routing: of `rows * tokens` tokens; counted: `[rows, tokens]`, 1 for counted tokens, else 0
 /// - output: `[1]`
 pub fn load_loss<B: Backend>(routing: &Routing<B>, counted: Tensor<B, 2>) -> Tensor<B, 1> {
     let [rows, in_row] = counted.dims();
@@ -40,7 +41,7 @@ pub fn load_loss<B: Backend>(routing: &Routing<B>, counted: Tensor<B, 2>) -> Ten
     (load * per_row(affinity)).sum()
 }
 
-/// Router z-loss, `sum_t logsumexp(logits_t)^2` over the counted tokens: it keeps the logits of a softmax small (ST-MoE,
+/// Router z-loss, `sum_t logsumexp(logits_t)^2` over the counted tokens. It keeps the logits small (ST-MoE,
 /// <https://arxiv.org/abs/2202.08906>, equation 5).
 ///
 /// # Shapes
@@ -54,9 +55,9 @@ pub fn z_loss<B: Backend>(routing: &Routing<B>, counted: Tensor<B, 1>) -> Tensor
     (sum.powi_scalar(2).reshape(tokens) * counted).sum()
 }
 
-/// Mutual-information loss, `T (mean_t S(p_t) - S(mean_t p_t))` with `p = s / sum(s)` and entropy `S`, over the `T` counted
-/// tokens: each token's choice is to be sharp, all tokens together are to use every expert (ModuleFormer,
-/// <https://arxiv.org/abs/2306.04640>).
+/// Mutual-information loss, `T (mean_t S(p_t) - S(mean_t p_t))`, where `p = s / sum(s)` are the normalized
+/// affinities, `S` is the entropy and `T` the number of counted tokens. It makes each token's choice sharp and the
+/// mean choice even (ModuleFormer, <https://arxiv.org/abs/2306.04640>).
 ///
 /// # Shapes
 ///

@@ -1,7 +1,7 @@
-//! How the loads of experts are kept even: the rules, what they aim at, and the losses that may go with them.
+//! Load balancing of experts: the rules, their targets, and auxiliary losses.
 //!
-//! With domains, the target of an expert is what the tags of the counted tokens ask of it. Null experts are balanced
-//! among themselves; how many tokens choose them at all is set by `k_target`.
+//! With domains, the target load of an expert follows from the tags of the counted tokens. Null experts are balanced
+//! among themselves; `k_target` sets how often tokens choose them.
 
 pub mod losses;
 pub mod quantile;
@@ -15,20 +15,21 @@ use crate::domain::TAGS;
 use crate::model::error::ModelConfigError;
 use quantile::QuantileRule;
 
-/// How a router keeps the loads of its experts even.
+/// Load-balancing rule of a router.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// The bias of an underloaded expert rises by a fixed step, that of an overloaded one falls (ALF, DeepSeek-V3).
+    /// Auxiliary-loss-free: a bias rises by a fixed step for an underloaded expert and falls for an overloaded one
+    /// (DeepSeek-V3).
     #[default]
     Sign,
-    /// The bias of an expert becomes the one with which its share of the last step's tokens would have chosen it.
+    /// Sets the bias of an expert so that its target share of the last step's tokens would have chosen it.
     Quantile(QuantileRule),
-    /// A loss pulls the loads together; there is no bias (Switch, Mixtral).
+    /// An auxiliary loss, without bias (Switch Transformer, Mixtral).
     Auxiliary(AuxiliaryRule),
 }
 
-/// Configuration of the auxiliary loss.
+/// Configuration of the auxiliary load loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuxiliaryRule {
@@ -52,46 +53,47 @@ impl Rule {
     }
 }
 
-/// Factors of the [losses] that a router adds to that of the model, each a mean per token or assignment.
+/// Factors of the auxiliary [losses] of a router, each a mean per token or per assignment.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LossFactors {
-    /// Of the [load loss](losses::load_loss) over all tokens of a micro-batch.
+    /// Factor of the [load loss](losses::load_loss) over all tokens of a micro-batch.
     pub load: f64,
-    /// Of the [z-loss](losses::z_loss).
+    /// Factor of the [z-loss](losses::z_loss).
     pub z: f64,
-    /// Of the [mutual-information loss](losses::mutual_information_loss).
+    /// Factor of the [mutual-information loss](losses::mutual_information_loss).
     pub mutual_information: f64,
 }
 
 impl LossFactors {
-    /// Whether there is no such loss.
+    /// Whether there are no auxiliary losses.
     pub fn are_zero(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What balancing aims at after a step.
+/// Target of load balancing after a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Goal {
-    /// Load of every routed expert, `[experts]`.
+    /// Target load of every routed expert in assignments, `[experts]`.
     pub target: Vec<f64>,
-    /// By how much the sign rule moves a bias; 0: no rule moves anything.
+    /// Step by which the sign rule changes a bias; 0 disables all rules.
     pub speed: f64,
 }
 
-/// How many slots a token chooses.
+/// Number of slots that a token chooses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Choices {
-    /// Slots that every token chooses, null experts included.
+    /// Slots per token, null experts included.
     pub k: usize,
-    /// Mean number of routed experts among them; none without null experts.
+    /// Target for the mean number of routed experts per token; `None` without null experts.
     pub k_target: Option<f64>,
 }
 
-/// The load that balancing aims at, `t_e = sum_d N_d k pi_d(e)`, for every expert.
+/// Target load of every expert, `t_e = sum_d n_d pi_d(e)`, where `n_d` is the number of choices of routed experts by
+/// tokens of domain `d` and `pi_d(e)` is the share of expert `e` in that domain.
 pub fn target_load(counts: &LoadCounts, domains: &DomainConfig) -> Vec<f64> {
     if domains.mode == DomainMode::Off {
-        // at once, not tag by tag: a mean that is a whole number has to be that number
+        // computed at once rather than by tag, so that a whole-number mean is exact
         let assignments = counts.total().iter().sum::<u64>() as f64;
         let each = assignments / counts.experts_in_use() as f64;
         let founders = counts.founders();
@@ -113,7 +115,7 @@ pub fn target_load(counts: &LoadCounts, domains: &DomainConfig) -> Vec<f64> {
     target
 }
 
-/// How far the most overloaded expert is above its target, `max_e n_e / t_e - 1`.
+/// Largest relative overload, `max_e n_e / t_e - 1`, at least 0.
 pub fn max_violation(load: &[u64], target: &[f64]) -> f64 {
     load.iter()
         .zip(target)
@@ -122,7 +124,7 @@ pub fn max_violation(load: &[u64], target: &[f64]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// Moves values so that their mean is `mean`.
+/// Shifts values to the given mean.
 fn center(values: &mut [f32], mean: f64) {
     let now = mean_of(values);
     for value in values {

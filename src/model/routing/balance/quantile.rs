@@ -1,9 +1,9 @@
-//! Quantile balancing: the bias of an expert is the one with which its share of the tokens would have chosen it.
+//! Quantile balancing: the bias of an expert is set so that its target share of the tokens would have chosen it.
 //!
-//! For token `t` and slot `e` with affinity `s` and bias `b`, and `c[t]` the best `s + b` that token `t` did not choose:
-//! `m[t, e] = c[t] - s[t, e]` is the bias with which the token would just have chosen the slot (its *margin*). The new
-//! bias is the quantile of `m[:, e]` at the slot's target share of the tokens (Kimi K3, section 2.3.3; Su, "MoE
-//! Odyssey 6"). Margins are counted in [`BINS`] bins, summed over the micro-batches of a step.
+//! For token `t` and slot `e` with affinity `s` and bias `b`, let `c[t]` be the largest `s + b` that the token did
+//! not choose. The *margin* `m[t, e] = c[t] - s[t, e]` is the bias at which the token would just have chosen the
+//! slot. The new bias is the quantile of `m[:, e]` at the slot's target share of the tokens (Kimi K3, section 2.3.3;
+//! Su, "MoE Odyssey 6"). Margins are counted in [`BINS`] bins and summed over the micro-batches of a step.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
@@ -13,7 +13,7 @@ use super::{Choices, Goal, mean_of};
 use crate::model::error::ModelConfigError;
 use crate::model::routing::stats::Observed;
 
-/// Margins lie between these: affinities lie between 0 and 1, biases are held between -1 and 1.
+/// Range of margins: affinities lie between 0 and 1, biases are clamped to -1 to 1.
 const LOW: f64 = -2.0;
 const HIGH: f64 = 2.0;
 
@@ -26,7 +26,7 @@ const WIDTH: f64 = (HIGH - LOW) / BINS as f64;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuantileRule {
-    /// Share of the old bias in the new one; 0: the last step alone decides.
+    /// Weight of the old bias in the new one; 0: only the last step counts.
     pub smoothing: f64,
 }
 
@@ -42,7 +42,7 @@ impl QuantileRule {
     }
 }
 
-/// Histograms of the margins of every slot.
+/// Histogram of the margins of every slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Margins {
     /// `[slots, BINS]`, row by row.
@@ -50,7 +50,7 @@ pub struct Margins {
 }
 
 impl Margins {
-    /// Reads what [`histogram`] computed.
+    /// Reads the output of [`histogram`].
     ///
     /// # Panics
     ///
@@ -62,11 +62,11 @@ impl Margins {
         }
     }
 
-    /// Adds another batch.
+    /// Adds the counts of another batch.
     ///
     /// # Panics
     ///
-    /// If it counts other slots.
+    /// If the slots differ.
     pub fn merge(&mut self, other: &Self) {
         assert_eq!(self.counts.len(), other.counts.len());
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
@@ -74,7 +74,7 @@ impl Margins {
         }
     }
 
-    /// Those of some slots.
+    /// Restricts the histograms to some slots.
     pub(in crate::model::routing) fn of_slots(&self, slots: &[usize]) -> Self {
         let of_slot = |&slot: &usize| self.counts[slot * BINS..][..BINS].iter().copied();
         Self {
@@ -82,7 +82,7 @@ impl Margins {
         }
     }
 
-    /// The margin below which the share `q` of the tokens lies, interpolated inside its bin; none without tokens.
+    /// Quantile `q` of the margins of a slot, interpolated within a bin; `None` without tokens.
     fn quantile(&self, slot: usize, q: f64) -> Option<f64> {
         let bins = &self.counts[slot * BINS..][..BINS];
         let tokens = bins.iter().sum::<u64>();
@@ -103,11 +103,11 @@ impl Margins {
     }
 }
 
-/// Counts margins in bins on the device; exact up to 2^24 tokens a call.
+/// Counts margins in bins on the device; exact up to 2^24 tokens per call.
 ///
 /// # Shapes
 ///
-/// - margins: `[tokens, slots]`; counted: `[tokens]`, one for tokens that count, else zero; output: `[slots, BINS]`
+/// - margins: `[tokens, slots]`; counted: `[tokens]`, 1 for counted tokens, else 0; output: `[slots, BINS]`
 pub fn histogram<B: Backend>(margins: Tensor<B, 2>, counted: Tensor<B, 1>) -> Tensor<B, 2> {
     let [tokens, slots] = margins.dims();
     let device = margins.device();
@@ -121,7 +121,7 @@ pub fn histogram<B: Backend>(margins: Tensor<B, 2>, counted: Tensor<B, 1>) -> Te
     Tensor::zeros([slots, BINS], &device).scatter(1, bins, ones, IndexingUpdateOp::Add)
 }
 
-/// The bias of every slot after a step. The mean over the routed experts is zero.
+/// Updates the bias of every slot after a step. The mean over the routed experts becomes zero before clamping.
 pub(crate) fn rebalance(
     bias: &mut [f32],
     seen: &Observed,
@@ -136,7 +136,7 @@ pub(crate) fn rebalance(
     let assignments = load.iter().chain(&null_load).sum::<u64>() as f64;
     let tokens = assignments / choices.k as f64;
     let k_target = choices.k_target.unwrap_or(choices.k as f64);
-    // targets are those of the loads that were seen; with null experts their sum is to become `k_target` per token
+    // targets refer to the observed loads; with null experts they are scaled to `k_target` per token
     let visits = goal.target.iter().sum::<f64>();
     let scale = k_target / visits;
     let null_share = (choices.k as f64 - k_target) / null_load.len().max(1) as f64;

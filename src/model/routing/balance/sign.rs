@@ -1,19 +1,19 @@
-//! Auxiliary-loss-free (ALF) balancing: the bias moves by a fixed step.
+//! Auxiliary-loss-free (ALF) balancing: each bias moves by a fixed step.
 //!
-//! Wang et al. (<https://arxiv.org/abs/2408.15664>); DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), section 2.1.2.
-//! The mean bias of the null experts is the price `lambda` of computing an expert: a controller moves it until a token
-//! visits `k_target` experts in the mean.
+//! Wang et al. (<https://arxiv.org/abs/2408.15664>); DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), section
+//! 2.1.2. The mean bias of the null experts is the price of visiting an expert: a controller adjusts it until a
+//! token visits `k_target` experts on average.
 
 use super::{Choices, Goal, center, mean_of};
 use crate::model::routing::stats::LoadCounts;
 
-/// How far rounding may move a target, in parts of it: an expert that is on target stays there.
+/// Relative tolerance of a target: a load within it counts as on target.
 const ROUNDING: f64 = 1e-9;
 
-/// By how much the price of computing moves for each expert that a token visits too many.
+/// Change of the price per step, for each routed expert above `k_target` that a token visits.
 const PRICE_SPEED: f64 = 0.02;
 
-/// The bias of every slot after a step. The mean over the routed experts is zero.
+/// Updates the bias of every slot after a step. The mean over the routed experts becomes zero.
 pub(crate) fn rebalance(bias: &mut [f32], counts: &LoadCounts, goal: &Goal, choices: Choices) {
     let (experts, null) = bias.split_at_mut(counts.experts());
     let load = counts.total();
@@ -34,8 +34,8 @@ pub(crate) fn rebalance(bias: &mut [f32], counts: &LoadCounts, goal: &Goal, choi
     center(null, price.clamp(-1.0, 1.0));
 }
 
-/// Moves the bias of every underloaded expert up by `speed`, of every overloaded one down, and
-/// re-centers it to zero mean.
+/// Raises the bias of every underloaded expert by `speed`, lowers that of every overloaded one, and shifts the mean
+/// to zero.
 ///
 /// # Panics
 ///

@@ -6,32 +6,32 @@ use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::feed_forward::moe::MoeConfig;
 use crate::model::routing::balance::Rule;
 
-/// How the codons of a document before a token's own bear on the token's choice.
+/// How earlier codons of a document influence a token's choice of experts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodonConfig {
-    /// Tokens of a codon.
+    /// Number of tokens per codon.
     #[serde(default = "length")]
     pub length: usize,
-    /// What is left of a codon's weight when one more has been read, from 0 (only the last one counts) to below 1.
+    /// Factor on the weight of older codons per codon read, from 0 (only the last one counts) to below 1.
     #[serde(default = "memory")]
     pub memory: f64,
-    /// What they do.
+    /// How the prediction is used.
     pub mode: CodonMode,
 }
 
-/// What the codons before do to a choice.
+/// How the prediction from earlier codons changes the choice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodonMode {
-    /// Experts that they leaned to are chosen more easily.
+    /// The prediction is added to the scores.
     Soft {
-        /// Added to the score of an expert for a mean affinity of 1.
+        /// Factor on the prediction, a mean affinity.
         cohesion: f64,
     },
-    /// Only the experts that they leaned to most are open; in the first codon of a document all are.
+    /// Only the experts with the largest prediction are reachable; in the first codon of a document all are.
     Hard {
-        /// Number of these experts.
+        /// Number of reachable experts.
         pool: usize,
     },
 }
@@ -45,7 +45,7 @@ fn memory() -> f64 {
 }
 
 impl CodonConfig {
-    /// Codons of the usual length and memory.
+    /// Codons with default length and memory.
     pub fn new(mode: CodonMode) -> Self {
         Self {
             length: length(),

@@ -1,26 +1,26 @@
-//! Which codon every row of a pass belongs to.
+//! Assignment of the rows of a pass to codons.
 
-/// Rows of one document that a pass reads or reads again, from the beginning of a codon on.
+/// Consecutive rows of one document, from the start of a codon, of which a pass reads the last ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
-    /// Codons of the document before these rows.
+    /// Number of codons of the document before these rows.
     pub(super) before: usize,
-    /// Rows that an earlier pass has read.
+    /// Number of rows that earlier passes read.
     pub(super) known: usize,
-    /// Rows that this pass reads.
+    /// Number of rows that this pass reads.
     pub(super) new: usize,
 }
 
-/// Codons of the runs one after the other.
+/// Codons of all runs, concatenated.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Layout {
     /// Codon of every row, known rows included.
     pub(super) of_rows: Vec<i32>,
     /// Codon of every new row.
     pub(super) of_new: Vec<i32>,
-    /// Number of every codon in its document.
+    /// Index of every codon within its document.
     pub(super) numbers: Vec<usize>,
-    /// Whether the codon before it is of the same document and of this pass.
+    /// Whether the previous codon belongs to the same document and run.
     pub(super) follows: Vec<bool>,
 }
 
@@ -48,8 +48,8 @@ impl Layout {
         layout
     }
 
-    /// Factors of a scan `y[c] = x[c] + memory y[c - 1]` within documents, which doubles its reach with every one of
-    /// them: `y[c] += factors[i][c] y[c - 2^i]` for `i = 0, 1, ..`.
+    /// Factors of a parallel scan for `y[c] = x[c] + memory y[c - 1]` within documents, whose reach doubles with
+    /// each factor: `y[c] += factors[i][c] y[c - 2^i]` for `i = 0, 1, ..`.
     pub(super) fn factors(&self, memory: f64) -> Vec<Vec<f32>> {
         let decay = |&follows: &bool| if follows { memory as f32 } else { 0.0 };
         let mut factors: Vec<f32> = self.follows.iter().map(decay).collect();
@@ -68,7 +68,7 @@ impl Layout {
     }
 }
 
-/// The documents of rows of `seq` tokens, whose positions count from the beginning of a document.
+/// Splits rows of `seq` tokens into documents; a position that does not continue the previous one starts a document.
 pub(super) fn documents(positions: &[i32], seq: usize) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for row in positions.chunks(seq.max(1)) {

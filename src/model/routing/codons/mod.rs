@@ -1,11 +1,11 @@
-//! Codons: blocks of consecutive tokens of a document, of which the earlier ones bear on the experts that later ones choose.
+//! Codons: blocks of consecutive tokens of a document, whose routing influences the experts of later blocks.
 //!
-//! `z_j`, the mean affinities of the codons before codon `j`, those further back for less, is a prediction of what `j`
-//! needs: no token looks at its own codon, so nothing leaks from behind it. Either it is added to the scores (*soft*,
-//! `H_e -= cohesion z_e`), or only the experts of which it is largest stay open (*hard*), so that a codon visits no more
-//! than so many experts and an engine that keeps experts elsewhere can fetch them ahead. Gates come from the affinities
-//! alone, and no gradient goes through `z`. A document begins without codons before it, wherever it lies in a row. Null
-//! experts belong to no pool and are always open; modules of multi-token prediction have no codons.
+//! The prediction `z_j` for codon `j` is the weighted mean affinity of the codons before it, older ones with less
+//! weight. A token never sees its own codon, so the model stays causal. Either `cohesion z_e` is added to the score
+//! of expert `e` (*soft*), or only the experts with the largest `z_e` are reachable (*hard*), which bounds the
+//! number of experts per codon, so that an engine that offloads experts can prefetch them. Gates are computed from
+//! the affinities alone, and no gradient goes through `z`. The first codon of a document has no prediction, wherever
+//! the document lies in a row. Null experts are always reachable; MTP modules do not use codons.
 
 mod config;
 mod layout;
@@ -23,36 +23,36 @@ use darkhorse_backends::Ops;
 use super::growth::Access;
 use layout::{Layout, Run};
 
-/// Lower than any mean of affinities.
+/// Below any mean affinity.
 const FOLLOWER: f32 = -1.0;
 
-/// The codons that the tokens of a pass belong to, and what was before them.
+/// Codons of the tokens of a pass, with what earlier passes left of them.
 #[derive(Debug, Clone)]
 pub struct Codons<B: Backend> {
     length: usize,
-    /// Codon of every row, `[rows]`: of the new tokens, and of those before them in their codons.
+    /// Codon of every row, `[rows]`: of the new tokens, and of earlier tokens in their codons.
     of_rows: Tensor<B, 1, Int>,
     /// Codon of every new token, `[tokens]`.
     of_new: Tensor<B, 1, Int>,
-    /// 1 where the codon before is of the same document, `[codons, 1]`.
+    /// 1 if the previous codon belongs to the same document and pass, `[codons, 1]`.
     follows: Tensor<B, 2>,
-    /// What a sum over earlier codons is to be multiplied by to become a mean; 0 without any. `[codons, 1]`.
+    /// Factor that turns the weighted sum over earlier codons into a mean; 0 if there are none. `[codons, 1]`.
     shares: Tensor<B, 2>,
     /// 1 for the first codon of a document, `[codons, 1]`.
     firsts: Tensor<B, 2>,
     /// Factors of the scan, `[codons, 1]` each; see [`Layout::factors`].
     factors: Vec<Tensor<B, 2>>,
     runs: Vec<Run>,
-    /// What a layer remembers of each run, where runs go on with sequences.
+    /// State of each run in the current layer, if runs continue sequences.
     known: Vec<Option<trail::Layer<B>>>,
 }
 
 impl<B: Backend> Codons<B> {
-    /// Of whole documents in rows of tokens.
+    /// Codons of whole documents in rows of tokens.
     ///
     /// # Shapes
     ///
-    /// - positions: `[batch, seq]`, of each token in its document
+    /// - positions: `[batch, seq]`, position of each token within its document
     pub(crate) fn of_documents(config: &CodonConfig, positions: &Tensor<B, 2, Int>) -> Self {
         let [_, seq] = positions.dims();
         let device = positions.device();
@@ -60,7 +60,7 @@ impl<B: Backend> Codons<B> {
         Self::new(config, layout::documents(&positions, seq), &device)
     }
 
-    /// Of the next positions of sequences, each given with its number of new ones.
+    /// Codons of the next positions of sequences, given as history and number of new positions.
     pub(crate) fn of_sequences<'a>(
         config: &CodonConfig,
         sequences: impl Iterator<Item = (&'a Trail<B>, usize)>,
@@ -105,7 +105,7 @@ impl<B: Backend> Codons<B> {
         }
     }
 
-    /// The same in a layer that remembers something of each sequence.
+    /// These codons with the history of layer `at`.
     pub(crate) fn in_layer<'a>(
         &self,
         at: usize,
@@ -117,7 +117,7 @@ impl<B: Backend> Codons<B> {
         }
     }
 
-    /// The rows that the scores of new tokens belong to: themselves, and what is known of their codons.
+    /// Scores of all rows: of the known rows, and of the new tokens.
     fn rows(&self, new: Tensor<B, 2>) -> Tensor<B, 2> {
         if self.known.iter().all(Option::is_none) {
             return new;
@@ -132,7 +132,7 @@ impl<B: Backend> Codons<B> {
         Tensor::cat(rows, 0)
     }
 
-    /// What is known of the codons before the first ones, `[codons, experts]`; none: nothing.
+    /// Weighted sums over the codons before each run, `[codons, experts]`; `None` without history.
     fn sums(&self, [codons, experts]: [usize; 2], device: &B::Device) -> Option<Tensor<B, 2>> {
         if self.known.iter().all(Option::is_none) {
             return None;
@@ -153,7 +153,7 @@ impl<B: Backend> Codons<B> {
         Some(sums)
     }
 
-    /// `z`, what each codon is predicted to need, `[codons, experts]`.
+    /// The prediction `z` of every codon, `[codons, experts]`.
     ///
     /// # Shapes
     ///
@@ -186,14 +186,14 @@ impl<B: Backend> Codons<B> {
         before * self.shares.clone()
     }
 
-    /// Rows of codons for every new token.
+    /// Expands values per codon to the new tokens.
     fn of_tokens(&self, by_codon: Tensor<B, 2>) -> Tensor<B, 2> {
         by_codon.select(0, self.of_new.clone())
     }
 }
 
-/// Scores by which codons count, `[tokens, experts]`: the affinities. Siblings that keep out of each other's way are still
-/// one expert, so that both have the affinity of the one that is on its side.
+/// Scores that codons accumulate: the affinities, `[tokens, experts]`. Siblings under inhibition count as one
+/// expert: both get the affinity of the one on whose side the token is.
 pub(super) fn scores<B: Backend>(
     affinities: Tensor<B, 2>,
     experts: usize,
@@ -214,7 +214,7 @@ pub(super) fn scores<B: Backend>(
     scores.narrow(1, 0, experts)
 }
 
-/// Adds to what a choice is made by what earlier codons say, `closed` where they close a slot.
+/// Changes the scores of the choice by the prediction; `closed` is the score of an unreachable slot.
 ///
 /// # Shapes
 ///
@@ -252,7 +252,7 @@ pub(super) fn apply<B: Ops>(
     }
 }
 
-/// 1 for the `pool` experts of which `predicted` is largest, `[codons, experts]`; the younger of siblings goes with the elder.
+/// 1 for the `pool` experts with the largest prediction, `[codons, experts]`; a younger sibling follows the elder.
 fn pools<B: Ops>(
     predicted: Tensor<B, 2>,
     pool: usize,

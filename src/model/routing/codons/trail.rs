@@ -1,4 +1,4 @@
-//! What codons remember of a sequence that is decoded.
+//! Codon history of a sequence that is being decoded.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -6,22 +6,22 @@ use burn::tensor::backend::Backend;
 use super::config::CodonConfig;
 use crate::model::cache::{REVERSIBLE, bytes};
 
-/// What the codons of every layer remember of one sequence: a sum over those that are past, and the scores of the last
-/// tokens, as many as can be taken back at least.
+/// Codon history of one sequence for every layer: a weighted sum over past codons, and the scores of the last
+/// tokens, at least those that can be taken back.
 #[derive(Debug, Clone)]
 pub(crate) struct Trail<B: Backend> {
     length: usize,
     memory: f64,
-    /// First position of which scores are kept; a codon begins there.
+    /// First position whose scores are kept; always the start of a codon.
     start: usize,
     len: usize,
     layers: Vec<Option<Layer<B>>>,
 }
 
-/// What one layer remembers.
+/// Codon history of one layer.
 #[derive(Debug, Clone)]
 pub(super) struct Layer<B: Backend> {
-    /// Mean scores of the codons before `start`, those further back for less, `[1, experts]`.
+    /// Weighted sum of the mean scores of the codons before `start`, `[1, experts]`.
     pub(super) sum: Tensor<B, 2>,
     /// Scores of the positions from `start` on, `[len - start, experts]`.
     pub(super) scores: Tensor<B, 2>,
@@ -38,12 +38,12 @@ impl<B: Backend> Trail<B> {
         }
     }
 
-    /// Whole codons before the first position of which scores are kept.
+    /// Number of whole codons before `start`.
     pub(super) fn codons(&self) -> usize {
         self.start / self.length
     }
 
-    /// Positions of which scores are kept.
+    /// Number of positions whose scores are kept.
     pub(super) fn kept(&self) -> usize {
         self.len - self.start
     }
@@ -52,7 +52,7 @@ impl<B: Backend> Trail<B> {
         self.layers[at].as_ref()
     }
 
-    /// Adds what a layer made of the next positions, `[new, experts]`.
+    /// Appends the scores of the next positions in a layer, `[new, experts]`.
     pub(crate) fn push(&mut self, at: usize, scores: Tensor<B, 2>) {
         let [_, experts] = scores.dims();
         let layer = &mut self.layers[at];
@@ -68,10 +68,10 @@ impl<B: Backend> Trail<B> {
         });
     }
 
-    /// Goes on by so many positions, once every layer has its own.
+    /// Counts `new` positions, after every layer has appended their scores.
     pub(crate) fn advance(&mut self, new: usize) {
         self.len += new;
-        // one more stays, so that there is no layer without any
+        // one extra position is kept, so that no layer is empty
         let start = self.len.saturating_sub(REVERSIBLE + 1) / self.length * self.length;
         while self.start < start {
             self.layers.iter_mut().flatten().for_each(|layer| {
@@ -88,7 +88,7 @@ impl<B: Backend> Trail<B> {
         }
     }
 
-    /// The shortest length, except nothing at all, that [`truncate`](Self::truncate) can go back to.
+    /// The shortest nonzero length that [`truncate`](Self::truncate) can return to.
     pub(crate) fn earliest(&self) -> usize {
         match self.start {
             0 => 0,
@@ -96,7 +96,7 @@ impl<B: Backend> Trail<B> {
         }
     }
 
-    /// Forgets the positions from `len` on.
+    /// Drops the positions from `len` on.
     ///
     /// # Panics
     ///

@@ -1,12 +1,12 @@
-//! Experts that grow in number: an expert divides into two without changing what the model computes.
+//! Growing number of experts: an expert divides into two without changing the model's output.
 //!
-//! The experts of a layer have more places than are in use (`n_routed_experts` places, `initial_experts` of them in use
-//! at first), so that shapes never change. An expert divides into itself and a copy of its weights, its centroid and its
-//! bias in a free place. Two equal experts would both be chosen and expel a third; so the tokens are divided by a plane
-//! `v x = m` through the tokens of the parent, and at first each of the siblings is closed to the tokens on the other
-//! side (*sibling inhibition*): of every token's candidates exactly one of the two is left, with the parent's score and
-//! weights, and the output is what it was, for every number of chosen experts. Later the closed side becomes a penalty
-//! that falls from 1, the whole range of an affinity, to 0. Then both are experts like any other.
+//! A layer has `n_routed_experts` places, of which `initial_experts` are in use at first, so shapes never change. An
+//! expert divides by copying its weights, centroid and bias to a free place. Two equal experts would both be chosen
+//! and displace a third, so the tokens are divided by a plane `v x = m` through the parent's tokens. At first, each
+//! sibling is closed to the tokens on the other side (*sibling inhibition*): exactly one of the two can be chosen
+//! for a token, with the parent's score and weights, so the output is unchanged for every number of chosen experts.
+//! Later the closed side becomes a penalty that falls from 1, the whole range of an affinity, to 0. Then both are
+//! ordinary experts.
 
 mod roster;
 
@@ -21,31 +21,32 @@ use crate::model::feed_forward::moe::MoeConfig;
 use crate::model::init::Initializers;
 use roster::{ELDER, FIELDS, FOUNDER, IN_USE, OFFSET, OPENNESS, SIDE};
 
-/// The places of a router's experts. Moved by training's mitosis, not by gradients.
+/// Places of a router's experts. Updated by mitosis during training, not by gradients.
 #[derive(Module, Debug)]
 pub struct Growth<B: Backend> {
-    /// What every slot is, `[fields, slots]`; read as a [`Roster`].
+    /// State of every slot, `[fields, slots]`; read as a [`Roster`].
     pub places: Param<Tensor<B, 2>>,
-    /// Normal of the plane between an expert and its youngest sibling, in the column of the elder, `[hidden_size, slots]`.
+    /// Normal of the plane between an expert and its youngest sibling, in the parent's column,
+    /// `[hidden_size, slots]`.
     pub planes: Param<Tensor<B, 2>>,
     experts: usize,
 }
 
-/// What happens to the experts of a layer after an optimizer step.
+/// Change of the experts of a layer after an optimizer step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
-    /// The step.
+    /// The optimizer step.
     pub step: u64,
-    /// Experts that are no longer in use. Their places are free for the divisions.
+    /// Experts to retire, whose places become free for the divisions.
     pub retired: Vec<usize>,
-    /// Experts that divide.
+    /// Experts to divide.
     pub divisions: Vec<Division>,
-    /// How long siblings inhibit each other.
+    /// Duration of sibling inhibition.
     pub inhibition: Inhibition,
 }
 
 impl Change {
-    /// For each of `slots`, the slot whose weights it has afterwards.
+    /// Slot from which each of `slots` slots takes its weights.
     pub fn sources(&self, slots: usize) -> Vec<usize> {
         let mut sources: Vec<usize> = (0..slots).collect();
         for division in &self.divisions {
@@ -54,20 +55,20 @@ impl Change {
         sources
     }
 
-    /// Whether no expert comes or goes.
+    /// Whether no expert is added or retired.
     pub fn is_empty(&self) -> bool {
         self.retired.is_empty() && self.divisions.is_empty()
     }
 }
 
-/// What a pass through a router whose experts grow says beside its choice.
+/// Extra outputs of a router whose number of experts grows.
 #[derive(Debug, Clone)]
 pub struct Growing<B: Backend> {
-    /// What every slot is, `[fields, slots]`.
+    /// State of every slot, `[fields, slots]`.
     pub places: Tensor<B, 2>,
-    /// While training: what went into the router, `[tokens, hidden_size]`.
+    /// Router inputs, `[tokens, hidden_size]`; only in training.
     pub hidden: Option<Tensor<B, 2>>,
-    /// While training: what the choice would be made by without the bias, `[tokens, slots]`.
+    /// Scores of the choice without the bias, `[tokens, slots]`; only in training.
     pub unbiased: Option<Tensor<B, 2>>,
 }
 
@@ -78,29 +79,29 @@ impl<B: Backend> Growing<B> {
         in_use.narrow(1, 0, experts).sum()
     }
 
-    /// What every expert is.
+    /// Reads the state of the experts.
     pub fn roster(places: Tensor<B, 2>, experts: usize) -> Roster {
         let values: Vec<f32> = places.into_data().iter::<f32>().collect();
         Roster::from_values(&values, experts)
     }
 }
 
-/// Which slots each token may choose.
+/// Slots that each token may choose.
 pub(super) struct Access<B: Backend> {
-    /// Out of reach: not in use, or inhibited. `[tokens, slots]`.
+    /// Unreachable slots: not in use, or inhibited. `[tokens, slots]`.
     pub(super) closed: Tensor<B, 2, Bool>,
-    /// Taken off what the choice is made by, from 0 to below 1, where a slot is within reach. `[tokens, slots]`.
+    /// Subtracted from the scores of reachable slots, from 0 to below 1. `[tokens, slots]`.
     pub(super) penalty: Tensor<B, 2>,
-    /// The slot whose domain each slot has, `[slots]`.
+    /// Slot of each slot's founder, which defines its domain, `[slots]`.
     pub(super) founders: Tensor<B, 1, Int>,
-    /// The elder of siblings that keep out of each other's way, else the slot itself, `[slots]`.
+    /// Slot of the parent if siblings inhibit each other, else the slot itself, `[slots]`.
     pub(super) elders: Tensor<B, 1, Int>,
-    /// 1 where a slot is on its own side of the plane to its sibling, or has none. `[tokens, slots]`.
+    /// 1 if the token is on the slot's side of the plane, or the slot has no sibling. `[tokens, slots]`.
     pub(super) right_side: Tensor<B, 2>,
 }
 
 impl<B: Backend> Growth<B> {
-    /// The places of a router of which not all are in use at first; none where all are, and stay.
+    /// Places of a router whose number of experts grows; `None` if all are always in use.
     pub(super) fn init(
         moe: &MoeConfig,
         init: &Initializers<'_>,
@@ -124,12 +125,12 @@ impl<B: Backend> Growth<B> {
         })
     }
 
-    /// What every expert is, as the host sees it.
+    /// Reads the state of the experts on the host.
     pub fn roster(&self) -> Roster {
         Growing::roster(self.places.val(), self.experts)
     }
 
-    /// The places after a change.
+    /// State after a change.
     pub(super) fn after(mut self, roster: &Roster, divisions: &[Division]) -> Self {
         let device = self.places.device();
         let [hidden, slots] = self.planes.dims();
@@ -152,7 +153,7 @@ impl<B: Backend> Growth<B> {
 }
 
 impl<B: Ops> Growth<B> {
-    /// Which slots are open to each of the tokens.
+    /// Slots that each token may choose.
     ///
     /// # Shapes
     ///
@@ -164,7 +165,7 @@ impl<B: Ops> Growth<B> {
         let index = |field| row(field).reshape([slots]).int();
 
         let height = B::project(hidden.detach(), self.planes.val()) - row(OFFSET);
-        // siblings look at one and the same number: exactly one of them is on the wrong side
+        // both siblings use one number, so that exactly one of them is on the wrong side
         let below = height.lower_elem(0.0).float().select(1, index(ELDER));
         let above = below.clone().neg().add_scalar(1.0);
         let side = row(SIDE);

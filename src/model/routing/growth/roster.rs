@@ -1,20 +1,20 @@
-//! What every expert of a layer is: in use or not, whose descendant, and which side of its sibling it keeps to.
+//! State of every expert of a layer: whether it is in use, its founder, and its side of the plane to its sibling.
 
-/// Rows of the tensor that holds a roster.
+/// Number of rows of the tensor that stores a roster.
 pub(super) const FIELDS: usize = 7;
 /// 1 for a slot in use, else 0.
 pub(super) const IN_USE: usize = 0;
-/// The first slot of its line.
+/// Slot of the founder of the expert's line.
 pub(super) const FOUNDER: usize = 1;
-/// 1: open above the plane, -1: open below it, 0: open everywhere.
+/// 1: chosen above the plane, -1: chosen below it, 0: chosen everywhere.
 pub(super) const SIDE: usize = 2;
-/// The slot whose column holds its plane.
+/// Slot whose column stores the plane.
 pub(super) const ELDER: usize = 3;
-/// Offset of the plane in its column.
+/// Offset of the plane stored in this column.
 pub(super) const OFFSET: usize = 4;
-/// 0: closed to the other side, 1: open to it.
+/// Openness to the other side of the plane: 0: closed, 1: open.
 pub(super) const OPENNESS: usize = 5;
-/// The step after which it divided last; exact up to 2^24.
+/// Step after which the expert last divided; exact up to 2^24.
 const SINCE: usize = 6;
 
 /// The experts of a layer.
@@ -23,29 +23,29 @@ pub struct Roster {
     places: Vec<Place>,
 }
 
-/// One place for an expert.
+/// A place for one expert.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Place {
-    /// Whether there is an expert.
+    /// Whether the place has an expert.
     pub in_use: bool,
-    /// The place of the first expert of its line, whose domain it has.
+    /// Place of the founder of the expert's line, which defines its domain.
     pub founder: usize,
-    /// How it keeps away from its sibling's tokens; none: it takes any.
+    /// Inhibition by a sibling; `None`: the expert accepts every token.
     pub sided: Option<Sided>,
-    /// Offset of the plane whose normal is in this place's column.
+    /// Offset of the plane whose normal is stored in this place's column.
     offset: f32,
 }
 
-/// How an expert keeps away from its sibling's tokens.
+/// Inhibition of an expert for its sibling's tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sided {
-    /// Its own tokens.
+    /// Side of the expert's own tokens.
     pub side: Side,
-    /// The place that holds the plane: that of the parent.
+    /// Place that stores the plane: the parent's.
     pub elder: usize,
-    /// How open it is to tokens of the other side: 0 not at all, 1 as to its own.
+    /// Openness to tokens of the other side: 0: closed, 1: fully open.
     pub openness: f32,
-    /// The step after which they became two.
+    /// Step after which the two divided.
     pub since: u64,
 }
 
@@ -58,12 +58,12 @@ pub enum Side {
     Below,
 }
 
-/// An expert that becomes two.
+/// Division of an expert into two.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Division {
-    /// The expert that divides; it keeps the tokens above the plane.
+    /// The dividing expert, which keeps the tokens above the plane.
     pub parent: usize,
-    /// The place of its copy, which gets the tokens below.
+    /// Place of its copy, which gets the tokens below the plane.
     pub child: usize,
     /// Normal `v` of the plane, `[hidden_size]`.
     pub normal: Vec<f32>,
@@ -71,30 +71,30 @@ pub struct Division {
     pub offset: f32,
 }
 
-/// How long siblings keep out of each other's way, in optimizer steps.
+/// Duration of sibling inhibition, in optimizer steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Inhibition {
-    /// Closed to each other's tokens.
+    /// Steps during which siblings are closed to each other's tokens.
     pub hold: u64,
-    /// With a penalty that falls to nothing.
+    /// Steps during which a penalty falls to zero.
     pub fade: u64,
 }
 
 impl Inhibition {
-    /// How open siblings that parted after step `since` are to each other's tokens in the pass of `step`.
+    /// Openness, at `step`, of siblings that divided after step `since`.
     fn openness(self, since: u64, step: u64) -> f32 {
         let past = (step.saturating_sub(since)).saturating_sub(self.hold);
         (past as f64 / (self.fade + 1) as f64).min(1.0) as f32
     }
 
-    /// Steps from a division until siblings are experts like any other.
+    /// Number of steps from a division until both siblings are ordinary experts.
     pub fn steps(self) -> u64 {
         self.hold + self.fade
     }
 }
 
 impl Roster {
-    /// A layer of which the first `initial` of `experts` places are in use.
+    /// A layer whose first `initial` of `experts` places are in use.
     pub(crate) fn new(experts: usize, initial: usize) -> Self {
         let place = |founder| Place {
             in_use: founder < initial,
@@ -107,11 +107,11 @@ impl Roster {
         }
     }
 
-    /// Reads what [`values`](Self::values) wrote.
+    /// Reads the output of [`values`](Self::values).
     ///
     /// # Panics
     ///
-    /// If `values` is not `[FIELDS, slots]` with `experts` slots at least.
+    /// If `values` is not `[FIELDS, slots]` with at least `experts` slots.
     pub(crate) fn from_values(values: &[f32], experts: usize) -> Self {
         let slots = values.len() / FIELDS;
         assert!(values.len().is_multiple_of(FIELDS) && slots >= experts);
@@ -139,7 +139,7 @@ impl Roster {
         }
     }
 
-    /// A row per field, a column per slot: those after the experts are null experts.
+    /// The stored form: one row per field, one column per slot, null experts last.
     pub(super) fn values(&self, slots: usize) -> Vec<f32> {
         let mut values = vec![0.0; FIELDS * slots];
         for slot in 0..slots {
@@ -170,39 +170,39 @@ impl Roster {
         values
     }
 
-    /// Every place, used or not.
+    /// All places, in use or free.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// Experts in use.
+    /// Indices of the experts in use.
     pub fn in_use(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.places.len()).filter(|&expert| self.places[expert].in_use)
     }
 
-    /// Places without an expert.
+    /// Indices of the free places.
     pub fn free(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.places.len()).filter(|&expert| !self.places[expert].in_use)
     }
 
-    /// Whether an expert may divide or go: it is in use, and keeps away from no sibling.
+    /// Whether an expert may divide or retire: it is in use and has no inhibition.
     pub fn is_settled(&self, expert: usize) -> bool {
         let place = &self.places[expert];
         place.in_use && place.sided.is_none()
     }
 
-    /// Whether siblings keep out of each other's way.
+    /// Whether any siblings inhibit each other.
     pub fn is_inhibited(&self) -> bool {
         self.places.iter().any(|place| place.sided.is_some())
     }
 
-    /// For every place the founder of its expert's line; none where there is no expert.
+    /// Founder of the expert in every place; `None` for a free place.
     pub fn founders(&self) -> Vec<Option<usize>> {
         let founder = |place: &Place| place.in_use.then_some(place.founder);
         self.places.iter().map(founder).collect()
     }
 
-    /// Takes an expert out of use.
+    /// Frees the place of an expert.
     ///
     /// # Panics
     ///
@@ -239,7 +239,7 @@ impl Roster {
         };
     }
 
-    /// Opens siblings to each other as far as the pass of `step` is to find them.
+    /// Sets the openness of all siblings for the pass of `step`, and ends their inhibition when it reaches 1.
     pub(crate) fn open(&mut self, step: u64, inhibition: Inhibition) {
         for place in &mut self.places {
             place.sided = place.sided.and_then(|sided| {
