@@ -1,7 +1,6 @@
-//! Digests of the blocks of a file: what is read later is compared with what was written.
+//! Digests of a file's blocks, which are compared when the file is read.
 //!
-//! A block is compared when something in it is read for the first time, so that opening a file of any
-//! size costs nothing.
+//! A block is compared on its first read, so that opening a file costs the same whatever its size.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::error::DataError;
 use super::reader::Storage;
 
-/// Bytes that have a digest together.
+/// Bytes per block; each block has one digest.
 const BLOCK: u64 = 64 << 10;
-/// Bytes of a digest.
+/// Size of a digest, in bytes.
 pub(super) const DIGEST: usize = 16;
 
-/// The first half of the BLAKE3 of `bytes`.
+/// The first 16 bytes of the BLAKE3 hash of `bytes`.
 pub(super) fn digest(bytes: &[u8]) -> [u8; DIGEST] {
     half(blake3::hash(bytes))
 }
@@ -23,12 +22,12 @@ fn half(hash: blake3::Hash) -> [u8; DIGEST] {
     hash.as_bytes().as_chunks().0[0]
 }
 
-/// Bytes that the digests of `bytes` bytes take.
+/// Size of the digests of a content of `bytes` bytes, in bytes.
 pub(super) fn digests_len(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK).saturating_mul(DIGEST as u64)
 }
 
-/// Writes to `out` and digests every block on the way.
+/// A writer that forwards to `out` and computes a digest of every block.
 pub(super) struct Digesting<W> {
     out: W,
     block: blake3::Hasher,
@@ -49,7 +48,7 @@ impl<W: Write> Digesting<W> {
         self.block.reset();
     }
 
-    /// Writes the digests; what follows has none.
+    /// Writes the digests; later bytes have none.
     pub(super) fn finish(mut self) -> io::Result<W> {
         if self.block.count() > 0 {
             self.end_block();
@@ -75,11 +74,11 @@ impl<W: Write> Write for Digesting<W> {
     }
 }
 
-/// The blocks of the first bytes of a file, whose digests follow them.
+/// The blocks at the start of a file, whose digests follow them.
 #[derive(Debug)]
 pub(super) struct Blocks {
     bytes: u64,
-    /// A bit for every block that was compared.
+    /// One bit per block that was compared.
     sound: Vec<AtomicU64>,
 }
 
@@ -92,7 +91,7 @@ impl Blocks {
         }
     }
 
-    /// Fills `buffer` with the bytes at `at`, which are as they were written.
+    /// Fills `buffer` with the bytes at `at`, after comparing their blocks with the digests.
     pub(super) fn read(
         &self,
         storage: &Storage,

@@ -1,8 +1,8 @@
-//! Tokenizes every source file once, into a shard in a cache folder.
+//! The token cache: each source file is tokenized once, into a shard in a cache folder.
 //!
-//! A shard whose identity (tokenizer, file, size, time of change, options) is not that of now is
-//! built again. Shards appear whole or not at all, one by one, so that an interrupted tokenization
-//! goes on with the file at which it stopped; processes that share a folder wait for each other.
+//! A shard is rebuilt if its identity (tokenizer, file, size, modification time, options) has changed. Shards are
+//! written atomically, one by one, so that an interrupted tokenization resumes at the file where it stopped.
+//! Processes that share a folder wait for each other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, Write};
@@ -25,14 +25,14 @@ use crate::tokenizer::chat::{
     CHATML_TOKENS, Clock, Conversation, Rendered, Template, TemplateError,
 };
 
-/// Held by the process that writes into the folder.
+/// Lock file, held by the process that writes into the folder.
 pub(super) const LOCK: &str = ".lock";
-/// Text tokenized at a time by all threads together.
+/// Bytes of text that all threads tokenize at a time.
 const BATCH_BYTES: usize = 2 << 20;
-/// Shards kept open; a process may often open no more than 1024 files.
+/// Largest number of shards kept open; a process may often open no more than 1024 files.
 const MAX_OPEN: usize = 256;
 
-/// Whether long work is shown.
+/// Whether a long tokenization shows its progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Progress {
     /// A bar on the standard error output, if that is a terminal.
@@ -42,7 +42,7 @@ pub enum Progress {
     Hidden,
 }
 
-/// Opens the shards of all files of `source`, building those that are missing or stale.
+/// Opens the shards of all files of `source`; builds those that are missing or stale.
 pub(super) fn open_or_build(
     source: &Source,
     tokenizer: &Tokenizer,
@@ -91,7 +91,7 @@ pub(super) fn open_or_build(
     paths.map(|path| open(path, count)).collect()
 }
 
-/// Builds a shard again that was found to be damaged after it was opened.
+/// Rebuilds a shard that turned out to be damaged after it was opened.
 pub(super) fn rebuild(
     source: &Source,
     number: usize,
@@ -108,7 +108,7 @@ pub(super) fn rebuild(
     open(path, source.files().len())
 }
 
-/// Opens one of `count` shards.
+/// Opens one shard out of `count`.
 fn open(path: PathBuf, count: usize) -> Result<Shard, DataError> {
     Shard::open(if count <= MAX_OPEN {
         Storage::Open(File::open(&path).map_err(cache_error(&path))?, path)
@@ -117,14 +117,14 @@ fn open(path: PathBuf, count: usize) -> Result<Shard, DataError> {
     })
 }
 
-/// A shard that is stale is no news, one that is damaged is.
+/// Warns of a damaged shard, and is silent about a stale one.
 fn tell_of_damage(path: &Path) {
     if let Err(error @ DataError::DamagedShard { .. }) = Shard::open(Storage::Closed(path.into())) {
         tell_of_rebuilding(&error);
     }
 }
 
-/// Names the damage of a shard that is about to be built again.
+/// Warns of the damage of a shard that is about to be rebuilt.
 pub(super) fn tell_of_rebuilding(error: &DataError) {
     if let DataError::DamagedShard { path, reason } = error {
         let path = path.display();
@@ -132,7 +132,8 @@ pub(super) fn tell_of_rebuilding(error: &DataError) {
     }
 }
 
-/// Of all that the ids of a document depend on: the tokenizer, and the chat template for conversations.
+/// Digest of everything that the ids of a document depend on: the tokenizer and, for conversations, the chat
+/// template.
 pub(super) fn digest(tokenizer: &Tokenizer) -> String {
     let templates = blake3::hash(Template::sources(tokenizer).as_bytes());
     format!("{} {}", tokenizer.digest(), &templates.to_hex()[..16])
@@ -148,7 +149,7 @@ fn identity(file: &SourceFile, source: &Source, digest: &str) -> Identity {
     }
 }
 
-/// One place for every file, tokenizer and set of options, whatever the content of the file.
+/// Path of the shard for a file, a tokenizer and a set of options; it does not depend on the file's content.
 fn shard_path(folder: &Path, identity: &Identity) -> PathBuf {
     let Identity {
         tokenizer,
@@ -162,7 +163,7 @@ fn shard_path(folder: &Path, identity: &Identity) -> PathBuf {
     folder.join(format!("{name}-{}.shard", &hash[..16]))
 }
 
-/// Held until the file is dropped; the system releases it if the process dies.
+/// Locks the cache folder until the returned file is dropped; the system releases the lock if the process dies.
 fn lock(folder: &Path) -> Result<File, DataError> {
     let path = folder.join(LOCK);
     let mut options = OpenOptions::new();
@@ -248,8 +249,8 @@ fn write(
         .map_err(cache_error(part))
 }
 
-/// Tokenizes documents in parallel and writes them in order. Those that the tokenizer or its template refuses end it,
-/// or, where they are to be skipped, are returned.
+/// Tokenizes documents in parallel and writes them in order. A document that the tokenizer or its template refuses
+/// ends it, or is counted in the result if bad documents are skipped.
 pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
     documents: &mut dyn Iterator<Item = Result<Document, DataError>>,
     tokenizer: &Tokenizer,
@@ -352,7 +353,8 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
     }
 }
 
-/// A text that another program has rendered from a conversation is learned whole, what the user says too.
+/// Warns once of a plain text that looks like a rendered conversation: it is learned whole, the user's turns
+/// included.
 fn warn_of_markup(document: &Document) {
     static ONCE: Once = Once::new();
     let [open, close] = CHATML_TOKENS;

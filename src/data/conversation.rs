@@ -1,13 +1,13 @@
-//! Conversations as data sets write them.
+//! Conversations in the formats of data sets.
 //!
-//! OpenAI's form, `{"role": "user", "content": "..."}`, is read by [`Conversation`]; ShareGPT's, `{"from": "human",
-//! "value": "..."}`, is brought into it.
+//! [`Conversation`] reads OpenAI's form, `{"role": "user", "content": "..."}`; this module converts ShareGPT's,
+//! `{"from": "human", "value": "..."}`, into it.
 
 use serde_json::{Map, Value, json};
 
 use crate::tokenizer::chat::{Conversation, ConversationError};
 
-/// ShareGPT's names of those who speak, and the roles that they play.
+/// ShareGPT's speakers, and the roles that they map to.
 const SPEAKERS: [(&str, &str); 8] = [
     ("human", "user"),
     ("user", "user"),
@@ -19,56 +19,56 @@ const SPEAKERS: [(&str, &str); 8] = [
     ("observation", "tool"),
 ];
 
-/// The assistant, where what it says is the call of a tool in JSON.
+/// ShareGPT's speaker of an assistant's turn that is a tool call in JSON.
 const CALL: &str = "function_call";
 
-/// A conversation that is not written as expected.
+/// A conversation in an unexpected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum TurnsError {
-    /// A message that is not understood.
+    /// A message cannot be understood.
     #[error(transparent)]
     Message(#[from] ConversationError),
-    /// A text that should hold JSON.
+    /// A string that should hold JSON does not.
     #[error("`{key}` is a text that is no JSON, expected {expected}")]
     NoJson {
         key: &'static str,
         expected: &'static str,
     },
-    /// Lists for the keys of messages that do not fit each other.
+    /// Columns of a conversation have different lengths.
     #[error(
         "the lists of a conversation's keys differ in length, expected one value of each for every message"
     )]
     Uneven,
-    /// Somebody speaks who is not known.
+    /// An unknown speaker.
     #[error(
         "message {message}: `from` is {found}, expected human, user, gpt, assistant, system, tool, function_call or observation"
     )]
     Speaker { message: usize, found: String },
-    /// A turn in ShareGPT's form in which nothing is said.
+    /// A turn in ShareGPT's form without a text.
     #[error(
         "message {message} has `from` and no text `value`, expected {{\"from\": \"human\", \"value\": \"...\"}}"
     )]
     NoValue { message: usize },
-    /// Instructions beside the turns, and others among them.
+    /// A `system` key beside a conversation that has its own system message.
     #[error(
         "`system` stands beside a conversation that begins with other words of the system: keep one of the two"
     )]
     TwoSystems,
-    /// A call that names no function.
+    /// A tool call that names no function.
     #[error(
         "message {message}: the call in `value` is not understood, expected {{\"name\": \"...\", \"arguments\": {{...}}}}"
     )]
     Call { message: usize },
 }
 
-/// What stands beside the turns.
+/// Keys beside the list of turns.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
-    /// Instructions, which ShareGPT's form puts here.
+    /// System message, which ShareGPT's form keeps outside of the turns.
     pub(super) system: Option<String>,
-    /// The tools that may be called.
+    /// Tools that may be called.
     pub(super) tools: Option<Value>,
 }
 
@@ -102,7 +102,7 @@ pub(super) fn read(turns: Value, beside: Beside) -> Result<Conversation, TurnsEr
     Ok(Conversation::parse(&turns, tools.transpose()?.as_ref())?)
 }
 
-/// Some data sets hold JSON within a text.
+/// Decodes a value that is JSON within a string, as in some data sets.
 fn decoded(key: &'static str, value: Value, expected: &'static str) -> Result<Value, TurnsError> {
     match value {
         Value::String(json) => {
@@ -112,7 +112,7 @@ fn decoded(key: &'static str, value: Value, expected: &'static str) -> Result<Va
     }
 }
 
-/// Lists of roles and of contents, as Hugging Face's `datasets` stores a sequence of objects, as a list of objects.
+/// Converts an object of lists, as Hugging Face's `datasets` stores a sequence of objects, into a list of objects.
 fn zipped(columns: Map<String, Value>) -> Result<Vec<Value>, TurnsError> {
     let mut turns: Vec<Map<String, Value>> = Vec::new();
     for (number, (key, column)) in columns.into_iter().enumerate() {
@@ -132,7 +132,7 @@ fn zipped(columns: Map<String, Value>) -> Result<Vec<Value>, TurnsError> {
     Ok(turns.into_iter().map(Value::Object).collect())
 }
 
-/// Gives a turn in ShareGPT's form OpenAI's keys; others stay, to be read or refused by name.
+/// Renames ShareGPT's keys of a turn to OpenAI's; other keys stay, to be read or refused by name.
 fn renamed(message: usize, object: &mut Map<String, Value>) -> Result<(), TurnsError> {
     let from = object.remove("from").unwrap_or_default();
     let speaker = SPEAKERS.iter().find(|(name, _)| from == *name);

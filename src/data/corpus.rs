@@ -1,4 +1,4 @@
-//! All documents of a source as tokens, found by number.
+//! All documents of a source as tokens, accessed by number.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use super::split::{HeldOut, Side};
 use crate::domain::Domain;
 use crate::tokenizer::Tokenizer;
 
-/// Tokenized documents. Their tokens stay on disk, so memory does not grow with their number.
+/// Tokenized documents. The tokens stay on disk, so memory does not grow with their number.
 #[derive(Debug)]
 pub struct Corpus {
     shards: Arc<[RwLock<Arc<Shard>>]>,
-    /// What shards are made from; none of those in memory.
+    /// The source that damaged shards are rebuilt from; `None` in memory.
     origin: Option<Arc<ShardOrigin>>,
     side: Side,
-    /// Number of the first document of every shard, then of the end.
+    /// Number of the first document of every shard, then the total.
     starts: Vec<u64>,
-    /// The same, counting only the documents of one domain.
+    /// Starts of the shards among the documents of one domain, per domain.
     domain_starts: [Vec<u64>; Domain::COUNT],
     domains: [Totals; Domain::COUNT],
     general: General,
@@ -33,14 +33,14 @@ pub struct Corpus {
     token_bytes: Vec<u16>,
 }
 
-/// What is among the general documents of all shards.
+/// Which kinds of general documents the shards have.
 #[derive(Debug, Clone, Copy)]
 struct General {
     with_tag: bool,
     without_tag: bool,
 }
 
-/// What a damaged shard is made anew from.
+/// Everything that is needed to rebuild a damaged shard.
 #[derive(Debug)]
 struct ShardOrigin {
     source: Source,
@@ -48,45 +48,44 @@ struct ShardOrigin {
     cache: PathBuf,
 }
 
-/// What packing needs of the tokenizer.
+/// Properties of the tokenizer that packing needs.
 #[derive(Debug, Clone)]
 pub(super) struct Special {
-    /// Stands before every document.
+    /// Ids before every document.
     pub(super) before: Vec<u32>,
-    /// Stands behind every document.
+    /// Ids after every document.
     pub(super) after: Vec<u32>,
     pub(super) pad: u32,
     pub(super) domains: [Option<u32>; Domain::COUNT],
 }
 
-/// The tokens of one document, without those that are put around it.
+/// The tokens of one document, without the special tokens around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentTokens {
-    /// Ids, all below the size of the vocabulary.
+    /// Token ids, all below the size of the vocabulary.
     pub tokens: Vec<u32>,
-    /// UTF-8 bytes that each token stands for; they add up to `bytes`.
+    /// UTF-8 bytes of each token; their sum is `bytes`.
     pub token_bytes: Vec<u16>,
-    /// Its domain, general without a tag.
+    /// Domain of the document; `General` if it has no tag.
     pub domain: Domain,
-    /// Whether the domain was stated.
+    /// Whether the document is tagged with a domain.
     pub tagged: bool,
     /// UTF-8 bytes of the text.
     pub bytes: u32,
-    /// Which tokens are learned; absent: all.
+    /// Whether each token is learned; absent: all are.
     pub learned: Option<Vec<bool>>,
-    /// Whether nothing is put around them: a chat template has written what belongs there.
+    /// Whether no special tokens are put around the document because a chat template has written them already.
     pub stands_alone: bool,
 }
 
 impl Corpus {
-    /// Tokenizes `source` into the folder `cache`, or takes what is there from the last time if
-    /// neither tokenizer nor files have changed. The folder may be deleted at any time between runs.
+    /// Tokenizes `source` into the folder `cache`, or reuses earlier shards if neither the tokenizer nor the files
+    /// have changed. The folder may be deleted at any time between runs.
     ///
     /// # Errors
     ///
-    /// The first bad document with its file and line, unless
-    /// [`SourceOptions::skip_bad_lines`]; files that cannot be read or written;
-    /// [`DataError::NoDocuments`].
+    /// The first bad document with its file and line, unless [`SourceOptions::skip_bad_lines`] is set; files that
+    /// cannot be read or written; [`DataError::NoDocuments`].
     pub fn open(
         source: &Source,
         tokenizer: &Tokenizer,
@@ -107,12 +106,12 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// Tokenizes documents into memory; for small data. Their origins are those of the source,
-    /// with the file of the first.
+    /// Tokenizes documents into memory; meant for small data. Their origins keep their line numbers, but all get the
+    /// file of the first document.
     ///
     /// # Errors
     ///
-    /// The first error among `documents`, or of the tokenizer.
+    /// The first error among `documents` or of the tokenizer.
     pub fn in_memory(
         documents: impl IntoIterator<Item = Result<Document, DataError>>,
         tokenizer: &Tokenizer,
@@ -190,12 +189,12 @@ impl Corpus {
         }
     }
 
-    /// Two corpora of the same documents: those to train on, and about `share` of every domain to measure by, if there are
-    /// enough. Which is which follows from the texts.
+    /// Splits the corpus into documents to train on and about `share` of every domain to evaluate on, if there are
+    /// enough. The split depends on the texts only.
     ///
     /// # Errors
     ///
-    /// As [`Self::document`].
+    /// Those of [`Self::document`].
     pub fn hold_out(self, share: f64) -> Result<(Self, Option<Self>), DataError> {
         let held = HeldOut::choose(share, |each| self.each_entry(each))?;
         let held = Arc::new(held);
@@ -249,18 +248,18 @@ impl Corpus {
         total
     }
 
-    /// Counts of the documents of a domain; those without a tag are general.
+    /// Counts of the documents of a domain; untagged documents count as general.
     pub fn by_domain(&self, domain: Domain) -> Totals {
         self.domains[domain.index()]
     }
 
-    /// The domains that have documents.
+    /// Domains with at least one document.
     pub fn domains(&self) -> impl Iterator<Item = Domain> {
         let has_documents = |domain: &Domain| self.by_domain(*domain).documents > 0;
         Domain::ALL.into_iter().filter(has_documents)
     }
 
-    /// What the documents are tagged with: their domains, then none, if some have no tag.
+    /// Tags of the documents: their domains, and `None` at the end if some documents are untagged.
     pub fn tags(&self) -> impl Iterator<Item = Option<Domain>> {
         let General {
             with_tag,
@@ -272,7 +271,7 @@ impl Corpus {
         domains.chain((has_general && without_tag).then_some(None))
     }
 
-    /// Documents left out while tokenizing, by request.
+    /// Invalid documents that tokenization skipped.
     pub fn skipped(&self) -> Skipped {
         let mut all = Skipped::default();
         for index in 0..self.shards.len() {
@@ -281,12 +280,12 @@ impl Corpus {
         all
     }
 
-    /// Hash of all tokens and tags: equal for equal data wherever its files lie.
+    /// Hash of all tokens and tags; it does not depend on the location of the files.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Size of the vocabulary of the tokens.
+    /// Size of the tokens' vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.token_bytes.len()
     }
@@ -295,7 +294,7 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// [`DataError::Cache`] or [`DataError::DamagedShard`] if the disk does not give them.
+    /// [`DataError::Cache`] or [`DataError::DamagedShard`] if the tokens cannot be read.
     ///
     /// # Panics
     ///
@@ -323,11 +322,11 @@ impl Corpus {
         })
     }
 
-    /// Where document `number` comes from.
+    /// File and line of document `number`.
     ///
     /// # Errors
     ///
-    /// As [`Self::document`].
+    /// Those of [`Self::document`].
     ///
     /// # Panics
     ///
@@ -341,7 +340,7 @@ impl Corpus {
         })
     }
 
-    /// The number of the `k`-th document of a domain, `k` below its count.
+    /// Number of the `k`-th document of a domain; `k` must be below the domain's count.
     pub(super) fn nth_of_domain(&self, domain: Domain, k: u64) -> Result<usize, DataError> {
         let k = self.side.whole_rank(domain, k);
         let (index, k) = locate(&self.domain_starts[domain.index()], k);
@@ -349,17 +348,17 @@ impl Corpus {
         Ok(self.side.own_number(self.starts[index] + number) as usize)
     }
 
-    /// Tokens that documents take in rows, with what stands around each but without domain tokens.
+    /// Tokens of documents in rows, with the special tokens around each but without domain tokens.
     pub(super) fn packed_tokens(&self, totals: &Totals) -> u64 {
         let Special { before, after, .. } = &self.special;
         totals.tokens + totals.documents * (before.len() + after.len()) as u64
     }
 
-    /// Tokens of an epoch: those of all documents that `mix` draws from, as they take them in rows.
+    /// Tokens per epoch: those in rows of all documents that `mix` draws from.
     ///
     /// # Errors
     ///
-    /// A mix that the corpus cannot give.
+    /// A mix of domains that the corpus does not have.
     pub fn tokens_of(&self, mix: &Mix) -> Result<u64, DataError> {
         Ok(mix.pools(self)?.iter().map(|pool| pool.tokens).sum())
     }
@@ -368,7 +367,7 @@ impl Corpus {
         &self.special
     }
 
-    /// The shard of document `number`, and its number there.
+    /// Index of the shard of document `number`, and the document's number in the shard.
     fn place(&self, number: usize) -> (usize, u64) {
         assert!(number < self.len(), "document {number} of {}", self.len());
         let number = self.side.whole_number(number as u64);
@@ -380,7 +379,7 @@ impl Corpus {
         shard.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All documents of all shards with their numbers, in order.
+    /// Calls `each` for all documents of all shards with their numbers, in order.
     fn each_entry(&self, each: &mut dyn FnMut(u64, &Entry)) -> Result<(), DataError> {
         for (index, &start) in (0..self.shards.len()).zip(&self.starts) {
             let mut first = 0;
@@ -398,7 +397,7 @@ impl Corpus {
         Ok(())
     }
 
-    /// Reads from a shard; one that turns out to be damaged is first made anew.
+    /// Reads from a shard, which is rebuilt first if it turns out to be damaged.
     fn read<T>(
         &self,
         index: usize,
@@ -446,8 +445,8 @@ fn locate(starts: &[u64], number: u64) -> (usize, u64) {
     (index, number - starts[index])
 }
 
-/// Makes the bytes of the tokens add up, from the last one on: a tokenizer that is not byte-level may
-/// add or drop a space, or change letters.
+/// Makes the tokens' bytes add up to `bytes`, by corrections from the last token on: a tokenizer that is not
+/// byte-level may add or drop a space, or change letters.
 fn correct(token_bytes: &mut [u16], bytes: u32) {
     let sum: i64 = token_bytes.iter().map(|&bytes| i64::from(bytes)).sum();
     let mut missing = i64::from(bytes) - sum;

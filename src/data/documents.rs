@@ -1,4 +1,4 @@
-//! The documents of a [`Source`](super::Source), one at a time.
+//! Iteration over the documents of a [`Source`](super::Source).
 
 use std::io::BufRead;
 use std::path::Path;
@@ -18,10 +18,10 @@ use super::text_file::TextFile;
 use crate::domain::Domain;
 use crate::tokenizer::chat::Conversation;
 
-/// How many skipped lines are told in full.
+/// Number of skipped lines whose errors are kept.
 const MAX_EXAMPLES: usize = 5;
 
-/// Where a document comes from.
+/// The file and line of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The file.
@@ -36,21 +36,21 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// A text with its domain.
+/// A text, or a conversation, with its domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Never empty; of a conversation, what is said in it.
+    /// The text, never empty; for a conversation, the content of its messages.
     pub text: String,
-    /// A conversation, of which only the assistant's turns are learned; absent: a plain text.
+    /// A conversation, of which only the assistant's turns are learned; absent for plain text.
     pub conversation: Option<Conversation>,
-    /// The tag; without one a document is general, and its domain unknown to the router.
+    /// The domain it is tagged with; `None`: the document counts as general and the router is told no domain.
     pub domain: Option<Domain>,
-    /// Where it comes from.
+    /// File and line of the document.
     pub origin: Origin,
 }
 
 impl From<&str> for Document {
-    /// An untagged document that comes from no file.
+    /// An untagged document without a file.
     fn from(text: &str) -> Self {
         Self {
             text: text.into(),
@@ -64,17 +64,17 @@ impl From<&str> for Document {
     }
 }
 
-/// Documents left out, by request.
+/// Documents that were skipped because they are invalid.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// How many.
+    /// Number of documents.
     pub count: u64,
-    /// The first few error messages.
+    /// Error messages of the first few.
     pub examples: Vec<String>,
 }
 
 impl Skipped {
-    /// One, for this reason.
+    /// One document, skipped for this error.
     pub(super) fn of(error: &DataError) -> Self {
         Self {
             count: 1,
@@ -82,7 +82,7 @@ impl Skipped {
         }
     }
 
-    /// Adds those of another source.
+    /// Adds the documents of another source.
     pub fn add(&mut self, other: &Self) {
         self.count += other.count;
         let room = MAX_EXAMPLES.saturating_sub(self.examples.len());
@@ -92,7 +92,7 @@ impl Skipped {
 }
 
 impl std::fmt::Display for Skipped {
-    /// How many, and below it the first ones.
+    /// The number of documents, followed by the first messages.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.count {
             1 => f.write_str("1 document that cannot be read is left out:")?,
@@ -110,7 +110,7 @@ impl std::fmt::Display for Skipped {
     }
 }
 
-/// Iterator over documents, made by [`Source::documents`](super::Source::documents). Ends after an error.
+/// Iterator over documents, created by [`Source::documents`](super::Source::documents). Ends after an error.
 pub struct Documents {
     files: std::vec::IntoIter<SourceFile>,
     current: Option<(Arc<Path>, Reader)>,
@@ -138,11 +138,11 @@ impl Documents {
         }
     }
 
-    /// The documents of JSON that is read from `input`, which is called `name`.
+    /// Documents of JSON read from `input`; `name` stands for the file in errors.
     ///
     /// # Errors
     ///
-    /// [`DataError::Read`].
+    /// [`DataError::Read`] if `input` fails.
     pub fn of_json(
         input: impl BufRead + Send + 'static,
         name: &str,
@@ -161,7 +161,7 @@ impl Documents {
         Ok(documents)
     }
 
-    /// Documents left out so far.
+    /// Documents skipped so far.
     pub fn skipped(&self) -> &Skipped {
         &self.skipped
     }

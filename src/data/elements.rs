@@ -1,15 +1,16 @@
-//! The elements of a JSON array that is a whole file, one at a time, so that memory does not grow with the file.
+//! Reads the elements of a JSON array that fills a whole file one at a time, so that memory does not grow with the
+//! file.
 
 use std::io::{self, BufRead};
 
-/// Where the scan of an array stands.
+/// State of the scan of an array.
 #[derive(Debug, Default)]
 pub(super) struct Elements {
-    /// Elements begun so far.
+    /// Number of elements begun so far.
     pub(super) number: u64,
-    /// Line ends passed since the beginning of the file.
+    /// Number of line ends passed since the start of the file.
     pub(super) line_ends: u64,
-    /// Line ends before the element that was read last.
+    /// Number of line ends before the last element.
     pub(super) starts_after: u64,
     state: State,
 }
@@ -22,19 +23,19 @@ enum State {
     After,
 }
 
-/// What a call of [`Elements::next`] found.
+/// Result of [`Elements::next`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// An element, which may be no JSON.
+    /// An element, which may be invalid JSON.
     Element,
-    /// An element longer than allowed, of which the buffer holds the beginning.
+    /// An element that exceeds the limit; the buffer holds its beginning.
     TooLong,
     /// The end of the array and of the file.
     End,
 }
 
 impl Elements {
-    /// A scan of what follows so many line ends.
+    /// A scan that starts after this many line ends.
     pub(super) fn after(line_ends: u64) -> Self {
         Self {
             line_ends,
@@ -42,13 +43,13 @@ impl Elements {
         }
     }
 
-    /// Reads the next element into `buffer`, without what separates it from others. The reader stands at the array,
-    /// or where the last call left it.
+    /// Reads the next element into `buffer`, without separators. The reader must stand at the array, or where the
+    /// last call left it.
     ///
     /// # Errors
     ///
-    /// Those of the reader; [`io::ErrorKind::UnexpectedEof`] if the array does not end,
-    /// [`io::ErrorKind::InvalidData`] for what follows its end.
+    /// Errors of the reader, [`io::ErrorKind::UnexpectedEof`] if the array does not end,
+    /// [`io::ErrorKind::InvalidData`] if anything follows its end.
     pub(super) fn next(
         &mut self,
         reader: &mut dyn BufRead,

@@ -1,4 +1,4 @@
-//! The corpus that comes with the crate: ten domains of English written for it.
+//! The embedded corpus: English text of ten domains, written for this crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use super::error::DataError;
 const TRAIN: &str = include_str!("../../data/train.jsonl");
 const VALID: &str = include_str!("../../data/valid.jsonl");
 
-/// The embedded corpus as files.
+/// Paths of the embedded corpus on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedCorpus {
-    /// Training documents.
+    /// File of the training documents.
     pub train: PathBuf,
-    /// Validation documents.
+    /// File of the validation documents.
     pub valid: PathBuf,
 }
 
 impl EmbeddedCorpus {
-    /// Writes the corpus into the folder `cache`, unless it is there already.
+    /// Writes the corpus into the folder `cache`, unless it is already there.
     ///
     /// # Errors
     ///

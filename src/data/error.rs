@@ -1,4 +1,4 @@
-//! What can go wrong between a file of documents and a batch.
+//! Errors from files of documents to batches.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,33 +19,33 @@ use crate::tokenizer::chat::TemplateError;
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum DataError {
-    /// A path does not exist or may not be opened.
+    /// A path does not exist or cannot be opened.
     #[error("cannot open the data `{}`", path.display())]
     Open {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// A folder without a file of a known format.
+    /// A folder without files of a known format.
     #[error("no data in the folder `{}`, expected files named {FORMATS}{}", path.display(), behind(left_out))]
     NoFiles {
         path: PathBuf,
-        /// What is there instead.
+        /// Files that the folder has instead.
         left_out: LeftOut,
     },
-    /// A file whose name ends in none of the known ways.
+    /// A file with an unknown extension.
     #[error("`{}` has an unknown format, expected a name ending in {FORMATS}", path.display())]
     UnknownFormat { path: PathBuf },
-    /// A file breaks off or cannot be decompressed.
+    /// A file that is truncated or cannot be decompressed.
     #[error("cannot read `{}` after line {line}: damaged or incomplete", path.display())]
     Read {
         path: PathBuf,
-        /// Last line that could be read, 0 for none.
+        /// Last line that could be read; 0 if there is none.
         line: u64,
         #[source]
         source: io::Error,
     },
-    /// A document that is not an object with the expected fields.
+    /// A document that is not a JSON object with the expected fields.
     #[error("`{}`{place}, {}: broken JSON, {reason}", path.display(), place.position(*column))]
     BrokenJson {
         path: PathBuf,
@@ -61,13 +61,13 @@ pub enum DataError {
         /// Position of the first bad byte in the line (JSONL) or in the text (parquet), from 1.
         column: usize,
     },
-    /// A document without text.
+    /// A document without the text's field.
     #[error("`{}`{place}: no field `{field}`{}", path.display(), instead(field, present))]
     MissingText {
         path: PathBuf,
         place: Place,
         field: String,
-        /// The fields that are there.
+        /// Fields that the document has.
         present: Vec<String>,
     },
     /// A document whose text or conversation is null.
@@ -80,14 +80,14 @@ pub enum DataError {
         place: Place,
         field: String,
     },
-    /// A conversation that is not understood as a whole.
+    /// A conversation in an unexpected form.
     #[error("`{}`{place}: {source}", path.display())]
     Turns {
         path: PathBuf,
         place: Place,
         source: TurnsError,
     },
-    /// A conversation that the chat template does not render.
+    /// A conversation that the chat template cannot render.
     #[error("`{}` {} {line}: {source}", path.display(), unit(path))]
     Template {
         path: PathBuf,
@@ -97,14 +97,14 @@ pub enum DataError {
     /// A document whose text is empty.
     #[error("`{}`{place}: the text is empty, expected words", path.display())]
     EmptyText { path: PathBuf, place: Place },
-    /// A tag that names no domain.
+    /// A tag that is no domain.
     #[error("`{}`{place}: {tag}; `--unknown-domain general` takes such documents as general", path.display())]
     UnknownDomain {
         path: PathBuf,
         place: Place,
         tag: UnknownDomain,
     },
-    /// A line without an end.
+    /// A line or a file that exceeds the size limit.
     #[error("`{}`{place} is longer than {limit_bytes} bytes, expected shorter documents: split it", path.display())]
     TooLong {
         path: PathBuf,
@@ -126,54 +126,54 @@ pub enum DataError {
         column: String,
         reason: String,
     },
-    /// The tokenizer refuses a document.
+    /// A document that the tokenizer refuses.
     #[error("`{}` {} {line} cannot be tokenized: {source}", path.display(), unit(path))]
     Tokenize {
         path: PathBuf,
         line: u64,
         source: TokenizerError,
     },
-    /// Files without a single document.
+    /// Files without any document.
     #[error("no documents in {}, first `{}`{}", counted(*files, "file"), first.display(), why(skipped))]
     NoDocuments {
         files: usize,
         first: PathBuf,
-        /// What was left out by request.
+        /// Documents that were skipped.
         skipped: Skipped,
     },
-    /// The cache of tokens cannot be written or read.
+    /// The token cache cannot be written or read.
     #[error("cannot use the token cache `{}`", path.display())]
     Cache {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// A shard whose content contradicts itself.
+    /// A damaged shard of the token cache.
     #[error("the token cache `{}` is damaged ({reason}): delete it and start again", path.display())]
     DamagedShard { path: PathBuf, reason: &'static str },
-    /// A shard of another version of the format.
+    /// A shard of another format version.
     #[error("the token cache `{}` is of another version: delete it and start again", path.display())]
     OtherShard { path: PathBuf },
-    /// A damaged shard that cannot be built again as it was.
+    /// A damaged shard whose source file has changed, so that it cannot be rebuilt.
     #[error("the token cache `{}` is damaged, and `{}` is no longer the text that it was made from: start again", path.display(), source_path.display())]
     ChangedSource { path: PathBuf, source_path: PathBuf },
-    /// More documents than can be numbered.
+    /// More documents than fit into a shard.
     #[error("`{}` has more than {limit} documents, split it into several files", path.display())]
     TooManyDocuments { path: PathBuf, limit: u64 },
-    /// All documents together do not fill a row.
+    /// All documents together are shorter than a row.
     #[error("the data has {tokens} tokens, a row takes {seq_len}: give more data or a shorter row")]
     TooSmall { tokens: u64, seq_len: usize },
-    /// A setting out of its range.
+    /// A setting that is out of range.
     #[error("`{field}` is {value}, expected {expected}")]
     Setting {
         field: &'static str,
         value: String,
         expected: &'static str,
     },
-    /// A mix that cannot be read.
+    /// A mix that cannot be parsed, or is invalid.
     #[error("the mix `{mix}` is wrong: {reason}; expected for example `code=0.3,math=0.2`")]
     Mix { mix: String, reason: String },
-    /// A mix names a domain that the data does not have.
+    /// A mix with a domain that the data does not have.
     #[error(
         "the mix names the domain `{domain}`, but the data has only: {}",
         names(present)
@@ -182,12 +182,12 @@ pub enum DataError {
         domain: Domain,
         present: Vec<Domain>,
     },
-    /// Named weights leave a share to other domains, of which there are none.
+    /// Weights that sum to less than 1 although the data has no other domain for the rest.
     #[error(
         "the weights of the mix sum to {sum}, and the data has no other domain for the rest: let them sum to 1"
     )]
     MixTooSmall { sum: f64 },
-    /// A saved position of another stream.
+    /// A saved position that does not belong to this stream.
     #[error(
         "the saved data position does not fit: {reason}; go on with the same data, mix and seed, or start over"
     )]
@@ -214,7 +214,7 @@ impl DataError {
     }
 }
 
-/// What was expected instead of a field that is not there, and how to go on.
+/// Expected fields and remedy for a missing text field.
 fn instead(field: &str, present: &[String]) -> String {
     if field == TEXT {
         return format!(
@@ -239,7 +239,7 @@ fn behind(left_out: &LeftOut) -> String {
     }
 }
 
-/// Why files have no documents.
+/// The reason why files have no documents.
 fn why(skipped: &Skipped) -> String {
     match (skipped.count, skipped.examples.first()) {
         (1, Some(example)) => format!(": the only one cannot be read: {example}"),
@@ -248,13 +248,13 @@ fn why(skipped: &Skipped) -> String {
     }
 }
 
-/// `1 file`, `2 files`.
+/// A count with its noun: `1 file`, `2 files`.
 fn counted(count: usize, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {what}{ending}")
 }
 
-/// What an [`Origin`](super::Origin) counts in a file.
+/// Unit of [`Origin`](super::Origin)'s line in a file: `line` or `row`.
 fn unit(path: &Path) -> &'static str {
     if path
         .extension()

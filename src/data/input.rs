@@ -1,4 +1,4 @@
-//! The bytes of a file, decompressed as they are read.
+//! Reads files and decompresses them on the way.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -11,12 +11,12 @@ use flate2::bufread::MultiGzDecoder;
 use super::error::DataError;
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// Zstandard's largest window, 2 GiB: what `zstd --ultra --long=31` writes. So much memory is taken only by a file
-/// that says so and holds as much.
+/// Zstandard's largest window, 2 GiB, as `zstd --ultra --long=31` writes it. Memory of this size is used only for
+/// files that declare and fill such a window.
 const MAX_WINDOW_LOG: u32 = 31;
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// How a file is packed.
+/// Compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
@@ -26,8 +26,8 @@ pub(super) enum Compression {
 
 pub(super) type Input = Box<dyn BufRead + Send>;
 
-/// Opens a file, all members or frames of it, without a byte order mark. `bytes_read` grows by what is read from
-/// the disk.
+/// Opens a file with all its gzip members or zstd frames, without its byte order mark. `bytes_read` counts the bytes
+/// read from the disk.
 pub(super) fn open(
     path: &Path,
     compression: Compression,
@@ -62,7 +62,7 @@ fn unpacked(raw: BufReader<Counted>, compression: Compression) -> io::Result<Inp
     unmarked(input)
 }
 
-/// The same without a byte order mark.
+/// Removes the byte order mark from the input, if it has one.
 pub(super) fn unmarked(mut input: Input) -> io::Result<Input> {
     let mut start = Vec::new();
     (&mut input)

@@ -1,29 +1,29 @@
-//! Finds the members of a JSON object without reading values that nobody asks for.
+//! Finds the members of a JSON object without parsing values that are not needed.
 //!
-//! What serde_json refuses and Python's `json` writes may stand in a value that is not read: `NaN`, `Infinity`, lone
-//! surrogates, numbers of any size; so may control characters. Nothing here recurses, so depth costs one byte.
+//! Unused values may contain what Python's `json` writes and serde_json refuses: `NaN`, `Infinity`, lone surrogates,
+//! numbers of any size, and control characters. The scanner does not recurse; each level of nesting costs one byte.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-/// A key and where its value stands.
+/// A key, and the text of its value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Member<'a> {
     pub(super) key: Cow<'a, str>,
     pub(super) value: &'a str,
-    /// First byte of the value in the text.
+    /// Offset of the value's first byte in the text.
     pub(super) at: usize,
 }
 
-/// What is wrong, and at which byte of the text.
+/// A syntax error, with its byte offset in the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) at: usize,
     pub(super) reason: String,
 }
 
-/// Calls `each` for every member of the object that `text` is, in order; a key may come twice.
+/// Calls `each` for every member of the object in `text`, in order; keys may repeat.
 pub(super) fn members<'a>(text: &'a str, mut each: impl FnMut(Member<'a>)) -> Result<(), Fault> {
     let mut scanner = Scanner { text, at: 0 };
     scanner.space();
@@ -92,7 +92,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes over a key and its colon.
+    /// Skips a key and its colon.
     fn key(&mut self) -> Result<Cow<'a, str>, Fault> {
         if self.peek() != Some(b'"') {
             return Err(self.fault("expected a key in double quotes"));
@@ -112,7 +112,7 @@ impl<'a> Scanner<'a> {
         Ok(serde_json::from_str::<String>(quoted).map_or(plain.into(), Cow::Owned))
     }
 
-    /// Passes over a string; behind a backslash may stand anything.
+    /// Skips a string; any character may follow a backslash.
     fn string(&mut self) -> Result<(), Fault> {
         let start = self.at;
         self.at += 1;
@@ -130,7 +130,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Passes over a value of any depth.
+    /// Skips a value of any depth.
     fn value(&mut self) -> Result<(), Fault> {
         let mut closers = Vec::new();
         loop {

@@ -1,17 +1,17 @@
-//! Files of a folder that are no data.
+//! Files of a folder that are not data.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// How many are named.
+/// Number of files that are named.
 const NAMED: usize = 5;
 
-/// What a folder that was given holds beside its data. Displayed: how many files, and the first of them.
+/// Files of data folders that are not read. Its display is their number and the first few names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut(Vec<PathBuf>);
 
 impl LeftOut {
-    /// Whether all that is there is read.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -20,7 +20,7 @@ impl LeftOut {
         self.0.push(file);
     }
 
-    /// Adds those of another source.
+    /// Adds the files of another source.
     pub fn extend(&mut self, other: &Self) {
         let new = other.0.iter().filter(|file| !self.0.contains(file));
         let new: Vec<_> = new.cloned().collect();

@@ -1,4 +1,4 @@
-//! Documents from JSON: an object a line, or one array of objects that is the whole file.
+//! Documents from JSON: one object per line, or one array of objects per file.
 
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -11,9 +11,9 @@ use super::input::{self, Compression, Input};
 use super::place::Place;
 use super::record::{self, Record, Refusal, TEXT};
 
-/// Longest line; a file without line ends must not fill the memory.
+/// Largest length of a line in bytes, which bounds memory for files without line ends.
 pub(super) const MAX_BYTES: usize = 128 << 20;
-/// A longer buffer is not kept for the next line.
+/// Largest buffer, in bytes, that is kept for the next line.
 const KEPT_BYTES: usize = 4 << 20;
 
 pub(super) struct Lines {
@@ -25,20 +25,20 @@ pub(super) struct Lines {
     max_bytes: usize,
 }
 
-/// How the file holds its objects, by the first byte that is not white.
+/// Layout of the file's objects, found from the first byte that is not white space.
 enum Shape {
     Unknown,
     Lines {
-        /// Line ends passed.
+        /// Number of line ends passed.
         line: u64,
     },
     Array(Elements),
-    /// Behind an error after which nothing can be read.
+    /// After an error that ends the reading.
     Ended,
 }
 
 impl Lines {
-    /// `bytes_read` grows by what is read from the disk.
+    /// Opens a file; `bytes_read` counts the bytes read from the disk.
     pub(super) fn open(
         path: &Arc<Path>,
         compression: Compression,
@@ -49,7 +49,7 @@ impl Lines {
         Ok(Self::of(path, input, text_field))
     }
 
-    /// Reads what is open already.
+    /// Reads from an open input.
     pub(super) fn of(path: &Arc<Path>, input: Input, text_field: Option<Arc<str>>) -> Self {
         Self {
             path: path.clone(),
@@ -61,7 +61,7 @@ impl Lines {
         }
     }
 
-    /// The next document and its place; blank lines are passed over.
+    /// The next document and its place; blank lines are skipped.
     pub(super) fn next(&mut self) -> Option<Result<(Place, Record), DataError>> {
         loop {
             match self.read() {
@@ -77,7 +77,7 @@ impl Lines {
         }
     }
 
-    /// Reads the next line or element into the buffer; none at the end of the file.
+    /// Reads the next line or element into the buffer; `None` at the end of the file.
     fn read(&mut self) -> Result<Option<Place>, DataError> {
         // one huge line must not cost its memory for ever
         if self.buffer.capacity() > KEPT_BYTES {
@@ -131,7 +131,7 @@ impl Lines {
         }
     }
 
-    /// Passes over white space up to the first byte that is none.
+    /// Skips white space and finds the layout from the first other byte.
     fn find_shape(&mut self) -> Result<Shape, DataError> {
         let mut line = 0;
         loop {
@@ -171,7 +171,7 @@ impl Lines {
     }
 }
 
-/// The same result, with the place in the file.
+/// Adds the place in the file to a refusal.
 pub(super) fn refused(
     record: Result<Record, Refusal>,
     path: &Path,

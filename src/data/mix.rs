@@ -1,4 +1,4 @@
-//! How much of each domain a training stream holds.
+//! Shares of the domains in a training stream.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,41 +9,40 @@ use super::corpus::Corpus;
 use super::error::DataError;
 use crate::domain::Domain;
 
-/// Slack for sums of decimal weights.
+/// Tolerance for sums of decimal weights.
 const TOLERANCE: f64 = 1e-6;
 
-/// Shares of domains, in tokens.
+/// Shares of the domains, by tokens.
 ///
-/// Without weights, domains have the shares that their tokens have: natural proportions. With weights
-/// such as `code=0.3,math=0.2`, the named domains get these shares, and the others together what is left,
-/// in natural proportion among themselves. A domain runs through all its documents before one comes
-/// again; a small domain with a large weight repeats. A weight of 0 leaves a domain out. Every stretch of
-/// the stream keeps to the shares, as far as whole documents allow.
+/// Without weights, each domain has the share of its tokens in the data: natural proportions. With weights such as
+/// `code=0.3,math=0.2`, the named domains get these shares, and the others divide the rest in natural proportions.
+/// All documents of a domain are read before one repeats, so a small domain with a large weight repeats often. A
+/// weight of 0 excludes a domain. Every stretch of the stream keeps to the shares as far as whole documents allow.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mix {
-    /// In the order of the domains, each once.
+    /// Weights in the order of the domains, without duplicates.
     weights: Vec<(Domain, f64)>,
 }
 
-/// The documents of a domain and their share of the stream.
+/// The documents of a domain, and their share of the stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pool {
     pub(super) domain: Domain,
-    /// Share of the tokens of the stream; the shares of all pools sum to 1.
+    /// Share of the stream's tokens; the shares of all pools sum to 1.
     pub(super) weight: f64,
     pub(super) documents: u64,
-    /// With the special tokens around every document.
+    /// Number of tokens, with the special tokens around every document.
     pub(super) tokens: u64,
 }
 
 impl Mix {
-    /// Every document once per epoch.
+    /// Natural proportions: every document once per epoch.
     pub fn natural() -> Self {
         Self::default()
     }
 
-    /// Weights between 0 and 1 for some domains.
+    /// A mix with weights between 0 and 1 for some domains.
     ///
     /// # Errors
     ///
@@ -76,7 +75,7 @@ impl Mix {
         Ok(mix)
     }
 
-    /// The weight of a domain, if it is named.
+    /// Weight of a domain, if it is named.
     pub fn weight(&self, domain: Domain) -> Option<f64> {
         let found = self.weights.iter().find(|(named, _)| *named == domain);
         found.map(|&(_, weight)| weight)
@@ -86,7 +85,7 @@ impl Mix {
         self.weights.iter().map(|(_, weight)| weight).sum()
     }
 
-    /// The pools of a corpus with a positive weight.
+    /// The pools of a corpus that have a positive weight.
     pub(super) fn pools(&self, corpus: &Corpus) -> Result<Vec<Pool>, DataError> {
         let present: Vec<Domain> = corpus.domains().collect();
         if let Some(&(domain, _)) = self

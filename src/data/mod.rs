@@ -1,8 +1,8 @@
-//! Files of documents -> batches for training and evaluation.
+//! Data: from files of documents to batches for training and evaluation.
 //!
-//! [`Source`] reads documents with their domains, [`Corpus`] holds their tokens on disk, [`Stream`]
-//! gives an endless shuffled mix of them in packed rows, [`Pass`] all of them once. Memory is bounded
-//! whatever the size of the data. Knows the tokenizer, but neither model nor loss.
+//! [`Source`] reads documents with their domains, and [`Corpus`] keeps their tokens on disk. [`Stream`] returns an
+//! endless shuffled mix of them in packed rows, [`Pass`] returns all of them once. Memory does not grow with the
+//! data. This module knows the tokenizer, but neither model nor loss.
 
 mod blocks;
 mod cache;

@@ -1,47 +1,49 @@
-//! Documents -> rows of fixed length, with the boundaries kept.
+//! Packs documents into rows of fixed length and keeps track of their boundaries.
 //!
-//! A document that is cut goes on in another row as a new segment, which begins with the last token of the cut one:
-//! so every token of a document except its first is predicted exactly once. Where documents are cut is the caller's
-//! choice: [`Stream`](super::Stream) fills rows to the end, [`Pass`](super::Pass) keeps whole what fits into a row.
+//! A document that is cut continues in another row as a new segment, which begins with the last token of the cut one,
+//! so that every token of a document except its first is predicted exactly once. The caller decides where documents
+//! are cut: [`Stream`](super::Stream) fills rows completely, [`Pass`](super::Pass) keeps documents whole if they fit
+//! into a row.
 
 use super::corpus::Corpus;
 use super::error::DataError;
 use crate::domain::UNTAGGED;
 
-/// In [`PackedBatch::segments`]: no document.
+/// Value of [`PackedBatch::segments`] where there is no document.
 pub const PADDING: i32 = -1;
 
-/// Rows of packed documents. All vectors except `documents` are `[rows, seq_len]`, row after row.
+/// Rows of packed documents. All vectors except `documents` have shape `[rows, seq_len]`, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedBatch {
     /// Number of rows.
     pub rows: usize,
-    /// Tokens in a row.
+    /// Number of tokens per row.
     pub seq_len: usize,
-    /// Token ids. The label of a place at depth `k` is the id `k + 1` places on, if that is of the
-    /// same segment.
+    /// Token ids. The label of a position at prediction depth `k` is the id `k + 1` positions later, if that belongs
+    /// to the same segment.
     pub ids: Vec<i32>,
-    /// Number of the document within the row, from 0; [`PADDING`] behind the last one.
-    /// Attention and state never cross from one to another.
+    /// Number of the segment within its row, from 0; [`PADDING`] after the last one. Attention and state never cross
+    /// segments.
     pub segments: Vec<i32>,
     /// Position within the segment, from 0.
     pub positions: Vec<i32>,
-    /// [`Domain::index`](crate::domain::Domain::index) that the router is told, or [`UNTAGGED`].
+    /// Domain that the router is told, as a [`Domain::index`](crate::domain::Domain::index), or [`UNTAGGED`].
     pub tags: Vec<u8>,
-    /// [`Domain::index`](crate::domain::Domain::index) of the document, told or not, or [`UNTAGGED`] if it has none; for measuring.
+    /// Domain of the document, whether or not the router is told, as a
+    /// [`Domain::index`](crate::domain::Domain::index), or [`UNTAGGED`]; for evaluation.
     pub domains: Vec<u8>,
-    /// Whether the loss counts the prediction made *at* this place: the next place exists and is
-    /// of the same segment, and in a conversation it is one that the assistant says.
+    /// Whether the loss counts the prediction made *at* this position: the next position belongs to the same segment
+    /// and, in a conversation, to an assistant's turn.
     pub counted: Vec<bool>,
-    /// UTF-8 bytes of the token at this place; 0 for special tokens. The bytes predicted at a
-    /// counted place are those of the next.
+    /// UTF-8 bytes of the token at this position; 0 for special tokens. The bytes predicted at a counted position are
+    /// those of the next position.
     pub bytes: Vec<u16>,
-    /// For every row, the corpus's number of the document of each segment.
+    /// For every row, the corpus's document number of each segment.
     pub documents: Vec<Vec<usize>>,
 }
 
 impl PackedBatch {
-    /// Number of tokens, without padding.
+    /// Number of tokens, padding excluded.
     pub fn tokens(&self) -> usize {
         let is_token = |&&segment: &&i32| segment != PADDING;
         self.segments.iter().filter(is_token).count()
@@ -52,7 +54,7 @@ impl PackedBatch {
         self.counted.iter().filter(|&&counted| counted).count()
     }
 
-    /// UTF-8 bytes that these predictions are of.
+    /// UTF-8 bytes of the counted predictions.
     pub fn counted_bytes(&self) -> u64 {
         let next = self.bytes.iter().skip(1);
         let counted = self
@@ -64,35 +66,35 @@ impl PackedBatch {
     }
 }
 
-/// Whether the model is told the domain of a document. One without a domain has none to tell.
+/// Whether the model is told the domain of a tagged document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tags {
-    /// To the router only.
+    /// The router is told.
     Given,
-    /// To the router, and as a control token where the tokenizer has one.
+    /// The router is told, and a control token precedes the text if the tokenizer has one.
     GivenWithToken,
-    /// Not at all.
+    /// The model is not told.
     Dropped,
 }
 
-/// A document with its control tokens, as it goes into rows.
+/// A document with its special tokens, ready to be packed.
 #[derive(Debug, Clone)]
 pub(super) struct Sequence {
     document: usize,
     ids: Vec<u32>,
     bytes: Vec<u16>,
-    /// Which tokens are learned; absent: all.
+    /// Whether each token is learned; absent: all are.
     learned: Option<Vec<bool>>,
     tag: u8,
     domain: u8,
-    /// The domain, or [`UNTAGGED`] if the document has none.
+    /// Domain of the document's tag, or [`UNTAGGED`].
     stated: u8,
 }
 
 impl Sequence {
-    /// What the tokenizer puts before a text, `[<|domain:x|>]`, the text, and what ends it; with a
-    /// tokenizer of ours `<|bos|> [<|domain:x|>] text <|eos|>`. A conversation that a published template has
-    /// written stands alone.
+    /// Loads a document with the tokenizer's tokens around it: prefix, `[<|domain:x|>]`, text, suffix. With this
+    /// crate's own tokenizers that is `<|bos|> [<|domain:x|>] text <|eos|>`. A conversation rendered by a published
+    /// template gets no tokens around it.
     pub(super) fn load(corpus: &Corpus, document: usize, tags: Tags) -> Result<Self, DataError> {
         let text = corpus.document(document)?;
         let special = corpus.special();
@@ -144,13 +146,14 @@ impl Sequence {
         self.ids.len()
     }
 
-    /// [`Domain::index`](crate::domain::Domain::index) of the document; one without a domain is drawn as a general one.
+    /// Domain of the document as a [`Domain::index`](crate::domain::Domain::index); an untagged one counts as
+    /// general.
     pub(super) fn domain(&self) -> usize {
         self.domain.into()
     }
 }
 
-/// Fills a batch.
+/// Builds a batch.
 #[derive(Debug)]
 pub(super) struct Packer {
     batch: PackedBatch,
@@ -181,8 +184,8 @@ impl Packer {
         self.batch.ids.len() == self.batch.rows * self.batch.seq_len
     }
 
-    /// Writes `sequence` from `offset` on into the row being filled, of a batch that is not full.
-    /// Returns the offset at which to go on in the next row, or nothing if the sequence is done.
+    /// Writes `sequence` from `offset` on into the current row; the batch must not be full. Returns the offset at
+    /// which the next row continues, or `None` if the sequence is done.
     pub(super) fn push(&mut self, sequence: &Sequence, offset: usize) -> Option<usize> {
         let batch = &mut self.batch;
         let filled = batch.ids.len();
@@ -211,13 +214,13 @@ impl Packer {
         (end < sequence.len()).then_some(end - 1)
     }
 
-    /// Fills the row that was begun with padding.
+    /// Pads the current row to its end.
     pub(super) fn end_row(&mut self) {
         let filled = self.batch.ids.len();
         self.fill(filled.next_multiple_of(self.batch.seq_len));
     }
 
-    /// The batch; what is not filled becomes padding.
+    /// Returns the batch, padded to its full size.
     pub(super) fn finish(mut self) -> PackedBatch {
         self.fill(self.batch.rows * self.batch.seq_len);
         self.batch

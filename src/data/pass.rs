@@ -1,8 +1,8 @@
-//! All documents of a corpus once; for evaluation.
+//! One pass over all documents of a corpus, for evaluation.
 //!
-//! A document that fits into a row is never cut, so that what a model predicts of it does not depend on the documents
-//! beside it. A longer one has rows of its own: the first holds its first `seq_len` tokens, every further one begins with
-//! the last token of the row before. What a row has left is filled with later documents that fit, else with padding.
+//! A document that fits into a row is never cut, so that predictions on it do not depend on the documents beside it.
+//! A longer one gets rows of its own: the first holds its first `seq_len` tokens, each further one begins with the
+//! last token of the row before. The rest of a row is filled with later documents that fit, else with padding.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ pub struct Pass {
     rows: usize,
     seq_len: usize,
     tags: Tags,
-    /// The order of the documents; absent: that of the corpus.
+    /// Order of the documents; absent: that of the corpus.
     order: Option<Permutation>,
-    /// Place of the next document in the order.
+    /// Position of the next document in the order.
     document: usize,
-    /// Parts of the last document that was read which the batch had no place for.
+    /// Parts of the last document that did not fit into the batch.
     waiting: VecDeque<Part>,
 }
 
-/// As much of a document as a row holds.
+/// The part of a document that fits into a row.
 #[derive(Debug, Clone)]
 struct Part {
     sequence: Arc<Sequence>,
     offset: usize,
     len: usize,
-    /// Whether it begins a row of its own.
+    /// Whether it must start a row of its own.
     is_of_long: bool,
 }
 
@@ -50,7 +50,7 @@ impl Pass {
     ///
     /// # Errors
     ///
-    /// [`DataError::Setting`] for no rows, or rows of less than two tokens.
+    /// [`DataError::Setting`] if `rows` is 0 or `seq_len` is below 2.
     pub fn new(
         corpus: Arc<Corpus>,
         rows: usize,
@@ -69,7 +69,7 @@ impl Pass {
         })
     }
 
-    /// The same documents in a random order, so that a pass which ends early has seen some of all kinds.
+    /// Puts the documents in a random order, so that a pass that stops early is a sample of all documents.
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.order = Some(Permutation::new(self.corpus.len() as u64, seed, 0, 0));
         self
@@ -105,7 +105,7 @@ impl Pass {
         Ok(Some(packer.finish()))
     }
 
-    /// The next part of a document; none after the last one.
+    /// The next part of a document; `None` after the last one.
     fn next_part(&mut self) -> Result<Option<Part>, DataError> {
         while self.waiting.is_empty() && self.document < self.corpus.len() {
             let document = match &self.order {
@@ -120,7 +120,7 @@ impl Pass {
     }
 }
 
-/// The whole document if it fits into a row, else the windows of it.
+/// The whole document if it fits into a row, else its windows of `seq_len` tokens.
 fn parts(sequence: &Arc<Sequence>, seq_len: usize) -> VecDeque<Part> {
     let is_of_long = sequence.len() > seq_len;
     let part = |offset| Part {

@@ -1,19 +1,19 @@
-//! Where a document stands in its file.
+//! Position of a document in its file.
 
 use std::fmt;
 
-/// A place in a file, as its kind of file is counted, from 1.
+/// A position in a file, counted from 1 in the unit of its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The whole file is one document.
     File,
     /// A line.
     Line(u64),
-    /// An element of an array, and the line on which it begins.
+    /// An element of an array.
     Element {
-        /// Which one.
+        /// Number of the element.
         number: u64,
-        /// Where it begins.
+        /// Line on which the element begins.
         line: u64,
     },
     /// A row of a table.
@@ -21,7 +21,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The line or row, as an [`Origin`](super::Origin) tells it.
+    /// Line or row for an [`Origin`](super::Origin).
     pub fn line(self) -> u64 {
         match self {
             Self::File => 1,
@@ -29,7 +29,7 @@ impl Place {
         }
     }
 
-    /// Where byte `column` of the document is, counted from 1.
+    /// Position of byte `column` of the document, from 1, as text.
     pub(super) fn position(self, column: usize) -> String {
         match self {
             Self::Line(_) => format!("column {column}"),
@@ -39,7 +39,7 @@ impl Place {
 }
 
 impl fmt::Display for Place {
-    /// Behind the name of a file.
+    /// Text to follow the name of a file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File => Ok(()),

@@ -1,22 +1,22 @@
-//! Where a training stream stands, small enough for every checkpoint.
+//! Position of a training stream, small enough to be saved in every checkpoint.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use crate::domain::Domain;
 
-/// Beyond the numbers of any run. A sum over the domains stays below that of a `u64`.
+/// Upper bound of all counters. Sums over domains stay within a `u64`.
 const LARGEST: u64 = 1 << 59;
 
-/// A place in a [`Stream`](super::Stream); the default is the beginning.
+/// A position in a [`Stream`](super::Stream); the default is its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Batches given so far.
+    /// Number of batches returned so far.
     pub(super) batches: u64,
-    /// Which stream this is a place of; nothing at the beginning.
+    /// Fingerprint of the stream; `None` at the start.
     stream: Option<String>,
     pub(super) pools: Vec<PoolPosition>,
-    /// Tokens of the documents begun, by domain.
+    /// Tokens of the documents begun so far, by domain.
     pub(super) domain_tokens: [u64; Domain::COUNT],
     pub(super) open: Option<OpenDocument>,
 }
@@ -24,13 +24,13 @@ pub struct Position {
 /// Progress in one pool of the mix.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PoolPosition {
-    /// Documents begun.
+    /// Number of documents begun.
     pub(super) documents: u64,
-    /// Their tokens.
+    /// Number of their tokens.
     pub(super) tokens: u64,
 }
 
-/// A document of which a part is yet to come: the last one begun in its pool.
+/// The last document begun in a pool, of which a part is still to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OpenDocument {
     pub(super) pool: usize,
@@ -38,12 +38,12 @@ pub(super) struct OpenDocument {
 }
 
 impl Position {
-    /// Batches given so far.
+    /// Number of batches returned so far.
     pub fn batches(&self) -> u64 {
         self.batches
     }
 
-    /// Checks that this is a place of the stream `fingerprint` with so many pools.
+    /// Checks that this is a position of the stream `fingerprint` with `pools` pools.
     pub(super) fn resume(mut self, fingerprint: &str, pools: usize) -> Result<Self, DataError> {
         let mismatch = |reason: &str| DataError::Position {
             reason: reason.into(),
@@ -60,7 +60,7 @@ impl Position {
         Ok(self)
     }
 
-    /// Whether a stream can have come here.
+    /// Whether the counters are consistent.
     fn is_possible(&self) -> bool {
         let of_domains = self.domain_tokens.iter();
         let mut of_pools = self.pools.iter();

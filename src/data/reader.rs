@@ -1,8 +1,8 @@
-//! Shards, open for reading at random.
+//! Random access to shards.
 //!
-//! With positioned reads and not through a memory map: mapped pages count as the process's own
-//! memory once touched, and a file that shrinks under a map kills the process instead of giving an
-//! error. The operating system caches either way.
+//! It uses positioned reads rather than a memory map: mapped pages count as the process's memory once touched, and a
+//! file that shrinks under a map kills the process instead of returning an error. The operating system caches either
+//! way.
 
 use std::fs::File;
 use std::io;
@@ -15,10 +15,10 @@ use super::error::DataError;
 use super::shards::{ENTRY, Entry, Form, Header, MAGIC, Totals};
 use crate::domain::Domain;
 
-/// Digest and length of the header, and the magic number.
+/// Size in bytes of what follows the header: its digest, its length and the magic number.
 const TRAILER: u64 = DIGEST as u64 + 16;
 const MAX_HEADER: u64 = 1 << 20;
-/// Entries read at a time.
+/// Number of entries read at a time.
 const ENTRIES: u64 = 4096;
 
 /// A shard, open for reading.
@@ -32,12 +32,12 @@ pub(super) struct Shard {
     numbers_at: u64,
 }
 
-/// Where the bytes of a shard are.
+/// Location of a shard's bytes.
 #[derive(Debug)]
 pub(super) enum Storage {
     Memory(Vec<u8>),
     Open(File, PathBuf),
-    /// Opened for every read, when a corpus has more shards than a process may hold open.
+    /// Opened for every read, since the corpus has more shards than a process may keep open.
     Closed(PathBuf),
 }
 
@@ -83,7 +83,7 @@ impl Storage {
 }
 
 impl Shard {
-    /// Reads the header and compares it with its digest; what else is read is compared then.
+    /// Reads the header and checks its digest; other content is checked when it is read.
     pub(super) fn open(storage: Storage) -> Result<Self, DataError> {
         let damaged = |reason| storage.damaged(reason);
         let length = storage.length()?;
@@ -145,7 +145,7 @@ impl Shard {
         self.storage.path()
     }
 
-    /// The document with a number below that of all documents.
+    /// The entry of document `number`, which must be below the number of documents.
     pub(super) fn entry(&self, number: u64) -> Result<Entry, DataError> {
         let mut bytes = [0; ENTRY];
         let at = self.entries_at + number * ENTRY as u64;
@@ -161,7 +161,7 @@ impl Shard {
             .ok_or_else(|| self.storage.damaged("an entry is broken"))
     }
 
-    /// The documents from number `first` on, some thousands of them; none behind the last.
+    /// Up to 4096 entries from document `first` on; empty after the last one.
     pub(super) fn entries(&self, first: u64) -> Result<Vec<Entry>, DataError> {
         let count = self.documents.saturating_sub(first).min(ENTRIES);
         let mut bytes = vec![0; count as usize * ENTRY];
@@ -174,7 +174,7 @@ impl Shard {
         entries.collect()
     }
 
-    /// Which tokens of a conversation are learned; none of a text, of which all are.
+    /// Whether each token of a conversation is learned; `None` for plain text, which is learned whole.
     pub(super) fn learned(&self, entry: &Entry) -> Result<Option<Vec<bool>>, DataError> {
         let (width, count) = (self.header.width, u64::from(entry.tokens));
         if entry.form == Form::Text {
@@ -191,7 +191,7 @@ impl Shard {
         Ok(Some(all.take(count as usize).collect()))
     }
 
-    /// The tokens of a document, all below `vocab_size`.
+    /// The token ids of a document, all below `vocab_size`.
     pub(super) fn tokens(&self, entry: &Entry, vocab_size: usize) -> Result<Vec<u32>, DataError> {
         let width = self.header.width;
         let mut bytes = vec![0; entry.tokens as usize * width as usize];
@@ -212,7 +212,7 @@ impl Shard {
         Ok(tokens)
     }
 
-    /// The number of the `k`-th document of a domain.
+    /// Number of the `k`-th document of a domain.
     pub(super) fn nth_of_domain(&self, domain: Domain, k: u64) -> Result<u64, DataError> {
         let before: u64 = self.header.domains[..domain.index()]
             .iter()

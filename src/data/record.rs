@@ -1,4 +1,4 @@
-//! One record of a file: an object of JSON, or what a row of a parquet file has in the same columns.
+//! A record of a file: a JSON object, or the same columns of a parquet row.
 
 use serde_json::Value;
 use serde_json::error::Category;
@@ -7,17 +7,17 @@ use super::conversation::{self, Beside, TurnsError};
 use super::json::{self, Fault};
 use crate::tokenizer::chat::Conversation;
 
-/// The key of a document's text, unless another is asked for.
+/// Default key of a document's text.
 pub(super) const TEXT: &str = "text";
-/// The keys of a conversation.
+/// Keys of a conversation.
 pub(super) const CONVERSATIONS: [&str; 2] = ["messages", "conversations"];
-/// The key of a document's domain.
+/// Key of a document's domain.
 pub(super) const DOMAIN: &str = "domain";
-/// The keys of what stands beside a conversation.
+/// Keys beside a conversation.
 pub(super) const SYSTEM: &str = "system";
 pub(super) const TOOLS: &str = "tools";
 
-/// What a file holds, before it is checked.
+/// Content of a record, not yet validated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) text: String,
@@ -25,20 +25,20 @@ pub(super) struct Record {
     pub(super) tag: Option<String>,
 }
 
-/// Why an object is no record.
+/// Why an object is not a valid record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// What is wrong, and where.
+    /// A syntax error, with its position.
     Broken(Fault),
-    /// A conversation that is not written as expected.
+    /// A conversation in an unexpected form.
     Turns(TurnsError),
-    /// The text or the conversation is null, by its key.
+    /// The text or the conversation is null; holds its key.
     Null(String),
-    /// Neither a text nor a conversation; these keys are there instead.
+    /// Neither a text nor a conversation; holds the keys that exist.
     NoText(Vec<String>),
 }
 
-/// Values of the keys that are read; the last of equal ones holds, as in Python.
+/// Values of the known keys; of duplicate keys the last counts, as in Python.
 #[derive(Default)]
 struct Found<'a> {
     text: Option<Place<'a>>,
@@ -46,21 +46,21 @@ struct Found<'a> {
     domain: Option<Place<'a>>,
     system: Option<Place<'a>>,
     tools: Option<Place<'a>>,
-    /// The key of a text or a conversation that is null.
+    /// Key of a text or conversation that is null.
     null: Option<String>,
 }
 
-/// How many keys are told of an object that has others than expected.
+/// Largest number of keys named in an error.
 const TOLD_KEYS: usize = 8;
 
-/// The JSON of a value, and its first byte in the object.
+/// JSON text of a value, and its byte offset in the object.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     value: &'a str,
     at: usize,
 }
 
-/// Reads an object. A conversation goes before a text, except one under a name that was asked for.
+/// Reads an object. A conversation takes precedence over a text, unless the text's field was named by the user.
 pub(super) fn parse(object: &str, text_field: Option<&str>) -> Result<Record, Refusal> {
     let mut found = Found::default();
     json::members(object, |member| {
@@ -114,7 +114,7 @@ pub(super) fn parse(object: &str, text_field: Option<&str>) -> Result<Record, Re
     Ok(Record::of(conversation, tag))
 }
 
-/// The first keys of an object that was read.
+/// The first keys of an object, for an error.
 fn keys(object: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let read = json::members(object, |member| {
@@ -126,7 +126,7 @@ fn keys(object: &str) -> Vec<String> {
 }
 
 impl Record {
-    /// A conversation, whose text is what is said in it.
+    /// A conversation, with the content of its messages as text.
     pub(super) fn of(conversation: Conversation, tag: Option<String>) -> Self {
         Self {
             text: conversation.text(),

@@ -1,4 +1,4 @@
-//! Documents from the columns of a parquet file: texts or conversations, and domains.
+//! Documents from parquet files: columns of texts or conversations, and of domains.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,7 +23,7 @@ use super::place::Place;
 use super::record::{CONVERSATIONS, DOMAIN, Record, SYSTEM, TEXT, TOOLS};
 use crate::guard::guarded;
 
-/// Rows decoded at a time.
+/// Number of rows decoded at a time.
 const ROWS: usize = 64;
 
 pub(super) struct Rows {
@@ -38,25 +38,25 @@ pub(super) struct Rows {
     bytes_read: Arc<AtomicU64>,
 }
 
-/// Where the columns that are read stand.
+/// Indices of the columns that are read.
 #[derive(Default)]
 struct Columns {
     text: Option<usize>,
     domain: Option<usize>,
     conversation: Option<Conversations>,
-    /// What stands beside conversations.
+    /// Columns beside conversations.
     system: Option<usize>,
     tools: Option<usize>,
 }
 
 enum Conversations {
-    /// Lists of objects; the schema of this column alone.
+    /// A column of lists of objects, with its own schema.
     Nested(Arc<SchemaDescriptor>),
-    /// JSON within texts.
+    /// A column of strings that hold JSON.
     Json(usize),
 }
 
-/// The columns of the row group being read.
+/// Readers of the current row group's columns.
 struct Group {
     text: Option<Column>,
     domain: Option<Column>,
@@ -76,7 +76,7 @@ struct Column {
     optional: bool,
 }
 
-/// What a row has in the columns that are read.
+/// Values of one row in the columns that are read.
 struct Cells {
     text: Option<ByteArray>,
     domain: Option<ByteArray>,
@@ -116,7 +116,7 @@ impl Rows {
         })
     }
 
-    /// The next document and its row.
+    /// The next document, with its row.
     pub(super) fn next(&mut self) -> Option<Result<(Place, Record), DataError>> {
         while self.ready.is_empty() {
             match survived(|| self.decode()) {
@@ -175,7 +175,7 @@ impl Rows {
         }
     }
 
-    /// Decodes some rows, or goes on to the next row group; false at the end of the file.
+    /// Decodes some rows, or moves on to the next row group; `false` at the end of the file.
     fn decode(&mut self) -> Result<bool, ParquetError> {
         let Some(group) = &mut self.group else {
             if self.next_group == self.reader.num_row_groups() {
@@ -265,7 +265,7 @@ impl Group {
         })
     }
 
-    /// Some rows; none at the end of the group.
+    /// Reads some rows; empty at the end of the group.
     fn read(&mut self) -> Result<Vec<Cells>, ParquetError> {
         let turns = self.conversation.as_mut().map(Turns::read).transpose()?;
         let columns = [
@@ -353,7 +353,7 @@ impl Column {
     }
 }
 
-/// What a cell holds. Numbers that JSON does not have are null.
+/// JSON value of a cell; numbers that JSON lacks become null.
 fn json(field: &Field) -> Value {
     match field {
         Field::Null => Value::Null,
@@ -391,12 +391,12 @@ fn object(row: &Row) -> Value {
     Value::Object(entries.collect::<Map<_, _>>())
 }
 
-/// Runs what may panic on a damaged file.
+/// Turns a panic of the parquet reader on a damaged file into an error.
 fn survived<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
     guarded(read).unwrap_or_else(|panicked| Err(ParquetError::General(panicked.to_string())))
 }
 
-/// A schema of one column of another.
+/// A schema with only one column of `schema`.
 fn alone(
     schema: &SchemaDescriptor,
     field: &TypePtr,

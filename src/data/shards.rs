@@ -1,11 +1,11 @@
-//! A shard: the tokens of one source file on disk, written once and read at random.
+//! Shards: the tokens of one source file on disk, written once and read at random.
 //!
 //! ```text
 //! magic | tokens (u16 or u32), behind those of a conversation which are learned (bits) | entry per document (32 bytes) | document numbers by domain (u32)
 //!       | digest per block of all before (16 bytes)
 //!       | header (JSON) | digest of the header (16 bytes) | length of the header (u64) | magic
 //! ```
-//! All numbers are little-endian. Reading is in `reader`, blocks are in `blocks`.
+//! All numbers are little-endian. `reader` reads shards, `blocks` has the digests.
 
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
@@ -19,7 +19,7 @@ use crate::domain::Domain;
 pub(super) const MAGIC: [u8; 8] = *b"DHSHARD3";
 pub(super) const ENTRY: usize = 32;
 
-/// What the tokens of a shard were made from; a shard with another identity is stale.
+/// Everything that a shard depends on; a shard with another identity is stale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     /// [`Tokenizer::digest`](crate::tokenizer::Tokenizer::digest).
@@ -30,12 +30,12 @@ pub(super) struct Identity {
     pub(super) options: SourceOptions,
 }
 
-/// Counts of some documents.
+/// Counts of a set of documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Number of documents.
     pub documents: u64,
-    /// Their tokens, without the special ones.
+    /// Number of tokens, special tokens around the documents excluded.
     pub tokens: u64,
     /// UTF-8 bytes of their texts.
     pub bytes: u64,
@@ -60,14 +60,14 @@ pub(super) struct Header {
     pub(super) identity: Identity,
     /// Bytes per token on disk.
     pub(super) width: u64,
-    /// Units of that width before the entries: tokens, and bits of conversations.
+    /// Number of units of `width` bytes before the entries: tokens, and conversations' bits.
     pub(super) units: u64,
     pub(super) domains: [Totals; Domain::COUNT],
-    /// Those of the general ones that have no tag.
+    /// Number of general documents without a tag.
     #[serde(default)]
     pub(super) untagged: u64,
     pub(super) skipped: Skipped,
-    /// BLAKE3 of tokens and entries: equal for equal data wherever it lies.
+    /// BLAKE3 of tokens and entries; it does not depend on the location of the files.
     pub(super) content: String,
 }
 
@@ -79,7 +79,7 @@ impl Header {
     }
 }
 
-/// Where the tokens of a document are, and what is known about it.
+/// Position and properties of a document's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) first: u64,
@@ -89,25 +89,25 @@ pub(super) struct Entry {
     pub(super) domain: Domain,
     pub(super) tagged: bool,
     pub(super) form: Form,
-    /// [`split::key`](super::split::key) of the text.
+    /// The text's [`split::key`](super::split::key).
     pub(super) key: u64,
 }
 
-/// What the tokens of a document are.
+/// Kind of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Those of a text, all learned.
+    /// Plain text; all tokens are learned.
     Text,
-    /// Those of a conversation, with a bit for each that says whether it is learned.
+    /// A conversation, with one bit per token that tells whether it is learned.
     Conversation,
-    /// The same, and nothing is put around them.
+    /// A conversation with such bits and without special tokens around it.
     Alone,
 }
 
 impl Form {
     const ALL: [Self; 3] = [Self::Text, Self::Conversation, Self::Alone];
 
-    /// Units behind the tokens that hold their bits.
+    /// Number of units after the tokens that hold their bits.
     pub(super) fn units(self, tokens: u64, width: u64) -> u64 {
         match self {
             Self::Text => 0,
@@ -116,17 +116,17 @@ impl Form {
     }
 }
 
-/// The tokens of a document on their way into a shard.
+/// The tokens of a document to be written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tokens<'a> {
     pub(super) ids: &'a [u32],
     pub(super) form: Form,
-    /// Of a conversation one for each token, otherwise empty.
+    /// Whether each token of a conversation is learned; otherwise empty.
     pub(super) learned: &'a [bool],
 }
 
 impl<'a> From<&'a [u32]> for Tokens<'a> {
-    /// Those of a text.
+    /// Tokens of a plain text.
     fn from(ids: &'a [u32]) -> Self {
         Self {
             ids,
@@ -136,7 +136,7 @@ impl<'a> From<&'a [u32]> for Tokens<'a> {
     }
 }
 
-/// Where the key begins in an entry; it reaches to the end.
+/// Offset of the key in an entry; the key reaches to the entry's end.
 const KEY: usize = 26;
 
 impl Entry {
@@ -170,7 +170,7 @@ impl Entry {
     }
 }
 
-/// Writes a shard to `out`, with a `spool` for the entries, so that memory stays bounded.
+/// Writes a shard to `out` and keeps entries in `spool` until the end, so that memory stays bounded.
 pub(super) struct ShardWriter<W: Write, S: Write> {
     out: Digesting<W>,
     spool: BufWriter<S>,

@@ -1,6 +1,6 @@
-//! Randomness as a function: every draw follows from a seed and counters, none from a state.
+//! Stateless random numbers: every draw is a function of a seed and counters.
 
-/// Rounds of the Feistel network; four make it a good shuffle (Luby and Rackoff), more cost little.
+/// Rounds of the Feistel network; four suffice for a good shuffle (Luby and Rackoff).
 const ROUNDS: usize = 6;
 
 /// SplitMix64's finalizer (Steele, Lea and Flood, 2014).
@@ -10,7 +10,7 @@ fn mix(mut x: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// 64 random bits for a place named by numbers.
+/// 64 random bits for a position given by three numbers.
 pub(super) fn draw(seed: u64, place: [u64; 3]) -> u64 {
     place
         .iter()
@@ -24,8 +24,8 @@ pub(super) fn draw_unit(seed: u64, place: [u64; 3]) -> f64 {
     (draw(seed, place) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A random order of `0..len` that needs no memory: a Feistel network over the next power of four,
-/// applied until it lands inside (cycle walking; Black and Rogaway, 2002).
+/// A random permutation of `0..len` in constant memory: a Feistel network over the next power of four, applied until
+/// the result is below `len` (cycle walking; Black and Rogaway, 2002).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Permutation {
     len: u64,
@@ -34,7 +34,7 @@ pub(super) struct Permutation {
 }
 
 impl Permutation {
-    /// The order of `len` things in epoch `epoch` of stream `stream`.
+    /// The permutation of `len` items in epoch `epoch` of stream `stream`.
     pub(super) fn new(len: u64, seed: u64, stream: u64, epoch: u64) -> Self {
         let bits = 64 - len.saturating_sub(1).leading_zeros();
         Self {
@@ -44,7 +44,7 @@ impl Permutation {
         }
     }
 
-    /// The thing at `place`, which is below `len`.
+    /// The item at `place`, which must be below `len`.
     pub(super) fn at(&self, place: u64) -> u64 {
         debug_assert!(place < self.len);
         let mut x = place;

@@ -1,8 +1,7 @@
-//! Files and folders -> a stream of documents, in bounded memory.
+//! From files and folders to a stream of documents, in bounded memory.
 //!
-//! A document is a line of JSON, `{"domain": "code", "text": "..."}`, an element of an array of such objects that is a
-//! whole file, a row of a parquet file, or a file of plain text.
-//! Knows neither tokens nor batches.
+//! A document is a line of JSON, `{"domain": "code", "text": "..."}`, an element of an array of such objects that
+//! fills a file, a row of a parquet file, or a file of plain text. This module knows neither tokens nor batches.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,24 +21,25 @@ use crate::domain::Domain;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::Day;
 
-/// How much of a `.json` file is read to see whether it is data.
+/// Bytes of a `.json` file that are read to find out whether it is data.
 const PROBE_BYTES: u64 = 16 << 20;
 
-/// What to do with documents that are not as they should be.
+/// How documents are read and what happens to invalid ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceOptions {
-    /// Skip documents that are broken, count and report them, instead of stopping at the first.
+    /// Skip and count invalid documents instead of stopping at the first.
     pub skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one.
+    /// Domain for documents with an unknown tag; absent: such a tag is an error.
     pub unknown_domain: Option<Domain>,
-    /// Key (of JSON) or column (of parquet) of the text, which then goes before a conversation; absent: `text`.
+    /// Key (of JSON) or column (of parquet) of the text, which then takes precedence over a conversation in the same
+    /// record; absent: `text`.
     pub text_field: Option<String>,
-    /// The day that chat templates which ask are told; absent: today.
+    /// Date that chat templates see as today; absent: the current date.
     #[serde(default)]
     pub day: Option<Day>,
 }
 
-/// A set of files of documents.
+/// A set of files with documents.
 #[derive(Debug, Clone)]
 pub struct Source {
     files: Vec<SourceFile>,
@@ -47,17 +47,17 @@ pub struct Source {
     options: SourceOptions,
 }
 
-/// One file, as it was found.
+/// A file, with its state when it was found.
 #[derive(Debug, Clone)]
 pub(super) struct SourceFile {
     pub(super) path: Arc<Path>,
     pub(super) size: u64,
-    /// Nanoseconds since 1970, 0 where the file system does not tell.
+    /// Modification time in nanoseconds since 1970; 0 if the file system does not tell.
     pub(super) modified_ns: u64,
     pub(super) format: Format,
 }
 
-/// How a file holds its documents.
+/// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Lines(Compression),
@@ -88,9 +88,9 @@ impl Format {
 }
 
 impl Source {
-    /// Finds the files. A folder stands for all its files of a known format (`.jsonl`, `.ndjson`, `.json` and `.txt`,
-    /// each also with `.gz` or `.zst` behind it, and `.parquet`), also in folders below, by name. Of `.json` files in a
-    /// folder only those that hold documents are data: others describe it.
+    /// Finds the files. A folder stands for all files of a known format in it and below (`.jsonl`, `.ndjson`, `.json`
+    /// and `.txt`, each optionally with `.gz` or `.zst`, and `.parquet`), sorted by name. Of a folder's `.json` files
+    /// only those that hold documents are data; others describe the data.
     ///
     /// # Errors
     ///
@@ -130,34 +130,35 @@ impl Source {
         })
     }
 
-    /// The same documents, rendered as of this day.
+    /// Renders conversations with this date.
     pub fn of_day(&self, day: Option<Day>) -> Self {
         let mut source = self.clone();
         source.options.day = day;
         source
     }
 
-    /// The same with the day written down if the tokenizer's template asks for it, and without if it does not.
+    /// Sets the date to today if the tokenizer's template asks for one and none is set; removes it if the template
+    /// asks for none.
     pub(super) fn dated(&self, tokenizer: &Tokenizer) -> Self {
         self.of_day(Day::of_data(self.options.day, tokenizer))
     }
 
-    /// The files in the order in which they are read.
+    /// Paths of the files, in the order in which they are read.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| &*file.path)
     }
 
-    /// Sum of the sizes of the files on disk.
+    /// Total size of the files on disk, in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// What the folders hold that is not read.
+    /// Files in the folders that are not data.
     pub fn left_out(&self) -> &LeftOut {
         &self.left_out
     }
 
-    /// The error of files that hold no document, or none that can be read.
+    /// The error of files that hold no valid document.
     pub(crate) fn without_documents(&self) -> DataError {
         let first = self.paths().next().unwrap_or(Path::new(""));
         let mut documents = self.documents();
@@ -169,12 +170,12 @@ impl Source {
         }
     }
 
-    /// Reads all documents once.
+    /// Iterates over all documents once.
     pub fn documents(&self) -> Documents {
         Documents::new(self.files.clone(), self.options.clone())
     }
 
-    /// The texts of [`Self::documents`] up to the first error, which goes to `error`; for
+    /// Texts of [`Self::documents`] up to the first error, which is stored in `error`; for
     /// [`Tokenizer::train`](crate::tokenizer::Tokenizer::train).
     pub fn texts<'a>(
         &self,
@@ -220,7 +221,7 @@ fn open<T>(path: &Path, result: std::io::Result<T>) -> Result<T, DataError> {
     })
 }
 
-/// Where what is found in a folder goes.
+/// Collects the files of a folder.
 struct Folder<'a> {
     options: &'a SourceOptions,
     files: &'a mut Vec<SourceFile>,
@@ -254,7 +255,8 @@ impl Folder<'_> {
         Ok(())
     }
 
-    /// Whether a file of JSON is an array of objects, or lines of documents: not one object that describes others.
+    /// Whether a JSON file holds documents (an array of objects, or one per line) rather than a single object that
+    /// describes others.
     fn begins_with_document(&self, path: &Path) -> Result<bool, DataError> {
         let file = open(path, fs::File::open(path))?;
         let mut lines = BufReader::new(file.take(PROBE_BYTES)).lines();

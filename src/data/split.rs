@@ -1,7 +1,7 @@
-//! Documents that are held out of training, to measure the model on.
+//! Documents that are held out of training for evaluation.
 //!
-//! Which ones follows from the hashes of their texts alone: not from their order, not from the files that they lie in, and
-//! hardly from the documents beside them. A text that is there twice is on one side with all its copies.
+//! The choice depends on hashes of the texts only: not on their order or their files, and hardly on other documents.
+//! All copies of a text are on the same side.
 
 use std::collections::HashSet;
 
@@ -9,13 +9,13 @@ use super::error::DataError;
 use super::shards::{Entry, Totals};
 use crate::domain::Domain;
 
-/// A domain of fewer documents gives none.
+/// Fewest documents in a domain for some of them to be held out.
 const FEWEST_DOCUMENTS: u64 = 20;
 
-/// Bits of a key: what an entry of a shard has room for.
+/// Bits of a key, limited by the size of a shard's entry.
 const KEY_BITS: u32 = 48;
 
-/// The first bits of the BLAKE3 hash of a text.
+/// The first 48 bits of a text's BLAKE3 hash.
 pub(super) fn key(text: &str) -> u64 {
     let hash = blake3::hash(text.as_bytes());
     let [a, b, c, d, e, f, ..] = *hash.as_bytes();
@@ -25,21 +25,21 @@ pub(super) fn key(text: &str) -> u64 {
 /// The documents of a corpus that are held out.
 #[derive(Debug, Default)]
 pub(super) struct HeldOut {
-    /// Their numbers, ascending.
+    /// Document numbers, ascending.
     numbers: Vec<u64>,
-    /// By domain, their places among the documents of the domain, ascending.
+    /// Ranks among the documents of each domain, ascending.
     ranks: [Vec<u64>; Domain::COUNT],
-    /// What they hold.
+    /// Counts per domain.
     pub(super) totals: [Totals; Domain::COUNT],
 }
 
-/// What the keys of a domain say before any document is chosen.
+/// Statistics of the keys in a domain, gathered before the choice.
 #[derive(Debug, Clone, Copy)]
 struct Keys {
     documents: u64,
-    /// Documents whose key is below the limit.
+    /// Number of documents whose key is below the limit.
     below: u64,
-    /// The smallest key, and how many have it.
+    /// The smallest key, and the number of documents with it.
     smallest: (u64, u64),
 }
 
@@ -61,7 +61,7 @@ impl Keys {
         }
     }
 
-    /// Documents with a key below this are given.
+    /// Documents with keys below the returned limit are held out.
     fn limit(&self, limit: u64) -> u64 {
         let (smallest, copies) = self.smallest;
         match self.below {
@@ -76,8 +76,8 @@ impl Keys {
 }
 
 impl HeldOut {
-    /// Chooses about `share` of the documents of every domain, and at least one of those that have enough. `each_entry` goes
-    /// through all documents with their numbers, in order.
+    /// Holds out about `share` of the documents of every domain, and at least one if the domain has enough.
+    /// `each_entry` iterates over all documents with their numbers, in order.
     pub(super) fn choose(
         share: f64,
         each_entry: impl Fn(&mut dyn FnMut(u64, &Entry)) -> Result<(), DataError>,
@@ -117,7 +117,7 @@ impl HeldOut {
         self.numbers.is_empty()
     }
 
-    /// A hash of which documents they are.
+    /// Digest of the held-out documents' numbers.
     pub(super) fn digest(&self) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();
         for number in &self.numbers {
@@ -127,19 +127,19 @@ impl HeldOut {
     }
 }
 
-/// One side of a split: its documents are numbered without gaps, in the order of the whole.
+/// One side of a split; its documents are numbered without gaps, in the order of the whole corpus.
 #[derive(Debug)]
 pub(super) enum Side {
     /// All documents.
     Whole,
-    /// Those that are not held out.
+    /// Documents that are not held out.
     Kept(std::sync::Arc<HeldOut>),
-    /// Those that are.
+    /// Documents that are held out.
     Held(std::sync::Arc<HeldOut>),
 }
 
 impl Side {
-    /// The number in the whole of document `number` of this side.
+    /// Number in the whole corpus of this side's document `number`.
     pub(super) fn whole_number(&self, number: u64) -> u64 {
         match self {
             Self::Whole => number,
@@ -148,7 +148,7 @@ impl Side {
         }
     }
 
-    /// The place among all documents of a domain of the `k`-th one that is on this side.
+    /// Rank in the whole corpus's domain of the `k`-th document of the domain on this side.
     pub(super) fn whole_rank(&self, domain: Domain, k: u64) -> u64 {
         match self {
             Self::Whole => k,
@@ -157,7 +157,7 @@ impl Side {
         }
     }
 
-    /// The number on this side of document `number` of the whole, which is on it.
+    /// Number on this side of the whole corpus's document `number`, which must be on this side.
     pub(super) fn own_number(&self, number: u64) -> u64 {
         match self {
             Self::Whole => number,
@@ -167,12 +167,12 @@ impl Side {
     }
 }
 
-/// How many of the ascending numbers `held` are below `number`.
+/// Number of values in the ascending `held` that are below `number`.
 fn before(held: &[u64], number: u64) -> u64 {
     held.partition_point(|&one| one < number) as u64
 }
 
-/// The `k`-th number that is not among the ascending numbers `held`.
+/// The `k`-th number that is not in the ascending `held`.
 fn nth_absent(held: &[u64], k: u64) -> u64 {
     let (mut low, mut high) = (0, held.len());
     while low < high {

@@ -1,9 +1,8 @@
-//! The endless stream of training batches: a function of corpus, configuration and position.
+//! The endless stream of training batches, a function of corpus, configuration and position.
 //!
-//! Of the domains in the [`Mix`], the one furthest behind its share gives the next document, the next
-//! in the random order of its epoch: every stretch of the stream holds all domains in their shares.
-//! Whether the tag is dropped is drawn from the number of the document in its domain. So a
-//! [`Position`] of a few numbers is all that going on exactly takes.
+//! The domain of the [`Mix`] that is furthest behind its share provides the next document, in the random order of its
+//! epoch, so every stretch of the stream keeps the shares. Whether a document's tag is dropped is drawn from its
+//! number in its domain. A [`Position`] of a few numbers therefore suffices to resume exactly.
 
 use std::sync::Arc;
 
@@ -17,29 +16,29 @@ use super::position::{OpenDocument, Position};
 use super::shuffle::{Permutation, draw_unit};
 use crate::domain::Domain;
 
-/// Draws of the order of documents, and of dropped tags.
+/// Random streams for the order of documents and for dropped tags.
 const ORDER: u64 = 0;
 const DROPOUT: u64 = 1 << 32;
 
-/// What a training stream looks like.
+/// Settings of a training stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamConfig {
-    /// Tokens in a row.
+    /// Tokens per row.
     pub seq_len: usize,
-    /// Rows in a batch.
+    /// Rows per batch.
     pub rows: usize,
     /// Shares of the domains.
     pub mix: Mix,
-    /// Probability that the domain of a document is not told, drawn per document.
+    /// Probability that a document's domain is hidden, drawn per document.
     pub domain_dropout: f64,
-    /// Whether a told domain is also a control token in the text, if the tokenizer has it.
+    /// Whether a domain that is not hidden is also a control token in the text, if the tokenizer has one.
     pub domain_token: bool,
     /// Seed of the order of documents and of the dropped tags.
     pub seed: u64,
 }
 
 impl StreamConfig {
-    /// Every document once per epoch, every domain told.
+    /// Natural proportions, with all domains told.
     pub fn new(rows: usize, seq_len: usize, seed: u64) -> Self {
         Self {
             seq_len,
@@ -52,16 +51,16 @@ impl StreamConfig {
     }
 }
 
-/// How much of the stream a domain has had so far.
+/// A domain's share of the stream so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Share {
     /// The domain.
     pub domain: Domain,
     /// Share of the tokens that the mix asks for.
     pub wanted: f64,
-    /// Share of the tokens of the documents begun so far; 0 before the first.
+    /// Share of the tokens of all documents begun so far; 0 at the start.
     pub realized: f64,
-    /// Times that the documents of its pool have been gone through.
+    /// Number of passes over the domain's documents so far.
     pub epochs: f64,
 }
 
@@ -77,14 +76,14 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts at `position`: [`Position::default`], or one saved by an equal stream. The shape of the
-    /// batches may differ from then.
+    /// Starts at `position`: [`Position::default`], or one saved by a stream with equal settings, whose batches may
+    /// have had another shape.
     ///
     /// # Errors
     ///
     /// [`DataError::Setting`], [`DataError::TooSmall`] if all documents together do not fill a row,
-    /// [`DataError::AbsentDomain`] or [`DataError::MixTooSmall`] for a mix that the corpus cannot
-    /// give, [`DataError::Position`] for a position of another corpus, mix or seed.
+    /// [`DataError::AbsentDomain`] or [`DataError::MixTooSmall`] for a mix that the corpus cannot provide,
+    /// [`DataError::Position`] for a position of another corpus, mix or seed.
     pub fn new(
         corpus: Arc<Corpus>,
         config: StreamConfig,
@@ -120,7 +119,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`DataError::Cache`] or [`DataError::DamagedShard`] if the disk does not give the tokens.
+    /// [`DataError::Cache`] or [`DataError::DamagedShard`] if the tokens cannot be read.
     pub fn next_batch(&mut self) -> Result<PackedBatch, DataError> {
         let before = self.position.clone();
         self.pack().inspect_err(|_| {
@@ -129,17 +128,17 @@ impl Stream {
         })
     }
 
-    /// Where the next batch begins.
+    /// Position of the next batch.
     pub fn position(&self) -> Position {
         self.position.clone()
     }
 
-    /// The configuration.
+    /// Settings of the stream.
     pub fn config(&self) -> &StreamConfig {
         &self.config
     }
 
-    /// What every domain was to have and has had, without those that have no documents.
+    /// Wanted and realized share of every domain that has documents.
     pub fn shares(&self) -> Vec<Share> {
         let begun: u64 = self.position.domain_tokens.iter().sum();
         let shares = self.pools.iter().zip(&self.position.pools);
@@ -188,7 +187,7 @@ impl Stream {
         Ok(packer.finish())
     }
 
-    /// Takes the next document of the pool that is furthest behind its share.
+    /// Begins the next document of the pool that is furthest behind its share.
     fn begin_document(&mut self) -> Result<OpenDocument, DataError> {
         let progress =
             |index: &usize| self.position.pools[*index].tokens as f64 / self.pools[*index].weight;
@@ -206,7 +205,7 @@ impl Stream {
         Ok(OpenDocument { pool, offset: 0 })
     }
 
-    /// Reads the document that was begun last in a pool.
+    /// Loads the last document begun in a pool.
     fn load(&self, index: usize) -> Result<Sequence, DataError> {
         let StreamConfig {
             seed,
@@ -238,7 +237,7 @@ impl Iterator for Stream {
     }
 }
 
-/// Everything that the order of documents and their tags depend on.
+/// Digest of everything that the order of documents and their tags depend on.
 fn fingerprint(corpus: &Corpus, config: &StreamConfig) -> String {
     let StreamConfig {
         mix,

@@ -1,4 +1,4 @@
-//! Half-written shards in a cache, and who may remove them.
+//! Removal of half-written shards from a cache.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::sync::{Mutex, PoisonError};
 
 use super::cache::LOCK;
 
-/// Caches that this process is writing into.
+/// Cache folders that this process is writing into.
 static BUILT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Held by whoever has the lock of a cache and builds shards in it.
+/// Marks a cache as being written by this process, which holds its lock.
 #[derive(Debug)]
 pub(super) struct Building(PathBuf);
 
 impl Building {
-    /// Says that half-written files in `folder` are this process's own.
+    /// Registers half-written files in `folder` as this process's own.
     pub(super) fn begin(folder: &Path) -> Self {
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         built.push(folder.into());
@@ -31,8 +31,8 @@ impl Drop for Building {
     }
 }
 
-/// Removes from a cache of tokenized text what killed processes left half-written. While another process writes, it
-/// does nothing; what this one is writing goes too, so that it may be called by a process that is about to end.
+/// Removes half-written files of killed processes from a cache of tokenized text. Does nothing while another process
+/// writes. Files that this process is writing are removed too, so it may be called by a process that is about to end.
 pub fn sweep(folder: &Path) {
     if !folder.is_dir() {
         return;

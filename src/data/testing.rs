@@ -8,7 +8,7 @@ use super::{Corpus, Document, Origin};
 use crate::domain::Domain;
 use crate::tokenizer::Tokenizer;
 
-/// Documents of the byte tokenizer; the name of a domain, or nothing for no tag.
+/// An in-memory corpus of `(domain, text)` pairs with the byte tokenizer; an empty domain means no tag.
 pub(super) fn corpus(documents: &[(&str, &str)]) -> Arc<Corpus> {
     let documents = (1..).zip(documents).map(|(line, (domain, text))| {
         Ok(Document {

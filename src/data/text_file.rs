@@ -1,4 +1,4 @@
-//! A file that is one document: plain text.
+//! Plain text files, each of which is one document.
 
 use std::io::Read;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) struct TextFile {
 }
 
 impl TextFile {
-    /// `bytes_read` grows by what is read from the disk.
+    /// Opens a file; `bytes_read` counts the bytes read from the disk.
     pub(super) fn open(
         path: &Arc<Path>,
         compression: Compression,
@@ -31,7 +31,7 @@ impl TextFile {
         })
     }
 
-    /// The document, once; a blank file holds none.
+    /// Returns the document once; a blank file has none.
     pub(super) fn next(&mut self) -> Option<Result<(Place, Record), DataError>> {
         let input = self.input.take()?;
         match self.read(input) {

@@ -1,4 +1,4 @@
-//! Tokens that `tokenizer_config.json` and its older companions add to a `tokenizer.json`.
+//! Tokens that `tokenizer_config.json` and older files beside it add to a `tokenizer.json`.
 
 use std::collections::HashSet;
 
@@ -19,8 +19,8 @@ const ROLES: [&str; 7] = [
 
 const FLAGS: [&str; 4] = ["single_word", "lstrip", "rstrip", "normalized"];
 
-/// Lays a `special_tokens_map.json` over a `tokenizer_config.json`, as transformers does where the
-/// latter does not list the added tokens.
+/// Merges a `special_tokens_map.json` into a `tokenizer_config.json`, as transformers does if the latter does not
+/// list the added tokens.
 pub(super) fn merge_special_tokens_map(config: &mut Map<String, Value>, map: Map<String, Value>) {
     if config.contains_key("added_tokens_decoder") {
         return;
@@ -30,9 +30,8 @@ pub(super) fn merge_special_tokens_map(config: &mut Map<String, Value>, map: Map
     }
 }
 
-/// The tokens that must be added ones, in the order in which ids are given to those that are new:
-/// first the listed ones, then those with a role, then other special ones. `file` are the added tokens
-/// of `tokenizer.json`, `legacy` is `added_tokens.json`.
+/// Tokens that must be added, in the order in which new ones get their ids: first the listed ones, then those with a
+/// role, then other special ones. `file` has the added tokens of `tokenizer.json`, `legacy` is `added_tokens.json`.
 pub(super) fn wanted(
     config: &Map<String, Value>,
     legacy: &Map<String, Value>,
@@ -87,8 +86,8 @@ pub(super) fn wanted(
     wanted
 }
 
-/// Makes `wanted` added tokens of a `tokenizer.json`: those it has get their flags, new ones the next
-/// ids, except that a token of the model's vocabulary keeps its own. Whether anything has changed.
+/// Makes `wanted` added tokens of a `tokenizer.json`: existing ones get new flags, new ones get the next ids, except
+/// that a token of the model's vocabulary keeps its id. Returns whether anything has changed.
 pub(super) fn add(json: &mut Value, wanted: Vec<Value>) -> bool {
     let mut tokens = match json["added_tokens"].take() {
         Value::Array(tokens) => tokens,
@@ -121,7 +120,7 @@ pub(super) fn add(json: &mut Value, wanted: Vec<Value>) -> bool {
     has_changed
 }
 
-/// Id of a token, added or of the model's vocabulary.
+/// Id of a token among the added tokens or in the model's vocabulary.
 pub(super) fn id_of(json: &Value, name: &str) -> Option<u64> {
     let added = json["added_tokens"].as_array();
     let added = added.into_iter().flatten().find(|it| it["content"] == name);
@@ -159,7 +158,7 @@ fn has_role(config: &Map<String, Value>, name: &str) -> bool {
     ROLES.iter().any(is_it)
 }
 
-/// A special token as `tokenizer.json` has it, without an id.
+/// A special token in the form of `tokenizer.json`, without an id.
 pub(super) fn special(name: &str) -> Value {
     added(name, true)
 }
@@ -169,7 +168,7 @@ fn added(name: &str, special: bool) -> Value {
         "normalized": !special, "special": special})
 }
 
-/// A token as `tokenizer.json` has it, without an id, from a name or an object with `content`.
+/// A token in the form of `tokenizer.json`, without an id, from its name or from an object with `content`.
 fn token(stated: &Value, is_special: bool) -> Option<Value> {
     let name = token_content(stated)?;
     let flag = |key: &str| stated.get(key).and_then(Value::as_bool);

@@ -1,4 +1,4 @@
-//! Our own kind of tokenizer: byte-level BPE as in GPT-2, with our special tokens.
+//! This crate's own kind of tokenizer: a byte-level BPE as in GPT-2, with our special tokens.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use tokenizers::PostProcessorWrapper;
 
 use super::{Cause, special};
 
-/// GPT-2 writes every byte as a visible character: itself, or one from U+0100 on.
+/// GPT-2's byte alphabet: every byte as a visible character, either itself or one from U+0100 on.
 static BYTE_CHARS: LazyLock<[char; 256]> = LazyLock::new(|| {
     let mut next = 0x100;
     std::array::from_fn(|byte| match byte as u8 {
@@ -28,7 +28,7 @@ pub(super) fn char_to_byte(character: char) -> Option<u8> {
     CHAR_BYTES.get(&character).copied()
 }
 
-/// Bytes of a byte-level token; one that is not written in the byte alphabet stands for itself.
+/// Bytes of a byte-level token; content that is not in the byte alphabet stands for its own UTF-8 bytes.
 pub(super) fn content_bytes(content: &str) -> Cow<'_, [u8]> {
     match content.chars().map(char_to_byte).collect() {
         Some(bytes) => Cow::Owned(bytes),
@@ -36,7 +36,7 @@ pub(super) fn content_bytes(content: &str) -> Cow<'_, [u8]> {
     }
 }
 
-/// Special tokens, then the byte alphabet in the order of its characters.
+/// The initial vocabulary: special tokens, then the byte alphabet in the order of its characters.
 pub(super) fn base_vocabulary() -> Vec<String> {
     let mut alphabet = *BYTE_CHARS;
     alphabet.sort_unstable();
@@ -56,7 +56,7 @@ pub(super) fn byte_ids() -> [u32; 256] {
     ids
 }
 
-/// The `tokenizer.json` of a byte-level BPE with our special tokens.
+/// `tokenizer.json` of a byte-level BPE with our special tokens.
 pub(super) fn json(merges: &[(String, String)]) -> String {
     let mut contents = base_vocabulary();
     let mut vocab: serde_json::Map<String, Value> = (0..)
@@ -98,12 +98,12 @@ pub(super) fn json(merges: &[(String, String)]) -> String {
     .to_string()
 }
 
-/// What [`opening`] is to the `tokenizers` crate.
+/// The post-processor of [`opening`], for the `tokenizers` crate.
 pub(super) fn post_processor() -> Result<PostProcessorWrapper, Cause> {
     Ok(serde_json::from_value(opening())?)
 }
 
-/// Begins a text with `<|bos|>`. So other engines begin a prompt as our documents begin.
+/// A post-processor that puts `<|bos|>` before a text, so that prompts begin like our documents in other engines too.
 fn opening() -> Value {
     let bos = json!({"SpecialToken": {"id": special::BOS, "type_id": 0}});
     let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});

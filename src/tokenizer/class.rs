@@ -1,16 +1,15 @@
-//! What the name of a tokenizer's class means to transformers 5.
+//! Tokenizer classes of transformers 5, and how each reads a `tokenizer.json`.
 //!
-//! Most names mean that `tokenizer.json` is read as it stands. Some classes take only its vocabulary,
-//! merges and post-processor, and build the rest themselves: normalizer, pre-tokenizer, decoder and
-//! options of the model. So two folders with one `tokenizer.json` can give different ids. Held to
-//! transformers 5.23 by `tests/peers/tokenizers_of_folders.py`.
+//! Most classes use the file as it is. Some take only its vocabulary, merges and post-processor, and build the rest
+//! themselves: normalizer, pre-tokenizer, decoder and options of the model. Two folders with equal `tokenizer.json`
+//! can therefore give different ids. `tests/peers/tokenizers_of_folders.py` compares with transformers 5.23.
 
 use serde_json::{Map, Value, json};
 
-/// A class as transformers has it, named by `tokenizer_class`.
+/// A class of transformers, named by `tokenizer_class`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Reads the file as it stands.
+    /// Uses the file as it is.
     File,
     Bert,
     CodeLlama,
@@ -23,20 +22,20 @@ pub(super) enum Class {
     Qwen35,
 }
 
-/// What a `config.json` beside the tokenizer says about it.
+/// The tokenizer's properties in a model's `config.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ModelHint {
     pub(super) model_type: Option<String>,
     pub(super) tokenizer_class: Option<String>,
 }
 
-/// Classes that build a pipeline of their own, which is not known here.
+/// Classes that build their own pipeline, which is not supported.
 const UNKNOWN: &str = "Albert Bart Barthez BigBird Blenderbot CLIP Camembert DPRQuestionEncoder Deberta \
     DebertaV2 Esmc FNet Funnel Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM Luke MBart \
     MBart50 MPNet MarkupLM Mvp Nllb Nougat OpenAIGPT Pegasus Reformer RemBert RoFormer \
     Roberta SeamlessM4T Siglip2 Splinter T5 Udop VideoPrism Whisper XGLM XLMRoberta XLNet";
 
-/// Types of text models that transformers has a class for; the others have none.
+/// Text model types for which transformers registers a class.
 const REGISTERED: [(Class, &str); 8] = [
     (Class::CodeLlama, "code_llama"),
     (Class::Cohere, "cohere cohere2"),
@@ -67,7 +66,7 @@ const REGISTERED: [(Class, &str); 8] = [
     ),
 ];
 
-/// Types of models whose published files name the wrong class: that of the type is taken.
+/// Model types whose published files name the wrong class; transformers takes the type's class.
 const MISNAMED: &str = "arctic ernie4_5 ernie4_5_moe h2ovl_chat hyperclovax internlm2 internlm3 iquestcoder \
     jamba minicpm3 minimax_m2 nemotron phi3 phimoe qwen2 qwen3_5 qwen3_5_moe \
     qwen3_5_moe_text qwen4_exp";
@@ -76,7 +75,7 @@ const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const QWEN_3_5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl Class {
-    /// The class that `AutoTokenizer` takes for a `tokenizer.json` with this `tokenizer_config.json`.
+    /// The class that `AutoTokenizer` chooses for a `tokenizer.json` with this `tokenizer_config.json`.
     pub(super) fn of(json: &[u8], config: &Map<String, Value>, model: &ModelHint) -> Self {
         let stated = config.get("tokenizer_class").and_then(Value::as_str);
         let name = stated.or(model.tokenizer_class.as_deref());
@@ -126,7 +125,7 @@ impl Class {
         }
     }
 
-    /// The special tokens of the class where the configuration does not state them.
+    /// Default special tokens of the class.
     pub(super) fn special_tokens(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::File => &[],
@@ -187,8 +186,8 @@ impl Class {
         }
     }
 
-    /// The `tokenizer.json` of the class with the vocabulary of `file`, without added tokens; none
-    /// if the file stands as it is, or has no vocabulary.
+    /// The `tokenizer.json` that the class builds from the vocabulary of `file`, without added tokens; `None` if the
+    /// class uses the file as it is, or if the file has no vocabulary.
     pub(super) fn rebuilt(self, file: &Value, config: &Map<String, Value>) -> Option<Value> {
         let parts = self.parts(config)?;
         let mut model = parts.model;
@@ -210,7 +209,7 @@ impl Class {
         }))
     }
 
-    /// What stands around a text where the class does not take that from the file.
+    /// Tokens before and after a text, for classes that do not take them from the file.
     pub(super) fn surroundings(self, config: &Map<String, Value>) -> Option<[Vec<String>; 2]> {
         let token = |key: &str| config.get(key).and_then(super::special::token_content);
         let list = |key: &str| token(key).map(str::to_owned).into_iter().collect();
@@ -298,9 +297,9 @@ impl Class {
     }
 }
 
-/// What a class builds itself.
+/// Components that a class builds itself.
 struct Parts {
-    /// Without vocabulary and merges.
+    /// The model, without vocabulary and merges.
     model: Value,
     normalizer: Value,
     pre_tokenizer: Value,
@@ -318,7 +317,7 @@ fn byte_level(add_prefix_space: bool, use_regex: bool) -> Value {
         "use_regex": use_regex})
 }
 
-/// Decoder of tokens in which `▁` stands for a space.
+/// Decoder of tokens with `▁` in place of a space.
 fn sentence_piece(strips_first_space: bool) -> Value {
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
@@ -331,7 +330,7 @@ fn sentence_piece(strips_first_space: bool) -> Value {
     json!({"type": "Sequence", "decoders": decoders})
 }
 
-/// Ids by token. A list of tokens with scores is taken in its order.
+/// Map from tokens to ids; tokens in a list with scores are numbered in order.
 fn vocabulary(file: &Value) -> Option<Value> {
     match &file["model"]["vocab"] {
         Value::Object(ids) => Some(ids.clone().into()),
@@ -346,7 +345,7 @@ fn vocabulary(file: &Value) -> Option<Value> {
     }
 }
 
-/// Whether a word is among those of a list.
+/// Whether `words`, separated by spaces, contain `word`.
 fn lists(words: &str, word: &str) -> bool {
     words.split(' ').any(|other| other == word)
 }

@@ -1,11 +1,11 @@
-//! What can go wrong between text and ids.
+//! Errors between text and token ids.
 
 use std::path::PathBuf;
 
-/// Error of the `tokenizers` crate.
+/// An error of the `tokenizers` crate.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A tokenizer that cannot be read, trained, saved or applied.
+/// A tokenizer cannot be read, trained, saved or applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
@@ -18,12 +18,12 @@ pub enum TokenizerError {
         #[source]
         source: std::io::Error,
     },
-    /// The content is no tokenizer.
+    /// The content is not a tokenizer.
     #[error("{origin} is no Hugging Face `tokenizer.json`")]
     Invalid {
         /// File, or "the given JSON".
         origin: String,
-        /// What the parser said.
+        /// The parser's error.
         #[source]
         source: Cause,
     },
@@ -32,7 +32,7 @@ pub enum TokenizerError {
     NoObject {
         /// The file.
         path: PathBuf,
-        /// What is in it, or what the parser said.
+        /// The content that was found, or the parser's error.
         found: String,
     },
     /// The file cannot be written.
@@ -44,35 +44,35 @@ pub enum TokenizerError {
         #[source]
         source: std::io::Error,
     },
-    /// A vocabulary that cannot hold the bytes and the special tokens.
+    /// The vocabulary is smaller than the bytes and the special tokens.
     #[error(
         "a vocabulary of {vocab_size} is too small, expected at least {min} (256 bytes and the special tokens)"
     )]
     VocabularyTooSmall {
-        /// As asked for.
+        /// Requested size.
         vocab_size: usize,
-        /// Smallest possible.
+        /// Smallest possible size.
         min: usize,
     },
     /// There was no text to train on.
     #[error("no text to train a tokenizer on")]
     NoText,
-    /// The tokenizer refused a text (for example an unknown symbol without an unknown token).
+    /// The tokenizer refuses a text, for example because of an unknown symbol without an unknown token.
     #[error("the tokenizer cannot encode this text")]
     Encode {
-        /// What it said.
+        /// The tokenizer's error.
         #[source]
         source: Cause,
     },
-    /// A text of which a part cannot be tokenized in pieces, and would fill the memory as a whole.
+    /// A part of the text cannot be cut into pieces and is too long to be tokenized at once.
     #[error(
         "the tokenizer takes the {limit} bytes from byte {at} of the text on for one word, which is the longest that \
          it can be given: put spaces or line ends into the text, or leave it out"
     )]
     Uncut {
-        /// Where the part begins.
+        /// Byte offset at which the part begins.
         at: usize,
-        /// The longest part.
+        /// Largest length of a part, in bytes.
         limit: usize,
     },
 }

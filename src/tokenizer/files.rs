@@ -1,4 +1,4 @@
-//! A tokenizer on disk: `tokenizer.json`, and what beside it changes its meaning.
+//! A tokenizer on disk: `tokenizer.json`, and the files beside it that change its meaning.
 
 use std::fs;
 use std::io::Write;
@@ -15,26 +15,26 @@ const CONFIG_NAME: &str = "tokenizer_config.json";
 const TEMPLATE_NAME: &str = "chat_template.jinja";
 const TEMPLATE_FOLDER: &str = "additional_chat_templates";
 const DEFAULT: &str = "default";
-/// A class that reads `tokenizer.json` as it stands.
+/// A class that uses `tokenizer.json` as it is.
 const CLASS: &str = "PreTrainedTokenizerFast";
 
-/// What else the folder of a `tokenizer.json` says about it.
+/// Content of the files beside a `tokenizer.json`.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     /// `tokenizer_config.json`.
     pub(super) config: Map<String, Value>,
-    /// `special_tokens_map.json`, of older libraries.
+    /// `special_tokens_map.json`, written by older libraries.
     pub(super) special_tokens_map: Map<String, Value>,
-    /// `added_tokens.json`, of older libraries.
+    /// `added_tokens.json`, written by older libraries.
     pub(super) added_tokens: Map<String, Value>,
-    /// The model's `config.json`.
+    /// Properties from the model's `config.json`.
     pub(super) model: ModelHint,
-    /// `chat_template.jinja`, named `default`, and `additional_chat_templates/NAME.jinja`.
+    /// Templates by name: `chat_template.jinja` as `default`, and `additional_chat_templates/NAME.jinja`.
     pub(super) chat_templates: Map<String, Value>,
 }
 
 impl Beside {
-    /// A `tokenizer_config.json` alone.
+    /// Only a `tokenizer_config.json`.
     pub(super) fn only(config: Map<String, Value>) -> Self {
         Self {
             config,
@@ -42,7 +42,7 @@ impl Beside {
         }
     }
 
-    /// What lies beside a file; nothing unless it is named `tokenizer.json`.
+    /// Reads the files beside `file`; nothing unless it is named `tokenizer.json`.
     fn read(file: &Path) -> Result<Self, TokenizerError> {
         if file.file_name().is_none_or(|name| name != FILE_NAME) {
             return Ok(Self::default());
@@ -72,14 +72,13 @@ impl Beside {
 }
 
 impl Tokenizer {
-    /// Reads a Hugging Face `tokenizer.json` as transformers 5 does: with the
-    /// `tokenizer_config.json` beside it, and where they are there `special_tokens_map.json`,
-    /// `added_tokens.json` and the model's `config.json`. A folder stands for the file in it.
+    /// Reads a Hugging Face `tokenizer.json` as transformers 5 does, with the `tokenizer_config.json`,
+    /// `special_tokens_map.json`, `added_tokens.json` and model's `config.json` beside it, if they exist. A folder
+    /// stands for the `tokenizer.json` in it.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Read`], [`TokenizerError::Invalid`] or [`TokenizerError::NoObject`] with
-    /// the path.
+    /// [`TokenizerError::Read`], [`TokenizerError::Invalid`] or [`TokenizerError::NoObject`].
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
         let path = if path.is_dir() {
             path.join(FILE_NAME)
@@ -91,12 +90,12 @@ impl Tokenizer {
         Self::parse(&json, beside, &format!("`{}`", path.display()))
     }
 
-    /// Writes the tokenizer; if `path` is named `tokenizer.json`, also the `tokenizer_config.json`
-    /// that Hugging Face libraries need beside it. Replaces older files, never by halves.
+    /// Writes the tokenizer; if `path` is named `tokenizer.json`, also the `tokenizer_config.json` that Hugging Face
+    /// libraries need beside it. Each file is replaced atomically.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Write`].
+    /// [`TokenizerError::Write`] if a file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
         if let Some(config) = config_path(path) {
             let text = format!("{:#}\n", Value::Object(self.hf_config()));
@@ -115,9 +114,9 @@ impl Tokenizer {
         replace(path, self.json().as_bytes())
     }
 
-    /// Content of `tokenizer_config.json`: as it was read, or made for a tokenizer of ours. What its
-    /// class and its added tokens have changed stands in [`Self::json`], so the class is one that
-    /// reads that as it stands.
+    /// Content of `tokenizer_config.json`, as it was read or as made for one of our tokenizers. [`Self::json`]
+    /// includes the effects of the original class and of added tokens, so the class written here is one that uses the
+    /// file as it is.
     pub fn hf_config(&self) -> Map<String, Value> {
         let mut config = self.shared.config.clone();
         config.insert("tokenizer_class".into(), CLASS.into());
@@ -149,8 +148,7 @@ impl Tokenizer {
         config
     }
 
-    /// Names and contents of the files in which the chat templates lie that are not in
-    /// [`Self::hf_config`], as they were read.
+    /// File names and contents of the chat templates that are not in [`Self::hf_config`], as they were read.
     pub fn chat_template_files(&self) -> impl Iterator<Item = (String, &str)> {
         let templates = self.shared.chat_templates.iter();
         templates.filter_map(|(name, template)| {
@@ -215,7 +213,7 @@ fn parse_object(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
     }
 }
 
-/// Writes beside the file and renames.
+/// Writes a temporary file beside `path` and renames it.
 fn replace(path: &Path, content: &[u8]) -> Result<(), TokenizerError> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));

@@ -1,8 +1,7 @@
-//! Text <-> ids: any Hugging Face `tokenizer.json`, or a byte-level BPE trained here.
+//! Tokenizers: any Hugging Face `tokenizer.json`, or a byte-level BPE trained here.
 //!
-//! Special tokens written inside a text are text: only [`chat`] and the data pipeline put control
-//! tokens among the ids, so neither a document nor a user can forge a turn. Knows no files of data
-//! and no model.
+//! Special tokens written inside a text are plain text: only [`chat`] and the data pipeline insert control tokens, so
+//! neither a document nor a user can forge a turn. This module knows no files of data and no model.
 
 mod added;
 mod byte_level;
@@ -36,10 +35,10 @@ use special::{Roles, domain_token_name};
 pub use stream::TextStream;
 pub use wrapping::Wrapping;
 
-/// Beyond the ids of any tokenizer, and the last one that a model here may have.
+/// Largest id that a tokenizer may use.
 const MAX_ID: u32 = (1 << 20) - 1;
 
-/// Converts text to ids and back. A clone is cheap and shares everything.
+/// Converts text to token ids and back. Clones are cheap and share all data.
 #[derive(Clone)]
 pub struct Tokenizer {
     shared: Arc<Shared>,
@@ -47,14 +46,14 @@ pub struct Tokenizer {
 
 struct Shared {
     inner: tokenizers::Tokenizer,
-    /// The same tokenizer, except that it sees special tokens in texts.
+    /// A copy of `inner` that recognizes special tokens within texts.
     markup: OnceLock<tokenizers::Tokenizer>,
     pieces: Pieces,
     markup_pieces: Pieces,
     json: String,
-    /// Content of the `tokenizer_config.json` that lay beside the file.
+    /// Content of the `tokenizer_config.json` beside the file.
     config: Map<String, Value>,
-    /// Chat templates in files of their own, by name. They go before that of the configuration.
+    /// Chat templates from separate files, by name; they take precedence over the configuration's.
     chat_templates: Map<String, Value>,
     roles: Roles,
     wrapping: Wrapping,
@@ -63,7 +62,7 @@ struct Shared {
 }
 
 impl Tokenizer {
-    /// One token per byte, and the special tokens; for tests and for data without words.
+    /// A tokenizer with one token per byte and the special tokens; for tests, and for data without words.
     #[allow(clippy::missing_panics_doc)]
     pub fn bytes() -> Self {
         #[allow(clippy::expect_used)]
@@ -75,19 +74,19 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Invalid`] if it is something else.
+    /// [`TokenizerError::Invalid`] if it is not one.
     pub fn from_bytes(json: &[u8]) -> Result<Self, TokenizerError> {
         Self::parse(json, Beside::default(), "the given JSON")
     }
 
-    /// Trains a byte-level BPE with GPT-2's pre-tokenizer: the same texts give the same tokenizer.
+    /// Trains a byte-level BPE with GPT-2's pre-tokenizer. Equal texts give equal tokenizers.
     ///
-    /// Reads all `texts` but learns from an even sample of at most 64 MB of them. The vocabulary is
-    /// smaller than asked for where the texts repeat too little to fill it.
+    /// Reads all `texts` and learns from a uniform sample of at most 64 MiB. The vocabulary is smaller than
+    /// `vocab_size` if too few pairs repeat.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::VocabularyTooSmall`] below 256 and the special tokens,
+    /// [`TokenizerError::VocabularyTooSmall`] if `vocab_size` is below 256 plus the special tokens,
     /// [`TokenizerError::NoText`] if all texts are empty.
     pub fn train(
         texts: impl Iterator<Item = String> + Send,
@@ -96,11 +95,11 @@ impl Tokenizer {
         Self::from_bytes(train::train(texts, vocab_size)?.as_bytes())
     }
 
-    /// A `tokenizer.json` with the roles that a `tokenizer_config.json` gives to its special tokens.
+    /// Reads a `tokenizer.json` with the roles that a `tokenizer_config.json` gives to its special tokens.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Invalid`].
+    /// [`TokenizerError::Invalid`] if they are not a tokenizer.
     pub fn from_parts(json: &[u8], config: Map<String, Value>) -> Result<Self, TokenizerError> {
         Self::parse(json, Beside::only(config), "the model's file")
     }
@@ -152,11 +151,11 @@ impl Tokenizer {
         })
     }
 
-    /// The same tokenizer with more special tokens; those it has keep their ids.
+    /// Adds special tokens; existing ones keep their ids.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Invalid`] if the tokenizer cannot be built again with them.
+    /// [`TokenizerError::Invalid`] if the tokenizer cannot be rebuilt with them.
     pub fn with_special_tokens(&self, names: &[&str]) -> Result<Self, TokenizerError> {
         let origin = "the extended tokenizer";
         let mut json: Value =
@@ -179,11 +178,11 @@ impl Tokenizer {
         )
     }
 
-    /// The same tokenizer with a chat template, unless it has one.
+    /// Adds a chat template, unless the tokenizer has one.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Invalid`] if the tokenizer cannot be built again with it.
+    /// [`TokenizerError::Invalid`] if the tokenizer cannot be rebuilt with it.
     pub fn with_chat_template(&self, template: &str) -> Result<Self, TokenizerError> {
         let mut config = self.shared.config.clone();
         let stated = config.get("chat_template").is_some_and(|it| !it.is_null());
@@ -195,29 +194,29 @@ impl Tokenizer {
         Self::parse(json, Beside::only(config), "the extended tokenizer")
     }
 
-    /// Ids of a text. Adds no special token, and takes those written in the text for plain text.
+    /// Token ids of a text. No special tokens are added, and those written in the text are plain text.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Encode`] if the tokenizer knows neither a symbol nor an unknown token,
-    /// [`TokenizerError::Uncut`] for a word of more than a million bytes.
+    /// [`TokenizerError::Encode`] if a symbol is unknown and the tokenizer has no unknown token,
+    /// [`TokenizerError::Uncut`] for a word of more than 1 MiB.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let inner = (&self.shared.inner, self.json());
         self.shared.pieces.encode(inner, text)
     }
 
-    /// Ids of a text in which special tokens count, such as a conversation that another template
-    /// has rendered. Not for text of users.
+    /// Token ids of a text whose special tokens are recognized, such as a conversation that another program has
+    /// rendered. Not for text of users.
     ///
     /// # Errors
     ///
-    /// As [`Self::encode`].
+    /// Those of [`Self::encode`].
     pub fn encode_markup(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let markup = (self.markup(), self.json());
         self.shared.markup_pieces.encode(markup, text)
     }
 
-    /// The same with the place of every token in the text.
+    /// Token ids as in [`Self::encode_markup`], with their byte ranges in the text.
     fn encode_markup_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
         let markup = (self.markup(), self.json());
         self.shared.markup_pieces.places(markup, text)
@@ -233,27 +232,27 @@ impl Tokenizer {
         })
     }
 
-    /// Text of ids. Special tokens and unknown ids are skipped, invalid UTF-8 becomes U+FFFD.
+    /// Text of token ids. Special tokens and unknown ids are skipped, invalid UTF-8 becomes U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.shared.inner.decode(ids, true).unwrap_or_default()
     }
 
-    /// Converts ids to text one at a time.
+    /// An incremental decoder of ids.
     pub fn stream(&self) -> TextStream {
         self.stream_after(&[])
     }
 
-    /// Converts ids to text one at a time, as a continuation of the ids `before`.
+    /// An incremental decoder of ids that continue the ids `before`.
     pub fn stream_after(&self, before: &[u32]) -> TextStream {
         TextStream::new(self.clone(), before)
     }
 
-    /// Rows that an embedding table needs: one more than the largest id.
+    /// Rows that an embedding table needs: the largest id plus one.
     pub fn vocab_size(&self) -> usize {
         self.shared.vocab_size
     }
 
-    /// The same for the ids that a text can have, special tokens left out unless they stand around it.
+    /// The largest id that a text can have plus one; special tokens count only if they are put around texts.
     pub fn text_vocab_size(&self) -> usize {
         let special = self.special_ids();
         let ids = self.shared.inner.get_vocab(true).into_values();
@@ -263,22 +262,22 @@ impl Tokenizer {
         largest.map_or(0, |id| id as usize + 1)
     }
 
-    /// Token that is called the beginning of a text. Whether it stands there says [`Self::wrapping`].
+    /// Id of the beginning-of-text token. [`Self::wrapping`] tells whether it is put before texts.
     pub fn bos_id(&self) -> Option<u32> {
         self.shared.roles.bos
     }
 
-    /// Token at the end of every document.
+    /// Id of the end-of-text token, which ends every document.
     pub fn eos_id(&self) -> Option<u32> {
         self.shared.roles.eos
     }
 
-    /// Token that fills unused places.
+    /// Id of the padding token.
     pub fn pad_id(&self) -> Option<u32> {
         self.shared.roles.pad
     }
 
-    /// The token `<|domain:code|>` of a domain, if the tokenizer has it.
+    /// Id of a domain's control token, as `<|domain:code|>`, if the tokenizer has one.
     pub fn domain_token(&self, domain: Domain) -> Option<u32> {
         self.token_id(&domain_token_name(domain))
     }
@@ -293,13 +292,13 @@ impl Tokenizer {
         self.shared.inner.id_to_token(id)
     }
 
-    /// What the tokenizer puts around every text.
+    /// The tokens that the tokenizer puts around every text.
     pub fn wrapping(&self) -> &Wrapping {
         &self.shared.wrapping
     }
 
-    /// What stands before the text of a document or a prompt: what the tokenizer puts there, and the
-    /// token of the domain, if it has one.
+    /// Ids before the text of a document or prompt: the tokenizer's prefix, and the token of the domain if there is
+    /// one.
     pub fn opening(&self, domain: Option<Domain>) -> Vec<u32> {
         let domain = domain.and_then(|domain| self.domain_token(domain));
         self.wrapping()
@@ -310,38 +309,37 @@ impl Tokenizer {
             .collect()
     }
 
-    /// What stands behind the text of a document: what the tokenizer puts there, and the end of a
-    /// document, unless that is among it.
+    /// Ids after the text of a document: the tokenizer's suffix, and the end-of-text token unless the suffix has it.
     pub fn closing(&self) -> Vec<u32> {
         let after = &self.wrapping().after;
         let end = self.eos_id().filter(|end| !after.contains(end));
         after.iter().copied().chain(end).collect()
     }
 
-    /// Ids of a text as transformers gives them: with what the tokenizer puts around it.
+    /// Token ids of a text with the tokenizer's prefix and suffix, as transformers returns them.
     ///
     /// # Errors
     ///
-    /// As [`Self::encode`].
+    /// Those of [`Self::encode`].
     pub fn encode_wrapped(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let Wrapping { before, after } = self.wrapping();
         Ok([before.clone(), self.encode(text)?, after.clone()].concat())
     }
 
-    /// The `tokenizer.json`.
+    /// Content of `tokenizer.json`.
     pub fn json(&self) -> &str {
         &self.shared.json
     }
 
-    /// BLAKE3 of [`Self::json`] in hexadecimal: equal for tokenizers that give equal ids.
+    /// BLAKE3 of [`Self::json`] in hex; tokenizers with equal digests give equal ids.
     pub fn digest(&self) -> String {
         blake3::hash(self.shared.json.as_bytes())
             .to_hex()
             .to_string()
     }
 
-    /// UTF-8 bytes of every token's text, by id; 0 for special tokens and gaps. Exact for byte-level
-    /// tokenizers; for others the place of a space may make single tokens differ.
+    /// UTF-8 bytes of every token's text, by id; 0 for special tokens and gaps. Exact for byte-level tokenizers; in
+    /// others the attribution of spaces may differ by token.
     pub fn token_bytes(&self) -> Vec<u16> {
         let mut lengths = vec![0; self.vocab_size()];
         let special = self.special_ids();
@@ -372,7 +370,7 @@ impl Tokenizer {
             .collect()
     }
 
-    /// The end of `ids` that has `count` tokens with a text, or all of them.
+    /// The shortest suffix of `ids` with `count` tokens that have text; all of `ids` if there are fewer.
     fn context<'a>(&self, ids: &'a [u32], count: usize) -> &'a [u32] {
         let added = self.shared.inner.get_added_vocabulary();
         let is_text = |id: &u32| {
@@ -392,7 +390,7 @@ impl Tokenizer {
         self.shared.byte_level
     }
 
-    /// Appends what [`Self::decode`] of a byte-level tokenizer makes of one id.
+    /// Appends the bytes of one id for [`Self::decode`] of a byte-level tokenizer.
     fn append_bytes(&self, id: u32, bytes: &mut Vec<u8>) {
         let inner = &self.shared.inner;
         if let Some(content) = inner.id_to_token(id)
@@ -413,12 +411,12 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// What transformers makes of the files.
+/// A tokenizer assembled from its files as in transformers.
 struct Assembled {
     inner: tokenizers::Tokenizer,
-    /// The `tokenizer_config.json` that states it.
+    /// The effective `tokenizer_config.json`.
     config: Map<String, Value>,
-    /// The `tokenizer.json` that says it.
+    /// The effective `tokenizer.json`.
     json: Vec<u8>,
 }
 
@@ -462,7 +460,7 @@ fn assemble(json: &[u8], beside: Beside) -> Result<Assembled, Cause> {
     })
 }
 
-/// The `tokenizer.json` of a tokenizer that was read from `json`.
+/// The `tokenizer.json` to store for a tokenizer that was read from `json`.
 fn written(inner: &tokenizers::Tokenizer, json: &[u8]) -> Result<String, Cause> {
     let ids: HashSet<u32> = inner.get_vocab(false).into_values().collect();
     // the crate prints a complaint of gaps between ids on the standard output whenever it writes such a vocabulary
@@ -481,7 +479,7 @@ fn written(inner: &tokenizers::Tokenizer, json: &[u8]) -> Result<String, Cause> 
     Ok(json.to_string())
 }
 
-/// Whether it was made here: documents of such a one begin with `<|bos|>`, whether its file says so or not.
+/// Whether this crate made the tokenizer: its documents begin with `<|bos|>`, whether or not the file says so.
 fn is_ours(inner: &tokenizers::Tokenizer) -> bool {
     let mut names = (0..).zip(special::ours());
     names.all(|(id, name)| inner.token_to_id(&name) == Some(id))

@@ -1,10 +1,9 @@
-//! Encodes a long text piece by piece: the `tokenizers` crate takes about 170 bytes of memory per byte
-//! while it works.
+//! Encodes a long text in pieces, since the `tokenizers` crate uses about 170 bytes of memory per byte of text.
 //!
-//! A text is cut only where its ids stay the same, and each cut is tried before it is made: what the
-//! tokenizer gives its model for what follows a cut must be what it gave for it with what stands before.
-//! Models look at each split alone, so the ids follow. Within a split a cut changes nothing where no token
-//! of the vocabulary has the two characters beside each other.
+//! A text is cut only where its ids stay the same, which is verified before each cut: the tokenizer's splits of the
+//! text after the cut must equal those it had with the text before. Models encode each split alone, so the ids are
+//! the same too. Within a split, a cut is safe if no token of the vocabulary contains the two characters at the cut
+//! next to each other.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -20,12 +19,12 @@ use tokenizers::{
 
 use super::TokenizerError;
 
-/// Lengths of text, in bytes.
+/// Limits on lengths of text, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// Texts up to this length are encoded whole.
+    /// Largest text that is encoded as a whole.
     piece: usize,
-    /// A longer stretch without a cut is refused.
+    /// Largest stretch without a possible cut; longer ones are refused.
     uncut: usize,
 }
 
@@ -33,14 +32,14 @@ const LIMITS: Limits = Limits {
     piece: 256 << 10,
     uncut: 1 << 20,
 };
-/// How far from the end of what is looked at a cut must be: a split may still grow there.
+/// Smallest distance, in bytes, of a cut from the end of the examined text, where a split may still grow.
 const MARGIN_BYTES: usize = 1 << 10;
-/// Places that are tried, of each kind.
+/// Number of places tried, of each kind.
 const TRIES: usize = 3;
 
 type Inner = tokenizers::Tokenizer;
 
-/// What cutting takes beside the tokenizer; made when the first long text comes.
+/// State for cutting texts, created when the first long text comes.
 pub(super) struct Pieces {
     limits: Limits,
     rest: OnceLock<Option<Rest>>,
@@ -52,30 +51,30 @@ impl Default for Pieces {
     }
 }
 
-/// For all pieces but the first.
+/// The tokenizer for all pieces after the first.
 struct Rest {
-    /// The tokenizer without what it puts before a text.
+    /// The tokenizer without its prefix, such as a leading space.
     inner: Inner,
-    /// Characters that stand beside each other in a token; none if a split may never be cut.
+    /// Pairs of characters that are adjacent in a token; `None` if splits may never be cut.
     pairs: Option<HashSet<(char, char)>>,
-    /// Characters that are tokens.
+    /// Characters that are tokens by themselves.
     known: HashSet<char>,
-    /// The character that stands for a space.
+    /// The character that replaces a space.
     space: char,
 }
 
-/// Where a text may be cut.
+/// A place at which a text may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cut {
-    /// Place in the text.
+    /// Byte offset in the text.
     at: usize,
-    /// Whole splits before it.
+    /// Number of whole splits before it.
     splits: usize,
-    /// Bytes of the next split before it, as it was normalized; 0: the cut is between splits.
+    /// Bytes of the next (normalized) split before it; 0: the cut is between splits.
     part: usize,
 }
 
-/// Tokens of a piece, of which the first `count` count.
+/// Tokens of a piece, of which the first `count` are used.
 struct Piece {
     length: usize,
     tokens: Encoding,
@@ -90,7 +89,7 @@ impl Pieces {
         }
     }
 
-    /// Ids of a text, as `inner`, whose file is `json`, gives them for the whole.
+    /// Token ids of a text, equal to those that `inner` gives for the whole; `json` is the tokenizer's file.
     pub(super) fn encode(
         &self,
         (inner, json): (&Inner, &str),
@@ -105,7 +104,7 @@ impl Pieces {
         Ok(ids)
     }
 
-    /// The same with the place of every token in the text, in bytes.
+    /// Token ids of a text, with their byte ranges.
     pub(super) fn places(
         &self,
         (inner, json): (&Inner, &str),
@@ -116,7 +115,7 @@ impl Pieces {
         Ok(all)
     }
 
-    /// Gives every token to `take`, with its place.
+    /// Calls `take` for every token, with its byte range.
     fn each(
         &self,
         (inner, json): (&Inner, &str),
@@ -160,7 +159,7 @@ impl Pieces {
 }
 
 impl Piece {
-    /// All of a text.
+    /// A piece that is a whole text.
     fn whole(inner: &Inner, text: &str) -> Result<Self, TokenizerError> {
         let tokens = inner.encode(text, false).map_err(refused)?;
         Ok(Self {
@@ -170,7 +169,7 @@ impl Piece {
         })
     }
 
-    /// What stands before a cut in a text of these splits.
+    /// The piece before a cut in a text with these splits.
     fn before(
         cut: Cut,
         inner: &Inner,
@@ -208,7 +207,7 @@ fn refused(source: super::Cause) -> TokenizerError {
     TokenizerError::Encode { source }
 }
 
-/// What the tokenizer gives its model for a text, split by split, with the ids of added tokens.
+/// The splits that the tokenizer passes to its model, with the ids of added tokens.
 fn split(inner: &Inner, text: &str) -> Result<PreTokenizedString, TokenizerError> {
     let added = inner.get_added_vocabulary();
     let mut split = added.extract_and_normalize(inner.get_normalizer(), text);
@@ -231,7 +230,7 @@ fn splits(split: &PreTokenizedString) -> Vec<Split<'_>> {
 }
 
 impl Rest {
-    /// None for a tokenizer that cannot be built again.
+    /// `None` for a tokenizer that cannot be rebuilt.
     fn of(inner: &Inner, json: &str) -> Option<Self> {
         let mut json: Value = serde_json::from_str(json).ok()?;
         drop_prefixes(&mut json["normalizer"]);
@@ -256,7 +255,7 @@ impl Rest {
         })
     }
 
-    /// The next piece of a long text; none if it would be too long.
+    /// The next piece of a long text; `None` if it would be too long.
     fn piece(
         &self,
         inner: &Inner,
@@ -273,7 +272,7 @@ impl Rest {
         Ok(None)
     }
 
-    /// The last place that may be cut in `window`, which a long text begins with and `whole` is the splits of.
+    /// The last possible cut in `window`, the start of a long text, whose splits are `whole`.
     fn cut(&self, whole: &PreTokenizedString, window: &str) -> Result<Option<Cut>, TokenizerError> {
         let end = window.len().saturating_sub(MARGIN_BYTES);
         let starts: Vec<usize> = whole
@@ -301,8 +300,8 @@ impl Rest {
         Ok(None)
     }
 
-    /// How many splits of `whole`, and bytes of the next one, stand before `right`, if that is its end and a cut
-    /// there changes no ids.
+    /// If `right` is the end of `whole` and a cut before it changes no ids: the number of whole splits before it, and
+    /// the bytes of a split that is cut.
     fn before(&self, whole: &[Split<'_>], right: &[Split<'_>]) -> Option<(usize, usize)> {
         let (first, after) = right.split_first()?;
         let (before, end) = whole.split_at_checked(whole.len().checked_sub(right.len())?)?;
@@ -320,7 +319,7 @@ impl Rest {
         (is_text && self.are_apart(last, next)).then_some((before.len(), part.len()))
     }
 
-    /// Whether no token has these characters beside each other.
+    /// Whether no token contains these characters next to each other.
     fn are_apart(&self, left: char, right: char) -> bool {
         let Some(pairs) = &self.pairs else {
             return false;
@@ -331,13 +330,13 @@ impl Rest {
     }
 }
 
-/// The character of a token that has one.
+/// The character of a token with exactly one.
 fn only_char(token: &str) -> Option<char> {
     let mut chars = token.chars();
     chars.next().filter(|_| chars.next().is_none())
 }
 
-/// Takes away what is put before every text.
+/// Removes prefixes that are put before every text.
 fn drop_prefixes(value: &mut Value) {
     if value["type"] == "Prepend" {
         *value = Value::Null;
@@ -356,7 +355,7 @@ fn drop_prefixes(value: &mut Value) {
     }
 }
 
-/// Whether the ids of a split are those of its parts wherever no token reaches over the cut.
+/// Whether a split may be cut wherever no token spans the cut.
 fn may_cut_splits(model: &Value) -> bool {
     let is_unset = |key: &str| {
         let value = &model[key];

@@ -1,10 +1,10 @@
-//! Special tokens: ours, and the names by which other tokenizers call theirs.
+//! Special tokens of our own tokenizers, and common names of others'.
 
 use serde_json::{Map, Value};
 
 use crate::domain::Domain;
 
-/// Padding; id 0 in our tokenizers.
+/// Padding; id 0 in our own tokenizers.
 pub const PAD: &str = "<|pad|>";
 /// Beginning of a document.
 pub const BOS: &str = "<|bos|>";
@@ -43,12 +43,12 @@ const OTHER_PAD: [&str; 5] = [
     "<｜▁pad▁｜>",
 ];
 
-/// Control token that announces the domain of the document that follows, `<|domain:code|>`.
+/// Control token for the domain of the following document, as `<|domain:code|>`.
 pub fn domain_token_name(domain: Domain) -> String {
     format!("<|domain:{domain}|>")
 }
 
-/// All special tokens of a tokenizer of ours, in the order of their ids from 0.
+/// All special tokens of our own tokenizers, in the order of their ids from 0.
 pub(super) fn ours() -> Vec<String> {
     [PAD, BOS, EOS, SYSTEM, USER, ASSISTANT, END]
         .map(String::from)
@@ -57,7 +57,7 @@ pub(super) fn ours() -> Vec<String> {
         .collect()
 }
 
-/// The ids with a role in every document.
+/// Ids of the tokens with a role in every document.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Roles {
     pub(super) bos: Option<u32>,
@@ -66,9 +66,8 @@ pub(super) struct Roles {
 }
 
 impl Roles {
-    /// Reads the roles from a `tokenizer_config.json` where it states them, otherwise goes by the
-    /// names in common use: for the end and the padding, which training cannot do without, and for
-    /// all where nothing is stated.
+    /// Reads the roles from a `tokenizer_config.json`. Common names are tried for the end and the padding if they are
+    /// not stated, since training needs them, and for all roles if there is no configuration.
     pub(super) fn find(
         config: &Map<String, Value>,
         token_to_id: impl Fn(&str) -> Option<u32>,
@@ -88,7 +87,7 @@ impl Roles {
     }
 }
 
-/// A token in `tokenizer_config.json` is a string, or an object with its `content`.
+/// Content of a token in `tokenizer_config.json`, which is a string or an object with `content`.
 pub(super) fn token_content(stated: &Value) -> Option<&str> {
     stated
         .as_str()

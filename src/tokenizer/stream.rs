@@ -1,16 +1,15 @@
-//! Ids -> text while they are generated, never half a UTF-8 character.
+//! Incremental decoding of ids to text, never splitting a UTF-8 character.
 
 use super::Tokenizer;
 
-/// Longest run of ids whose text may still be an unfinished character.
+/// Largest number of ids held back because their text may be an incomplete character.
 const MAX_HELD: usize = 8;
 
-/// How many tokens before a text are its context: enough for any character in bytes.
+/// Number of preceding tokens used as context, enough for any character in bytes.
 const CONTEXT: usize = 8;
 
-/// Incremental detokenizer, made by [`Tokenizer::stream`] or [`Tokenizer::stream_after`]. The pieces put
-/// together are the text that [`Tokenizer::decode`] gives for all ids at once, without that of the
-/// ids before them.
+/// Incremental detokenizer, created by [`Tokenizer::stream`] or [`Tokenizer::stream_after`]. Its pieces add up to the
+/// text that [`Tokenizer::decode`] returns for all ids at once, without the text of the preceding ids.
 #[derive(Debug, Clone)]
 pub struct TextStream {
     tokenizer: Tokenizer,
@@ -19,15 +18,15 @@ pub struct TextStream {
 
 #[derive(Debug, Clone)]
 enum Held {
-    /// Byte-level tokenizers: the beginning of an unfinished character.
+    /// For byte-level tokenizers: the start of an incomplete character.
     Bytes(Vec<u8>),
-    /// Others: the text of a token depends on its neighbors. `ids[..read]` has been given out.
+    /// For others, whose tokens' text depends on their neighbors; the text of `ids[..read]` has been returned.
     Ids { ids: Vec<u32>, read: usize },
 }
 
 impl TextStream {
-    /// A stream of what comes after these ids. Where a space belongs to the token behind it, whether
-    /// a text begins with one depends on what is before.
+    /// A stream after the ids `before`, which decide whether the text begins with a space if spaces belong to the
+    /// token after them.
     pub(super) fn new(tokenizer: Tokenizer, before: &[u32]) -> Self {
         let held = if tokenizer.is_byte_level() {
             Held::Bytes(unfinished_end(&tokenizer, before))
@@ -41,7 +40,7 @@ impl TextStream {
         Self { tokenizer, held }
     }
 
-    /// Takes the next id; returns the text that is certain by now, if there is any.
+    /// Adds an id and returns the text that is complete by now, if there is any.
     pub fn push(&mut self, id: u32) -> Option<String> {
         let text = match &mut self.held {
             Held::Bytes(bytes) => {
@@ -68,7 +67,7 @@ impl TextStream {
         (!text.is_empty()).then_some(text)
     }
 
-    /// The rest: an unfinished character becomes U+FFFD.
+    /// Returns the remaining text; an incomplete character becomes U+FFFD.
     pub fn finish(self) -> String {
         match self.held {
             Held::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -80,15 +79,14 @@ impl TextStream {
     }
 }
 
-/// What of a text comes after its beginning. The last character of the beginning may have been
-/// unfinished.
+/// The part of `now` after the text `before`, whose last character may have been incomplete.
 fn behind<'a>(before: &str, now: &'a str) -> &'a str {
     let same = before.chars().zip(now.chars()).take_while(|(a, b)| a == b);
     let end: usize = same.map(|(character, _)| character.len_utf8()).sum();
     &now[end..]
 }
 
-/// Bytes of a character that ids end in the middle of.
+/// Bytes of an incomplete character at the end of `ids`.
 fn unfinished_end(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for &id in &ids[ids.len().saturating_sub(CONTEXT)..] {
@@ -98,7 +96,7 @@ fn unfinished_end(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u8> {
     bytes
 }
 
-/// Moves everything but an unfinished last character out of `bytes`.
+/// Moves all bytes but an incomplete last character out of `bytes`, as text.
 fn take_complete(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut taken = 0;

@@ -1,7 +1,7 @@
-//! Byte-level BPE (Sennrich et al., <https://arxiv.org/abs/1508.07909>; bytes as in GPT-2).
+//! Training of a byte-level BPE (Sennrich et al., <https://arxiv.org/abs/1508.07909>; bytes as in GPT-2).
 //!
-//! The `tokenizers` crate has a trainer too, but ties between equally frequent pairs fall there as
-//! its hash maps happen to be ordered: two trainings on one text may differ. Here they cannot.
+//! The `tokenizers` crate has a trainer, but it breaks ties between equally frequent pairs by the order of its hash
+//! maps, so that two trainings on the same text may differ. This one is deterministic.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -13,26 +13,26 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 use super::byte_level::{base_vocabulary, byte_ids, char_to_byte, json};
 use super::{TokenizerError, special};
 
-/// Learn from at most this many bytes.
+/// Largest size of the sample, in bytes.
 const SAMPLE_BYTES: usize = 64 << 20;
-/// What the sample consists of.
+/// Size of the sample's pieces, in bytes.
 const PIECE_BYTES: usize = 8 << 10;
-/// The longest of it, where a text has no spaces.
+/// Largest size of a piece without a space to cut at, in bytes.
 const MAX_PIECE_BYTES: usize = 64 << 10;
-/// Longer words (base64, sequences) are learned from in parts.
+/// Longest word, in bytes; longer ones (base64, sequences) are cut.
 const MAX_WORD: usize = 128;
-/// A pair seen once is no pattern.
+/// Fewest occurrences of a pair to be merged.
 const MIN_COUNT: i64 = 2;
 
 type Pair = (u32, u32);
 
-/// A word as symbols, and how often it occurs.
+/// A word as symbols, with its number of occurrences.
 struct Word {
     symbols: Vec<u32>,
     count: i64,
 }
 
-/// Returns the `tokenizer.json`.
+/// Trains the tokenizer and returns its `tokenizer.json`.
 pub(super) fn train(
     texts: impl Iterator<Item = String>,
     vocab_size: usize,
@@ -50,8 +50,8 @@ pub(super) fn train(
     Ok(json(&learn_merges(words, vocab_size)))
 }
 
-/// An even choice of pieces of the texts, by a hash of their numbers: which are kept depends neither
-/// on the size of the documents nor on a rhythm in their order.
+/// A uniform sample of pieces of the texts, chosen by hashes of their numbers, so that it depends neither on the size
+/// of the documents nor on patterns in their order.
 fn sample(texts: impl Iterator<Item = String>, max_bytes: usize) -> Vec<(u64, String)> {
     let mut kept: Vec<(u64, String)> = Vec::new();
     let (mut bytes, mut number, mut mask) = (0, 0u64, 0u64);
@@ -74,8 +74,8 @@ fn sample(texts: impl Iterator<Item = String>, max_bytes: usize) -> Vec<(u64, St
     kept
 }
 
-/// Cuts a text before a space between two ASCII letters, at least `size` bytes apart, so that no word is
-/// cut; after [`MAX_PIECE_BYTES`] anywhere.
+/// Cuts a text into pieces of at least `size` bytes, before spaces between ASCII letters so that no word is cut, and
+/// anywhere after [`MAX_PIECE_BYTES`].
 fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -99,7 +99,7 @@ fn hash(number: u64) -> u64 {
         .fold(0, |all, &byte| all << 8 | u64::from(byte))
 }
 
-/// The different words of the sample in alphabetical order.
+/// The distinct words of the sample, in alphabetical order.
 fn count_words(sample: &[(u64, String)]) -> Result<Vec<Word>, TokenizerError> {
     let splitter = ByteLevel::new(false, false, true);
     let counts = sample
@@ -148,8 +148,8 @@ fn count_words(sample: &[(u64, String)]) -> Result<Vec<Word>, TokenizerError> {
     Ok(words)
 }
 
-/// Merges the most frequent pair of symbols, again and again; of equally frequent ones that with the
-/// lowest ids. Returns the pairs of contents in order.
+/// Repeatedly merges the most frequent pair of symbols, on ties the one with the lowest ids. Returns the merged pairs
+/// in order.
 fn learn_merges(mut words: Vec<Word>, vocab_size: usize) -> Vec<(String, String)> {
     let mut contents = base_vocabulary();
     let mut ids: HashMap<String, u32> = (0..).zip(&contents).map(|(i, c)| (c.clone(), i)).collect();

@@ -1,4 +1,4 @@
-//! What a tokenizer puts around every text.
+//! Tokens that a tokenizer puts around every text.
 
 use serde_json::{Map, Value, json};
 use tokenizers::tokenizer::{Encoding, Token};
@@ -9,17 +9,17 @@ use super::error::Cause;
 /// Tokens that the post-processor of a `tokenizer.json` puts around a text, such as `[gMASK] <sop>` before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wrapping {
-    /// Before the text.
+    /// Ids before the text.
     pub before: Vec<u32>,
-    /// Behind it.
+    /// Ids after the text.
     pub after: Vec<u32>,
 }
 
-/// Stands for the text. No token has this id.
+/// Placeholder id for the text; no token has it.
 const TEXT: u32 = u32::MAX;
 
 impl Wrapping {
-    /// What a post-processor does to a text.
+    /// The tokens that a post-processor adds.
     pub(super) fn of(processor: Option<&PostProcessorWrapper>) -> Result<Self, Cause> {
         let Some(processor) = processor else {
             return Ok(Self::default());
@@ -34,7 +34,7 @@ impl Wrapping {
     }
 }
 
-/// The post-processor that puts tokens around a text; none if there are none.
+/// A post-processor that adds these tokens; `None` if there are none.
 pub(super) fn post_processor(
     [before, after]: &[Vec<String>; 2],
     id_of: impl Fn(&str) -> Option<u64>,

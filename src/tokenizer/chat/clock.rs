@@ -1,4 +1,4 @@
-//! What time it is in a template that asks.
+//! The current time in chat templates that ask for it.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Template, Tokenizer};
 
-/// A day of the calendar, written as `2026-11-29`.
+/// A calendar day, written as `2026-11-29`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Day(NaiveDate);
 
-/// The time that a template is told.
+/// The clock that a template sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// Now and here.
+    /// The current local time.
     Now,
-    /// This day, always: the same conversation gives the same text.
+    /// Noon of this day, always, so that equal conversations give equal texts.
     On(Day),
 }
 
-/// A text that is no day.
+/// A text that is not a day.
 #[derive(Debug, thiserror::Error)]
 #[error("`{found}` is no day, expected one as `2026-11-29`")]
 pub struct DayError {
@@ -30,12 +30,13 @@ pub struct DayError {
 }
 
 impl Day {
-    /// The day that it is here.
+    /// The current local date.
     pub fn today() -> Self {
         Self(Local::now().date_naive())
     }
 
-    /// The day that a tokenizer's template is told in data: `set`, or today; none if it does not ask.
+    /// The date that a tokenizer's template sees when it renders data: `set`, or today; `None` if the template asks
+    /// for none.
     pub fn of_data(set: Option<Self>, tokenizer: &Tokenizer) -> Option<Self> {
         Template::asks_for_the_time(tokenizer).then(|| set.unwrap_or_else(Self::today))
     }
@@ -74,7 +75,7 @@ impl TryFrom<String> for Day {
 }
 
 impl Clock {
-    /// The time in a format of `strftime`; none if it is none.
+    /// The time in a `strftime` format; `None` if the format is invalid.
     pub(super) fn format(self, format: &str) -> Option<String> {
         let mut text = String::new();
         write!(text, "{}", self.time()?.format(format)).ok()?;

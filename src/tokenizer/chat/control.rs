@@ -1,10 +1,9 @@
-//! Control tokens that somebody writes into a message.
+//! Control tokens written into a message by its author.
 //!
-//! They are text, those that the template writes are markup. To tell them apart the template is rendered
-//! once more with marks around the former. That is done only where there are any, and only what it gives
-//! without the marks is the same text: a template may look for such tokens (an answer's `</think>`).
-//! What counts as a control token, and how the marked ones are encoded, is as in transformers with
-//! `sanitize_control_tokens`.
+//! They must stay text, whereas those that the template writes are markup. To tell them apart, a message that has any
+//! is rendered a second time with marks around them. The result counts only if it equals the first text once the
+//! marks are removed, because a template may search for such tokens (an answer's `</think>`). Which tokens count, and
+//! how marked ones are encoded, follows transformers' `sanitize_control_tokens`.
 
 use std::ops::Range;
 
@@ -13,26 +12,27 @@ use serde_json::{Map, Value};
 
 use super::{Message, Role, TemplateError, Tokenizer, TokenizerError};
 
-/// What a template sees of messages, and of tools.
+/// Messages and tools as a template sees them.
 pub(super) type Objects = (Vec<Map<String, Value>>, Vec<Value>);
 
 const MARKS: [char; 2] = ['\u{F0000}', '\u{F0001}'];
 
-/// The control tokens of a tokenizer and a template.
+/// Control tokens of a tokenizer and a template.
 #[derive(Debug)]
 pub(super) struct ControlTokens {
-    /// Special tokens: text in everybody's words.
+    /// Special tokens: text in anyone's messages.
     special: AhoCorasick,
-    /// These, and those that the template writes: text in the words of all but the assistant, who may think.
+    /// Special tokens and those that the template writes: text in all messages but the assistant's, which may contain
+    /// reasoning.
     all: AhoCorasick,
 }
 
-/// Whose words are marked.
+/// Whose messages are marked, and for which tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marked {
-    /// Everybody's; those that only the template makes control tokens are not the assistant's.
+    /// All messages; in the assistant's only special tokens are marked.
     Everybody,
-    /// Special tokens in the words of all but the assistant.
+    /// All messages but the assistant's, for special tokens.
     Others,
 }
 
@@ -59,7 +59,7 @@ impl ControlTokens {
         }
     }
 
-    /// The end of the control token that `text` ends with, white space behind it left out.
+    /// Byte offset of the end of the control token that `text` ends with, trailing white space ignored.
     pub(super) fn last_end(&self, text: &str) -> Option<usize> {
         let trimmed = text.trim_end();
         let last = self.all.find_iter(trimmed).last()?;
@@ -71,7 +71,7 @@ impl ControlTokens {
         self.all.find(text).map(|found| &text[found.range()])
     }
 
-    /// The objects with marks around control tokens; none where there are none.
+    /// The objects with marks around control tokens; `None` if there are none.
     pub(super) fn marked(
         &self,
         messages: &[Message],
@@ -103,7 +103,7 @@ impl ControlTokens {
         Ok(found.then_some((objects, tools)))
     }
 
-    /// A control token of these objects, for a message to the user.
+    /// A control token in these messages, for an error message.
     pub(super) fn example(&self, messages: &[Message]) -> String {
         let mut texts = messages
             .iter()
@@ -151,7 +151,7 @@ fn marked(value: &Value, tokens: &AhoCorasick, found: &mut bool) -> Result<Value
     })
 }
 
-/// Refuses a text with one of these characters.
+/// Refuses a text that contains one of the marks.
 pub(super) fn refuse(text: &str, marks: &[char]) -> Result<(), TemplateError> {
     match text.chars().find(|c| marks.contains(c)) {
         Some(found) => Err(TemplateError::Mark { found }),
@@ -159,7 +159,7 @@ pub(super) fn refuse(text: &str, marks: &[char]) -> Result<(), TemplateError> {
     }
 }
 
-/// A rendering without the marks, and where they were.
+/// Removes the marks from a rendering and returns the ranges between them.
 pub(super) fn unmarked(rendered: &str) -> (String, Vec<Range<usize>>) {
     let (mut text, mut places, mut begin) =
         (String::with_capacity(rendered.len()), Vec::new(), None);
@@ -176,7 +176,7 @@ pub(super) fn unmarked(rendered: &str) -> (String, Vec<Range<usize>>) {
     (text, places)
 }
 
-/// Ids of a rendering, and the place of each in it. What stands at the places `forged` is text.
+/// Encodes a rendering to ids with their byte ranges. Control tokens within the ranges `forged` are encoded as text.
 pub(super) fn encode(
     tokenizer: &Tokenizer,
     text: &str,
@@ -226,14 +226,14 @@ pub(super) fn encode(
     Ok(ids)
 }
 
-/// Whether control tokens count.
+/// Whether control tokens are recognized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reads {
     Markup,
     Text,
 }
 
-/// Encodes a part of a text, as the beginning only if it is the beginning.
+/// Encodes a part of a text; only the first part gets the tokenizer's prefix, such as a space.
 fn piece(
     tokenizer: &Tokenizer,
     reads: Reads,

@@ -1,7 +1,7 @@
-//! `{% generation %}`, by which a template says what the assistant says.
+//! The statement `{% generation %}`, with which a template marks the assistant's words.
 //!
-//! transformers knows this statement, Jinja does not. It is rewritten to a `call` block, which has the
-//! same scope, of a function that sets marks around what is rendered within.
+//! transformers supports it, Jinja does not. It is rewritten to a `call` block, which has the same scope, of a
+//! function that puts marks around the rendered block.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use super::TemplateError;
 use super::scan::{self, Tag};
 
 const FUNCTION: &str = "generation_of_the_assistant";
-/// Marks in the rendering. No text may have them.
+/// Marks in the rendered text; messages must not contain them.
 pub(super) const MARKS: [char; 2] = ['\u{F0010}', '\u{F0011}'];
 
 /// The template without such statements, and whether it had any.
@@ -44,7 +44,7 @@ pub(super) fn install(env: &mut Environment<'_>) {
     });
 }
 
-/// What was rendered without the marks, and where they were. Marks within marks count once.
+/// Removes the marks from a rendering and returns the ranges between them; nested marks count once.
 pub(super) fn unmarked(rendered: &str) -> (String, Vec<Range<usize>>) {
     let mut text = String::with_capacity(rendered.len());
     let (mut spans, mut begin, mut depth) = (Vec::new(), 0, 0_usize);

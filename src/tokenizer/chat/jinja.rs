@@ -1,7 +1,7 @@
-//! A Jinja template as transformers renders it.
+//! Rendering of Jinja templates as in transformers.
 //!
-//! The settings are those of `transformers.utils.chat_template_utils`. Templates come from strangers:
-//! work and memory are bounded by fuel, nesting by a limit, and nothing outside the context can be reached.
+//! The settings are those of `transformers.utils.chat_template_utils`. Templates are untrusted: fuel bounds work and
+//! memory, a limit bounds nesting, and nothing outside the context can be reached.
 
 use std::ops::Range;
 
@@ -11,15 +11,15 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 
 use super::{Clock, TemplateError, generation, python};
 
-/// Steps that a rendering may take; a byte that it makes costs a 64th of one.
+/// Largest number of steps in a rendering; each byte of output costs 1/64 of a step.
 const FUEL: u64 = 8_000_000;
-/// Macros, blocks and loops within each other.
+/// Largest nesting depth of macros, blocks and loops.
 const DEPTH: usize = 160;
 const NAME: &str = "chat_template";
-/// By what a template asks for the time.
+/// Name of the function with which a template asks for the time.
 pub(super) const STRFTIME_NOW: &str = "strftime_now";
 
-/// A template, ready to be rendered.
+/// A parsed template.
 #[derive(Debug)]
 pub(super) struct Jinja {
     env: Environment<'static>,
@@ -27,21 +27,21 @@ pub(super) struct Jinja {
     marks_generations: bool,
 }
 
-/// A rendering.
+/// A rendered text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub(super) text: String,
-    /// What the template marks by `{% generation %}`.
+    /// Byte ranges that the template marks by `{% generation %}`.
     pub(super) generations: Vec<Range<usize>>,
 }
 
-/// What a template says by `raise_exception`.
+/// Message of a template's `raise_exception`.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
 
 impl Jinja {
-    /// Parses a template that is told the time of this clock.
+    /// Parses a template; `clock` tells it the time.
     pub(super) fn parse(source: &str, clock: Clock) -> Result<Self, TemplateError> {
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder()
@@ -82,17 +82,17 @@ impl Jinja {
         })
     }
 
-    /// The template as it was written.
+    /// Source of the template.
     pub(super) fn source(&self) -> &str {
         &self.source
     }
 
-    /// Whether it says itself what the assistant says.
+    /// Whether the template marks the assistant's words.
     pub(super) fn marks_generations(&self) -> bool {
         self.marks_generations
     }
 
-    /// Renders it with these variables.
+    /// Renders the template with the variables in `context`.
     pub(super) fn render(&self, context: &serde_json::Value) -> Result<Rendered, TemplateError> {
         let template = self.env.get_template(NAME);
         let rendered = template.and_then(|template| template.render(Serde(context)));
@@ -102,7 +102,7 @@ impl Jinja {
     }
 }
 
-/// A namespace with these attributes. As in transformers none may begin with an underscore.
+/// Jinja's `namespace`. As in transformers, attributes must not begin with an underscore.
 fn namespace(given: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     if let Some(name) = kwargs.args().find(|name| name.starts_with('_')) {
         let reason = format!(
@@ -115,7 +115,7 @@ fn namespace(given: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     minijinja::functions::namespace(Some(attributes))
 }
 
-/// Python's `dict`, of a map or of pairs, and of names.
+/// Python's `dict`, from a map or pairs, and keyword arguments.
 fn dict(given: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let mut pairs: Vec<(Value, Value)> = Vec::new();
     for source in given.iter() {
@@ -132,7 +132,7 @@ fn dict(given: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     Ok(Value::from_pairs(pairs))
 }
 
-/// An error of `minijinja` in one line.
+/// Converts an error of `minijinja` to one line.
 fn failure(error: &Error) -> TemplateError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let (mut line, mut reason, mut kind) = (error.line(), String::new(), error.kind());

@@ -1,8 +1,8 @@
-//! What is said, by whom: the objects of chat APIs, of which no key is lost.
+//! Messages of a conversation in the form of chat APIs; every key is kept or refused by name.
 
 use serde_json::{Map, Value};
 
-/// Who speaks.
+/// Role of a message's author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Instructions for the whole conversation.
@@ -11,15 +11,15 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
-    /// A program that the model has called.
+    /// A tool that the model has called.
     Tool,
 }
 
 impl Role {
-    /// All, in the order in which they are named to the user.
+    /// All roles, in the order used in messages to the user.
     pub const ALL: [Self; 4] = [Self::System, Self::User, Self::Assistant, Self::Tool];
 
-    /// As chat APIs write it.
+    /// The role's name in chat APIs.
     pub fn name(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -29,7 +29,7 @@ impl Role {
         }
     }
 
-    /// The role of a name.
+    /// The role with this name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
@@ -40,12 +40,12 @@ impl Role {
 pub struct Message {
     role: Role,
     learned: bool,
-    /// What a template sees: no key is null, as in transformers, and `content` is a text.
+    /// The object that a template sees: as in transformers no key is null, and `content` is a string.
     object: Map<String, Value>,
 }
 
-/// Keys of a message whose meaning is known. A template need not write those of the second list: they
-/// only tie calls to answers.
+/// Known keys of a message. A template need not write those of the second list, which only link calls to their
+/// results.
 const TEXT_KEYS: [&str; 6] = [
     "content",
     "name",
@@ -57,7 +57,7 @@ const TEXT_KEYS: [&str; 6] = [
 const LINK_KEYS: [&str; 1] = ["tool_call_id"];
 
 impl Message {
-    /// A turn of `role`.
+    /// A message of `role` with this content.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         let object = [("role", role.name().into()), ("content", content.into())];
         let object = object.map(|(key, text): (&str, String)| (key.to_owned(), text.into()));
@@ -68,18 +68,18 @@ impl Message {
         }
     }
 
-    /// Who speaks.
+    /// Role of the author.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// What is said; empty where nothing is said and a tool is called.
+    /// Content of the message; empty if it only calls tools.
     pub fn content(&self) -> &str {
         let content = self.object.get("content");
         content.and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Whether fine-tuning learns to say it: the assistant's, unless the data says `"weight": 0` or
+    /// Whether fine-tuning learns the message: true for the assistant's, unless the data says `"weight": 0` or
     /// `"train": false`.
     pub fn is_learned(&self) -> bool {
         self.learned
@@ -90,7 +90,7 @@ impl Message {
         &self.object
     }
 
-    /// Keys that carry text, besides `role` and `content`: a template must write them, or it drops what is said.
+    /// Keys besides `role` and `content` that carry text. A template must write them, else it drops content.
     pub(super) fn spoken_keys(&self) -> impl Iterator<Item = &str> {
         let keys = self.object.keys().map(String::as_str);
         keys.filter(|key| *key != "content" && TEXT_KEYS.contains(key))
@@ -181,17 +181,17 @@ impl Message {
     }
 }
 
-/// Turns in their order, and the tools that may be called in them.
+/// A list of messages, and the tools that may be called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conversation {
-    /// Never empty, if it was read.
+    /// The messages in order; never empty in a parsed conversation.
     pub messages: Vec<Message>,
-    /// Schemas of tools, as chat APIs write them.
+    /// Schemas of the tools, in the form of chat APIs.
     pub tools: Vec<Value>,
 }
 
 impl Conversation {
-    /// Reads the list under the key `messages` of a line of data, and what is under its key `tools`.
+    /// Reads the values of a record's keys `messages` and `tools`.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ impl Conversation {
         })
     }
 
-    /// What is said in it, turn after turn: for counting and comparing, not for a model.
+    /// The content of all messages, joined by line ends; for counting and comparing, not for a model.
     pub fn text(&self) -> String {
         let mut said = Vec::new();
         for message in &self.messages {
@@ -248,18 +248,18 @@ impl From<Vec<Message>> for Conversation {
     }
 }
 
-/// A conversation that is not written as expected.
+/// A conversation in an unexpected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum ConversationError {
-    /// Something else where a list must be.
+    /// A value that should be a list is not.
     #[error("`{key}` is {found}, expected a list")]
     NoList { key: &'static str, found: String },
-    /// Nobody speaks.
+    /// There are no messages.
     #[error("`messages` is empty, expected at least one turn")]
     Empty,
-    /// A turn that is no object.
+    /// A message that is not an object.
     #[error("message {message} is {found}, expected {{\"role\": \"...\", \"content\": \"...\"}}")]
     NoObject { message: usize, found: String },
     /// A value that is not understood.
@@ -270,14 +270,14 @@ pub enum ConversationError {
         found: String,
         expected: &'static str,
     },
-    /// A key that is not understood. To leave it out silently would lose what it says.
+    /// An unknown key, which would lose its content if it were ignored.
     #[error(
         "message {message}: unknown key `{key}`, expected role, content, name, reasoning_content, tool_calls, tool_call_id, weight or train: remove it or rename it"
     )]
     UnknownKey { message: usize, key: String },
 }
 
-/// A switch as tables write it.
+/// A boolean as tables write it: also as 0 or 1.
 fn switch(value: &Value) -> Option<bool> {
     value.as_bool().or_else(|| match value.as_f64()? {
         0.0 => Some(false),
@@ -286,7 +286,8 @@ fn switch(value: &Value) -> Option<bool> {
     })
 }
 
-/// A content: a text, null, or parts of text, which are joined. Otherwise what is wrong, and what was expected.
+/// Normalizes a content: a string, null, or text parts, which are joined. The error has the wrong value and the
+/// expected form.
 fn text(content: &Value) -> Result<Value, (&Value, &'static str)> {
     const EXPECTED: &str = "a text, or parts {\"type\": \"text\", \"text\": \"...\"}";
     let Value::Array(parts) = content else {
@@ -313,7 +314,7 @@ fn text(content: &Value) -> Result<Value, (&Value, &'static str)> {
     Ok(joined.into())
 }
 
-/// A value for a message of one line.
+/// A value shortened for a message of one line.
 fn shortened(value: &Value) -> String {
     const MOST: usize = 40;
     let text = value.to_string();

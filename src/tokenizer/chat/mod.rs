@@ -1,9 +1,8 @@
-//! Conversations -> ids.
+//! Chat templates: from conversations to token ids.
 //!
-//! A conversation ([`Conversation`]) is rendered by the model's own chat template ([`Template`]) to one
-//! text, as transformers does it, and that text is encoded at once, so that its ids are transformers'.
-//! Who speaks is known by place in the text, not searched among the ids. Control tokens that somebody
-//! writes into a message stay text: nobody can forge a turn.
+//! The model's chat template ([`Template`]) renders a [`Conversation`] to one text, as in transformers. That text is
+//! encoded at once, so its ids are those of transformers. The speaker of each token is found by its position in the
+//! text, not by searching ids. Control tokens written into a message stay text, so no author can forge a turn.
 
 mod clock;
 mod control;

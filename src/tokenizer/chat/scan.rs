@@ -1,8 +1,8 @@
-//! The tags of a Jinja template, so that a few of them can be rewritten before it is parsed.
+//! Scans the tags of a Jinja template, to rewrite some of them before it is parsed.
 
 use super::TemplateError;
 
-/// What a tag is for.
+/// Kind of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
     /// `{{ … }}`
@@ -11,8 +11,7 @@ pub(super) enum Tag {
     Statement,
 }
 
-/// The template with the inside of every tag replaced by what `rewrite` makes of it. Comments and
-/// `raw` blocks stay as they are.
+/// Replaces the content of every tag by the result of `rewrite`. Comments and `raw` blocks stay unchanged.
 pub(super) fn rewrite(
     source: &str,
     mut rewrite: impl FnMut(Tag, &str) -> Result<String, TemplateError>,
@@ -56,13 +55,13 @@ pub(super) fn rewrite(
     Ok(out)
 }
 
-/// The word that says what a statement does.
+/// The keyword of a statement.
 pub(super) fn name(inside: &str) -> &str {
     let inside = inside.trim_matches(['-', '+']).trim();
     inside.split_whitespace().next().unwrap_or_default()
 }
 
-/// Place of the end of a tag, which is none within a string.
+/// Offset of a tag's end; ends within strings do not count.
 fn end_of_tag(inside: &str, close: &str) -> Option<usize> {
     let bytes = inside.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
@@ -80,7 +79,7 @@ fn end_of_tag(inside: &str, close: &str) -> Option<usize> {
     None
 }
 
-/// Place of the quote that closes the string which one at `at` opens.
+/// Offset of the quote that closes the string opened at `at`.
 fn end_of_string(bytes: &[u8], at: usize, quote: u8) -> Option<usize> {
     let mut at = at + 1;
     loop {
@@ -106,7 +105,7 @@ fn end_of_raw(rest: &str) -> usize {
     rest.len()
 }
 
-/// The inside of a tag with every string, quotes included, replaced by what `rewrite` makes of it.
+/// Replaces every string in a tag's content, quotes included, by the result of `rewrite`.
 pub(super) fn rewrite_strings(
     inside: &str,
     mut rewrite: impl FnMut(&str) -> Result<String, TemplateError>,

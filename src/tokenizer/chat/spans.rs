@@ -1,4 +1,4 @@
-//! Who speaks at each token of a rendering: what is read of a conversation, and what is learned of it.
+//! Token ids of a conversation, and which of them are the assistant's.
 
 use std::ops::Range;
 
@@ -9,20 +9,20 @@ use super::template::{Purpose, Text};
 use super::{Conversation, Kind, Message, Role, Template, TemplateError, Tokenizer};
 use crate::domain::Domain;
 
-/// A conversation as ids.
+/// A rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// All of it.
+    /// Token ids of the whole conversation.
     pub ids: Vec<u32>,
-    /// Which of these are learned: what the assistant says, with the end of his turn.
+    /// Whether each id is learned: the assistant's words and the end of each of its turns; empty: all ids.
     pub learned: Vec<bool>,
-    /// Whether the ids stand for themselves; otherwise they are a document like others, around which
-    /// stands what the tokenizer puts there.
+    /// Whether the ids are complete; otherwise packing puts the tokenizer's tokens around them, as around other
+    /// documents.
     pub stands_alone: bool,
 }
 
 impl Rendered {
-    /// A text, of which all is learned: there is nothing to tell.
+    /// A plain text, learned as a whole.
     pub fn text(ids: Vec<u32>) -> Self {
         Self {
             ids,
@@ -33,7 +33,7 @@ impl Rendered {
 }
 
 impl Template {
-    /// Ids of a conversation up to where the assistant begins to speak.
+    /// Token ids of a conversation as a prompt, up to where the assistant begins to speak.
     ///
     /// # Errors
     ///
@@ -52,13 +52,13 @@ impl Template {
         Ok(ids.map(|(id, _)| id).collect())
     }
 
-    /// A whole conversation, every turn closed, to be learned.
+    /// Token ids of a whole conversation for training, with every turn closed.
     ///
-    /// A token of which any part is the assistant's is learned, so that nothing he says is left out.
+    /// A token is learned if any part of it belongs to the assistant's words.
     ///
     /// # Errors
     ///
-    /// [`TemplateError`] if the template or the tokenizer refuses it, or if who speaks cannot be told.
+    /// [`TemplateError`] if the template or the tokenizer refuses it, or if the assistant's words cannot be located.
     pub fn rendered(
         &self,
         tokenizer: &Tokenizer,
@@ -96,7 +96,8 @@ impl Template {
         })
     }
 
-    /// What the assistant says, by the differences between what is rendered up to each of his turns and with it.
+    /// Locates the assistant's words by comparing the text rendered before each of its turns with the text rendered
+    /// after it.
     fn differences(
         &self,
         conversation: &Conversation,
@@ -145,8 +146,8 @@ impl Template {
 }
 
 impl Template {
-    /// Where the last answer begins, of a template that asks for it otherwise than it writes it, as with an open
-    /// `<think>`: behind what `[asked, with]` have in common, but never within what is said.
+    /// Start of the last answer, for templates that write a prompt otherwise than a finished turn, for example with
+    /// an open `<think>`: the common prefix of `[asked, with]`, but never beyond the start of the message's content.
     fn begin(
         &self,
         objects: &[Map<String, Value>],
@@ -166,7 +167,7 @@ impl Template {
         is_whole.then_some(begin)
     }
 
-    /// Where the words of the last message begin.
+    /// Byte offset of the last message's content.
     fn header(&self, objects: &[Map<String, Value>], tools: &[Value]) -> Option<usize> {
         let say = |word: &str| {
             let mut objects = objects.to_vec();
@@ -178,14 +179,14 @@ impl Template {
     }
 }
 
-/// Length of what two texts begin with alike.
+/// Length of the common prefix of two texts, in bytes.
 fn common(left: &str, right: &str) -> usize {
     let pairs = left.chars().zip(right.chars());
     let same = pairs.take_while(|(left, right)| left == right);
     same.map(|(char, _)| char.len_utf8()).sum()
 }
 
-/// What the template marks, as far as it is to be learned.
+/// The marked ranges of the messages that are learned.
 fn marked(messages: &[Message], text: &Text) -> Result<Vec<Range<usize>>, TemplateError> {
     let his: Vec<&Message> = messages
         .iter()

@@ -1,4 +1,4 @@
-//! Which template a model has, and what it renders.
+//! Selection of a model's chat template, and rendering with it.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use super::{Clock, Conversation, Message, Role, TemplateError, Tokenizer, genera
 use crate::domain::Domain;
 use crate::tokenizer::special::END;
 
-/// Keys under which the thoughts of an assistant are given, as transformers knows them.
+/// Keys of the assistant's reasoning that transformers knows.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// Whose template it is.
+/// Origin of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The model's own, from its files.
+    /// The model's own template, from its files.
     Published,
-    /// Ours: `<|user|>` … `<|end|>`.
+    /// This crate's format: `<|user|>` … `<|end|>`.
     Turns,
-    /// ChatML with a line end before `<|im_end|>`, as Genesis-152M was taught.
+    /// ChatML with a line end before `<|im_end|>`, as in Genesis-152M's training.
     Genesis,
     /// `User: …`, line end, `Assistant:`; for models without a template.
     Plain,
 }
 
-/// A chat template, ready to be rendered. A clone is cheap.
+/// A parsed chat template. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Template {
     pub(super) inner: Arc<Inner>,
@@ -36,50 +36,49 @@ pub struct Template {
 pub(super) struct Inner {
     kind: Kind,
     jinja: Jinja,
-    /// For conversations with tools, where the files have one.
+    /// Separate template for conversations with tools, if the files have one.
     tool_use: Option<Jinja>,
-    /// `bos_token` and its like.
+    /// Variables of the template, such as `bos_token`.
     variables: Map<String, Value>,
     pub(super) control: ControlTokens,
 }
 
-/// What is rendered.
+/// Purpose of a rendering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be gone on with by the assistant.
+    /// A prompt that the assistant continues.
     Prompt(Option<Domain>),
-    /// To be learned. What stands around documents in our own format is not part of it.
+    /// Training data, without the tokens that packing puts around documents in our own format.
     Data,
-    /// The beginning of such, up to where the assistant speaks.
+    /// The start of training data, up to an assistant's turn.
     DataPrompt,
 }
 
-/// A text with what is known about its places.
+/// A rendered text with ranges of interest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
     pub(super) text: String,
-    /// What the template marks as the assistant's.
+    /// Ranges that the template marks as the assistant's.
     pub(super) generations: Vec<std::ops::Range<usize>>,
-    /// Control tokens that somebody wrote into a message.
+    /// Ranges of control tokens that stem from a message.
     pub(super) forged: Vec<std::ops::Range<usize>>,
 }
 
 impl Template {
-    /// The template of a model, by the files of its tokenizer: its own; ours, if it has our tokens;
-    /// otherwise [`Kind::Plain`].
+    /// The template for a tokenizer: the model's own, or ours if the tokenizer has its tokens, or [`Kind::Plain`].
     ///
     /// # Errors
     ///
-    /// [`TemplateError`] if the model's own cannot be parsed.
+    /// [`TemplateError`] if the model's own template cannot be parsed.
     pub fn of(tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
         Self::by(Clock::Now, tokenizer)
     }
 
-    /// The same with another time than now.
+    /// The template for a tokenizer, with a given clock.
     ///
     /// # Errors
     ///
-    /// As [`Self::of`].
+    /// Those of [`Self::of`].
     pub fn by(clock: Clock, tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
         let new = |kind, source: &str, tool_use: Option<&str>| {
             Self::new(kind, (source, tool_use), clock, tokenizer)
@@ -95,11 +94,11 @@ impl Template {
         }
     }
 
-    /// That of Genesis-152M. Its package has none in its files: it is attached when the model is read.
+    /// Genesis-152M's template. Its files have none, so it is attached when the model is opened.
     ///
     /// # Errors
     ///
-    /// None: the template is ours.
+    /// None, since the template is part of this crate.
     pub fn genesis(tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
         let template = (ours::GENESIS_TEMPLATE, None);
         Self::new(Kind::Genesis, template, Clock::Now, tokenizer)
@@ -124,12 +123,12 @@ impl Template {
         })
     }
 
-    /// Whether what a tokenizer's templates write may depend on the time.
+    /// Whether the output of a tokenizer's templates may depend on the time.
     pub fn asks_for_the_time(tokenizer: &Tokenizer) -> bool {
         Self::sources(tokenizer).contains(jinja::STRFTIME_NOW)
     }
 
-    /// All that the published templates of a tokenizer are made of: equal where they are equal.
+    /// Sources and variables of a tokenizer's published templates, for comparing templates.
     pub fn sources(tokenizer: &Tokenizer) -> String {
         let shared = &tokenizer.shared;
         let config = shared.config.get("chat_template");
@@ -140,19 +139,19 @@ impl Template {
         )
     }
 
-    /// What to say to the user about it, if it is not the model's own.
+    /// A warning for the user if the template is not the model's own.
     pub fn notice(&self) -> Option<&'static str> {
         (self.inner.kind == Kind::Plain).then_some(
             "the model has no chat template: turns are written as `User: ...` and `Assistant: ...`",
         )
     }
 
-    /// Whose it is.
+    /// Origin of the template.
     pub fn kind(&self) -> Kind {
         self.inner.kind
     }
 
-    /// The text of a conversation up to where the assistant begins to speak, or, if `ended`, as it stands.
+    /// Text of a conversation: as a prompt up to where the assistant begins to speak, or, if `ended`, as it stands.
     ///
     /// # Errors
     ///
@@ -168,7 +167,7 @@ impl Template {
         Ok(self.of_tools(&conversation.tools).render(&context)?.text)
     }
 
-    /// Renders messages, and finds the control tokens that somebody wrote.
+    /// Renders messages and locates control tokens that stem from them.
     pub(super) fn render(
         &self,
         messages: &[Message],
@@ -202,7 +201,7 @@ impl Template {
         })
     }
 
-    /// Renders objects as transformers does.
+    /// Renders objects, as in transformers.
     pub(super) fn plain(
         &self,
         messages: &[Map<String, Value>],
@@ -247,7 +246,7 @@ impl Template {
         context.into()
     }
 
-    /// Refuses what the template would leave out.
+    /// Refuses a conversation of which the template would leave out a part.
     pub(super) fn refuse_unwritten(
         &self,
         conversation: &Conversation,
@@ -311,7 +310,7 @@ impl Template {
         Ok(())
     }
 
-    /// Ids at which the assistant has finished: the end of his turn and the end of a text.
+    /// Ids that end the assistant's turn, or the text.
     pub fn stop_ids(&self, tokenizer: &Tokenizer) -> Vec<u32> {
         let end = match self.inner.kind {
             Kind::Turns => Some(END.to_owned()),
@@ -339,7 +338,7 @@ impl Template {
         end.filter(|end| !end.is_empty())
     }
 
-    /// The token that the template writes behind an answer.
+    /// The token that the template writes after an answer.
     fn end_of_turn(&self) -> Option<String> {
         const ANSWER: &str = "answer";
         let messages = [
@@ -355,13 +354,13 @@ impl Template {
         behind.starts_with(end).then(|| end.to_owned())
     }
 
-    /// Text at which the assistant has finished, for templates without a token for it.
+    /// Text that ends the assistant's turn, for templates without a token for it.
     pub fn stop_text(&self) -> Option<&'static str> {
         (self.inner.kind == Kind::Plain).then_some("\nUser:")
     }
 }
 
-/// The model's own template, and the one that it has for tools: in the order of transformers.
+/// The model's own template and its template for tools, searched in the order of transformers.
 fn published(tokenizer: &Tokenizer) -> Result<Option<(String, Option<String>)>, TemplateError> {
     let stated = &tokenizer
         .shared
@@ -397,7 +396,7 @@ fn published(tokenizer: &Tokenizer) -> Result<Option<(String, Option<String>)>, 
     }
 }
 
-/// `bos_token` and its like, as texts.
+/// Variables such as `bos_token`, as strings.
 fn variables(tokenizer: &Tokenizer) -> Map<String, Value> {
     let text = |value: &Value| {
         let text = value
@@ -425,7 +424,7 @@ fn variables(tokenizer: &Tokenizer) -> Map<String, Value> {
     found
 }
 
-/// The objects of messages as a template sees them.
+/// Messages as the objects that a template sees.
 pub(super) fn objects(messages: &[Message]) -> Vec<Map<String, Value>> {
     messages
         .iter()
@@ -433,7 +432,7 @@ pub(super) fn objects(messages: &[Message]) -> Vec<Map<String, Value>> {
         .collect()
 }
 
-/// Thoughts under all names that templates know, as transformers gives them.
+/// Copies reasoning to all of its known keys, as in transformers.
 fn aliased(object: &Map<String, Value>) -> Map<String, Value> {
     let Some(thoughts) = REASONING.iter().find_map(|key| object.get(*key)) else {
         return object.clone();

@@ -1,4 +1,4 @@
-//! The filter `tojson`, as `json.dumps` writes.
+//! The `tojson` filter, with the output of `json.dumps`.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use minijinja::{Error, Value};
 use super::invalid;
 use super::repr::{as_float, float};
 
-/// How JSON is written.
+/// Format of the output.
 struct Json {
     ascii: bool,
     indent: Option<String>,
@@ -16,7 +16,7 @@ struct Json {
     sorted: bool,
 }
 
-/// transformers' filter: `json.dumps` without escapes for HTML.
+/// transformers' `tojson`: `json.dumps` without escapes for HTML.
 pub(super) fn tojson(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let place = |at: usize, name: &str| -> Result<Value, Error> {
         let named: Option<Value> = kwargs.get(name)?;

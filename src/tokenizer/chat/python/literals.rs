@@ -1,10 +1,10 @@
-//! String literals of a template, as Python reads them.
+//! String literals of a template, with Python's escapes.
 
 use crate::tokenizer::chat::TemplateError;
 use crate::tokenizer::chat::scan;
 
-/// The template with its strings written as `minijinja` reads them: it keeps a backslash at the end of a
-/// line, which Python drops together with the line's end, and does not know all of Python's escapes.
+/// Rewrites a template's string literals for `minijinja`, which lacks some of Python's escapes and keeps a backslash
+/// at the end of a line, where Python drops it together with the line end.
 pub(in crate::tokenizer::chat) fn rewritten(source: &str) -> Result<String, TemplateError> {
     scan::rewrite(source, |_, inside| scan::rewrite_strings(inside, string))
 }

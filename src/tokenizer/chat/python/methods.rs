@@ -8,7 +8,7 @@ use super::invalid;
 use super::repr::repr;
 use super::strings::{centered, is_space, lines, padding, split, titled};
 
-/// Methods of Python's values that `minijinja` does not have, or has otherwise.
+/// Methods of Python's values that `minijinja` lacks or implements otherwise.
 pub(super) fn method(
     state: &mut State,
     value: &Value,

@@ -1,7 +1,7 @@
-//! What Python's Jinja does and `minijinja` does otherwise: floats, JSON, white space, strings' methods.
+//! Differences between Python's Jinja and `minijinja`: floats, JSON, white space, methods of strings.
 //!
-//! What is neither here nor in `minijinja` (the `%` of strings, an unknown method or filter) is an error
-//! that names it. Held to Python by `tests/peers/templates.py`.
+//! Features that neither has (the `%` of strings, unknown methods or filters) are errors that name them.
+//! `tests/peers/templates.py` compares with Python.
 
 mod json;
 mod literals;
@@ -18,7 +18,7 @@ use methods::method;
 use repr::repr;
 use strings::{centered, is_space, lines, padding};
 
-/// Teaches an environment Python's ways.
+/// Adds Python's formatting, methods, filters and functions to an environment.
 pub(super) fn install(env: &mut Environment<'_>) {
     env.set_formatter(write);
     env.set_unknown_method_callback(method);
@@ -51,7 +51,7 @@ pub(super) fn install(env: &mut Environment<'_>) {
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
 }
 
-/// Jinja's filter, whose lines are Python's.
+/// Jinja's `indent` filter, with Python's notion of lines.
 fn indent(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
     let place = |at: usize, name: &str| -> Result<Value, Error> {
         let named: Option<Value> = kwargs.get(name)?;

@@ -1,11 +1,11 @@
-//! Values as Python's `str` and `repr` write them.
+//! Values in the format of Python's `str` and `repr`.
 
 use std::fmt::Write as _;
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
-/// Python's `repr` of a float: the shortest digits that give it back, with an exponent where that is large.
+/// Python's `repr` of a float: the shortest digits that round-trip, with an exponent for large and small values.
 pub(super) fn float(value: f64) -> String {
     if !value.is_finite() {
         return match value.is_nan() {
@@ -33,7 +33,7 @@ pub(super) fn as_float(value: &Value) -> Option<f64> {
         .flatten()
 }
 
-/// Python's `str` of a value; of what is within lists and maps its `repr`.
+/// Python's `str` of a value, which uses `repr` within lists and maps.
 pub(super) fn repr(value: &Value) -> String {
     let mut out = String::new();
     put_repr(&mut out, value);
@@ -112,7 +112,7 @@ fn put_quoted(out: &mut String, text: &str) {
     out.push(quote);
 }
 
-/// Whether Python's `repr` writes a character as it is. Unassigned ones are not known here.
+/// Whether Python's `repr` writes a character unescaped. Unassigned characters are not recognized.
 fn is_printable(c: char) -> bool {
     let is_format = matches!(c as u32,
         0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E

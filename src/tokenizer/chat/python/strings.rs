@@ -1,4 +1,4 @@
-//! How Python splits, fills and capitalizes text.
+//! Python's splitting, padding and capitalization of text.
 
 use minijinja::Error;
 
@@ -31,7 +31,7 @@ pub(super) fn split<'a>(
     })
 }
 
-/// Words between white space, at most `most`: the last one, or the first, keeps the rest.
+/// Splits at white space into at most `most` parts; the last part, or the first with `from_the_end`, keeps the rest.
 fn words(text: &str, most: usize, from_the_end: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = if from_the_end {
