@@ -1,4 +1,4 @@
-//! The drafting side of a sequence: what the multi-token prediction modules have read of it.
+//! Drafting state of a sequence: what its multi-token prediction modules have read.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -11,19 +11,19 @@ use crate::model::CausalLm;
 use crate::model::cache::CacheConfig;
 use crate::model::mixer::TokenMixer;
 
-/// The drafting side of a sequence.
+/// Drafting state of a sequence.
 #[derive(Debug)]
 pub(super) struct Drafter<B: Ops, M: TokenMixer<B>> {
     pub(super) modules: Vec<Listener<B, M>>,
     pub(super) speculation: Speculation,
     pub(super) pace: Pace,
-    /// Whether the pass at hand was drafted for, even if no draft was likely enough.
+    /// Whether drafting ran for the current pass, even if no draft was likely enough.
     pub(super) tried: bool,
     pub(super) acceptance: Acceptance,
 }
 
 impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
-    /// A drafter that has heard nothing yet; none if the model has no modules.
+    /// Creates a drafter that has read nothing; `None` if the model has no MTP modules.
     pub(super) fn new<R: Module<B>>(
         model: &CausalLm<B, M, R>,
         speculation: Speculation,
@@ -43,21 +43,21 @@ impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
         })
     }
 
-    /// Takes what the model made of the positions from `first` on.
+    /// Adds the model's states of the positions from `first` on.
     pub(super) fn hear(&mut self, first: usize, states: Tensor<B, 3>) {
         self.modules[0].hear(first, states);
     }
 
-    /// Forgets the ids from `len` on.
+    /// Drops the ids from `len` on.
     pub(super) fn truncate(&mut self, len: usize) {
         for (module, listener) in self.modules.iter_mut().enumerate() {
             listener.truncate(len, module + 1);
         }
     }
 
-    /// What the modules have read, before they draft up to so many tokens.
+    /// State of the modules before they draft up to `deepest` tokens.
     pub(super) fn remember(&self, deepest: usize) -> Vec<Read<M::Cache>> {
-        // the first token takes no guess, and the last module guesses for those that have no own
+        // the first token takes no guess, and the last module also guesses for depths without a module
         let guesses = (deepest + 1).saturating_sub(self.modules.len().max(2));
         let listeners = self.modules.iter();
         listeners.map(|it| it.remember(guesses)).collect()
@@ -69,7 +69,7 @@ impl<B: Ops, M: TokenMixer<B>> Drafter<B, M> {
         }
     }
 
-    /// Notes a pass over one id: how many drafts it had, how many ids were chosen, and its time.
+    /// Records a pass over one id: its number of drafts, its number of chosen ids, and its time.
     pub(super) fn record(&mut self, drafts: usize, chosen: usize, seconds: f64) {
         self.pace.record(self.tried, chosen, seconds);
         self.acceptance.record(drafts, chosen);

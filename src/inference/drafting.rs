@@ -1,12 +1,11 @@
-//! Drafts of the next tokens by the model's multi-token prediction modules, for a pass to verify.
+//! Drafts of the next tokens by the model's multi-token prediction (MTP) modules, to be verified by a pass.
 //!
 //! Speculative decoding (Leviathan et al., <https://arxiv.org/abs/2211.17192>) with the modules of DeepSeek-V3
-//! (<https://arxiv.org/abs/2412.19437>, section 2.2). A draft counts where the sampler chooses it anyway, so the
-//! text is that of plain decoding, whatever the drafts are.
+//! (<https://arxiv.org/abs/2412.19437>, section 2.2). A draft is accepted only if the sampler chooses it anyway, so
+//! the text is that of plain decoding.
 //!
-//! Module `m` reads at position `i` what the module before it made of `i` (the first: what the model did)
-//! and token `i + m + 1`, and tells token `i + m + 2`. Past the last module, this one goes on with its
-//! own states.
+//! At position `i`, module `m` reads the state of the module before it (for the first: of the model) and token
+//! `i + m + 1`, and predicts token `i + m + 2`. Beyond the last module, that module continues with its own states.
 
 use burn::tensor::Tensor;
 use darkhorse_backends::Ops;
@@ -18,17 +17,17 @@ use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
 use crate::model::{CausalLm, NotANumber, NotFinite, Part, are_finite};
 
-/// Drafts of a pass at most: all of them, and the token before, can be taken back.
+/// Maximum number of drafts per pass: all of them, and the token before, can be taken back.
 const MOST: usize = REVERSIBLE - 1;
-/// States that wait for their module are read at the latest when there are so many.
+/// Number of waiting states above which their module reads them even without drafting.
 const WAITING: usize = 128;
 
 impl<B: Ops, M: TokenMixer<B>> Turn<'_, B, M> {
-    /// How many tokens to draft for this pass.
+    /// Number of tokens to draft for this pass.
     fn depth(&self) -> usize {
         let one = self.sequence.unread() == 1 && self.read == 1 && self.sampler.is_some();
         match &self.sequence.drafter {
-            // without states at the last position there is nothing to go on from
+            // drafting needs the model's state at the last position
             Some(drafter) if one && drafter.modules[0].waiting() > 0 => {
                 let room = self.context.saturating_sub(self.sequence.ids.len());
                 let wanted = match drafter.speculation.when {
@@ -46,17 +45,17 @@ impl<B: Ops, M: TokenMixer<B>> Turn<'_, B, M> {
     }
 }
 
-/// What a module has made of one sequence: its state at a position.
+/// State of a module at one position of one sequence.
 struct Step<B: Ops> {
     turn: usize,
     state: Tensor<B, 3>,
     position: usize,
-    /// How likely it is that all drafts so far are right.
+    /// Joint probability of all drafts so far.
     probability: f32,
 }
 
-/// Drafts for the sequences that have one unread id and a drafter, in turn order, and which of them have a module whose
-/// logits are not finite.
+/// Drafts for the sequences with one unread id and a drafter, in turn order, and the error of every sequence whose
+/// module gave non-finite logits.
 pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
@@ -125,7 +124,7 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         }
         steps.retain(|step| {
             let likely = step.probability >= speculation(turns, step).min_probability;
-            // one that failed has no draft at this depth
+            // a failed sequence has no draft at this depth
             if !likely && drafts[step.turn].len() > depth {
                 drafts[step.turn].pop();
             }
@@ -140,7 +139,7 @@ pub(super) fn draft<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     (drafts, failed)
 }
 
-/// Lets the modules read what has waited for long, so that it takes no memory.
+/// Reads long queues of waiting states, to bound their memory.
 pub(super) fn keep_up<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
@@ -157,7 +156,7 @@ pub(super) fn keep_up<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     }
 }
 
-/// Lets a module read all waiting states whose tokens ahead are known. Gives its last state for each sequence.
+/// Reads all waiting states of a module whose tokens ahead are known. Returns its last state per sequence.
 fn read_waiting<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
@@ -223,7 +222,7 @@ fn read_waiting<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     steps
 }
 
-/// Lets a module read the newest drafts, as if they were right.
+/// Reads the newest drafts with a module, as if they were accepted.
 fn guess<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
@@ -257,13 +256,13 @@ fn guess<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         .collect()
 }
 
-/// How the sequence of a step is drafted.
+/// Speculation settings of a step's sequence.
 fn speculation<B: Ops, M: TokenMixer<B>>(turns: &[Turn<'_, B, M>], step: &Step<B>) -> Speculation {
     let drafter = &turns[step.turn].sequence.drafter;
     drafter.as_ref().expect("it has drafted").speculation
 }
 
-/// Of one id, by its logits.
+/// Probability of one id under the logits.
 fn probability(logits: &[f32], id: u32) -> f32 {
     let of = logits[id as usize];
     let sum: f32 = logits.iter().map(|logit| (logit - of).exp()).sum();

@@ -1,9 +1,9 @@
-//! Continuous batching: requests join and leave between passes, and every pass serves all that are there
-//! (Orca, <https://www.usenix.org/conference/osdi22/presentation/yu>).
+//! Continuous batching: requests join and leave between passes, and every pass serves all active requests (Orca,
+//! <https://www.usenix.org/conference/osdi22/presentation/yu>).
 //!
-//! What a request gets does not depend on its neighbours: its prompt is read in pieces that its own
-//! positions set, its tokens are drawn by its own seed, and on burn-flex every row of a pass is computed in
-//! the same order whatever the batch.
+//! The output of a request does not depend on the others: its prompt is split at fixed positions of its own, its
+//! tokens are drawn with its own seed, and on burn-flex every row of a pass is computed in the same order for any
+//! batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -26,18 +26,19 @@ use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
 use crate::model::{CausalLm, NotFinite};
 
-/// How an [`Engine`] works.
+/// Configuration of an [`Engine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Sequences in one pass at most; further requests wait.
+    /// Maximum number of sequences in the batch; further requests wait.
     pub max_sequences: usize,
-    /// Prompts are read in pieces that end at multiples of so many tokens.
+    /// Prompts are read in pieces that end at multiples of this many tokens.
     pub prefill_chunk: usize,
-    /// Prompt tokens of one pass at most, but one piece at least: what a pass keeps the others waiting.
+    /// Maximum number of prompt tokens per pass, but at least one piece. It bounds how long a pass delays the other
+    /// requests.
     pub prefill_tokens: usize,
-    /// How the caches lie in memory.
+    /// Memory layout of the caches.
     pub cache: CacheConfig,
-    /// Tokens of earlier prompts whose past is kept for requests that begin alike; 0: none.
+    /// Maximum number of tokens of earlier prompts whose caches are kept for requests with a common prefix; 0: none.
     pub shared_prefix_tokens: usize,
 }
 
@@ -53,29 +54,29 @@ impl Default for EngineConfig {
     }
 }
 
-/// A prompt, and how it is to be continued.
+/// A prompt, and how to continue it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// Token ids to continue.
     pub prompt: Vec<u32>,
-    /// Domain whose experts are preferred.
+    /// Domain of the text, for a model with domains.
     pub domain: Option<Domain>,
-    /// How tokens are chosen.
+    /// How tokens are sampled.
     pub sampling: SamplingConfig,
-    /// Tokens to generate at most.
+    /// Maximum number of tokens to generate.
     pub max_tokens: usize,
-    /// Ids that end the text; they are not given out.
+    /// Ids that end the text; they are not returned.
     pub stop_ids: Vec<u32>,
-    /// Whether to draft.
+    /// Speculative decoding; absent: off.
     pub speculation: Option<Speculation>,
-    /// When to give up.
+    /// Time at which the request is aborted.
     pub deadline: Option<Instant>,
-    /// Whether its routes are recorded.
+    /// Whether the routes of its tokens are recorded.
     pub routes: Recording,
 }
 
 impl Request {
-    /// Continues `prompt` by up to `max_tokens` tokens, always the likeliest.
+    /// Continues `prompt` by up to `max_tokens` tokens, always the most likely one.
     pub fn greedy(prompt: Vec<u32>, max_tokens: usize) -> Self {
         Self {
             prompt,
@@ -90,29 +91,29 @@ impl Request {
     }
 }
 
-/// A request's number, never given twice by an engine.
+/// Number of a request, unique within an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(u64);
 
-/// What became of a request.
+/// Progress of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Its next token.
+    /// It has a new token.
     Token {
-        /// Whose.
+        /// The request.
         request: RequestId,
         /// The token.
         id: u32,
     },
-    /// It has ended, and its memory was given back.
+    /// It has ended, and its memory is freed.
     Finished {
-        /// Which.
+        /// The request.
         request: RequestId,
-        /// Why.
+        /// The reason.
         why: Finish,
-        /// What became of its drafts, if it had any.
+        /// Statistics of its drafts, if it used speculation.
         acceptance: Option<Acceptance>,
-        /// Where the tokens went that it has read, if that was to be recorded.
+        /// Routes of the tokens that it has read, if they are recorded.
         routes: Option<RouteLog>,
     },
 }
@@ -120,9 +121,9 @@ pub enum Event {
 /// Why a request ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finish {
-    /// It came to one of its stop ids.
+    /// It generated one of its stop ids.
     Stop,
-    /// It has all the tokens that it asked for.
+    /// It generated its maximum number of tokens.
     Length,
     /// The model's context is full.
     Context,
@@ -132,7 +133,7 @@ pub enum Finish {
     NotFinite(NotFinite),
 }
 
-/// A model that serves many requests at once.
+/// Serves many requests with one model at once.
 #[derive(Debug)]
 pub struct Engine<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router<B>> {
     model: &'m CausalLm<B, M, R>,
@@ -144,20 +145,20 @@ pub struct Engine<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router
     next: u64,
 }
 
-/// A request that has begun.
+/// A request in the batch.
 #[derive(Debug)]
 struct Running<B: Ops, M: TokenMixer<B>> {
     request: Request,
     sampler: Sampler,
     sequence: Sequence<B, M>,
-    /// How many ids were read or given out.
+    /// Number of ids that were read or returned.
     given: usize,
-    /// Tokens of this pass.
+    /// Number of tokens to read in the current pass.
     reads: usize,
 }
 
 impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
-    /// An engine without requests.
+    /// Creates an engine without requests.
     pub fn new(model: &'m CausalLm<B, M, R>, limits: Limits, config: EngineConfig) -> Self {
         Self {
             model,
@@ -170,12 +171,12 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         }
     }
 
-    /// Takes a request.
+    /// Queues a request.
     ///
     /// # Errors
     ///
-    /// [`GenerationError`]: a prompt that the model cannot read, a setting out of range, or speculation
-    /// on a model that has nothing to draft with.
+    /// [`GenerationError`]: the prompt cannot be read, a sampling setting is out of range, or speculation is
+    /// requested for a model without multi-token prediction modules.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, GenerationError> {
         self.limits.check(0, &request.prompt)?;
         request.sampling.validate()?;
@@ -188,30 +189,30 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         Ok(id)
     }
 
-    /// Ends a request and gives its memory back. False if it has ended already.
+    /// Ends a request and frees its memory. Returns false if it has ended already.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let waiting = self.waiting.len();
         self.waiting.retain(|(id, _)| *id != request);
         self.running.remove(&request).is_some() || self.waiting.len() < waiting
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there are no requests.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Requests that are in the batch, and those that wait to be.
+    /// Number of requests in the batch, and number of waiting requests.
     pub fn load(&self) -> [usize; 2] {
         [self.running.len(), self.waiting.len()]
     }
 
-    /// Memory of the caches in the batch, in bytes; shared pages count once for each that holds them.
+    /// Memory of the caches in the batch, in bytes. Shared pages count in every cache that holds them.
     pub fn cache_bytes(&self) -> usize {
         let running = self.running.values();
         running.map(|r| r.sequence.cache.memory_bytes()).sum()
     }
 
-    /// One pass for all that are there, and what came of it.
+    /// Runs one pass for all requests in the batch and returns its events.
     pub fn step(&mut self) -> Vec<Event> {
         let mut events = self.expire();
         self.admit();
@@ -270,7 +271,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         })
     }
 
-    /// Ends what has waited for too long.
+    /// Ends requests whose deadline has passed.
     fn expire(&mut self) -> Vec<Event> {
         let now = Instant::now();
         let late = |request: &Request| request.deadline.is_some_and(|deadline| deadline <= now);
@@ -298,7 +299,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         events
     }
 
-    /// Lets waiting requests begin while there is room.
+    /// Moves waiting requests to the batch while there is room.
     fn admit(&mut self) {
         while self.running.len() < self.config.max_sequences
             && let Some((id, request)) = self.waiting.pop_front()
@@ -322,8 +323,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         }
     }
 
-    /// Says what each request reads in this pass: its newest token, or a piece of its prompt, first come
-    /// first served.
+    /// Sets what each request reads in this pass: its newest token, or a piece of its prompt, in order of arrival.
     fn plan(&mut self) {
         let chunk = self.config.prefill_chunk;
         let mut left = self.config.prefill_tokens.max(1);
@@ -343,7 +343,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
 }
 
 impl<B: Ops, M: TokenMixer<B>> Running<B, M> {
-    /// Gives out what was chosen, and says why the request has ended, if it has.
+    /// Emits the chosen tokens; returns the reason if the request has ended.
     fn give(
         &mut self,
         request: RequestId,

@@ -1,4 +1,4 @@
-//! Prefill and decode of one sequence.
+//! Generation of one sequence: prefill and decoding.
 
 use std::ops::ControlFlow;
 
@@ -19,34 +19,34 @@ use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
 use crate::model::{CausalLm, NotFinite};
 
-/// One growing sequence: what was read, what was generated, and the cache of both.
+/// A growing sequence: its tokens and their cache.
 #[derive(Debug)]
 pub struct Generation<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router<B>> {
     model: &'m CausalLm<B, M, R>,
     limits: Limits,
     cache: CacheConfig,
     sequence: Sequence<B, M>,
-    /// How many ids of the sequence were read or given out; those after it are chosen already.
+    /// Number of ids that were read or returned; later ones are chosen already.
     given: usize,
     reading: Reading,
 }
 
-/// How ids come to logits.
+/// How the ids are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// What was read before is in the cache.
+    /// Only new ids, with a cache of the earlier ones.
     Cached,
-    /// The whole sequence at once, for every token.
+    /// The whole sequence, for every token.
     Anew,
 }
 
 impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
-    /// An empty sequence, of a domain or of none.
+    /// Creates an empty sequence of the given domain.
     pub fn new(model: &'m CausalLm<B, M, R>, limits: Limits, domain: Option<Domain>) -> Self {
         Self::with_cache(model, limits, domain, CacheConfig::default())
     }
 
-    /// An empty sequence whose cache lies in memory as `cache` says.
+    /// Creates an empty sequence with the given cache layout.
     pub fn with_cache(
         model: &'m CausalLm<B, M, R>,
         limits: Limits,
@@ -63,42 +63,42 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
         }
     }
 
-    /// The same sequence, read as a whole for every token: what a model has that looks at whole sequences, such as
-    /// test-time training, is part of it then. The time that a token takes grows with the sequence.
+    /// Reads the whole sequence anew for every token. This applies parts of the model that need whole sequences,
+    /// such as test-time training; the time per token grows with the sequence.
     pub fn reading_anew(mut self) -> Self {
         self.reading = Reading::Anew;
         self
     }
 
-    /// The same sequence, with drafts from here on. They change the time it takes, not what is generated.
+    /// Turns on speculative decoding. Drafts change the speed, not the text.
     ///
     /// # Errors
     ///
-    /// [`GenerationError::NoDrafter`] if the model has no modules that draft.
+    /// [`GenerationError::NoDrafter`] if the model has no multi-token prediction modules.
     pub fn speculating(mut self, speculation: Speculation) -> Result<Self, GenerationError> {
         let drafter = Drafter::new(self.model, speculation, &self.cache);
         self.sequence.drafter = Some(drafter.ok_or(GenerationError::NoDrafter)?);
         Ok(self)
     }
 
-    /// The same sequence, with a record of the routes of what is read from here on.
+    /// Records the routes of the tokens that are read from now on.
     pub fn recording_routes(mut self) -> Self {
         self.sequence.record(Recording::On);
         self
     }
 
-    /// Where the tokens went that were read; none unless they are recorded. The newest token is not read yet, and drafts
-    /// that were accepted may be read before they are given out.
+    /// Routes of the tokens that were read, if they are recorded. The newest token is not read yet, and accepted
+    /// drafts may be read before they are returned.
     pub fn routes(&self) -> Option<&RouteLog> {
         self.sequence.routes.as_ref()
     }
 
-    /// Everything read and generated so far.
+    /// All tokens that were read or returned.
     pub fn past(&self) -> &[u32] {
         &self.sequence.ids[..self.given]
     }
 
-    /// Logits that the newest token was chosen by; after [`read`](Self::read), those of the next token.
+    /// Logits from which the newest token was chosen; after [`read`](Self::read), those of the next token.
     pub fn logits(&self) -> &[f32] {
         &self.sequence.logits
     }
@@ -108,7 +108,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
         self.given >= self.limits.context
     }
 
-    /// What became of the drafts; none without speculation.
+    /// Statistics of the drafts; `None` without speculation.
     pub fn acceptance(&self) -> Option<&Acceptance> {
         let drafter = self.sequence.drafter.as_ref();
         drafter.map(|drafter| &drafter.acceptance)
@@ -119,22 +119,22 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
         self.sequence.cache.memory_bytes()
     }
 
-    /// Reads tokens, as if they had been generated.
+    /// Appends tokens and reads them.
     ///
     /// # Errors
     ///
-    /// [`GenerationError`]; the sequence is as before, unless the model's logits are not finite.
+    /// [`GenerationError`]. The sequence is unchanged, unless the logits are not finite.
     pub fn read(&mut self, ids: &[u32]) -> Result<(), GenerationError> {
         let read = self.read_with(ids, |_| ControlFlow::Continue(()));
         read.map(drop)
     }
 
-    /// [`read`](Self::read), telling how many of the tokens were read after every piece. A break leaves the others
-    /// unread, and they are no part of the sequence: something is to be read before the next token is chosen.
+    /// [`read`](Self::read) that reports, after every piece, how many of the tokens were read. A break drops the
+    /// other tokens; then more must be read before the next token is chosen.
     ///
     /// # Errors
     ///
-    /// [`GenerationError`]; the sequence is as before, unless the model's logits are not finite.
+    /// [`GenerationError`]. The sequence is unchanged, unless the logits are not finite.
     pub fn read_with(
         &mut self,
         ids: &[u32],
@@ -161,8 +161,8 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Forgets the tokens from `len` on, at least one being left. False, and nothing changes, if one of the mixers cannot
-    /// go back so far.
+    /// Drops the tokens from `len` on; at least one must remain. Returns false, without changes, if a mixer cannot
+    /// go back that far.
     pub fn truncate(&mut self, len: usize) -> bool {
         let reachable =
             len > 0 && len.min(self.sequence.cache.len()) >= self.sequence.cache.earliest();
@@ -173,11 +173,11 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
         reachable
     }
 
-    /// Chooses the next token. None once the context is full.
+    /// Chooses the next token; `None` if the context is full.
     ///
     /// # Errors
     ///
-    /// [`GenerationError::NotFinite`]: the sequence cannot be continued.
+    /// [`GenerationError::NotFinite`]; the sequence cannot be continued.
     ///
     /// # Panics
     ///

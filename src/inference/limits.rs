@@ -1,22 +1,22 @@
-//! What a sequence may hold.
+//! Limits of a sequence.
 
 use crate::model::ModelConfig;
 
-/// Prompts are read in pieces that end at multiples of so many tokens, so that memory stays bounded and
-/// sequences beside the prompt wait little. Longer pieces are read no faster on the CPU.
+/// Prompts are read in pieces that end at multiples of this many tokens. This bounds memory and the delay of other
+/// sequences. Longer pieces are not faster on the CPU.
 pub const PREFILL_CHUNK: usize = 256;
 
-/// What a sequence may grow to.
+/// Limits of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest context of the model, prompt and generated tokens together.
+    /// Maximum length in tokens, prompt and generated tokens together.
     pub context: usize,
-    /// Number of token ids.
+    /// Number of token ids in the vocabulary.
     pub vocab_size: usize,
 }
 
 impl Limits {
-    /// Those of a model.
+    /// Limits of a model.
     pub fn of(config: &ModelConfig) -> Self {
         Self {
             context: config.max_position_embeddings,
@@ -24,7 +24,7 @@ impl Limits {
         }
     }
 
-    /// Whether a sequence of `past` tokens can be continued by `ids`.
+    /// Checks that a sequence of `past` tokens can be continued by `ids`.
     pub(super) fn check(&self, past: usize, ids: &[u32]) -> Result<(), GenerationError> {
         if ids.is_empty() {
             return Err(GenerationError::Empty);
@@ -44,43 +44,43 @@ impl Limits {
     }
 }
 
-/// A prompt that cannot be read or continued, or a way of reading that the model does not have.
+/// Why a prompt cannot be read or continued.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GenerationError {
-    /// Too many tokens.
+    /// The prompt exceeds the context.
     #[error(
         "the prompt has {tokens} tokens, with {past} before it, but the model's context is {context}: shorten it"
     )]
     TooLong {
-        /// Tokens of the prompt.
+        /// Number of tokens in the prompt.
         tokens: usize,
-        /// Tokens before it.
+        /// Number of tokens before it.
         past: usize,
-        /// The model's context.
+        /// Context length of the model.
         context: usize,
     },
-    /// No token at all.
+    /// The prompt has no tokens.
     #[error("the prompt is empty: give at least one token")]
     Empty,
-    /// An id that the model does not have.
+    /// An id outside the vocabulary.
     #[error(
         "token id {id} is out of range, expected below {vocab_size}: the tokenizer is of another model"
     )]
     UnknownId {
         /// The id.
         id: u32,
-        /// Number of ids.
+        /// Number of token ids in the vocabulary.
         vocab_size: usize,
     },
-    /// Nothing to draft with.
+    /// Speculation without multi-token prediction modules.
     #[error(
         "the model has no multi-token prediction modules to draft with: leave speculation out, or train with `num_nextn_predict_layers` of 1 or more"
     )]
     NoDrafter,
-    /// Logits that nothing can be chosen by.
+    /// The logits are not finite.
     #[error(transparent)]
     NotFinite(#[from] crate::model::NotFinite),
-    /// A setting of the sampler.
+    /// A sampling setting is out of range.
     #[error(transparent)]
     Sampling(#[from] super::SamplingError),
 }

@@ -1,4 +1,4 @@
-//! What one multi-token prediction module has read of a sequence, and what waits for it.
+//! Reading state of one multi-token prediction module in a sequence.
 
 use burn::tensor::Tensor;
 use darkhorse_backends::Ops;
@@ -6,26 +6,26 @@ use darkhorse_backends::Ops;
 use crate::model::cache::Past;
 use crate::model::mixer::TokenMixer;
 
-/// One module's reading of a sequence.
+/// Reading state of one module in a sequence.
 #[derive(Debug)]
 pub(super) struct Listener<B: Ops, M: TokenMixer<B>> {
     pub(super) past: M::Cache,
-    /// The position after those in `past`.
+    /// Position after those in `past`.
     pub(super) next: usize,
-    /// States from that position on, `[1, waiting, hidden_size]`.
+    /// States that wait to be read, from position `next` on, `[1, waiting, hidden_size]`.
     waiting: Option<Tensor<B, 3>>,
 }
 
-/// What a module had read.
+/// State of a module before it guesses.
 pub(super) enum Read<C> {
-    /// So many positions: one guess can be taken back.
+    /// Its number of positions, if at most one guess must be taken back.
     Len(usize),
-    /// All of this. A copy shares its memory until it is written to, and then costs a page.
+    /// A copy of its cache. It shares memory until it is written to, and then costs a page.
     Copy(C),
 }
 
 impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
-    /// One that has read nothing yet.
+    /// Creates the state of a module that has read nothing.
     pub(super) fn new(past: M::Cache) -> Self {
         Self {
             past,
@@ -34,8 +34,8 @@ impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
         }
     }
 
-    /// Takes the states from position `first` on. Positions that were never heard are gaps, which cost
-    /// nothing but the quality of drafts.
+    /// Adds the states from position `first` on. Positions that were never added are gaps, which only lower the
+    /// quality of drafts.
     pub(super) fn hear(&mut self, first: usize, states: Tensor<B, 3>) {
         self.waiting = Some(match self.waiting.take() {
             Some(before) => Tensor::cat(vec![before, states], 1),
@@ -46,12 +46,12 @@ impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
         });
     }
 
-    /// How many states wait.
+    /// Number of waiting states.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.as_ref().map_or(0, |states| states.dims()[1])
     }
 
-    /// The first `count` states, which no longer wait.
+    /// Removes and returns the first `count` waiting states.
     pub(super) fn take(&mut self, count: usize) -> Tensor<B, 3> {
         let all = self.waiting.take().expect("they wait");
         let [_, waiting, _] = all.dims();
@@ -61,12 +61,12 @@ impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
         all.narrow(1, 0, count)
     }
 
-    /// Forgets the ids from `len` on; the module has read `ahead` of them beyond its positions.
+    /// Drops the ids from `len` on; the module has read ids up to `ahead` beyond its positions.
     pub(super) fn truncate(&mut self, len: usize, ahead: usize) {
         let kept = len.saturating_sub(ahead);
         if self.next > kept {
             let left = self.past.len().saturating_sub(self.next - kept);
-            // what cannot go back begins anew: drafts get worse for a while, the text does not change
+            // a cache that cannot go back starts anew: drafts get worse for a while, the text does not change
             let reached = left >= self.past.earliest();
             self.past.truncate(if reached { left } else { 0 });
             self.next = kept;
@@ -77,7 +77,7 @@ impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
         }
     }
 
-    /// What was read, before so many guesses.
+    /// State before the given number of guesses.
     pub(super) fn remember(&self, guesses: usize) -> Read<M::Cache> {
         match guesses {
             0 | 1 => Read::Len(self.past.len()),
@@ -85,7 +85,7 @@ impl<B: Ops, M: TokenMixer<B>> Listener<B, M> {
         }
     }
 
-    /// Goes back to what was read: guesses are read again once they are known to be right.
+    /// Restores the state before the guesses. Accepted ones are read again later.
     pub(super) fn forget_guesses(&mut self, read: Read<M::Cache>) {
         match read {
             Read::Len(len) => self.past.truncate(len),

@@ -1,14 +1,14 @@
-//! Random numbers that depend on nothing but where they are used.
+//! Random noise that depends only on seed, position and token.
 
-/// Standard Gumbel noise of a token at a position; equal arguments give equal noise.
+/// Standard Gumbel noise of a token at a position, a pure function of the arguments.
 pub(super) fn gumbel(seed: u64, position: usize, id: u32) -> f64 {
     let mixed = mix(mix(mix(seed) ^ position as u64) ^ u64::from(id));
-    // 53 bits, never zero or one
+    // 53 random bits, strictly between zero and one
     let uniform = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     -(-uniform.ln()).ln()
 }
 
-/// SplitMix64 (Steele, Lea and Flood, <https://doi.org/10.1145/2660193.2660195>): every input to another output.
+/// SplitMix64 (Steele, Lea and Flood, <https://doi.org/10.1145/2660193.2660195>), a bijection.
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

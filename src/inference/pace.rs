@@ -1,45 +1,45 @@
-//! Whether drafting pays, by the time that passes take.
+//! Decides from measured times whether drafting is faster than plain decoding.
 
-/// Passes of one kind whose time counts, the newest.
+/// Number of newest passes of a kind whose times are kept.
 const TIMES: usize = 9;
-/// Plain passes before the first draft.
+/// Number of plain passes before the first draft.
 const PLAIN: usize = 3;
-/// Drafted passes of a trial.
+/// Number of drafted passes in a trial.
 const TRIAL: usize = 8;
-/// After so many drafted passes a plain one shows whether its time is still the same.
+/// Number of drafted passes after which one plain pass is timed again.
 const DRAFTED: usize = 48;
-/// Plain passes before drafting is tried again, at first and at most.
+/// Number of plain passes before drafting is tried again, initially and at most.
 const PAUSE: usize = 16;
 const LONGEST_PAUSE: usize = 1024;
 
-/// Compares plain passes with drafted ones, again and again.
+/// Alternates between plain and drafted passes and compares their speed.
 ///
-/// What a pass takes is the median of the newest, which a machine that is busy elsewhere does not move; what it
-/// gives is a mean in which newer passes count more.
+/// The time of a pass is the median of recent pass times, which is robust to load spikes. The number of ids that it
+/// yields is a running mean that favours newer passes.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     plain: Times,
     drafted: Times,
-    /// Ids that a drafted pass gives.
+    /// Running mean of the ids that a drafted pass yields.
     ids: f64,
     state: State,
-    /// Length of the next pause.
+    /// Number of passes in the next pause.
     pause: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Plain passes, so many more.
+    /// Plain passes, with the number remaining.
     Plain(usize),
-    /// One plain pass between drafted ones.
+    /// A single plain pass between drafted ones.
     Glance,
-    /// Drafted passes, so many since the last plain one.
+    /// Drafted passes, with the number since the last plain one.
     Drafted(usize),
-    /// Drafted passes, so many more before the first comparison.
+    /// Drafted passes of a trial, with the number remaining before the comparison.
     Trial(usize),
 }
 
-/// Seconds of the newest passes of a kind.
+/// Times of the newest passes of a kind, in seconds.
 #[derive(Debug, Clone, Default)]
 struct Times {
     newest: [f64; TIMES],
@@ -73,17 +73,17 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Whether to draft for the next pass.
+    /// Whether to draft in the next pass.
     pub(super) fn pays(&self) -> bool {
         !matches!(self.state, State::Plain(_) | State::Glance)
     }
 
-    /// Notes a pass, and decides how to go on.
+    /// Records a pass and chooses the kind of the next one.
     pub(super) fn record(&mut self, drafted: bool, chosen: usize, seconds: f64) {
         if drafted {
             self.drafted.add(seconds);
             let weight = match self.state {
-                // a trial is about what follows it
+                // a trial weights its own passes equally
                 State::Trial(left) => 1.0 / (TRIAL + 1 - left) as f64,
                 _ => 1.0 / (2 * TRIAL) as f64,
             };
@@ -109,7 +109,7 @@ impl Pace {
         };
     }
 
-    /// Whether a drafted pass gives its ids sooner than as many plain ones.
+    /// Whether drafted passes yield more ids per second than plain ones.
     fn faster(&self) -> bool {
         self.ids * self.plain.median() > self.drafted.median()
     }
@@ -119,7 +119,7 @@ impl Pace {
 mod tests {
     use super::Pace;
 
-    /// Share of the passes that are drafted when they choose `ids` in `seconds`, plain ones one in a second.
+    /// Share of drafted passes if each yields `ids` ids in `seconds` and a plain one yields one id in one second.
     fn drafted(ids: usize, seconds: f64) -> f64 {
         let mut pace = Pace::default();
         let mut drafted = 0;

@@ -17,18 +17,18 @@ use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
 use crate::model::{CausalLm, Cause, Hidden, NotANumber, NotFinite, Part, are_finite};
 
-/// What a pass reads of one sequence.
+/// Part of one sequence in a pass.
 struct Span {
     first: usize,
     drafts: Vec<u32>,
     rows: usize,
-    /// How many of the last rows give logits.
+    /// Number of last rows that need logits.
     logits: usize,
 }
 
-/// Reads the next ids of every sequence. Where all were read, chooses the next one, and more where drafts
-/// turn out to be right, and adds them to the sequence, unread. Gives the number of ids chosen for each, or why there are
-/// no logits to choose by.
+/// Reads the next ids of every sequence. If all ids of a sequence are read, chooses the next one, and further ones
+/// where drafts are accepted, and appends them, unread. Returns, per sequence, the number of chosen ids, or why its
+/// logits are not finite.
 pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
@@ -82,7 +82,7 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         });
         let read = match count {
             0 => turn.read,
-            // the last choice was not read, and drafts after it were wrong
+            // the last chosen id was not read, and drafts after it were rejected
             _ => turn.read + count - 1,
         };
         turn.sequence.cache.truncate(span.first + read);
@@ -110,10 +110,10 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         .collect()
 }
 
-/// Logits that are not finite.
+/// Error of non-finite logits.
 struct NoNumbers;
 
-/// Chooses ids as long as the drafts agree. Rows of logits stand for the last id read, then for the drafts.
+/// Chooses ids while the drafts agree. `rows` are the logits after the last id read and after each draft.
 fn choose<'l, B: Ops, M: TokenMixer<B>>(
     turn: &mut Turn<'_, B, M>,
     drafts: &[u32],
@@ -123,7 +123,7 @@ fn choose<'l, B: Ops, M: TokenMixer<B>>(
     let mut count = 0;
     let mut agrees = true;
     let mut found = Ok(());
-    // every row is taken, so that the next sequence finds its own
+    // consumes every row, so that the next sequence starts at its own
     for (at, row) in rows.enumerate() {
         if !agrees {
             continue;
@@ -146,7 +146,7 @@ fn choose<'l, B: Ops, M: TokenMixer<B>>(
     found.map(|()| count)
 }
 
-/// Reads a sequence anew to find out where its last logits stop being finite.
+/// Reads a sequence anew to find the first part of the model with non-finite values.
 fn diagnose<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     ids: &[u32],
@@ -166,7 +166,7 @@ fn diagnose<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     })
 }
 
-/// Reads a whole sequence, without its cache, and chooses the next id if there is a sampler.
+/// Reads a whole sequence without cache, and chooses the next id if there is a sampler.
 pub(super) fn read_anew<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     sequence: &mut Sequence<B, M>,
@@ -199,7 +199,7 @@ fn values<B: Ops>(tensor: Tensor<B, 3>) -> Vec<f32> {
     values.into_vec().expect("they were just converted")
 }
 
-/// Logits of the rows that give some, one after the other.
+/// Logits of the rows that need them, concatenated.
 fn logits<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     states: &Tensor<B, 3>,

@@ -1,4 +1,4 @@
-//! Beginnings that requests have in common are read once.
+//! Prefix cache: common beginnings of prompts are read once.
 
 use darkhorse_backends::Ops;
 
@@ -6,13 +6,13 @@ use crate::domain::Domain;
 use crate::model::cache::Cache;
 use crate::model::mixer::TokenMixer;
 
-/// What was read of earlier prompts, the latest used last.
+/// Caches of earlier prompts, least recently used first.
 #[derive(Debug)]
 pub(super) struct Prefixes<B: Ops, M: TokenMixer<B>> {
     entries: Vec<Prefix<B, M>>,
-    /// Ids kept at most, in all.
+    /// Maximum total number of ids.
     capacity: usize,
-    /// A prefix is shared up to a multiple of so many ids.
+    /// Prefixes are shared up to a multiple of this many ids.
     chunk: usize,
 }
 
@@ -32,7 +32,7 @@ impl<B: Ops, M: TokenMixer<B>> Prefixes<B, M> {
         }
     }
 
-    /// The past of the longest beginning of `ids` that is kept, the last id of them never included.
+    /// Cache of the longest kept prefix of `ids`, which never includes the last id.
     pub(super) fn find(&mut self, ids: &[u32], domain: Option<Domain>) -> Option<Cache<B, M>> {
         let readable = ids.len().saturating_sub(1);
         let shared = |prefix: &Prefix<B, M>| {
@@ -56,10 +56,10 @@ impl<B: Ops, M: TokenMixer<B>> Prefixes<B, M> {
         Some(cache)
     }
 
-    /// Keeps the past of a prompt, up to the last whole chunk that was read.
+    /// Keeps the cache of a prompt, up to its last whole chunk.
     pub(super) fn keep(&mut self, ids: &[u32], domain: Option<Domain>, cache: &Cache<B, M>) {
         let len = cache.len() / self.chunk * self.chunk;
-        // a recurrent state cannot go back to the end of a chunk
+        // a recurrent state cannot return to the end of an earlier chunk
         if len == 0 || len > self.capacity || len < cache.earliest() {
             return;
         }

@@ -1,7 +1,7 @@
-//! Where the tokens of one sequence were routed.
+//! Record of the experts that the tokens of one sequence visited.
 //!
-//! A record holds exactly the positions that the sequence has read itself: none of a prefix that another request had read
-//! before, none of a draft that was rejected, none that was forgotten since.
+//! A record holds exactly the positions that the sequence read itself: not those of a shared prefix, of rejected
+//! drafts, or of dropped tokens.
 
 use burn::tensor::backend::Backend;
 
@@ -10,47 +10,47 @@ use crate::model::routing::Routing;
 /// Whether routes are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Recording {
-    /// They are not.
+    /// Not recorded.
     #[default]
     Off,
-    /// They are, which takes 6 bytes for each choice of a token, and a copy from the device in every layer.
+    /// Recorded. Costs 6 bytes per choice of a token, and a copy from the device per layer.
     On,
 }
 
-/// The routes of a sequence's tokens, layer by layer of those that route.
+/// Routes of a sequence's tokens, by MoE layer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RouteLog {
-    /// The first position that is recorded.
+    /// First recorded position.
     first: usize,
     layers: Vec<LayerLog>,
 }
 
-/// The routes in one layer.
+/// Routes in one layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerLog {
-    /// Routed experts; slots from here on are null experts.
+    /// Number of routed experts; slots from this index on are null experts.
     pub experts: usize,
-    /// Routed experts and null experts.
+    /// Number of routed and null experts.
     pub slots: usize,
-    /// Slots that each token chose.
+    /// Number of slots that each token chooses.
     pub num_experts_per_tok: usize,
-    /// Which, the likeliest first, `[tokens, num_experts_per_tok]`.
+    /// Chosen slots, best first, `[tokens, num_experts_per_tok]`.
     pub choices: Vec<u32>,
-    /// Their gates.
+    /// Gate values of the chosen slots.
     pub gates: Vec<f32>,
 }
 
-/// How often the slots of one layer were chosen.
+/// Number of choices of every slot in one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteCounts {
-    /// Visits of each routed expert.
+    /// Number of choices of each routed expert.
     pub experts: Vec<u64>,
-    /// Choices of each null expert.
+    /// Number of choices of each null expert.
     pub null: Vec<u64>,
 }
 
 impl RouteLog {
-    /// Nothing yet, of a sequence of which so many positions were read before.
+    /// Creates an empty record for a sequence whose first `first` positions were read elsewhere.
     pub(super) fn new(first: usize) -> Self {
         Self {
             first,
@@ -58,28 +58,28 @@ impl RouteLog {
         }
     }
 
-    /// The first position that is recorded: those before were read by another request.
+    /// First recorded position; the ones before were read by another request.
     pub fn first(&self) -> usize {
         self.first
     }
 
-    /// The layers that route, first layer first.
+    /// Routes of the MoE layers, first layer first.
     pub fn layers(&self) -> &[LayerLog] {
         &self.layers
     }
 
-    /// Number of positions that are recorded.
+    /// Number of recorded positions.
     pub fn tokens(&self) -> usize {
         let layer = self.layers.first();
         layer.map_or(0, |layer| layer.choices.len() / layer.num_experts_per_tok)
     }
 
-    /// How often each slot was chosen, by layer: in each, `tokens * num_experts_per_tok` choices in all.
+    /// Number of choices of every slot, by layer; a layer has `tokens * num_experts_per_tok` choices in total.
     pub fn counts(&self) -> Vec<RouteCounts> {
         self.layers.iter().map(LayerLog::counts).collect()
     }
 
-    /// Adds the next positions: these rows of a pass.
+    /// Appends the given rows of a pass.
     pub(super) fn extend(&mut self, pass: &[LayerLog], rows: std::ops::Range<usize>) {
         if self.layers.is_empty() {
             self.layers = pass.iter().map(LayerLog::emptied).collect();
@@ -92,7 +92,7 @@ impl RouteLog {
         }
     }
 
-    /// Forgets the positions from `len` of the sequence on.
+    /// Drops the positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         let tokens = len.saturating_sub(self.first);
         self.first = self.first.min(len);
@@ -104,7 +104,7 @@ impl RouteLog {
 }
 
 impl LayerLog {
-    /// The routing of all rows of a pass.
+    /// Routes of all rows of a pass.
     pub(super) fn of<B: Backend>(routing: Routing<B>) -> Self {
         let slots = routing.slots();
         let [_, num_experts_per_tok] = routing.indices.dims();
@@ -126,7 +126,7 @@ impl LayerLog {
         }
     }
 
-    /// How often each slot was chosen.
+    /// Number of choices of every slot.
     pub fn counts(&self) -> RouteCounts {
         let mut experts = vec![0; self.slots];
         for &slot in &self.choices {

@@ -1,13 +1,12 @@
-//! Logits to a token.
+//! Sampling of a token from logits.
 //!
 //! Temperature, top-k, nucleus (Holtzman et al., <https://arxiv.org/abs/1904.09751>), min-p
 //! (<https://arxiv.org/abs/2407.01082>) and the repetition penalty of CTRL
 //! (<https://arxiv.org/abs/1909.05858>), in the order of Hugging Face's `generate`.
 //!
-//! The draw is the largest logit with Gumbel noise added (Maddison et al.,
-//! <https://arxiv.org/abs/1411.0030>), and the noise depends on the seed, the position and the token alone. So
-//! a text does not depend on what else is generated beside it, nor on how it was computed: a draft that is
-//! chosen with the same noise is mostly the token itself.
+//! A draw is the argmax of the logits with Gumbel noise added (Maddison et al., <https://arxiv.org/abs/1411.0030>),
+//! and the noise depends only on seed, position and token. So a text depends neither on other requests nor on how it
+//! was computed, and a draft chosen with this noise usually equals the final token.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -16,21 +15,21 @@ use serde::{Deserialize, Serialize};
 
 use super::noise;
 
-/// How a token is chosen.
+/// Sampling settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingConfig {
-    /// Divides the logits; 0: always the likeliest token.
+    /// Divisor of the logits; 0: always the most likely token.
     pub temperature: f64,
-    /// Keep the `k` likeliest tokens; 0: all.
+    /// Number of most likely tokens to keep; 0: all.
     pub top_k: usize,
-    /// Keep the likeliest tokens that together reach this probability; 1: all.
+    /// Keep the smallest set of most likely tokens whose probabilities sum to at least this; 1: all.
     pub top_p: f64,
-    /// Keep tokens at least this likely relative to the likeliest; 0: all.
+    /// Keep tokens whose probability is at least this fraction of the largest one; 0: all.
     pub min_p: f64,
-    /// Divides positive logits, and multiplies negative ones, of tokens that occurred before; 1: none.
+    /// Divides positive logits of tokens that occurred before and multiplies negative ones; 1: off.
     pub repetition_penalty: f64,
-    /// Origin of the draws.
+    /// Seed of the noise.
     pub seed: u64,
 }
 
@@ -47,20 +46,20 @@ impl Default for SamplingConfig {
     }
 }
 
-/// A setting out of its range.
+/// A sampling setting out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("`{field}` is {value}, expected {expected}")]
 pub struct SamplingError {
     /// The setting.
     pub field: &'static str,
-    /// What it is.
+    /// Its value.
     pub value: f64,
-    /// What it may be.
+    /// The allowed values.
     pub expected: &'static str,
 }
 
 impl SamplingConfig {
-    /// The likeliest token, always.
+    /// Always the most likely token.
     pub fn greedy() -> Self {
         Self {
             temperature: 0.0,
@@ -73,13 +72,13 @@ impl SamplingConfig {
     ///
     /// # Errors
     ///
-    /// The first that is out of range.
+    /// The first setting that is out of range.
     pub fn validate(&self) -> Result<(), SamplingError> {
         let checks = [
             (
                 "temperature",
                 self.temperature,
-                // logits divided by less outgrow their type
+                // dividing logits by less would overflow them
                 self.temperature == 0.0 || self.temperature >= 1e-6,
                 "0, or 0.000001 or more",
             ),
@@ -115,27 +114,27 @@ impl SamplingConfig {
     }
 }
 
-/// Chooses tokens; equal seeds, positions and logits give equal tokens.
+/// Chooses tokens. Equal seeds, positions and logits give equal tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampler {
     config: SamplingConfig,
 }
 
-/// A token that is still in the running.
+/// A token that may be chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// The token.
     pub id: u32,
-    /// Its logit, penalty applied, over the temperature.
+    /// Its logit after penalty and temperature.
     pub score: f64,
 }
 
 impl Sampler {
-    /// A sampler of these settings.
+    /// Creates a sampler.
     ///
     /// # Errors
     ///
-    /// A setting out of its range.
+    /// The first setting that is out of range.
     pub fn new(config: SamplingConfig) -> Result<Self, SamplingError> {
         config.validate()?;
         Ok(Self { config })
@@ -160,7 +159,7 @@ impl Sampler {
         best.expect("a vocabulary has tokens").1
     }
 
-    /// The probability of every token to follow `past`.
+    /// Probability of every token to follow `past`, `[vocab_size]`.
     ///
     /// # Panics
     ///
@@ -177,7 +176,7 @@ impl Sampler {
         all
     }
 
-    /// What may follow `past`: a token is chosen with a probability proportional to `e^score`.
+    /// Candidates to follow `past`; each is chosen with a probability proportional to `e^score`.
     ///
     /// # Panics
     ///
@@ -221,7 +220,7 @@ impl Sampler {
         }
     }
 
-    /// The logits, those of tokens that occurred made less likely.
+    /// Logits after the repetition penalty.
     fn penalized<'a>(&self, logits: &'a [f32], past: &[u32]) -> Cow<'a, [f32]> {
         let penalty = self.config.repetition_penalty as f32;
         if penalty == 1.0 {
@@ -243,7 +242,7 @@ impl Sampler {
     }
 }
 
-/// Likelier first; of equals, the lower id, so that there is one order only.
+/// Descending score, ties by ascending id, so that the order is unique.
 fn likelier(left: &Candidate, right: &Candidate) -> Ordering {
     let by_score = right.score.total_cmp(&left.score);
     by_score.then(left.id.cmp(&right.id))
@@ -254,12 +253,12 @@ fn highest(candidates: &[Candidate]) -> f64 {
     scores.fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Keeps the likeliest candidates that together reach a probability of `top_p`.
+/// Keeps the most likely candidates whose probabilities sum to at least `top_p`.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f64) {
     let highest = highest(candidates);
     let weight = |candidate: &Candidate| (candidate.score - highest).exp();
     let total: f64 = candidates.iter().map(weight).sum();
-    // All that are lighter have less than 1 - top_p together: the nucleus is without them, and sorted soon.
+    // Candidates with less weight sum to less than 1 - top_p, so the nucleus contains none, and sorting is cheap.
     let lightest = (1.0 - top_p) * total / candidates.len() as f64;
     candidates.retain(|candidate| weight(candidate) >= lightest);
     candidates.sort_unstable_by(likelier);

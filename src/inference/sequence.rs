@@ -1,4 +1,4 @@
-//! One growing sequence: its ids, and the cache of those that were read.
+//! A growing sequence: its ids, and the cache of those that were read.
 
 use darkhorse_backends::Ops;
 
@@ -8,22 +8,22 @@ use crate::domain::Domain;
 use crate::model::cache::Cache;
 use crate::model::mixer::{Mixer, TokenMixer};
 
-/// Ids, read and unread, with the past of the read ones.
+/// Read and unread ids, with the cache of the read ones.
 #[derive(Debug)]
 pub(super) struct Sequence<B: Ops, M: TokenMixer<B> = Mixer<B>> {
     pub(super) ids: Vec<u32>,
-    /// Of the first `cache.len()` ids.
+    /// Cache of the first `cache.len()` ids.
     pub(super) cache: Cache<B, M>,
     pub(super) domain: Option<Domain>,
-    /// Of the token after the last one read, once all ids were read.
+    /// Logits of the token after the last id, once all ids are read.
     pub(super) logits: Vec<f32>,
     pub(super) drafter: Option<Drafter<B, M>>,
-    /// Of the ids that this sequence has read, if they are recorded.
+    /// Routes of the ids that this sequence has read, if they are recorded.
     pub(super) routes: Option<RouteLog>,
 }
 
 impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
-    /// An empty sequence, of a domain or of none.
+    /// Creates an empty sequence of the given domain.
     pub(super) fn new(cache: Cache<B, M>, domain: Option<Domain>) -> Self {
         Self {
             ids: Vec::new(),
@@ -35,7 +35,7 @@ impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
         }
     }
 
-    /// Records the routes of the ids that are read from here on, or stops to.
+    /// Starts or stops recording routes.
     pub(super) fn record(&mut self, recording: Recording) {
         self.routes = match recording {
             Recording::On => Some(RouteLog::new(self.cache.len())),
@@ -43,12 +43,12 @@ impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
         };
     }
 
-    /// Number of ids that were not read yet.
+    /// Number of unread ids.
     pub(super) fn unread(&self) -> usize {
         self.ids.len() - self.cache.len()
     }
 
-    /// Forgets the ids from `len` on.
+    /// Drops the ids from `len` on.
     pub(super) fn truncate(&mut self, len: usize) {
         if len < self.ids.len() {
             self.ids.truncate(len);

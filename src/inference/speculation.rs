@@ -1,16 +1,17 @@
-//! How tokens are drafted, and what became of the drafts.
+//! Settings and statistics of speculative decoding.
 
-/// How a sequence is drafted.
+/// Settings of speculative decoding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speculation {
-    /// Tokens to draft at a time, at most.
+    /// Maximum number of tokens to draft per pass.
     pub depth: usize,
     /// When to draft.
     pub when: When,
-    /// A draft goes as far as it is at least this likely to be right to its end, by the modules' own
-    /// probabilities: every token more is a row of the pass, for which other experts may be read.
+    /// Drafting stops when the draft's joint probability falls below this. Every drafted token adds a row to the
+    /// pass, which may read other experts.
     pub min_probability: f32,
-    /// Another token is only drafted after one that is at least this likely to be right: that takes a module.
+    /// A further token is drafted only if the draft's joint probability is at least this, since drafting runs a
+    /// module.
     pub min_to_extend: f32,
 }
 
@@ -19,7 +20,7 @@ pub struct Speculation {
 pub enum When {
     /// Before every pass.
     Always,
-    /// As long as time measured says that it pays.
+    /// Only while measured times show that it is faster.
     ItPays,
 }
 
@@ -35,7 +36,7 @@ impl Default for Speculation {
 }
 
 impl Speculation {
-    /// Drafts of `depth` tokens before every pass, however unlikely they are.
+    /// Drafts of `depth` tokens before every pass, whatever their probability.
     pub fn always(depth: usize) -> Self {
         Self {
             depth,
@@ -46,25 +47,25 @@ impl Speculation {
     }
 }
 
-/// What became of the drafts.
+/// Statistics of drafts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Acceptance {
-    /// How many passes had a draft for each place after the next token.
+    /// Number of passes with a draft at each place after the next token.
     pub drafted: Vec<usize>,
-    /// How many of them were accepted.
+    /// Number of these drafts that were accepted.
     pub accepted: Vec<usize>,
-    /// Passes without drafts.
+    /// Number of passes without drafts.
     pub plain: usize,
 }
 
 impl Acceptance {
-    /// Share of the drafts that were accepted; none without drafts.
+    /// Share of the drafts that were accepted; `None` without drafts.
     pub fn share(&self) -> Option<f64> {
         let drafted = self.drafted.iter().sum::<usize>();
         (drafted > 0).then(|| self.accepted.iter().sum::<usize>() as f64 / drafted as f64)
     }
 
-    /// Notes a pass: how many drafts it had, and how many ids were chosen.
+    /// Records a pass: its number of drafts and of chosen ids.
     pub(super) fn record(&mut self, drafts: usize, chosen: usize) {
         if drafts == 0 {
             self.plain += 1;

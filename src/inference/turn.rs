@@ -1,4 +1,4 @@
-//! What sequences give to a pass.
+//! Parts of sequences in a pass.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::Ops;
@@ -10,18 +10,18 @@ use crate::domain::{Domain, UNTAGGED};
 use crate::model::Sequences;
 use crate::model::mixer::TokenMixer;
 
-/// One sequence's part of a pass.
+/// Part of one sequence in a pass.
 pub(super) struct Turn<'a, B: Ops, M: TokenMixer<B>> {
     pub(super) sequence: &'a mut Sequence<B, M>,
     /// Number of unread ids to read.
     pub(super) read: usize,
-    /// Chooses what follows; absent: nothing is chosen.
+    /// Chooses the next tokens; absent: none are chosen.
     pub(super) sampler: Option<&'a Sampler>,
-    /// Longest the sequence may become.
+    /// Maximum length of the sequence.
     pub(super) context: usize,
 }
 
-/// Ids of several sequences one after the other, each with its first position and its domain.
+/// Concatenates ids of several sequences, each given with its first position and its domain.
 pub(super) fn joined<B: Ops>(
     spans: impl Iterator<Item = (impl Iterator<Item = u32>, usize, Option<Domain>)>,
     device: &B::Device,

@@ -1,4 +1,4 @@
-//! Packed rows as the tensors that a loss needs.
+//! Packed rows as tensors for the loss.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -8,24 +8,24 @@ use crate::data::PackedBatch;
 use crate::model::Sequences;
 use crate::model::routing::stats::NOT_COUNTED;
 
-/// What a sum over one micro-batch is divided by: counts over the whole optimizer step, so that micro-batches
-/// with unequal masks add up exactly.
+/// Divisors of the sums over one micro-batch: counts over the whole optimizer step, so that micro-batches with
+/// unequal masks add up exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Totals {
-    /// Counted targets by depth: next token first, then one entry per MTP module.
+    /// Number of counted targets by depth: next token first, then one entry per MTP module.
     pub targets: Vec<u64>,
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
 }
 
-/// A micro-batch, and its place in the run.
+/// A micro-batch and its optimizer step.
 #[derive(Debug, Clone)]
 pub struct MicroBatch {
     /// The packed rows.
     pub rows: PackedBatch,
-    /// Optimizer step that it belongs to, from 1.
+    /// The optimizer step, counted from 1.
     pub step: u64,
-    /// Totals of that step.
+    /// Totals of the optimizer step.
     pub totals: Totals,
 }
 
@@ -47,16 +47,16 @@ impl MicroBatch {
     }
 }
 
-/// The target of every position at one depth: the token `depth + 1` later, if it counts.
+/// Targets of every position at one depth: the token `depth + 1` later, if it counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
-    /// Token ids, zero where none counts, `[rows * seq_len]`.
+    /// Target ids, zero where the target does not count, `[rows * seq_len]`.
     pub ids: Vec<i32>,
     /// Whether the target counts, `[rows * seq_len]`.
     pub counted: Vec<bool>,
 }
 
-/// Finds the targets at `depth`: 0 is the next token, `k` what MTP module `k` predicts.
+/// Targets at `depth`: 0 is the next token, `k` the target of MTP module `k`, counted from 1.
 pub fn targets(rows: &PackedBatch, depth: usize) -> Targets {
     let ahead = depth + 1;
     let target_of = |index: usize| {
@@ -79,7 +79,7 @@ fn count_targets(rows: &PackedBatch, depth: usize) -> u64 {
     counted.into_iter().filter(|&counted| counted).count() as u64
 }
 
-/// Positions of which routing is counted at `depth`: those with a token `depth` later in their document.
+/// Positions whose routing counts at `depth`: those with a token `depth` later in their document.
 pub fn present(rows: &PackedBatch, depth: usize) -> Vec<bool> {
     (0..rows.ids.len())
         .map(|index| {
@@ -90,13 +90,13 @@ pub fn present(rows: &PackedBatch, depth: usize) -> Vec<bool> {
         .collect()
 }
 
-/// The model's input.
+/// Input of the model.
 pub fn sequences<B: Backend>(rows: &PackedBatch, device: &B::Device) -> Sequences<B> {
     let matrix = |values: &[i32]| {
         let data = TensorData::new(values.to_vec(), [rows.rows, rows.seq_len]);
         Tensor::<B, 2, Int>::from_data(data, device)
     };
-    // padding is a document of its own, and numbers are not negative
+    // padding is its own document; document numbers must not be negative
     let documents: Vec<i32> = rows.segments.iter().map(|segment| segment + 1).collect();
     Sequences {
         ids: matrix(&rows.ids),
@@ -107,7 +107,7 @@ pub fn sequences<B: Backend>(rows: &PackedBatch, device: &B::Device) -> Sequence
     }
 }
 
-/// Row of the load counts for every token: its `tags`, or [`NOT_COUNTED`] where `present` is false.
+/// Tag under which the routing of every token is counted: its own, or [`NOT_COUNTED`] where `present` is false.
 pub fn counting_tags<B: Backend>(
     tags: &[u8],
     present: &[bool],
@@ -130,7 +130,7 @@ pub fn vector<B: Backend>(
     Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
-/// One where true, else zero, on the device.
+/// Tensor of 1 where true, else 0.
 pub fn indicator<B: Backend, const D: usize>(
     values: &[bool],
     shape: [usize; D],

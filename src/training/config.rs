@@ -1,4 +1,4 @@
-//! How a model is trained.
+//! Configuration of training.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,63 +7,64 @@ use super::mitosis::MitosisConfig;
 use super::precision::Precision;
 use super::schedule::ScheduleConfig;
 
-/// Configuration of a training run. A step is an optimizer step: `accumulation` micro-batches of
-/// `batch_size` rows of `seq_len` tokens.
+/// Configuration of a training run. A step is an optimizer step: `accumulation` micro-batches of `batch_size` rows
+/// of `seq_len` tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingConfig {
     /// Number of optimizer steps.
     pub steps: u64,
-    /// Rows of a micro-batch.
+    /// Number of rows per micro-batch.
     pub batch_size: usize,
-    /// Tokens of a row.
+    /// Number of tokens per row.
     pub seq_len: usize,
-    /// Micro-batches of an optimizer step.
+    /// Number of micro-batches per optimizer step.
     pub accumulation: usize,
-    /// Type that a step computes in.
+    /// Type of weights and activations within a step.
     pub precision: Precision,
-    /// Highest learning rate.
+    /// Peak learning rate.
     pub learning_rate: f64,
-    /// How the learning rate rises and falls.
+    /// Learning-rate schedule.
     pub schedule: ScheduleConfig,
-    /// Decay of AdamW's first and second moment.
+    /// Decay rates of AdamW's first and second moment.
     pub betas: [f64; 2],
-    /// Added to the root of AdamW's second moment.
+    /// Added to the square root of AdamW's second moment.
     pub eps: f64,
-    /// Decoupled weight decay, on matrices only.
+    /// Decoupled weight decay, for the parameters that `groups` selects.
     pub weight_decay: f64,
-    /// Which parameters decay, and which learn at a rate of their own.
+    /// Parameter groups: which parameters decay, and which have their own learning rate.
     pub groups: GroupingConfig,
-    /// Largest global norm of the gradients.
+    /// Maximum global norm of the gradients.
     pub clip: f64,
-    /// By how much balancing moves the bias of an expert each step, `u`, late in a run; 0: it never moves.
+    /// Step `u` by which balancing changes an expert's bias per optimizer step, late in a run; 0: balancing is off.
     pub bias_update_speed: f64,
-    /// The same at the first step. It falls with the root of the step until it is `bias_update_speed`.
+    /// Bias step at the first optimizer step. It falls with the square root of the step down to `bias_update_speed`.
     pub bias_update_start: f64,
-    /// Last share of the steps during which the bias rests.
+    /// Share of the steps at the end of the run during which the bias is frozen.
     pub bias_freeze: f64,
-    /// How experts divide; absent: they do not.
+    /// Mitosis: division of experts; absent: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mitosis: Option<MitosisConfig>,
     /// Factor of the sequence-wise balance loss.
     pub seq_aux_alpha: f64,
     /// Factor of the multi-token prediction loss.
     pub mtp_loss_weight: f64,
-    /// The same for the last third of the steps.
+    /// Factor of the multi-token prediction loss in the last third of the steps.
     pub mtp_loss_weight_final: f64,
-    /// Origin of every random draw.
+    /// Seed of all random draws.
     pub seed: u64,
     /// Steps between evaluations on the validation text; 0: only at the end.
     pub eval_every: u64,
-    /// Validation batches of an evaluation during training; 0: all.
+    /// Number of validation batches per evaluation during training; 0: all.
     pub eval_batches: usize,
     /// Steps between checkpoints; 0: only at the end.
     pub checkpoint_every: u64,
-    /// Newest checkpoints to keep, beside the one that is best on the validation text.
+    /// Number of newest checkpoints to keep, in addition to the one with the lowest validation loss.
     pub keep_checkpoints: usize,
-    /// Steps between lines on the screen.
+    /// Steps between progress lines on the screen.
     pub log_every: u64,
-    /// Whether energy is measured and the journal has the loads of every expert. What is trained is the same.
+    /// Whether energy is measured and the journal stores the load of every expert. Does not change the trained
+    /// model.
     #[serde(skip_serializing_if = "Clone::clone")]
     pub telemetry: bool,
 }
@@ -102,18 +103,18 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
-    /// Tokens of an optimizer step.
+    /// Number of tokens per optimizer step.
     pub fn tokens_per_step(&self) -> u64 {
         (self.accumulation * self.batch_size * self.seq_len) as u64
     }
 
-    /// Fewest steps that read `tokens` tokens.
+    /// Smallest number of steps that read at least `tokens` tokens.
     pub fn steps_for(&self, tokens: f64) -> u64 {
         // a float of more than 2^53 steps is beyond any run
         (tokens / self.tokens_per_step() as f64).ceil().max(1.0) as u64
     }
 
-    /// Factor of the multi-token prediction loss at a step, from 1.
+    /// Factor of the multi-token prediction loss at `step`, counted from 1.
     pub fn mtp_weight_at(&self, step: u64) -> f64 {
         if step * 3 > self.steps * 2 {
             self.mtp_loss_weight_final
@@ -122,11 +123,12 @@ impl TrainingConfig {
         }
     }
 
-    /// By how much balancing moves the bias at a step, from 1.
+    /// Step by which balancing changes the bias at optimizer step `step`, counted from 1.
     ///
-    /// The bias is the multiplier of the constraint that loads are even, and moves by steps of a subgradient method,
-    /// whose length falls with the root of the step. At first all tokens look alike, and what the router learns moves
-    /// the affinities of an expert for all of them at once, by more than `bias_update_speed` a step.
+    /// The bias is the Lagrange multiplier of the constraint that loads are even. It is updated by a subgradient
+    /// method, whose step length falls with the square root of the step. Early in training all tokens look alike,
+    /// and the router's updates move an expert's affinities for all of them at once, by more than
+    /// `bias_update_speed` per step.
     pub fn bias_speed_at(&self, step: u64) -> f64 {
         let resting = (self.steps as f64 * self.bias_freeze).floor() as u64;
         if step + resting > self.steps || self.bias_update_speed == 0.0 {

@@ -1,4 +1,4 @@
-//! Which parameters decay, and which learn at a rate of their own.
+//! Parameter groups: which parameters decay, and which have their own learning rate.
 
 use std::collections::HashMap;
 
@@ -11,31 +11,32 @@ use crate::model::ModelConfig;
 use crate::model::norm::NormWeight;
 use crate::model::weights::param_names;
 
-/// How parameters are grouped.
+/// Assignment of parameters to groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupingConfig {
-    /// Matrices decay.
+    /// Only matrices decay.
     #[default]
     ByDimension,
-    /// Matrices but the embedding table decay, and zero-centered norm weights: Genesis-152M's plain helper.
+    /// Genesis-152M's plain grouping: matrices except the embedding table decay, and so do zero-centered norm
+    /// weights of the residual stream.
     Genesis,
-    /// Genesis-152M's helper for µP: all but the embedding table learn at the rate divided by the width
-    /// multiplier; biases and norm weights do not decay, and all else does.
+    /// Genesis-152M's grouping for µP: the learning rate of all parameters except the embedding table is divided by
+    /// the width multiplier; all parameters except biases and norm weights decay.
     Mup,
 }
 
-/// What is special about a parameter.
+/// Settings of a parameter group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Group {
     /// Factor on the learning rate.
     pub rate: f64,
-    /// Factor on the weight decay: none, or all of it.
+    /// Factor on the weight decay, 0 or 1.
     pub decay: f64,
 }
 
 impl GroupingConfig {
-    /// The group of every parameter.
+    /// Groups of all parameters.
     pub fn groups<B: Backend, M: Module<B>>(
         self,
         module: &M,
@@ -81,7 +82,7 @@ impl GroupingConfig {
     }
 }
 
-/// Whether a parameter belongs to a normalization of the residual stream.
+/// Whether a parameter belongs to a norm of the residual stream.
 fn is_residual_norm(name: &str) -> bool {
     let of_layer = ["input_layernorm.weight", "post_attention_layernorm.weight"];
     name == "norm.weight" || of_layer.iter().any(|suffix| name.ends_with(suffix))

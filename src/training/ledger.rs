@@ -1,4 +1,4 @@
-//! Counts that leave the forward pass and wait for the optimizer step.
+//! Ledger of routing counts, passed from the forward pass to the optimizer step.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::routing::stats::Observed;
 
-/// A value that may still be on its way from the device.
+/// A value that may still be on the device.
 pub enum Deferred<T> {
-    /// Here.
+    /// Available.
     Ready(T),
-    /// Comes when asked for.
+    /// Read from the device on demand.
     Pending(Box<dyn FnOnce() -> T + Send>),
 }
 
 impl<T> Deferred<T> {
-    /// A value that `read` will fetch.
+    /// A value that `read` fetches.
     pub fn new(read: impl FnOnce() -> T + Send + 'static) -> Self {
         Self::Pending(Box::new(read))
     }
 
-    /// Waits for it.
+    /// Waits for the value.
     pub fn get(self) -> T {
         match self {
             Self::Ready(value) => value,
@@ -39,19 +39,19 @@ impl<T> fmt::Debug for Deferred<T> {
     }
 }
 
-/// What balancing saw and aimed at in one optimizer step, by routed layer.
+/// Loads and targets of one optimizer step, by MoE layer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BalanceReport {
-    /// Choices of every expert.
+    /// Number of choices of every routed expert.
     pub loads: Vec<Vec<u64>>,
-    /// What they should have been.
+    /// Target number of choices of every routed expert.
     pub targets: Vec<Vec<f64>>,
-    /// Choices of every null expert.
+    /// Number of choices of every null expert.
     #[serde(default)]
     pub null_loads: Vec<Vec<u64>>,
 }
 
-/// Shared by all clones of a model: micro-batches write, the optimizer step reads.
+/// Ledger shared by all clones of a model: micro-batches write to it, the optimizer step reads it.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger(Arc<Mutex<Entries>>);
 
@@ -67,7 +67,7 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what one micro-batch did, one entry per routed layer.
+    /// Adds the observations of one micro-batch, one per MoE layer.
     pub fn record(&self, step: u64, layers: Vec<Deferred<Observed>>) {
         let mut entries = self.entries();
         entries.step = step;
@@ -77,7 +77,7 @@ impl Ledger {
         }
     }
 
-    /// Takes the step number and what its micro-batches did together, one entry per routed layer.
+    /// Takes the step number and the merged observations of its micro-batches, one per MoE layer.
     pub fn take(&self) -> (u64, Vec<Observed>) {
         let (step, layers) = {
             let mut entries = self.entries();
@@ -95,12 +95,12 @@ impl Ledger {
         (step, layers.into_iter().filter_map(sum).collect())
     }
 
-    /// Leaves the result of balancing for whoever reports it.
+    /// Stores the report of a balancing step.
     pub fn publish(&self, report: BalanceReport) {
         self.entries().report = report;
     }
 
-    /// The result of the last balancing.
+    /// Report of the last balancing step.
     pub fn report(&self) -> BalanceReport {
         self.entries().report.clone()
     }

@@ -1,7 +1,8 @@
-//! The loss of a micro-batch: next tokens, multi-token prediction, sequence-wise balance.
+//! Loss of a micro-batch: next-token prediction, multi-token prediction, sequence-wise balance and auxiliary router
+//! losses.
 //!
-//! DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), sections 2.1.2 and 2.2. Everything is a sum over the
-//! micro-batch divided by a total over the whole optimizer step.
+//! DeepSeek-V3 (<https://arxiv.org/abs/2412.19437>), sections 2.1.2 and 2.2. Every part is a sum over the
+//! micro-batch, divided by a total over the whole optimizer step.
 
 use burn::tensor::{DType, Int, Tensor};
 use darkhorse_backends::Ops;
@@ -13,31 +14,31 @@ use crate::model::routing::balance::losses::{self, load_loss};
 use crate::model::routing::{Route, Routing};
 use crate::model::{CausalLm, Hidden, Sequences};
 
-/// Factors of the parts of the loss.
+/// Factors of the losses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weights {
-    /// Multi-token prediction, averaged over depths.
+    /// Factor of the multi-token prediction loss, which is averaged over depths.
     pub mtp: f64,
-    /// Sequence-wise balance.
+    /// Factor of the sequence-wise balance loss.
     pub balance: f64,
 }
 
-/// The parts of a micro-batch's loss, each divided by its total over the optimizer step.
+/// Losses of a micro-batch, each divided by its total over the optimizer step.
 #[derive(Debug, Clone)]
 pub struct Losses<B: Ops> {
-    /// What gradients are taken of, `[1]`.
+    /// Total loss to differentiate, `[1]`.
     pub total: Tensor<B, 1>,
     /// Next-token loss in nats, `[1]`.
     pub next_token: Tensor<B, 1>,
     /// Mean loss of the MTP modules in nats, `[1]`.
     pub mtp: Tensor<B, 1>,
-    /// Sequence-wise balance loss, before its factor, `[1]`.
+    /// Sequence-wise balance loss without its factor, `[1]`.
     pub balance: Tensor<B, 1>,
-    /// What the routers ask for, with their factors, `[1]`; none without such losses.
+    /// Auxiliary losses of the routers with their factors, `[1]`; `None` if there are none.
     pub routers: Option<Tensor<B, 1>>,
-    /// What the main model made of the batch, `[rows, seq, hidden_size]`.
+    /// Final states of the main model, `[rows, seq, hidden_size]`.
     pub states: Tensor<B, 3>,
-    /// Routing of every layer that routes, main model first, with the MTP depth it belongs to (0: none).
+    /// Routing of every MoE layer, main model first, with its MTP depth (0: main model).
     pub routings: Vec<(usize, Routing<B>)>,
 }
 
@@ -97,7 +98,7 @@ fn with_depth<B: Ops>(depth: usize, routings: Vec<Routing<B>>) -> Vec<(usize, Ro
         .collect()
 }
 
-/// Negative log-likelihood of every target at `depth`, zero where none counts, `[tokens]`.
+/// Negative log-likelihood of every target, zero where none counts, `[tokens]`.
 fn token_losses<B, M, R>(
     model: &CausalLm<B, M, R>,
     hidden: &Hidden<B>,
@@ -116,7 +117,7 @@ where
     B::cross_entropy(logits.reshape([rows * seq, vocab]), ids) * counted
 }
 
-/// Next-token loss in nats of every prediction that counts, beside its place in the batch.
+/// Next-token losses in nats of all counted predictions, with their index in the batch.
 pub fn counted_losses<B, M, R>(
     model: &CausalLm<B, M, R>,
     hidden: &Hidden<B>,
@@ -133,7 +134,7 @@ where
     places.filter(|&(at, _)| targets.counted[at]).collect()
 }
 
-/// Mean next-token loss of a batch, in nats per token; none if no prediction counts.
+/// Mean next-token loss of a batch in nats per token; `None` if no prediction counts.
 pub fn mean_loss<B, M, R>(model: &CausalLm<B, M, R>, rows: &PackedBatch) -> Option<f64>
 where
     B: Ops,
@@ -181,7 +182,7 @@ fn balance_loss<B: Ops>(
         .map(|sum| sum.div_scalar(batch.totals.rows as f64))
 }
 
-/// Losses that the routers add, summed over layers, each a mean over the tokens of the step.
+/// Auxiliary losses of the routers, summed over layers, normalized by the rows and positions of the whole step.
 fn router_losses<B: Ops>(
     routings: &[(usize, Routing<B>)],
     batch: &MicroBatch,
@@ -215,7 +216,7 @@ fn router_losses<B: Ops>(
     layers.reduce(|sum, layer| sum + layer)
 }
 
-/// Integer tensors of the inner backend, for counting outside the graph.
+/// Tag under which the routing of every token at `depth` is counted.
 pub(super) fn count_tags<B: Ops>(
     batch: &MicroBatch,
     depth: usize,

@@ -1,7 +1,7 @@
-//! AdamW with decay on matrices only and one clip over all gradients.
+//! AdamW with parameter groups and clipping by the global gradient norm.
 //!
-//! Loshchilov and Hutter (<https://arxiv.org/abs/1711.05101>). burn's own clips every tensor alone and
-//! knows no groups.
+//! Loshchilov and Hutter (<https://arxiv.org/abs/1711.05101>). burn's own AdamW clips every tensor separately and
+//! has no parameter groups.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use darkhorse_backends::adamw::{AdamWStep, Moments};
 use super::TrainingConfig;
 use super::groups::Group;
 
-/// Numbers of the update that do not change from step to step.
+/// Settings that are constant over the run.
 #[derive(Debug, Clone, PartialEq)]
 struct Constants {
     betas: [f64; 2],
@@ -26,36 +26,36 @@ struct Constants {
     clip: f64,
 }
 
-/// What the optimizer remembers.
+/// State of the optimizer.
 #[derive(Debug, Clone)]
 pub struct AdamWState<B: Backend> {
-    /// Updates done.
+    /// Number of updates.
     pub time: u64,
-    /// Running means of every trained parameter, flattened.
+    /// First and second moments of every trained parameter, flattened.
     pub moments: HashMap<ParamId, Moments<B>>,
-    /// Global norm of the last gradients, before the clip.
+    /// Global norm of the last gradients, before clipping.
     pub gradient_norm: f64,
 }
 
-/// The optimizer. Clones share their state, so that a checkpoint can read it beside the learner.
+/// AdamW optimizer. Clones share their state, so a checkpoint can read it while the learner owns the optimizer.
 #[derive(Debug, Clone)]
 pub struct AdamW<B: AutodiffBackend> {
     constants: Constants,
-    /// Of the parameters that are not as [`GroupingConfig::ByDimension`](super::groups::GroupingConfig) says.
+    /// Groups by parameter; others follow [`GroupingConfig::ByDimension`](super::groups::GroupingConfig).
     groups: Arc<HashMap<ParamId, Group>>,
     state: Arc<Mutex<AdamWState<B::InnerBackend>>>,
 }
 
-/// The dimension of a parameter that counts experts.
+/// Dimension of a parameter that indexes experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Along {
-    /// The first.
+    /// The first dimension.
     First,
-    /// The last.
+    /// The last dimension.
     Last,
 }
 
-/// The state in burn's record form.
+/// Moments of one parameter as a record of burn.
 #[derive(Record, Debug, Clone)]
 pub struct MomentsRecord<B: Backend> {
     id: u64,
@@ -65,7 +65,7 @@ pub struct MomentsRecord<B: Backend> {
 }
 
 impl<B: AutodiffBackend> AdamW<B> {
-    /// An optimizer that has seen nothing.
+    /// Creates an optimizer without state.
     pub fn new(config: &TrainingConfig) -> Self {
         Self {
             constants: Constants {
@@ -83,7 +83,7 @@ impl<B: AutodiffBackend> AdamW<B> {
         }
     }
 
-    /// The same optimizer with parameters that are special.
+    /// Sets the parameter groups.
     pub fn with_groups(self, groups: HashMap<ParamId, Group>) -> Self {
         Self {
             groups: Arc::new(groups),
@@ -100,8 +100,8 @@ impl<B: AutodiffBackend> AdamW<B> {
         self.lock().clone()
     }
 
-    /// What a parameter's moments become when experts divide. Slice `i` along its first or last dimension is that of
-    /// slice `sources[i]`, times `factors[i]`. A parameter without moments has none afterwards.
+    /// Passes moments on when experts divide: slice `i` along the given dimension becomes slice `sources[i]` times
+    /// `factors[i]`. Does nothing for a parameter without moments.
     pub fn inherit(&self, id: ParamId, along: Along, sources: &[usize], factors: &[f32]) {
         let mut state = self.lock();
         let Some(moments) = state.moments.get_mut(&id) else {
@@ -129,7 +129,7 @@ impl<B: AutodiffBackend> AdamW<B> {
         }
     }
 
-    /// Goes on from `state`.
+    /// Replaces the state.
     pub fn restore(&self, state: AdamWState<B::InnerBackend>) {
         *self.lock() = state;
     }

@@ -1,25 +1,25 @@
-//! A setting that is not what it may be.
+//! Error of an invalid setting.
 
 use std::fmt::Display;
 
-/// A value outside of what is allowed.
+/// A value outside its allowed range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{path}` is {value}, expected {expected}")]
 pub struct OutOfRange {
     /// Path of the key.
     pub path: String,
-    /// What it is.
+    /// The value.
     pub value: String,
-    /// What it may be.
+    /// The allowed values.
     pub expected: String,
 }
 
 impl OutOfRange {
-    /// Refuses `value` unless `holds`.
+    /// Checks that `holds` is true.
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`] if it does not hold.
+    /// [`OutOfRange`] if `holds` is false.
     pub fn check(
         holds: bool,
         path: &str,
@@ -36,26 +36,26 @@ impl OutOfRange {
         })
     }
 
-    /// Refuses what is not within 0 to 1.
+    /// Checks that `value` lies between 0 and 1.
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`] for such a value.
+    /// [`OutOfRange`] otherwise.
     pub fn fraction(path: &str, value: f64) -> Result<(), Self> {
         Self::check((0.0..=1.0).contains(&value), path, value, "0 to 1")
     }
 
-    /// Refuses what is not above 0, or not finite.
+    /// Checks that `value` is finite and above 0.
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`] for such a value.
+    /// [`OutOfRange`] otherwise.
     pub fn positive(path: &str, value: f64) -> Result<(), Self> {
         let holds = value > 0.0 && value.is_finite();
         Self::check(holds, path, value, "a positive number")
     }
 
-    /// The same error, its path seen from the section around it.
+    /// Prefixes the error's path with `section`.
     pub fn within(mut self, section: &str) -> Self {
         self.path = format!("{section}.{}", self.path);
         self

@@ -1,7 +1,7 @@
-//! The type that a step computes in. The weights that are trained are f32 whatever it is.
+//! Precision of a training step. The trained weights are always stored in f32.
 //!
-//! Micikevicius et al., mixed-precision training (<https://arxiv.org/abs/1710.03740>), section 3.1: an update that is
-//! smaller than the step between two neighboring numbers of 16 bits is lost unless it adds up in more of them.
+//! Micikevicius et al., mixed-precision training (<https://arxiv.org/abs/1710.03740>), section 3.1: in 16 bits, an
+//! update smaller than the spacing of neighbouring numbers is lost, so updates accumulate in f32.
 
 use burn::module::{Module, ModuleDisplay, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
@@ -11,37 +11,36 @@ use serde::{Deserialize, Serialize};
 use crate::model::CausalLm;
 use crate::model::dtype::Dtype;
 
-/// A type that the backend does not compute in.
+/// A precision that the backend does not support.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`training.precision` is {}, which backend `{backend}` has no arithmetic for: train in f32, by `--precision f32`",
     precision.format().name()
 )]
 pub struct PrecisionError {
-    /// What was asked for.
+    /// The requested precision.
     pub precision: Precision,
-    /// The backend, as it names itself.
+    /// Name of the backend.
     pub backend: String,
 }
 
-/// Type of the weights and activations within a step.
+/// Type of weights and activations within a step.
 ///
-/// Weights between steps, their gradients, AdamW's moments, checkpoints and evaluations are f32 in any case; so are
-/// within a step routers with their scores, biases, priors and counts, the softmax of attention, the sums of norms,
-/// the rates of decays, the embedding table, whose gradient is a sum over every place of a frequent token, and the
-/// loss.
+/// Stored weights, gradients, AdamW's moments, checkpoints and evaluations are always f32. Within a step, so are
+/// routers (with scores, biases, priors and counts), the softmax of attention, the sums of norms, decay rates, the
+/// embedding table (whose gradient sums over all occurrences of a token) and the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// 32 bits.
+    /// 32-bit floats.
     #[default]
     F32,
-    /// 16 bits with the range of f32, where the backend computes in them.
+    /// bfloat16, if the backend supports it.
     Bf16,
 }
 
 impl Precision {
-    /// The format of the numbers.
+    /// Number format of this precision.
     pub fn format(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,
@@ -49,14 +48,14 @@ impl Precision {
         }
     }
 
-    /// The precision with this format; none if no step computes in it.
+    /// The precision with this format; `None` if training does not support it.
     pub fn of(format: Dtype) -> Option<Self> {
         let all = [Self::F32, Self::Bf16];
         all.into_iter()
             .find(|precision| precision.format() == format)
     }
 
-    /// The tensors' type.
+    /// Tensor type of this precision.
     pub fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
@@ -64,7 +63,7 @@ impl Precision {
         }
     }
 
-    /// Checks that a device computes in this type.
+    /// Checks that a device supports this type.
     ///
     /// # Errors
     ///
@@ -80,8 +79,8 @@ impl Precision {
         }
     }
 
-    /// The model that a step computes with when it is another than `model`: trained weights in this type, all but
-    /// those that [`Precision`] names. Its gradients are those of `model`, in f32.
+    /// The model to compute a step with, if it differs from `model`: trained weights are cast to this type, except
+    /// those that [`Precision`] lists. Its gradients reach `model`, in f32.
     pub fn rounded<B, M, R>(self, model: &CausalLm<B, M, R>) -> Option<CausalLm<B, M, R>>
     where
         B: Backend,
@@ -91,7 +90,7 @@ impl Precision {
         if self == Self::F32 {
             return None;
         }
-        // a copy of weights that are yet to be drawn would draw its own, which no gradient leads back from
+        // copies of lazy weights would each draw their own values, which no gradient would reach
         model.visit(&mut Drawn);
         let mut routers = Vec::new();
         let _ = model.clone().map_routers(|_, router| {
@@ -107,7 +106,7 @@ impl Precision {
     }
 }
 
-/// Draws what is yet to be drawn.
+/// Visitor that draws lazy weights.
 struct Drawn;
 
 impl<B: Backend> ModuleVisitor<B> for Drawn {
@@ -116,10 +115,10 @@ impl<B: Backend> ModuleVisitor<B> for Drawn {
     }
 }
 
-/// Rates of decays, which an exponential multiplies.
+/// Names of decay rates, which are exponentiated.
 const RATES: [&str; 2] = ["a_log", "dt_bias"];
 
-/// Casts what is trained, all but [`RATES`].
+/// Mapper that casts trained parameters, except [`RATES`].
 struct Rounded {
     dtype: DType,
     path: Vec<String>,

@@ -1,4 +1,4 @@
-//! Learning rate over the steps of a run.
+//! Learning-rate schedules.
 
 use std::f64::consts::PI;
 
@@ -9,35 +9,35 @@ use serde::{Deserialize, Serialize};
 
 use super::out_of_range::OutOfRange;
 
-/// Shape of the learning rate over a run; shares are of all steps.
+/// Learning-rate schedule of a run; fractions refer to all steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ScheduleConfig {
     /// Warm-up, stable, decay to zero (MiniCPM, <https://arxiv.org/abs/2404.06395>).
     Wsd {
-        /// Share of rising steps.
+        /// Fraction of warm-up steps.
         warmup: f64,
-        /// Share of falling steps.
+        /// Fraction of decay steps at the end.
         decay: f64,
-        /// How the rate falls.
+        /// Shape of the decay.
         #[serde(default)]
         fall: Fall,
     },
-    /// Warm-up, then half a cosine.
+    /// Warm-up, then cosine decay.
     Cosine {
-        /// Share of rising steps.
+        /// Fraction of warm-up steps.
         warmup: f64,
-        /// Lowest rate over highest.
+        /// Ratio of the final to the peak learning rate.
         min_ratio: f64,
     },
 }
 
 impl ScheduleConfig {
-    /// Checks the shares.
+    /// Checks the fractions.
     ///
     /// # Errors
     ///
-    /// The first that does not fit, by its path within this section.
+    /// The first invalid value, by its path within this section.
     pub fn validate(&self) -> Result<(), OutOfRange> {
         match *self {
             Self::Wsd { warmup, decay, .. } => {
@@ -54,14 +54,14 @@ impl ScheduleConfig {
     }
 }
 
-/// How a learning rate falls to zero.
+/// Shape of the decay to zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fall {
-    /// By as much at every step.
+    /// Linear.
     #[default]
     Linear,
-    /// Along half a cosine.
+    /// Half a cosine.
     Cosine,
 }
 
@@ -76,8 +76,8 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// Factor on the highest learning rate at a step, from 1, of `total`: 0 to 1. Behind the last step it is
-    /// that of the last.
+    /// Factor on the peak learning rate, from 0 to 1, at `step` (counted from 1) of `total`. Beyond the last step it
+    /// is that of the last one.
     pub fn factor(&self, step: u64, total: u64) -> f64 {
         let total = total.max(1);
         let (step, total) = (step.min(total) as f64, total as f64);
@@ -92,7 +92,7 @@ impl ScheduleConfig {
                 fall: shape,
             } => {
                 let falling = (decay * total).ceil();
-                // the last step still learns
+                // the last step still has a positive rate
                 let fall = if falling > 0.0 {
                     ((total - step + 1.0) / (falling + 1.0)).min(1.0)
                 } else {
@@ -115,7 +115,7 @@ impl ScheduleConfig {
     }
 }
 
-/// burn's scheduler over a [`ScheduleConfig`]: one call is one optimizer step.
+/// burn's learning-rate scheduler for a [`ScheduleConfig`]; each call is one optimizer step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     config: ScheduleConfig,
@@ -125,7 +125,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule of `total` steps of which `done` are over.
+    /// A schedule of `total` steps, of which `done` are completed.
     pub fn new(config: ScheduleConfig, highest: f64, total: u64, done: u64) -> Self {
         Self {
             config,

@@ -1,4 +1,4 @@
-//! The learner's model: a language model that knows how it is trained.
+//! The learner's model: a language model with its training settings.
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
@@ -22,12 +22,12 @@ use crate::model::routing::growth::{Change, Growing};
 use crate::model::routing::stats::{self, Demand, LoadCounts, NOT_COUNTED, Observed, Sample};
 use crate::model::routing::{Route, Router, Routing, balance};
 
-/// A backend that trains: with gradients, and our operations on both sides of them.
+/// A backend for training: with autodiff, and with [`Ops`] on both the outer and the inner backend.
 pub trait TrainingBackend: AutodiffBackend<InnerBackend: Ops> + Ops {}
 
 impl<B: AutodiffBackend<InnerBackend: Ops> + Ops> TrainingBackend for B {}
 
-/// A mixer that trains: with gradients, and a form without them for evaluation.
+/// A mixer for training, whose inner module runs evaluations without autodiff.
 pub trait TrainableMixer<B: TrainingBackend>:
     TokenMixer<B> + AutodiffModule<B, InnerModule: TokenMixer<B::InnerBackend>> + 'static
 {
@@ -40,7 +40,7 @@ where
 {
 }
 
-/// A router that trains: with gradients, and a form without them for evaluation.
+/// A router for training, whose inner module runs evaluations without autodiff.
 pub trait TrainableRouter<B: TrainingBackend>:
     Route<B> + AutodiffModule<B, InnerModule: Route<B::InnerBackend>> + 'static
 {
@@ -53,7 +53,7 @@ where
 {
 }
 
-/// A [`CausalLm`] in burn-train's learner.
+/// A [`CausalLm`] as the model of burn-train's learner.
 #[derive(Module, Debug)]
 pub struct Trainee<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
     /// The model.
@@ -80,33 +80,33 @@ impl<B: Backend, M: Module<B>, R: Module<B>> Trainee<B, M, R> {
         }
     }
 
-    /// How its experts divide; shared with every clone.
+    /// Mitosis of the experts; shared with every clone.
     pub fn mitosis(&self) -> Mitosis {
         self.mitosis.clone()
     }
 
-    /// Where counts wait for the optimizer step; shared with every clone.
+    /// Counts that wait for the optimizer step; shared with every clone.
     pub fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }
 }
 
-/// Losses of a micro-batch, each divided by its total over the optimizer step: their sums over the
-/// micro-batches are means per token. What the model or the step has not is none.
+/// Losses of a micro-batch, each divided by its total over the optimizer step, so that their sums over the
+/// micro-batches are means per token. `None` if the model or the step has no such loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StepLosses {
-    /// Next token, in nats.
+    /// Next-token loss in nats.
     pub next_token: f64,
-    /// Multi-token prediction, in nats.
+    /// Multi-token prediction loss in nats.
     pub mtp: Option<f64>,
-    /// Sequence-wise balance.
+    /// Sequence-wise balance loss.
     pub balance: Option<f64>,
-    /// What the routers ask for, with their factors.
+    /// Auxiliary losses of the routers, including their factors.
     pub routers: Option<f64>,
 }
 
 impl StepLosses {
-    /// Sum with another micro-batch of the same step.
+    /// Adds the losses of another micro-batch of the step.
     pub fn add(&mut self, other: Self) {
         let sum = |one: Option<f64>, other: Option<f64>| match (one, other) {
             (Some(one), Some(other)) => Some(one + other),
@@ -118,7 +118,7 @@ impl StepLosses {
         self.routers = sum(self.routers, other.routers);
     }
 
-    /// Whether every part is a number.
+    /// Whether all losses are finite.
     pub fn is_finite(&self) -> bool {
         let parts = [Some(self.next_token), self.mtp, self.balance, self.routers];
         parts.into_iter().flatten().all(f64::is_finite)
@@ -133,21 +133,21 @@ impl ItemLazy for Deferred<StepReport> {
     }
 }
 
-/// What a training step or an evaluation tells the learner's metrics; what was not measured is none.
+/// Report of a training step or an evaluation to the learner's metrics; `None` for values that were not measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StepReport {
     /// The parts of the loss.
     pub losses: StepLosses,
-    /// Global norm of the gradients before the clip.
+    /// Global norm of the gradients before clipping.
     pub gradient_norm: Option<f64>,
-    /// Worst overload of an expert over all layers.
+    /// Largest MaxVio over all layers, the relative overload of the worst expert.
     pub max_violation: Option<f64>,
-    /// Trained tokens per second.
+    /// Training throughput in tokens per second.
     pub tokens_per_s: Option<f64>,
 }
 
 impl StepReport {
-    /// That of an evaluation, which has a loss and nothing else.
+    /// Report of an evaluation, which only has a loss.
     pub fn of_loss(next_token: f64) -> Self {
         Self {
             losses: StepLosses {
@@ -213,7 +213,7 @@ where
         self.ledger.record(batch.step, seen.collect());
     }
 
-    /// What mitosis is to know of a layer's tokens, where experts divide.
+    /// Demand of a layer's tokens for experts, if the layer's experts can divide.
     fn demand(
         &self,
         step: u64,
@@ -253,7 +253,7 @@ where
         }))
     }
 
-    /// Lets every router balance its experts by what the whole step counted, then lets experts divide.
+    /// Balances every router by the counts of the whole step, then lets experts divide.
     fn rebalance(self) -> Self
     where
         M: TrainableMixer<B>,
@@ -283,7 +283,7 @@ where
         self
     }
 
-    /// Lets experts divide and go, and siblings open to each other's tokens.
+    /// Divides and retires experts, and updates sibling inhibition.
     fn grow(mut self, step: u64, seen: &[Observed]) -> Self
     where
         M: TrainableMixer<B>,
@@ -303,7 +303,7 @@ where
         let rows = rows.filter(|_| is_event);
         let loss = |model: &CausalLm<B, M, R>| loss::mean_loss(&model.valid(), rows.as_ref()?);
         if is_event {
-            // first what siblings of before do to each other in the next step: it is no part of the event
+            // sibling inhibition of the next step is applied first: it is not part of the event
             let opened = |layer: usize| Change {
                 divisions: Vec::new(),
                 retired: Vec::new(),

@@ -1,17 +1,17 @@
-//! What the settings of a training run may be, whatever the model.
+//! Validation of training settings, independent of the model.
 
 use super::TrainingConfig;
 use super::out_of_range::OutOfRange;
 
-/// Larger than any count of any run; keeps products of counts from overflowing.
+/// Upper bound on counts, above that of any run; keeps their products from overflowing.
 const LARGEST: u64 = u32::MAX as u64;
 
 impl TrainingConfig {
-    /// Checks every value, and the relations between them.
+    /// Checks every value and the relations between values.
     ///
     /// # Errors
     ///
-    /// The first value that does not fit, by its path within this section.
+    /// The first invalid value, by its path within this section.
     pub fn validate(&self) -> Result<(), OutOfRange> {
         let counts = [
             ("steps", self.steps),

@@ -1,4 +1,4 @@
-//! Expert loads over the last steps.
+//! Expert loads over recent steps.
 
 use std::collections::VecDeque;
 
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use super::ledger::BalanceReport;
 use crate::model::routing::balance::max_violation;
 
-/// Steps that the global MaxVio looks back on.
+/// Number of steps over which the global MaxVio is computed.
 pub const WINDOW_STEPS: usize = 20;
 
-/// Loads and targets of the last [`WINDOW_STEPS`] steps, all of one shape.
+/// Loads and targets of the last [`WINDOW_STEPS`] steps, all with the same layers and experts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "StoredWindow")]
 pub struct LoadWindow {
     steps: VecDeque<BalanceReport>,
 }
 
-/// A window as a file says it is.
+/// A window as stored in a file.
 #[derive(Deserialize)]
 struct StoredWindow {
     steps: VecDeque<BalanceReport>,
 }
 
-/// Steps that are not of one model.
+/// Error of a window whose steps belong to different models.
 #[derive(Debug, thiserror::Error)]
 #[error("the window of expert loads has steps of different shapes: step {step} of it {problem}")]
 struct Misshapen {
-    /// Counted from 1.
+    /// Index of the step, counted from 1.
     step: usize,
     problem: &'static str,
 }
@@ -50,7 +50,7 @@ impl TryFrom<StoredWindow> for LoadWindow {
 }
 
 impl LoadWindow {
-    /// Adds a step and forgets the oldest beyond the window, or all of them if they are of another model.
+    /// Adds a step and drops steps beyond the window. Steps with other layers or experts are dropped, too.
     pub fn push(&mut self, step: BalanceReport) {
         self.steps.retain(|earlier| earlier.is_shaped_like(&step));
         self.steps.push_back(step);
@@ -58,12 +58,12 @@ impl LoadWindow {
         self.steps.drain(..beyond);
     }
 
-    /// MaxVio of the summed loads of the window, of the worst layer; none without routed layers.
+    /// MaxVio of the loads summed over the window, for the worst layer; `None` without MoE layers.
     pub fn max_violation(&self) -> Option<f64> {
         self.by_layer().into_iter().reduce(f64::max)
     }
 
-    /// MaxVio of the summed loads of the window, layer by layer.
+    /// MaxVio of the loads summed over the window, per layer.
     pub fn by_layer(&self) -> Vec<f64> {
         let layers = self.steps.back().map_or(0, |step| step.loads.len());
         (0..layers)
@@ -80,7 +80,7 @@ impl LoadWindow {
 }
 
 impl BalanceReport {
-    /// MaxVio of the step, of the worst layer; none without routed layers.
+    /// MaxVio of the step, for the worst layer; `None` without MoE layers.
     pub fn max_violation(&self) -> Option<f64> {
         self.loads
             .iter()

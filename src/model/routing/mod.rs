@@ -110,7 +110,7 @@ pub trait Route<B: Ops>: Module<B> + ModuleDisplay {
     }
 
     /// Trained parameters whose last dimension indexes slots, with their number of slots. When an expert divides,
-    /// both experts keep its optimizer state of these parameters.
+    /// both experts inherit its optimizer moments of these parameters.
     fn slot_parameters(&self) -> Vec<(ParamId, usize)> {
         Vec::new()
     }

@@ -1,11 +1,11 @@
-//! When experts divide, and how the two grow apart.
+//! Configuration of mitosis.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::routing::growth::Inhibition;
 use crate::training::OutOfRange;
 
-/// Configuration of mitosis. It needs a model with free places: `initial_experts` of its router below
+/// Configuration of mitosis. It requires a model with free places: `initial_experts` of its router below
 /// `n_routed_experts`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,10 +15,10 @@ pub struct MitosisConfig {
     /// Steps during which siblings are closed to each other's tokens.
     #[serde(default = "apart")]
     pub hold_steps: u64,
-    /// Steps over which they open to each other's tokens.
+    /// Steps over which they gradually open to each other's tokens.
     #[serde(default = "apart")]
     pub fade_steps: u64,
-    /// What becomes of the optimizer's moments.
+    /// How the optimizer moments of a dividing expert are passed on.
     #[serde(default)]
     pub moments: InheritedMoments,
 }
@@ -33,7 +33,7 @@ fn apart() -> u64 {
 pub enum Mode {
     /// All experts divide after given steps.
     Schedule(Schedule),
-    /// An expert divides that is asked for much and has much to learn; one that nobody asks for goes.
+    /// Experts with high demand and large gradients divide; experts without demand retire.
     Stress(StressRule),
 }
 
@@ -41,12 +41,13 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// The steps, rising.
+    /// The steps, ascending.
     pub at: Vec<u64>,
 }
 
 impl Schedule {
-    /// Divisions follow each other when siblings are experts like any other, and end before the run does.
+    /// A division must not start before the siblings of the previous one are ordinary experts, and must end within
+    /// the run.
     fn validate(&self, apart: u64, steps: u64) -> Result<(), OutOfRange> {
         let why = format!("siblings grow apart for {apart} steps, `hold_steps` and `fade_steps`");
         let last = steps.saturating_sub(apart);
@@ -66,27 +67,27 @@ impl Schedule {
     }
 }
 
-/// Which experts divide and go by themselves.
+/// Rule by which experts divide and retire.
 ///
-/// The stress of an expert is the root of its demand (how often tokens would choose it if no bias evened out the loads,
-/// relative to an even load) times its squared gradient norm, relative to the mean of its layer. A balanced router hides
-/// demand in its biases, so that the load says nothing.
+/// The stress of an expert is `sqrt(demand * gradient)`, where `demand` is how often tokens would choose it without
+/// bias, relative to an even load, and `gradient` is its squared gradient norm, relative to the layer's mean. The
+/// load itself is no measure, because balancing hides demand in the bias.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StressRule {
-    /// Steps of a window, and of the mean that is looked at at its end.
+    /// Number of steps per window, over which demand and gradients are averaged.
     pub window: u64,
-    /// An expert divides with more stress than this,
+    /// Stress above which an expert divides, after `windows` consecutive windows.
     pub threshold: f64,
-    /// in so many windows on end.
+    /// Number of consecutive windows with stress above `threshold` before an expert divides.
     pub windows: u32,
-    /// Fewest steps between two events of a layer, and before the first.
+    /// Minimum number of steps between two events of a layer, and before the first.
     pub pause: u64,
-    /// Share of the run's steps after which nothing happens any more.
+    /// Fraction of the run's steps after which no more events happen.
     pub until: f64,
-    /// An expert goes with less demand than this,
+    /// Demand below which an expert retires, after `idle_windows` consecutive windows.
     pub idle_below: f64,
-    /// in so many windows on end.
+    /// Number of consecutive windows with demand below `idle_below` before an expert retires.
     pub idle_windows: u32,
 }
 
@@ -119,22 +120,22 @@ impl StressRule {
     }
 }
 
-/// What becomes of the optimizer's moments of an expert that divides.
+/// How the optimizer moments of a dividing expert are passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InheritedMoments {
-    /// Both have half of them. Each sees half of the tokens: the first moment halves, the second falls to between a
-    /// quarter and a half, so that no step is longer than it would have been.
+    /// Both experts get half of the moments. Each sees half of the tokens, so the first moment halves and the second
+    /// falls to between a quarter and a half: no update is larger than it would have been.
     #[default]
     Halve,
-    /// Both have all of them.
+    /// Both experts get the full moments.
     Copy,
-    /// Both begin with none.
+    /// Both experts start without moments.
     Reset,
 }
 
 impl InheritedMoments {
-    /// Factor on both moments.
+    /// Factor on both moments of both experts.
     pub fn factor(self) -> f32 {
         match self {
             Self::Halve => 0.5,
@@ -145,7 +146,7 @@ impl InheritedMoments {
 }
 
 impl MitosisConfig {
-    /// How long siblings keep out of each other's way.
+    /// Duration of sibling inhibition.
     pub fn inhibition(&self) -> Inhibition {
         Inhibition {
             hold: self.hold_steps,
@@ -157,7 +158,7 @@ impl MitosisConfig {
     ///
     /// # Errors
     ///
-    /// The first that does not fit, by its path within this section.
+    /// The first invalid value, by its path within this section.
     pub fn validate(&self, steps: u64) -> Result<(), OutOfRange> {
         OutOfRange::check(
             self.hold_steps > 0,
@@ -174,7 +175,7 @@ impl MitosisConfig {
         }
     }
 
-    /// That of a run that goes on without mitosis while siblings are apart.
+    /// Default inhibition, for a run that continues without mitosis while siblings still inhibit each other.
     pub(super) fn default_inhibition() -> Inhibition {
         Inhibition {
             hold: apart(),

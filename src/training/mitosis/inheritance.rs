@@ -1,4 +1,4 @@
-//! Where mitosis meets the optimizer: gradients by expert, and moments that go to both of two siblings.
+//! Mitosis and the optimizer: gradients by expert, and inheritance of moments.
 
 use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
@@ -14,16 +14,16 @@ use crate::model::routing::growth::Change;
 use crate::training::optimizer::{AdamW, Along};
 use crate::training::trainee::TrainingBackend;
 
-/// Trained parameters of which each slice is an expert's.
+/// Trained parameters of a layer with one slice per expert.
 struct Shares {
-    /// `[experts, .., ..]`.
+    /// Parameters `[experts, .., ..]`.
     experts: Vec<ParamId>,
-    /// `[.., slots]`, each with its number of slots.
+    /// Parameters `[.., slots]`, with their number of slots.
     slots: Vec<(ParamId, usize)>,
     count: usize,
 }
 
-/// The parameters of every layer that routes.
+/// Parameters of every MoE layer.
 fn shares<B, M, R>(model: &CausalLm<B, M, R>) -> Vec<Shares>
 where
     B: TrainingBackend,
@@ -51,7 +51,7 @@ fn weights<B: TrainingBackend>(experts: &Experts<B>) -> impl Iterator<Item = &Pa
     })
 }
 
-/// Gives the moments of every expert that divided to both, times `factor`.
+/// Passes the moments of every divided expert, times `factor`, on to both experts.
 pub fn inherit<B, M, R>(
     optimizer: &AdamW<B>,
     model: &CausalLm<B, M, R>,
@@ -83,7 +83,7 @@ pub fn inherit<B, M, R>(
     }
 }
 
-/// Squared norm of the gradient of every expert's weights, by routed layer.
+/// Squared gradient norm of every expert's weights, by MoE layer.
 pub fn gradients_by_expert<B, M, R>(
     model: &CausalLm<B, M, R>,
     grads: &GradientsParams,

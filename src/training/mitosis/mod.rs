@@ -1,10 +1,10 @@
-//! Mitosis: experts divide while a model is trained.
+//! Mitosis: experts divide during training.
 //!
-//! What an expert's division is, and why the model computes the same before and after, stands at
-//! [`growth`](crate::model::routing::growth). Here is decided when which expert divides ([`schedule`](Mode::Schedule):
-//! all of them after given steps; [`stress`](Mode::Stress): one that is asked for much and learns much), by which plane
-//! its tokens are divided, and what becomes of the optimizer's moments. The learner's `optimize` calls it once per
-//! optimizer step, after balancing.
+//! [`growth`](crate::model::routing::growth) defines a division and explains why it leaves the model's output
+//! unchanged. This module decides when which expert divides ([`schedule`](Mode::Schedule): all experts after given
+//! steps; [`stress`](Mode::Stress): experts with high demand and large gradients), by which plane its tokens are
+//! divided, and how its optimizer moments are passed on. The learner's `optimize` calls it once per optimizer step,
+//! after balancing.
 
 mod config;
 pub mod inheritance;
@@ -28,30 +28,30 @@ use crate::model::routing::growth::{Change, Division, Inhibition, Roster};
 use crate::model::routing::stats::{Demand, Observed};
 use crate::telemetry::{DivisionRecord, MitosisRecord, RetirementRecord};
 
-/// Most tokens that a plane is laid through.
+/// Maximum number of tokens from which a plane is computed.
 const RESERVOIR: usize = 1024;
 
-/// What a run's mitosis remembers from step to step.
+/// State of a run's mitosis, stored in checkpoints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MitosisState {
-    /// What was measured of the experts, by routed layer; empty before the first step, and on a schedule.
+    /// Measurements of the experts, by MoE layer; empty before the first step, and with a schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerStress>,
-    /// What happened so far, oldest first.
+    /// All events so far, oldest first.
     #[serde(default)]
     pub events: Vec<MitosisRecord>,
 }
 
-/// Experts that divided or went after a step.
+/// Divisions and retirements after a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grown {
-    /// What happened to each routed layer.
+    /// Change of each MoE layer.
     pub changes: Vec<Change>,
-    /// The same for the run's metrics.
+    /// The changes as a record for the run's metrics.
     pub record: MitosisRecord,
 }
 
-/// What one step of training knows of one layer's experts.
+/// Measurements of one layer's experts in one step.
 #[derive(Debug, Clone, Copy)]
 struct Layer<'a> {
     roster: &'a Roster,
@@ -60,11 +60,11 @@ struct Layer<'a> {
     k: usize,
 }
 
-/// The mitosis of a run; clones share what it remembers.
+/// Mitosis of a run; clones share its state.
 #[derive(Debug, Clone, Default)]
 pub struct Mitosis {
     config: Option<MitosisConfig>,
-    /// Steps of the run.
+    /// Number of steps of the run.
     steps: u64,
     shared: Arc<Mutex<Shared>>,
 }
@@ -78,7 +78,7 @@ struct Shared {
 }
 
 impl Mitosis {
-    /// That of a new run of `steps` steps; without a configuration no expert divides.
+    /// Mitosis of a new run of `steps` steps; without a configuration no expert divides.
     pub fn new(config: Option<MitosisConfig>, steps: u64) -> Self {
         Self {
             config,
@@ -91,30 +91,30 @@ impl Mitosis {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on from what a checkpoint says.
+    /// Restores the state of a checkpoint.
     pub fn restore(&self, state: MitosisState) {
         self.shared().state = state;
     }
 
-    /// What a checkpoint is to say; none where no expert divides.
+    /// State for a checkpoint; `None` if mitosis is off.
     pub fn state(&self) -> Option<MitosisState> {
         let state = || self.shared().state.clone();
         self.config.is_some().then(state)
     }
 
-    /// How long siblings are to keep out of each other's way.
+    /// Duration of sibling inhibition.
     pub fn inhibition(&self) -> Inhibition {
         let config = self.config.as_ref();
         config.map_or_else(MitosisConfig::default_inhibition, MitosisConfig::inhibition)
     }
 
-    /// What becomes of the moments of an expert that divides.
+    /// How the optimizer moments of a dividing expert are passed on.
     pub fn moments(&self) -> InheritedMoments {
         let config = self.config.as_ref();
         config.map_or_else(InheritedMoments::default, |config| config.moments)
     }
 
-    /// Whether experts may divide after a step, so that its tokens have to be looked at.
+    /// Whether experts may divide after `step`, so that its tokens must be sampled.
     pub fn is_due(&self, step: u64) -> bool {
         self.mode().is_some_and(|mode| match mode {
             Mode::Schedule(schedule) => schedule.at.contains(&step),
@@ -122,7 +122,7 @@ impl Mitosis {
         })
     }
 
-    /// Whether every step is to measure demand and gradients.
+    /// Whether demand and gradients must be measured in every step.
     pub fn measures(&self) -> bool {
         matches!(self.mode(), Some(Mode::Stress(_)))
     }
@@ -131,7 +131,7 @@ impl Mitosis {
         self.config.as_ref().map(|config| &config.mode)
     }
 
-    /// Keeps rows of the step, to compare the losses before and after.
+    /// Keeps rows of the step, to compare the loss before and after a division.
     pub fn keep(&self, rows: &PackedBatch) {
         self.shared().rows = Some(rows.clone());
     }
@@ -141,25 +141,25 @@ impl Mitosis {
         self.shared().rows.take()
     }
 
-    /// Tells the squared norm of every expert's gradient, by routed layer.
+    /// Sets the squared gradient norm of every expert, by MoE layer.
     pub fn observe_gradients(&self, squares: Vec<Vec<f64>>) {
         self.shared().gradients = squares;
     }
 
-    /// Leaves what happened for whoever holds the optimizer and the run's metrics.
+    /// Stores an event for the owner of the optimizer and for the run's metrics.
     pub fn publish(&self, grown: Grown) {
         let mut shared = self.shared();
         shared.state.events.push(grown.record.clone());
         shared.grown = Some(grown);
     }
 
-    /// Takes what happened after the last step, if anything did.
+    /// Takes the event of the last step, if there was one.
     pub fn take_grown(&self) -> Option<Grown> {
         self.shared().grown.take()
     }
 
-    /// Decides what happens to the experts of every routed layer after `step`; `rosters` has none for a layer whose
-    /// experts do not grow in number.
+    /// Decides the changes of every MoE layer after `step`. `rosters` is `None` for layers with a fixed number of
+    /// experts.
     pub fn decide(
         &self,
         step: u64,
@@ -226,7 +226,7 @@ impl Mitosis {
     }
 }
 
-/// Lets experts divide, the first ones first, as long as there are places.
+/// Divides `parents`, in order, while there are free places.
 fn divide(change: &mut Change, layer: &Layer<'_>, parents: Vec<usize>) {
     let freed = change.retired.iter().copied();
     let mut free: Vec<usize> = layer.roster.free().chain(freed).collect();
@@ -234,7 +234,7 @@ fn divide(change: &mut Change, layer: &Layer<'_>, parents: Vec<usize>) {
     for (parent, child) in parents.into_iter().zip(free) {
         let sample = &layer.demand.sample;
         let own = plane::through(&sample.of_expert(parent, RESERVOIR));
-        // an expert that the step did not visit is divided as all of its tokens are
+        // the plane of an expert without tokens in this step is computed from all tokens
         let plane = own.or_else(|| plane::through(&sample.all(RESERVOIR)));
         let plane = plane.unwrap_or_else(|| plane::Plane::flat(sample.width));
         change.divisions.push(Division {

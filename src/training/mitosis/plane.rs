@@ -1,19 +1,20 @@
-//! The plane that divides an expert's tokens in halves: across their first principal direction, through the median.
+//! Plane that divides an expert's tokens in halves: perpendicular to their first principal component, through the
+//! median.
 
-/// Steps of the power iteration: the direction need not be exact, the halves are equal with any.
+/// Steps of the power iteration. The direction need not be exact, since the median gives equal halves for any.
 const ITERATIONS: usize = 5;
 
 /// A plane `v x = m`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plane {
-    /// `v`, of length 1.
+    /// Normal `v`, of length 1.
     pub(super) normal: Vec<f32>,
-    /// `m`.
+    /// Offset `m`.
     pub(super) offset: f32,
 }
 
 impl Plane {
-    /// All tokens are above it.
+    /// Degenerate plane with all tokens above it.
     pub(super) fn flat(width: usize) -> Self {
         Self {
             normal: vec![0.0; width],
@@ -22,7 +23,8 @@ impl Plane {
     }
 }
 
-/// The plane through the median of tokens, across the direction in which they differ most; none if they do not differ.
+/// Plane through the median of tokens, perpendicular to their first principal component; `None` if they do not
+/// differ.
 pub(super) fn through(tokens: &[&[f32]]) -> Option<Plane> {
     let normal = principal_direction(tokens)?;
     let mut heights: Vec<f64> = tokens.iter().map(|token| dot(token, &normal)).collect();
@@ -35,7 +37,7 @@ pub(super) fn through(tokens: &[&[f32]]) -> Option<Plane> {
     })
 }
 
-/// The first principal direction of tokens around their mean, by power iteration from the token farthest from it.
+/// First principal component of tokens, by power iteration from the token farthest from the mean.
 fn principal_direction(tokens: &[&[f32]]) -> Option<Vec<f64>> {
     let width = tokens.first()?.len();
     let mut mean = vec![0.0; width];

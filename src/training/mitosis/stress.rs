@@ -1,40 +1,40 @@
-//! How much is asked of each expert of a layer, and how much it has to learn.
+//! Demand and gradient of each expert of a layer.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Layer, StressRule};
 use crate::model::routing::growth::Change;
 
-/// What was measured of the experts of a layer.
+/// Measurements of the experts of a layer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerStress {
-    /// Steps measured.
+    /// Number of measured steps.
     steps: u64,
-    /// Running mean of the demand, 1 for that of an even load, by place.
+    /// Running mean of the demand, relative to an even load, by place.
     demand: Vec<f64>,
-    /// Running mean of the squared gradient norm, 1 for the mean of the layer, by place.
+    /// Running mean of the squared gradient norm, relative to the layer's mean, by place.
     gradient: Vec<f64>,
-    /// Windows on end with stress above the threshold, by place.
+    /// Number of consecutive windows with stress above the threshold, by place.
     stressed: Vec<u32>,
-    /// Windows on end without much demand, by place.
+    /// Number of consecutive windows with demand below `idle_below`, by place.
     idle: Vec<u32>,
     /// Step of the last event.
     pub(super) last_event: u64,
 }
 
 impl LayerStress {
-    /// Demand of an expert, relative to an even load.
+    /// Demand for an expert, relative to an even load.
     pub(super) fn demand(&self, expert: usize) -> f64 {
         self.demand.get(expert).copied().unwrap_or(0.0)
     }
 
-    /// Root of the demand times the squared gradient norm.
+    /// Stress of an expert, `sqrt(demand * gradient)`.
     pub(super) fn stress(&self, expert: usize) -> f64 {
         let gradient = self.gradient.get(expert).copied().unwrap_or(0.0);
         (self.demand(expert) * gradient).sqrt()
     }
 
-    /// Adds a step to the means.
+    /// Adds a step to the running means.
     pub(super) fn observe(&mut self, layer: &Layer<'_>, rule: &StressRule) {
         let places = layer.roster.places().len();
         self.demand.resize(places, 0.0);
@@ -60,7 +60,7 @@ impl LayerStress {
         }
     }
 
-    /// Counts the windows that an expert was stressed or idle for, this one included.
+    /// Updates the numbers of consecutive stressed and idle windows.
     pub(super) fn end_window(&mut self, layer: &Layer<'_>, rule: &StressRule) {
         for expert in 0..self.demand.len() {
             let settled = layer.roster.is_settled(expert);
@@ -72,7 +72,7 @@ impl LayerStress {
         }
     }
 
-    /// Experts to divide, the most stressed first: one in eight at most.
+    /// Experts to divide, most stressed first: at most one in eight, but at least one.
     pub(super) fn stressed(&self, layer: &Layer<'_>, rule: &StressRule) -> Vec<usize> {
         let long = |expert: &usize| self.stressed[*expert] >= rule.windows;
         let mut parents: Vec<usize> = layer.roster.in_use().filter(long).collect();
@@ -81,7 +81,7 @@ impl LayerStress {
         parents
     }
 
-    /// Experts that nobody asks for, as far as `stays` lets them go from those whose founders it is told.
+    /// Experts to retire, as long as `stays` accepts the founders of the remaining ones.
     pub(super) fn idle(
         &self,
         layer: &Layer<'_>,
@@ -102,7 +102,7 @@ impl LayerStress {
         gone
     }
 
-    /// Divides what was measured of an expert among the two.
+    /// Halves the measurements of a divided expert between the two, and clears those of retired ones.
     pub(super) fn inherit(&mut self, change: &Change) {
         if change.is_empty() {
             return;
