@@ -1,11 +1,11 @@
-//! A mean with its uncertainty.
+//! A mean with its confidence interval.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The two-sided 95 % quantiles of Student's t distribution, for 1 to 30 degrees of freedom. For more the last one is
-/// a little too wide.
+/// Two-sided 95 % quantiles of Student's t distribution for 1 to 30 degrees of freedom. The last one is used for
+/// more, which makes the interval slightly too wide.
 const T_95: [f64; 30] = [
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
     2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
@@ -16,14 +16,14 @@ const T_95: [f64; 30] = [
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interval {
     mean: f64,
-    /// Half of the interval's width; one value alone has none.
+    /// Half of the interval's width; `None` for a single value.
     ci95: Option<f64>,
-    /// Repeats that were measured.
+    /// Number of values.
     repeats: usize,
 }
 
 impl Interval {
-    /// Of values that are taken as independent and normal; none without a value.
+    /// Mean and interval of values that are assumed independent and normal; `None` without values.
     pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         if n == 0 {
@@ -42,13 +42,13 @@ impl Interval {
         })
     }
 
-    /// How many values there were.
+    /// Number of values.
     pub fn repeats(&self) -> usize {
         self.repeats
     }
 }
 
-/// Four digits of the mean, as in `0.1234 ± 0.0056`.
+/// Mean and half-width, as in `0.1234 ± 0.0056`, with the mean to four significant digits.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let magnitude = self.mean.abs().log10().floor();

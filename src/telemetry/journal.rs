@@ -1,7 +1,7 @@
-//! `metrics.jsonl`: one record a line, appended while a run goes on.
+//! The journal `metrics.jsonl`: one record per line, appended during a run.
 //!
-//! A line that is no record never stops anything: it is named in a warning and passed over, and a run
-//! that goes on moves it to `metrics.rejected.jsonl`.
+//! Invalid lines never stop anything: they are skipped with a warning, and a resumed run moves them to
+//! `metrics.rejected.jsonl`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::record::Record;
 
-/// Bad lines that are named one by one; of more only the number is told.
+/// Number of invalid lines that are named; of more only the number is told.
 const NAMED: usize = 5;
 
 /// The journal cannot be written or read.
@@ -20,41 +20,41 @@ pub enum JournalError {
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation.
         action: &'static str,
-        /// The journal.
+        /// Path of the journal.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
 }
 
-/// An open journal.
+/// A journal open for appending.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
 }
 
-/// A line that is no record.
+/// A line that is not a valid record.
 #[derive(Debug, Serialize)]
 struct Rejected {
     /// Number of the line, from 1.
     line: usize,
-    /// What is wrong with it.
+    /// The parser's error.
     reason: String,
-    /// The line; bytes that are not UTF-8 are written as `\\xff`.
+    /// Content of the line; bytes that are not UTF-8 are written as `\\xff`.
     text: String,
 }
 
 impl Journal {
-    /// Opens the journal at `path` for a run that goes on after `step`, or starts (`step` 0). Lines of later
-    /// steps, and half a line that a killed process left, are removed: the steps are about to be repeated.
-    /// Lines that are no records are moved to the file beside it that is named `.rejected.jsonl`.
+    /// Opens the journal at `path` for a run that resumes after `step`, or starts (`step` 0). Records of later steps,
+    /// which will be repeated, and an incomplete last line are removed. Invalid lines are moved to the file beside it
+    /// that ends in `.rejected.jsonl`.
     ///
     /// # Errors
     ///
-    /// [`JournalError::Io`].
+    /// [`JournalError::Io`] if it cannot be read or written.
     pub fn open(path: impl Into<PathBuf>, step: u64) -> Result<Self, JournalError> {
         let path = path.into();
         let mut options = OpenOptions::new();
@@ -88,7 +88,7 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    /// Appends a record, in one write.
+    /// Appends a record in a single write.
     ///
     /// # Errors
     ///
@@ -104,12 +104,12 @@ impl Journal {
     }
 }
 
-/// All records of a journal, oldest first. Half a line at its end, as a killed process leaves it, is
-/// passed over, and so are lines that are no records, with a warning; a journal that does not exist is empty.
+/// Reads all records of a journal, oldest first. An incomplete last line is skipped silently, other invalid lines
+/// with a warning. A journal that does not exist is empty.
 ///
 /// # Errors
 ///
-/// [`JournalError::Io`].
+/// [`JournalError::Io`] if it cannot be read.
 pub fn read_journal(path: impl AsRef<Path>) -> Result<Vec<Record>, JournalError> {
     let path = path.as_ref();
     let file = match File::open(path) {
@@ -123,7 +123,7 @@ pub fn read_journal(path: impl AsRef<Path>) -> Result<Vec<Record>, JournalError>
     Ok(records)
 }
 
-/// Calls `each` with every record and its line, and returns the lines that are none.
+/// Calls `each` with every record and its line, and returns the invalid lines.
 fn read_lines(
     path: &Path,
     file: &File,
@@ -160,7 +160,7 @@ fn escaped(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }
 
-/// The parser's reason with the column; its line is always the first.
+/// The parser's error with its column, but without the line number, which is always 1.
 fn reason(error: &serde_json::Error) -> String {
     error.to_string().replace(" at line 1 column", " at column")
 }
@@ -177,7 +177,7 @@ fn warn(path: &Path, rejected: &[Rejected], what_happens: &str) {
     }
 }
 
-/// Appends lines to the file of those that are no records.
+/// Appends invalid lines to the file for rejected ones.
 fn keep_aside(path: &Path, rejected: &[Rejected]) -> io::Result<()> {
     let mut lines = Vec::new();
     for line in rejected {
@@ -189,7 +189,7 @@ fn keep_aside(path: &Path, rejected: &[Rejected]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Writes `bytes` beside `path` and renames.
+/// Writes a temporary file beside `path` and renames it.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("jsonl.tmp");
     let mut file = File::create(&temporary)?;

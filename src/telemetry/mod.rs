@@ -1,7 +1,7 @@
-//! What a run cost and did: measured lines, energy, and the report drawn from them.
+//! Telemetry: the journal of a run, its energy, and reports drawn from them.
 //!
-//! A leaf: it knows the ten domains and nothing else of the crate. Training fills in records, whoever asks
-//! reads them back.
+//! This module knows the ten domains and nothing else of the crate: training fills in its records, and others read
+//! them back.
 
 pub mod energy;
 mod interval;

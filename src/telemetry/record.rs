@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::Domain;
 
-/// One line: `{"step": {…}}`, `{"eval": {…}}`, `{"mitosis": {…}}`, `{"skipped": {…}}` or `{"samples": {…}}`.
+/// A line of the journal: `{"step": {…}}`, `{"eval": {…}}`, `{"mitosis": {…}}`, `{"skipped": {…}}` or `{"samples":
+/// {…}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
@@ -12,214 +13,216 @@ pub enum Record {
     Step(StepRecord),
     /// An evaluation on held-out text.
     Eval(EvalRecord),
-    /// Experts that divided or went.
+    /// Experts divided or retired.
     Mitosis(MitosisRecord),
-    /// Documents that were left out.
+    /// Documents were skipped.
     Skipped(SkippedRecord),
-    /// Texts that the trained model writes.
+    /// Sample texts of the trained model.
     Samples(SamplesRecord),
 }
 
-/// What an optimizer step did and cost.
+/// Result and cost of an optimizer step.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// Optimizer steps done, this one included.
+    /// Number of optimizer steps done, this one included.
     pub step: u64,
-    /// Tokens trained on since the run began.
+    /// Number of tokens trained on since the run's start.
     pub tokens: u64,
     /// Next-token loss, in nats per token.
     #[serde(deserialize_with = "number")]
     pub loss: f64,
-    /// Loss of the multi-token prediction modules, unweighted, in nats per token.
+    /// Loss of the multi-token prediction modules, in nats per token, not weighted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtp_loss: Option<f64>,
-    /// Auxiliary losses (balance), as they enter the total.
+    /// Weighted auxiliary losses of the routers (balance), as in the total loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aux_loss: Option<f64>,
     /// Learning rate.
     #[serde(deserialize_with = "number")]
     pub lr: f64,
-    /// Norm of the whole gradient before clipping.
+    /// Global L2 norm of the gradient before clipping.
     #[serde(deserialize_with = "number")]
     pub grad_norm: f64,
-    /// `max_e n_e / t_e - 1` of this step, of the worst layer.
+    /// MaxVio of this step, `max_e n_e / t_e - 1`, where `n_e` is the load of expert `e` and `t_e` its target; of the
+    /// worst layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vio_batch: Option<f64>,
-    /// The same over a window of steps.
+    /// MaxVio of the loads summed over a window of steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vio_global: Option<f64>,
-    /// Tokens trained on per second.
+    /// Training speed, in tokens per second.
     #[serde(deserialize_with = "number")]
     pub tokens_per_s: f64,
     /// Wall time of the step, in seconds.
     #[serde(deserialize_with = "number")]
     pub duration_s: f64,
-    /// Energy of the step, in joules, if it was measured: that of `duration_s`, without evaluations and checkpoints.
-    /// Counters move in steps of up to 100 ms, so a short step may have too much or too little, and the sum is right.
+    /// Energy of the step in joules, if it was measured: over `duration_s`, evaluations and checkpoints excluded.
+    /// Counters move in steps of up to 100 ms, so single short steps are imprecise, but their sum is right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_j: Option<f64>,
-    /// The devices whose energy it is, with their sources, as in `CPU package-0 (RAPL counter)`.
+    /// The measured devices with their sources, as in `CPU package-0 (RAPL counter)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_source: Option<String>,
-    /// Tokens that visited each expert, `[layer][expert]`.
+    /// Number of tokens that visited each expert, `[layer][expert]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expert_loads: Vec<Vec<u64>>,
-    /// Choices of each null expert, `[layer][null expert]`, where a model has some.
+    /// Number of choices of each null expert, `[layer][null expert]`, if the model has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub null_loads: Vec<Vec<u64>>,
 }
 
-/// What an evaluation found.
+/// Result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EvalRecord {
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub step: u64,
-    /// Loss, in nats per token.
+    /// Mean loss, in nats per token.
     #[serde(deserialize_with = "number")]
     pub loss: f64,
-    /// Loss, in bits per byte of text.
+    /// Mean loss, in bits per byte of text.
     #[serde(deserialize_with = "number")]
     pub bits_per_byte: f64,
-    /// The domains that the text has, in their order; behind them what has none.
+    /// Losses per domain of the text, in the order of domains; last those of untagged documents.
     #[serde(default)]
     pub domains: Vec<DomainRecord>,
-    /// `P(expert's domain | token's domain)` with the documents' tags shown to the router.
+    /// `P(expert's domain | token's domain)` with the documents' tags told to the router.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_tagged: Option<RoutingTable>,
-    /// The same with every tag dropped: the router finds the domain by itself.
+    /// `P(expert's domain | token's domain)` without tags: the router infers the domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_untagged: Option<RoutingTable>,
-    /// `max_e n_e / t_e - 1` of the evaluation, of the worst layer.
+    /// MaxVio of the evaluation, `max_e n_e / t_e - 1`, where `n_e` is the load of expert `e` and `t_e` its target;
+    /// of the worst layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vio: Option<f64>,
-    /// Share of the choices that fell on null experts, over all layers; absent without any.
+    /// Fraction of the choices that fell on null experts, over all layers; absent without null experts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub null_share: Option<f64>,
 }
 
 impl EvalRecord {
-    /// Whether any token was counted. Older versions wrote evaluations without text, with zeros for losses.
+    /// Whether any token was counted. Older versions wrote evaluations without text, with losses of 0.
     pub fn is_measured(&self) -> bool {
         !self.domains.is_empty()
     }
 }
 
-/// Experts that divided or went after a step.
+/// Experts that divided or retired after a step.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MitosisRecord {
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub step: u64,
     /// Experts that divided.
     #[serde(default)]
     pub divisions: Vec<DivisionRecord>,
-    /// Experts that went.
+    /// Experts that retired.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retirements: Vec<RetirementRecord>,
-    /// Experts in use afterwards, by routed layer.
+    /// Number of experts in use afterwards, by routed layer.
     #[serde(default)]
     pub experts_in_use: Vec<usize>,
-    /// Next-token loss on rows of the step just before, in nats per token.
+    /// Next-token loss just before, on rows of the step, in nats per token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_before: Option<f64>,
-    /// The same just after.
+    /// Next-token loss just after, on the same rows, in nats per token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_after: Option<f64>,
 }
 
-/// An expert that divided.
+/// The division of an expert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DivisionRecord {
-    /// Routed layer, counted from 0, as in `expert_loads`.
+    /// Index of the routed layer, from 0, as in `expert_loads`.
     pub layer: usize,
-    /// The expert.
+    /// Index of the expert that divided.
     pub parent: usize,
-    /// The place of its copy.
+    /// Index of its copy.
     pub child: usize,
-    /// Its tokens that the plane between the two was laid through.
+    /// Number of its tokens that the dividing plane was fitted to.
     pub tokens: usize,
-    /// Its stress, if that is why it divided.
+    /// Stress of the expert, if that caused the division.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stress: Option<f64>,
 }
 
-/// An expert that went.
+/// The retirement of an expert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetirementRecord {
-    /// Routed layer, counted from 0, as in `expert_loads`.
+    /// Index of the routed layer, from 0, as in `expert_loads`.
     pub layer: usize,
-    /// The expert.
+    /// Index of the expert.
     pub expert: usize,
-    /// How much it was asked for, relative to an even load.
+    /// Demand for the expert, relative to an even load.
     pub demand: f64,
 }
 
-/// Documents of the run's data that could not be read and were left out, by request.
+/// Invalid documents of the run's data that were skipped.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SkippedRecord {
-    /// How many.
+    /// Number of documents.
     pub count: u64,
-    /// What was wrong with the first few, each with its file and line.
+    /// Errors of the first few, each with its file and line.
     pub examples: Vec<String>,
 }
 
-/// Texts that the model wrote at the end of training.
+/// Sample texts that the model wrote at the end of training.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SamplesRecord {
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub step: u64,
     /// The texts.
     pub samples: Vec<SampleRecord>,
 }
 
-/// One text that the model wrote.
+/// A sample text that the model wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SampleRecord {
-    /// The domain that it was told, if any.
+    /// Domain that the model was told, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<Domain>,
-    /// Seed of the draws.
+    /// Seed of the sampling.
     pub seed: u64,
-    /// What it wrote.
+    /// The generated text.
     pub text: String,
 }
 
-/// Loss on the text of one domain, or on that without one.
+/// Loss on the documents of one domain, or on untagged ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainRecord {
-    /// The domain; none: that of the documents that have no tag.
+    /// The domain; absent for untagged documents.
     #[serde(default)]
     pub domain: Option<Domain>,
-    /// Loss, in nats per token.
+    /// Mean loss, in nats per token.
     #[serde(deserialize_with = "number")]
     pub loss: f64,
-    /// Loss, in bits per byte of text.
+    /// Mean loss, in bits per byte of text.
     #[serde(deserialize_with = "number")]
     pub bits_per_byte: f64,
-    /// Tokens counted.
+    /// Number of counted tokens.
     pub tokens: u64,
 }
 
 impl DomainRecord {
-    /// What it is called where people read it.
+    /// Name for display.
     pub fn name(&self) -> &'static str {
         self.domain.map_or("untagged", Domain::name)
     }
 }
 
-/// Where the tokens of each domain go.
+/// Distribution of each domain's tokens over the experts' domains.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RoutingTable {
-    /// `P(expert's domain | token's domain)`, `[token's domain][expert's domain]`. A row of zeros, null in JSON: no
-    /// token of that domain.
+    /// `P(expert's domain | token's domain)`, `[token's domain][expert's domain]`. A row of zeros (null in JSON)
+    /// means that the text has no token of that domain.
     #[serde(serialize_with = "measured_rows", deserialize_with = "rows_or_zeros")]
     pub share: Vec<Vec<f64>>,
-    /// What a uniform choice of experts would give: the share of the experts in each domain.
+    /// Expectation under a uniform choice of experts: the fraction of the experts in each domain.
     pub chance: Vec<f64>,
 }
 
 impl RoutingTable {
-    /// `P(own domain | domain) / chance`: 1 is a router that does not tell this domain from others. None
-    /// without a token or an expert of that domain.
+    /// `P(own domain | domain) / chance`; 1 means that the router does not distinguish the domain. `None` without
+    /// tokens or experts of the domain.
     pub fn lift(&self, domain: Domain) -> Option<f64> {
         let row = self.share.get(domain.index())?;
         let own = *row.get(domain.index())?;
@@ -234,7 +237,7 @@ impl RoutingTable {
         mean(present.map(|(domain, row)| own_or_general(domain, row)))
     }
 
-    /// What [`share_own_or_general`](Self::share_own_or_general) would be if experts were chosen by chance.
+    /// Expectation of [`share_own_or_general`](Self::share_own_or_general) under a uniform choice of experts.
     pub fn chance_own_or_general(&self) -> Option<f64> {
         let rows = self.share.iter().enumerate();
         let present = rows.filter(|(_, row)| row.iter().any(|&share| share > 0.0));
@@ -258,7 +261,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 impl Record {
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub fn step(&self) -> u64 {
         match self {
             Self::Step(record) => record.step,
@@ -270,7 +273,7 @@ impl Record {
     }
 }
 
-/// JSON has no NaN and no infinity: serde writes `null`, and it is read back as NaN.
+/// Reads a number; JSON lacks NaN and infinity, which serde writes as `null`, and `null` is read back as NaN.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

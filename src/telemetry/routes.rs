@@ -1,188 +1,189 @@
-//! What a study of a model's routes found: the content of `routes.json`.
+//! Results of a study of a model's routes: the content of `routes.json`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
 
-/// A study of where a model's routers send the tokens of a text.
+/// Results of a study of where a model's routers send the tokens of a text.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RouteStudy {
-    /// The model, as it was named.
+    /// Name of the model, as the user gave it.
     pub model: String,
-    /// Optimizer steps that it was trained for.
+    /// Optimizer steps that the model was trained for.
     pub step: u64,
     /// Files of the text.
     pub data: Vec<String>,
-    /// Documents that were read.
+    /// Number of documents read.
     pub documents: u64,
-    /// Tokens that were read.
+    /// Number of tokens read.
     pub tokens: u64,
-    /// Tokens of the documents of each domain, where a document names one.
+    /// Number of tokens of each domain, for tagged documents.
     pub domain_tokens: Vec<DomainTokens>,
-    /// Whether the routers were told the domains.
+    /// Whether the routers were told the documents' domains.
     pub told_domains: bool,
-    /// Tokens, drawn from all, whose router inputs were compared.
+    /// Number of randomly drawn tokens whose router inputs were recorded.
     pub sampled_tokens: u64,
-    /// The checkpoint that the choices are compared with, if there is one.
+    /// Name of the checkpoint that the choices are compared with, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
-    /// Every layer that routes, first layer first.
+    /// Results per layer with a router, in order.
     pub layers: Vec<LayerRoutes>,
-    /// How local the routes are.
+    /// Locality of the routes.
     pub locality: Locality,
 }
 
-/// Tokens of a domain.
+/// Number of tokens of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainTokens {
     /// The domain.
     pub domain: Domain,
-    /// Tokens of its documents.
+    /// Tokens in its documents.
     pub tokens: u64,
 }
 
-/// What one layer's router did.
+/// Results of one layer's router.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LayerRoutes {
-    /// Its place in the model, from 1.
+    /// Number of the layer in the model, from 1.
     pub layer: usize,
-    /// Slots that a token chooses.
+    /// Number of slots that a token chooses.
     pub num_experts_per_tok: usize,
-    /// Tokens that visited each routed expert, exactly.
+    /// Number of tokens that visited each routed expert.
     pub visits: Vec<u64>,
-    /// Choices of each null expert, exactly. Both together are `tokens * num_experts_per_tok`.
+    /// Number of choices of each null expert. With `visits` they add up to `tokens * num_experts_per_tok`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub null_visits: Vec<u64>,
-    /// Visits of each expert by the tokens of a domain, in the order of [`RouteStudy::domain_tokens`].
+    /// Visits to each expert by the tokens of each domain, in the order of [`RouteStudy::domain_tokens`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domain_visits: Vec<Vec<u64>>,
-    /// Its figures.
+    /// Figures of the layer.
     pub figures: RouteFigures,
-    /// For each expert the tokens that visit it most above the rate of all, if some do often enough.
+    /// For each expert, the tokens that visit it with the highest lift, if there are enough visits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_tokens: Vec<Vec<String>>,
-    /// Computed names of the experts; none unless two domains are in the text.
+    /// Computed labels of the experts; empty unless the text has two domains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<ExpertLabel>,
 }
 
-/// A figure of routers that choose at random, with equal loads.
+/// Distribution of a figure under random routing with the same loads.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Chance {
-    /// Its mean.
+    /// Mean of the figure.
     pub mean: f64,
-    /// Its standard deviation.
+    /// Standard deviation of the figure.
     pub deviation: f64,
 }
 
 impl Chance {
-    /// How many standard deviations a figure is above the mean; none if it was not measured.
+    /// Number of standard deviations by which a figure is above the mean; `None` if either was not measured.
     pub fn below(chance: Option<Self>, figure: Option<f64>) -> Option<f64> {
         let (chance, figure) = (chance?, figure?);
         Some((figure - chance.mean) / chance.deviation)
     }
 }
 
-/// Figures of one layer. What could not be measured is absent.
+/// Figures of one layer; those that could not be measured are absent.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct RouteFigures {
-    /// Load of the busiest expert over the mean, less 1.
+    /// MaxVio: load of the busiest expert divided by the mean load, minus 1.
     pub max_vio: Option<f64>,
-    /// How many equally busy experts would have the same entropy.
+    /// Effective number of experts: the number of equally busy experts with the same entropy.
     pub effective_experts: Option<f64>,
-    /// Candidates of a token: `exp` of the mean entropy of its affinities.
+    /// Route perplexity: `exp` of the mean entropy of a token's affinities.
     pub route_ppl: Option<f64>,
-    /// SSI*: how much closer tokens of one expert are than any two.
+    /// SSI*: how much closer tokens of the same expert are than any two tokens.
     pub cohesion: Option<f64>,
-    /// The same where the choices are dealt out to the tokens by lot.
+    /// SSI* under random permutations of the choices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cohesion_by_chance: Option<Chance>,
-    /// RSI: share of a token's choice that stays under noise of a hundredth of its size.
+    /// RSI: fraction of a token's choices that stay the same when noise of 1 % of the input's size is added.
     pub stability: Option<f64>,
-    /// Share of a token's choice that another checkpoint makes too.
+    /// Fraction of a token's choices that another checkpoint makes too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saturation: Option<f64>,
-    /// Mutual information of token and slot by the affinities, in nats: how much sharper one token's are than their mean.
+    /// Mutual information of token and slot, in nats: the entropy of the mean affinities minus the mean entropy.
     pub specialization_nats: Option<f64>,
     /// Mutual information of domain and expert, in nats.
     pub domain_mi_nats: Option<f64>,
-    /// The same between 0 (independent) and 1 (each tells the other).
+    /// Normalized mutual information of domain and expert: 0 (independent) to 1 (each determines the other).
     pub domain_nmi: Option<f64>,
-    /// The same where the choices are dealt out to the tokens by lot.
+    /// Normalized mutual information under random permutations of the choices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_nmi_by_chance: Option<Chance>,
-    /// StructuredDNA's "semantic stability index", which random labels pass: for comparison with its publication only.
+    /// StructuredDNA's "semantic stability index", for comparison with its publication only: random labels score high
+    /// too.
     pub legacy_ssi: Option<f64>,
-    /// StructuredDNA's "semantic perplexity", which is no perplexity: for comparison with its publication only.
+    /// StructuredDNA's "semantic perplexity", which is not a perplexity; for comparison with its publication only.
     pub legacy_semantic_ppl: Option<f64>,
 }
 
-/// The computed name of an expert.
+/// The computed label of an expert.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ExpertLabel {
-    /// The expert.
+    /// Index of the expert.
     pub expert: usize,
-    /// What it is called.
+    /// The label.
     pub name: ExpertName,
-    /// The domain with the highest lift on the half of the documents that names are found on.
+    /// Domain with the highest lift on the half of the documents on which labels are found.
     pub candidate: Option<Domain>,
-    /// That lift: how many times as often as all tokens the domain's tokens visit the expert.
+    /// Lift of the candidate on that half: how many times more often than all tokens its tokens visit the expert.
     pub probe_lift: Option<f64>,
-    /// The candidate's lift on the other half.
+    /// Lift of the candidate on the other half.
     pub held_out_lift: Option<f64>,
-    /// Visits on the other half by tokens of any domain.
+    /// Visits by all tokens on the other half.
     pub held_out_visits: u64,
 }
 
-/// What an expert is called.
+/// Label of an expert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpertName {
-    /// Its visitors are of this domain more than others' are.
+    /// Tokens of this domain visit the expert more often than others do.
     Domain(Domain),
     /// No domain stands out on both halves.
     Mixed,
-    /// It has too few visits to be named by.
+    /// The expert has too few visits for a label.
     TooFewVisits,
 }
 
-/// How local the routes are.
+/// Locality of the routes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Locality {
-    /// Distinct experts that windows of tokens visit.
+    /// Distinct experts per window of tokens.
     pub windows: Vec<WindowRecord>,
-    /// What caches of experts would hit.
+    /// Hit rates of caches of experts.
     pub cache: CacheRecord,
 }
 
-/// Windows of one width.
+/// Distinct experts in windows of one length.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct WindowRecord {
-    /// Consecutive tokens of a document.
+    /// Length of the window: consecutive tokens of a document.
     pub tokens: usize,
-    /// Mean number of distinct experts of each layer that a window visits; absent where no document is so long.
+    /// Mean number of distinct experts per window, by layer; absent if every document is shorter.
     pub distinct: Vec<Option<f64>>,
-    /// The same if every token chose for itself, with the same loads.
+    /// Expected number if tokens chose independently with the same loads, by layer.
     pub if_independent: Vec<f64>,
 }
 
-/// Replays of the recorded visits in caches of many sizes.
+/// Results of replaying the recorded visits in caches of several sizes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CacheRecord {
-    /// Tokens that were replayed.
+    /// Number of tokens replayed.
     pub tokens: u64,
-    /// Their visits.
+    /// Number of visits replayed.
     pub visits: u64,
-    /// Experts of the whole model.
+    /// Number of experts in the whole model.
     pub experts: usize,
-    /// Experts that the cache holds.
+    /// Capacities of the caches, in experts.
     pub sizes: Vec<usize>,
-    /// Visits that found their expert, by size: least recently used goes.
+    /// Hits by capacity with eviction of the least recently used expert.
     pub lru_hits: Vec<u64>,
-    /// Least frequently used goes.
+    /// Hits by capacity with eviction of the least frequently used expert.
     pub lfu_hits: Vec<u64>,
-    /// What is of the layer that comes up again last goes.
+    /// Hits by capacity with eviction of an expert of the layer that comes up last.
     pub least_stale_hits: Vec<u64>,
-    /// What is used again last goes: the optimum, which knows the future.
+    /// Hits by capacity with eviction of the expert whose next use is furthest away: the optimum.
     pub belady_hits: Vec<u64>,
 }

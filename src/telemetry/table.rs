@@ -1,11 +1,11 @@
-//! An evaluation for the terminal.
+//! Results of an evaluation as a table for the terminal.
 
 use std::fmt;
 
 use super::EvalRecord;
 use crate::domain::Domain;
 
-/// Loss by domain, and how well routing tells domains apart.
+/// Displays losses by domain, and how well the routing separates domains.
 #[derive(Debug, Clone, Copy)]
 pub struct EvaluationTable<'a>(pub &'a EvalRecord);
 
@@ -61,7 +61,7 @@ impl fmt::Display for EvaluationTable<'_> {
     }
 }
 
-/// A number, or a dash where there is none: special tokens have no bytes to count by.
+/// A number, or a dash if it is not finite: special tokens have no bytes to count by.
 fn figure(value: f64) -> String {
     if value.is_finite() {
         format!("{value:.4}")

@@ -1,4 +1,4 @@
-//! What the devices draw while there is nothing to do.
+//! Baseline power: the power of idle devices.
 
 use std::time::Duration;
 
@@ -7,45 +7,45 @@ use thiserror::Error;
 
 use super::window::Energy;
 
-/// The power of idle devices, to be taken off what work draws.
+/// Mean power of the idle devices, to be subtracted from the power under load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Idle {
-    /// Watts of all devices together.
+    /// Power of all devices together, in watts.
     pub power_w: f64,
-    /// How long it was measured, in seconds.
+    /// Duration of the measurement, in seconds.
     pub duration_s: f64,
-    /// The devices, with their sources.
+    /// The devices with their sources, as in [`Energy::source`].
     pub source: String,
 }
 
-/// Why there is no baseline.
+/// Why idle power cannot be determined.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum IdleError {
-    /// It was too short.
+    /// The measurement was shorter than [`Idle::SHORTEST`].
     #[error("the idle power was measured for {found:?}, expected at least {expected:?}")]
     Short {
-        /// How long it was.
+        /// Duration of the measurement.
         found: Duration,
-        /// How long it has to be.
+        /// Required duration.
         expected: Duration,
     },
-    /// The meters failed.
+    /// A device could not be read.
     #[error("the idle power could not be measured: {source_text}")]
     Unknown {
-        /// The devices, with what is known of them.
+        /// The devices with their sources.
         source_text: String,
     },
 }
 
 impl Idle {
-    /// The shortest time over which idle power is measured.
+    /// Shortest duration of a measurement of idle power.
     pub const SHORTEST: Duration = Duration::from_secs(10);
 
-    /// The baseline from a stretch without work.
+    /// Idle power from a measurement without work.
     ///
     /// # Errors
     ///
-    /// If it was shorter than [`Self::SHORTEST`], or a device could not be read.
+    /// The measurement was shorter than [`Self::SHORTEST`], or a device could not be read.
     pub fn of(energy: &Energy) -> Result<Self, IdleError> {
         if energy.duration < Self::SHORTEST {
             return Err(IdleError::Short {
@@ -63,8 +63,8 @@ impl Idle {
         })
     }
 
-    /// Joules that the work cost beyond what the idle devices would have drawn: `J_gross - P_idle t`. None if these
-    /// were other devices, or not measured.
+    /// Net energy of the work, in joules: `J_gross - P_idle t`, where `t` is the duration of `energy`. `None` if
+    /// `energy` is of other devices or was not measured.
     pub fn net_j(&self, energy: &Energy) -> Option<f64> {
         let gross = energy.joules().filter(|_| energy.source() == self.source)?;
         Some(gross - self.power_w * energy.duration.as_secs_f64())

@@ -1,10 +1,10 @@
-//! Energy summed up from readings of the power.
+//! Energy as the integral of power readings.
 
 use std::time::Duration;
 
 use super::total::Total;
 
-/// Power that was not read for longer than this is unknown in between.
+/// Longest gap between two readings over which power is interpolated.
 const LONGEST_GAP: Duration = Duration::from_secs(2);
 
 /// Integrates power over time by the trapezoid rule.
@@ -15,7 +15,7 @@ pub(super) struct Integral {
 }
 
 impl Integral {
-    /// Takes a reading of the power, in watts.
+    /// Adds a reading of the power in watts; `None` is a failed reading.
     pub(super) fn advance(&mut self, now: Duration, power_w: Option<f64>) -> Option<Total> {
         let Some(power_w) = power_w else {
             self.last = None;

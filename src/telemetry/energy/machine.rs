@@ -1,4 +1,4 @@
-//! The meters of this machine, or why it has none.
+//! The energy meters of this machine, or the reasons why there are none.
 
 use std::fmt;
 use std::io;
@@ -12,9 +12,9 @@ use super::rapl::Rapl;
 use super::scope::Scope;
 use super::window::Sample;
 
-/// Tells the time.
+/// A monotonic clock.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time since some earlier moment.
+    /// Time since a fixed, arbitrary moment.
     fn now(&self) -> Duration;
 }
 
@@ -24,39 +24,39 @@ impl Clock for Instant {
     }
 }
 
-/// Several meters as one, with a clock.
+/// Several meters with a common clock.
 #[derive(Debug)]
 pub struct Meters {
     meters: Vec<Box<dyn EnergyMeter>>,
-    /// When each meter was read last.
+    /// Time of the last poll of each meter.
     polled: Vec<Duration>,
     clock: Box<dyn Clock>,
     facts: Vec<String>,
 }
 
-/// Why a device cannot be measured.
+/// Why the energy of a kind of device cannot be measured.
 #[derive(Debug, Error)]
 pub enum Unavailable {
-    /// There are no counters of the processor.
+    /// The processor has no RAPL counters.
     #[error(
         "the processor's counters are missing: no package in `{folder}` (few virtual machines have them; on a \
          machine of one's own `modprobe intel_rapl_msr` may help)"
     )]
     NoRapl {
-        /// Where they would be.
+        /// Folder where they are expected.
         folder: PathBuf,
     },
-    /// A counter of the processor cannot be read.
+    /// A RAPL counter cannot be read.
     #[error(
         "cannot read `{file}`: {source}; `sudo chmod a+r {glob}` allows it until the next start",
         glob = folder.join("intel-rapl:*/energy_uj").display()
     )]
     Rapl {
-        /// The counters' folder.
+        /// Folder of the counters.
         folder: PathBuf,
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The program was built without NVIDIA's library.
@@ -67,33 +67,33 @@ pub enum Unavailable {
     #[cfg(feature = "energy")]
     #[error("NVIDIA's driver library `{library}`: {reason}")]
     Nvml {
-        /// The library.
+        /// Name of the library.
         library: String,
-        /// What it says.
+        /// The reason.
         reason: String,
     },
-    /// No device was chosen, or there is none.
+    /// No NVIDIA device is present and chosen.
     #[error("none of NVIDIA's {found} devices is in `CUDA_VISIBLE_DEVICES` and chosen")]
     NoGpu {
-        /// Devices of the machine.
+        /// Number of devices in the machine.
         found: u32,
     },
-    /// A device tells neither its energy nor its power.
+    /// An NVIDIA device reports neither energy nor power.
     #[error("{device} tells neither its energy ({energy}) nor its power ({power})")]
     Gpu {
-        /// The device.
+        /// Name of the device.
         device: String,
-        /// Why there is no counter.
+        /// Error of reading its energy.
         energy: String,
-        /// Why there is no power.
+        /// Error of reading its power.
         power: String,
     },
 }
 
-/// No device of this machine can be measured.
+/// The error of a machine without any energy meter.
 #[derive(Debug, Error)]
 pub struct Unmetered {
-    /// The reasons, one for each kind of device.
+    /// The reason for each kind of device.
     pub reasons: Vec<Unavailable>,
 }
 
@@ -108,11 +108,11 @@ impl fmt::Display for Unmetered {
 }
 
 impl Meters {
-    /// All devices of the scope that can be measured. The others are in `Unmetered` beside them.
+    /// Opens the meters of all devices in `scope` that can be measured, and returns the reasons for the others.
     ///
     /// # Errors
     ///
-    /// If there is none.
+    /// No device can be measured.
     pub fn of_machine(scope: &Scope) -> Result<(Self, Unmetered), Unmetered> {
         let mut meters: Vec<Box<dyn EnergyMeter>> = Vec::new();
         let (mut reasons, mut facts) = (Vec::new(), Vec::new());
@@ -148,7 +148,7 @@ impl Meters {
         Ok((meters, unmetered))
     }
 
-    /// These meters.
+    /// Combines meters with a clock.
     pub fn new(meters: Vec<Box<dyn EnergyMeter>>, clock: Box<dyn Clock>) -> Self {
         Self {
             polled: vec![clock.now(); meters.len()],
@@ -158,12 +158,12 @@ impl Meters {
         }
     }
 
-    /// What is known of the devices beside their energy: driver, power limits.
+    /// Descriptions of the devices apart from their energy: driver version, power limits.
     pub fn facts(&self) -> &[String] {
         &self.facts
     }
 
-    /// Reads every device now.
+    /// Reads every device.
     pub fn sample(&mut self) -> Sample {
         let at = self.clock.now();
         let readings = self.meters.iter_mut().flat_map(|meter| meter.sample(at));
@@ -172,7 +172,7 @@ impl Meters {
         Sample { at, readings }
     }
 
-    /// Reads the devices that cannot wait any longer.
+    /// Polls the meters whose interval has passed.
     pub fn poll(&mut self) {
         let now = self.clock.now();
         for (meter, polled) in self.meters.iter_mut().zip(&mut self.polled) {
@@ -184,7 +184,7 @@ impl Meters {
         }
     }
 
-    /// The longest time between two polls, if there must be any.
+    /// Shortest polling interval of the meters; `None` if none needs polls.
     pub fn interval(&self) -> Option<Duration> {
         self.meters
             .iter()

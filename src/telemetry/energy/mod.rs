@@ -1,7 +1,7 @@
-//! Energy that was measured, in joules. What cannot be measured has no figure: `None`, never 0.
+//! Measured energy, in joules. Energy that cannot be measured is `None`, never 0.
 //!
-//! A meter counts the energy of some devices. A measurement is the difference of two of its samples. Each figure
-//! carries the devices that it counts, where it comes from and how good it is. `docs/energy.md` has the definitions.
+//! A meter accumulates the energy of its devices; the difference of two samples is a measurement. Each figure carries
+//! its devices, its source and its quality. `docs/energy.md` has the definitions.
 
 mod idle;
 #[cfg(feature = "energy")]
@@ -26,17 +26,17 @@ pub use scope::Scope;
 pub use total::Total;
 pub use window::{Energy, Part, Sample, decode_intervals};
 
-/// Something that counts the energy of one or more devices.
+/// A meter of the energy of one or more devices.
 ///
-/// Time is an argument: the meter has no clock of its own.
+/// The caller passes the time: a meter has no clock of its own.
 pub trait EnergyMeter: Send + std::fmt::Debug {
-    /// Reads every device, in the same order each time.
+    /// Reads every device, always in the same order.
     fn sample(&mut self, now: Duration) -> Vec<Reading>;
 
-    /// Reads what cannot wait for the next sample: the power of devices without a counter, and counters that wrap
-    /// around.
+    /// Reads the values that cannot wait for the next sample: the power of devices without a counter, and counters
+    /// that wrap around.
     fn poll(&mut self, now: Duration);
 
-    /// The longest time between two polls, if the meter needs polls.
+    /// Longest time between two polls; `None` if the meter needs no polls.
     fn interval(&self) -> Option<Duration>;
 }

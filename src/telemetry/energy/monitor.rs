@@ -1,4 +1,4 @@
-//! Meters that are read in the background.
+//! Meters that are polled in the background.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 use super::machine::Meters;
 use super::window::Sample;
 
-/// Meters with a thread that polls them as often as they ask for it, and no thread if they do not.
+/// Meters with a thread that polls them at their interval; there is no thread if none needs polls.
 #[derive(Debug)]
 pub struct Monitor {
     shared: Arc<Shared>,
@@ -21,7 +21,7 @@ struct Shared {
 }
 
 impl Monitor {
-    /// Begins to poll.
+    /// Starts polling.
     pub fn start(meters: Meters) -> Self {
         let interval = meters.interval();
         let shared = Arc::new(Shared {
@@ -49,12 +49,12 @@ impl Monitor {
         Self { shared, thread }
     }
 
-    /// Reads every device now.
+    /// Reads every device.
     pub fn sample(&self) -> Sample {
         lock(&self.shared.meters).sample()
     }
 
-    /// What is known of the devices beside their energy.
+    /// Descriptions of the devices apart from their energy.
     pub fn facts(&self) -> Vec<String> {
         lock(&self.shared.meters).facts().to_vec()
     }

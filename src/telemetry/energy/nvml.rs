@@ -1,8 +1,8 @@
-//! Energy of NVIDIA's devices, by the driver's management library, which is looked for when the program runs
+//! Energy of NVIDIA devices through the driver's management library, which is loaded at run time
 //! (<https://docs.nvidia.com/deploy/nvml-api/>).
 //!
-//! Devices since Volta count their energy. Of others the power is integrated: that of the moment if the driver tells
-//! it, else the driver's mean over about a second.
+//! Devices since Volta have an energy counter. For others, power is integrated: the instantaneous power if the driver
+//! reports it, else its mean over about a second.
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
@@ -25,13 +25,13 @@ use super::reading::{Quality, Reading, Source};
 use super::scope::Scope;
 use super::total::{Counter, Range};
 
-/// The library's names, in the order in which they are tried.
+/// Names of the library, in the order in which they are tried.
 #[cfg(windows)]
 pub(super) const LIBRARIES: [&str; 1] = ["nvml.dll"];
 #[cfg(not(windows))]
 pub(super) const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "libnvidia-ml.so"];
 
-/// The devices that are counted.
+/// The measured devices.
 #[derive(Debug)]
 pub(super) struct Gpus {
     nvml: Nvml,
@@ -45,7 +45,7 @@ struct Gpu {
     gauge: Gauge,
 }
 
-/// What a device tells.
+/// How a device is measured.
 #[derive(Debug)]
 enum Gauge {
     Energy(Counter),
@@ -59,10 +59,11 @@ enum Power {
 }
 
 impl Gpus {
-    /// How often power is read.
+    /// Polling interval of the power.
     const INTERVAL: Duration = Duration::from_millis(100);
 
-    /// Opens the devices of the scope, beside those that tell nothing; an error if all do.
+    /// Opens the devices in `scope`, and returns the reasons for those that report nothing. It is an error if no
+    /// device reports anything.
     pub(super) fn open(
         libraries: &[&(impl AsRef<OsStr> + ?Sized)],
         scope: &Scope,
@@ -104,7 +105,7 @@ impl Gpus {
         Ok((Self { nvml, gpus }, silent))
     }
 
-    /// The driver, and the power limit of each device.
+    /// Driver version, and the power limit of each device.
     pub(super) fn facts(&self) -> Vec<String> {
         let driver = self.nvml.sys_driver_version().ok();
         let driver = driver.map(|version| format!("NVIDIA driver {version}"));
@@ -118,7 +119,7 @@ impl Gpus {
     }
 }
 
-/// Loads the first library that there is.
+/// Loads the first library that exists.
 fn load(libraries: &[&(impl AsRef<OsStr> + ?Sized)]) -> Result<Nvml, Unavailable> {
     let mut first = None;
     for library in libraries {
@@ -145,7 +146,7 @@ fn load(libraries: &[&(impl AsRef<OsStr> + ?Sized)]) -> Result<Nvml, Unavailable
 }
 
 impl Gauge {
-    /// The best that the device has, or why there is neither energy nor power.
+    /// The best gauge of a device, or the errors if it reports neither energy nor power.
     fn of(device: &Device<'_>) -> Result<Self, (NvmlError, NvmlError)> {
         let energy = match device.total_energy_consumption() {
             Ok(_) => return Ok(Self::Energy(Counter::new(Range::Endless))),
@@ -170,7 +171,7 @@ impl Power {
     }
 }
 
-/// The power of this moment.
+/// Instantaneous power, in watts.
 fn instant_w(device: &Device<'_>) -> Option<f64> {
     let fields = device.field_values_for(&[FieldId(NVML_FI_DEV_POWER_INSTANT)]);
     let field = fields.ok()?.into_iter().next()?.ok()?;

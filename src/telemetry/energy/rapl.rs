@@ -1,8 +1,8 @@
 //! Energy of processors: Intel's and AMD's running average power limit counters
 //! (<https://docs.kernel.org/power/powercap/powercap.html>).
 //!
-//! A package has its cores, caches and what else is on the chip; memory (`dram`) is counted beside it. The cores
-//! are in the package already, and `psys` is the whole board: neither is added.
+//! A package counter includes the cores, the caches and the rest of the chip; memory (`dram`) is counted separately.
+//! The zones `core`, which is part of the package, and `psys`, which is the whole board, are not added.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use super::machine::Unavailable;
 use super::reading::{Quality, Reading, Source};
 use super::total::{Counter, Range};
 
-/// The counters of all packages and their memory.
+/// The counters of all packages and of their memory.
 #[derive(Debug)]
 pub(super) struct Rapl {
     zones: Vec<Zone>,
@@ -29,13 +29,13 @@ struct Zone {
 }
 
 impl Rapl {
-    /// Where the kernel has them.
+    /// The kernel's folder of the counters.
     const FOLDER: &str = "/sys/class/powercap";
 
-    /// Names another folder, as containers need it, which do not see that one.
+    /// Environment variable that names another folder, for containers that do not see the kernel's.
     const VARIABLE: &str = "DARKHORSE_POWERCAP";
 
-    /// A counter wraps around after some minutes at full power.
+    /// Polling interval; a counter wraps around after some minutes at full power.
     const INTERVAL: Duration = Duration::from_secs(10);
 
     /// Opens the counters of this machine.
@@ -44,7 +44,7 @@ impl Rapl {
         Self::open(named.as_ref().map_or(Self::FOLDER.as_ref(), Path::new))
     }
 
-    /// Opens all counters, or none if one of them cannot be read.
+    /// Opens all counters, or returns an error if one of them cannot be read.
     fn open(folder: &Path) -> Result<Self, Unavailable> {
         let missing = || Unavailable::NoRapl {
             folder: folder.into(),
@@ -74,7 +74,7 @@ impl Rapl {
 }
 
 impl Zone {
-    /// A zone that counts. `intel-rapl:0` is a package, `intel-rapl:0:1` a part of it.
+    /// Opens a zone, if it is to be counted. `intel-rapl:0` is a package, `intel-rapl:0:1` a part of it.
     fn open(folder: &Path, name: &str) -> Result<Option<Self>, (PathBuf, io::Error)> {
         let Some(numbers) = name.strip_prefix("intel-rapl:") else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! What a meter says of a device.
+//! Readings of a device's energy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,43 +7,43 @@ use serde::{Deserialize, Serialize};
 
 use super::total::Total;
 
-/// Where a figure comes from.
+/// Source of an energy figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// NVIDIA's management library.
+    /// NVIDIA's management library (NVML).
     Nvml,
-    /// Running average power limit, of Intel's and AMD's processors.
+    /// The running average power limit counters of Intel's and AMD's processors (RAPL).
     Rapl,
 }
 
-/// How a figure was made.
+/// Method of an energy figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
-    /// The difference of an energy counter in the hardware or its driver.
+    /// Difference of an energy counter in the hardware or its driver.
     Counter,
-    /// The sum over readings of the power, ten a second.
+    /// Integral of power readings, ten per second.
     IntegratedPower,
-    /// It could not be read.
+    /// The device could not be read.
     Unavailable,
 }
 
-/// What a device has drawn up to a moment.
+/// Accumulated energy of a device at a moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// The device, as in `CPU package-0`.
+    /// Name of the device, as in `CPU package-0`.
     pub device: Arc<str>,
-    /// Where the reading comes from.
+    /// Source of the reading.
     pub source: Source,
-    /// How it is made.
+    /// Method of the reading.
     pub quality: Quality,
-    /// The energy since some earlier moment; none if the device could not be read.
+    /// Energy since a fixed, arbitrary moment; `None` if the device could not be read.
     pub total: Option<Total>,
 }
 
 impl Reading {
-    /// A reading of the quality that the meter has when it can read.
+    /// A reading with the given quality, or [`Quality::Unavailable`] if `total` is `None`.
     pub(super) fn new(
         device: &Arc<str>,
         source: Source,

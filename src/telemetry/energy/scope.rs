@@ -1,9 +1,9 @@
-//! Which devices of the machine are counted.
+//! Selection of the devices whose energy is measured.
 
-/// The devices that a backend computes on. The processor is always one of them: it feeds the others.
+/// The devices that a backend computes on. The processor is always included, since it feeds the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// The processor alone.
+    /// Only the processor.
     Processor,
     /// The processor and every NVIDIA device.
     AllGpus,
@@ -11,23 +11,25 @@ pub enum Scope {
     Gpus(Vec<Gpu>),
 }
 
-/// Names an NVIDIA device.
+/// An NVIDIA device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gpu {
-    /// By number.
+    /// By its index.
     Index(u32),
-    /// By the beginning of its unique name, as in `GPU-8932f937`.
+    /// By a prefix of its UUID, as in `GPU-8932f937`.
     Uuid(String),
 }
 
 impl Scope {
-    /// The devices of a backend and, for CUDA, the number of its device, as the environment has it.
+    /// The devices of a backend, by its name and, for CUDA, its device's index. `CUDA_VISIBLE_DEVICES` is taken into
+    /// account.
     pub fn of_backend(backend: &str, index: Option<u32>) -> Self {
         let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
         Self::among(backend, index, visible.as_deref())
     }
 
-    /// `visible` is the value of `CUDA_VISIBLE_DEVICES`: CUDA numbers the devices that stand there, from 0.
+    /// As [`of_backend`](Self::of_backend), where `visible` is the value of `CUDA_VISIBLE_DEVICES`: CUDA numbers the
+    /// devices listed there from 0.
     fn among(backend: &str, index: Option<u32>, visible: Option<&str>) -> Self {
         let backend = backend.to_ascii_lowercase();
         if ["flex", "ndarray", "cpu", "metal", "mps"]
@@ -52,7 +54,7 @@ impl Scope {
         }
     }
 
-    /// Whether an NVIDIA device is counted.
+    /// Whether an NVIDIA device is included.
     #[cfg(feature = "energy")]
     pub(super) fn has(&self, index: u32, uuid: &str) -> bool {
         match self {
@@ -66,7 +68,7 @@ impl Scope {
     }
 }
 
-/// As CUDA reads it: up to the first entry that names no device.
+/// Parses `CUDA_VISIBLE_DEVICES` as CUDA does: up to the first entry that is not a device.
 fn parse(visible: &str) -> Vec<Gpu> {
     let gpu = |text: &str| match text.trim().parse() {
         Ok(index) => Some(Gpu::Index(index)),

@@ -1,40 +1,40 @@
-//! Energy summed up from readings of a counter.
+//! Energy as the sum of a counter's steps.
 
 use std::time::Duration;
 
-/// No package of processors or memory draws so many watts: what looks like a counter that wrapped around with more
-/// than this is a counter that was reset.
+/// Largest plausible power of a processor package or its memory, in watts. A counter that would have wrapped around
+/// with more than this was reset.
 const MOST_W: f64 = 2000.0;
 
-/// Energy since some earlier moment.
+/// Energy since a fixed, arbitrary moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Total {
-    /// Microjoules.
+    /// Energy in microjoules.
     pub energy_uj: u64,
-    /// Grows by one where energy is missing in the sum, as after a reset. Only totals of one stretch can be
-    /// subtracted from each other.
+    /// Increases by one whenever energy is missing in the sum, for example after a reset. Only totals of the same
+    /// stretch can be subtracted.
     pub stretch: u32,
 }
 
 impl Total {
-    /// Microjoules from `before` until now, unless some of the energy in between is unknown.
+    /// Energy since `before`, in microjoules; `None` if some of it is unknown.
     pub fn since(&self, before: &Self) -> Option<u64> {
         let is_whole = self.stretch == before.stretch;
         is_whole.then(|| self.energy_uj.checked_sub(before.energy_uj))?
     }
 }
 
-/// What a counter does after its largest value.
+/// Behavior of a counter at its largest value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Range {
-    /// It never gets there: a lower value means that the counter was reset. So it is with NVIDIA's.
+    /// The counter never reaches it, as on NVIDIA devices: a lower value means that it was reset.
     #[cfg_attr(not(feature = "energy"), allow(dead_code))]
     Endless,
-    /// It starts again from zero after this many microjoules.
+    /// The counter restarts from zero after this many microjoules.
     Wraps(u64),
 }
 
-/// Sums up the steps of a counter.
+/// Accumulates the steps of a counter.
 #[derive(Debug)]
 pub(super) struct Counter {
     range: Range,
@@ -51,7 +51,7 @@ impl Counter {
         }
     }
 
-    /// Takes a reading, in microjoules. A failed one has no total, and the counter goes on behind it.
+    /// Adds a reading in microjoules. A failed reading returns `None`; the next one continues after it.
     pub(super) fn advance(&mut self, now: Duration, read: Option<u64>) -> Option<Total> {
         let read = read?;
         if let Some((then, last)) = self.last.replace((now, read)) {

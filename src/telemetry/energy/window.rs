@@ -7,42 +7,43 @@ use serde::Serialize;
 
 use super::reading::{Quality, Reading, Source};
 
-/// A device that draws nothing for so long is not measured. Counters move every 100 ms or more often.
+/// Longest time without any change of a counter; after that the device counts as not measured. Counters change at
+/// least every 100 ms.
 const LONGEST_STILL: Duration = Duration::from_secs(1);
 
-/// All devices at a moment.
+/// Readings of all devices at a moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// When, by the clock of the meters.
+    /// Time of the sample, by the meters' clock.
     pub at: Duration,
-    /// What each device has drawn until then.
+    /// Accumulated energy of each device.
     pub readings: Vec<Reading>,
 }
 
-/// What the devices drew in a stretch of time.
+/// Energy of the devices over a period.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Energy {
-    /// How long it took.
+    /// Length of the period.
     pub duration: Duration,
-    /// The devices.
+    /// Energy of each device.
     pub parts: Vec<Part>,
 }
 
-/// What one device drew.
+/// Energy of one device over a period.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
-    /// The device.
+    /// Name of the device.
     pub device: String,
-    /// Where the figure comes from.
+    /// Source of the figure.
     pub source: Source,
-    /// How it was made.
+    /// Method of the figure.
     pub quality: Quality,
-    /// Joules, if they were measured.
+    /// Energy in joules; `None` if it was not measured.
     pub joules: Option<f64>,
 }
 
 impl Sample {
-    /// The energy from `before` until this sample.
+    /// The energy between `before` and this sample.
     pub fn since(&self, before: &Self) -> Energy {
         let duration = self.at.saturating_sub(before.at);
         let find = |device: &str| before.readings.iter().find(|it| &*it.device == device);
@@ -70,7 +71,7 @@ impl Sample {
 }
 
 impl Energy {
-    /// Joules of all devices together; none if any of them is unknown.
+    /// Energy of all devices together, in joules; `None` if any is unknown.
     pub fn joules(&self) -> Option<f64> {
         let sum = self
             .parts
@@ -80,7 +81,7 @@ impl Energy {
         sum.filter(|_| !self.parts.is_empty())
     }
 
-    /// Mean power, in watts.
+    /// Mean power in watts.
     pub fn power_w(&self) -> Option<f64> {
         let duration_s = self.duration.as_secs_f64();
         self.joules()
@@ -88,7 +89,7 @@ impl Energy {
             .map(|joules| joules / duration_s)
     }
 
-    /// Joules for each of `tokens`; none without tokens.
+    /// Energy per token in joules, for `tokens` tokens; `None` for 0 tokens.
     pub fn per_token_j(&self, tokens: u64) -> Option<f64> {
         let joules = self.joules().filter(|_| tokens > 0);
         joules.map(|joules| joules / tokens as f64)
@@ -109,8 +110,8 @@ impl Energy {
     }
 }
 
-/// Tokens whose energy is that of decoding: all but the first of each sequence, which belongs to the prefill. A
-/// sequence of N tokens has N - 1 intervals between them.
+/// Number of decoded tokens for an energy per token: all but the first of each sequence, which belongs to the
+/// prefill. A sequence of N tokens has N - 1 intervals between them.
 pub fn decode_intervals(sequences: u64, tokens: u64) -> u64 {
     tokens.saturating_sub(sequences)
 }

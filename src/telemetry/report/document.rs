@@ -1,28 +1,28 @@
-//! What all pages have in common: one HTML file with its style, which needs no network and no script.
+//! The common frame of all report pages: one HTML file with its style, without network or scripts.
 
 use super::format::escape;
 
 const STYLE: &str = include_str!("style.css");
 
-/// A page.
+/// A report page.
 #[derive(Debug)]
 pub(super) struct Document<'a> {
-    /// What it is about.
+    /// Title: the subject of the page.
     pub(super) title: &'a str,
-    /// What kind of page it is.
+    /// Kind of page.
     pub(super) kind: &'a str,
     /// One sentence under the title, as HTML.
     pub(super) lead: &'a str,
-    /// The headline figures, as HTML.
+    /// Headline figures, as HTML.
     pub(super) tiles: &'a str,
     /// The sections, as HTML.
     pub(super) body: &'a str,
-    /// What it was made from, and what its units are, as HTML.
+    /// Origin of the data and units, as HTML.
     pub(super) footer: &'a str,
 }
 
 impl Document<'_> {
-    /// The page as a file.
+    /// The page as an HTML file.
     pub(super) fn html(&self) -> String {
         let Self {
             kind,
@@ -59,7 +59,7 @@ impl Document<'_> {
     }
 }
 
-/// A section with its heading and a sentence about it; nothing without a body.
+/// A section with a heading and an introductory sentence; empty if it has no body.
 pub(super) fn section(title: &str, about: &str, body: &str) -> String {
     if body.is_empty() {
         String::new()

@@ -1,4 +1,4 @@
-//! The line charts: series out of records.
+//! Line charts of a training run.
 
 use crate::telemetry::record::{EvalRecord, StepRecord};
 
@@ -33,7 +33,7 @@ pub(super) fn loss(steps: &[StepRecord], evals: &[EvalRecord]) -> String {
     )
 }
 
-/// MaxVio per step and over a window.
+/// MaxVio per step and over a window of steps.
 pub(super) fn max_vio(steps: &[StepRecord]) -> String {
     let batch = points(steps, |step| step.max_vio_batch);
     let window = points(steps, |step| step.max_vio_global);
@@ -51,7 +51,7 @@ pub(super) fn max_vio(steps: &[StepRecord]) -> String {
     )
 }
 
-/// Tokens per second.
+/// Training speed, in tokens per second.
 pub(super) fn speed(steps: &[StepRecord]) -> String {
     let raw = points(steps, |step| Some(step.tokens_per_s));
     let mean = smooth(&raw, (steps.len() / 40).max(1));
@@ -173,7 +173,7 @@ fn points(steps: &[StepRecord], value: impl Fn(&StepRecord) -> Option<f64>) -> V
         .collect()
 }
 
-/// The mean of each value and those before it, `window` in all.
+/// Moving average of each value and the values before it, over `window` points.
 fn smooth(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     let smoothed = points.iter().enumerate().map(|(index, &(x, _))| {
         let last = &points[(index + 1).saturating_sub(window)..=index];

@@ -1,6 +1,6 @@
-//! Numbers and texts as a reader wants them.
+//! Formatting of numbers and text for reports.
 
-/// A thin space that breaks no line.
+/// A narrow no-break space.
 const THIN: char = '\u{202f}';
 
 /// Escapes text for HTML and SVG.
@@ -18,7 +18,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Three significant digits and a letter: `4.97 B`, `31.0 M`, `512`.
+/// A count with three significant digits and a letter: `4.97 B`, `31.0 M`, `512`.
 pub(super) fn count(value: f64) -> String {
     let magnitude = value.abs();
     for (factor, letter) in [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")] {
@@ -33,7 +33,7 @@ pub(super) fn count(value: f64) -> String {
     significant(value)
 }
 
-/// Three significant digits, without exponent where one can do without.
+/// Three significant digits, without an exponent where possible.
 pub(super) fn significant(value: f64) -> String {
     let magnitude = value.abs();
     match magnitude {
@@ -47,7 +47,7 @@ pub(super) fn significant(value: f64) -> String {
     }
 }
 
-/// The shortest way to write a round number.
+/// Shortest form of a round number.
 pub(super) fn plain(value: f64) -> String {
     match value {
         0.001..1000.0 => format!("{}", (value * 1e6).round() / 1e6),
@@ -55,7 +55,7 @@ pub(super) fn plain(value: f64) -> String {
     }
 }
 
-/// A whole number with thin spaces: `12 345`.
+/// A whole number with digits grouped by thin spaces: `12 345`.
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
@@ -72,7 +72,7 @@ fn grouped(value: f64) -> String {
     }
 }
 
-/// `41 s`, `2 min 41 s`, `3 h 05 min`, `2 d 04 h`.
+/// A duration: `41 s`, `2 min 41 s`, `3 h 05 min`, `2 d 04 h`.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
@@ -84,7 +84,7 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// Round positions between `low` and `high`, about `wanted` of them, and their labels.
+/// Round positions between `low` and `high`, about `wanted` of them, with their labels.
 pub(super) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     let raw = (high - low) / wanted.max(1) as f64;
     if !(raw.is_finite() && raw > 0.0) {
@@ -106,7 +106,7 @@ pub(super) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// As many decimals as the distance between ticks needs.
+/// Label of a tick, with as many decimals as the distance between ticks needs.
 fn label(value: f64, step: f64) -> String {
     if value == 0.0 {
         return "0".into();

@@ -6,10 +6,10 @@ use crate::telemetry::record::MitosisRecord;
 
 use super::format::{escape, plain, significant};
 
-/// Most divisions and retirements of an event that are named one by one.
+/// Largest number of divisions and retirements that are named per event.
 const NAMED: usize = 12;
 
-/// What happened to the experts and when; `layers` names the routed layers. Nothing without an event.
+/// A table of divisions and retirements; `layers` has the names of the routed layers. Empty without events.
 pub(super) fn timeline(events: &[MitosisRecord], layers: &[String]) -> String {
     if events.is_empty() {
         return String::new();
@@ -44,7 +44,7 @@ pub(super) fn timeline(events: &[MitosisRecord], layers: &[String]) -> String {
     )
 }
 
-/// Who divided and who went.
+/// The experts that divided or retired in an event.
 fn names(event: &MitosisRecord, layers: &[String]) -> String {
     let layer = |at: usize| match layers.get(at) {
         Some(name) => name.clone(),

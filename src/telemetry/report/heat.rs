@@ -1,10 +1,10 @@
-//! Heat maps in SVG.
+//! Heat maps, as SVG.
 
 use std::fmt::Write;
 
 use super::format::escape;
 
-/// A table drawn in colors.
+/// A heat map with its labels.
 #[derive(Debug)]
 pub(super) struct HeatMap<'a> {
     pub(super) title: &'a str,
@@ -14,50 +14,50 @@ pub(super) struct HeatMap<'a> {
     pub(super) rows: Vec<Row>,
     pub(super) columns: Vec<String>,
     pub(super) cell: CellSize,
-    /// What the ends and the middle of the color scale mean.
+    /// Labels of the color scale.
     pub(super) scale: Scale<'a>,
 }
 
-/// One row.
+/// A row of cells.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) name: String,
-    /// A figure at the right of the row.
+    /// A figure to the right of the row.
     pub(super) figure: Option<String>,
     pub(super) cells: Vec<Cell>,
 }
 
-/// One cell.
+/// A colored cell.
 #[derive(Debug)]
 pub(super) struct Cell {
-    /// -1 (all of the cold color) to 1 (all of the hot one).
+    /// Color: -1 (coldest) to 1 (hottest).
     pub(super) heat: f64,
-    /// Written into the cell, if it is large enough for text.
+    /// Text in the cell, if the cell is large enough.
     pub(super) text: String,
-    /// Shown when the pointer rests on it.
+    /// Text of the tooltip.
     pub(super) hover: String,
 }
 
-/// How large cells are.
+/// Size of the cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CellSize {
-    /// With text in it.
+    /// Large enough for text.
     Text,
-    /// As fits the width and the number of rows.
+    /// Fitted to the width and the number of rows.
     Fit,
 }
 
-/// Labels of the color scale, coldest first.
+/// The color scale with its labels, coldest first.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scale<'a> {
-    /// From nothing to the hot color.
+    /// From neutral to hot.
     Rising([&'a str; 2]),
-    /// From the cold color over nothing to the hot one.
+    /// From cold over neutral to hot.
     Diverging([&'a str; 3]),
 }
 
 impl HeatMap<'_> {
-    /// The map as a `<figure>`; nothing without a cell.
+    /// The map as a `<figure>`; empty without cells.
     pub(super) fn html(&self) -> String {
         let columns = self.columns.len();
         if columns == 0 || self.rows.is_empty() {

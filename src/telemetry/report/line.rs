@@ -1,14 +1,14 @@
-//! Line charts in SVG. Colors come from the page's style, so that they follow light and dark.
+//! Line charts, as SVG. Colors come from the page's style, which follows light and dark mode.
 
 use std::fmt::Write;
 
 use super::format::{escape, plain, ticks};
 
-/// A chart of values over steps.
+/// A line chart of values over steps.
 #[derive(Debug)]
 pub(super) struct LineChart<'a> {
     pub(super) title: &'a str,
-    /// One sentence for those who cannot see it, and for those who want to know what it is.
+    /// One sentence that describes the chart, also for readers who cannot see it.
     pub(super) caption: &'a str,
     pub(super) x_label: &'a str,
     pub(super) y_label: &'a str,
@@ -17,27 +17,27 @@ pub(super) struct LineChart<'a> {
     pub(super) series: Vec<Series>,
 }
 
-/// What the vertical axis covers.
+/// Range of the vertical axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Range {
-    /// The values, all of them.
+    /// From the smallest to the largest value.
     Values,
     /// From zero to the largest value.
     FromZero,
-    /// The values; in powers of ten if one is far above the others, so that neither is lost.
+    /// All values, on a logarithmic axis if one is far above the others.
     Spiky,
 }
 
-/// How much room the chart takes.
+/// Width of the chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Size {
-    /// The whole width.
+    /// The full width of the page.
     Wide,
-    /// Half of it.
+    /// Half of the width.
     Half,
 }
 
-/// One line.
+/// A line.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) name: String,
@@ -45,10 +45,10 @@ pub(super) struct Series {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// How a line is drawn; the names are classes of `style.css`.
+/// Style of a line; the names are classes of `style.css`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// First color, thin and pale: single steps.
+    /// First color, thin and pale, for single steps.
     Faint,
     /// First color.
     First,
@@ -58,7 +58,7 @@ pub(super) enum Look {
     Second,
     /// Third color.
     Third,
-    /// The color of text, dashed: a bound.
+    /// Text color, dashed, for a bound.
     Bound,
 }
 
@@ -79,13 +79,14 @@ const LEFT: f64 = 66.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 46.0;
-/// Of more points than this only the lowest and the highest of a group are drawn: the eye sees no difference.
+/// Largest number of points drawn; of more, only the minimum and the maximum of each group are drawn, which looks the
+/// same.
 const MOST_POINTS: usize = 500;
-/// How many times the median a value must be for powers of ten.
+/// Ratio of a value to the median above which the axis becomes logarithmic.
 const SPIKE: f64 = 12.0;
 
 impl LineChart<'_> {
-    /// The chart as a `<figure>`; nothing if no series has a point.
+    /// The chart as a `<figure>`; empty if no series has a point.
     pub(super) fn html(&self) -> String {
         let series: Vec<_> = self.series.iter().map(Series::drawable).collect();
         let Some(bounds) = Bounds::of(&self.series, self.y_range) else {
@@ -143,7 +144,7 @@ impl Series {
         points.filter(|(x, y)| x.is_finite() && y.is_finite())
     }
 
-    /// Finite points only, and no more than can be told apart.
+    /// The series with finite points only, thinned to [`MOST_POINTS`].
     fn drawable(&self) -> Self {
         let finite: Vec<_> = self.finite().collect();
         let points = match finite.len() {
@@ -161,7 +162,7 @@ impl Series {
     }
 }
 
-/// The lowest and the highest point, in their order.
+/// The points with the lowest and the highest value, in order.
 fn extremes(chunk: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
     let mut found: Vec<_> = [chunk.iter().min_by(by_value), chunk.iter().max_by(by_value)]
@@ -177,7 +178,7 @@ fn extremes(chunk: &[(f64, f64)]) -> Vec<(f64, f64)> {
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     x: (f64, f64),
-    /// Logarithms to base 10 if the axis is in powers of ten.
+    /// Base-10 logarithms if the axis is logarithmic.
     y: (f64, f64),
     powers: bool,
 }
@@ -219,7 +220,7 @@ impl Bounds {
     }
 }
 
-/// 1, 2 and 5 times the powers of ten between two logarithms, or the powers alone if they are many.
+/// Ticks between two base-10 logarithms: 1, 2 and 5 times the powers of ten, or the powers alone if there are many.
 fn powers_of_ten(low: f64, high: f64) -> Vec<(f64, String)> {
     let factors: &[f64] = if high - low > 2.5 {
         &[1.0]

@@ -1,4 +1,4 @@
-//! The heat maps: tables out of records.
+//! Heat maps of a training run.
 
 use crate::domain::Domain;
 use crate::telemetry::record::{RoutingTable, StepRecord};
@@ -6,7 +6,7 @@ use crate::telemetry::record::{RoutingTable, StepRecord};
 use super::format::{count, significant};
 use super::heat::{Cell, CellSize, HeatMap, Row, Scale};
 
-/// Share of the steps over which "at the end" is measured.
+/// The last `1 / LAST` of the steps count as the end of training.
 const LAST: usize = 10;
 
 /// The last tenth of the steps.
@@ -14,8 +14,8 @@ fn last_tenth(steps: &[StepRecord]) -> &[StepRecord] {
     &steps[steps.len() - steps.len().div_ceil(LAST)..]
 }
 
-/// Load of every expert of every layer, relative to the layer's mean, over the last tenth of the steps. `layers` and `domains`
-/// name them, as far as they are known.
+/// Load of every expert in every layer over the last tenth of the steps, relative to the layer's mean. `layers` and
+/// `domains` label them where they are known.
 pub(super) fn expert_load(steps: &[StepRecord], layers: &[String], domains: &[Domain]) -> String {
     let window = last_tenth(steps);
     let Some(shape) = window.last().map(|step| &step.expert_loads) else {
@@ -86,7 +86,7 @@ pub(super) fn expert_load(steps: &[StepRecord], layers: &[String], domains: &[Do
     .html()
 }
 
-/// Which domain's experts the tokens of each domain visit.
+/// Choices of each domain's tokens by the experts' domains.
 pub(super) fn routing(title: &str, caption: &str, table: &RoutingTable) -> String {
     let hottest = table.share.iter().flatten().copied().fold(0.0, f64::max);
     let names = || {

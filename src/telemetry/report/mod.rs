@@ -1,5 +1,5 @@
-//! `report.html`: what a run was, did and cost, on one page that needs no network and no script; `routes.html`: where its
-//! routers send tokens.
+//! HTML reports without network or scripts: `report.html` for a training run, `routes.html` for a study of its
+//! routing.
 
 mod document;
 mod figures;

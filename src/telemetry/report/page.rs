@@ -1,4 +1,4 @@
-//! The page: headline figures, then pictures, each with a sentence that says what it shows.
+//! `report.html`: headline figures, then charts, each with a sentence that explains it.
 
 use crate::domain::Domain;
 use crate::telemetry::record::{
@@ -12,34 +12,34 @@ use super::growth;
 use super::maps;
 use super::tiles::tiles;
 
-/// What the records do not say of a run.
+/// Description of a run, apart from its records.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct About {
-    /// Name of the run: its folder.
+    /// Name of the run's folder.
     pub run: String,
-    /// The preset that was trained, if it was one.
+    /// Name of the preset, if the model is one.
     pub preset: Option<String>,
-    /// What was trained, in a few words.
+    /// The kind of model, in a few words.
     pub model: String,
-    /// Parameters.
+    /// Number of parameters.
     pub num_params: u64,
-    /// Parameters that a token multiplies with.
+    /// Number of parameters active per token.
     pub num_active_params: u64,
-    /// Optimizer steps planned.
+    /// Number of optimizer steps planned.
     pub num_steps: u64,
-    /// Where it ran: backend and device.
+    /// Backend and device.
     pub backend: String,
     /// Why energy was not measured, if it was not.
     pub energy_missing: Option<String>,
-    /// Names of the layers that route, in the order of the recorded loads.
+    /// Names of the routed layers, in the order of the recorded loads.
     pub routed_layers: Vec<String>,
-    /// The domain of every expert; nothing where domains have no effect.
+    /// Domain of every expert; empty if domains have no effect.
     pub expert_domains: Vec<Domain>,
-    /// The experiment, as text.
+    /// The experiment as JSON text.
     pub config: String,
 }
 
-/// The report as one HTML file.
+/// Renders the report as one HTML file.
 pub fn render(about: &About, records: &[Record]) -> String {
     let mut steps = Vec::new();
     let mut evals = Vec::new();
@@ -255,7 +255,7 @@ fn cost(steps: &[StepRecord]) -> String {
     }
 }
 
-/// Texts that the model writes.
+/// Sample texts of the model.
 fn samples(record: &SamplesRecord) -> String {
     let mut rows = String::new();
     for sample in &record.samples {
@@ -280,7 +280,7 @@ fn samples(record: &SamplesRecord) -> String {
     )
 }
 
-/// Documents that were left out.
+/// Documents that were skipped.
 fn skipped(record: &SkippedRecord) -> String {
     let items: String = record
         .examples

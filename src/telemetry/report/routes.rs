@@ -1,4 +1,4 @@
-//! `routes.html`: where a model's routers send the tokens of a text.
+//! `routes.html`: the report of a study of routes.
 
 use crate::telemetry::routes::{CacheRecord, LayerRoutes, RouteStudy};
 
@@ -8,7 +8,7 @@ use super::heat::{Cell, CellSize, HeatMap, Row, Scale};
 use super::line::{LineChart, Look, Range, Series, Size};
 use super::routes_tables::{TERMS, figures, names, tokens, windows};
 
-/// The page as one HTML file.
+/// Renders the page as one HTML file.
 pub fn render(study: &RouteStudy) -> String {
     let body = [
         section(
@@ -87,7 +87,7 @@ fn tiles(study: &RouteStudy) -> String {
     )
 }
 
-/// Visits of every expert of every layer, relative to the layer's mean.
+/// Visits to every expert in every layer, relative to the layer's mean.
 fn loads(study: &RouteStudy) -> String {
     let experts = study.layers.iter().map(|layer| layer.visits.len());
     let experts = experts.max().unwrap_or(0);
@@ -129,7 +129,7 @@ fn loads(study: &RouteStudy) -> String {
     .html()
 }
 
-/// How much more often than all tokens those of a domain visit an expert; nothing for less than two domains.
+/// Lift of each domain at each expert; empty for fewer than two domains.
 fn domains(study: &RouteStudy) -> String {
     if study.domain_tokens.len() < 2 {
         return String::new();
@@ -190,7 +190,7 @@ fn domain_map(study: &RouteStudy, layer: &LayerRoutes) -> String {
     .html()
 }
 
-/// Hits of caches of every size.
+/// Hit rates of caches by size.
 fn cache(record: &CacheRecord) -> String {
     let series = |name: &str, look, hits: &[u64]| {
         let points = record.sizes.iter().zip(hits);

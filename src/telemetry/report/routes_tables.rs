@@ -1,10 +1,10 @@
-//! The tables of `routes.html`, and what their figures mean.
+//! The tables of `routes.html`, and definitions of their columns.
 
 use crate::telemetry::routes::{Chance, ExpertName, LayerRoutes, RouteStudy};
 
 use super::format::{count, escape, significant};
 
-/// What the columns of the table of figures are.
+/// Definitions of the columns.
 pub(super) const TERMS: &str = r#"<dl class="card terms">
 <dt>null choices</dt><dd>Share of the choices that fall on null experts, which cost nothing.</dd>
 <dt>MaxVio</dt><dd>Load of the busiest expert over the mean, less 1. 0: even.</dd>
@@ -100,7 +100,7 @@ pub(super) fn figures(study: &RouteStudy) -> String {
     table(&heading, study.layers.iter().map(row))
 }
 
-/// The experts that have a name, and how many have none.
+/// The experts with a label, and the number of those without one.
 pub(super) fn names(study: &RouteStudy) -> String {
     let heading = headings(&[
         "layer",
@@ -140,7 +140,7 @@ pub(super) fn names(study: &RouteStudy) -> String {
     table(&heading, named.into_iter()) + &sum
 }
 
-/// Every expert with the tokens that visit it most above the rate of all; nothing if none has some.
+/// Every expert with the tokens of the highest lift; empty if none has such tokens.
 pub(super) fn tokens(study: &RouteStudy) -> String {
     let heading = headings(&["layer", "expert", "tokens, highest lift first"]);
     let rows = study.layers.iter().flat_map(|layer| {
@@ -169,7 +169,7 @@ pub(super) fn tokens(study: &RouteStudy) -> String {
     }
 }
 
-/// A token with its spaces and line ends to be seen.
+/// A token with visible spaces and line ends.
 fn visible(token: &str) -> String {
     escape(token)
         .replace(' ', "␣")
@@ -177,7 +177,7 @@ fn visible(token: &str) -> String {
         .replace('\t', "⇥")
 }
 
-/// Distinct experts of windows, by layer.
+/// Distinct experts per window, by layer.
 pub(super) fn windows(study: &RouteStudy) -> String {
     let windows = &study.locality.windows;
     let mut heading = vec!["layer".to_owned()];

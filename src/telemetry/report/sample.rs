@@ -1,4 +1,4 @@
-//! A made-up run for tests of the report, and for looking at it.
+//! An invented run, for tests of the report and for looking at it.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -141,7 +141,7 @@ fn samples() -> Vec<SampleRecord> {
         .collect()
 }
 
-/// Opening and closing tags match.
+/// Asserts that opening and closing tags match.
 pub(super) fn assert_well_formed(html: &str) {
     const VOID: [&str; 2] = ["meta", "!doctype"];
     let mut open = Vec::new();

@@ -1,4 +1,4 @@
-//! The headline figures.
+//! The headline figures of a run.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::telemetry::record::{EvalRecord, StepRecord};
 use super::format::{count, duration, escape, significant};
 use super::page::About;
 
-/// The figures as a list of terms; nothing without a step.
+/// The figures as a list of terms; empty without steps.
 pub(super) fn tiles(about: &About, steps: &[StepRecord], evals: &[EvalRecord]) -> String {
     let Some(last) = steps.last() else {
         return String::new();
@@ -80,7 +80,7 @@ fn tokens(step: &StepRecord) -> f64 {
     step.tokens_per_s * step.duration_s
 }
 
-/// Joules per token and the share of the steps that were measured.
+/// Energy per token in joules, and the fraction of the steps that were measured.
 fn energy_per_token(steps: &[StepRecord]) -> Option<(f64, f64)> {
     let measured: Vec<_> = steps
         .iter()
@@ -92,7 +92,7 @@ fn energy_per_token(steps: &[StepRecord]) -> Option<(f64, f64)> {
     (tokens > 0.0).then(|| (energy_j / tokens, share))
 }
 
-/// What measured the energy of the steps: of a run on several machines more than one line.
+/// The energy sources of the steps; several if the run used several machines.
 fn sources(steps: &[StepRecord]) -> Option<String> {
     let measured = steps.iter().filter(|step| step.energy_j.is_some());
     let named = measured.filter_map(|step| step.energy_source.as_deref());
