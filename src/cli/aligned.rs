@@ -1,10 +1,10 @@
-//! Tables for the terminal.
+//! Aligned tables for the terminal.
 
-/// Rows of cells, the first column to the left, the others to the right.
+/// A table of text cells: the first column is left-aligned, the others are right-aligned.
 pub(crate) struct Table(Vec<Vec<String>>);
 
 impl Table {
-    /// A table with so many columns.
+    /// A table whose number of columns is known at compile time.
     pub(crate) fn headed<const N: usize>(
         heading: [&str; N],
         rows: impl IntoIterator<Item = Vec<String>>,
@@ -12,13 +12,13 @@ impl Table {
         Self::of(&heading, rows)
     }
 
-    /// A table with these columns.
+    /// A table with these column headings.
     pub(crate) fn of(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Self {
         let heading = heading.iter().map(ToString::to_string).collect();
         Self(std::iter::once(heading).chain(rows).collect())
     }
 
-    /// The table as lines.
+    /// Renders the table as lines.
     pub(crate) fn render(&self) -> String {
         let columns = self.0.first().map_or(0, Vec::len);
         let width = |column: usize| self.0.iter().map(|row| row[column].chars().count()).max();

@@ -1,4 +1,4 @@
-//! Arguments that several commands share.
+//! Arguments that several commands share, with their conversion to settings.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,10 +19,10 @@ use crate::cli::dtype::one_of;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::weights::Weights;
 
-/// Which experiment.
+/// The choice of an experiment.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExperimentArgs {
-    /// Preset by its size [default: default; where a run is taken, the newest one of any preset]
+    /// Preset, by its size [default: default; for commands that run a model, the newest run of any preset]
     #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new(PRESETS), ignore_case = true)]
     pub(crate) params: Option<String>,
     /// Experiment of your own, a JSON file as in configs/
@@ -31,7 +31,7 @@ pub(crate) struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
-    /// How the experiment is called.
+    /// Name of the experiment: the file's path or the preset.
     pub(crate) fn name(&self) -> String {
         match (&self.config, &self.params) {
             (Some(file), _) => file.display().to_string(),
@@ -40,7 +40,7 @@ impl ExperimentArgs {
         }
     }
 
-    /// Reads the experiment.
+    /// Loads the experiment.
     pub(crate) fn load(&self) -> Result<Experiment, Failure> {
         match &self.config {
             Some(file) => Experiment::load(file).or_input(),
@@ -49,7 +49,7 @@ impl ExperimentArgs {
     }
 }
 
-/// Where it runs.
+/// The choice of a device.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeviceArgs {
     /// Device of the compiled backend: cpu, cuda:1, mps, vulkan:0 [default: its best one]
@@ -58,7 +58,7 @@ pub(crate) struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// The device, or the backend's default one.
+    /// Opens the device, or the backend's default one.
     pub(crate) fn open(&self) -> Result<Device, Failure> {
         match &self.device {
             None => Ok(select::default_device()),
@@ -71,12 +71,12 @@ impl DeviceArgs {
     }
 }
 
-/// A device as it is written, `kind` or `kind:index`.
+/// A device as the user writes it, `kind` or `kind:index`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeviceName {
-    /// What it is, lower case.
+    /// Kind of device, in lower case.
     pub(crate) kind: String,
-    /// Which one, from 0.
+    /// Index of the device among those of its kind, from 0.
     pub(crate) index: Option<usize>,
 }
 
@@ -99,45 +99,45 @@ impl FromStr for DeviceName {
     }
 }
 
-/// How tokens are chosen.
+/// Settings of sampling.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Most tokens to generate [default: the model's own, else 256]
+    /// Largest number of tokens to generate [default: the model's own, else 256]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// Divides the logits; 0: always the likeliest token [default: the model's own, else 0.8]
+    /// Temperature, which divides the logits; 0: always the likeliest token [default: the model's own, else 0.8]
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f64>,
-    /// Choose among the K likeliest tokens; 0: all [default: the model's own, else 50]
+    /// Sample among the K likeliest tokens; 0: all [default: the model's own, else 50]
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
-    /// Choose among the likeliest tokens that together reach P; 1: all [default: the model's own, else 0.95]
+    /// Sample among the likeliest tokens whose probabilities sum to P; 1: all [default: the model's own, else 0.95]
     #[arg(long, value_name = "P")]
     pub(crate) top_p: Option<f64>,
-    /// Drop tokens less likely than P times the likeliest; 0: none [default: the model's own, else 0]
+    /// Drop tokens whose probability is below P times the highest; 0: none [default: the model's own, else 0]
     #[arg(long, value_name = "P")]
     pub(crate) min_p: Option<f64>,
-    /// Make tokens of the past less likely; 1: no effect [default: the model's own, else 1]
+    /// Penalty on tokens that occurred before; 1: no effect [default: the model's own, else 1]
     #[arg(long, value_name = "R")]
     pub(crate) repetition_penalty: Option<f64>,
-    /// Seed of the draws [default: 0]
+    /// Seed of the sampling [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }
 
 impl SamplingArgs {
-    /// Most tokens to generate.
+    /// Largest number of tokens to generate.
     pub(crate) fn max_tokens(&self, default: usize) -> usize {
         self.max_tokens.unwrap_or(default)
     }
 
-    /// The defaults with what was given.
+    /// The given settings over the program's defaults.
     pub(crate) fn config(&self) -> Result<SamplingConfig, Failure> {
         self.config_over(SamplingConfig::default())
     }
 
-    /// These defaults with what was given.
+    /// The given settings over `default`.
     pub(crate) fn config_over(&self, default: SamplingConfig) -> Result<SamplingConfig, Failure> {
         let config = SamplingConfig {
             temperature: self.temperature.unwrap_or(default.temperature),
@@ -154,10 +154,10 @@ impl SamplingArgs {
     }
 }
 
-/// Most tokens that are generated when nobody says.
+/// Default limit on the number of generated tokens.
 pub(crate) const MAX_TOKENS: usize = 256;
 
-/// A tokenizer from elsewhere.
+/// A replacement for the model's tokenizer.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TokenizerArgs {
     /// tokenizer.json, for a model that comes without one [default: the model's own]
@@ -165,7 +165,7 @@ pub(crate) struct TokenizerArgs {
     pub(crate) tokenizer: Option<PathBuf>,
 }
 
-/// An adapter of a model.
+/// A LoRA adapter for a model.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdapterArgs {
     /// Folder of a LoRA adapter as PEFT writes it, for a model that is no run [default: the one in the model's folder,
@@ -175,12 +175,12 @@ pub(crate) struct AdapterArgs {
 }
 
 impl AdapterArgs {
-    /// The folder that was named.
+    /// The adapter's folder, if one was given.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.adapter.as_deref()
     }
 
-    /// A model on disk with the adapter, or what there is if none is named.
+    /// The weights of `model` with the adapter, or `unnamed()` if no model was named.
     pub(crate) fn weights(
         &self,
         model: Option<&Path>,
@@ -199,7 +199,7 @@ impl AdapterArgs {
     }
 }
 
-/// Whether whole sequences go through test-time training.
+/// Whether whole sequences are adapted by test-time training.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TttArgs {
     /// Test-time training of whole sequences, in a model that has it
@@ -207,17 +207,17 @@ pub(crate) struct TttArgs {
     ttt: TttSwitch,
 }
 
-/// On or off.
+/// A switch: on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TttSwitch {
-    /// Blend in the adapted states, as the package does when it scores a text
+    /// Blend in the adapted states, as Genesis-152M's package does when it scores a text
     On,
-    /// Leave the states as they are, as the package does when it generates
+    /// Leave the states unchanged, as the package does when it generates
     Off,
 }
 
 impl TttArgs {
-    /// The model with this setting, if it has something to set.
+    /// Applies the setting to a model; refuses `on` for a model without test-time training.
     pub(crate) fn apply(&self, model: CausalLm<Selected>) -> Result<CausalLm<Selected>, Failure> {
         if self.ttt == TttSwitch::On && model.metacognition.is_none() {
             return Err(Failure::input(
@@ -227,7 +227,7 @@ impl TttArgs {
         Ok(model.with_ttt(self.ttt()))
     }
 
-    /// The model's setting.
+    /// The setting in the model's terms.
     pub(crate) fn ttt(&self) -> Ttt {
         match self.ttt {
             TttSwitch::On => Ttt::On,
@@ -236,10 +236,10 @@ impl TttArgs {
     }
 }
 
-/// What the model is told of the text's domain.
+/// The domain that the model is told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DomainArgs {
-    /// Domain of the text, as code or law [default: none, the router finds out by itself]
+    /// Domain of the text, as code or law [default: none, the router infers it]
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) domain: Option<Domain>,
 }
@@ -265,7 +265,7 @@ impl From<Domains> for DomainMode {
     }
 }
 
-/// Parses an amount of memory such as `12GB` or `80GiB`.
+/// Parses an amount of memory, such as `12GB` or `80GiB`, to bytes.
 pub(crate) fn memory_bytes(amount: &str) -> Result<u64, String> {
     let amount = amount.trim();
     let end = amount.find(|c: char| c != '.' && !c.is_ascii_digit());

@@ -13,12 +13,12 @@ use crate::run::ValidFeed;
 use crate::run::evaluation::distinct_experts;
 use crate::telemetry::EvalRecord;
 
-/// Whether the tokens of a batch choose their experts together.
+/// Batch-aware routing and its strength.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BatchAwareArgs {
-    /// Let tokens that are decoded at once prefer experts that one of them chose already: an expert that none has costs
-    /// so much, on the scale of affinities, as 0.02. What a request gets then depends on those beside it [default: each
-    /// token chooses alone]
+    /// Let tokens that are decoded at once share experts: RHO, as 0.02, is subtracted from the affinity of each
+    /// expert that no earlier token of the batch chose. The output of a request then depends on the others [default:
+    /// each token chooses alone]
     #[arg(long, value_name = "RHO", value_parser = cost)]
     batch_aware: Option<f64>,
 }
@@ -31,7 +31,7 @@ fn cost(text: &str) -> Result<f64, String> {
 }
 
 impl BatchAwareArgs {
-    /// The model with this setting, if it has something to set.
+    /// Applies the setting to a model; refuses it for a model without experts.
     pub(crate) fn apply(&self, model: CausalLm<Selected>) -> Result<CausalLm<Selected>, Failure> {
         let mut routers = 0;
         let model = model.map_routers(|_, router| {
@@ -46,7 +46,7 @@ impl BatchAwareArgs {
         Ok(model.with_batch_aware(self.batch_aware))
     }
 
-    /// What it costs and saves on a text, if it was asked for.
+    /// Measures the effect on loss and on distinct experts, if `--batch-aware` is given.
     pub(crate) fn measure(
         &self,
         loaded: &Loaded,
@@ -75,16 +75,16 @@ impl BatchAwareArgs {
     }
 }
 
-/// What choosing together costs and saves.
+/// Effect of batch-aware routing on a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct BatchAware {
     rho: f64,
-    /// Tokens that choose together.
+    /// Number of tokens that choose together.
     batch: usize,
-    /// Loss where they do, in nats a token.
+    /// Loss with batch-aware routing, in nats per token.
     loss: f64,
     loss_alone: f64,
-    /// Experts of a layer that they visit together, in the mean.
+    /// Mean number of distinct experts per layer that these tokens visit together.
     distinct_experts: Option<f64>,
     distinct_experts_alone: Option<f64>,
 }

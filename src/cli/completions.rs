@@ -1,4 +1,4 @@
-//! `completions`: what makes a shell complete commands, options and their values.
+//! `completions`: scripts for shells that complete commands, options and values.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ A new shell takes them up; make the folder first if there is none.";
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompletionsArgs {
-    /// Which shell
+    /// Shell to write the script for
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

@@ -1,4 +1,4 @@
-//! How much memory the device has.
+//! Detection of a device's memory.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use darkhorse_backends::select;
 use crate::cli::args::DeviceName;
 use crate::cli::failure::{Failure, OrInput};
 
-/// Bytes of memory of a device, or of the backend's first one; none if there is no way to tell.
+/// Memory of a device, or of the backend's first one, in bytes; `None` if it cannot be determined.
 pub(crate) fn memory_bytes(device: Option<&DeviceName>) -> Option<u64> {
     let kind = device.map_or(select::name(), |device| device.kind.as_str());
     match kind {
@@ -21,7 +21,7 @@ pub(crate) fn memory_bytes(device: Option<&DeviceName>) -> Option<u64> {
     }
 }
 
-/// Refuses what cannot fit the device, as far as its memory is known.
+/// Refuses a model that does not fit the device's memory, if that is known.
 pub(crate) fn refuse_what_cannot_fit(
     model: &ModelConfig,
     purpose: Purpose,
@@ -33,7 +33,7 @@ pub(crate) fn refuse_what_cannot_fit(
     Ok(())
 }
 
-/// What the driver's own tool says.
+/// Memory of an NVIDIA device in bytes, from `nvidia-smi`.
 fn nvidia_bytes(index: usize) -> Option<u64> {
     let query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
     let mut command = Command::new("nvidia-smi");
@@ -42,7 +42,7 @@ fn nvidia_bytes(index: usize) -> Option<u64> {
     Some(mib.trim().parse::<u64>().ok()? << 20)
 }
 
-/// The machine's memory, or what its container may use of it.
+/// Memory of the machine in bytes, or the limit of its container.
 fn host_bytes() -> Option<u64> {
     let limits = [
         "/sys/fs/cgroup/memory.max",

@@ -1,10 +1,10 @@
-//! Options that take a number format, each some of them.
+//! Options that take an element type.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::model::dtype::Dtype;
 
-/// Reads one of the formats that an option takes.
+/// A parser that accepts these element types.
 pub(crate) fn one_of(taken: &'static [Dtype]) -> impl TypedValueParser<Value = Dtype> {
     let values = taken.iter().map(|&format| {
         let value = PossibleValue::new(format.name()).help(help(format));

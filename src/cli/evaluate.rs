@@ -1,4 +1,4 @@
-//! `evaluate`: a model's loss on documents, by domain.
+//! `evaluate`: loss of a model on documents, by domain.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,11 +33,11 @@ pub(crate) struct EvaluateArgs {
     pub(crate) adapter: AdapterArgs,
     #[command(flatten)]
     pub(crate) text: TextArgs,
-    /// Rows of a batch [default: as in training]
+    /// Rows per batch [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
-    /// Tokens of a row. A document that fits is scored whole; a longer one is cut into rows of so many tokens, each scored
-    /// by itself [default: as in training]
+    /// Tokens per row. A document that fits into a row is scored whole; a longer one is cut into rows of this length,
+    /// each scored separately [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) seq_len: Option<usize>,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) struct EvaluateArgs {
     pub(crate) json: bool,
 }
 
-/// What `--json` prints.
+/// Output of `--json`.
 #[derive(Debug, Serialize)]
 struct Evaluation {
     #[serde(flatten)]
@@ -70,7 +70,7 @@ pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
     evaluate(args)
 }
 
-/// Evaluates what was resolved.
+/// Evaluates after the arguments were checked.
 fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let source = args.text.source()?;
     let newest = || Ok(Weights::Newest(None));

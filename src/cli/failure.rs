@@ -1,4 +1,4 @@
-//! How the program fails: one line on the standard error output, and an exit code.
+//! Failures of the program: one line on the standard error output, and an exit code.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -12,22 +12,22 @@ use clap::{Command, Parser};
 use crate::cli::logging;
 use crate::stored::OpenError;
 
-/// What burn-train's dashboard panics with when its menu is asked to end the process.
+/// Message with which burn-train's dashboard panics when its menu ends the process.
 const KILLED: &str = "Killing training from user input.";
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The arguments or what they name: exit code 2.
+    /// Invalid arguments or input: exit code 2.
     Input(anyhow::Error),
-    /// Anything else: exit code 1.
+    /// Any other failure: exit code 1.
     Other(anyhow::Error),
-    /// Someone stopped it, and what there is to say was said: this exit code.
+    /// The user stopped the command and was told so: this exit code.
     Stopped(u8),
 }
 
 impl Failure {
-    /// A complaint about the arguments.
+    /// A failure of the arguments or the input.
     pub(crate) fn input(message: impl Display) -> Self {
         Self::Input(anyhow::anyhow!("{message}"))
     }
@@ -40,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// What happened and its causes, in one line.
+    /// The error and its causes, in one line.
     pub(crate) fn line(&self) -> String {
         let (Self::Input(error) | Self::Other(error)) = self else {
             return String::new();
@@ -58,7 +58,7 @@ impl Failure {
         with_short_quotes(&one_line(&line))
     }
 
-    /// Whether the reader of the output has gone, which is nobody's fault: `plan | head`.
+    /// Whether the reader of the output has gone, as in `plan | head`, which is not an error.
     fn is_closed_pipe(&self) -> bool {
         let (Self::Input(error) | Self::Other(error)) = self else {
             return false;
@@ -68,7 +68,7 @@ impl Failure {
     }
 }
 
-/// A model that cannot be opened is bad input, whoever opens it.
+/// A model that cannot be opened counts as bad input.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
@@ -80,9 +80,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Marks an error as one of the arguments, or of what they name.
+/// Classifies an error as one of the arguments or the input.
 pub(crate) trait OrInput<T> {
-    /// The same result, with exit code 2.
+    /// Turns an error into a failure with exit code 2.
     fn or_input(self) -> Result<T, Failure>;
 }
 
@@ -92,7 +92,7 @@ impl<T, E: Into<anyhow::Error>> OrInput<T> for Result<T, E> {
     }
 }
 
-/// Runs the program, and tells how it ended. A panic is a failure like any other, without backtrace.
+/// Runs the program and reports how it ended. A panic is reported like other failures, without a backtrace.
 pub(crate) fn catch(run: fn() -> Result<(), Failure>) -> ExitCode {
     panic::set_hook(Box::new(|panic| {
         let place = panic
@@ -119,7 +119,7 @@ pub(crate) fn catch(run: fn() -> Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Reads the arguments; none if help or version was asked for and has been shown.
+/// Parses the arguments; `None` if help or version was printed.
 pub(crate) fn parse<C: Parser>(arguments: Vec<OsString>) -> Result<Option<C>, Failure> {
     let parsed = with_negative_numbers(C::command()).try_get_matches_from(arguments);
     let error = match parsed.and_then(|mut found| C::from_arg_matches_mut(&mut found)) {
@@ -138,8 +138,7 @@ pub(crate) fn parse<C: Parser>(arguments: Vec<OsString>) -> Result<Option<C>, Fa
     }
 }
 
-/// The same command, which takes `-1` for a value of the option before it, not for an option: what is wrong with the
-/// value can be said then.
+/// Accepts negative numbers such as `-1` as values of options, so that an error can name the value.
 fn with_negative_numbers(command: Command) -> Command {
     let command = command.mut_args(|argument| {
         let takes_values = argument.get_action().takes_values();
@@ -148,7 +147,7 @@ fn with_negative_numbers(command: Command) -> Command {
     command.mut_subcommands(with_negative_numbers)
 }
 
-/// What the standard library says of numbers, and what is expected instead.
+/// Messages of the standard library's number parsers, and the expectation to print instead.
 const NUMBERS: [(&str, &str); 5] = [
     (
         "invalid digit found in string",
@@ -166,7 +165,7 @@ const NUMBERS: [(&str, &str); 5] = [
     ("cannot parse float from empty string", "expected a number"),
 ];
 
-/// clap's message and tip in one line, without the usage that follows.
+/// clap's message and tip in one line, without the usage.
 fn complaint(message: &str) -> String {
     let (said, _) = message.split_once("Usage:").unwrap_or((message, ""));
     let said = said.split("For more information").next().unwrap_or(said);
@@ -177,7 +176,7 @@ fn complaint(message: &str) -> String {
     format!("{}; see `--help`", one_line(&said.replace("\n\n", "; ")))
 }
 
-/// What comes before a value that a message quotes from a file, and what ends it.
+/// Prefix and closing delimiter of values that messages quote from files.
 const QUOTES: [(&str, char); 4] = [
     ("unknown domain `", '`'),
     ("\"", '"'),
@@ -185,10 +184,10 @@ const QUOTES: [(&str, char); 4] = [
     ("unknown field `", '`'),
 ];
 
-/// Most characters of a value that a message quotes.
+/// Longest quoted value in a message, in characters.
 const MOST_QUOTED: usize = 100;
 
-/// The line with the beginnings alone of long values that it quotes.
+/// Shortens long values that the line quotes.
 fn with_short_quotes(line: &str) -> String {
     let (mut out, mut rest) = (String::new(), line);
     let next = |rest: &str| {
@@ -214,7 +213,7 @@ fn with_short_quotes(line: &str) -> String {
     out + rest
 }
 
-/// The text with every line end and every row of spaces as one space.
+/// Replaces line ends and repeated spaces by single spaces.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

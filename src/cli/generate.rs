@@ -1,4 +1,4 @@
-//! Streams a continuation to the standard output.
+//! Streaming of generated text to the standard output.
 
 use std::fmt;
 use std::io::Write;
@@ -15,41 +15,41 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::notice;
 use crate::cli::output::Output;
 
-/// Reading a prompt of more tokens shows its progress.
+/// Smallest prompt, in tokens, whose reading shows a progress bar.
 const LONG_PROMPT: usize = 2048;
 
-/// How a continuation ends.
+/// Settings of a continuation: when it ends and how it is printed.
 pub(crate) struct Reply<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) stop_ids: Vec<u32>,
     pub(crate) stop_text: Option<&'static str>,
     pub(crate) max_tokens: usize,
     pub(crate) begins: Begins,
-    /// Stops it.
+    /// Stops the generation on Ctrl-C.
     pub(crate) interrupt: Option<&'a Interrupt>,
 }
 
-/// What the text that is generated is to the one that was read.
+/// Relation of the generated text to the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begins {
-    /// Its continuation: what a first word brings with it, such as a space, belongs to it.
+    /// The text continues the prompt; a space before its first word is printed.
     InThePrompt,
-    /// A text of its own.
+    /// The text starts anew.
     Anew,
 }
 
-/// What was generated, and how fast.
+/// The generated text with speed measurements.
 pub(crate) struct Stats {
     pub(crate) text: String,
     read: usize,
     generated: usize,
     prefill: Duration,
     decode: Duration,
-    /// What became of the drafts.
+    /// Statistics of speculative decoding.
     drafts: Option<String>,
 }
 
-/// Share of the drafts that were right, by their place after the next token.
+/// Acceptance rates of drafted tokens, by position after the next token.
 fn drafts(acceptance: &Acceptance) -> String {
     let places = acceptance.accepted.iter().zip(&acceptance.drafted);
     let shares: Vec<String> = places
@@ -86,8 +86,8 @@ impl fmt::Display for Stats {
 }
 
 impl Reply<'_> {
-    /// Reads `ids`, then writes text as it is generated, never half a character. None if it was stopped before all
-    /// ids were read.
+    /// Reads `ids`, then prints text as it is generated, in whole characters. `None` if it was stopped before all ids
+    /// were read.
     pub(crate) fn stream(
         &self,
         generation: &mut Generation<'_, Selected>,
@@ -167,7 +167,7 @@ impl Reply<'_> {
         self.interrupt.is_some_and(Interrupt::is_asked)
     }
 
-    /// Length of the text that cannot be the beginning of the stop text.
+    /// Length of the text's part that cannot be the start of the stop text.
     fn safe_to_show(&self, text: &str) -> usize {
         let Some(stop) = self.stop_text else {
             return text.len();

@@ -1,4 +1,4 @@
-//! `import`: a model of another format as a run.
+//! `import`: turns a model of another format into a run.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ Weights keep their type; they are read one at a time, so that memory does not li
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
-    /// The model to read
+    /// Model to read
     #[arg(long, value_name = "PATH")]
     from: PathBuf,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `inference`: a prompt to its continuation.
+//! `inference`: continues a prompt.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
@@ -36,11 +36,11 @@ Examples:
 
 /// Continue a prompt
 ///
-/// Without --checkpoint the newest run is taken, with --params the newest one of that preset.
+/// Without --checkpoint the newest run is used, with --params the newest one of that preset.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InferenceArgs {
-    /// Text to continue; -: what the standard input holds, without the end of its last line
+    /// Text to continue; -: read from the standard input, without its final line end
     #[arg(
         long,
         value_name = "TEXT",
@@ -57,7 +57,7 @@ pub(crate) struct InferenceArgs {
         conflicts_with = "prompt"
     )]
     pub(crate) ids: Option<Vec<u32>>,
-    /// Print the ids that were generated instead of their text, in one line
+    /// Print the generated ids instead of their text, in one line
     #[arg(long)]
     pub(crate) print_ids: bool,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct InferenceArgs {
     pub(crate) tokenizer: TokenizerArgs,
     #[command(flatten)]
     pub(crate) ttt: TttArgs,
-    /// Run an untrained model, for measuring
+    /// Run a model with random weights, for measurements
     #[arg(long, conflicts_with = "checkpoint")]
     pub(crate) random_weights: bool,
     #[command(flatten)]
@@ -84,11 +84,11 @@ pub(crate) struct InferenceArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) speculative: SpeculationArgs,
-    /// Also write where the tokens went, a file of JSON: visits of every expert, and slots and gates of every token
-    /// [default: routes are not kept]
+    /// Also write the routes to a JSON file: visits of every expert, and slots and gates of every token [default:
+    /// routes are not recorded]
     #[arg(long, value_name = "FILE")]
     pub(crate) routes: Option<PathBuf>,
-    /// Tell tokens per second, and with --speculative how many drafts were accepted
+    /// Print tokens per second, and with --speculative the accepted drafts
     #[arg(long)]
     pub(crate) stats: bool,
     #[command(flatten)]
@@ -96,7 +96,7 @@ pub(crate) struct InferenceArgs {
 }
 
 impl InferenceArgs {
-    /// Where the weights are to come from.
+    /// Source of the weights.
     pub(crate) fn source(&self) -> Result<Weights, Failure> {
         self.adapter.weights(self.checkpoint.as_deref(), || {
             if self.random_weights {
@@ -107,7 +107,7 @@ impl InferenceArgs {
         })
     }
 
-    /// The text to continue, from where it is to come from.
+    /// The prompt, read from the standard input if it is `-`.
     fn prompt(&self) -> Result<Option<String>, Failure> {
         if self.prompt.as_deref() != Some("-") {
             return Ok(self.prompt.clone());
@@ -132,7 +132,7 @@ impl InferenceArgs {
         Ok(Some(prompt))
     }
 
-    /// Writes the routes of what was read, if that was asked for.
+    /// Writes the recorded routes, if `--routes` is given.
     fn write_routes(
         &self,
         loaded: &Loaded,
@@ -148,7 +148,7 @@ impl InferenceArgs {
         request_routes::write(path, &loaded.experiment.model, past, &routes)
     }
 
-    /// Test-time training looks at whole sequences, without the cache and what goes with it.
+    /// Refuses options for the cache together with test-time training, which processes whole sequences without one.
     fn refuse_what_ttt_does_without(&self) -> Result<(), Failure> {
         let without = [
             ("--speculative", self.speculative.config().is_some()),
@@ -182,7 +182,7 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
     infer(args, prompt.as_deref(), weights)
 }
 
-/// Continues the prompt with what was resolved.
+/// Continues the prompt after the arguments were checked.
 fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result<(), Failure> {
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
@@ -232,7 +232,7 @@ fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result
     args.write_routes(&loaded, &generation)
 }
 
-/// Generates exactly as many ids as were asked for, and prints them.
+/// Generates exactly the requested number of ids and prints them.
 fn continue_ids(
     args: &InferenceArgs,
     loaded: &Loaded,

@@ -1,6 +1,7 @@
-//! Ctrl-C stops an answer; at the prompt the first one says how to end, and the second one ends.
+//! Handling of Ctrl-C in a chat: it stops an answer; at the prompt, the first one explains how to end and the second
+//! one ends.
 //!
-//! One that was meant for an answer may come when that is over: it never costs the conversation.
+//! A Ctrl-C meant for an answer may come after its end; it never ends the conversation.
 
 use std::process::exit;
 use std::sync::Arc;
@@ -8,43 +9,43 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::cli::failure::{Failure, OrInput};
 
-/// Exit code of a process that Ctrl-C ended, by the custom of shells.
+/// Exit code after Ctrl-C, by the convention of shells.
 const INTERRUPTED: i32 = 130;
 
-/// What to say to a Ctrl-C that stops nothing.
+/// Message for a Ctrl-C that stops nothing.
 const HOW_TO_END: &str = "Ctrl-C again, /exit or Ctrl-D ends";
 
-/// Listens for as long as the process lives.
+/// Handler of Ctrl-C, shared with a listener that lives as long as the process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt(Arc<AtomicU8>);
 
-/// What a Ctrl-C finds.
+/// State of the chat when Ctrl-C is pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Now {
-    /// Nothing to stop.
+    /// At the prompt.
     Prompt,
-    /// The same, and how to end was said.
+    /// At the prompt, after the user was told how to end.
     Told,
-    /// An answer.
+    /// During an answer.
     Answer,
-    /// An answer that is being stopped.
+    /// During an answer that is being stopped.
     Stopping,
 }
 
-/// What comes of a Ctrl-C.
+/// Effect of a Ctrl-C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// The answer is being stopped, or it was said how to end.
+    /// The answer is being stopped, or the user was told how to end.
     GoesOn,
     /// The conversation ends.
     Ends,
-    /// The process ends in the middle of an answer.
+    /// The process ends during an answer.
     Breaks,
 }
 
 impl Interrupt {
-    /// Begins to listen.
+    /// Starts listening.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let interrupt = Self::default();
         let heard = interrupt.clone();
@@ -57,7 +58,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Does something that the next Ctrl-C stops, if it looks at [`is_asked`](Self::is_asked).
+    /// Runs work that the next Ctrl-C stops; the work must check [`is_asked`](Self::is_asked).
     pub(crate) fn stops<T>(&self, work: impl FnOnce() -> T) -> T {
         self.set(Now::Answer);
         let done = work();
@@ -65,17 +66,17 @@ impl Interrupt {
         done
     }
 
-    /// Whether to stop.
+    /// Whether the work must stop.
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Now::Stopping as u8
     }
 
-    /// Something was typed: the next Ctrl-C is a first one again.
+    /// Resets the state after input: the next Ctrl-C is a first one again.
     pub(crate) fn is_typed(&self) {
         self.set(Now::Prompt);
     }
 
-    /// A Ctrl-C, as a signal or as a key at an empty line.
+    /// Handles a Ctrl-C, from a signal or from a key at an empty line.
     pub(crate) fn hear(&self) -> Effect {
         if self.becomes(Now::Answer, Now::Stopping) {
             Effect::GoesOn

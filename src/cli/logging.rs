@@ -1,4 +1,4 @@
-//! Warnings of the library and of what it is made of, a line each on the standard error output.
+//! Log messages of the library and its dependencies, one line each on the standard error output.
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -14,10 +14,10 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::cli::failure::{Failure, one_line};
 use crate::cli::notice;
 
-/// Says which messages are shown.
+/// Environment variable that selects which messages are shown.
 const VARIABLE: &str = "RUST_LOG";
 
-/// Begins to show messages: warnings, or what `RUST_LOG` says, or with `--quiet` errors only.
+/// Starts showing messages: warnings, or those selected by `RUST_LOG`, or only errors with `--quiet`.
 pub(crate) fn listen() -> Result<(), Failure> {
     let filter = match (notice::is_quiet(), env::var(VARIABLE)) {
         (true, _) => EnvFilter::new("error"),
@@ -32,21 +32,21 @@ pub(crate) fn listen() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is said while the dashboard has the screen; none: nothing has.
+/// Messages held back while the dashboard has the screen; `None`: messages are printed directly.
 static HELD_BACK: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-/// Until it is dropped, messages are kept instead of drawn across the screen; then they are shown.
+/// Guard that holds messages back, to keep the dashboard's screen intact, until it is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it shows the messages"]
 pub(crate) struct HeldBack(());
 
-/// Holds messages back.
+/// Starts holding messages back.
 pub(crate) fn hold_back() -> HeldBack {
     held_back().get_or_insert_default();
     HeldBack(())
 }
 
-/// Shows what was held back, for a process that ends without dropping it.
+/// Prints the messages held back, for a process that ends without dropping the guard.
 pub(crate) fn show_held_back() {
     let messages = held_back().take().unwrap_or_default();
     let _ = io::stderr().write_all(&messages);
@@ -62,7 +62,7 @@ fn held_back() -> MutexGuard<'static, Option<Vec<u8>>> {
     HELD_BACK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The standard error output, or what is held back of it.
+/// Writer to the standard error output, or to the messages held back.
 struct Errors;
 
 impl Write for Errors {
@@ -87,7 +87,7 @@ fn parse(wanted: &str) -> Result<EnvFilter, Failure> {
     })
 }
 
-/// `warning: what is wrong`; below warnings, also where it comes from.
+/// Formats `warning: message`; levels below warnings also have the module.
 struct Line;
 
 impl<S, N> FormatEvent<S, N> for Line

@@ -1,4 +1,4 @@
-//! `logits`: what a model computes for given token ids, as tensors to compare with other programs.
+//! `logits`: writes logits and internals for given token ids, to compare with other programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
     })
 }
 
-/// Values that go into the file under a name.
+/// Values of a named tensor in the output file.
 struct NamedValues {
     name: String,
     dtype: Dtype,
@@ -188,7 +188,7 @@ fn compute(
     Ok(all)
 }
 
-/// The choices of every token in the order of the experts.
+/// Choices of every token, sorted by expert.
 fn ascending(
     indices: Tensor<Selected, 2, Int>,
     weights: Tensor<Selected, 2>,

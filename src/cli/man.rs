@@ -1,4 +1,4 @@
-//! `man`: the manual page, or one for each command.
+//! `man`: manual pages of the program and its commands.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,8 +20,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ManArgs {
-    /// Folder to write a page for each command to, which is made if there is none; without it the page of the program
-    /// is printed
+    /// Folder for one page per command, created if needed; without it, the program's page is printed
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 }

@@ -1,17 +1,18 @@
-//! The program `darkhorse-genesis`: a file per command.
+//! The command-line program `darkhorse-genesis`, one file per command.
 //!
-//! It stands in the library, so that what the program and the examples compile is compiled once.
+//! It is part of the library so that code shared with the examples is compiled once.
 //!
-//! Nothing here panics because nobody reads what it says: results go through `output`.
+//! Results are written through `output`: a closed or full standard output is an error and never a panic.
 
 #![warn(clippy::print_stdout)]
 
-/// That of the standard library panics where the standard error output is closed or full, as in `train 2>&1 | head`.
+/// Prints to the standard error output without the standard library's panic if that is closed or full, as in `train
+/// 2>&1 | head`.
 macro_rules! eprint {
     ($($said:tt)*) => { $crate::cli::output::error(format_args!($($said)*)) };
 }
 
-/// As [`eprint`], with a line end.
+/// [`eprint`] with a line end.
 macro_rules! eprintln {
     () => { eprint!("\n") };
     ($($said:tt)*) => { eprint!("{}\n", format_args!($($said)*)) };
@@ -61,7 +62,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What the program is called.
+/// Name of the program.
 const NAME: &str = "darkhorse-genesis";
 
 const EXAMPLES: &str = "\
@@ -114,7 +115,7 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// Whether there is a prompt and no command: then inference is meant.
+/// Whether the arguments have a prompt and no command, which means inference.
 fn is_bare_prompt(arguments: &[OsString]) -> bool {
     let arguments: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
     // options of the program may stand before its command
@@ -124,7 +125,7 @@ fn is_bare_prompt(arguments: &[OsString]) -> bool {
     begins_with_option && arguments.iter().any(|it| is_prompt(it))
 }
 
-/// Runs the program with the arguments of the process.
+/// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     failure::catch(|| {
         let mut arguments: Vec<_> = std::env::args_os().collect();

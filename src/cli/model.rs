@@ -1,4 +1,4 @@
-//! A trained model as the commands use it.
+//! A loaded model with helpers for the commands.
 
 use std::fmt;
 use std::path::Path;
@@ -51,7 +51,7 @@ impl Model<Selected> {
         Self::of_stored(stored.with_tokenizer(tokenizer)?, quantization, device)
     }
 
-    /// Loads a model that was found on disk, and says how it is held if its file holds it otherwise.
+    /// Loads a model from disk, and tells the user if its quantization changes.
     pub(crate) fn of_stored(
         stored: Stored,
         quantization: Option<Quantization>,
@@ -63,7 +63,7 @@ impl Model<Selected> {
         Ok(loaded)
     }
 
-    /// The same with a model of another configuration.
+    /// The model with another configuration and other weights.
     pub(crate) fn with_model(
         &self,
         config: ModelConfig,
@@ -82,7 +82,7 @@ impl Model<Selected> {
         })
     }
 
-    /// The loss on a text, all of it.
+    /// Loss on a whole text.
     pub(crate) fn evaluate(&self, text: &ValidFeed) -> Result<EvalRecord, Failure> {
         let domains = &self.experiment.model.domains;
         let found = run::evaluate(&self.model, text, domains, self.step).or_input()?;
@@ -92,7 +92,7 @@ impl Model<Selected> {
         found.ok_or_else(|| Failure::input("the data has nothing to measure"))
     }
 
-    /// The same with what was made of its model.
+    /// The model with newly trained weights and their experiment.
     pub(crate) fn with_trained(&self, model: CausalLm<Selected>, experiment: Experiment) -> Self {
         Self {
             model,
@@ -103,7 +103,7 @@ impl Model<Selected> {
         }
     }
 
-    /// Most tokens of a row: those that are asked for, or as in training.
+    /// Row length in tokens: as requested, or as in training. Refuses lengths beyond the model's context.
     pub(crate) fn row_length(&self, asked: Option<usize>) -> Result<usize, Failure> {
         let length = asked.unwrap_or(self.experiment.training.seq_len);
         let positions = self.experiment.model.max_position_embeddings;
@@ -115,7 +115,7 @@ impl Model<Selected> {
         }
     }
 
-    /// The model's chat template; says so to the user if it is not the model's own.
+    /// The model's chat template; warns the user if it is not the model's own.
     pub(crate) fn told_template(&self) -> Result<Template, Failure> {
         let template = self.template()?;
         if let Some(line) = template.notice() {
@@ -125,7 +125,7 @@ impl Model<Selected> {
     }
 }
 
-/// How text is generated, for `--stats`.
+/// Displays the sampling settings, for `--stats`.
 pub(crate) struct Told<'a>(pub(crate) &'a SamplingConfig, pub(crate) &'a Loaded);
 
 impl fmt::Display for Told<'_> {

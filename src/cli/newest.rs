@@ -1,4 +1,4 @@
-//! The run that a command takes when none is named: the newest one that was trained, and saying which it is.
+//! The default run of commands: the newest trained one, whose name is told to the user.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::cli::stored::{is_copy, is_unfinished_copy};
 
-/// Where runs are made and looked for.
+/// Folder of the runs.
 pub(crate) const RUNS: &str = "runs";
 
-/// Folder of a new run of an experiment: its name and the time.
+/// Folder for a new run of an experiment, named after it and the time.
 pub(crate) fn new_run(experiment: &str) -> PathBuf {
     let stem = Path::new(experiment).file_stem().unwrap_or_default();
     let seconds = since_1970().as_secs();
@@ -24,7 +24,7 @@ pub(crate) fn new_run(experiment: &str) -> PathBuf {
     free(Path::new(RUNS), &name)
 }
 
-/// The folder of that name, with a number where there is one already: of a run that began in the same second.
+/// The folder of this name, with a number appended if it exists already.
 fn free(root: &Path, name: &str) -> PathBuf {
     let mut folder = root.join(name);
     for number in 2.. {
@@ -36,7 +36,7 @@ fn free(root: &Path, name: &str) -> PathBuf {
     folder
 }
 
-/// The newest run that was trained, of a preset if one is named; it is told which.
+/// The newest trained run, of a preset if one is named. Tells the user which one.
 pub(crate) fn newest(preset: Option<&str>) -> Result<Run, Failure> {
     let missing = |what: &str| {
         Failure::input(format!(
@@ -64,7 +64,7 @@ pub(crate) fn newest(preset: Option<&str>) -> Result<Run, Failure> {
     newest.ok_or_else(|| missing(&format!("no trained run of `{preset}`")))
 }
 
-/// The run under `root` that was trained and saved last, of those that are wanted. It is told which.
+/// The most recently saved trained run under `root` that `is_wanted` accepts. Tells the user which one.
 pub(crate) fn newest_trained(
     root: impl AsRef<Path>,
     is_wanted: impl Fn(&Run) -> bool,
@@ -79,8 +79,8 @@ pub(crate) fn newest_trained(
     Ok(None)
 }
 
-/// The run under `root` that is to go on: the one that was trained last, also one that was stopped before its first
-/// checkpoint. It is told which.
+/// The run under `root` to resume: the most recently trained one, including runs that were stopped before their first
+/// checkpoint. Tells the user which one.
 pub(crate) fn newest_begun(root: impl AsRef<Path>) -> Result<Option<Run>, CheckpointError> {
     for run in Run::all_under(root)? {
         let saved = run.newest()?;
@@ -97,12 +97,12 @@ pub(crate) fn newest_begun(root: impl AsRef<Path>) -> Result<Option<Run>, Checkp
     Ok(None)
 }
 
-/// Which run was chosen.
+/// Displays which run was chosen.
 struct Choice<'a> {
     folder: &'a Path,
-    /// Of its newest checkpoint, if it has one.
+    /// Step of its newest checkpoint, if it has one.
     step: Option<u64>,
-    /// Since it was saved, or made.
+    /// Time since the checkpoint was saved, or since the run was created.
     age: Duration,
 }
 

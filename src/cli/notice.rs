@@ -1,4 +1,4 @@
-//! What the program says beside its results: one line each on the standard error output, or none with `--quiet`.
+//! Notices on the standard error output, one line each; none with `--quiet`.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,27 +9,27 @@ use indicatif::ProgressBar;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// How much is said.
+/// Verbosity of the program.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct NoticeArgs {
-    /// Say nothing beside results and errors
+    /// Print only results and errors
     #[arg(long, global = true)]
     quiet: bool,
 }
 
 impl NoticeArgs {
-    /// Holds for the rest of the process.
+    /// Applies the setting to the process.
     pub(crate) fn apply(self) {
         QUIET.store(self.quiet, Ordering::Relaxed);
     }
 }
 
-/// Whether only errors are to be shown.
+/// Whether only errors are shown.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// Whether bars of progress are shown.
+/// Whether progress bars are shown.
 pub(crate) fn progress() -> Progress {
     if is_quiet() {
         Progress::Hidden
@@ -38,7 +38,7 @@ pub(crate) fn progress() -> Progress {
     }
 }
 
-/// A bar of so many parts on the standard error output, if that is a terminal; hidden with `--quiet`.
+/// A progress bar over `parts`, on the standard error output if that is a terminal; hidden with `--quiet`.
 pub(crate) fn bar(parts: u64) -> ProgressBar {
     match progress() {
         Progress::Shown => ProgressBar::new(parts),
@@ -46,7 +46,7 @@ pub(crate) fn bar(parts: u64) -> ProgressBar {
     }
 }
 
-/// Says a line.
+/// Prints a notice, unless `--quiet` is given.
 pub(crate) fn tell(line: impl Display) {
     if !is_quiet() {
         eprintln!("{line}");

@@ -1,11 +1,11 @@
-//! What the program prints: results on the standard output, whose reader may have gone or whose disk may be full.
+//! Results on the standard output, which may be closed or full.
 
 use std::fmt::{Arguments, Display};
 use std::io::{self, StdoutLock, Write};
 
 use crate::cli::failure::Failure;
 
-/// The standard output. Errors say what could not be written, and keep their kind.
+/// The standard output, whose errors name it and keep their kind.
 pub(crate) struct Output(StdoutLock<'static>);
 
 impl Output {
@@ -29,7 +29,7 @@ fn named(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), line)
 }
 
-/// Prints a text as it is.
+/// Prints a text unchanged.
 pub(crate) fn text(text: impl Display) -> Result<(), Failure> {
     let mut out = Output::open();
     write!(out, "{text}")?;
@@ -42,7 +42,7 @@ pub(crate) fn line(line: impl Display) -> Result<(), Failure> {
     text(format_args!("{line}\n"))
 }
 
-/// Says something on the standard error output, unless nobody can read it.
+/// Prints to the standard error output and ignores failures.
 pub(crate) fn error(said: Arguments<'_>) {
     let _ = io::stderr().write_fmt(said);
 }

@@ -1,4 +1,4 @@
-//! `prune`: a model with fewer experts, and what that costs.
+//! `prune`: removes experts from a model and measures the effect.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,33 +30,33 @@ Half of the documents serve to choose by, the other half to measure by. What is 
 model is now stand in receipt.json of the new run. Keep several by which to judge: what costs nothing in one model may cost
 much in another.";
 
-/// Where the receipt lies in the run's folder.
+/// File of the receipt in the run's folder.
 const RECEIPT_FILE: &str = "receipt.json";
 
-/// Share of the documents to measure by.
+/// Share of the documents that is held out for measuring.
 const HELD_OUT: f64 = 0.5;
 
-/// Leave out the experts that give least, and measure what that costs
+/// Leave out the experts that contribute least, and measure what that costs
 ///
-/// An expert's worth is what it adds to the tokens that choose it: gate times length of its output. Routers keep the columns
-/// of the experts that stay; nothing is trained. With --domain only that domain's tokens count: what stays is the part
-/// of the model that the domain needs.
+/// An expert's worth is its contribution to the tokens that choose it: gate times norm of its output. Routers keep
+/// the columns of the experts that stay; nothing is trained. With --domain only that domain's tokens count: what
+/// stays is the part of the model that the domain needs.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PruneArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: PathBuf,
-    /// Experts of a layer that stay
+    /// Experts per layer that stay
     #[arg(long, value_name = "N")]
     keep: usize,
     /// How experts are ranked
     #[arg(long, value_name = "HOW", default_value = "reap")]
     by: By,
-    /// Rank them by the tokens of this domain [default: by all tokens]
+    /// Rank experts by the tokens of this domain [default: by all tokens]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<Domain>,
-    /// Origin of the draws of `--by random`
+    /// Seed of `--by random`
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -73,13 +73,13 @@ pub(crate) struct PruneArgs {
 /// How experts are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
-    /// Mean contribution to the tokens that choose it
+    /// Mean contribution to the tokens that choose the expert
     Reap,
-    /// Contribution to all tokens
+    /// Total contribution to all tokens
     Sum,
-    /// Number of tokens that choose it
+    /// Number of tokens that choose the expert
     Load,
-    /// By lot, to compare with
+    /// Random, as a baseline
     Random,
 }
 

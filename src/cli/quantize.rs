@@ -1,4 +1,4 @@
-//! `quantize`: a model with its weights in blocks, as a run.
+//! `quantize`: writes a run with weights in blocks of 8 or 4 bits.
 
 use std::path::PathBuf;
 
@@ -25,8 +25,8 @@ Weights are read one at a time. `--weights q8` of inference, chat, evaluate and 
 
 /// Round the weights of projections and experts to blocks of 8 or 4 bits
 ///
-/// A block is 32 neighbours with a scale of 16 bits. Embeddings, norms and routers stay as they are. The result is a run
-/// that can be used, not trained.
+/// A block holds 32 neighbouring values and a 16-bit scale. Embeddings, norms and routers stay unchanged. The result
+/// is a run that can be used, but not trained.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct QuantizeArgs {
@@ -35,7 +35,7 @@ pub(crate) struct QuantizeArgs {
     model: PathBuf,
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// Width of the integers: 8 or 4
+    /// Bits per value: 8 or 4
     #[arg(long, value_name = "N", value_parser = bits)]
     bits: Quantization,
     /// Folder of the run to write

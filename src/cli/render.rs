@@ -1,4 +1,4 @@
-//! `render`: conversations as the model's chat template writes them.
+//! `render`: shows conversations as rendered by a chat template.
 
 use std::io::{BufReader, Write};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ What training reads is read: `messages` or `conversations` with, if there are so
 in an array or in a parquet file. The text is that of transformers'
 apply_chat_template. --json tells the ids as well, and which of them training on the conversation learns.";
 
-/// Show conversations as the model's chat template writes them, and what is learned of them
+/// Show conversations as the model's chat template writes them, and which parts are learned
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RenderArgs {
@@ -37,7 +37,7 @@ pub(crate) struct RenderArgs {
     /// Render up to where the assistant begins to speak, as `chat` does
     #[arg(long)]
     prompt: bool,
-    /// Print a line of JSON for each: its text, its ids, and without --prompt which are learned
+    /// Print a line of JSON for each: its text, its ids, and without --prompt which ids are learned
     #[arg(long)]
     json: bool,
 }
@@ -65,7 +65,7 @@ pub(crate) fn execute(args: &RenderArgs) -> Result<(), Failure> {
 }
 
 impl RenderArgs {
-    /// What training would read.
+    /// The documents, read as in training.
     fn documents(&self) -> Result<Documents, Failure> {
         let options = SourceOptions {
             // domains do not matter here

@@ -1,4 +1,4 @@
-//! `inference --routes`: where the tokens of one request went.
+//! `inference --routes`: writes the routes of one request.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,30 +10,30 @@ use crate::cli::whole_file::write_whole;
 use crate::inference::RouteLog;
 use crate::model::{FeedForwardPlan, ModelConfig};
 
-/// The routes of a request.
+/// Routes of a request.
 #[derive(Debug, Serialize)]
 struct RequestRoutes<'a> {
-    /// The tokens that were read: the prompt, and what was generated but for the last token.
+    /// Tokens that were read: the prompt and the generated tokens, except the last one.
     ids: &'a [u32],
     layers: Vec<LayerRoutes<'a>>,
 }
 
-/// The routes in one layer.
+/// Routes in one layer.
 #[derive(Debug, Serialize)]
 struct LayerRoutes<'a> {
-    /// Its place in the model, from 1.
+    /// Number of the layer in the model, from 1.
     layer: usize,
-    /// Visits of each routed expert.
+    /// Number of visits to each routed expert.
     visits: Vec<u64>,
-    /// Choices of each null expert.
+    /// Number of choices of each null expert.
     null_visits: Vec<u64>,
-    /// Slots that each token chose, the likeliest first; those from the number of experts on are null experts.
+    /// Slots that each token chose, the likeliest first; slots from the number of experts on are null experts.
     slots: Vec<&'a [u32]>,
-    /// Their gates.
+    /// Gates of these slots.
     gates: Vec<&'a [f32]>,
 }
 
-/// Layers that route, from 1.
+/// Numbers of the layers with routers, from 1.
 fn routed_layers(model: &ModelConfig) -> impl Iterator<Item = usize> {
     let plan = model.plan().into_iter();
     let routes: Vec<bool> = plan
@@ -45,7 +45,7 @@ fn routed_layers(model: &ModelConfig) -> impl Iterator<Item = usize> {
         .map(|(layer, _)| layer)
 }
 
-/// Refuses a model that has no routes.
+/// Refuses a model without routers.
 pub(crate) fn check(model: &ModelConfig) -> Result<(), Failure> {
     match routed_layers(model).next() {
         Some(_) => Ok(()),
@@ -55,7 +55,7 @@ pub(crate) fn check(model: &ModelConfig) -> Result<(), Failure> {
     }
 }
 
-/// Writes the routes of the tokens that were read.
+/// Writes the routes of the tokens in `past`.
 pub(crate) fn write(
     path: &Path,
     model: &ModelConfig,

@@ -1,4 +1,4 @@
-//! `retrofit`: null experts for a trained model, and what they cost and save.
+//! `retrofit`: adds null experts to a trained model and measures the effect.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,38 +32,38 @@ Examples:
 A fifth of the documents is held out to measure by. What the null experts cost in loss and save in time stands in
 receipt.json of the new run.";
 
-/// Where the receipt lies in the run's folder.
+/// File of the receipt in the run's folder.
 const RECEIPT_FILE: &str = "receipt.json";
 
-/// Share of the documents to measure by.
+/// Share of the documents that is held out for measuring.
 const HELD_OUT: f64 = 0.2;
 
 /// Give a trained model null experts, so that its tokens visit fewer experts
 ///
-/// A null expert is a slot that a token may choose in place of an expert, and that costs nothing. Only the routers learn, from
-/// the text and from the model as it was; all other weights stay.
+/// A null expert is a slot that a token may choose instead of an expert and that costs nothing. Only the routers are
+/// trained, on the text and with the original model as teacher; all other weights stay.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RetrofitArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: PathBuf,
-    /// Experts that a token is to visit in the mean, below the number that it chooses
+    /// Mean number of experts that a token is to visit, below the number that it chooses
     #[arg(long, value_name = "K")]
     k_target: f64,
-    /// Null experts of a layer [default: as many as a token chooses experts]
+    /// Null experts per layer [default: the number of experts that a token chooses]
     #[arg(long, value_name = "N")]
     null_experts: Option<usize>,
-    /// Optimizer steps of the routers
+    /// Optimizer steps of the routers' training
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Learning rate of the routers
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     learning_rate: f64,
-    /// Factor of the divergence from the model as it was, beside the loss on the text
+    /// Weight of the divergence from the original model, added to the loss on the text
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     teacher_weight: f64,
-    /// Origin of the order of the text
+    /// Seed of the order of the text
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Models on disk, as the program opens and writes them.
+//! Opening and writing of models on disk.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -14,20 +14,19 @@ use crate::model::weights::NamedTensor;
 use crate::run::state::{MODEL_FILE, ORIGIN_FILE};
 use crate::stored::{OpenError, Stored, StoredTokenizer};
 
-/// Whether a run that has come to `step` holds another model's weights as they were, imported or quantized: it was
-/// not trained.
+/// Whether a run at `step` holds an imported or quantized model that was never trained here.
 pub(crate) fn is_copy(run: &Run, step: u64) -> bool {
     // whatever trains begins a journal
     let has_origin = run.path().join(ORIGIN_FILE).is_file();
     !run.metrics_path().is_file() && (has_origin || step == 0)
 }
 
-/// Whether a run without a checkpoint was to hold another model's weights as they were.
+/// Whether a run without a checkpoint was to hold an imported or quantized model.
 pub(crate) fn is_unfinished_copy(run: &Run) -> bool {
     !run.metrics_path().is_file() && run.path().join(ORIGIN_FILE).is_file()
 }
 
-/// Opens a run, a Hugging Face folder, a `.safetensors` or a `.gguf` file.
+/// Opens a run, a Hugging Face folder, or a `.safetensors`, `.ot` or `.gguf` file.
 pub(crate) fn open(path: &Path) -> Result<Stored, OpenError> {
     open_with(path, None)
 }
@@ -38,7 +37,7 @@ pub(crate) fn open_with(path: &Path, adapter: Option<&Path>) -> Result<Stored, O
 }
 
 impl Stored {
-    /// Refuses weights in blocks, which cannot be `done` something to.
+    /// Refuses quantized weights; `done` names what cannot be done to them.
     pub(crate) fn refuse_blocks(&self, done: &str) -> Result<(), Failure> {
         match self.experiment.model.quantization {
             None => Ok(()),
@@ -49,8 +48,8 @@ impl Stored {
         }
     }
 
-    /// Says which blocks another format's file holds, if any, and what is made of them: numbers of `dtype`, and blocks
-    /// of our own.
+    /// Tells the user which quantized types the file holds, and what they are converted to: `dtype`, or blocks of our
+    /// own.
     pub(crate) fn tell_blocks(&self, dtype: impl Display, blocks: Option<Quantization>) {
         let Some(types) = &self.quantized else { return };
         let path = self.weights.path().display();
@@ -65,7 +64,7 @@ impl Stored {
         }
     }
 
-    /// Writes a run of weights that are this model's, or are made from them. If they cannot be written there is none.
+    /// Writes a run with this model's facts and the given weights. If that fails, no run is left behind.
     pub(crate) fn write_run(
         &self,
         folder: &Path,

@@ -1,4 +1,4 @@
-//! Which documents are read, and how.
+//! The documents of a command.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,10 @@ pub(crate) struct TextArgs {
     /// Files or folders of documents
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub(crate) data: Vec<PathBuf>,
-    /// Count and report lines that cannot be read instead of stopping at the first
+    /// Skip, count and report unreadable lines instead of stopping at the first
     #[arg(long)]
     skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one [default: they are refused]
+    /// Domain for documents with an unknown tag [default: they are refused]
     #[arg(long, value_name = "DOMAIN")]
     unknown_domain: Option<Domain>,
     /// Key or column that holds the text [default: text]
@@ -29,7 +29,7 @@ pub(crate) struct TextArgs {
 }
 
 impl TextArgs {
-    /// Finds the documents, and says which files are left out.
+    /// Finds the documents, and tells the user which files are left out.
     pub(crate) fn source(&self) -> Result<Source, Failure> {
         let options = SourceOptions {
             skip_bad_lines: self.skip_bad_lines,
@@ -45,8 +45,7 @@ impl TextArgs {
     }
 }
 
-/// Tokenizes documents for a model. They are kept nowhere: `cache` is a folder for as long as they are read. Says what
-/// was skipped.
+/// Tokenizes documents for a model into the temporary folder `cache`. Tells the user what was skipped.
 pub(crate) fn tokenized(source: &Source, model: &Loaded, cache: &Path) -> Result<Corpus, Failure> {
     let tokenizer = model.tokenizer()?;
     let corpus = Corpus::open(source, tokenizer, cache, notice::progress()).or_input()?;
@@ -61,7 +60,7 @@ pub(crate) fn tokenized(source: &Source, model: &Loaded, cache: &Path) -> Result
     Ok(corpus)
 }
 
-/// Refuses a document with a token that the model has no row for.
+/// Refuses a document with a token beyond the model's vocabulary.
 fn refuse_ids_beyond(corpus: &Corpus, tokenizer: &Tokenizer, rows: usize) -> Result<(), Failure> {
     for number in 0..corpus.len() {
         let document = corpus.document(number).or_input()?;
@@ -77,7 +76,7 @@ fn refuse_ids_beyond(corpus: &Corpus, tokenizer: &Tokenizer, rows: usize) -> Res
     Ok(())
 }
 
-/// A folder for [`tokenized`] that goes with its value.
+/// A temporary folder for [`tokenized`], removed when dropped.
 pub(crate) fn passing_folder() -> Result<tempfile::TempDir, Failure> {
     let mut folder = tempfile::Builder::new();
     Ok(folder.prefix("darkhorse-genesis-").tempdir()?)

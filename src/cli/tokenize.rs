@@ -1,4 +1,4 @@
-//! `tokenize`: texts to token ids.
+//! `tokenize`: converts between texts and token ids.
 
 use std::io::BufRead;
 
@@ -23,10 +23,10 @@ but a special token written in a text is text. `inference --ids` takes them as t
 pub(crate) struct TokenizeArgs {
     #[command(flatten)]
     source: TokenizerSource,
-    /// Text, may be given several times [default: every line of the standard input is one]
+    /// Text, may be given several times [default: every line of the standard input]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Vec<String>,
-    /// Ids of the text alone, without what the tokenizer puts around it
+    /// Print the ids of the text alone, without the tokens that the tokenizer puts around it
     #[arg(long)]
     bare: bool,
     /// Print the text of these ids instead, as 1,2,3 [default: ids are printed]

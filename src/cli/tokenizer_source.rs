@@ -8,10 +8,10 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::stored;
 use crate::tokenizer::Tokenizer;
 
-/// Where the tokenizer lies: with a model, or alone.
+/// Source of the tokenizer: a model, or a tokenizer file.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TokenizerSource {
-    /// Model whose tokenizer to take: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: none,
+    /// Model whose tokenizer is used: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: none,
     /// --tokenizer names one]
     #[arg(
         long,
@@ -26,7 +26,7 @@ pub(crate) struct TokenizerSource {
 }
 
 impl TokenizerSource {
-    /// Reads it.
+    /// Reads the tokenizer.
     pub(crate) fn open(&self) -> Result<Tokenizer, Failure> {
         if let Some(path) = &self.tokenizer {
             return Tokenizer::from_file(path).or_input();

@@ -1,4 +1,4 @@
-//! `train`: text to a trained model.
+//! `train`: trains a model on text.
 
 mod announcement;
 mod cache;
@@ -57,7 +57,7 @@ Examples:
 Ctrl-C or SIGTERM ends the step, saves and stops, with exit code 130 or 143; a second one stops at once. What options
 change beside --resume, as --steps and --learning-rate, is the run's from the next checkpoint on.";
 
-/// A model that training begins with.
+/// A model that training starts from.
 type Model = CausalLm<Autodiff<Selected>>;
 
 /// Train a model
@@ -73,11 +73,11 @@ pub(crate) struct TrainArgs {
     /// Folder of the run [default: a new one in runs/, or with --resume the newest one there]
     #[arg(long, value_name = "RUN")]
     pub(crate) out: Option<PathBuf>,
-    /// Go on with a run from its last checkpoint
+    /// Resume a run from its last checkpoint
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Begin with the weights, the configuration and the tokenizer of a model: a run, a Hugging Face folder, a
-    /// .safetensors, .ot or .gguf file
+    /// Start from the weights, configuration and tokenizer of a model: a run, a Hugging Face folder, a .safetensors,
+    /// .ot or .gguf file
     #[arg(long, value_name = "PATH", conflicts_with_all = ["params", "config", "resume", "train_tokenizer"])]
     init_from: Option<PathBuf>,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// The run to go on with, if one is asked for.
+    /// The run to resume, if one is asked for.
     fn resumed_run(&self) -> Result<Option<Run>, Failure> {
         match (&self.out, self.resume) {
             (_, false) => Ok(None),
@@ -101,8 +101,8 @@ impl TrainArgs {
         }
     }
 
-    /// A run goes on with its own settings; a preset or a file beside `--resume` may only name the same model. What
-    /// else a file says is not taken, and that is said.
+    /// Refuses a preset or a file beside `--resume` that is of another model than the run's. Its other settings are
+    /// ignored, and the user is told so.
     fn refuse_another_model(&self, run: &Run, own: &Experiment) -> Result<(), Failure> {
         let (Some(asked), Some(name)) = (self.model.load()?, self.model.named()) else {
             return Ok(());
@@ -136,14 +136,14 @@ impl TrainArgs {
         Ok(())
     }
 
-    /// What a run is to go on with before the arguments change it.
+    /// The experiment of a run to resume, before the arguments change it.
     fn own(&self, run: &Run) -> Result<Experiment, Failure> {
         let own: Experiment = run.config().or_input()?;
         self.refuse_another_model(run, &own)?;
         Ok(own)
     }
 
-    /// A run keeps its tokenizer; one that is named beside `--resume` may only be the same.
+    /// Refuses a tokenizer beside `--resume` that is not the run's.
     fn refuse_another_tokenizer(&self, run: &Run, own: &Experiment) -> Result<(), Failure> {
         let Some(path) = &self.data.tokenizer else {
             return Ok(());
@@ -165,7 +165,7 @@ impl TrainArgs {
         }
     }
 
-    /// The experiment of a run with what the arguments change.
+    /// The experiment of a run to resume, with the arguments applied.
     fn changed_run(&self, run: &Run, own: Experiment) -> Result<Experiment, Failure> {
         self.refuse_another_tokenizer(run, &own)?;
         let (valid, tokenizer) = (own.data.valid.clone(), own.tokenizer.clone());
@@ -181,7 +181,7 @@ impl TrainArgs {
         Ok(experiment)
     }
 
-    /// The model that a new run begins with, if one is named.
+    /// The model that a new run starts from, if one is named.
     fn start(&self) -> Result<Option<Start>, Failure> {
         let open = |path: &PathBuf| Start::open(path, self.data.tokenizer.as_deref());
         self.init_from.as_ref().map(open).transpose()
@@ -197,7 +197,7 @@ impl TrainArgs {
         self.out.clone().unwrap_or_else(|| new_run(&name()))
     }
 
-    /// The model that was named, or one that suits the data.
+    /// The named experiment, or one with a preset chosen to fit the data.
     fn experiment(&self) -> Result<(Experiment, Option<Chosen>), Failure> {
         if let Some(experiment) = self.model.load()? {
             return Ok((experiment, None));
@@ -209,7 +209,7 @@ impl TrainArgs {
         Ok((experiment, Some(chosen)))
     }
 
-    /// How long a run is, where the data says so.
+    /// Sets the number of steps if epochs were given or the preset was chosen for the data.
     fn settle(&self, draft: &mut Draft, chosen: Option<&Chosen>) -> Result<(), Failure> {
         let Draft {
             experiment, texts, ..
@@ -225,7 +225,7 @@ impl TrainArgs {
         draft.experiment.validate().or_input()
     }
 
-    /// A new run, and why its model was chosen, if nobody named it.
+    /// Prepares a new run. Also returns the reason for its preset if that was chosen automatically.
     fn begin(
         &self,
         experiment: Experiment,
@@ -241,7 +241,7 @@ impl TrainArgs {
         Ok((draft.begin(folder).or_input()?, reason))
     }
 
-    /// What a run goes on with, as long as its text makes the epochs that were asked for.
+    /// The experiment of a run to resume, with its steps set if epochs were given.
     fn resumed(&self, run: &Run, mut experiment: Experiment) -> Result<Experiment, Failure> {
         if self.training.epochs.is_some() {
             let cache = Cache::open()?;
@@ -256,7 +256,7 @@ impl TrainArgs {
         Ok(experiment)
     }
 
-    /// An experiment with what the arguments change, validated.
+    /// An experiment with the arguments applied, validated.
     fn changed(&self, mut experiment: Experiment) -> Result<Experiment, Failure> {
         self.data.apply(&mut experiment);
         self.training.apply(&mut experiment);
@@ -325,7 +325,7 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
     })
 }
 
-/// Looks at a run that is to go on, and says so; none if it is done.
+/// Checks a run to resume, and tells the user; `None` if all its steps are done.
 fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Failure> {
     let folder = run.path().display().to_string();
     match Resumption::of(run, experiment) {
@@ -349,10 +349,10 @@ fn resumption(run: Run, experiment: Experiment) -> Result<Option<Resumption>, Fa
     }
 }
 
-/// A job, and why its model was chosen, if nobody named it.
+/// A job, with the reason for its preset if that was chosen automatically.
 type Announced = (Job, Option<String>);
 
-/// Reads everything that training takes.
+/// Reads everything that the training needs.
 fn prepare(
     experiment: &Experiment,
     (start, resumption): (Option<Start>, Option<Resumption>),
@@ -377,7 +377,7 @@ fn prepare(
     Ok((job, model))
 }
 
-/// An argument as a shell reads it.
+/// Quotes an argument for a shell.
 fn quoted(argument: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     if argument.chars().all(is_plain) {
@@ -387,7 +387,7 @@ fn quoted(argument: &str) -> String {
     }
 }
 
-/// Trains what was resolved: this model, or the one that the run says.
+/// Trains `model`, or the one that the job describes if it is `None`, and reports the result.
 fn train(
     (mut job, reason): Announced,
     model: Option<Model>,

@@ -1,20 +1,20 @@
-//! Where a command takes its weights from.
+//! Source of a command's weights.
 
 use std::path::PathBuf;
 
 use crate::config::Experiment;
 
-/// Where the weights come from.
+/// Source of the weights.
 #[derive(Debug)]
 pub(crate) enum Weights {
     /// A run, or a model of another format.
     Stored {
         path: PathBuf,
-        /// Folder of an adapter of it.
+        /// Folder of a LoRA adapter.
         adapter: Option<PathBuf>,
     },
-    /// The newest run, of that name if there is one.
+    /// The newest run, of this preset if one is named.
     Newest(Option<String>),
-    /// Random ones for this experiment.
+    /// Random weights for this experiment.
     Random(Box<Experiment>),
 }

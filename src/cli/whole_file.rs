@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Atomic writing of files.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::failure::Failure;
 
-/// Writes a file under a temporary name and renames it: readers see all of it or none.
+/// Writes a temporary file and renames it, so that readers see all of it or none.
 pub(crate) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,

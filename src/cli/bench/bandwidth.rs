@@ -1,4 +1,4 @@
-//! How fast the device's memory can be read.
+//! Measurement of the memory's read bandwidth.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -6,11 +6,12 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 use darkhorse_backends::select::{Device, Selected};
 
-/// Far more than any cache holds.
+/// Number of f32 values to read, far more than any cache holds.
 const NUMBERS: usize = 64 << 20;
 const RUNS: usize = 5;
 
-/// Bytes per second of reading, the best of a few runs: all threads of the processor, or a sum on any other device.
+/// Read bandwidth in bytes per second, the best of several runs: by all threads of the processor, or by a sum on
+/// another device.
 pub(super) fn of_device(device: &Device) -> f64 {
     #[cfg(feature = "flex")]
     if darkhorse_backends::select::name() == "flex" {

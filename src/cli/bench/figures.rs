@@ -1,4 +1,4 @@
-//! What the runs of a case come to.
+//! Speed figures of a benchmark case.
 
 use std::io::Write;
 
@@ -22,10 +22,10 @@ pub(super) struct Figures {
     new_tokens: usize,
     prefill_tokens_per_s: f64,
     time_to_first_token_s: f64,
-    /// Of all requests together.
+    /// Speed of all requests together, in tokens per second.
     decode_tokens_per_s: f64,
     pass_duration_s: f64,
-    /// Bytes that a pass must read at least: the weights it multiplies with, and the caches.
+    /// Fewest bytes that a pass must read: the weights it multiplies with, and the caches.
     bytes_per_pass: f64,
     read_bytes_per_s: f64,
     bandwidth_share: f64,
@@ -34,7 +34,7 @@ pub(super) struct Figures {
     ids: Vec<u32>,
 }
 
-/// Everything that was measured.
+/// All results, as printed.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     backend: &'static str,
@@ -107,7 +107,7 @@ impl Report {
         }
     }
 
-    /// Prints a case as a line of a table.
+    /// Prints a case as a row of the table.
     pub(super) fn line(&mut self, figures: &Figures) -> Result<(), Failure> {
         let mut out = Output::open();
         if !std::mem::replace(&mut self.headed, true) {

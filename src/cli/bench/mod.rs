@@ -1,4 +1,4 @@
-//! `bench`: how fast a model reads and writes, against what the machine's memory allows.
+//! `bench`: speed of prefill and decoding, compared with the memory's bandwidth.
 
 mod bandwidth;
 pub(crate) mod energy;
@@ -24,19 +24,19 @@ Examples:
   darkhorse-genesis bench --model runs/mixed --prompt 128,4096 --batch 1,8,64 --cache-dtype q8
   darkhorse-genesis bench --model ./DeepSeek-small --prompt 128 --new 64 --runs 5 --json";
 
-/// Measure prefill and decode: tokens per second, time to the first token, bytes of cache, share of the bandwidth
+/// Measure prefill and decode: tokens per second, time to first token, bytes of cache, share of the memory bandwidth
 ///
-/// Every request of a batch has a prompt of its own, made of ids 2 + (7919 i + 13 + 101 r) mod (vocabulary - 2) for
-/// position i of request r. Figures are medians over the runs; one more run before them is not counted.
+/// Every request of a batch has its own prompt, of ids 2 + (7919 i + 13 + 101 r) mod (vocabulary - 2) for position i
+/// of request r. Figures are medians over the runs; one warm-up run before them is not counted.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     subject: Subject,
-    /// Runs that are counted
+    /// Number of runs that count
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Print JSON, with the ids that were generated first
+    /// Print JSON, with the generated ids of the first request
     #[arg(long)]
     json: bool,
 }
@@ -67,7 +67,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs that are done, on a terminal.
+/// Progress bar over the runs.
 fn bar(runs: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} run {pos} of {len}, {msg}, {elapsed}");
     notice::bar(runs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))

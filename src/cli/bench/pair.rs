@@ -1,4 +1,4 @@
-//! Two models in turns.
+//! Speed of two models, measured alternately.
 
 use darkhorse_backends::awake;
 use indicatif::ProgressBar;
@@ -8,18 +8,18 @@ use crate::cli::args::CacheArgs;
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
 
-/// Runs of each model that count.
+/// Runs per model that count.
 const RUNS: usize = 5;
 
-/// One sequence, as it is decoded for one user.
+/// A single sequence, as for one user.
 const CASE: Case = Case {
     prompt: 128,
     new: 64,
     batch: 1,
 };
 
-/// Tokens that each of two models decodes per second, one sequence at a time: medians of runs in turns, after one that
-/// does not count.
+/// Decoding speeds of two models in tokens per second, one sequence at a time: medians of alternating runs after a
+/// warm-up.
 pub(crate) fn decoded_per_second(models: [&Loaded; 2]) -> Result<[f64; 2], Failure> {
     let shortest = models.map(|it| it.experiment.model.max_position_embeddings);
     let context = shortest.into_iter().min().unwrap_or(CASE.prompt);

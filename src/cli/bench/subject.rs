@@ -1,4 +1,4 @@
-//! What is measured: a model, and the requests that it is given.
+//! The model and the requests of a benchmark.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
 use crate::cli::weights::Weights;
 
-/// The model and its requests.
+/// Arguments that select the model and the requests.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Subject {
     #[command(flatten)]
@@ -25,14 +25,14 @@ pub(super) struct Subject {
     /// Measure an untrained model of --params or --config
     #[arg(long, conflicts_with = "model")]
     random_weights: bool,
-    /// Tokens of a prompt; several numbers, with commas, are measured one after the other
+    /// Tokens per prompt; several numbers, separated by commas, are measured one after the other
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "128",
           value_parser = clap::value_parser!(u32).range(1..))]
     prompt: Vec<u32>,
     /// Tokens that each request generates
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
     new: u32,
-    /// Requests at a time; several numbers likewise
+    /// Requests at a time; several numbers, separated by commas, are measured one after the other
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
           value_parser = clap::value_parser!(u32).range(1..))]
     batch: Vec<u32>,
@@ -61,7 +61,7 @@ impl Subject {
         Ok(Weights::Newest(named.then(|| self.experiment.name())))
     }
 
-    /// Every prompt with every batch.
+    /// All combinations of prompt length and batch size.
     pub(super) fn cases(&self) -> Vec<Case> {
         let of_prompt = |&prompt: &u32| {
             self.batch.iter().map(move |&batch| Case {
@@ -73,7 +73,7 @@ impl Subject {
         self.prompt.iter().flat_map(of_prompt).collect()
     }
 
-    /// Loads the model, if it can take the requests.
+    /// Loads the model and checks that the requests fit its context.
     pub(super) fn open(&self) -> Result<Loaded, Failure> {
         darkhorse_backends::memory::keep_freed();
         let weights = self.source()?;

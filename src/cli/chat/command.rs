@@ -1,19 +1,19 @@
-//! Lines that are for the program, not for the model.
+//! Input lines of a chat: commands, or text for the model.
 
-/// What a line is.
+/// Kind of an input line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    /// Nothing but spaces.
+    /// A line of white space only.
     Empty,
-    /// For the model.
+    /// Text for the model.
     Said(&'a str),
-    /// For the program.
+    /// A command for the program.
     Command(Command),
-    /// Begins with a slash, and is no command.
+    /// A line that begins with a slash and is not a command.
     Unknown(&'a str),
 }
 
-/// What the program can be told.
+/// Commands of the chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     Clear,
@@ -21,7 +21,7 @@ pub(super) enum Command {
     Exit,
 }
 
-/// All commands, with their other names.
+/// Names of the commands.
 const NAMES: [(&str, Command); 7] = [
     ("/clear", Command::Clear),
     ("/reset", Command::Clear),
@@ -32,11 +32,11 @@ const NAMES: [(&str, Command); 7] = [
     ("quit", Command::Exit),
 ];
 
-/// What to say at the beginning, and when asked for help.
+/// Text of `/help`, also shown at the start.
 pub(super) const HELP: &str = "/clear begins anew, /help tells this, /exit or the end of input ends, Ctrl-C stops an answer, clears a line, and at an empty one ends if it is pressed twice; // at the beginning of a line stands for a slash";
 
 impl<'a> Line<'a> {
-    /// What a line that was typed is.
+    /// Classifies an input line.
     pub(super) fn of(typed: &'a str) -> Self {
         let line = typed.trim();
         if let Some((_, command)) = NAMES.iter().find(|(name, _)| *name == line) {
@@ -51,7 +51,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What to say to a line that is no command.
+/// Error message for an unknown command.
 pub(super) fn unknown(line: &str) -> String {
     let shown: String = line.chars().take(40).collect();
     let known = NAMES.iter().map(|(name, _)| *name);

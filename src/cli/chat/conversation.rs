@@ -1,4 +1,4 @@
-//! A conversation in a context of limited length: what is read next, and what is forgotten for it.
+//! A conversation within a limited context: which turns are read, and which are forgotten to make room.
 
 use std::fmt;
 
@@ -8,36 +8,36 @@ use crate::tokenizer::chat::{Kind, Message, Role, Template};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
 
-/// Everything that was said.
+/// The turns of a conversation.
 pub(super) struct Conversation<'a> {
     chat: Chat<'a>,
     messages: Vec<Message>,
 }
 
-/// What stays the same while it is talked.
+/// Settings of a chat that do not change between turns.
 #[derive(Clone, Copy)]
 pub(super) struct Chat<'a> {
     pub(super) loaded: &'a Loaded,
     pub(super) template: &'a Template,
     /// Domain of the text, if it is known.
     pub(super) domain: Option<Domain>,
-    /// Most tokens of an answer.
+    /// Largest number of tokens in an answer.
     pub(super) max_tokens: usize,
 }
 
-/// What to do about a line.
+/// Outcome of adding a user's turn.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// The model reads the conversation, as far as it still fits.
+    /// The model reads these ids.
     Read {
         ids: Vec<u32>,
         forgotten: Option<Forgotten>,
     },
-    /// Nothing: it does not fit, whatever is forgotten.
+    /// The turn does not fit even if all earlier turns are forgotten.
     TooLong(TooLong),
 }
 
-/// What no longer fits into the context.
+/// Turns that were forgotten because they no longer fit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Forgotten {
     turns: usize,
@@ -45,7 +45,7 @@ pub(super) struct Forgotten {
     context: usize,
 }
 
-/// A line that is longer than the context.
+/// A turn that is longer than the context.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong {
     tokens: usize,
@@ -81,7 +81,7 @@ impl fmt::Display for TooLong {
 }
 
 impl<'a> Conversation<'a> {
-    /// One that begins with what the model is told, if it is told something.
+    /// A conversation that begins with a system message, if there is one.
     pub(super) fn new(chat: Chat<'a>, system: Option<&str>) -> Self {
         let system = system.map(|text| Message::new(Role::System, text));
         Self {
@@ -90,7 +90,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Refuses instructions that leave no room for a line.
+    /// Refuses a system message that leaves no room for a user's turn.
     pub(super) fn refuse_long_system(&self) -> Result<(), Failure> {
         if self.messages.is_empty() {
             return Ok(());
@@ -108,7 +108,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Adds what the user says, if the template takes it and there is room for it.
+    /// Adds a user's turn if the template accepts it and it fits, and forgets old turns if necessary.
     pub(super) fn say(&mut self, said: &str) -> Result<Next, Failure> {
         let mut messages = self.messages.clone();
         messages.push(Message::new(Role::User, said));
@@ -135,7 +135,7 @@ impl<'a> Conversation<'a> {
         Ok(Next::Read { ids, forgotten })
     }
 
-    /// Adds an answer.
+    /// Adds an answer of the assistant.
     pub(super) fn answer(&mut self, text: &str) {
         let text = match self.chat.template.kind() {
             // the template writes the line end itself
@@ -145,7 +145,7 @@ impl<'a> Conversation<'a> {
         self.messages.push(Message::new(Role::Assistant, text));
     }
 
-    /// Takes back what the user said last: it was not answered.
+    /// Removes the last user's turn, which was not answered.
     pub(super) fn take_back(&mut self) {
         self.messages.pop();
     }
@@ -163,7 +163,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Removes the oldest turn that is not the last: what the user said, and the answer. False if there is none.
+/// Removes the oldest user's turn and its answer, unless it is the last one. Returns whether a turn was removed.
 fn forget_oldest_turn(messages: &mut Vec<Message>) -> bool {
     let places = messages.iter().enumerate();
     let mut of_user = places.filter(|(_, message)| message.role() == Role::User);

@@ -1,4 +1,4 @@
-//! What the user types: lines that are edited on a terminal, with those of earlier conversations, or plain lines.
+//! Input lines of a chat: edited on a terminal, with a history over conversations, or read from a pipe.
 
 use std::borrow::Cow;
 use std::env;
@@ -19,15 +19,15 @@ use crate::cli::interrupt::{Effect, Interrupt};
 use crate::cli::notice;
 
 const PROMPT: &str = "> ";
-/// Stands for bytes that are no text.
+/// Replacement for bytes that are not UTF-8.
 const REPLACEMENT: char = '\u{FFFD}';
 
-/// Where lines come from.
+/// Source of input lines.
 pub(super) struct Lines<'a> {
     source: Source,
-    /// Hears of Ctrl-C that is pressed while a line is edited.
+    /// Receives Ctrl-C while a line is edited.
     interrupt: &'a Interrupt,
-    /// Whether it was said that something is replaced.
+    /// Whether the user was told that bytes were replaced.
     has_told: bool,
 }
 
@@ -36,14 +36,14 @@ enum Source {
     Plain(StdinLock<'static>),
 }
 
-/// A line editor, and where its history is kept.
+/// A line editor with the file of its history.
 struct Terminal {
     editor: Editor<Typed, FileHistory>,
     history: Option<PathBuf>,
 }
 
 impl<'a> Lines<'a> {
-    /// Lines of the standard input.
+    /// Reads lines from the standard input.
     pub(super) fn open(interrupt: &'a Interrupt) -> Self {
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         let terminal = is_terminal.then(Terminal::open).flatten();
@@ -57,7 +57,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The next line; none at the end of the input, or if the user wants no more.
+    /// The next line; `None` at the end of input, or if the user ends the chat.
     pub(super) fn next(&mut self) -> Result<Option<String>, Failure> {
         let (line, is_text) = match &mut self.source {
             Source::Terminal(terminal) => terminal.next(self.interrupt)?,
@@ -73,7 +73,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// A line, and whether all of it was text.
+/// Reads a line, and returns whether it was valid UTF-8.
 fn plain(stdin: &mut StdinLock<'_>) -> Result<(Option<String>, bool), Failure> {
     if io::stdin().is_terminal() {
         eprint!("{PROMPT}");
@@ -140,14 +140,14 @@ impl Terminal {
         }
     }
 
-    /// What stood on the line when it was last changed.
+    /// Text of the line when it was last changed.
     fn typed(&self) -> std::sync::MutexGuard<'_, String> {
         let typed = self.editor.helper().expect("it was set");
         typed.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks on while a line is edited: the editor says what stood on it only if it is sent.
+/// Records the line while it is edited, since the editor returns it only when it is entered.
 #[derive(Default)]
 struct Typed(Mutex<String>);
 
@@ -170,7 +170,7 @@ impl Highlighter for Typed {}
 impl Validator for Typed {}
 impl Helper for Typed {}
 
-/// Where the lines of earlier conversations are kept: by the XDG base directory specification, or as Windows has it.
+/// Path of the history: in the XDG state folder, or in Windows' local application data.
 fn history_file() -> Option<PathBuf> {
     let of = |variable| {
         let folder = env::var_os(variable).map(PathBuf::from);

@@ -44,7 +44,7 @@ pub(crate) struct ChatArgs {
     pub(crate) adapter: AdapterArgs,
     #[command(flatten)]
     pub(crate) tokenizer: TokenizerArgs,
-    /// What the model is told before the conversation [default: nothing, or what its family is told]
+    /// System message at the start of the conversation [default: none, or the one of the model's family]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(crate) struct ChatArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) speculative: SpeculationArgs,
-    /// Tell tokens per second after every answer
+    /// Print tokens per second after every answer
     #[arg(long)]
     pub(crate) stats: bool,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
     chat(args)
 }
 
-/// Talks with what was resolved.
+/// Runs the conversation after the arguments were checked.
 fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let newest = || Ok(Weights::Newest(None));
     let weights = args.adapter.weights(args.model.as_deref(), newest)?;
@@ -172,10 +172,10 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What Genesis-152M is told when nobody says.
+/// Default system message of Genesis-152M.
 const GENESIS_SYSTEM: &str = "You are a helpful assistant.";
 
-/// Settings and most tokens where nobody says: those of the model's package.
+/// Default sampling settings and token limit for the family of a template.
 fn defaults(template: Kind) -> (SamplingConfig, usize) {
     match template {
         Kind::Genesis => {

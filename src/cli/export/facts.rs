@@ -1,4 +1,4 @@
-//! What a run's journal knows of its training.
+//! Facts about a run's training, from its journal.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::telemetry::{EvalRecord, Record, StepRecord, read_journal};
 use crate::cli::failure::{Failure, OrInput};
 use crate::stored::Stored;
 
-/// The facts of the checkpoint that is exported, as far as they are known.
+/// Known facts about the exported checkpoint's training.
 pub(super) fn training_facts(stored: &Stored) -> Result<TrainingFacts, Failure> {
     let records = match &stored.journal {
         Some(journal) => read_journal(journal).or_input()?,
@@ -17,7 +17,7 @@ pub(super) fn training_facts(stored: &Stored) -> Result<TrainingFacts, Failure> 
     Ok(facts(&records, stored.step))
 }
 
-/// The facts after `step` steps; the journal may go on from there.
+/// Facts after `step` steps; later records of the journal are ignored.
 fn facts(records: &[Record], step: u64) -> TrainingFacts {
     let steps = || {
         let all = records.iter().filter(|record| record.step() <= step);

@@ -1,4 +1,4 @@
-//! A checkpoint of the Genesis-152M package.
+//! Export as a checkpoint of the Genesis-152M package.
 
 use crate::interop::genesis;
 
@@ -7,7 +7,7 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
 use crate::stored::Stored;
 
-/// Writes the file.
+/// Writes the checkpoint file.
 pub(super) fn write(args: &ExportArgs, stored: &Stored) -> Result<(), Failure> {
     if args.domain.is_some() {
         return Err(Failure::input(

@@ -1,4 +1,4 @@
-//! A file for llama.cpp and Ollama.
+//! Export as a GGUF file for llama.cpp and Ollama.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::cli::notice;
 use crate::cli::output;
 use crate::stored::Stored;
 
-/// The type of the file's tensors that holds a format.
+/// GGUF type for an element type.
 fn out_type(dtype: Dtype) -> Result<OutType, Failure> {
     match dtype {
         Dtype::F32 => Ok(OutType::F32),
@@ -29,7 +29,7 @@ fn out_type(dtype: Dtype) -> Result<OutType, Failure> {
     }
 }
 
-/// Writes the file.
+/// Writes the GGUF file.
 pub(super) fn write(
     args: &ExportArgs,
     stored: &Stored,
@@ -81,7 +81,7 @@ pub(super) fn write(
     ))
 }
 
-/// llama.cpp does not read the file's where they are not its own.
+/// Command-line options of llama.cpp for YaRN betas that it does not read from the file.
 fn betas(rope: &RopeConfig) -> String {
     match &rope.rope_scaling {
         Some(RopeScaling::Yarn(yarn)) if (yarn.beta_fast, yarn.beta_slow) != (32.0, 1.0) => {
@@ -92,7 +92,7 @@ fn betas(rope: &RopeConfig) -> String {
     }
 }
 
-/// The same for the writer of GGUF.
+/// The tokenizer's files in the form that the GGUF writer takes.
 fn gguf_tokenizer(files: &TokenizerFiles) -> Result<gguf::TokenizerFiles, Failure> {
     let mut config = files.config.clone();
     config.insert("add_bos_token".into(), files.add_bos_token.into());

@@ -1,4 +1,4 @@
-//! Models whose experts grew, for formats that know experts in use alone.
+//! Export of models with free places for experts, which other formats do not have.
 
 use crate::cli::failure::Failure;
 use crate::domain::Domain;
@@ -6,7 +6,7 @@ use crate::model::routing::domain::DomainMode;
 use crate::model::weights::{InUse, Lines};
 use crate::stored::Stored;
 
-/// The model without places that have no expert, for a domain or for none. One that did not grow is what it was.
+/// Removes the free places of experts, with the layout that `domain` needs. Other models are returned unchanged.
 pub(super) fn settled(mut stored: Stored, domain: Option<Domain>) -> Result<Stored, Failure> {
     let moe = stored.experiment.model.moe.as_ref();
     if moe.and_then(|moe| moe.router.initial_experts).is_none() {

@@ -1,4 +1,4 @@
-//! A model folder, with its card and the biases of every domain.
+//! Export as a Hugging Face folder, with a model card and per-domain biases.
 
 use crate::domain::Domain;
 use crate::interop::hugging_face::{HfConfig, ModelCard, ParameterCounts, ShardedWriter};
@@ -44,7 +44,7 @@ pub(super) fn write(
     ))
 }
 
-/// What the model is, and what is known of where it comes from.
+/// One sentence on the kind and the origin of the model, for its card.
 fn description(stored: &Stored) -> String {
     let kind = match stored.experiment.model.moe {
         Some(_) => "Mixture-of-Experts language model",
@@ -58,7 +58,7 @@ fn description(stored: &Stored) -> String {
     format!("A {kind} {from} Darkhorse Genesis.")
 }
 
-/// The routers' biases with each domain's prior folded in, a file per domain.
+/// One file per domain with the routers' biases, the domain's prior included.
 fn domain_biases(stored: &Stored, config: &HfConfig) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let model = &stored.experiment.model;
     if model.domains.mode == DomainMode::Off || model.moe.is_none() {

@@ -1,4 +1,4 @@
-//! An archive for programs with libtorch.
+//! Export as an archive for libtorch.
 
 use crate::interop::hugging_face::HfConfig;
 use crate::interop::{Outgoing, ot};
@@ -8,7 +8,7 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::output;
 use crate::stored::Stored;
 
-/// Writes the archive, with what it takes to read it back beside it.
+/// Writes the archive, with the files beside it that are needed to read it back.
 pub(super) fn write(
     args: &ExportArgs,
     stored: &Stored,

@@ -1,4 +1,4 @@
-//! `export`: a model for other engines.
+//! `export`: writes a model in the formats of other programs.
 
 mod facts;
 mod genesis;
@@ -45,16 +45,16 @@ pub(crate) struct ExportArgs {
     checkpoint: PathBuf,
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// What to write
+    /// Format to write
     #[arg(long, value_enum)]
     format: Format,
-    /// Folder to write; for gguf and genesis the file; for ot either, a file `*.ot` has its config.json beside it
+    /// Folder to write; for gguf and genesis a file; for ot either, a file `*.ot` has its config.json beside it
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Type of the matrices; q8 with gguf only, where it is q8_0 [default: that of the weights]
+    /// Element type of the matrices; q8 with gguf only, as q8_0 [default: that of the weights]
     #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Q8]))]
     dtype: Option<Dtype>,
-    /// Fold the prior of a domain into the routers, so that other engines route as with the domain given [default:
+    /// Fold a domain's prior into the routers, so that other engines route as if the domain were given [default:
     /// none]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<Domain>,
@@ -66,7 +66,7 @@ pub(crate) struct ExportArgs {
     name: Option<String>,
 }
 
-/// Other people's formats.
+/// Formats of other programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Hugging Face folder: config.json, safetensors, tokenizer files, model card
@@ -79,7 +79,7 @@ enum Format {
     Ot,
 }
 
-/// The type of safetensors that holds a format.
+/// safetensors' element type.
 fn of_safetensors(dtype: Dtype) -> Result<safetensors::Dtype, Failure> {
     match dtype {
         Dtype::F32 => Ok(safetensors::Dtype::F32),
@@ -132,7 +132,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     }
 }
 
-/// What a domain adds to the routers' biases.
+/// Prior that a domain adds to the routers' scores.
 fn prior(model: &ModelConfig, domain: Domain) -> Result<Vec<f32>, Failure> {
     let Some(moe) = &model.moe else {
         return Err(Failure::input(
@@ -155,7 +155,7 @@ fn target_name(args: &ExportArgs) -> String {
     args.name.clone().unwrap_or_else(own)
 }
 
-/// What a model folder holds beside the weights.
+/// `config.json` and the tokenizer's files, with their contents.
 fn config_and_tokenizer(
     stored: &Stored,
     config: &HfConfig,

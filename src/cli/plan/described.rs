@@ -1,4 +1,4 @@
-//! A model that files describe, without its weights.
+//! Models known only by their configuration, without weights.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,8 @@ use crate::interop::genesis::GenesisCheckpoint;
 use crate::interop::hugging_face::HfConfig;
 use crate::stored::untrained;
 
-/// The experiment of a run, or one about the model of a `config.json`, of a GGUF file or of a Genesis checkpoint.
+/// The experiment of a run, or a default one around the model of a `config.json`, a GGUF file or a Genesis
+/// checkpoint.
 pub(super) fn experiment(path: &Path) -> Result<Experiment, Failure> {
     if GenesisCheckpoint::is_at(path) {
         return Ok(untrained(GenesisCheckpoint::open(path).or_input()?.model));

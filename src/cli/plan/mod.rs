@@ -1,4 +1,4 @@
-//! `plan`: what a model costs and where it fits, from its configuration alone.
+//! `plan`: cost and memory of a model, from its configuration alone.
 
 mod described;
 mod report;
@@ -32,7 +32,7 @@ pub(crate) struct PlanArgs {
     /// [default: the preset or the experiment]
     #[arg(long, value_name = "DIR_OR_CONFIG", conflicts_with_all = ["params", "config"])]
     model: Option<PathBuf>,
-    /// Tokens in the cache [default: all that the model has positions for]
+    /// Tokens in the cache [default: the model's whole context]
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
     /// Memory of a device, as 12GB or 80GiB [default: the device's own]
@@ -48,10 +48,10 @@ pub(crate) struct PlanArgs {
     /// Rows of a micro-batch in training [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
-    /// Tokens of a row in training [default: the preset's]
+    /// Tokens per row in training [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seq_len: Option<u32>,
-    /// Print JSON: bytes as integers
+    /// Print JSON, with sizes in bytes
     #[arg(long)]
     json: bool,
 }

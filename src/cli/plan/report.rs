@@ -1,4 +1,4 @@
-//! The figures of a plan.
+//! Figures of a plan.
 
 use crate::config::fit;
 use crate::config::memory::{MemoryNeeds, Purpose, Sharding};
@@ -7,11 +7,11 @@ use crate::model::count::ParameterCount;
 use crate::model::dtype::Dtype;
 use serde::Serialize;
 
-/// What is asked about a model.
+/// Settings of a plan.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub(super) context: usize,
-    /// Absent: what goes with the weights.
+    /// Element type of the cache; absent: the default for the weights' type.
     pub(super) cache: Option<Dtype>,
     pub(super) batch_size: usize,
     pub(super) seq_len: usize,
@@ -26,17 +26,17 @@ pub(super) struct Memory {
     pub(super) source: MemorySource,
 }
 
-/// Who says how much memory there is.
+/// Origin of the amount of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MemorySource {
-    /// The user.
+    /// Given by the user.
     Given,
-    /// The device.
+    /// Reported by the device.
     Device,
 }
 
-/// Everything there is to tell.
+/// All figures of a plan.
 #[derive(Debug, Serialize)]
 pub(super) struct Plan {
     pub(super) name: String,
@@ -55,11 +55,11 @@ pub(super) struct Plan {
 #[derive(Debug, Serialize)]
 pub(super) struct Parameters {
     pub(super) total: u64,
-    /// Those that a token multiplies with: the head, not the embedding.
+    /// Parameters that a token is multiplied with: the output head included, the embedding excluded.
     pub(super) active: u64,
-    /// The same with the tables of both.
+    /// Active parameters, embedding and head both included.
     pub(super) active_with_tables: u64,
-    /// The same without either.
+    /// Active parameters, embedding and head both excluded.
     pub(super) active_without_tables: u64,
     pub(super) mtp: u64,
     pub(super) parts: ParameterCount,
@@ -67,51 +67,50 @@ pub(super) struct Parameters {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Flops {
-    /// A prompt of the whole context, on average.
+    /// Per token of a prompt that fills the context, on average.
     pub(super) forward: u64,
-    /// The token after that context.
+    /// For the token after a full context.
     pub(super) decoding: u64,
-    /// A row of `seq_len` tokens, on average.
+    /// Per token of a training row of `seq_len` tokens, on average.
     pub(super) training: u64,
 }
 
-/// Generating with weights in one format.
+/// Memory of inference with weights in one element type.
 #[derive(Debug, Serialize)]
 pub(super) struct Inference {
     pub(super) dtype: Dtype,
     pub(super) weights_bytes: u64,
-    /// What the cache is in: as asked for, or else bf16 beside weights in blocks and the format of the weights beside
-    /// others.
+    /// Element type of the cache: as given, or else bf16 for quantized weights and the weights' type for others.
     pub(super) cache_dtype: Dtype,
     pub(super) cache_bytes_per_token: u64,
-    /// What is kept of a sequence whatever its length.
+    /// Size of a sequence's state that does not depend on its length, in bytes.
     pub(super) state_bytes: u64,
-    /// The context and the state.
+    /// Size of the cache of the whole context and the state, in bytes.
     pub(super) cache_bytes: u64,
     pub(super) total_bytes: u64,
-    /// The longest context that fits `memory`; absent: not even the weights do.
+    /// Longest context that fits `memory`, in tokens; absent if even the weights do not fit.
     pub(super) largest_context: Option<usize>,
 }
 
-/// Training in one format.
+/// Memory of training in one element type.
 #[derive(Debug, Serialize)]
 pub(super) struct Training {
     pub(super) dtype: Dtype,
     #[serde(flatten)]
     pub(super) needs: MemoryNeeds,
     pub(super) total_bytes: u64,
-    /// Whether it fits `memory`; absent: the memory is not known.
+    /// Whether it fits `memory`; absent if the memory is not known.
     pub(super) fits: Option<bool>,
 }
 
-/// The largest presets that fit, in the format that takes least.
+/// The largest presets that fit, in the smallest element type.
 #[derive(Debug, Serialize)]
 pub(super) struct LargestPresets {
     pub(super) inference: Option<&'static str>,
     pub(super) training: Option<&'static str>,
 }
 
-/// What each of several devices holds.
+/// Memory per device if the model is divided.
 #[derive(Debug, Serialize)]
 pub(super) struct Devices {
     pub(super) count: usize,
@@ -119,22 +118,22 @@ pub(super) struct Devices {
     pub(super) expert_parallel: Vec<Share>,
 }
 
-/// What a device holds, with weights in one format.
+/// Memory of one device, with weights in one element type.
 #[derive(Debug, Serialize)]
 pub(super) struct Share {
     pub(super) dtype: Dtype,
-    /// Weights and the cache of one context.
+    /// Size of the weights and the cache of one context, in bytes.
     pub(super) inference_bytes: u64,
     pub(super) inference_fits: Option<bool>,
-    /// Absent in formats that are not trained in.
+    /// Absent for element types that training does not support.
     pub(super) training_bytes: Option<u64>,
     pub(super) training_fits: Option<bool>,
 }
 
-/// The formats that weights are counted in.
+/// Element types of weights in the plan.
 const HELD_IN: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::Q8, Dtype::Q4];
 
-/// The formats that training can be in.
+/// Element types that training supports.
 const TRAINED_IN: [Dtype; 2] = [Dtype::F32, Dtype::Bf16];
 
 impl Setting {
@@ -146,7 +145,7 @@ impl Setting {
         }
     }
 
-    /// The cache beside weights of a format.
+    /// Element type of the cache for weights of a type.
     fn cache_dtype(&self, weights: Dtype) -> Dtype {
         self.cache.unwrap_or(match weights {
             Dtype::F32 => Dtype::F32,

@@ -1,11 +1,11 @@
-//! A plan as people read it.
+//! A plan as tables for the terminal.
 
 use crate::cli::aligned::Table;
 use crate::config::memory::Bytes;
 
 use super::report::{Inference, MemorySource, Plan, Share, Training};
 
-/// The plan as aligned text.
+/// Renders the plan as aligned text.
 pub(super) fn render(plan: &Plan) -> String {
     let parameters = &plan.parameters;
     let mut sections = vec![format!(
@@ -174,12 +174,12 @@ fn yes_or_no(fits: bool) -> String {
     if fits { "yes" } else { "no" }.into()
 }
 
-/// Three digits and a scale, `4.97 B`.
+/// A count with three digits and a letter, as in `4.97 B`.
 fn short(count: u64) -> String {
     scaled(count, ["E", "P", "T", "B", "M", "k"])
 }
 
-/// The same with the scales of units, `2.35 G`.
+/// A count with three digits and a metric prefix, as in `2.35 G`.
 fn metric(count: u64) -> String {
     scaled(count, ["E", "P", "T", "G", "M", "k"])
 }
@@ -193,7 +193,7 @@ fn scaled(count: u64, letters: [&str; 6]) -> String {
     }
 }
 
-/// Digits in groups of three, `131,072`.
+/// A number with digits in groups of three, as in `131,072`.
 fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let groups = digits.as_bytes().rchunks(3).rev();

@@ -1,4 +1,4 @@
-//! What a study leaves on the disk.
+//! Output files of a study of routes.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::cli::whole_file::write_whole;
 use crate::study::{Observation, traces};
 use crate::telemetry::{RouteStudy, report};
 
-/// Refuses places that cannot be written to before anything is read.
+/// Refuses output paths that cannot be written to, before anything is read.
 pub(super) fn check(out: Option<&Path>, trace: Option<&Path>) -> Result<(), Failure> {
     if let Some(out) = out {
         fs::create_dir_all(out)
@@ -24,7 +24,7 @@ pub(super) fn check(out: Option<&Path>, trace: Option<&Path>) -> Result<(), Fail
     }
 }
 
-/// Writes the study and its page. Gives the page.
+/// Writes the study and its page. Returns the page's path.
 pub(super) fn write_study(out: &Path, study: &RouteStudy) -> Result<PathBuf, Failure> {
     let json = serde_json::to_string_pretty(study)?;
     write_whole(&out.join("routes.json"), |file| writeln!(file, "{json}"))?;

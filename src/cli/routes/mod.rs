@@ -1,4 +1,4 @@
-//! `routes`: where a model's routers send the tokens of a text, and what that has to do with meaning.
+//! `routes`: studies where a model's routers send the tokens of a text.
 
 mod files;
 mod subject;
@@ -30,7 +30,7 @@ Examples:
 
 Written are routes.json and routes.html. docs/routes.md defines every figure.";
 
-/// Study where a model's routers send the tokens of a text: loads, meaning, names of experts, locality
+/// Study where a model's routers send the tokens of a text: loads, meaning, labels of experts, locality
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RoutesArgs {
@@ -39,25 +39,25 @@ pub(crate) struct RoutesArgs {
     model: Option<PathBuf>,
     #[command(flatten)]
     text: TextArgs,
-    /// Folder for routes.json and routes.html [default: the run's own; of a model that is no run nothing is written]
+    /// Folder for routes.json and routes.html [default: the run's own; nothing is written for a model that is no run]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Compare the choices with those of an earlier step of the run, or of another model [default: no comparison]
     #[arg(long, value_name = "STEP|PATH")]
     against: Option<Other>,
-    /// Also write the experts and gates of every token, a line of JSON for each document [default: they are not kept]
+    /// Also write the experts and gates of every token, one line of JSON per document [default: they are not kept]
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Tokens to read, of documents in a random order
+    /// Tokens to read, from documents in random order
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u64).range(1..))]
     tokens: u64,
-    /// Tokens of a row; longer documents are read in parts [default: as in training]
+    /// Tokens per row; longer documents are read in parts [default: as in training]
     #[arg(long, value_name = "N")]
     seq_len: Option<usize>,
     /// Tell the routers the domains of the documents, as in training
     #[arg(long)]
     tell_domains: bool,
-    /// Seed of all draws
+    /// Seed of all random draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -133,7 +133,7 @@ pub(crate) fn execute(args: &RoutesArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is to be read.
+/// The text to read.
 struct Text {
     corpus: Arc<Corpus>,
     rows: usize,
@@ -189,14 +189,14 @@ impl Text {
     }
 }
 
-/// Tokens that are read, on a terminal.
+/// Progress bar over the tokens.
 fn bar(tokens: u64) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{spinner} {human_pos} of {human_len} tokens, {elapsed}");
     notice::bar(tokens).with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
-/// Says why figures by domain are missing.
+/// Tells the user why figures by domain are missing.
 fn tell_missing_domains(study: &RouteStudy) {
     match study.domain_tokens.as_slice() {
         [] => notice::tell(

@@ -1,4 +1,4 @@
-//! Which model is studied, and which it is compared with.
+//! The model to study, and the one to compare it with.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::model::{FeedForwardPlan, ModelConfig};
 use crate::stored::Stored;
 use crate::study::StudyError;
 
-/// The model that is studied.
+/// The model to study.
 pub(super) struct Subject {
     pub(super) name: String,
     path: PathBuf,
@@ -49,7 +49,7 @@ impl Subject {
         }
     }
 
-    /// What the choices are compared with, and its name.
+    /// Opens the model to compare with, and returns its name.
     pub(super) fn other(&self, other: &Other) -> Result<(String, Stored), Failure> {
         let step = match other {
             Other::Model(path) => return Ok((path.display().to_string(), stored::open(path)?)),
@@ -75,12 +75,12 @@ impl Subject {
     }
 }
 
-/// What choices are compared with.
+/// A model to compare choices with.
 #[derive(Debug, Clone)]
 pub(super) enum Other {
-    /// An earlier step of the same run.
+    /// Another step of the same run.
     Step(u64),
-    /// A model of its own.
+    /// Another model.
     Model(PathBuf),
 }
 
@@ -95,7 +95,7 @@ impl std::str::FromStr for Other {
     }
 }
 
-/// Refuses a model without routers before anything is read.
+/// Refuses a model without routers, before anything is read.
 pub(super) fn check_routes(model: &ModelConfig) -> Result<(), Failure> {
     let plan = model.plan().into_iter();
     let mut feed_forwards = plan.map(|layer| layer.feed_forward);

@@ -1,4 +1,4 @@
-//! A study of routes as people read it in a terminal.
+//! A study of routes as tables for the terminal.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use crate::cli::aligned::Table;
 use crate::domain::Domain;
 use crate::telemetry::{CacheRecord, Chance, ExpertLabel, ExpertName, LayerRoutes, RouteStudy};
 
-/// Shares of all experts that the table of caches shows, in percent.
+/// Cache sizes to show, in percent of all experts.
 const SHARES: [usize; 5] = [5, 10, 25, 50, 75];
 
-/// The study as aligned text.
+/// Renders the study as aligned text.
 pub(super) fn render(study: &RouteStudy) -> String {
     let told = if study.told_domains {
         "told"
@@ -77,7 +77,7 @@ fn figures(study: &RouteStudy) -> String {
     Table::of(&heading, study.layers.iter().map(row)).render()
 }
 
-/// How far a figure is above that of random choices.
+/// Number of standard deviations by which a figure exceeds its value under random choices.
 fn deviations(chance: Option<Chance>, found: Option<f64>) -> String {
     match Chance::below(chance, found) {
         Some(above) => format!("{above:.0} sd"),
@@ -124,7 +124,7 @@ fn caches(cache: &CacheRecord) -> String {
     Table::headed(heading, rows).render()
 }
 
-/// Names of the experts, a line for each layer; none without names.
+/// Labels of the experts, one line per layer; `None` without labels.
 fn labels(study: &RouteStudy) -> Option<String> {
     let mut layers = study
         .layers
@@ -163,7 +163,7 @@ fn named(labels: &[ExpertLabel]) -> String {
     parts.join(", ")
 }
 
-/// A figure, or a dash where nothing was measured.
+/// A figure, or a dash if it was not measured.
 fn figure(value: Option<f64>, digits: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.digits$}"))
 }

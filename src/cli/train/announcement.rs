@@ -1,4 +1,4 @@
-//! What is about to be done, told before it begins.
+//! Summary of a job, printed before it begins.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::training::TrainingConfig;
 
 use super::choice::purpose;
 
-/// More epochs than this are learned by heart.
+/// Number of epochs above which the user is warned of memorization.
 const MANY_EPOCHS: f64 = 8.0;
 
-/// The job in a few lines.
+/// Displays a job in a few lines.
 pub(super) struct Announcement<'a> {
     pub(super) experiment: &'a Experiment,
     pub(super) texts: &'a TokenizedTexts,
@@ -23,7 +23,7 @@ pub(super) struct Announcement<'a> {
     pub(super) steps_done: u64,
     /// Whether the validation text is measured before the first step.
     pub(super) measures_first: bool,
-    /// Why this preset, if nobody named it.
+    /// Reason for the preset, if it was chosen automatically.
     pub(super) reason: Option<String>,
 }
 
@@ -144,7 +144,7 @@ impl<'a> Announcement<'a> {
         )
     }
 
-    /// What is done before the first step, which takes its time.
+    /// Announces the evaluation before the first step.
     fn measurement(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(valid) = self.texts.valid.as_ref().filter(|_| self.measures_first) else {
             return Ok(());
@@ -167,7 +167,7 @@ impl<'a> Announcement<'a> {
         )
     }
 
-    /// Tokens of the whole job.
+    /// Number of tokens that the whole job trains on.
     fn tokens(&self) -> u64 {
         let training = &self.experiment.training;
         training.steps.saturating_mul(training.tokens_per_step())
@@ -199,7 +199,7 @@ impl fmt::Display for Announcement<'_> {
     }
 }
 
-/// Three digits and a unit: `3.41 M`.
+/// A count with three digits and a letter, as in `3.41 M`.
 pub(super) fn rounded(value: f64) -> String {
     let (factor, unit) = match value {
         999.5e9.. => (1e12, " T"),
@@ -224,7 +224,7 @@ fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// `1 step`, `2,000 steps`.
+/// A count with its noun: `1 step`, `2,000 steps`.
 fn counted(count: u64, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{} {what}{ending}", grouped(count))

@@ -1,4 +1,4 @@
-//! The folder that keeps tokenized text between runs, shared by all that are at work.
+//! The folder of tokenized text, kept between runs and shared by all running processes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,23 +7,23 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::newest::RUNS;
 use crate::data::sweep;
 
-/// Whoever uses the folder holds a shared lock on this file.
+/// File on which every process that uses the folder holds a shared lock.
 const USERS: &str = ".users";
 
-/// Tokenized text of this size is worth keeping even if its run could not start.
+/// Size of tokenized text, in bytes, from which it is kept even if its run could not start.
 const WORTH_KEEPING_BYTES: u64 = 64 << 20;
 
-/// The folder, in use.
+/// The folder of tokenized text, in use.
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
-    /// Folders that were not there before, the innermost first.
+    /// Folders that did not exist before, innermost first.
     made: Vec<PathBuf>,
     users: Option<File>,
 }
 
 impl Cache {
-    /// Makes the folder if it is not there, and removes what killed processes left in it.
+    /// Creates the folder if needed, and removes left-over files of killed processes.
     pub(super) fn open() -> Result<Self, Failure> {
         let folder = Path::new(RUNS).join(".cache");
         let missing = |path: &&Path| !path.exists() && !path.as_os_str().is_empty();
@@ -45,7 +45,7 @@ impl Cache {
         &self.folder
     }
 
-    /// Leaves nothing of a start that failed, unless another process has begun to use it too.
+    /// Removes what a failed start has created, unless another process uses the folder too.
     pub(super) fn take_back(&self) {
         sweep(&self.folder);
         let Some(users) = &self.users else { return };

@@ -1,4 +1,4 @@
-//! Which model is trained, and for how long: as told, or as suits the data.
+//! Selection of the model and the training length, as given or to fit the data.
 
 use std::path::PathBuf;
 
@@ -12,23 +12,24 @@ use clap::builder::PossibleValuesParser;
 
 use crate::cli::failure::{Failure, OrInput};
 
-/// The name that leaves the choice to the data.
+/// Name of the preset that stands for an automatic choice.
 const AUTO: &str = "auto";
-/// What it chooses among, smallest first.
+/// Presets for the automatic choice, smallest first.
 const CANDIDATES: [&str; 5] = ["tiny", "default", "1b", "3b", "5b"];
-/// Tokens that a parameter is worth (Chinchilla, <https://arxiv.org/abs/2203.15556>).
+/// Training tokens per active parameter (Chinchilla, <https://arxiv.org/abs/2203.15556>).
 const TOKENS_PER_PARAM: u64 = 20;
-/// Repeated text teaches almost as much as new text up to so many epochs (<https://arxiv.org/abs/2305.16264>).
+/// Largest number of epochs at which repeated text teaches almost as well as new text
+/// (<https://arxiv.org/abs/2305.16264>).
 const MOST_EPOCHS: u64 = 4;
-/// UTF-8 bytes of a token, about.
+/// Approximate UTF-8 bytes per token.
 const BYTES_PER_TOKEN: u64 = 4;
-/// Text that is read to find out how many bytes of text the files hold.
+/// Bytes of text that are read to estimate the amount of text in the files.
 const PROBE_BYTES: u64 = 16 << 20;
 
-/// Which experiment.
+/// The choice of an experiment.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ModelArgs {
-    /// Preset by its size, or auto: the preset and the steps that suit the data [default: auto, and tiny without --data]
+    /// Preset, by its size; auto: preset and steps that fit the data [default: auto, and tiny without --data]
     #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new([&[AUTO][..], &PRESETS].concat()), ignore_case = true)]
     pub(super) params: Option<String>,
     /// Experiment of your own, a JSON file as in configs/
@@ -36,16 +37,16 @@ pub(super) struct ModelArgs {
     pub(super) config: Option<PathBuf>,
 }
 
-/// A preset that was chosen for the data.
+/// A preset that was chosen automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub(super) preset: &'static str,
-    /// The next larger one would have suited the data, but not this memory.
+    /// Memory in bytes, if a larger preset would have fit the data but not this memory.
     memory: Option<u64>,
 }
 
 impl ModelArgs {
-    /// The preset or the file that was named.
+    /// The named preset or file.
     pub(super) fn named(&self) -> Option<String> {
         let preset = self.params.as_ref().map(|name| name.to_lowercase());
         let file = self.config.as_ref();
@@ -53,7 +54,7 @@ impl ModelArgs {
             .or(preset.filter(|name| name != AUTO))
     }
 
-    /// Reads what was named, if anything was.
+    /// Loads the named preset or file, if there is one.
     pub(super) fn load(&self) -> Result<Option<Experiment>, Failure> {
         match (&self.config, self.named()) {
             (Some(file), _) => Experiment::load(file).or_input().map(Some),
@@ -64,7 +65,7 @@ impl ModelArgs {
 }
 
 impl Chosen {
-    /// What suits these files and this memory; without files `tiny`, which the embedded corpus was made for.
+    /// Chooses the preset that fits the data and the memory; `tiny` without files, for the embedded corpus.
     pub(super) fn of(source: Option<&Source>, memory: Option<u64>) -> Result<Self, Failure> {
         match source {
             None => Ok(Self {
@@ -100,13 +101,13 @@ impl Chosen {
         Ok(chosen)
     }
 
-    /// The steps that suit the data: enough for the model, but not too many epochs.
+    /// Number of steps that fits the data: enough for the model, but not too many epochs.
     pub(super) fn steps(&self, draft: &Draft) -> u64 {
         let (wanted, most) = amounts(draft);
         draft.experiment.training.steps_for(wanted.min(most) as f64)
     }
 
-    /// Why, in one line.
+    /// Reason for the choice, in one line.
     pub(super) fn reason(&self, draft: &Draft) -> String {
         let (wanted, most) = amounts(draft);
         if draft.experiment.data.train.is_empty() {
@@ -132,7 +133,7 @@ impl Chosen {
     }
 }
 
-/// Tokens that suit the model, and that the data gives.
+/// Number of tokens that the model should be trained on, and the largest number that the data allows.
 fn amounts(draft: &Draft) -> (u64, u64) {
     (
         draft.experiment.model.num_active_params() * TOKENS_PER_PARAM,
@@ -140,7 +141,7 @@ fn amounts(draft: &Draft) -> (u64, u64) {
     )
 }
 
-/// What training an experiment takes memory for.
+/// The memory use of training an experiment.
 pub(super) fn purpose(experiment: &Experiment) -> Purpose {
     let TrainingConfig {
         batch_size,
@@ -154,7 +155,7 @@ pub(super) fn purpose(experiment: &Experiment) -> Purpose {
     }
 }
 
-/// UTF-8 bytes of text in the files: of all of them, or in proportion to what the first megabytes hold.
+/// UTF-8 bytes of text in the files, counted or, for large files, extrapolated from their beginning.
 fn text_bytes(source: &Source) -> Result<u64, DataError> {
     let mut documents = source.documents();
     let mut text = 0;

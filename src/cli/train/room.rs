@@ -1,4 +1,4 @@
-//! Room on the disk for what a run saves, looked at before it begins.
+//! Check of the disk space for checkpoints before a run begins.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use crate::cli::notice;
 use crate::config::Experiment;
 use crate::config::memory::Bytes;
 
-/// Weights and two moments, each in f32.
+/// Bytes per parameter in a checkpoint: the weight and two moments in f32.
 const BYTES_PER_PARAM: u64 = 12;
 
-/// Refuses a disk on which not one checkpoint has room, and warns of one that will be full.
+/// Refuses a disk without room for one checkpoint, and warns if it will fill up.
 pub(super) fn look(folder: &Path, experiment: &Experiment) -> Result<(), Failure> {
     let Some(free) = free_bytes(folder) else {
         return Ok(());
@@ -27,17 +27,17 @@ pub(super) fn look(folder: &Path, experiment: &Experiment) -> Result<(), Failure
     Ok(())
 }
 
-/// What is needed, and what is there, in bytes.
+/// Space needed and available, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Room {
     checkpoint: u64,
-    /// Checkpoints that stay beside the best one; 0: all.
+    /// Number of checkpoints that are kept besides the best one; 0: all.
     kept: u64,
     free: u64,
 }
 
 impl Room {
-    /// What to warn of, if anything.
+    /// A warning, if the space may not suffice for all checkpoints.
     fn judged(self, folder: &Path) -> Result<Option<String>, Failure> {
         let Self {
             checkpoint,
@@ -66,7 +66,7 @@ impl Room {
     }
 }
 
-/// What may still be written where a folder is or will be; none if there is no way to tell.
+/// Free bytes on the disk where a folder is or will be; `None` if they cannot be determined.
 #[cfg(unix)]
 fn free_bytes(folder: &Path) -> Option<u64> {
     let around = folder.ancestors().find(|around| around.exists());

@@ -1,4 +1,4 @@
-//! What the arguments change in an experiment.
+//! Changes of an experiment by the arguments.
 
 use std::path::PathBuf;
 
@@ -18,33 +18,33 @@ use crate::cli::failure::{Failure, OrInput};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
-    /// Files or folders of training documents: lines or arrays of JSON (.jsonl, .json) and texts (.txt), also .gz and .zst, or
-    /// .parquet [default: the embedded corpus]
+    /// Files or folders of training documents: JSON by line or array (.jsonl, .json), texts (.txt), both also as .gz
+    /// and .zst, or .parquet [default: the embedded corpus]
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Files or folders of validation documents
     #[arg(long, value_name = "PATH", num_args = 1..)]
     valid: Vec<PathBuf>,
-    /// Share of the training documents that is held out for validation where --valid names none, never trained on; 0.02
-    /// unless set. A domain of fewer than 20 documents gives none
+    /// Share of the training documents that is held out for validation, if --valid names none; 0.02 unless set.
+    /// Domains of fewer than 20 documents hold out none
     #[arg(long, value_name = "F", conflicts_with = "valid")]
     valid_share: Option<f64>,
-    /// Train on every document, and measure by none
+    /// Train on every document, without validation
     #[arg(long, conflicts_with_all = ["valid", "valid_share"])]
     no_valid: bool,
     /// Shares of domains in the training tokens, as code=0.3,math=0.2 [default: as they are in the data]
     #[arg(long, value_name = "SHARES")]
     mix: Option<Mix>,
-    /// Probability that a document's domain is not told [default: the preset's]
+    /// Probability that a document's domain is hidden [default: the preset's]
     #[arg(long, value_name = "P")]
     domain_dropout: Option<f64>,
-    /// Do not put the domain into the text as a control token
+    /// Do not put domains into the text as control tokens
     #[arg(long)]
     no_domain_token: bool,
-    /// Count and report lines that cannot be read instead of stopping at the first
+    /// Skip, count and report unreadable lines instead of stopping at the first
     #[arg(long)]
     skip_bad_lines: bool,
-    /// Take documents of an unknown domain as of this one [default: they are refused]
+    /// Domain for documents with an unknown tag [default: they are refused]
     #[arg(long, value_name = "DOMAIN")]
     unknown_domain: Option<Domain>,
     /// Key or column that holds the text [default: text]
@@ -53,7 +53,7 @@ pub(super) struct DataArgs {
     /// Tokenizer, a Hugging Face tokenizer.json [default: the preset's]
     #[arg(long, value_name = "FILE")]
     pub(super) tokenizer: Option<PathBuf>,
-    /// Train a byte-level tokenizer of N tokens on the data; the model's vocabulary follows
+    /// Train a byte-level tokenizer of N tokens on the data; sets the size of the model's vocabulary
     #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
     train_tokenizer: Option<usize>,
 }
@@ -64,26 +64,27 @@ pub(super) struct TrainingArgs {
     /// Optimizer steps [default: the preset's]
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Times to go through the training data, instead of --steps; rounded up to whole steps
+    /// Passes over the training data, instead of --steps; rounded up to whole steps
     #[arg(long, value_name = "E", conflicts_with = "steps")]
     pub(super) epochs: Option<f64>,
     /// Rows of a micro-batch [default: the preset's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Tokens of a row [default: the preset's]
+    /// Tokens per row [default: the preset's]
     #[arg(long, value_name = "N")]
     seq_len: Option<usize>,
-    /// Micro-batches of an optimizer step [default: the preset's]
+    /// Micro-batches per optimizer step [default: the preset's]
     #[arg(long, value_name = "N")]
     accumulation: Option<usize>,
-    /// Type that a step computes in; weights, optimizer, checkpoints, routers, softmax, the sums of norms and losses stay
-    /// f32. Not every backend computes in bf16: wgpu, vulkan and metal do not [default: the preset's]
+    /// Element type of the computation within a step; weights, optimizer, checkpoints, routers, softmax, the sums of
+    /// norms and losses stay f32. Not every backend computes in bf16: wgpu, vulkan and metal do not [default: the
+    /// preset's]
     #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::F32, Dtype::Bf16]))]
     precision: Option<Dtype>,
     /// Highest learning rate [default: the preset's]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// How the learning rate rises and falls [default: the preset's]
+    /// Course of the learning rate [default: the preset's]
     #[arg(long)]
     schedule: Option<Schedule>,
     /// How strongly a document's domain binds the router [default: the preset's]
@@ -98,13 +99,13 @@ pub(super) struct TrainingArgs {
     /// Steps between checkpoints; 0: only at the end [default: the preset's]
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
-    /// Newest checkpoints to keep, beside the one that is best on the validation text [default: the preset's]
+    /// Number of newest checkpoints to keep, besides the best one on the validation text [default: the preset's]
     #[arg(long, value_name = "N")]
     keep_checkpoints: Option<usize>,
     /// Steps between lines of progress [default: the preset's]
     #[arg(long, value_name = "N")]
     log_every: Option<u64>,
-    /// Measure no energy, and leave the loads of the experts out of the journal; what is trained is the same
+    /// Do not measure energy, and leave expert loads out of the journal; training is not affected
     #[arg(long)]
     no_telemetry: bool,
 }
@@ -130,7 +131,7 @@ impl From<Schedule> for ScheduleConfig {
 }
 
 impl DataArgs {
-    /// Sets what was given.
+    /// Applies the given arguments to an experiment.
     pub(super) fn apply(&self, experiment: &mut Experiment) {
         let data = &mut experiment.data;
         if !self.data.is_empty() {
@@ -167,7 +168,7 @@ impl DataArgs {
 }
 
 impl DataArgs {
-    /// Whether no document is to be measured by.
+    /// Whether validation is turned off.
     pub(super) fn goes_without(&self) -> bool {
         self.no_valid
     }
@@ -186,7 +187,7 @@ impl DataArgs {
         Source::open(&self.data, options).or_input().map(Some)
     }
 
-    /// Makes room in a model that nobody named for the tokenizer that was.
+    /// Enlarges the vocabulary of an automatically chosen model to fit the given tokenizer.
     pub(super) fn fit_vocabulary(&self, experiment: &mut Experiment) -> Result<(), Failure> {
         if let Some(file) = &self.tokenizer {
             let wanted = Tokenizer::from_file(file).or_input()?.vocab_size();
@@ -198,7 +199,7 @@ impl DataArgs {
 }
 
 impl TrainingArgs {
-    /// The steps that were asked for by `--epochs`, of which each takes so many tokens.
+    /// Number of steps for `--epochs`, where an epoch has `epoch_tokens` tokens; `None` without `--epochs`.
     pub(super) fn steps_of_epochs(
         &self,
         training: &TrainingConfig,
@@ -215,12 +216,12 @@ impl TrainingArgs {
         }
     }
 
-    /// Whether the number of steps was said.
+    /// Whether the training length was given, as steps or epochs.
     pub(super) fn has_length(&self) -> bool {
         self.steps.is_some() || self.epochs.is_some()
     }
 
-    /// Sets what was given.
+    /// Applies the given arguments to an experiment.
     pub(super) fn apply(&self, experiment: &mut Experiment) {
         let training = &mut experiment.training;
         set(&mut training.steps, self.steps);

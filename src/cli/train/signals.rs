@@ -1,7 +1,7 @@
-//! Ctrl-C, and the signals that ask a process to end.
+//! Handling of Ctrl-C and termination signals during training.
 //!
-//! Before there is a run, the first one ends the process. A run it asks to stop: the step is finished and saved. The
-//! second one ends the process at once, which costs what was done since the last checkpoint and nothing else.
+//! Before a run exists, the first signal ends the process. During a run, the first one requests a stop: the step is
+//! finished and saved. The second one ends the process at once, which loses only the steps since the last checkpoint.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,17 @@ use crate::run::Screen;
 use crate::run::Stop;
 use crate::run::dashboard;
 
-/// Exit code of a process that Ctrl-C ended, by the custom of shells: 128 and the number of the signal.
+/// Exit code after Ctrl-C, by the convention of shells: 128 plus the signal's number.
 const INTERRUPTED: u8 = 130;
 
-/// Exit code of a process that was asked to end.
+/// Exit code after SIGTERM.
 const TERMINATED: u8 = 143;
 
-/// Who asks a process and its group to end, as `timeout` of GNU does, asks the process twice.
+/// Time within which a repeated SIGTERM counts as the same: senders that signal a process and its group, such as
+/// GNU's `timeout`, signal the process twice.
 const ECHO: Duration = Duration::from_secs(1);
 
-/// Listens for as long as the process lives.
+/// Handler of signals, shared with a listener that lives as long as the process.
 #[derive(Debug, Clone)]
 pub(super) struct Signals(Arc<State>);
 
@@ -32,27 +33,27 @@ struct State {
     stop: Stop,
     has_begun: AtomicBool,
     says_so: bool,
-    /// The signal that asked the run to stop.
+    /// The signal that requested the stop.
     first: OnceLock<Heard>,
 }
 
-/// A signal.
+/// A received signal.
 #[derive(Debug, Clone, Copy)]
 struct Heard {
-    /// Exit code of a process that it ends.
+    /// Exit code of a process that the signal ends.
     code: u8,
     at: Instant,
 }
 
 impl Heard {
-    /// Whether another one is the same request, not a second one. Of a person's keys each counts.
+    /// Whether `other` is the same request, not a second one. Every Ctrl-C counts as its own.
     fn is_heard_again(self, other: Self) -> bool {
         [self.code, other.code] == [TERMINATED; 2] && other.at.duration_since(self.at) < ECHO
     }
 }
 
 impl Signals {
-    /// Begins to listen; `undo` takes back what a start leaves that has not come to a run.
+    /// Starts listening; `undo` removes what a start has left if the run has not begun.
     pub(super) fn listen(
         screen: Screen,
         undo: impl Fn() + Send + Sync + 'static,
@@ -68,12 +69,12 @@ impl Signals {
         Ok(Self(state))
     }
 
-    /// From now on there is something to save.
+    /// Marks the start of the run: from now on there is something to save.
     pub(super) fn run_begins(&self) {
         self.0.has_begun.store(true, Ordering::Relaxed);
     }
 
-    /// What a signal asks for.
+    /// The stop request that a signal sets.
     pub(super) fn stop(&self) -> Stop {
         self.0.stop.clone()
     }
@@ -113,7 +114,7 @@ impl State {
     }
 }
 
-/// The terminal may be what has gone.
+/// Prints a line and ignores failures, since the terminal may be gone.
 fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! A model that is there already, as the beginning of a new run.
+//! An existing model as the start of a new run.
 
 use std::path::Path;
 
@@ -17,17 +17,17 @@ use crate::cli::notice;
 use crate::cli::stored;
 use crate::stored::Stored;
 
-/// Where the prior of domains is among the weights. It is made from the configuration, not trained.
+/// Name of the domain prior among the weights, which follows from the configuration and is not trained.
 const PRIOR: &str = "domain_prior.table";
 
-/// Weights to begin with, and the tokenizer that goes with them.
+/// An existing model with the tokenizer for it.
 pub(super) struct Start {
     stored: Stored,
     tokenizer: Tokenizer,
 }
 
 impl Start {
-    /// Opens a model; `tokenizer` takes the place of its own.
+    /// Opens a model; `tokenizer` replaces its own.
     pub(super) fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Failure> {
         let stored = stored::open(path)?.with_tokenizer(tokenizer)?;
         stored.check_tokenizer(0)?;
@@ -40,7 +40,8 @@ impl Start {
         Ok(Self { stored, tokenizer })
     }
 
-    /// Of a run its own, of another model's the defaults around it. The bias is balanced already: it needs no fast start.
+    /// The run's experiment, or defaults around another format's model. The biases are balanced already, so their
+    /// fast start is turned off.
     pub(super) fn experiment(&self) -> Experiment {
         let mut experiment = self.stored.experiment.clone();
         experiment.training.bias_update_start = 0.0;
@@ -48,7 +49,7 @@ impl Start {
         experiment
     }
 
-    /// Reads the text of a run that begins with these weights.
+    /// Reads the text of a run that starts from these weights.
     pub(super) fn draft(
         &self,
         experiment: Experiment,
@@ -66,7 +67,7 @@ impl Start {
         Draft::open(experiment, Some(given), cache, notice::progress()).or_input()
     }
 
-    /// Loads the weights into the model of `experiment`, whose domains may be others.
+    /// Loads the weights into the model of `experiment`, whose domain settings may differ.
     pub(super) fn model(
         &self,
         experiment: &Experiment,

@@ -1,4 +1,4 @@
-//! What the repeats come to.
+//! Energy figures from repeated measurements.
 
 use std::io::{self, Write};
 
@@ -14,17 +14,17 @@ use crate::model::dtype::Dtype;
 use crate::telemetry::Interval;
 use crate::telemetry::energy::{Idle, Monitor};
 
-/// The windows' edges may be off by so much each: a counter's step.
+/// Largest error at each edge of a window, in seconds: one step of a counter.
 const STEP_S: f64 = 0.1;
 
-/// A case and what was found of it.
+/// A case with its measurements.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) case: Case,
     pub(super) repeats: Vec<Repeat>,
 }
 
-/// Everything that was measured.
+/// All results, as printed.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     backend: &'static str,
@@ -32,16 +32,16 @@ pub(super) struct Report {
     parameters: u64,
     active_parameters: u64,
     weights: &'static str,
-    /// Devices, with their sources.
+    /// The devices with their sources.
     source: String,
-    /// Driver, power limits.
+    /// Driver version and power limits.
     facts: Vec<String>,
     idle: Option<Idle>,
     window_s: f64,
     cases: Vec<Figures>,
 }
 
-/// Of a case. What is null was not measured.
+/// Figures of one case; null if not measured.
 #[derive(Debug, Serialize)]
 struct Figures {
     batch: usize,

@@ -1,4 +1,4 @@
-//! `bench-energy`: joules per token of prefill and decoding, with their uncertainty.
+//! `bench-energy`: energy per token of prefill and decoding, in joules, with confidence intervals.
 
 mod figures;
 mod windows;
@@ -28,22 +28,22 @@ Examples:
 
 /// Measure the energy of prefill and decoding: joules per token, with 95 % confidence intervals
 ///
-/// A repeat has two windows, each of whole runs: in one the requests get a single token, in the other --new. The first
-/// is the prefill; what the second takes beyond it is decoding, whose N tokens have N - 1 intervals after the first.
-/// Repeats of several cases take turns. Net is without the power of the idle machine, its model loaded. Where nothing
-/// can be measured there is no figure: docs/energy.md.
+/// A repeat measures two windows of whole runs: in the first, each request generates one token, in the second --new
+/// tokens. The first window gives the prefill; the second, minus the prefill, gives decoding, with N - 1 intervals
+/// for N tokens. Repeats of several cases alternate. Net figures exclude the power of the idle machine with the model
+/// loaded. Figures that cannot be measured are left out: docs/energy.md.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchEnergyArgs {
     #[command(flatten)]
     subject: Subject,
-    /// Seconds that a window takes at least; counters move in steps of 0.1 s, which is 1 % of 20 s at both ends
+    /// Shortest length of a window in seconds; counters move in steps of 0.1 s, which is 1 % of 20 s at both ends
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds)]
     window: f64,
     /// Repeats of both windows
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
     repeats: u32,
-    /// Seconds over which the idle power is measured, at least 10; 0 for none, and no net figures
+    /// Seconds over which the idle power is measured, at least 10; 0: none, and no net figures
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = idle)]
     idle: u64,
     /// Print JSON
@@ -70,7 +70,7 @@ fn idle(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected 0 or 10 to 3600".into())
 }
 
-/// The devices of the backend, and of the device that was asked for.
+/// The devices whose energy is measured: those of the backend and of `--device`.
 fn scope(device: Option<&DeviceName>) -> Scope {
     let kind = device.map_or(select::name(), |device| device.kind.as_str());
     let index = device.and_then(|device| device.index).unwrap_or(0);
@@ -114,7 +114,7 @@ pub(crate) fn execute(args: &BenchEnergyArgs) -> Result<(), Failure> {
     report.print(args.json)
 }
 
-/// Runs the requests of a case once, with the tokens that it says.
+/// Runs the requests of a case once, with the number of new tokens in `case`.
 fn run(
     loaded: &Loaded,
     case: Case,
@@ -127,7 +127,7 @@ fn run(
     })
 }
 
-/// The power of the machine with the model loaded and nothing to do.
+/// Mean power of the idle machine with the model loaded.
 fn baseline(monitor: &Monitor, seconds: u64, bar: &ProgressBar) -> Result<Option<Idle>, Failure> {
     if seconds == 0 {
         return Ok(None);

@@ -1,40 +1,40 @@
-//! The windows of a repeat.
+//! Measurement windows of a repeat.
 
 use std::time::Duration;
 
 use super::Case;
 use crate::telemetry::energy::{Energy, Idle, Monitor, decode_intervals};
 
-/// What a run of all requests did.
+/// Work done in one run of all requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Work {
-    /// Tokens that were generated.
+    /// Number of generated tokens.
     pub(super) generated: u64,
 }
 
-/// What a repeat found.
+/// Results of a repeat.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Repeat {
-    /// Joules per token of the prompts.
+    /// Energy per prompt token, in joules.
     pub(super) prefill_j: PerToken,
-    /// Joules per generated token after the first.
+    /// Energy per generated token after the first, in joules.
     pub(super) decode_j: PerToken,
-    /// Mean power while requests were answered.
+    /// Mean power while requests are answered, in watts.
     pub(super) power_w: Option<f64>,
-    /// The devices, with their sources.
+    /// The devices with their sources.
     pub(super) source: String,
 }
 
-/// Joules per token, if they were measured.
+/// Energy per token in joules; `None` if not measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct PerToken {
-    /// Everything that the devices drew.
+    /// All energy that the devices drew.
     pub(super) gross: Option<f64>,
-    /// Without what they draw idle.
+    /// Energy without that of the idle devices.
     pub(super) net: Option<f64>,
 }
 
-/// Runs that fill a window.
+/// Energy and work of a window.
 struct Window {
     energy: Energy,
     runs: u64,
@@ -42,7 +42,8 @@ struct Window {
 }
 
 impl Repeat {
-    /// Measures the prefill, then whole requests. `work` runs all requests once, each with so many new tokens.
+    /// Measures a window of prefill, then one of whole requests. `work` runs all requests once with the given number
+    /// of new tokens.
     pub(super) fn measure<E>(
         monitor: &Monitor,
         case: Case,
