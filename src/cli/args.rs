@@ -313,23 +313,23 @@ mod tests {
     }
 }
 
-/// Whether tokens are drafted.
+/// Settings of speculative decoding.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SpeculationArgs {
     /// Let the MTP modules draft tokens for the model to verify, where that is faster; the text stays the same
     #[arg(long)]
     speculative: bool,
-    /// Tokens to draft at a time, at most
+    /// Largest number of tokens to draft at a time
     #[arg(long, value_name = "N", default_value_t = 1, requires = "speculative",
           value_parser = clap::value_parser!(u8).range(1..=15))]
     draft_tokens: u8,
-    /// Draft before every token, whether that is faster or not; only what is unlikely to be right is left out
+    /// Draft before every token, even where that is slower; only unlikely drafts are left out
     #[arg(long, requires = "speculative")]
     always_draft: bool,
 }
 
 impl SpeculationArgs {
-    /// How to draft, if at all.
+    /// The settings of speculative decoding; `None` if it is off.
     pub(crate) fn config(&self) -> Option<Speculation> {
         self.speculative.then(|| Speculation {
             depth: self.draft_tokens.into(),
@@ -343,31 +343,31 @@ impl SpeculationArgs {
     }
 }
 
-/// How the weights are held while they are used.
+/// Element type of the weights in memory.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct WeightsArgs {
-    /// Round projections and experts to blocks of 8 or 4 bits on the way in [default: as they are]
+    /// Quantize projections and experts to blocks of 8 or 4 bits while loading [default: as they are stored]
     #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::Q8, Dtype::Q4]))]
     weights: Option<Dtype>,
 }
 
 impl WeightsArgs {
-    /// What to round to, if at all.
+    /// The requested quantization, if any.
     pub(crate) fn quantization(self) -> Option<Quantization> {
         self.weights.and_then(Dtype::quantization)
     }
 }
 
-/// How keys, values and latents of the past are held.
+/// Element type of the cached keys, values and latents.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct CacheArgs {
-    /// Numbers of the cache [default: those that the model computes in]
+    /// Element type of the cache [default: that of the model's computation]
     #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Q8]))]
     cache_dtype: Option<Dtype>,
 }
 
 impl CacheArgs {
-    /// How the cache lies in memory.
+    /// Layout of the cache.
     pub(crate) fn config(self) -> CacheConfig {
         CacheConfig {
             format: self.cache_dtype.and_then(Dtype::page),
@@ -375,7 +375,7 @@ impl CacheArgs {
         }
     }
 
-    /// What its bytes are counted as, if it was said.
+    /// The requested element type, if one was given.
     pub(crate) fn dtype(self) -> Option<Dtype> {
         self.cache_dtype
     }

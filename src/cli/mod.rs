@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// Options that take a value and have none if it is not given: what they say takes the place of something else.
+    /// Options without a default value, because they replace another input.
     const WITHOUT_DEFAULT: [&str; 8] = [
         "config",
         "epochs",

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::config::Experiment;
 
-    /// The message about a small preset with one passage replaced.
+    /// The error of a small preset with one passage replaced.
     fn message(passage: &str, replacement: &str) -> String {
         let json = preset::json("5b").unwrap();
         assert!(json.contains(passage), "{passage}");

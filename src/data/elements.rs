@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// Elements with the line on which each begins, read some bytes at a time; and the error that ends them.
+    /// Elements with the line on which each begins, read `at_a_time` bytes at a time, and the final error.
     fn read(text: &str, at_a_time: usize) -> (Vec<(u64, String)>, Option<io::ErrorKind>) {
         let mut reader = BufReader::with_capacity(at_a_time, text.as_bytes());
         let (mut elements, mut buffer, mut all) = (Elements::default(), Vec::new(), Vec::new());

@@ -181,7 +181,7 @@ mod tests {
     use crate::model::ModelConfig;
     use crate::tokenizer::Tokenizer;
 
-    /// Every mixer that attends within documents, and experts.
+    /// A model with every mixer that attends within documents, and with experts.
     fn config() -> ModelConfig {
         let config = json!({
             "vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 4, "intermediate_size": 24,
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// Nats and tokens of a text.
+    /// Sum of nats and number of tokens of a text.
     fn nats(model: &CausalLm<Selected>, text: &ValidFeed) -> (f64, u64) {
         let found = evaluate(model, text, &config().domains, 0).expect("it can be measured");
         let found = found.expect("it has tokens");

@@ -206,7 +206,7 @@ mod tests {
     use crate::training::mitosis::testing::{Run as Growing, eager, model, schedule};
     use crate::training::mitosis::{MitosisConfig, Mode};
 
-    /// What is read of a moment of six values which a checkpoint holds as `saved`.
+    /// Reads back a moment that a checkpoint stores as `saved`, for a parameter of six values.
     fn read(saved: TensorData) -> Result<Vec<f32>, String> {
         let folder = tempfile::tempdir().unwrap();
         let run = Run::create(folder.path().join("run"), &0, None).unwrap();
@@ -239,7 +239,7 @@ mod tests {
         assert!(error.contains("I32"), "{error}");
     }
 
-    /// Saved and read back while siblings hold apart, and again while they open.
+    /// Saves and restores while siblings are held apart, and again while they are released.
     #[test]
     fn a_run_goes_on_exactly_from_the_middle_of_an_inhibition() {
         let stress = MitosisConfig {

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use crate::domain::UNTAGGED;
 
-    /// Two rows of four tokens, of the documents of these numbers.
+    /// The reason for two rows of four tokens with these segment numbers.
     fn reason(segments: [i32; 8]) -> Uncounted {
         let rows = PackedBatch {
             rows: 2,

@@ -115,7 +115,7 @@ mod tests {
         options
     }
 
-    /// The likeliest ids after `ids`, each by reading everything anew.
+    /// Greedy ids after `ids`, each computed from the whole sequence without a cache.
     fn likeliest(model: &Model<Selected>, mut ids: Vec<u32>) -> Vec<u32> {
         let read = ids.len();
         while ids.len() < read + 6 {

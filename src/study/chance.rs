@@ -38,7 +38,7 @@ mod tests {
     const TOKENS: usize = 2000;
     const WIDTH: usize = 24;
 
-    /// How many deviations labels are above chance.
+    /// Number of standard deviations by which the cohesion of labels exceeds chance.
     fn above(vectors: &[f32], labels: &[u16]) -> f64 {
         let figure = |labels: &[u16]| cohesion(vectors, WIDTH, labels, 8);
         let chance = chance(labels, 3, figure).unwrap();

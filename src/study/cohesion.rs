@@ -126,7 +126,7 @@ mod tests {
 
     const WIDTH: usize = 24;
 
-    /// Vectors around one of `groups` centres, and the number of the centre.
+    /// Vectors around `groups` centres, with the index of each vector's centre.
     fn planted(tokens: usize, groups: usize, spread: f32) -> (Vec<f32>, Vec<u16>) {
         let rng = &mut SmallRng::seed_from_u64(5);
         let mut draw = |scale: f32| -> Vec<f32> {
@@ -147,7 +147,7 @@ mod tests {
         (vectors.collect(), labels)
     }
 
-    /// By looking at every pair.
+    /// Cohesion by enumerating all pairs.
     fn slow(vectors: &[f32], choices: &[u16], k: usize, experts: usize) -> f64 {
         let units = centred_units(vectors, WIDTH);
         let unit = |token: usize| &units[token * WIDTH..][..WIDTH];

@@ -58,7 +58,8 @@ mod tests {
 
     const EXPERTS: usize = 6;
 
-    /// Tokens of three domains that go to one of the domain's two experts with this probability, else anywhere.
+    /// Visits of tokens from three domains, which go to one of their domain's two experts with probability `share`,
+    /// else anywhere.
     fn planted(share: f64, tokens: usize, seed: u64) -> DomainTable {
         let rng = &mut SmallRng::seed_from_u64(seed);
         let mut table = vec![vec![0; EXPERTS]; Domain::COUNT];

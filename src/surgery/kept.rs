@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(table, [three, three, four]);
     }
 
-    /// Greedy quotas against all that are possible.
+    /// Compares the greedy quotas with all possible ones.
     #[test]
     fn quotas_keep_the_most_worth_that_can_be_kept() {
         let worths: [[f64; 6]; 2] = [

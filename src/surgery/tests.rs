@@ -1,4 +1,4 @@
-//! Experts are left out of whole models.
+//! Pruning of whole models.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::select::Selected;
@@ -13,7 +13,7 @@ use crate::model::{CausalLm, ModelConfig, Sequences};
 
 type Model = CausalLm<Selected>;
 
-/// Two layers with experts and a module; `nulls` null experts.
+/// A model of two layers with experts and one MTP module; `nulls` is the number of null experts.
 fn config(domains: &str, nulls: usize) -> ModelConfig {
     let router = match nulls {
         0 => serde_json::json!({}),
@@ -34,7 +34,7 @@ fn config(domains: &str, nulls: usize) -> ModelConfig {
     config
 }
 
-/// A model in which no token chooses the experts `out`, by their bias.
+/// A model whose biases keep tokens from choosing the experts in `out`.
 fn model(config: &ModelConfig, out: &[usize]) -> Model {
     let mut model = Model::init(config, 1, &Default::default());
     let blocks = model.layers.iter_mut();
@@ -68,14 +68,14 @@ fn input(tag: usize) -> Sequences<Selected> {
     input
 }
 
-/// What the model and its module say.
+/// Logits of the model and of its MTP module.
 fn outputs(model: &Model, input: &Sequences<Selected>) -> [TensorData; 2] {
     let hidden = model.hidden(input);
     let further = model.predict_further(0, hidden.states.clone(), input);
     [hidden.states, further.states].map(|states| model.logits(states).into_data())
 }
 
-/// A batch of one row of nine tokens of code, three of padding.
+/// A batch of one row with nine tokens of code and three of padding.
 fn batch() -> PackedBatch {
     let count = 12;
     let mut segments = vec![0; count];
@@ -175,7 +175,7 @@ fn every_choice_of_a_token_is_counted_once_and_padding_never() {
     }
 }
 
-/// What is summed is what the experts add: with a single choice a token, its gate times the length of the output.
+/// With a single choice per token, an expert's contribution is its gate times the norm of its output.
 #[test]
 fn a_contribution_is_the_gate_times_the_length_of_the_output() {
     let mut config = config("off", 0);

@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(read_journal(&resumed).unwrap(), all);
     }
 
-    /// A journal of four sound records with these lines between the second and the third.
+    /// A journal of four valid records with `lines` between the second and the third.
     fn damaged(path: &Path, lines: &[&[u8]]) -> [Record; 4] {
         let all = [step(1), eval(1), step(2), step(3)];
         write(path, 0, &all);

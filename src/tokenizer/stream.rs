@@ -178,8 +178,8 @@ mod tests {
         assert_eq!(stream.push(ids[2]).as_deref(), Some("é"));
     }
 
-    /// Byte-level-free tokenizers in which a word brings its space with it: BPE in the style of
-    /// SentencePiece, Unigram, WordPiece.
+    /// Tokenizers that are not byte-level and whose words include the space before them: SentencePiece-like BPE,
+    /// Unigram, WordPiece.
     fn with_spaces_before_words() -> [Tokenizer; 3] {
         let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first",
             "split": false});

@@ -1,4 +1,4 @@
-//! The configurations of which every key is changed.
+//! Valid configurations, every key of which is changed in turn.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::cli::failure;
 use crate::cli::plan;
 use crate::config::Experiment;
 
-/// A copy of a fixture with an adapter in its folder.
+/// A copy of a fixture with a LoRA adapter in its folder.
 fn adapted(fixture: &str, adapter: &str) -> Case {
     let model = ["config.json", "model.safetensors"];
     let mut case = Case::of(fixture, &model, model[0], "", Kind::Json, open_model);
@@ -22,7 +22,7 @@ fn adapted(fixture: &str, adapter: &str) -> Case {
     case
 }
 
-/// Every family that is imported, in every form of its configuration.
+/// Configurations of every imported family, in every form.
 pub(super) fn imported() -> Vec<Case> {
     let formats = [Format::ModelConfig, Format::Genesis, Format::Gguf];
     let mut cases: Vec<_> = formats.into_iter().flat_map(Format::cases).collect();
@@ -35,7 +35,7 @@ pub(super) fn imported() -> Vec<Case> {
     cases
 }
 
-/// Configurations here that name every mixer, the router's parts and the parts of a hybrid.
+/// Configurations of this crate that together use every mixer, every part of the router and every part of a hybrid.
 pub(super) fn planned() -> Vec<Case> {
     let presets = ["tiny", "genesis-152m", "darkhorse-hybrid", "mixtral-tiny"];
     let case = |name: &str| {
@@ -51,7 +51,7 @@ pub(super) fn planned() -> Vec<Case> {
     presets.map(case).into()
 }
 
-/// The arguments of `plan`.
+/// Arguments of `plan`.
 #[derive(Debug, clap::Parser)]
 struct Plan {
     #[command(flatten)]

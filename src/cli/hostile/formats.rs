@@ -1,4 +1,4 @@
-//! The formats, valid files of each, and how the program reads them.
+//! The tested formats: valid files of each, and how the program reads them.
 
 use std::fs;
 use std::io::Write;
@@ -28,7 +28,7 @@ use crate::tokenizer::Tokenizer;
 
 pub(super) const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
-/// What a test is about.
+/// Subject of a test: a format, or the keys of configurations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Gguf,
@@ -44,25 +44,25 @@ pub(super) enum Format {
     State,
     Journal,
     Experiment,
-    /// Every key of every configuration that is imported.
+    /// Every key of every imported configuration.
     Keys,
-    /// Every key of a configuration here, as `plan` reads it.
+    /// Every key of this crate's configurations, as `plan` reads them.
     PlanKeys,
 }
 
-/// A valid input of which one file is changed.
+/// A valid input, one file of which is changed.
 pub(super) struct Case {
-    /// What the program is given.
+    /// Path that the program is given.
     pub(super) path: PathBuf,
-    /// The file that is changed.
+    /// File that is changed.
     pub(super) target: PathBuf,
-    /// Its valid content.
+    /// Valid content of that file.
     pub(super) seed: Vec<u8>,
     pub(super) kind: Kind,
     pub(super) read: fn(&Path) -> Result<(), Failure>,
-    /// Bytes of the files beside it that are read too.
+    /// Size of the other files that are read, in bytes.
     pub(super) beside: usize,
-    /// Bytes that the program takes however small the files are.
+    /// Bytes of memory that the program takes even for the smallest files.
     pub(super) constant: usize,
     pub(super) _folder: tempfile::TempDir,
 }
@@ -72,7 +72,7 @@ impl Case {
         fs::write(&self.target, &self.seed).unwrap();
     }
 
-    /// A copy of `files` of a fixture; `target` is changed, `given` (nothing: the folder) is read.
+    /// A copy of `files` of a fixture, where `target` is changed and `given` is read (empty: the folder).
     pub(super) fn of(
         fixture: &str,
         files: &[&str],
@@ -104,7 +104,7 @@ impl Case {
         }
     }
 
-    /// A file with this content.
+    /// A single file with this content.
     pub(super) fn file(
         name: &str,
         seed: Vec<u8>,
@@ -261,7 +261,7 @@ impl Format {
     }
 }
 
-/// All that `inference` does up to the first logits.
+/// Everything that `inference` does before the first logits.
 pub(super) fn open_model(path: &Path) -> Result<(), Failure> {
     let weights = Weights::Stored {
         path: path.into(),
@@ -284,7 +284,7 @@ fn open_tokenizer(path: &Path) -> Result<(), Failure> {
         .or_input()
 }
 
-/// Every document; the first error ends it.
+/// Reads every document; the first error ends it.
 fn read_documents(path: &Path) -> Result<(), Failure> {
     let read = || {
         let source = Source::open(&[path], SourceOptions::default())?;
@@ -295,7 +295,7 @@ fn read_documents(path: &Path) -> Result<(), Failure> {
     read().or_input()
 }
 
-/// What `train --resume` does with a journal, and what the report makes of it; refused are its lines.
+/// Reads a journal as the report and `train --resume` do. Rejected lines are returned as a failure.
 fn read_and_go_on(path: &Path) -> Result<(), Failure> {
     let records = read_journal(path).or_input()?;
     let about = About {
@@ -316,7 +316,7 @@ fn read_and_go_on(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A record of every kind, with all that they may have.
+/// A journal with one record of every kind, all fields set.
 fn journal() -> Vec<u8> {
     let step = |step: u64| {
         Record::Step(StepRecord {
@@ -383,7 +383,7 @@ fn journal() -> Vec<u8> {
     lines.concat().into_bytes()
 }
 
-/// Texts and conversations in the forms that are read.
+/// Texts and conversations in every form that is read.
 fn lines() -> String {
     let turns = json!([
         {"role": "system", "content": "be brief"},
@@ -405,7 +405,7 @@ fn lines() -> String {
     .concat()
 }
 
-/// A model in two files and the index that says what stands where.
+/// A model whose weights are one shard with an index file.
 fn sharded() -> Case {
     let files = ["config.json", "model.safetensors"];
     let fixture = "llama_tied";
@@ -427,8 +427,8 @@ fn sharded() -> Case {
     case
 }
 
-/// A run that was imported, each of its files being changed in turn. Of its tokenizer's digest nothing is known, as in
-/// older ones, or all changes of it were refused for that.
+/// An imported run, each file of which is changed in turn. Its manifest has no digest of the tokenizer, as in older
+/// runs; otherwise every change of the tokenizer would be refused for its digest.
 fn run() -> Vec<Case> {
     let names = [
         "config.json",
@@ -477,7 +477,7 @@ fn run() -> Vec<Case> {
     names.map(make).into()
 }
 
-/// A file of this name in a folder or below.
+/// Finds a file by name in a folder and below.
 pub(super) fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     let mut entries = fs::read_dir(folder)
         .unwrap()

@@ -1,4 +1,4 @@
-//! Every key of a configuration set to what no configuration says: one after the other, the others as they were.
+//! Sets every key of a configuration in turn to invalid values, with all other keys unchanged.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::mutation::Kind;
 use crate::interop::genesis::CONFIG_KEY;
 use crate::interop::gguf::{GgufArray, GgufFile, GgufValue, GgufWriter};
 
-/// What each key is set to, as it stands in the file. Strings are longer than an error should quote.
+/// Values that each key is set to, as JSON text. Strings are longer than an error should quote.
 const VALUES: [&str; 9] = [
     "0",
     "1",
@@ -21,16 +21,16 @@ const VALUES: [&str; 9] = [
     "\"LONG\"",
 ];
 
-/// Stands for the value that is set, until the text is written.
+/// Placeholder for the value until the text is written.
 const MARK: &str = "\u{1}";
 
-/// A file with one key changed, and what was changed.
+/// A file with one changed key, and a description of the change.
 pub(super) struct Variant {
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,
 }
 
-/// The file once for every key, of objects within objects too, and every value.
+/// Variants of a file: every key, nested ones included, with every value.
 pub(super) fn variants(seed: &[u8], kind: Kind) -> Vec<Variant> {
     let text = match kind {
         Kind::Json => String::from_utf8(seed.to_vec()).unwrap(),
@@ -61,7 +61,7 @@ pub(super) fn variants(seed: &[u8], kind: Kind) -> Vec<Variant> {
     paths.into_iter().flat_map(of_key).collect()
 }
 
-/// A GGUF file once for every key and every value.
+/// Variants of a GGUF file: every key with every value.
 fn of_gguf(seed: &[u8]) -> Vec<Variant> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seed.gguf");
@@ -103,7 +103,7 @@ fn of_gguf(seed: &[u8]) -> Vec<Variant> {
     all
 }
 
-/// The JSON pointers of every value within.
+/// Collects the JSON pointers of all nested values.
 fn collect(value: &Value, path: &str, paths: &mut Vec<String>) {
     match value {
         Value::Object(map) => {

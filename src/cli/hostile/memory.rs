@@ -1,10 +1,10 @@
-//! Counts what is allocated while a file is read.
+//! Measures the memory that is allocated while a file is read.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Larger requests fail, as on a machine without so much memory, and end the process.
+/// Largest allocation that succeeds; larger ones fail, as on a machine with little memory, and end the process.
 const LARGEST: usize = 1 << 30;
 
 #[global_allocator]
@@ -14,7 +14,7 @@ static COUNTS: AtomicBool = AtomicBool::new(false);
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// The system's allocator, which counts only where it is asked to: tests beside these pay for one load.
+/// The system's allocator with a counter that is off unless requested, so that other tests pay for one load only.
 struct Counting;
 
 // SAFETY: every request goes to the system's allocator as it is, or is refused by null
@@ -61,13 +61,13 @@ fn leave(size: usize) {
     }
 }
 
-/// Counts from here on; what was allocated before may be given back.
+/// Starts counting; memory allocated before may be freed later.
 pub(super) fn begin() {
     NOW.store(1 << 40, Ordering::Relaxed);
     COUNTS.store(true, Ordering::Relaxed);
 }
 
-/// Most bytes held at a time during `work`, beyond those before it.
+/// Runs `work` and returns the peak of bytes allocated beyond the start.
 pub(super) fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Damaged and hostile files: whatever their bytes say, they are read or refused in one line.
+//! Damaged and hostile files: whatever their bytes are, they are read or refused in one line.
 //!
-//! Every format has a test that runs this test program again for it, so that an abort is seen and an endless loop
-//! ends. The inputs are made at that time from small valid files by a fixed sequence of changes; none is kept.
+//! Each format has a test that runs this test program again as a child, so that aborts are seen and endless loops are
+//! ended. Inputs are generated from small valid files by a fixed sequence of changes; none is stored.
 
 #![allow(clippy::print_stdout)]
 
@@ -24,20 +24,20 @@ use crate::cli::failure::Failure;
 use formats::{Case, Format};
 use mutation::{Random, mutated};
 
-/// Names the format to the program that reads.
+/// Environment variable that names the format to the child process.
 const FORMAT: &str = "DARKHORSE_HOSTILE_FORMAT";
-/// How many inputs of each format, for a longer form of these tests.
+/// Environment variable with the number of inputs per format, for longer tests.
 const INPUTS: &str = "DARKHORSE_HOSTILE_INPUTS";
-/// Longer than all inputs of a format take on a slow machine.
+/// Time limit, longer than all inputs of a format take on a slow machine.
 const WATCHDOG: Duration = Duration::from_secs(600);
 
-/// Longest line of an error, in bytes: it names a file and may quote 100 characters of it, twice.
+/// Longest allowed line of an error, in bytes: it names a file and may quote 100 characters of it, twice.
 const LONGEST: usize = 600;
 
-/// Where the last panic happened, and what it said.
+/// Place and message of the last panic.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Reads the inputs of one format; the last line says that all were read.
+/// Reads the inputs of one format; the last line of output tells that all were read.
 #[test]
 #[ignore = "run by the tests of the formats, in a process of its own"]
 fn reads_the_inputs_of_a_format() {
@@ -102,7 +102,7 @@ fn reads_the_inputs_of_a_format() {
     println!("\nREAD {read} REFUSED {refused}");
 }
 
-/// What is wrong with a refusal.
+/// The defect of a refusal, if it has one.
 fn fault(failure: &Failure) -> Option<String> {
     let line = failure.line();
     match (line.as_str(), failure.code()) {
@@ -114,7 +114,7 @@ fn fault(failure: &Failure) -> Option<String> {
     }
 }
 
-/// Most bytes that reading may take: four times the files, and what the program takes in any case.
+/// Limit on allocated bytes: four times the files, plus a constant per case.
 fn limit(case: &Case, bytes: usize) -> usize {
     4 * (bytes.max(case.seed.len()) + case.beside) + case.constant
 }

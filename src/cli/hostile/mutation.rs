@@ -1,8 +1,8 @@
-//! Changes of a valid file, the same ones every time.
+//! Deterministic changes of a valid file.
 
 use serde_json::{Map, Value, json};
 
-/// Xorshift: the same numbers on every machine.
+/// A xorshift generator with the same numbers on every machine.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -30,16 +30,16 @@ impl Random {
     }
 }
 
-/// How a file is understood by what changes it.
+/// Structure of a file, which decides how it is changed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// Bytes, of which those before `head` decide most.
+    /// Bytes, of which those before `head` matter most.
     Bytes { head: usize },
     /// A JSON text.
     Json,
     /// Lines of JSON.
     Lines,
-    /// A safetensors file: a JSON header before values.
+    /// A safetensors file: a JSON header followed by values.
     Safetensors,
 }
 
@@ -67,7 +67,7 @@ pub(super) fn mutated(seed: &[u8], kind: Kind, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that lengths and counts are replaced by.
+/// Replacements for lengths and counts.
 const LENGTHS: [u64; 12] = [
     0,
     1,
@@ -141,7 +141,7 @@ fn header(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((end, bytes.get(8..end)?))
 }
 
-/// A safetensors file whose header says something else, and whose length of the header is right.
+/// A safetensors file with a changed header and a correct header length.
 fn header_changed(bytes: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     let (end, header) = header(bytes)?;
     let changed = json_changed(header, random)?;

@@ -1,4 +1,4 @@
-//! The state of training in a checkpoint, read by going on with the run.
+//! The training state in a checkpoint, read by resuming the run.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::tokenizer::Tokenizer;
 const CACHE: &str = "cache";
 const FILES: [&str; 2] = ["state.json", "optimizer.safetensors"];
 
-/// A run of one step, of whose state each file is changed.
+/// Runs of one step, each with another file of the state to be changed.
 pub(super) fn cases() -> Vec<Case> {
     let case = |name: &str| {
         let folder = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
     FILES.map(case).into()
 }
 
-/// A model as small as models are, with experts, on a few documents in `folder`.
+/// A minimal model with experts, on a few documents in `folder`.
 fn experiment(folder: &Path) -> Experiment {
     let documents = folder.join("mine.jsonl");
     let line = |number| format!("{}\n", json!({"text": format!("text {number}")}));
@@ -82,7 +82,7 @@ fn train(job: Result<Job, RunError>) -> Result<(), Failure> {
     trained.or_input().map(drop)
 }
 
-/// One more step of a run whose files are those that its manifest names.
+/// Trains one more step of a run whose manifest matches its files.
 fn go_on(path: &Path) -> Result<(), Failure> {
     seal(path);
     let resume = || {
@@ -97,7 +97,7 @@ fn go_on(path: &Path) -> Result<(), Failure> {
     result
 }
 
-/// Writes a manifest to which nothing is damaged: what the files say is all that can be wrong with them.
+/// Rewrites the manifest to match the changed files, so that only their content can be refused.
 fn seal(path: &Path) {
     let manifest = find(path, "manifest.json").unwrap();
     let mut json: Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();

@@ -27,7 +27,7 @@ impl Folder {
         )
     }
 
-    /// Names of the files in the cache, and when they were written.
+    /// Names and modification times of the files in the cache.
     fn cached(&self) -> Vec<(String, std::time::SystemTime)> {
         let mut files: Vec<_> = fs::read_dir(self.0.path().join("cache"))
             .unwrap()
@@ -190,7 +190,7 @@ fn files_without_documents_are_an_error() {
     );
 }
 
-/// A tokenizer with a template that refuses some conversations, and changes what it wrote before in others.
+/// A tokenizer whose template refuses some conversations, and changes earlier text in others.
 fn choosy(template: &str) -> Tokenizer {
     Tokenizer::bytes().with_chat_template(template).unwrap()
 }

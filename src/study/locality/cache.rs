@@ -187,7 +187,7 @@ mod tests {
         visits
     }
 
-    /// Tokens through layers of unequal numbers of experts, with habits.
+    /// Random tokens with preferences, through layers of different numbers of experts.
     fn random(seed: u64) -> Visits {
         let rng = &mut SmallRng::seed_from_u64(seed);
         let by_layer = [4, 3, 6];
@@ -210,7 +210,7 @@ mod tests {
         visits
     }
 
-    /// The policy in its own words: at every miss all cached experts are looked at.
+    /// The policy as defined: every miss examines all cached experts.
     fn slow(visits: &Visits, policy: Policy, size: usize) -> u64 {
         let mut cached: Vec<u32> = Vec::new();
         let mut hits = 0;

@@ -19,7 +19,7 @@ fn halves_have_as_many_documents_of_each_domain_and_never_split_one() {
     assert_eq!(dealt, [true, true, false, false, false]);
 }
 
-/// A model of two layers that route, to four experts and a null expert.
+/// A model of two routed layers with four experts and a null expert.
 fn model() -> CausalLm<Selected> {
     let config: ModelConfig = serde_json::from_value(json!({
         "vocab_size": 280, "hidden_size": 8, "num_hidden_layers": 2, "intermediate_size": 8,
@@ -34,7 +34,7 @@ fn model() -> CausalLm<Selected> {
     CausalLm::init(&config, 1, &select::default_device())
 }
 
-/// Two rows of 16 places: documents of these lengths, and padding behind them.
+/// Two rows of 16 positions with documents of these lengths, then padding.
 fn batch(rows: [&[usize]; 2], first_document: usize) -> PackedBatch {
     let mut batch = PackedBatch {
         rows: 2,
@@ -67,7 +67,7 @@ fn batch(rows: [&[usize]; 2], first_document: usize) -> PackedBatch {
     batch
 }
 
-/// Three batches, 72 tokens in all, the last one padding for the most part.
+/// Three batches of 72 tokens in total; the last one is mostly padding.
 fn batches() -> [PackedBatch; 3] {
     [
         batch([&[16], &[4, 12]], 0),
@@ -80,7 +80,7 @@ fn observed(plan: &Plan) -> Observation {
     observe(&model(), batches().into_iter().map(Ok), plan).unwrap()
 }
 
-/// The places of a batch that hold tokens.
+/// Positions of a batch that hold tokens.
 fn tokens(batch: &PackedBatch) -> impl Iterator<Item = usize> {
     (0..batch.ids.len()).filter(|&at| batch.segments[at] != PADDING)
 }

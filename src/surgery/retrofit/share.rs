@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
 
-    /// Choices of null experts after a rise, by choosing.
+    /// Number of choices of null experts after a rise of their bias, found by routing.
     fn chosen(scores: &[f32], [slots, experts, k]: [usize; 3], rise: f32) -> usize {
         let of_token = |token: &[f32]| {
             let score = |slot: &usize| token[*slot] + if *slot < experts { 0.0 } else { rise };

@@ -1,4 +1,4 @@
-//! Null experts are put into whole models.
+//! Adding null experts to whole models.
 
 use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
@@ -71,7 +71,7 @@ fn null_experts_that_nobody_chooses_change_nothing() {
     }
 }
 
-/// Rows of a text that repeats itself, one after the other.
+/// Successive rows of a repetitive text.
 fn rows() -> impl FnMut() -> Result<PackedBatch, DataError> {
     let (rows, seq_len) = (4, 32);
     let count = rows * seq_len;

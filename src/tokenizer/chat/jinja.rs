@@ -180,7 +180,7 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
-    /// `tests/peers/templates.py --write` has made what is expected, with transformers.
+    /// `tests/peers/templates.py --write` generated the expected texts with transformers.
     #[test]
     fn templates_of_all_styles_are_rendered_as_transformers_does() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/templates");

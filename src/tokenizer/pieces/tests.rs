@@ -21,7 +21,7 @@ fn with(tokenizer: &Tokenizer, changes: Value) -> Inner {
     Inner::from_bytes(json.to_string()).unwrap()
 }
 
-/// Tokenizers that split in the ways of published ones.
+/// Tokenizers with the pre-tokenizers of published ones.
 fn inners() -> Vec<(&'static str, Inner)> {
     let ours = trained();
     let byte_level = |prefix: bool, regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex});
@@ -112,7 +112,7 @@ fn texts() -> Vec<String> {
     ]
 }
 
-/// Ids and places as the tokenizer gives them for a whole text.
+/// Ids and byte ranges that the tokenizer gives for the uncut text.
 fn uncut(inner: &Inner, text: &str) -> Vec<(u32, Range<usize>)> {
     let encoding = inner.encode(text, false).unwrap();
     let places = encoding

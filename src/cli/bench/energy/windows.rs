@@ -114,12 +114,12 @@ mod tests {
     use super::*;
     use crate::telemetry::energy::{Clock, EnergyMeter, Meters, Quality, Reading, Source, Total};
 
-    /// A clock and a counter that are moved by the work.
+    /// A clock and an energy counter that advance with the work.
     #[derive(Debug, Clone, Default)]
     struct World {
         ms: Arc<AtomicU64>,
         energy_uj: Arc<AtomicU64>,
-        /// Moves where the counter is reset.
+        /// Increases when the counter is reset.
         stretch: Arc<AtomicU64>,
     }
 
@@ -155,7 +155,7 @@ mod tests {
         batch: 2,
     };
 
-    /// 100 W; a prefill of 2 x 10 tokens takes 2 s, each pass after it 0.5 s.
+    /// A repeat at 100 W, where a prefill of 2 x 10 tokens takes 2 s and each pass after it 0.5 s.
     fn repeat(world: &World, idle: Option<&Idle>, on_run: impl Fn(usize)) -> Repeat {
         let meters = Meters::new(vec![Box::new(world.clone())], Box::new(world.clone()));
         let monitor = Monitor::start(meters);

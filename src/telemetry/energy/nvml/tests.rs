@@ -1,4 +1,4 @@
-//! The driver's library is the one of `tests/nvml`, which answers from a script.
+//! Tests against the fake driver library in `tests/nvml`, which answers from a script.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use super::super::machine::{Clock, Meters};
 use super::super::window::{Energy, Sample};
 use super::*;
 
-/// A copy of the library, its script and its clock.
+/// A copy of the fake library with its script and its clock.
 struct Fake {
     folder: TempDir,
     script: String,
     clock: Hand,
 }
 
-/// A clock that is moved by hand, in milliseconds.
+/// A clock that tests set, in milliseconds.
 #[derive(Debug, Clone, Default)]
 struct Hand(Arc<AtomicU64>);
 
@@ -47,7 +47,7 @@ impl Fake {
         self.folder.path().join(LIBRARIES[0])
     }
 
-    /// Makes the library one of an older driver, which has no such function.
+    /// Makes the fake library one of an older driver that lacks a function.
     fn without(self, function: &str) -> Self {
         let mut library = fs::read(self.library()).unwrap();
         let name = [function.as_bytes(), b"\0"].concat();
@@ -80,7 +80,7 @@ impl Fake {
         calls.lines().filter(|call| *call == function).count()
     }
 
-    /// Samples at both times, with a poll every 100 ms in between, as the background thread makes them.
+    /// Energy between two times, with a poll every 100 ms as the background thread does it.
     fn between(&self, meters: &mut Meters, begin_ms: u64, end_ms: u64) -> Energy {
         self.at(begin_ms);
         let begin = meters.sample();

@@ -18,7 +18,7 @@ const TOKENS: [&str; 10] = [
     "<end_of_turn>",
 ];
 
-/// A tokenizer with this template, which knows a token per byte and those of many models.
+/// A tokenizer with this template, a token per byte and the special tokens of many models.
 fn model(template: &str) -> Tokenizer {
     let bytes = Tokenizer::bytes().json().replace("<|user|>", "<|other|>");
     let config = json!({"chat_template": template, "bos_token": "<|bos|>", "eos_token": "<|eos|>"});
@@ -50,7 +50,7 @@ fn rendered(tokenizer: &Tokenizer, conversation: &Conversation) -> Result<Render
         .map_err(|error| error.to_string())
 }
 
-/// What is learned, as text.
+/// The learned parts, as text.
 fn learned(tokenizer: &Tokenizer, conversation: &Conversation) -> String {
     let rendered = rendered(tokenizer, conversation).unwrap();
     let his = rendered.ids.iter().zip(&rendered.learned);
@@ -115,7 +115,7 @@ fn templates_of_every_style_say_what_the_assistant_says() {
     }
 }
 
-/// As that of DeepSeek-R1: it opens thoughts where it asks for an answer, and closes none.
+/// A template like DeepSeek-R1's: it opens a reasoning block in prompts and never closes it.
 const THINKING: &str = "{%- for m in messages -%}{%- if m['role'] == 'user' -%}<｜User｜>{{ m['content'] }}{%- else -%}<｜Assistant｜>{{ m['content'].split('</think>')[-1] }}<｜end▁of▁sentence｜>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<｜Assistant｜><think>\n{%- endif -%}";
 
 #[test]
