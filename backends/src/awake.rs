@@ -1,10 +1,9 @@
-//! Keeps the threads of the processor at hand while something runs that is made of many small parts.
+//! Keeps the worker threads spinning while an operation with many small parallel parts runs.
 
-/// Runs `work` where its parallel parts begin at once: on burn-flex within the thread pool, whose other
-/// threads look for work without ever going to sleep, and meanwhile ask memory for what they will probably
-/// need next. Elsewhere it is just called.
+/// Runs `work` so that its parallel parts start at once. On burn-flex, the other threads of the pool spin instead of
+/// sleeping, and prefetch the memory that they will probably read next. On other backends it just calls `work`.
 ///
-/// Waking a thread takes as long as a small product; a token takes dozens of them, a training step thousands.
+/// Waking a thread takes as long as a small matrix product; a token has dozens of them, a training step thousands.
 #[cfg(feature = "flex")]
 pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +11,10 @@ pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     use crate::flex::ahead;
     use crate::flex::team::Team;
 
-    /// Looks at the team's word for each look at the rest of the pool's work.
+    /// Number of checks for a team's task per check for other work of the pool.
     const LOOKS: u32 = 256;
 
-    /// Also when `work` panics.
+    /// Sets the flag when dropped, also when `work` panics.
     struct Done<'a>(&'a AtomicBool);
 
     impl Drop for Done<'_> {

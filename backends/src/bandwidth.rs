@@ -1,11 +1,10 @@
-//! How fast the host's memory can be read.
+//! Measurement of the host's memory bandwidth.
 
 use rayon::prelude::*;
 
 use crate::flex::simd::{kernel, sum};
 
-/// The sum of all numbers, by all threads at once: for so many that no cache holds them, it takes as long as
-/// reading them.
+/// Sum of all numbers, on all threads. For data larger than the caches, it is limited by memory bandwidth.
 pub fn sum_of(numbers: &[f32]) -> f32 {
     let part = numbers.len().div_ceil(rayon::current_num_threads()).max(1);
     let parts: Vec<f32> = numbers.par_chunks(part).map(sum_of_part).collect();

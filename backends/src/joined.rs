@@ -1,5 +1,5 @@
-//! The backends of burn 0.21 that compute with the defaults. Those with forms of their own join where
-//! these stand.
+//! Backends of burn 0.21 that use the default implementations. Backends with forms of their own implement [`Ops`]
+//! beside these forms.
 
 #[cfg(any(feature = "ndarray", feature = "tch"))]
 use crate::Ops;

@@ -1,11 +1,11 @@
-//! What happens to memory that is given back.
+//! Configuration of the memory allocator.
 
-/// Keeps freed memory with the process, however large the pieces: for work whose every step asks for the same
-/// large tensors. Otherwise the C library gives pieces of tens of megabytes back to the system at once, which
-/// clears each page again when the next step touches it; that takes about a tenth of a training step on a CPU, and some
-/// percent of a token of a model with recurrent states.
+/// Keeps freed memory in the process, for work that allocates the same large tensors in every step. By default the C
+/// library returns freed blocks of tens of megabytes to the system at once, which clears their pages when the next
+/// step touches them. That costs about a tenth of a training step on a CPU, and some percent of a token of a model
+/// with recurrent states.
 ///
-/// Does something with glibc on Linux, and nothing elsewhere.
+/// Affects glibc on Linux only.
 pub fn keep_freed() {
     #[cfg(all(feature = "flex", target_os = "linux", target_env = "gnu"))]
     {

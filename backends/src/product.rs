@@ -1,16 +1,16 @@
-//! Products of matrices, vectors among them.
+//! Matrix products that work on every backend.
 #![expect(clippy::disallowed_methods, reason = "this is the place for it")]
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// A product of matrices that is right on every backend.
+/// A matrix product that is correct on every backend.
 pub trait Times {
-    /// [`Tensor::matmul`].
+    /// [`Tensor::matmul`], with a workaround for GPUs.
     ///
-    /// On GPUs a vector goes as two equal rows or columns: burn 0.21 has kernels of their own for products with a
-    /// vector, and some of those that its autotuning chooses from read a transposed or strided operand wrongly or
-    /// refuse it (<https://github.com/tracel-ai/burn/issues/4828>, <https://github.com/tracel-ai/burn/issues/5122>).
+    /// On GPUs a vector is passed as two equal rows or columns. burn 0.21 has special kernels for products with a
+    /// vector, and some that its autotuning chooses read a transposed or strided operand wrongly or reject it
+    /// (<https://github.com/tracel-ai/burn/issues/4828>, <https://github.com/tracel-ai/burn/issues/5122>).
     #[must_use]
     fn times(self, rhs: Self) -> Self;
 }
@@ -27,7 +27,7 @@ impl<B: Backend, const D: usize> Times for Tensor<B, D> {
     }
 }
 
-/// Two of it where it is one.
+/// Duplicates the tensor along a dimension of size one.
 fn twice<B: Backend, const D: usize>(tensor: Tensor<B, D>, dim: usize) -> Tensor<B, D> {
     match tensor.dims()[dim] {
         1 => Tensor::cat(vec![tensor.clone(), tensor], dim),

@@ -1,7 +1,8 @@
-//! The backend that the cargo features chose, and its devices. All `#[cfg(feature)]` of the choice stands here.
+//! The backend that the cargo features select, and its devices. All `#[cfg(feature)]` of that choice are in this
+//! file.
 //!
-//! With more than one feature the most specific wins: `cuda`, `metal`, `vulkan`, `wgpu`, `tch`, `flex`.
-//! With none there is no [`Selected`], and only the binary and the examples miss it.
+//! If several features are enabled, the first of these wins: `cuda`, `metal`, `vulkan`, `wgpu`, `tch`, `flex`. If
+//! none is, there is no [`Selected`], which only the binary and the examples need.
 
 use std::fmt;
 
@@ -85,14 +86,14 @@ mod chosen {
     }
 }
 
-/// A device that the compiled backend does not have.
+/// Error of a device that the compiled backend does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownDevice {
-    /// What was asked for.
+    /// The requested device.
     pub asked: String,
     /// Name of the backend.
     pub backend: &'static str,
-    /// What it offers.
+    /// The devices that it supports.
     pub offered: &'static str,
 }
 
@@ -124,33 +125,33 @@ mod selected {
 
     use super::{UnknownDevice, chosen};
 
-    /// The selected backend.
+    /// The backend that the cargo features select.
     pub type Selected = chosen::Backend;
 
     /// A device of the selected backend.
     pub type Device = <Selected as BackendTypes>::Device;
 
-    /// Name of the feature that [`Selected`] comes from.
+    /// Name of the selected backend.
     pub fn name() -> &'static str {
         chosen::NAME
     }
 
-    /// Type of the numbers of a new tensor.
+    /// Default floating-point type of new tensors.
     pub fn default_dtype() -> DType {
         <Selected as BackendTypes>::FloatElem::dtype()
     }
 
-    /// The device that is taken when none is named: the best GPU of a GPU backend, else the CPU.
+    /// The default device: the best GPU of a GPU backend, else the CPU.
     pub fn default_device() -> Device {
         Device::default()
     }
 
-    /// The device that a name such as `cpu`, `cuda:1`, `mps`, `gpu:0` or `vulkan` stands for. It is
-    /// opened with the first tensor on it, not here.
+    /// Parses a device name such as `cpu`, `cuda:1`, `mps`, `gpu:0` or `vulkan`. The device is opened by its first
+    /// tensor, not here.
     ///
     /// # Errors
     ///
-    /// When the compiled backend has no such device.
+    /// If the compiled backend has no such device.
     pub fn device(spec: &str) -> Result<Device, UnknownDevice> {
         let unknown = || UnknownDevice {
             asked: spec.to_owned(),
@@ -164,24 +165,24 @@ mod selected {
         chosen::device(kind, index).ok_or_else(unknown)
     }
 
-    /// The devices of a list with commas between its names.
+    /// Parses a comma-separated list of device names.
     ///
     /// # Errors
     ///
-    /// When the compiled backend lacks one of them.
+    /// If the compiled backend lacks one of them.
     pub fn devices(specs: &str) -> Result<Vec<Device>, UnknownDevice> {
         specs.split(',').map(|spec| device(spec.trim())).collect()
     }
 
-    /// One line for the start of a program: the backend, its device, the threads of the host, and which
-    /// feature won when there are several.
+    /// One line for the start of a program: backend, device, number of host threads, and which feature won if
+    /// several are enabled.
     pub fn notice(device: &Device) -> String {
         let mut on = Vec::new();
         for (feature, is_on) in [
             ("cuda", cfg!(feature = "cuda")),
             ("metal", cfg!(feature = "metal")),
             ("vulkan", cfg!(feature = "vulkan")),
-            // The two above bring it along.
+            // The two above enable `wgpu`.
             (
                 "wgpu",
                 cfg!(all(
@@ -210,7 +211,7 @@ mod selected {
         )
     }
 
-    /// Threads that compute on the host.
+    /// Number of threads that compute on the host.
     fn threads() -> usize {
         #[cfg(feature = "flex")]
         return rayon::current_num_threads();

@@ -1,4 +1,4 @@
-//! A matrix of weights, whatever its numbers are stored as.
+//! A weight matrix, in floating point or quantized in blocks.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -7,17 +7,17 @@ use crate::Ops;
 use crate::quantized::Quantized;
 use crate::quantized::reference::dequantize;
 
-/// A matrix `[in, out]`, or a stack of them `[experts, in, out]`.
+/// A weight matrix `[in, out]`, or a stack `[experts, in, out]`.
 #[derive(Debug, Clone)]
 pub enum Weight<B: Backend, const D: usize> {
-    /// Numbers.
+    /// Floating point.
     Dense(Tensor<B, D>),
-    /// Blocks of small integers.
+    /// Quantized in blocks.
     Blocks(Quantized<B, D>),
 }
 
 impl<B: Backend, const D: usize> Weight<B, D> {
-    /// Size of each dimension, that of the numbers.
+    /// Dimensions of the unpacked matrix.
     pub fn dims(&self) -> [usize; D] {
         match self {
             Self::Dense(weight) => weight.dims(),
@@ -25,7 +25,7 @@ impl<B: Backend, const D: usize> Weight<B, D> {
         }
     }
 
-    /// The numbers: as they are, or those that blocks stand for, in f32.
+    /// The values: a floating-point matrix as it is, a quantized one converted to f32.
     pub fn numbers(self) -> Tensor<B, D> {
         match self {
             Self::Dense(weight) => weight,

@@ -1,4 +1,4 @@
-//! One pass that updates parameter and moments in place, in parallel.
+//! AdamW as one parallel pass that updates parameter and moments in place.
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use burn_flex::Flex;
@@ -48,7 +48,7 @@ pub(crate) fn adamw(
     )
 }
 
-/// An [`AdamWStep`] as what the loop multiplies with.
+/// Coefficients of an [`AdamWStep`] in f32.
 #[derive(Debug, Clone, Copy)]
 struct Factors {
     gradient_scale: f32,

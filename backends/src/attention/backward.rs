@@ -1,4 +1,5 @@
-//! The derivative, in burn's operations, from the logarithm of the softmax's denominator.
+//! Forward pass that saves the logarithm of the softmax's denominator, and backward pass from it, in burn's
+//! operations.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
@@ -82,7 +83,7 @@ fn scores<B: Backend>(
     scores.mask_fill(hidden, f32::NEG_INFINITY)
 }
 
-/// Swaps positions and heads.
+/// Swaps the dimensions of positions and heads.
 fn by_head<B: Backend>(tensor: Tensor<B, 4>) -> Tensor<B, 4> {
     tensor.swap_dims(1, 2)
 }

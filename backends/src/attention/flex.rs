@@ -1,5 +1,5 @@
-//! Blocks of queries against the keys they can see, one task per sequence and head. A block's scores
-//! stay in the cache; no score of the whole sequence is ever in memory.
+//! Attention of blocks of queries to the keys they see, one task per sequence and head. The scores of a block stay
+//! in the cache; the scores of a whole sequence are never in memory.
 
 use std::ops::Range;
 
@@ -14,9 +14,9 @@ use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{dot, exp, kernel, max, sum};
 use crate::flex::team;
 
-/// Queries of a block.
+/// Number of queries per block.
 const QUERIES: usize = 64;
-/// Scores of a block at most, a megabyte of them; queries with a long past are fewer.
+/// Maximum number of scores per block (1 MiB); with many keys a block has fewer queries.
 const SCORES: usize = 256 * 1024;
 
 /// See [`Ops::causal_attention_saving`](crate::Ops::causal_attention_saving).
@@ -161,7 +161,7 @@ pub(crate) fn attention_backward(
     ]
 }
 
-/// One sequence and head, `[seq, dim]`.
+/// Matrix of one sequence and head, `[seq, dim]`.
 fn matrix(tensor: &View<4>, item: usize, head: usize) -> MatRef<'_> {
     let [_, seq, _, dim] = tensor.shape();
     let start = item * tensor.stride(0) + head * tensor.stride(2);
@@ -172,13 +172,13 @@ fn matrix(tensor: &View<4>, item: usize, head: usize) -> MatRef<'_> {
     )
 }
 
-/// The same to write, by sequence and then head.
+/// Writable matrices `[seq, dim]` of every sequence and head, by sequence and then head.
 fn panels(out: &mut [f32], [_, seq, heads, dim]: [usize; 4]) -> impl Iterator<Item = MatMut<'_>> {
     out.chunks_mut((seq * heads * dim).max(1))
         .flat_map(move |item| MatMut::new(item, [seq, heads * dim]).split_columns(dim))
 }
 
-/// Blocks of queries with all keys that one of them sees.
+/// Blocks of queries, each with the range of all keys that one of them sees.
 fn blocks(
     seq: usize,
     item: usize,
@@ -197,7 +197,7 @@ fn blocks(
     })
 }
 
-/// The columns that a query sees, of scores that begin at key `from`.
+/// Hides keys of other documents, and returns the columns that a query sees, in scores that begin at key `from`.
 fn seen(
     scores: &mut [f32],
     visible: &Visible,
@@ -210,7 +210,7 @@ fn seen(
 }
 
 kernel! {
-    /// Softmax over the seen scores, zero elsewhere; the logarithm of its denominator.
+    /// Softmax over the seen scores, zero elsewhere. Returns the logarithm of the denominator.
     fn softmax<'a>(scores: &'a mut [f32], seen: Range<usize>) -> f32 {
         scores[..seen.start].fill(0.0);
         scores[seen.end..].fill(0.0);
@@ -229,7 +229,7 @@ kernel! {
 }
 
 kernel! {
-    /// From scores and the gradient of the softmax: the softmax, and the gradient of the scores.
+    /// Replaces scores by their softmax, and the gradient of the softmax by that of the scores.
     fn softmax_backward<'a>(
         scores: &'a mut [f32],
         grads: &'a mut [f32],

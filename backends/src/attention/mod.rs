@@ -1,4 +1,4 @@
-//! Scaled dot-product attention that sees only the past of its own document.
+//! Scaled dot-product attention, causal and within documents.
 
 pub mod backward;
 #[cfg(feature = "flex")]
@@ -10,26 +10,26 @@ mod visible;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-/// What a query position may attend to, beyond the causal order.
+/// Positions that a query may attend to, in addition to causality.
 #[derive(Debug, Clone)]
 pub enum AttentionMask<B: Backend> {
     /// Every earlier position.
     Causal,
-    /// Earlier positions of the same document: those with an equal number, `[batch, seq]`, none negative.
+    /// Earlier positions of the same document, given as non-negative document numbers, `[batch, seq]`.
     Documents(Tensor<B, 2, Int>),
 }
 
-/// How a layer attends, whatever the batch.
+/// Settings of a layer's attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionOptions {
     /// Factor on the scores.
     pub scale: f64,
-    /// How many positions a query sees at most, its own and those just before it; absent: no limit.
+    /// Sliding window: maximum number of positions that a query sees, its own included; absent: no limit.
     pub window: Option<usize>,
 }
 
 impl AttentionOptions {
-    /// Attention to the whole past.
+    /// Attention to all earlier positions.
     pub fn scaled(scale: f64) -> Self {
         Self {
             scale,
@@ -38,7 +38,7 @@ impl AttentionOptions {
     }
 }
 
-/// What the forward pass leaves for the backward pass.
+/// Values that the forward pass saves for the backward pass.
 #[derive(Debug, Clone)]
 pub struct Saved<B: Backend> {
     /// `[batch, seq, heads, dim]`.
@@ -47,9 +47,9 @@ pub struct Saved<B: Backend> {
     pub key: Tensor<B, 4>,
     /// `[batch, seq, heads, value_dim]`.
     pub value: Tensor<B, 4>,
-    /// Who sees whom.
+    /// The mask.
     pub mask: AttentionMask<B>,
-    /// Factor on the scores, and how far back a query sees.
+    /// Scale and window.
     pub options: AttentionOptions,
     /// `[batch, seq, heads, value_dim]`.
     pub output: Tensor<B, 4>,

@@ -1,19 +1,19 @@
-//! Which keys a query sees, as ranges.
+//! Ranges of keys that a query sees.
 
 use burn_flex::Flex;
 
 use super::AttentionMask;
 use crate::flex::rows::indices;
 
-/// The first key that every query of every sequence sees; the last is the query itself.
+/// First key that every query of every sequence sees; the last one is the query's own position.
 #[derive(Debug)]
 pub(super) struct Visible {
     seq: usize,
-    /// How many keys a query sees at most, its own included.
+    /// Maximum number of keys that a query sees, its own included.
     window: usize,
-    /// First position of every query's document, `[batch, seq]`; empty when there is one document.
+    /// First position of every query's document, `[batch, seq]`; empty for a single document.
     document_start: Vec<usize>,
-    /// Document numbers, `[batch, seq]`; empty when all keys from the first on are seen.
+    /// Document numbers, `[batch, seq]`; empty if every document is contiguous.
     documents: Vec<usize>,
 }
 
@@ -57,13 +57,12 @@ impl Visible {
         start.copied().unwrap_or(0).max(in_reach)
     }
 
-    /// How many keys a query sees at most.
+    /// Maximum number of keys that a query sees.
     pub(super) fn most(&self) -> usize {
         self.window.min(self.seq)
     }
 
-    /// Sets the scores of a query with keys from `from` on to minus infinity where these belong to
-    /// another document.
+    /// Sets the scores of a query with keys of other documents to minus infinity; `scores` begin at key `from`.
     pub(super) fn hide(&self, item: usize, query: usize, from: usize, scores: &mut [f32]) {
         if self.documents.is_empty() {
             return;

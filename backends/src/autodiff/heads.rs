@@ -1,4 +1,4 @@
-//! Derivatives of heads that are moved and shared.
+//! Differentiation of operations that move or repeat heads.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;

@@ -1,5 +1,5 @@
-//! Differentiation: an operation is one node of the graph, with the backward pass of the backend below,
-//! instead of a node for every burn operation that its definition is made of.
+//! Autodiff: each operation is one node of the graph that uses the inner backend's backward pass, instead of one
+//! node per burn operation of its reference.
 
 mod heads;
 mod node;
@@ -222,7 +222,7 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         step: &AdamWStep,
     ) -> (Tensor<Self, 1>, Moments<Self>) {
         let Moments { first, second } = moments;
-        // Without the graph's handles on them, so that they can be overwritten.
+        // Inner tensors, without handles of the graph, so that they can be overwritten in place.
         let [parameter, gradient, first, second] =
             [parameter, gradient, first, second].map(Tensor::inner);
         let (parameter, moments) = B::adamw(parameter, gradient, Moments { first, second }, step);
@@ -277,7 +277,7 @@ struct Rope<B: Backend> {
 }
 
 impl<B: Ops> Derivative<B, 1> for Rope<B> {
-    /// A rotation's transpose turns the other way.
+    /// The transpose of a rotation is the rotation by the negative angle.
     fn gradients(self, grad: FloatTensor<B>, _: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
         [Some(primitive(B::rope(
             wrap(grad),

@@ -1,4 +1,4 @@
-//! The graph's side of it: any [`Derivative`] as a node of burn's automatic differentiation.
+//! Nodes of burn's autodiff graph for any [`Derivative`].
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -12,15 +12,15 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 
-/// What a node keeps from the forward pass, and its backward pass.
+/// State that a node saves in the forward pass, and its backward pass.
 pub(super) trait Derivative<B: Backend, const N: usize>:
     Clone + Debug + Send + 'static
 {
-    /// Gradients of the node's `N` inputs, of those needed, from that of its output.
+    /// Gradients of the node's `N` inputs from that of its output; `needed` selects which are computed.
     fn gradients(self, grad: FloatTensor<B>, needed: [bool; N]) -> [Option<FloatTensor<B>>; N];
 }
 
-/// The node of any [`Derivative`].
+/// Backward step of a [`Derivative`].
 #[derive(Debug)]
 struct Step<S>(PhantomData<S>);
 
@@ -45,8 +45,8 @@ impl<B: Backend, S: Derivative<B, N>, const N: usize> Backward<B, N> for Step<S>
 /// A tensor of the graph.
 pub(super) type Tracked<B> = FloatTensor<Autodiff<B>>;
 
-/// Computes an operation and adds it to the graph. The argument of `compute` says whether the
-/// backward pass will come, and so whether it must return what that needs.
+/// Computes an operation and adds it to the graph. The argument of `compute` tells whether a backward pass will
+/// follow, and thus whether it must return the saved state.
 pub(super) fn record<B, C, S, const N: usize, const D: usize>(
     parents: [&Tracked<B>; N],
     compute: impl FnOnce(bool) -> (Tensor<B, D>, Option<S>),
@@ -79,12 +79,12 @@ pub(crate) fn wrap<B: Backend, const D: usize>(tensor: FloatTensor<B>) -> Tensor
     Tensor::from_primitive(TensorPrimitive::Float(tensor))
 }
 
-/// The tensor on the backend below.
+/// The tensor on the inner backend.
 pub(super) fn below<B: Backend, const D: usize>(tensor: &Tracked<B>) -> Tensor<B, D> {
     wrap(tensor.primitive.clone())
 }
 
-/// Whole numbers are the same on both.
+/// The integer tensor on the inner backend.
 pub(super) fn integers<B: Backend, C: CheckpointStrategy, const D: usize>(
     tensor: Tensor<Autodiff<B, C>, D, Int>,
 ) -> Tensor<B, D, Int> {

@@ -1,4 +1,4 @@
-//! Attention over pages has no gradient: it runs on the backend below.
+//! Paged attention is not differentiable: it runs on the inner backend.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -16,7 +16,7 @@ pub(super) fn paged_attention<B: Ops, C: CheckpointStrategy>(
     pasts: &[Past<'_, Autodiff<B, C>>],
     options: AttentionOptions,
 ) -> Tensor<Autodiff<B, C>, 3> {
-    /// The parts of a past that are not borrowed.
+    /// The owned parts of a past on the inner backend.
     enum Made<B: Ops> {
         Pages(Vec<Page<B>>),
         FirstOfKeys(usize),

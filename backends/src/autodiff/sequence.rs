@@ -1,4 +1,4 @@
-//! Derivatives of what mixes positions by recurrence or decay.
+//! Differentiation of recurrent and decaying sequence operations.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -14,7 +14,7 @@ use crate::linear_attention::{self, Attended, LinearAttention, LinearAttentionOp
 use crate::short_conv;
 use crate::unit::UnitEps;
 
-/// The mask on the backend below.
+/// The mask on the inner backend.
 pub(super) fn mask_below<B: Backend, C: CheckpointStrategy>(
     mask: &AttentionMask<Autodiff<B, C>>,
 ) -> AttentionMask<B> {

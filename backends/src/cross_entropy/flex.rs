@@ -1,4 +1,4 @@
-//! One read of the logits forward, one read and write in place backward; rows in parallel.
+//! Cross-entropy with one read of the logits forward, and one pass in place backward; rows in parallel.
 
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 use burn_flex::Flex;
@@ -35,8 +35,8 @@ pub(crate) fn cross_entropy_saving(
     (tensor(losses, [tokens]), tensor(log_sum_exps, [tokens]))
 }
 
-/// See [`Ops::cross_entropy_backward`](crate::Ops::cross_entropy_backward). Overwrites the logits when
-/// nobody else holds them.
+/// See [`Ops::cross_entropy_backward`](crate::Ops::cross_entropy_backward). Overwrites the logits if nothing else
+/// holds them.
 pub(crate) fn cross_entropy_backward(
     logits: Tensor<Flex, 2>,
     targets: Tensor<Flex, 1, Int>,

@@ -1,4 +1,4 @@
-//! Token losses from logits.
+//! Cross-entropy loss of tokens from logits.
 
 pub mod backward;
 #[cfg(feature = "flex")]

@@ -1,4 +1,4 @@
-//! What a GPU computes by kernels of its own.
+//! Operations that GPUs compute with kernels of this crate.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -89,7 +89,7 @@ where
     }
 }
 
-/// The experts, whatever they are stored as.
+/// Computes experts whose stacks have any form.
 fn visit<R, B>(
     input: Tensor<B, 2>,
     stacks: Stacks<R>,

@@ -1,8 +1,8 @@
-//! Products of a row with a matrix for few rows, `y_c = sum_r x_r W_rc`, whatever the numbers are stored as.
+//! Products of few rows with a matrix, `y_c = sum_r x_r W_rc`, in floating point or quantized in blocks.
 //!
-//! A cube has [`LANES`] neighbours along a row of the matrix and [`SLICES`] that share the sums of its columns:
-//! unit `(lane, slice)` adds up the rows `slice, slice + SLICES, ..`, so that neighbours read neighbours, and the
-//! first slice puts the sums together, in f32.
+//! A cube has [`LANES`] units along a row of the matrix and [`SLICES`] units that share the sums of its columns:
+//! unit `(lane, slice)` sums over the rows `slice, slice + SLICES, ..`, so that neighbouring units read neighbouring
+//! elements. The first slice adds up the partial sums, in f32.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl::{self, prelude::*};
@@ -11,24 +11,24 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::in_rows;
 use crate::quantized::Bits;
 
-/// Units along the rows.
+/// Number of units along a row.
 pub(crate) const LANES: u32 = 32;
-/// Units down the columns.
+/// Number of units along a column.
 pub(crate) const SLICES: u32 = 8;
 
-/// What the elements of a matrix are.
+/// Type of a matrix's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
-    /// Numbers.
+    /// Floating-point numbers.
     Numbers,
-    /// Words of four numbers, see [`crate::quantized`].
+    /// Words of four 8-bit integers, see [`crate::quantized`].
     Eight,
-    /// Words of eight numbers.
+    /// Words of eight 4-bit integers.
     Four,
 }
 
 impl Form {
-    /// Columns that an element stands for.
+    /// Number of columns per element.
     pub(crate) fn columns(self) -> usize {
         match self {
             Self::Numbers => 1,
@@ -41,13 +41,14 @@ impl Form {
 /// A matrix, or a stack of them.
 pub(crate) struct Matrix<R: CubeRuntime> {
     pub(crate) values: CubeTensor<R>,
-    /// The scales of its blocks; of numbers the numbers once more, since a kernel's arguments are fixed.
+    /// Scales of the blocks; for floating-point numbers a second handle on `values`, since a kernel's arguments are
+    /// fixed.
     pub(crate) scales: CubeTensor<R>,
     pub(crate) form: Form,
 }
 
 impl<R: CubeRuntime> Matrix<R> {
-    /// Of numbers.
+    /// A matrix of floating-point numbers.
     pub(crate) fn numbers(values: CubeTensor<R>) -> Self {
         let values = in_rows(values);
         let scales = values.clone();
@@ -59,7 +60,7 @@ impl<R: CubeRuntime> Matrix<R> {
         }
     }
 
-    /// In blocks.
+    /// A matrix quantized in blocks.
     pub(crate) fn blocks(values: CubeTensor<R>, scales: CubeTensor<R>, bits: Bits) -> Self {
         let form = match bits {
             Bits::Eight => Form::Eight,
@@ -73,31 +74,31 @@ impl<R: CubeRuntime> Matrix<R> {
         }
     }
 
-    /// Columns of the numbers.
+    /// Number of columns of the unpacked matrix.
     pub(crate) fn columns(&self) -> usize {
         let shape = self.values.meta.shape();
         shape[shape.len() - 1] * self.form.columns()
     }
 }
 
-/// Units of a cube.
+/// Number of units of a cube.
 pub(crate) fn cube_dim() -> CubeDim {
     CubeDim::new_2d(LANES, SLICES)
 }
 
-/// Cubes for all columns of `matrix`, for so many outputs.
+/// Number of cubes for all columns of `matrix` and the given number of outputs.
 pub(crate) fn cube_count<R: CubeRuntime>(matrix: &Matrix<R>, outputs: usize) -> CubeCount {
     let lanes = matrix.columns() / matrix.form.columns();
     CubeCount::Static((lanes as u32).div_ceil(LANES), outputs as u32, 1)
 }
 
-/// The element of a row that a unit reads.
+/// Index of the element in a row that a unit reads.
 #[cube]
 pub(crate) fn own_lane() -> usize {
     (CUBE_POS_X * LANES + UNIT_POS_X) as usize
 }
 
-/// The column of number `number` of an element.
+/// Column of value `number` within an element.
 #[cube]
 pub(crate) fn column(lane: usize, #[comptime] number: usize, #[comptime] form: Form) -> usize {
     match comptime!(form) {
@@ -107,7 +108,7 @@ pub(crate) fn column(lane: usize, #[comptime] number: usize, #[comptime] form: F
     }
 }
 
-/// No sums yet.
+/// Zero sums.
 #[cube]
 pub(crate) fn zeros(#[comptime] form: Form) -> Array<f32> {
     let count = comptime!(form.columns());
@@ -119,8 +120,8 @@ pub(crate) fn zeros(#[comptime] form: Form) -> Array<f32> {
     sums
 }
 
-/// Adds `x` times one element of a row, which begins at `row` among the values and at `scales_row` among the
-/// scales, to the sums of its columns.
+/// Adds `x` times one element of a row to the sums of its columns. The row begins at `row` in the values and at
+/// `scales_row` in the scales.
 #[cube]
 pub(crate) fn add<V: Numeric, S: Float>(
     sums: &mut Array<f32>,
@@ -139,7 +140,7 @@ pub(crate) fn add<V: Numeric, S: Float>(
             let x = x * f32::cast_from(scales[scales_row + lane / 8]);
             #[unroll]
             for byte in 0..comptime!(4usize) {
-                // to the top and back, for the sign
+                // shifts left and back to extend the sign
                 let top = word << comptime!(24 - 8 * byte as i32);
                 sums[byte] += x * f32::cast_from(top >> 24i32);
             }
@@ -158,7 +159,7 @@ pub(crate) fn add<V: Numeric, S: Float>(
     }
 }
 
-/// Puts the sums of all slices together, for the first.
+/// Adds the sums of all slices, into the first slice.
 #[cube]
 pub(crate) fn join(sums: &mut Array<f32>, #[comptime] form: Form) {
     let count = comptime!(form.columns());

@@ -1,4 +1,4 @@
-//! The kernels under burn-fusion: each call is one operation of the stream, which the backend below computes.
+//! The kernels under burn-fusion: each call is one operation of the stream, computed by the inner backend.
 
 use burn::tensor::{DType, Element, Int, Tensor};
 use burn_fusion::{Fusion, FusionBackend};
@@ -118,12 +118,12 @@ impl<B: FusionBackend + Ops> Ops for Fusion<B> {
     }
 }
 
-/// Words and scales.
+/// Words and scales as inputs of the stream.
 fn streamed<B: FusionBackend, const D: usize>(weight: Quantized<Fusion<B>, D>) -> [Streamed<B>; 2] {
     [weight.values.into_primitive(), primitive(weight.scales)]
 }
 
-/// And back.
+/// Reads words and scales from the inputs.
 fn blocks<B: FusionBackend, const D: usize>(
     inputs: &mut Inputs<'_, B>,
     bits: Bits,

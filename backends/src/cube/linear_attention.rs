@@ -1,4 +1,4 @@
-//! Linear attention through the stream, forward and backward.
+//! Linear attention as operations of the stream, forward and backward.
 
 use burn::tensor::Tensor;
 use burn_fusion::{Fusion, FusionBackend};
@@ -59,7 +59,7 @@ pub(super) fn backward<B: FusionBackend>(
     }
 }
 
-/// In the order of the fields.
+/// The tensors in the order of the fields.
 fn streamed<B: FusionBackend>(input: LinearAttention<Fusion<B>>) -> [Streamed<B>; 6] {
     [
         primitive(input.query),
@@ -71,7 +71,7 @@ fn streamed<B: FusionBackend>(input: LinearAttention<Fusion<B>>) -> [Streamed<B>
     ]
 }
 
-/// And back.
+/// Reads the tensors from the inputs.
 fn below<B: FusionBackend>(inputs: &mut Inputs<'_, B>) -> LinearAttention<B> {
     LinearAttention {
         query: inputs.floats(),

@@ -1,8 +1,8 @@
-//! GPUs: kernels in CubeCL (<https://github.com/tracel-ai/cubecl>), one source for CUDA, Vulkan and Metal.
+//! GPU kernels in CubeCL (<https://github.com/tracel-ai/cubecl>), one source for CUDA, Vulkan and Metal.
 //!
-//! A kernel stands beside the reference of its operation, as `cube.rs`; here is what kernels share. They are for
-//! few tokens, as in decoding, where burn's operations would wait for the host, read weights that nobody chose,
-//! or unpack a whole matrix. More tokens go the way of burn's operations.
+//! A kernel is the `cube.rs` beside the reference of its operation; this module holds what kernels share. Kernels
+//! are for few tokens, as in decoding, where burn's operations would wait for the host, read weights of experts that
+//! were not chosen, or unpack a whole matrix. For more tokens burn's operations are used.
 
 mod backend;
 pub(crate) mod columns;
@@ -12,10 +12,10 @@ mod linear_attention;
 mod pages;
 mod stream;
 
-/// Most rows of an input that a kernel of a product with weights takes: each reads the weights anew.
+/// Maximum number of input rows of a kernel that multiplies with weights: each row reads the weights again.
 pub(crate) const FEW: usize = 8;
 
-/// True for as many rows as the kernels of products are for.
+/// Whether the kernels for products support this number of rows.
 pub(crate) fn few(rows: usize) -> bool {
     (1..=FEW).contains(&rows)
 }

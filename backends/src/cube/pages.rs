@@ -1,4 +1,4 @@
-//! Pasts of sequences through the stream.
+//! Paged attention as an operation of the stream.
 
 use burn::tensor::Tensor;
 use burn_fusion::{Fusion, FusionBackend};
@@ -9,10 +9,10 @@ use crate::attention::AttentionOptions;
 use crate::autodiff::{primitive, wrap};
 use crate::paged::{Page, Past, Values};
 
-/// A [`Past`] without its pages.
+/// Description of a [`Past`] without its pages.
 struct Described {
     pages: usize,
-    /// Width of the values when they are columns of the keys.
+    /// Width of the values if they are the first columns of the keys.
     first_of_keys: Option<usize>,
     len: usize,
     new: usize,
@@ -70,7 +70,7 @@ pub(super) fn paged_attention<B: FusionBackend + Ops>(
     ))
 }
 
-/// The pages of keys, and those of values if they have any.
+/// Pages of keys, and pages of values if these are stored separately.
 fn pages<B: FusionBackend>(inputs: &mut Inputs<'_, B>, past: &Described) -> [Vec<Page<B>>; 2] {
     let keys = (0..past.pages).map(|_| inputs.floats().into()).collect();
     let values = match past.first_of_keys {

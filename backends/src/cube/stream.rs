@@ -1,4 +1,4 @@
-//! An operation of the backend below as one operation of burn-fusion's stream, in its order and without waiting.
+//! Runs an operation of the inner backend as one operation of burn-fusion's stream, in order and without waiting.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,43 +11,43 @@ use burn_ir::{CustomOpIr, HandleContainer, OperationIr, TensorId, TensorIr};
 
 use crate::autodiff::{primitive, wrap};
 
-/// A tensor of the backend below, in the memory of the stream.
+/// A tensor of the inner backend in the stream's memory.
 pub(super) type Handle<B> = FusionHandle<<B as FusionBackend>::FusionRuntime>;
 
 /// A tensor of the stream.
 pub(super) type Streamed<B> = FloatTensor<Fusion<B>>;
 
-/// What an operation reads, in the order in which it was registered.
+/// Inputs of an operation, in the order of registration.
 pub(super) struct Inputs<'a, B: FusionBackend> {
     tensors: std::slice::Iter<'a, TensorIr>,
     handles: &'a mut HandleContainer<Handle<B>>,
 }
 
 impl<B: FusionBackend> Inputs<'_, B> {
-    /// The next, of floating-point numbers.
+    /// The next input, a floating-point tensor.
     pub(super) fn floats<const D: usize>(&mut self) -> Tensor<B, D> {
         let next = self.tensors.next().expect("registered with the operation");
         wrap(self.handles.get_float_tensor::<B>(next))
     }
 
-    /// The next, of integers.
+    /// The next input, an integer tensor.
     pub(super) fn integers<const D: usize>(&mut self) -> Tensor<B, D, Int> {
         let next = self.tensors.next().expect("registered with the operation");
         Tensor::from_primitive(self.handles.get_int_tensor::<B>(next))
     }
 }
 
-/// An output of floating-point numbers.
+/// Handle of a floating-point output.
 pub(super) fn floats<B: FusionBackend, const D: usize>(tensor: Tensor<B, D>) -> Handle<B> {
     B::float_tensor_handle(primitive(tensor))
 }
 
-/// An output of integers.
+/// Handle of an integer output.
 pub(super) fn integers<B: FusionBackend, const D: usize>(tensor: Tensor<B, D, Int>) -> Handle<B> {
     B::int_tensor_handle(tensor.into_primitive())
 }
 
-/// Appends an operation to the stream; `compute` runs when its turn has come.
+/// Appends an operation with one output to the stream; `compute` runs when it is executed.
 pub(super) fn append<B: FusionBackend, const D: usize>(
     name: &'static str,
     inputs: Vec<Streamed<B>>,
@@ -60,7 +60,7 @@ pub(super) fn append<B: FusionBackend, const D: usize>(
     output
 }
 
-/// The same of an operation with several outputs.
+/// Appends an operation with several outputs to the stream; `compute` runs when it is executed.
 pub(super) fn append_several<B: FusionBackend, const N: usize>(
     name: &'static str,
     inputs: Vec<Streamed<B>>,

@@ -1,7 +1,7 @@
-//! Few tokens: only the weights of the chosen experts are read, where they lie; nobody waits for the host.
+//! Kernels for few tokens: they read only the weights of the chosen experts, in place, and never wait for the host.
 //!
-//! The first kernel makes `w silu(x G) * (x U)` of every choice, the second sums the products with `D` over the
-//! choices of a token. What is between them is in f32. For a choice of no expert neither reads a weight.
+//! The first kernel computes `w silu(x G) * (x U)` of every choice, in f32. The second multiplies by `D` and sums
+//! over the choices of a token. A choice of no expert reads no weight.
 #![allow(
     unsafe_code,
     reason = "kernels that check themselves what they read: a check of every weight would double the instructions"
@@ -20,7 +20,7 @@ use crate::cube::columns::{
 use crate::cube::few;
 use crate::cube::launch::{addresses, empty, in_rows};
 
-/// True for the inputs that the kernels are for.
+/// Whether the kernels support these inputs.
 pub(crate) fn fits<B: Backend>(
     input: &burn::tensor::Tensor<B, 2>,
     projections: &Projections<B>,
@@ -28,7 +28,7 @@ pub(crate) fn fits<B: Backend>(
     few(input.dims()[0]) && projections.gate.dtype() == projections.up.dtype()
 }
 
-/// The three stacks, `G` and `U` of one form and type.
+/// The three weight stacks; `G` and `U` have one form and type.
 pub(crate) struct Stacks<R: CubeRuntime> {
     pub(crate) gate: Matrix<R>,
     pub(crate) up: Matrix<R>,
@@ -101,13 +101,13 @@ pub(crate) fn experts<R: CubeRuntime>(
     output
 }
 
-/// The expert that a token chose, which may be none.
+/// Expert that a token chose; an index past the end is no expert.
 #[cube]
 fn expert_of<I: Int>(indices: &Tensor<I>, token: usize, choice: usize) -> usize {
     u32::cast_from(indices[token * indices.stride(0) + choice]) as usize
 }
 
-/// The rows to read of an expert's matrix: none where there is no such expert.
+/// Number of rows to read from an expert's matrix; zero if there is no such expert.
 #[cube]
 fn rows_of<V: Numeric>(stack: &Tensor<V>, expert: usize) -> usize {
     select(expert < stack.shape(0), stack.shape(1), 0)
@@ -131,7 +131,7 @@ fn gated<X: Float, V: Numeric, S: Float, W: Float, I: Int>(
     let token = slot / indices.shape(1);
     let choice = slot % indices.shape(1);
     let expert = expert_of(indices, token, choice);
-    // a bound of the loop, so that all units meet in `join`
+    // the bound of the loop, so that all units reach `join`
     let rows = rows_of(gate, expert);
     let mut gates = zeros(form);
     let mut ups = zeros(form);

@@ -1,14 +1,14 @@
-//! Which expert gets which token: a counting sort of the assignments.
+//! Assignment of tokens to experts, by a counting sort.
 
 use std::ops::Range;
 
-/// Assignments sorted by expert, in token order within an expert.
+/// Assignments sorted by expert, and by token within an expert.
 ///
-/// A choice has a slot, its place in the flattened `[tokens * k]` choices. One that is an expert is an
-/// assignment and has a position as well, its place after the sort; one that is none has no work.
+/// A *slot* is the index of a choice among the flattened choices `[tokens * k]`. A choice of an expert is an
+/// *assignment*; its *position* is its index after the sort. A choice of no expert has no position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
-    /// Of every position.
+    /// Slot at every position.
     slots: Vec<usize>,
     starts: Vec<usize>,
     choices: usize,
@@ -16,7 +16,7 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Sorts the chosen experts, `[tokens * k]`. A choice at or above `experts` is none.
+    /// Sorts the choices, `[tokens * k]`. A choice at or above `experts` names no expert.
     pub fn new(chosen: &[usize], experts: usize, k: usize) -> Self {
         let assigned = || {
             let choices = chosen.iter().copied().enumerate();
@@ -49,12 +49,12 @@ impl Dispatch {
         self.starts.len() - 1
     }
 
-    /// Number of assignments, of the choices that are experts.
+    /// Number of assignments.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// True without any assignment.
+    /// Whether there are no assignments.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -74,7 +74,7 @@ impl Dispatch {
         self.slots(expert).iter().map(|slot| slot / self.k)
     }
 
-    /// Position of every slot, where its choice is an expert.
+    /// Position of every slot; `None` for a choice of no expert.
     pub fn position_of_slots(&self) -> Vec<Option<usize>> {
         let mut positions = vec![None; self.choices];
         for (position, slot) in self.slots.iter().enumerate() {

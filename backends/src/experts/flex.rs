@@ -1,6 +1,6 @@
-//! One task per expert: it gathers its rows once and multiplies them in place; tokens then add up
-//! what their experts made. Experts run in parallel, unless one has more than a thread's share:
-//! then one after the other, each product on all threads.
+//! One task per expert: it gathers its rows once and multiplies them in place; then each token sums the outputs of
+//! its experts. Experts run in parallel, unless one has more than a thread's share of the rows: then they run one
+//! after the other, each product on all threads.
 
 use std::sync::Arc;
 
@@ -114,7 +114,7 @@ pub(crate) fn experts_saving(
     (output, saved)
 }
 
-/// An expert's part of the forward pass.
+/// Forward pass of one expert.
 struct Forward<'a> {
     expert: usize,
     count: usize,
@@ -123,7 +123,7 @@ struct Forward<'a> {
     output: &'a mut [f32],
 }
 
-/// The three stacks, in place.
+/// The three weight stacks, in place.
 pub(super) struct Stacks {
     pub(super) gate: View<3>,
     pub(super) up: View<3>,
@@ -140,7 +140,7 @@ impl Stacks {
     }
 }
 
-/// Buffers that a thread keeps from expert to expert.
+/// Buffers that a thread reuses from expert to expert.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) rows: Vec<f32>,
@@ -149,7 +149,7 @@ pub(super) struct Scratch {
     pub(super) inner_grad: Vec<f32>,
 }
 
-/// Runs the tasks of all experts.
+/// Runs the tasks of all experts, in parallel or one after the other.
 pub(super) fn run<T: Send>(
     tasks: Vec<T>,
     dispatch: &Dispatch,
@@ -170,7 +170,7 @@ pub(super) fn run<T: Send>(
     });
 }
 
-/// One expert's matrix.
+/// Matrix of one expert.
 pub(super) fn expert_of(stack: &View<3>, expert: usize) -> MatRef<'_> {
     let [_, rows, cols] = stack.shape();
     let start = expert * stack.stride(0);
@@ -181,7 +181,7 @@ pub(super) fn expert_of(stack: &View<3>, expert: usize) -> MatRef<'_> {
     )
 }
 
-/// Copies the rows of `tokens` one after the other.
+/// Copies the rows of `tokens`, one after the other.
 pub(super) fn gather(
     out: &mut Vec<f32>,
     from: MatRef<'_>,
@@ -195,7 +195,7 @@ pub(super) fn gather(
     }
 }
 
-/// For every token the sum of its assignments' rows, in the order of the choice; zeros where there is none.
+/// Sums the rows of every token's assignments, in the order of its choices; zeros if it has none.
 pub(crate) fn combine(
     sorted: &[f32],
     dispatch: &Dispatch,
@@ -218,7 +218,7 @@ pub(crate) fn flat(weights: &Tensor<Flex, 2>) -> Vec<f32> {
         .collect()
 }
 
-/// The first `len` elements, taken off.
+/// Splits off the first `len` elements.
 pub(crate) fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     let (taken, left) = std::mem::take(rest).split_at_mut(len);
     *rest = left;

@@ -1,4 +1,4 @@
-//! The derivative of the [flex form](super::flex), with the same tasks.
+//! Backward pass of the [flex form](super::flex), with the same tasks.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -11,7 +11,7 @@ use crate::flex::rows::{View, rows_per_task, tensor};
 use crate::flex::simd::{dot, kernel, sigmoid};
 use crate::flex::team;
 
-/// An expert's part of the backward pass. Empty slices for what is not needed.
+/// Backward pass of one expert. Slices of gradients that are not needed are empty.
 struct Backward<'a> {
     expert: usize,
     count: usize,
@@ -87,13 +87,14 @@ pub(crate) fn experts_backward(
         gather(grads, grad.matrix(), dispatch.tokens(expert), hidden);
         let dy = MatRef::new(grads, [count, hidden]);
 
-        // dy D^T, of the inner activation before its gate weight; becomes that of the up product.
+        // `dy D^T`, the gradient of the inner activation before its gate weight; later overwritten by that of the up
+        // product.
         inner_grad.resize(count * width, 0.0);
         let down_t = expert_of(&stacks.down, expert).transposed();
         let mut product = MatMut::new(inner_grad, [count, width]);
         gemm(&mut product, Update::Set, 1.0, dy, down_t, threads);
 
-        // The weighted inner activation, and the gradient of the gate product after it.
+        // The weighted inner activation, followed by the gradient of the gate product.
         inner.resize(2 * count * width, 0.0);
         let (inner, gate_grad) = inner.split_at_mut(count * width);
         let own = dispatch.positions(expert);
@@ -175,8 +176,8 @@ pub(crate) fn experts_backward(
 }
 
 kernel! {
-    /// From `inner_grad = dy D^T`: `inner = w silu(gate) up`, and the gradients of the gate product, the
-    /// up product (in place) and `w`.
+    /// From `inner_grad = dy D^T`, computes `inner = w silu(gate) up` and the gradients of the gate product, of the
+    /// up product (in place) and of `w`.
     fn differentiate<'a>(
         outputs: [&'a mut [f32]; 3],
         weight_grad: &'a mut [f32],

@@ -1,5 +1,5 @@
-//! Each expert sees its own tokens only: assignments are sorted by expert on the host, one matrix
-//! product per expert and projection runs on the device. For any backend.
+//! Every expert processes only its own tokens: the host sorts assignments by expert, and the device runs one matrix
+//! product per expert and projection. Works on any backend.
 
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ pub fn experts_backward<B: Backend>(
             .clone()
             .narrow(0, positions.start, positions.len());
 
-        // dy D^T, before the gate weight.
+        // `dy D^T`, before the gate weight is applied.
         let unweighted = linear_transposed(grad.clone(), expert_of(&projections.down, expert));
         let open = sigmoid(gate.clone());
         let silu = gate * open.clone();
@@ -142,7 +142,7 @@ pub fn experts_backward<B: Backend>(
     }
 }
 
-/// Output of all experts; `keep` gets the two products of each that has tokens.
+/// Output of all experts. `keep` receives the gate and up product of each expert with tokens.
 fn forward<B: Backend>(
     input: Tensor<B, 2>,
     projections: &Projections<B>,
@@ -168,7 +168,7 @@ fn forward<B: Backend>(
     add_rows(input.zeros_like(), rows, outputs)
 }
 
-/// The counting sort of the choice.
+/// Sorts the choices by expert, on the host.
 fn sorted<B: Backend>(indices: Tensor<B, 2, Int>, projections: &Projections<B>) -> Dispatch {
     let [_, k] = indices.dims();
     let [experts, _, _] = projections.gate.dims();
@@ -177,15 +177,16 @@ fn sorted<B: Backend>(indices: Tensor<B, 2, Int>, projections: &Projections<B>) 
     Dispatch::new(&chosen, experts, k)
 }
 
-/// One expert's matrix.
+/// Matrix of one expert.
 fn expert_of<B: Backend>(stack: &Tensor<B, 3>, expert: usize) -> Tensor<B, 2> {
     let [_, rows, cols] = stack.dims();
     stack.clone().narrow(0, expert, 1).reshape([rows, cols])
 }
 
-/// The gates at some slots, each repeated over a row of `width`.
+/// Gates at some slots, each repeated over a row of `width`.
 ///
-/// Repeated first: burn-fusion 0.21 spreads a column wrongly that was gathered in the same kernel.
+/// They are repeated before they are selected, because burn-fusion 0.21 broadcasts a column wrongly if it was
+/// gathered in the same kernel.
 fn gates_of<B: Backend>(
     flat_weights: &Tensor<B, 1>,
     slots: Tensor<B, 1, Int>,
@@ -196,7 +197,7 @@ fn gates_of<B: Backend>(
     column.expand([assignments, width]).select(0, slots)
 }
 
-/// Positions as a tensor where `like` is.
+/// Positions as a tensor on the device of `like`.
 fn positions_on<B: Backend>(
     like: &Tensor<B, 2>,
     positions: impl ExactSizeIterator<Item = usize>,
@@ -206,7 +207,7 @@ fn positions_on<B: Backend>(
     Tensor::from_data(TensorData::new(positions, [count]), &like.device())
 }
 
-/// Adds every row to the one it belongs to.
+/// Adds every row of `values` to the row of the output that `rows` names.
 fn add_rows<B: Backend, const D: usize>(
     zeros: Tensor<B, D>,
     rows: Vec<Tensor<B, 1, Int>>,

@@ -17,7 +17,7 @@ use burn::tensor::backend::Backend;
 
 pub use dispatch::Dispatch;
 
-/// The stacked weights of all experts.
+/// Stacked weights of all experts.
 #[derive(Debug, Clone)]
 pub struct Projections<B: Backend> {
     /// `G`, `[experts, hidden, width]`.
@@ -28,41 +28,41 @@ pub struct Projections<B: Backend> {
     pub down: Tensor<B, 3>,
 }
 
-/// What the forward pass leaves for the backward pass.
+/// Values that the forward pass saves for the backward pass.
 #[derive(Debug, Clone)]
 pub struct Saved<B: Backend> {
-    /// `[tokens, hidden]`.
+    /// Input tokens, `[tokens, hidden]`.
     pub input: Tensor<B, 2>,
-    /// The weights of the experts.
+    /// Weights of the experts.
     pub projections: Projections<B>,
     /// Gate weights, `[tokens, k]`.
     pub weights: Tensor<B, 2>,
-    /// Who went where.
+    /// Assignment of tokens to experts.
     pub dispatch: Arc<Dispatch>,
-    /// `x G` of every assignment in the order of its position, `[assignments, width]`.
+    /// `x G` of every assignment, ordered by position, `[assignments, width]`.
     pub gate_product: Tensor<B, 2>,
-    /// `x U` likewise.
+    /// `x U` of every assignment, ordered by position, `[assignments, width]`.
     pub up_product: Tensor<B, 2>,
 }
 
-/// Which gradients a backward pass computes.
+/// Gradients that a backward pass must compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needed {
-    /// That of the input.
+    /// Gradient of the input.
     pub input: bool,
-    /// Those of the three stacks.
+    /// Gradients of the three weight stacks.
     pub projections: bool,
-    /// That of the gate weights.
+    /// Gradient of the gate weights.
     pub weights: bool,
 }
 
-/// What a backward pass computes.
+/// Gradients of a backward pass; `None` if not needed.
 #[derive(Debug, Clone)]
 pub struct Gradients<B: Backend> {
-    /// `[tokens, hidden]`.
+    /// Gradient of the input, `[tokens, hidden]`.
     pub input: Option<Tensor<B, 2>>,
-    /// In the shapes of the stacks; zero for an expert without a token.
+    /// Gradients of the weight stacks; zero for an expert without tokens.
     pub projections: Option<Projections<B>>,
-    /// `[tokens, k]`; zero for a choice of no expert.
+    /// Gradient of the gate weights, `[tokens, k]`; zero for a choice of no expert.
     pub weights: Option<Tensor<B, 2>>,
 }

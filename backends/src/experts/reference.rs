@@ -1,5 +1,5 @@
-//! The definition: every expert sees every token, and the gates of those not chosen are zero. A choice of none
-//! has a gate that meets no expert.
+//! Reference implementation: every expert processes every token, and the gates of experts that were not chosen are
+//! zero. The gate of a choice of no expert falls into an extra column.
 
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
@@ -17,7 +17,7 @@ pub fn experts<B: Backend>(
 ) -> Tensor<B, 2> {
     let [tokens, hidden] = input.dims();
     let [experts, _, _] = projections.gate.dims();
-    // the last column is of no expert
+    // the last column collects choices of no expert
     let gates = Tensor::zeros([tokens, experts + 1], &input.device()).scatter(
         1,
         indices.clamp_max(experts as i64),

@@ -1,8 +1,8 @@
-//! Only chosen experts are read, and the columns of each are shared among the threads, so that all of them
-//! are busy whatever a single token chooses. Experts of all kinds take part in the same two passes.
+//! Only chosen experts are read, and the columns of each are shared among the threads, so that all threads are busy
+//! even for a single token. Routed and shared experts are computed in the same two passes.
 //!
-//! Gate and up of an expert are products with the chain of `flex/product`; a token's choices are added in
-//! their order. A token has the same bits whatever else is in the batch.
+//! Gate and up products are the fused multiply-add chains of `flex/product`, and a token's experts are summed in the
+//! order of its choices. A token's bits do not depend on the rest of the batch.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -17,7 +17,7 @@ use crate::flex::simd::{kernel, sigmoid};
 use crate::flex::stored::{Held, Stored};
 use crate::flex::team;
 
-/// See [`Ops::feed_forward`](crate::Ops::feed_forward). Absent when it is not for the kernels.
+/// See [`Ops::feed_forward`](crate::Ops::feed_forward). `None` if the kernels do not support the types.
 pub(crate) fn feed_forward(
     input: &Tensor<Flex, 2>,
     routed: Option<&Routed<Flex>>,
@@ -85,13 +85,13 @@ fn held<const D: usize>(weights: &Gated<Flex, D>) -> Option<[Held<D>; 3]> {
     ])
 }
 
-/// Which rows go to which of the stacked experts.
+/// Rows of the input by chosen expert.
 struct Chosen<'a> {
     held: &'a [Held<3>; 3],
     dispatch: Dispatch,
-    /// Rows of the input in the order of the experts.
+    /// Rows of the input, sorted by expert.
     sorted: Vec<f32>,
-    /// Weights by slot.
+    /// Gate weights by slot.
     gates: Vec<f32>,
     k: usize,
 }
@@ -109,13 +109,13 @@ impl Chosen<'_> {
     }
 }
 
-/// The rows that visit an expert.
+/// Rows that visit one expert.
 struct Visit<'a> {
     rows: MatRef<'a>,
     gate: Stored<'a>,
     up: Stored<'a>,
     down: Stored<'a>,
-    /// Where the weights of the rows are in `gates`; none: all of them are one.
+    /// Indices of the rows' gate weights in `gates`; empty if all weights are one.
     slots: &'a [usize],
     gates: &'a [f32],
 }
@@ -151,7 +151,7 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// What the experts make of their rows, one visit after the other.
+/// Outputs of the experts for their rows, one visit after the other.
 fn visit(visits: &[Visit<'_>], hidden: usize) -> Vec<f32> {
     let widths: Vec<usize> = visits.iter().map(Visit::width).collect();
     let mut inner = buffer(visits, &widths);
@@ -193,7 +193,7 @@ fn visit(visits: &[Visit<'_>], hidden: usize) -> Vec<f32> {
     outputs
 }
 
-/// Zeros for the outputs of all visits, of so many columns each.
+/// Zeroed outputs of all visits, with the given number of columns each.
 fn buffer(visits: &[Visit<'_>], columns: &[usize]) -> Vec<f32> {
     let sizes = visits
         .iter()
@@ -202,17 +202,17 @@ fn buffer(visits: &[Visit<'_>], columns: &[usize]) -> Vec<f32> {
     vec![0.0; sizes.sum()]
 }
 
-/// What a thread keeps from block to block.
+/// Buffers that a thread reuses from block to block.
 #[derive(Default)]
 struct Scratch {
     up: Vec<f32>,
     buffers: Buffers,
 }
 
-/// Number of a visit, the first of some of its columns, and these.
+/// Index of a visit, first column, and output of a block of columns.
 type Block<'a> = (usize, usize, MatMut<'a>);
 
-/// Cuts the outputs of all visits, one after the other in `out`, into blocks of columns.
+/// Splits the outputs of all visits, concatenated in `out`, into blocks of columns and calls `work` on each.
 fn for_each_block(
     out: &mut [f32],
     visits: &[Visit<'_>],
@@ -226,7 +226,7 @@ fn for_each_block(
     let mut blocks = Vec::with_capacity(visits.len() * threads);
     for (at, (visit, cols)) in visits.iter().zip(columns).enumerate() {
         let own = visit.count() * cols;
-        // every thread has a part of an expert that has more than half of a thread's share
+        // an expert with more than half of a thread's share is split among all threads
         let pieces = match 2 * own * threads > total || visits.len() < 4 * threads {
             true => threads,
             false => 1,
@@ -248,7 +248,7 @@ fn for_each_block(
 }
 
 kernel! {
-    /// `w silu(gate) up` in place of the gate.
+    /// `w silu(gate) up`, in place of `gate`.
     fn activate<'a>(gate: &'a mut [f32], up: &'a [f32], weight: f32) {
         for (gate, up) in gate.iter_mut().zip(up) {
             *gate = *gate * sigmoid(*gate) * up * weight;

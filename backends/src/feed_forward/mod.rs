@@ -1,6 +1,6 @@
-//! What a token goes through beside attention: the experts that it chose, and one that every token visits.
+//! Feed-forward of a token: its routed experts, plus a shared expert that every token visits.
 //!
-//! DeepSeekMoE (<https://arxiv.org/abs/2401.06066>), section 3.2; with nothing chosen it is the dense SwiGLU
+//! DeepSeekMoE (<https://arxiv.org/abs/2401.06066>), section 3.2; without routed experts it is the dense SwiGLU
 //! (<https://arxiv.org/abs/2002.05202>).
 
 #[cfg(feature = "flex")]
@@ -13,14 +13,14 @@ use burn::tensor::{Int, Tensor};
 use crate::weight::Weight;
 use crate::{experts, quantized};
 
-/// Stacked experts, and which of them every token visits.
+/// Stacked experts with the routing of every token.
 #[derive(Debug, Clone)]
 pub struct Routed<B: Backend> {
     /// The experts.
     pub experts: Gated<B, 3>,
-    /// Experts of every token, `[tokens, k]`. An index at or above their number is no expert.
+    /// Chosen experts, `[tokens, k]`. An index at or above the number of experts names no expert.
     pub indices: Tensor<B, 2, Int>,
-    /// Their weights, `[tokens, k]`.
+    /// Gate weights of the chosen experts, `[tokens, k]`.
     pub weights: Tensor<B, 2>,
 }
 
@@ -46,7 +46,7 @@ impl<B: Backend> From<quantized::Projections<B>> for Gated<B, 3> {
     }
 }
 
-/// The three projections of `(silu(x G) * (x U)) D`, or of a stack of them.
+/// Weights of a SwiGLU `(silu(x G) * (x U)) D`, or of a stack of them.
 #[derive(Debug, Clone)]
 pub struct Gated<B: Backend, const D: usize> {
     /// `G`, `[.., hidden, width]`.

@@ -1,4 +1,4 @@
-//! The definition: one operation after the other.
+//! Reference implementation: one operation after the other.
 
 use burn::tensor::Tensor;
 
@@ -21,7 +21,7 @@ pub fn feed_forward<B: Ops>(
     }
 }
 
-/// The experts alone.
+/// Output of the routed experts.
 fn visit_experts<B: Ops>(input: Tensor<B, 2>, routed: Routed<B>) -> Tensor<B, 2> {
     let Routed {
         experts,

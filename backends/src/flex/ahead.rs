@@ -1,27 +1,27 @@
-//! What a waiting thread will probably read next, asked of memory while it waits.
+//! Prefetching by waiting threads.
 //!
-//! Token after token, the same weights are read in the same order. A member of a team notes what it reads in
-//! each part; between two parts, while the leader is at work that cannot be shared, it asks for what followed
-//! the last time. A wrong guess costs memory's time that nobody used.
+//! Token after token, the same weights are read in the same order. Each thread of a team records what it reads in
+//! each part. Between two parts, while the leader does sequential work, the thread prefetches what followed last
+//! time. A wrong guess only costs unused memory bandwidth.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::prefetch::{Cache, LINE, prefetch};
 
-/// Bytes asked for ahead of a part; they have to stay in the second cache until then.
+/// Maximum number of bytes to prefetch for a part; they must stay in the second-level cache until then.
 const MOST: usize = 1 << 20;
-/// Bytes asked for before the thread looks for work again.
+/// Number of bytes to prefetch before the thread looks for work again.
 const STEP: usize = 512;
-/// Parts that are remembered, more than a token has.
+/// Number of remembered parts, more than a token has.
 const PARTS: usize = 1 << 14;
 
-/// Rows of bytes in memory.
+/// A rectangular region of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Region {
     /// Address of the first byte.
     pub(crate) start: usize,
-    /// Bytes of a row.
+    /// Bytes per row.
     pub(crate) width: usize,
     /// Bytes from a row to the next.
     pub(crate) stride: usize,
@@ -33,23 +33,23 @@ thread_local! {
     static TRAIL: RefCell<Trail> = RefCell::default();
 }
 
-/// Which reads of this thread are noted.
+/// Recording state of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notes {
     Nothing,
-    /// The next one is the first of a part.
+    /// The next read is the first of a part.
     First,
     More,
 }
 
-/// Calls `work`, this thread's share of a part of which it is a member.
+/// Runs `work`, this thread's share of a part, and records its reads.
 pub(crate) fn noting(work: impl FnOnce()) {
     NOTES.set(Notes::First);
     work();
     NOTES.set(Notes::Nothing);
 }
 
-/// This thread is about to read a region.
+/// Records that this thread is about to read a region.
 #[inline(always)]
 pub(crate) fn reading(region: impl FnOnce() -> Region) {
     let notes = NOTES.get();
@@ -59,42 +59,42 @@ pub(crate) fn reading(region: impl FnOnce() -> Region) {
     }
 }
 
-/// Asks for some of what is next. False when there is nothing to ask for.
+/// Prefetches some of what is probably read next. Returns false if there is nothing to prefetch.
 pub(crate) fn fetch() -> bool {
     TRAIL.with_borrow_mut(|trail| trail.ask(STEP, |line| prefetch(Cache::Second, line)))
 }
 
-/// What a thread read, part after part.
+/// Record of a thread's reads, part by part.
 #[derive(Debug, Default)]
 struct Trail {
-    /// What the part before the present one began with.
+    /// First address of the part before the current one.
     before: usize,
-    /// The beginning of the present part.
+    /// First regions of the current part.
     present: Vec<Region>,
-    /// What followed the part that began with an address.
+    /// Regions of the part that followed, by first address of a part.
     after: HashMap<usize, Vec<Region>>,
-    /// The place in what will follow, once it was looked for.
+    /// Progress in the predicted next part, once looked up.
     next: Option<Place>,
 }
 
-/// How far the regions of a part have been asked for.
+/// Progress of prefetching the regions of a part.
 #[derive(Debug, Default)]
 struct Place {
     regions: Vec<Region>,
     region: usize,
     row: usize,
     byte: usize,
-    /// Bytes until here.
+    /// Number of bytes prefetched so far.
     asked: usize,
 }
 
-/// The address by which a part is known; zero before the first.
+/// Address that identifies a part; zero before the first part.
 fn begin(part: &[Region]) -> usize {
     part.first().map_or(0, |region| region.start)
 }
 
 impl Trail {
-    /// Whether what follows is worth a note.
+    /// Records a region; returns whether further regions should be recorded.
     fn note(&mut self, region: Region, is_first: bool) -> Notes {
         if is_first {
             let past = std::mem::replace(&mut self.before, begin(&self.present));
@@ -114,7 +114,7 @@ impl Trail {
         }
     }
 
-    /// Asks for so many more bytes of what followed the present part the last time.
+    /// Prefetches up to `bytes` more of the part that followed the current one last time.
     fn ask(&mut self, bytes: usize, mut line: impl FnMut(usize)) -> bool {
         let place = self.next.get_or_insert_with(|| Place {
             regions: self

@@ -1,7 +1,7 @@
-//! New buffers, cleared piece by piece by the threads that then write them.
+//! Zeroed buffers, cleared piece by piece by the threads that then write them.
 //!
-//! Clearing a large buffer before the work on it begins takes one thread a pass over memory; here a piece is
-//! still in the cache of its thread when the work on it begins.
+//! Clearing a large buffer up front costs one thread a pass over memory; this way a piece is still in its thread's
+//! cache when the work on it begins.
 #![allow(
     unsafe_code,
     reason = "a buffer has its length once every piece of it was cleared"
@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use super::rows::rows_per_task;
 use super::team;
 
-/// Buffers of `rows` rows, so wide each. `work(first row, rows)` finds zeros in them; pieces are in parallel.
+/// Zeroed buffers of `rows` rows with the given widths, filled by `work(first row, rows)` in parallel pieces.
 pub(crate) fn new_rows<const N: usize>(
     rows: usize,
     widths: [usize; N],
@@ -22,7 +22,8 @@ pub(crate) fn new_rows<const N: usize>(
     new_buffers(rows, widths, step, || (), |(), first, out| work(first, out))
 }
 
-/// Buffers of `count` tasks, with so many elements for each. `work(scratch, task, elements)` finds zeros in them.
+/// Zeroed buffers for `count` tasks with the given number of elements each, filled by
+/// `work(scratch, task, elements)`.
 pub(crate) fn new_parts<S, const N: usize>(
     count: usize,
     sizes: [usize; N],
@@ -32,7 +33,7 @@ pub(crate) fn new_parts<S, const N: usize>(
     new_buffers(count, sizes, 1, init, work)
 }
 
-/// The first of some rows, and where they are in every buffer.
+/// First row of a piece, and its slice of every buffer.
 type Piece<'a, const N: usize> = (usize, [&'a mut [MaybeUninit<f32>]; N]);
 
 fn new_buffers<S, const N: usize>(

@@ -1,4 +1,4 @@
-//! Products through the `gemm` crate, shared among threads by blocks of what is written.
+//! Matrix products by the `gemm` crate, split among threads by blocks of the output.
 #![allow(
     unsafe_code,
     reason = "`gemm` takes raw pointers, and its destination need not have been written before"
@@ -9,18 +9,19 @@ use gemm::Parallelism;
 use super::matrix::{MatMut, MatRef, Threads, Update};
 use super::team;
 
-/// Multiply-adds that are worth a thread of their own, a few microseconds of them.
+/// Number of multiply-adds that justifies a thread, a few microseconds of work.
 const WORTH_A_THREAD: usize = 256 * 1024;
-/// Rows and columns up to which `gemm` sums in another order than in larger products.
+/// Number of rows and columns up to which `gemm` sums in another order than in larger products.
 const SMALL: usize = 64;
-/// Rows and columns of blocks are multiples of these, about the tiles that `gemm` computes in registers.
+/// Rows and columns of blocks are multiples of these, which are about the register tiles of `gemm`.
 const UNIT: [usize; 2] = [6, 32];
 
-/// `dst = scale * lhs rhs`, or `dst += ...`. For one shape the order of summation is the same on any number of threads.
+/// `dst = scale * lhs rhs`, or `dst += ...`. The order of summation depends on the shape, not on the number of
+/// threads.
 ///
 /// # Panics
 ///
-/// When the shapes do not fit.
+/// If the shapes do not fit.
 pub(crate) fn gemm(
     dst: &mut MatMut<'_>,
     update: Update,
@@ -37,11 +38,11 @@ pub(crate) fn gemm(
     }
 }
 
-/// `lhs rhs` of every pair that there is in a new buffer, all of them in one parallel part.
+/// `lhs rhs` of every pair in new buffers, in one parallel part.
 ///
 /// # Panics
 ///
-/// When the shapes do not fit.
+/// If the shapes do not fit.
 pub(crate) fn products<const N: usize>(
     pairs: [Option<(MatRef<'_>, MatRef<'_>)>; N],
 ) -> [Option<Vec<f32>>; N] {
@@ -68,7 +69,7 @@ pub(crate) fn products<const N: usize>(
     buffers
 }
 
-/// A product, or a block of one.
+/// A matrix product, or a block of one.
 struct Product<'a> {
     dst: MatMut<'a>,
     update: Update,
@@ -77,7 +78,7 @@ struct Product<'a> {
     rhs: MatRef<'a>,
 }
 
-/// Computes products by all threads, each cut as if it were alone, the largest blocks first.
+/// Computes products on all threads, each split independently of the others, largest blocks first.
 fn compute(products: Vec<Product<'_>>) {
     let mut blocks: Vec<_> = products.into_iter().flat_map(Product::blocks).collect();
     if blocks.len() < 2 {
@@ -105,7 +106,7 @@ impl<'a> Product<'a> {
         rows * cols * self.lhs.shape()[1]
     }
 
-    /// Blocks for as many threads as it is worth.
+    /// Splits the product into blocks, for as many threads as its size justifies.
     fn blocks(self) -> Vec<Self> {
         let worth = self.multiply_adds() / WORTH_A_THREAD;
         let threads = rayon::current_num_threads().min(worth);
@@ -131,7 +132,7 @@ impl<'a> Product<'a> {
         blocks.map(block).collect()
     }
 
-    /// Computes it on this thread.
+    /// Computes the product on this thread.
     fn compute(mut self) {
         let ([rows, cols], [_, inner]) = (self.dst.shape(), self.lhs.shape());
         let [lhs_rows, lhs_cols] = self.lhs.strides().map(|stride| stride as isize);
@@ -164,8 +165,8 @@ impl<'a> Product<'a> {
     }
 }
 
-/// Rows and columns of the blocks that so many threads share a product by: the longer side is halved, or the
-/// other where that would make a [`SMALL`] block. Products with vectors are left whole, for the same reason.
+/// Rows and columns of the blocks among which `threads` threads share a product. The longer side is halved, or the
+/// other one if that would make a [`SMALL`] block. Products with vectors are not split, for the same reason.
 fn steps(shape: [usize; 2], threads: usize) -> [usize; 2] {
     if shape.contains(&1) {
         return shape;
@@ -187,7 +188,7 @@ fn steps(shape: [usize; 2], threads: usize) -> [usize; 2] {
     step(shape, pieces)
 }
 
-/// Rows and columns of all blocks but the last, for so many pieces of either side.
+/// Rows and columns of all blocks but the last, for the given number of pieces per side.
 fn step(shape: [usize; 2], pieces: [usize; 2]) -> [usize; 2] {
     std::array::from_fn(|side| match pieces[side] {
         1 => shape[side],
@@ -195,7 +196,7 @@ fn step(shape: [usize; 2], pieces: [usize; 2]) -> [usize; 2] {
     })
 }
 
-/// Whether the last block, the least of all, is [`SMALL`].
+/// Whether the last and smallest block is [`SMALL`].
 fn has_small(shape: [usize; 2], pieces: [usize; 2]) -> bool {
     let step = step(shape, pieces);
     (0..2).all(|side| shape[side] - (shape[side] - 1) / step[side] * step[side] <= SMALL)

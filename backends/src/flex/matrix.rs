@@ -10,25 +10,25 @@ use std::ops::Range;
 
 use super::ahead::Region;
 
-/// How many threads a product may use.
+/// Threads that a product may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// The calling one.
+    /// The calling thread.
     One,
-    /// All of the current rayon pool.
+    /// All threads of the current rayon pool.
     All,
 }
 
-/// What happens to the previous content of a destination.
+/// How a product writes to its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Update {
-    /// It is overwritten.
+    /// Overwrites it.
     Set,
-    /// It is added to.
+    /// Adds to it.
     Add,
 }
 
-/// A matrix to read, `element(i, j) = data[i * row_stride + j * col_stride]`.
+/// A read-only matrix, `element(i, j) = data[i * row_stride + j * col_stride]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MatRef<'a, E = f32> {
     data: &'a [E],
@@ -95,17 +95,17 @@ impl<'a, E: Copy> MatRef<'a, E> {
         [self.rows, self.cols]
     }
 
-    /// Elements from one row to the next, and from one column to the next.
+    /// Row stride and column stride, in elements.
     pub(crate) fn strides(self) -> [usize; 2] {
         [self.row_stride, self.col_stride]
     }
 
-    /// Memory from the first element on.
+    /// Pointer to the first element.
     pub(crate) fn as_ptr(self) -> *const E {
         self.data.as_ptr()
     }
 
-    /// Where it lies, when the elements of a row are adjacent.
+    /// Memory region of a matrix with contiguous rows.
     pub(crate) fn region(self) -> Region {
         Region {
             start: self.data.as_ptr().addr(),
@@ -115,12 +115,12 @@ impl<'a, E: Copy> MatRef<'a, E> {
         }
     }
 
-    /// True when the elements of a row are adjacent.
+    /// Whether the elements of a row are contiguous.
     pub(crate) fn has_adjacent_columns(self) -> bool {
         self.col_stride == 1 || self.cols == 1
     }
 
-    /// One row of a matrix whose columns are adjacent.
+    /// One row of a matrix with contiguous rows.
     #[inline(always)]
     pub(crate) fn row(self, index: usize) -> &'a [E] {
         debug_assert!(self.has_adjacent_columns());
@@ -134,7 +134,7 @@ impl<'a, E: Copy> MatRef<'a, E> {
     }
 }
 
-/// A matrix to write. The elements of a row are adjacent.
+/// A writable matrix with contiguous rows.
 #[derive(Debug)]
 pub(crate) struct MatMut<'a> {
     data: *mut f32,
@@ -162,7 +162,7 @@ impl<'a> MatMut<'a> {
         }
     }
 
-    /// Disjoint panels of `width` columns, from the left.
+    /// Splits the matrix into disjoint panels of `width` columns, from the left.
     pub(crate) fn split_columns(self, width: usize) -> impl Iterator<Item = MatMut<'a>> {
         let count = self.cols.checked_div(width).unwrap_or(0);
         (0..count).map(move |panel| MatMut {
@@ -173,7 +173,7 @@ impl<'a> MatMut<'a> {
         })
     }
 
-    /// The elements need not have been written yet.
+    /// A writable matrix over memory that may be uninitialized.
     ///
     /// # Panics
     ///
@@ -193,12 +193,12 @@ impl<'a> MatMut<'a> {
         [self.rows, self.cols]
     }
 
-    /// Elements from one row to the next.
+    /// Row stride, in elements.
     pub(crate) fn row_stride(&self) -> usize {
         self.row_stride
     }
 
-    /// Memory from the first element on.
+    /// Pointer to the first element.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
         self.data
     }
@@ -212,7 +212,7 @@ impl<'a> MatMut<'a> {
         }
     }
 
-    /// The columns before one, and those from it on.
+    /// Splits the matrix before column `at`.
     pub(crate) fn split_at_column(self, at: usize) -> (Self, Self) {
         assert!(at <= self.cols);
         // in bounds, or never dereferenced; the columns of the two never overlap
@@ -224,7 +224,8 @@ impl<'a> MatMut<'a> {
         (MatMut { cols: at, ..self }, right)
     }
 
-    /// Disjoint blocks of at most `rows` by `cols` with their first row and column, row by row.
+    /// Splits the matrix into disjoint blocks of at most `rows` by `cols`, each with its first row and column, row
+    /// by row.
     pub(crate) fn split_blocks(self, rows: usize, cols: usize) -> Vec<([usize; 2], MatMut<'a>)> {
         let starts = move |len: usize, step: usize| (0..len).step_by(step.max(1));
         let block = |row: usize, col: usize| MatMut {
@@ -248,7 +249,7 @@ impl<'a> MatMut<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.data.add(index * self.row_stride), self.cols) }
     }
 
-    /// Columns `cols` of the `N` rows from `first` on.
+    /// Columns `cols` of `N` rows, starting at row `first`.
     #[inline(always)]
     pub(crate) fn rows_from<const N: usize>(
         &mut self,

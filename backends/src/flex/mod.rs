@@ -1,9 +1,8 @@
-//! What the forms for burn-flex share, and the list of them.
+//! Fast CPU forms for burn-flex, and what they share.
 //!
-//! burn-flex computes elementwise passes and reductions on one thread, and a matrix product into a
-//! buffer that it first clears. The forms here fuse the passes of an operation into one, run it on all
-//! threads of the rayon pool, and are the same to the bit from run to run: work is cut by size alone,
-//! and every sum has one owner.
+//! burn-flex runs elementwise operations and reductions on one thread, and clears the output buffer before a matrix
+//! product. The forms here fuse the passes of an operation, run on all threads of the rayon pool, and are
+//! deterministic to the bit: work is split by size alone, and every sum belongs to one task.
 
 pub(crate) mod ahead;
 pub(crate) mod fresh;
@@ -38,7 +37,7 @@ use crate::{
 use rows::{all_f32, stored};
 use types::{common_dtype, types, up_of};
 
-/// Every method takes the fast form on f32 and the default on any other type.
+/// Every method uses the fast form for f32 and the default for other types.
 impl Ops for Flex {
     fn project(input: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         match all_f32(&[input.dtype()]) && stored(weight.dtype()) {

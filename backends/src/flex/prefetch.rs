@@ -1,16 +1,16 @@
-//! Asks memory for what is needed soon. Hints, which read nothing, wherever they point.
+//! Memory prefetch hints. They read nothing and are valid for any address.
 
-/// Bytes that one hint brings.
+/// Bytes per cache line.
 pub(crate) const LINE: usize = 64;
 
-/// Where to.
+/// Cache level to prefetch to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cache {
     Nearest,
     Second,
 }
 
-/// Asks the nearest cache for some bytes from an address on.
+/// Prefetches `len` bytes at `address` to the nearest cache.
 #[inline(always)]
 pub(crate) fn prefetch_bytes(address: usize, len: usize) {
     for line in (address / LINE..(address + len).div_ceil(LINE)).map(|line| line * LINE) {
@@ -18,7 +18,7 @@ pub(crate) fn prefetch_bytes(address: usize, len: usize) {
     }
 }
 
-/// Asks for the line that holds an address.
+/// Prefetches the cache line that contains `address`.
 #[inline(always)]
 #[allow(unsafe_code, reason = "the instruction takes a pointer")]
 pub(crate) fn prefetch(cache: Cache, address: usize) {

@@ -1,4 +1,4 @@
-//! Tensors of burn-flex as rows in memory, and work on them in parallel.
+//! burn-flex tensors as rows in memory, and parallel work on rows.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, DType, Element, Int, Shape, Tensor, TensorPrimitive};
@@ -7,27 +7,27 @@ use burn_flex::{Flex, FlexTensor, Layout};
 use super::matrix::{MatRef, Threads};
 use super::team;
 
-/// Elements that one parallel task works on at least, about ten microseconds of it.
+/// Minimum number of elements per parallel task, about ten microseconds of work.
 const TASK_ELEMENTS: usize = 16 * 1024;
 
-/// The tensor's memory.
+/// The tensor's storage.
 pub(crate) fn memory<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
     tensor.into_primitive().tensor()
 }
 
-/// A tensor on top of `values`, in row-major order.
+/// A tensor of `values` in row-major order.
 pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
     let layout = Layout::contiguous(Shape::from(shape));
     let memory = FlexTensor::new(Bytes::from_elems(values), layout, DType::F32);
     Tensor::from_primitive(TensorPrimitive::Float(memory))
 }
 
-/// True when all are f32, the type that the fast forms are written for.
+/// Whether all types are f32, which the fast forms require.
 pub(crate) fn all_f32(types: &[DType]) -> bool {
     types.iter().all(|dtype| *dtype == DType::F32)
 }
 
-/// True for the types that weights of an f32 model are stored in.
+/// Whether weights of an f32 model may have this type.
 pub(crate) fn stored(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::BF16 | DType::F16)
 }
@@ -53,17 +53,17 @@ macro_rules! with_element {
 }
 pub(crate) use with_element;
 
-/// Whole numbers of a tensor of any integer type, in row-major order.
+/// Integers of a tensor of any integer type, in row-major order.
 ///
 /// # Panics
 ///
-/// When one is negative.
+/// If one is negative.
 pub(crate) fn indices<B: Backend, const D: usize>(tensor: Tensor<B, D, Int>) -> Vec<usize> {
     let index = |value: i64| usize::try_from(value).expect("an index is not negative");
     tensor.into_data().iter::<i64>().map(index).collect()
 }
 
-/// A tensor whose elements are read in place, whatever its strides.
+/// A tensor that is read in place, with any strides.
 #[derive(Debug)]
 pub(crate) struct View<const D: usize> {
     memory: FlexTensor,
@@ -72,7 +72,7 @@ pub(crate) struct View<const D: usize> {
 }
 
 impl<const D: usize> View<D> {
-    /// Copies only what runs backwards in memory.
+    /// Copies the tensor only if it has negative strides.
     pub(crate) fn strided(tensor: Tensor<Flex, D>) -> Self {
         let shape = tensor.dims();
         let mut memory = memory(tensor);
@@ -90,7 +90,7 @@ impl<const D: usize> View<D> {
         }
     }
 
-    /// With adjacent elements in the last dimension: copies a tensor that has them apart.
+    /// Copies the tensor only if its rows are not contiguous.
     pub(crate) fn rows(tensor: Tensor<Flex, D>) -> Self {
         let view = Self::strided(tensor);
         if view.strides[D - 1] == 1 || view.shape[D - 1] == 1 {
@@ -108,13 +108,13 @@ impl<const D: usize> View<D> {
         }
     }
 
-    /// With its elements in row-major order.
+    /// Copies the tensor only if it is not contiguous.
     pub(crate) fn contiguous(tensor: Tensor<Flex, D>) -> Self {
         let shape = tensor.dims();
         Self::in_order(memory(tensor), shape)
     }
 
-    /// Whole numbers in row-major order.
+    /// Integers, copied only if they are not contiguous.
     pub(crate) fn integers(tensor: Tensor<Flex, D, Int>) -> Self {
         let shape = tensor.dims();
         Self::in_order(tensor.into_primitive(), shape)
@@ -143,16 +143,16 @@ impl<const D: usize> View<D> {
         self.strides[dim]
     }
 
-    /// Memory from the first element on.
+    /// Storage from the first element on.
     pub(crate) fn data(&self) -> &[f32] {
         self.data_of::<f32>()
     }
 
-    /// The same for elements of any type.
+    /// Storage from the first element on, of any element type.
     ///
     /// # Panics
     ///
-    /// When the tensor has elements of another type.
+    /// If the tensor has another element type.
     pub(crate) fn data_of<E: Element + bytemuck::Pod>(&self) -> &[E] {
         let start = self.memory.layout().start_offset();
         let all = self.memory.storage::<E>();
@@ -161,14 +161,14 @@ impl<const D: usize> View<D> {
 }
 
 impl View<1> {
-    /// Its elements.
+    /// All elements.
     pub(crate) fn slice(&self) -> &[f32] {
         &self.data()[..self.shape[0]]
     }
 }
 
 impl<const D: usize> View<D> {
-    /// One matrix of a stack; the only one, if it is none.
+    /// Matrix `index` of a stack, or the only matrix.
     pub(crate) fn matrix_at<E: Element + bytemuck::Pod>(&self, index: usize) -> MatRef<'_, E> {
         let (shape, strides) = (&self.shape[D - 2..], &self.strides[D - 2..]);
         let stride = if D > 2 { self.strides[D - 3] } else { 0 };
@@ -183,24 +183,24 @@ impl<const D: usize> View<D> {
 }
 
 impl View<2> {
-    /// As a matrix.
+    /// The view as a matrix.
     pub(crate) fn matrix(&self) -> MatRef<'_> {
         self.matrix_of()
     }
 
-    /// The same for elements of any type.
+    /// The view as a matrix of any element type.
     pub(crate) fn matrix_of<E: Element + bytemuck::Pod>(&self) -> MatRef<'_, E> {
         MatRef::strided(self.data_of(), self.shape, self.strides)
     }
 }
 
-/// Number of rows of `width` elements that make a task; depends on nothing else, so that sums over
-/// tasks are the same on any number of threads.
+/// Number of rows of `width` elements per task. It depends on nothing else, so sums over tasks do not depend on the
+/// number of threads.
 pub(crate) fn rows_per_task(width: usize) -> usize {
     (TASK_ELEMENTS / width.max(1)).max(1)
 }
 
-/// Calls `work(first row, rows)` on pieces of `out`, in parallel when `threads` says so.
+/// Calls `work(first row, rows)` on pieces of `out`, in parallel if `threads` allows it.
 pub(crate) fn for_each_rows(
     threads: Threads,
     out: &mut [f32],

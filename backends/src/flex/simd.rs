@@ -1,11 +1,11 @@
-//! Loops for the widest vectors of the machine, chosen when they run, and the small functions they share.
+//! Loops compiled for several instruction sets, selected at run time, and the functions they share.
 
-/// Independent sums of a reduction, so that it runs in vectors; a fixed number, so that the order of
+/// Number of independent partial sums of a reduction, so that it is vectorized. A fixed number, so that the order of
 /// summation is the same on every machine.
 const LANES: usize = 32;
 
-/// Defines a function whose body is compiled for several instruction sets, the best of which is taken
-/// when it runs. What the body calls must be `#[inline(always)]`.
+/// Defines a function whose body is compiled for several instruction sets; the best one available is called at run
+/// time. Functions called by the body must be `#[inline(always)]`.
 macro_rules! kernel {
     (
         $(#[$doc:meta])*
@@ -37,7 +37,7 @@ pub(crate) use kernel;
 pub(crate) fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.33;
     const HIGHEST: f32 = 88.37;
-    // Adding it rounds to an integer, which then stands in the low bits.
+    // Adding this rounds to an integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
 
     let bounded = x.clamp(LOWEST, HIGHEST);
@@ -95,7 +95,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     total(lanes)
 }
 
-/// Largest of `values`, of those that are numbers.
+/// Largest of `values`, ignoring NaN.
 #[inline(always)]
 pub(crate) fn max(values: &[f32]) -> f32 {
     #[inline(always)]
@@ -115,7 +115,7 @@ pub(crate) fn max(values: &[f32]) -> f32 {
     lanes.iter().fold(f32::NEG_INFINITY, |a, b| larger(a, *b))
 }
 
-/// Sum of the lanes, by halves.
+/// Sum of the lanes, by pairwise halving.
 #[inline(always)]
 fn total(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;

@@ -1,4 +1,4 @@
-//! Matrices of weights in memory, whatever they are stored as, side by side in one list.
+//! Weight matrices in memory, in any stored format, so that different formats can be in one list.
 
 use burn::tensor::{DType, Tensor, bf16, f16};
 use burn_flex::Flex;
@@ -11,19 +11,19 @@ use crate::quantized::flex::Packed;
 use crate::quantized::weights::{EightBits, FourBits};
 use crate::weight::Weight;
 
-/// A matrix, or a stack of them, kept from being freed.
+/// A matrix or a stack of matrices, with a handle that keeps its memory alive.
 pub(crate) enum Held<const D: usize> {
     Numbers(View<D>, DType),
     Blocks(Packed<D>),
 }
 
 impl<const D: usize> Held<D> {
-    /// Absent when the kernels do not read what it is stored as.
+    /// `None` if the kernels do not support its format.
     pub(crate) fn new(weight: &Weight<Flex, D>) -> Option<Self> {
         Self::viewed(weight, View::strided)
     }
 
-    /// With adjacent elements in every row.
+    /// [`new`](Self::new) with contiguous rows.
     pub(crate) fn rows(weight: &Weight<Flex, D>) -> Option<Self> {
         Self::viewed(weight, View::rows)
     }
@@ -38,7 +38,7 @@ impl<const D: usize> Held<D> {
         }
     }
 
-    /// Matrices of the stack; one if it is none.
+    /// Number of matrices in the stack.
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Numbers(view, _) => view.shape()[..D - 2].iter().product(),
@@ -46,7 +46,7 @@ impl<const D: usize> Held<D> {
         }
     }
 
-    /// One of the matrices.
+    /// Matrix `index` of the stack.
     pub(crate) fn matrix(&self, index: usize) -> Stored<'_> {
         match self {
             Self::Numbers(view, DType::BF16) => Stored::Bf16(view.matrix_at(index)),
@@ -70,7 +70,7 @@ pub(crate) enum Stored<'a> {
     FourBits(FourBits<'a>),
 }
 
-/// Evaluates `$body` with the matrix itself.
+/// Evaluates `$body` with the matrix of the stored format.
 macro_rules! by_kind {
     ($stored:expr, $weights:ident => $body:expr) => {
         match $stored {

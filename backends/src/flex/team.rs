@@ -1,9 +1,9 @@
-//! Small parallel parts, one after the other, by threads that stay at hand.
+//! Team: worker threads that spin between small parallel parts.
 //!
-//! A token is dozens of products of a few microseconds, a training step of a small model thousands. Within
-//! [`awake`](crate::awake) the threads of the pool watch one word for tasks to take, so that a part begins and ends
-//! within a fraction of a microsecond; elsewhere parts go to rayon, which takes several, or more where it has to wake
-//! a thread.
+//! A token has dozens of products of a few microseconds each, a training step of a small model thousands. Within
+//! [`awake`](crate::awake) the threads of the pool watch one atomic word for tasks, so that a part starts and ends
+//! within a fraction of a microsecond. Elsewhere parts run on rayon, which takes several microseconds, or more if it
+//! must wake a thread.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -16,11 +16,11 @@ use rayon::prelude::*;
 
 use super::ahead;
 
-/// Calls `work` on every item, on all threads. A thread keeps from item to item what `init` gave it.
+/// Calls `work` on every item, on all threads. A thread reuses the scratch value that `init` creates.
 ///
 /// # Panics
 ///
-/// When `work` does, after every other thread is done.
+/// If `work` panics, after all other threads are done.
 pub(crate) fn each<T: Send, S>(
     items: Vec<T>,
     init: impl Fn() -> S + Sync + Send,
@@ -35,13 +35,13 @@ pub(crate) fn each<T: Send, S>(
     }
 }
 
-/// True where a part costs next to nothing to begin.
+/// Whether a team is available, so that starting a part costs next to nothing.
 pub(crate) fn at_hand() -> bool {
     !CURRENT.get().is_null()
 }
 
 thread_local! {
-    /// The team that the work on this thread may give parts to; null while it is busy with one.
+    /// Team to which the work on this thread may give parts; null while the team is busy with one.
     static CURRENT: Cell<*const Team> = const { Cell::new(ptr::null()) };
 }
 
@@ -49,13 +49,13 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Team {
     word: AtomicU64,
-    /// Members that may be at a task, beside the owner.
+    /// Number of members, without the owner, that may be running a task.
     inside: AtomicUsize,
     part: UnsafeCell<Option<Part>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// A part of the owner's work: takes tasks as long as there are any.
+/// A part of the owner's work: runs tasks as long as there are any.
 type Part = *const (dyn Fn(&Tasks<'_>) + Sync);
 
 // SAFETY: `part` is written by the owner only, while no task of it can be taken and nobody is inside; a
@@ -72,7 +72,7 @@ unsafe impl Sync for Team {}
 )]
 unsafe impl Send for Team {}
 
-/// What the members of a team watch: number of the part, and which of its tasks are left.
+/// State that the members of a team watch: number of the part, and range of its remaining tasks.
 #[derive(Debug, Clone, Copy)]
 struct Word(u64);
 
@@ -99,7 +99,7 @@ impl Word {
         self.next() < self.end()
     }
 
-    /// A task, when there is one, and what is left without it.
+    /// Takes a task from one end; returns it and the remaining state.
     fn without(self, end: End) -> (usize, Self) {
         match end {
             End::Front => (self.next(), Self(self.0 + 1)),
@@ -108,8 +108,8 @@ impl Word {
     }
 }
 
-/// Where tasks are taken from. The leader takes the first, members the last, so that from token to token a
-/// thread mostly reads the same weights.
+/// End from which tasks are taken. The leader takes the first ones, members the last ones, so that a thread mostly
+/// reads the same weights for every token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Front,
@@ -120,9 +120,9 @@ enum End {
 struct Tasks<'a> {
     team: &'a Team,
     part: u32,
-    /// Where this thread takes from.
+    /// End from which this thread takes tasks.
     end: End,
-    /// The task that was taken to get here.
+    /// Task that was taken before the part was read.
     first: Cell<Option<usize>>,
 }
 
@@ -144,7 +144,7 @@ impl Team {
         }
     }
 
-    /// Makes it the one that [`each`] finds on this thread, while `work` runs.
+    /// Makes this the team that [`each`] uses on this thread, while `work` runs.
     pub(crate) fn lead<R>(&self, work: impl FnOnce() -> R) -> R {
         let _before = Restore(CURRENT.replace(self));
         work()
@@ -158,7 +158,7 @@ impl Team {
         }
     }
 
-    /// Takes part in what is to be done, if there is anything.
+    /// Runs tasks of the current part, if there are any.
     pub(crate) fn help(&self) -> bool {
         let word = Word(self.word.load(Ordering::Relaxed));
         if !word.has_tasks() {
@@ -206,7 +206,7 @@ impl Team {
         None
     }
 
-    /// Keeps the first panic for the owner, and leaves no task after one.
+    /// Runs a part. Stores the first panic for the owner and discards the remaining tasks after one.
     fn run(&self, part: &(dyn Fn(&Tasks<'_>) + Sync), tasks: &Tasks<'_>) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| part(tasks))) {
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,9 +237,9 @@ impl Team {
         self.complete(items.len(), &part);
     }
 
-    /// Has all tasks of a part done, by its own thread and those that help.
+    /// Runs all tasks of a part, on the owner's thread and on those that help.
     fn complete<'a>(&'a self, tasks: usize, part: &'a (dyn Fn(&Tasks<'_>) + Sync + 'a)) {
-        // a task that has parts of its own gives them to rayon
+        // nested parts of a task run on rayon
         let _busy = Restore(CURRENT.replace(ptr::null()));
         let number = Word(self.word.load(Ordering::Relaxed))
             .part()
@@ -268,7 +268,7 @@ impl Team {
         while self.inside.load(Ordering::SeqCst) > 0 {
             rounds += 1;
             match rounds.is_multiple_of(PATIENCE) {
-                // whoever is inside may wait for a processor
+                // a member may be waiting for a processor
                 true => std::thread::yield_now(),
                 false => std::hint::spin_loop(),
             }
@@ -284,10 +284,10 @@ impl Team {
     }
 }
 
-/// Looks that are taken before another thread may have the processor.
+/// Number of spins before the thread yields its processor.
 const PATIENCE: u32 = 4096;
 
-/// Puts the team back that was there before, also when the work panics.
+/// Restores the previous team when dropped, also when the work panics.
 struct Restore(*const Team);
 
 impl Drop for Restore {

@@ -1,4 +1,4 @@
-//! Which inputs the fast forms are for, by their types.
+//! Type checks that select the fast forms.
 
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
@@ -9,7 +9,7 @@ use crate::latent::flex::Up;
 use crate::linear_attention::LinearAttention;
 use crate::weight::Weight;
 
-/// Types of what an expert layer multiplies.
+/// Types of all operands of an expert layer.
 pub(super) fn types(
     input: &Tensor<Flex, 2>,
     projections: &Projections<Flex>,
@@ -25,7 +25,7 @@ pub(super) fn types(
     ]
 }
 
-/// The type of all inputs, or one that has no fast form where they differ.
+/// The common type of all inputs; if they differ, a type without a fast form.
 pub(super) fn common_dtype(input: &LinearAttention<Flex>) -> DType {
     let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
     match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
@@ -34,7 +34,7 @@ pub(super) fn common_dtype(input: &LinearAttention<Flex>) -> DType {
     }
 }
 
-/// The up-projection as the kernels read it, for a tensor of a type that they are written for.
+/// The up-projection in a supported format, for a tensor of type f32.
 pub(super) fn up_of(
     weight: &Weight<Flex, 2>,
     heads: usize,

@@ -1,4 +1,4 @@
-//! Blocks of queries against the keys before them, one task per sequence and head.
+//! Forgetting attention of blocks of queries to the keys before them, one task per sequence and head.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -14,7 +14,7 @@ use crate::flex::simd::{dot, exp, kernel, max, sum};
 use crate::heads::HeadSharing;
 use crate::heads::flex::{share_heads_backward, swap_heads};
 
-/// Queries of a block.
+/// Number of queries per block.
 const QUERIES: usize = 64;
 
 /// Inputs in memory.
@@ -23,7 +23,7 @@ struct Views {
     key: View<4>,
     value: View<4>,
     kept: View<3>,
-    /// Document numbers, `[batch, seq]`; empty when there is one.
+    /// Document numbers, `[batch, seq]`; empty for a single document.
     documents: Vec<usize>,
 }
 
@@ -54,7 +54,7 @@ impl Views {
         }
     }
 
-    /// Queries, keys and values of a sequence and head, and the sums of its gates.
+    /// Queries, keys and values of one sequence and head; copies its cumulative gates to `sums`.
     fn head<'a>(&'a self, item: usize, head: usize, sums: &mut Vec<f32>) -> [MatRef<'a>; 3] {
         let sizes = self.sizes();
         let [_, _, key_heads, _] = self.key.shape();
@@ -69,7 +69,7 @@ impl Views {
         ]
     }
 
-    /// Adds the decays of a query to its scores of the keys up to its own, and hides the rest.
+    /// Adds the decays to the scores of a query, and hides later keys and keys of other documents.
     fn bias(&self, scores: &mut [f32], kept: &[f32], item: usize, position: usize) {
         let seq = kept.len();
         let (seen, future) = scores.split_at_mut(position + 1);
@@ -96,7 +96,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Blocks of queries, and how many keys the last of each sees.
+    /// Blocks of queries, each with the number of keys that its last query sees.
     fn blocks(self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let before = self.seq - self.new;
         (0..self.new).step_by(QUERIES).map(move |start| {
@@ -269,7 +269,7 @@ pub(crate) fn forgetting_attention_backward(
     }
 }
 
-/// One sequence and head, `[seq, dim]`.
+/// Matrix of one sequence and head, `[seq, dim]`.
 fn matrix(tensor: &View<4>, item: usize, head: usize) -> MatRef<'_> {
     let [_, seq, _, dim] = tensor.shape();
     let start = item * tensor.stride(0) + head * tensor.stride(2);
@@ -290,7 +290,7 @@ kernel! {
 }
 
 kernel! {
-    /// Softmax; the logarithm of its denominator.
+    /// Softmax in place. Returns the logarithm of the denominator.
     fn softmax<'a>(scores: &'a mut [f32]) -> f32 {
         let largest = max(scores);
         for score in scores.iter_mut() {
@@ -306,8 +306,9 @@ kernel! {
 }
 
 kernel! {
-    /// From scores and the gradient of the softmax: the softmax, the gradient of the scores, and that of
-    /// the keys' sums of gates. The query's own sum moves all scores alike, and so nothing.
+    /// Replaces scores by their softmax and the gradient of the softmax by that of the scores, and adds the gradient
+    /// of the keys' cumulative gates. The query's own cumulative gate shifts all its scores equally, so it has no
+    /// gradient.
     fn softmax_backward<'a>(
         scores: &'a mut [f32],
         grads: &'a mut [f32],

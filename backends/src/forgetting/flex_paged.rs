@@ -1,7 +1,7 @@
-//! A few queries against pages, read where they are.
+//! Forgetting attention of a few queries to pages, which are read in place.
 //!
-//! Chunks begin at multiples of [`CHUNK`] positions whatever the pages are, and each has a softmax of its own;
-//! they are put together in the order of positions, so a query's output depends on its past alone.
+//! Chunks begin at multiples of [`CHUNK`] positions, independent of the pages, and each has its own softmax. Chunks
+//! are merged in the order of positions, so a query's output depends on its past alone.
 
 use std::ops::Range;
 
@@ -21,21 +21,21 @@ use crate::paged::merge::{Part, exponentials};
 use crate::paged::rows::Rows;
 use crate::quantized::BLOCK;
 
-/// Positions of a chunk.
+/// Number of positions per chunk.
 const CHUNK: usize = 128;
 
-/// Queries that are few; of more, the pages are put together.
+/// Maximum number of queries; for more, the pages are concatenated.
 pub(crate) const FEW: usize = 16;
 
-/// All heads of one query with one chunk: a row of a page is read from its first head to its last.
+/// All heads of one query and one chunk, so that a page's row is read completely.
 struct Task {
     query: usize,
     positions: Range<usize>,
     part: Part,
 }
 
-/// See [`Ops::forgetting_paged`](crate::Ops::forgetting_paged). Absent when pages are not stored as the kernels
-/// read them.
+/// See [`Ops::forgetting_paged`](crate::Ops::forgetting_paged). `None` if the kernels do not support the format of
+/// the pages.
 pub(crate) fn forgetting_paged(
     query: &Tensor<Flex, 3>,
     seen: &Seen<'_, Flex>,
@@ -88,7 +88,7 @@ pub(crate) fn forgetting_paged(
     Some(tensor(output, [new, heads, value_dim]))
 }
 
-/// What a thread keeps from task to task.
+/// Buffers that a thread reuses from task to task.
 #[derive(Default)]
 struct Scratch {
     scores: Vec<f32>,
@@ -116,7 +116,7 @@ impl Pages {
         })
     }
 
-    /// Pages that hold `positions`, and which of their rows do.
+    /// Pages that hold `positions`, each with the rows that do.
     fn segments(&self, positions: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         let mut first = 0;
         let pages = self.kept.iter().enumerate();
@@ -128,7 +128,7 @@ impl Pages {
         })
     }
 
-    /// By head.
+    /// Cumulative gates of a position, by head.
     fn sums_of_gates(&self, position: usize) -> Vec<f32> {
         let found = self.segments(position..position + 1).next();
         let (page, rows) = found.expect("the position is held");
@@ -188,7 +188,7 @@ impl Pages {
     }
 }
 
-/// Some rows of every head as f32.
+/// Some rows of every head, in f32.
 fn heads_of<'a>(page: &'a Rows, rows: Range<usize>, widened: &'a mut Vec<f32>) -> Vec<MatRef<'a>> {
     let [heads, dim] = page.width();
     let in_place = |head| page.in_place(head, rows.clone(), dim);
@@ -206,7 +206,7 @@ fn heads_of<'a>(page: &'a Rows, rows: Range<usize>, widened: &'a mut Vec<f32>) -
         .collect()
 }
 
-/// Sums of the logarithms of the gates: up to the query by head, and up to each key by key and head.
+/// Cumulative gates: of the query by head, and of each key by key and head.
 struct Gates<'a> {
     own: &'a [f32],
     kept: &'a [f32],
@@ -214,15 +214,15 @@ struct Gates<'a> {
 }
 
 impl Gates<'_> {
-    /// From a key to the query.
+    /// Log decay from a key to the query.
     #[inline(always)]
     fn since(&self, key: usize, head: usize) -> f32 {
         self.own[head] - self.kept[key * self.strides[0] + head * self.strides[1]]
     }
 }
 
-/// `scale q k + (own - kept)` by head and key, several keys at a time. Rows of scores are so wide, and the keys begin
-/// at some column and are so many.
+/// Computes `scale q k + (own - kept)` by head and key, several keys at a time. `place` is the width of a row of
+/// scores, the first column, and the number of keys.
 struct Scores<'a> {
     scores: &'a mut [f32],
     place: [usize; 3],
@@ -255,7 +255,7 @@ impl Scores<'_> {
             let tile = TILE_OUTPUTS.min(count - first);
             for (head, query) in self.queries.iter().enumerate() {
                 let keys = &self.keys[head / group];
-                // a missing key repeats the last one
+                // missing keys repeat the last one
                 let weights = std::array::from_fn(|key| keys.row(first + key.min(tile - 1)));
                 let [products] = simd.vectorize(Tile::<1, V> {
                     x: [query],
@@ -271,7 +271,7 @@ impl Scores<'_> {
 }
 
 kernel! {
-    /// The values of some keys, weighed, added to the sums of every head.
+    /// Adds the weighted values of some keys to the sums of every head.
     fn add_weighted<'a>(
         sums: &'a mut [f32],
         values: &'a [MatRef<'a>],

@@ -1,7 +1,7 @@
-//! Attention that forgets: softmax attention with a data-dependent decay in the scores.
+//! Forgetting attention: softmax attention with a forget gate, a data-dependent decay of the scores.
 //!
-//! Forgetting Transformer (<https://arxiv.org/abs/2503.02130>), section 3: with
-//! `F_i = sum_{l <= i} log f_l`, the score of query `i` and key `j` gains `F_i - F_j`.
+//! Forgetting Transformer (<https://arxiv.org/abs/2503.02130>), section 3: the score of query `i` and key `j` gains
+//! `F_i - F_j`, where `F_i = sum_{l <= i} log f_l` is the cumulative log of the forget gates `f`.
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
@@ -16,21 +16,20 @@ use burn::tensor::backend::Backend;
 use crate::attention::AttentionMask;
 pub use paged::Seen;
 
-/// The tensors of a forgetting attention. The queries are those of the last positions.
+/// Inputs of forgetting attention. The queries belong to the last positions.
 #[derive(Debug, Clone)]
 pub struct Forgetting<B: Backend> {
     /// `[batch, new, heads, dim]`.
     pub query: Tensor<B, 4>,
-    /// `[batch, seq, key_heads, dim]`, each head of keys for as many neighbouring heads of queries.
+    /// `[batch, seq, key_heads, dim]`; each key head is shared by `heads / key_heads` neighbouring query heads.
     pub key: Tensor<B, 4>,
     /// `[batch, seq, heads, value_dim]`.
     pub value: Tensor<B, 4>,
-    /// Sum of the logarithms of the forget gates up to each position, its own included,
-    /// `[batch, seq, heads]`.
+    /// Cumulative log of the forget gates `F`, each position's own included, `[batch, seq, heads]`.
     pub kept: Tensor<B, 3>,
 }
 
-/// What the forward pass leaves for the backward pass.
+/// Values that the forward pass saves for the backward pass.
 #[derive(Debug, Clone)]
 pub struct Softmaxes<B: Backend> {
     /// `[batch, heads, new, value_dim]`.
@@ -39,16 +38,16 @@ pub struct Softmaxes<B: Backend> {
     pub log_sum_exp: Tensor<B, 3>,
 }
 
-/// The forms of a backend that differentiates by hand.
+/// Hand-written forward and backward pass of a backend.
 #[derive(Debug, Clone, Copy)]
 #[allow(
     clippy::type_complexity,
     reason = "each type is named once, where it is documented"
 )]
 pub struct ByHand<B: Backend> {
-    /// [`Ops::forgetting_attention`](crate::Ops::forgetting_attention), heads before tokens.
+    /// [`Ops::forgetting_attention`](crate::Ops::forgetting_attention), with heads before tokens in the output.
     pub forward: fn(Forgetting<B>, &AttentionMask<B>, f64) -> Softmaxes<B>,
-    /// Gradients of the four inputs from that of the output, tokens before heads.
+    /// Gradients of the four inputs from that of the output, which has tokens before heads.
     pub backward:
         fn(Forgetting<B>, &AttentionMask<B>, f64, Softmaxes<B>, Tensor<B, 4>) -> Forgetting<B>,
 }

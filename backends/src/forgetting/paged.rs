@@ -1,4 +1,4 @@
-//! The newest positions of a sequence against all before them, which are kept in pages.
+//! Forgetting attention of the newest positions of a sequence to its paged cache.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -8,21 +8,21 @@ use crate::attention::AttentionMask;
 use crate::ops::Ops;
 use crate::paged::Page;
 
-/// What a sequence has seen, its newest positions included. Several sequences of one length stand in it as
-/// more heads.
+/// Paged cache of a sequence, its newest positions included. Several sequences of one length are stored as
+/// additional heads.
 #[derive(Debug, Clone)]
 pub struct Seen<'a, B: Backend> {
     /// Pages of keys in order, `[page_len, key_heads, dim]` each.
     pub keys: &'a [Page<B>],
     /// Pages of values, `[page_len, heads, value_dim]` each.
     pub values: &'a [Page<B>],
-    /// Pages of the sums of the logarithms of the forget gates, f32, `[page_len, heads, 1]` each.
+    /// Pages of the cumulative log of the forget gates, f32, `[page_len, heads, 1]` each.
     pub kept: &'a [Page<B>],
-    /// Positions in use.
+    /// Number of positions in use.
     pub len: usize,
 }
 
-/// See [`Ops::forgetting_paged`]: the pages put together.
+/// See [`Ops::forgetting_paged`]. Concatenates the pages.
 pub fn forgetting_paged<B: Ops>(
     query: Tensor<B, 3>,
     seen: &Seen<'_, B>,

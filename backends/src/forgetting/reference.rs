@@ -24,8 +24,8 @@ pub fn forgetting_attention<B: Backend>(
         .expand([batch, seq, key_heads, heads / key_heads, dim])
         .reshape([batch, seq, heads, dim]);
     let by_head = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
-    // A dimension more before others change places: burn 0.21 gives it to a view with wrong strides on GPUs. And
-    // negated, so that each is in memory of its own: libtorch may write a difference over its operands.
+    // The dimension is added before others are swapped, since burn 0.21 adds it to a view with wrong strides on
+    // GPUs. The negations give each operand its own memory, since libtorch may write a difference over its operands.
     let kept = input.kept.cast(DType::F32).unsqueeze_dim::<4>(3);
     let own = kept.clone().narrow(1, seq - new, new).neg();
     let bias = kept.neg().permute([0, 2, 3, 1]) - own.permute([0, 2, 1, 3]);

@@ -1,4 +1,4 @@
-//! Copies and sums of whole heads, rows in parallel.
+//! Copies and sums of whole heads, with rows in parallel.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;

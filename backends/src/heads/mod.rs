@@ -1,4 +1,4 @@
-//! Heads as they lie in memory: before their tokens or behind, and one for several.
+//! Reordering and repetition of heads.
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
@@ -6,19 +6,19 @@ pub mod reference;
 
 use serde::{Deserialize, Serialize};
 
-/// Which of `n` heads head `h` of `n * each` is a copy of.
+/// Assignment of `n * each` heads to the `n` heads of which they are copies, for head `h`:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadSharing {
     /// `h mod n` (Genesis-152M).
     Tiled,
-    /// `h / each`: neighbours share (grouped-query attention, Qwen3-Next).
+    /// `h / each`: neighbouring heads share one (grouped-query attention, Qwen3-Next).
     #[default]
     Grouped,
 }
 
 impl HeadSharing {
-    /// The head that `head` of `count * each` is a copy of.
+    /// Index of the head of which `head` is a copy, for `count` heads repeated `each` times.
     pub fn source(self, head: usize, count: usize, each: usize) -> usize {
         match self {
             Self::Tiled => head % count,

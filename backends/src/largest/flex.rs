@@ -1,4 +1,4 @@
-//! A selection per row, rows in parallel.
+//! Selection per row without sorting, rows in parallel.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -42,14 +42,14 @@ pub(crate) fn keep_largest(input: Tensor<Flex, 2>, k: usize) -> Tensor<Flex, 2> 
     tensor(out, shape)
 }
 
-/// Bits of a magnitude, which are ordered as magnitudes are.
+/// Bits of a magnitude, which have the order of the magnitudes.
 #[inline(always)]
 fn magnitude(value: f32) -> u32 {
     value.to_bits() & (u32::MAX >> 1)
 }
 
 kernel! {
-    /// The `k`-th largest magnitude is found bit by bit: the highest number that `k` magnitudes reach.
+    /// Finds the `k`-th largest magnitude bit by bit: the largest number that at least `k` magnitudes reach.
     fn keep<'a>(out: &'a mut [f32], row: &'a [f32], k: usize) {
         let mut threshold = 0u32;
         for bit in (0..31).rev() {

@@ -1,4 +1,4 @@
-//! The entries of a row that a hard mask keeps: activations that are sparse by choice.
+//! Selection of the largest entries of every row, for activation sparsity.
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;

@@ -1,4 +1,4 @@
-//! The definition: a sort.
+//! Reference implementation by sorting.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

@@ -1,5 +1,5 @@
-//! One product per head, straight from the columns of the up-projection. A row has the same bits in any batch, and
-//! with blocks those of the product with the numbers that they stand for.
+//! One product per head, directly from the columns of the up-projection. The bits of a row do not depend on the
+//! batch, and quantized weights give the bits of the product with their f32 values.
 
 use std::ops::Range;
 
@@ -14,20 +14,20 @@ use crate::flex::team;
 use crate::quantized::BLOCK;
 use crate::weight::Weight;
 
-/// Rows of blocks that become f32 at once.
+/// Number of quantized rows converted to f32 at once.
 const WIDENED: usize = 64;
 
-/// An up-projection in memory, and how its columns are divided among heads.
+/// An up-projection in memory, with the division of its columns among heads.
 pub(crate) struct Up {
     weight: Held<2>,
     rank: usize,
-    /// Columns of a head, those of the value last.
+    /// Columns per head, those of the value last.
     width: usize,
     value: usize,
 }
 
 impl Up {
-    /// Absent when it is not stored as the kernels read it, or a block has columns of two heads.
+    /// `None` if the kernels do not support its format, or if a block spans two heads or key and value.
     pub(crate) fn new(weight: &Weight<Flex, 2>, heads: usize, value: usize) -> Option<Self> {
         let [rank, columns] = weight.dims();
         let width = columns / heads;
@@ -48,7 +48,7 @@ impl Up {
         self.rank
     }
 
-    /// Width of a head's key.
+    /// Width of a head's key without rotary part.
     pub(crate) fn nope(&self) -> usize {
         self.width - self.value
     }
@@ -100,7 +100,7 @@ impl Up {
     }
 }
 
-/// As [`dots_block`], some rows of blocks after the other.
+/// [`dots_block`] of quantized rows, a few at a time.
 fn dots_of_blocks<W: Weights>(
     out: &mut MatMut<'_>,
     queries: MatRef<'_>,
@@ -121,7 +121,7 @@ fn dots_of_blocks<W: Weights>(
     }
 }
 
-/// Rows of a head, of a tensor `[rows, heads, width]`.
+/// Rows of one head of a tensor `[rows, heads, width]`.
 fn rows_of(view: &View<3>, head: usize) -> MatRef<'_> {
     let [rows, _, width] = view.shape();
     let data = view.data();
@@ -153,7 +153,7 @@ pub(crate) fn expand_value(latent: Tensor<Flex, 3>, up: &Up) -> Tensor<Flex, 3> 
     tensor(out, [tokens, heads, up.value])
 }
 
-/// Calls `work(head, its columns of out)`, on as many threads as sums of `inner` products are worth.
+/// Calls `work(head, its columns of out)`, on as many threads as the products, sums of `inner` terms, justify.
 fn by_head(
     out: &mut [f32],
     [tokens, heads, width]: [usize; 3],

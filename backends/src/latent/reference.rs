@@ -27,7 +27,7 @@ pub fn expand_value<B: Backend>(
     latent.swap_dims(0, 1).times(values).swap_dims(0, 1)
 }
 
-/// Columns of every head apart, `[heads, rank, nope + value]`.
+/// Columns of the weight by head, `[heads, rank, nope + value]`.
 pub fn by_head<B: Backend>(weight: Tensor<B, 2>, heads: usize) -> Tensor<B, 3> {
     let [rank, width] = weight.dims();
     weight.reshape([rank, heads, width / heads]).swap_dims(0, 1)

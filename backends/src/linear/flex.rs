@@ -1,4 +1,4 @@
-//! Products straight from and to memory: transposes are strides, not copies.
+//! Products that read and write memory directly: transposes are strides, not copies.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -11,7 +11,7 @@ use crate::flex::stored::{Held, Stored};
 use crate::flex::team;
 use crate::weight::Weight;
 
-/// See [`Ops::project`](crate::Ops::project). Weights of two bytes become f32 as they are read.
+/// See [`Ops::project`](crate::Ops::project). 16-bit weights are converted to f32 as they are read.
 pub(crate) fn linear(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
     let shape = [input.dims()[0], weight.dims()[1]];
     let dtype = weight.dtype();
@@ -22,8 +22,8 @@ pub(crate) fn linear(input: Tensor<Flex, 2>, weight: Tensor<Flex, 2>) -> Tensor<
     tensor(values, shape)
 }
 
-/// See [`Ops::project_each`](crate::Ops::project_each): few rows go through all weights in one parallel part.
-/// Absent when they are not for the kernels.
+/// See [`Ops::project_each`](crate::Ops::project_each). Few rows are multiplied with all weights in one parallel
+/// part. `None` if the kernels do not support the inputs.
 pub(crate) fn linear_each(
     input: &Tensor<Flex, 2>,
     weights: &[Weight<Flex, 2>],
@@ -99,7 +99,7 @@ pub(crate) fn linear_backward(
         View::strided(grad),
     );
     let (x, w, dy) = (input.matrix(), weight.matrix(), grad.matrix());
-    // laid out as the weight is, which another gradient may be added to
+    // the gradient has the layout of the weight, so that it can be added to another gradient
     let is_transposed = !w.has_adjacent_columns();
     let of_weight = match is_transposed {
         true => (dy.transposed(), x),

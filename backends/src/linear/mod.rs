@@ -1,4 +1,4 @@
-//! Product of token rows with a weight matrix.
+//! Products of token rows with a weight matrix.
 
 pub mod backward;
 #[cfg(feature = "flex")]

@@ -1,4 +1,4 @@
-//! Chunks as matrix products, one task per sequence and head.
+//! Chunked linear attention as matrix products, one task per sequence and head.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -12,10 +12,10 @@ use crate::flex::matrix::{MatMut, MatRef, Threads, Update};
 use crate::flex::rows::{View, tensor};
 use crate::flex::simd::{exp, kernel};
 
-/// Tokens of a chunk where the rule leaves the choice.
+/// Tokens per chunk, unless the rule sets it.
 const CHUNK: usize = 64;
 
-/// The tensors in memory.
+/// The inputs in memory.
 pub(super) struct Views {
     query: View<4>,
     key: View<4>,
@@ -37,12 +37,12 @@ impl Views {
         }
     }
 
-    /// Copies the state before the first token of a sequence and head.
+    /// Copies the initial state of a sequence and head.
     pub(super) fn initial(&self, item: usize, head: usize, state: &mut [f32]) {
         Self::copy_state(&self.state, item, head, state);
     }
 
-    /// Copies the state of a sequence and head.
+    /// Copies a state of a sequence and head.
     fn copy_state(from: &View<4>, item: usize, head: usize, state: &mut [f32]) {
         let [_, _, _, width] = from.shape();
         let start = item * from.stride(0) + head * from.stride(1);
@@ -61,7 +61,7 @@ impl Views {
     }
 }
 
-/// Copies of some tokens of a sequence and head, and what follows from their decays.
+/// Inputs of a chunk of one sequence and head, with derived values.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) len: usize,
@@ -75,31 +75,31 @@ pub(super) struct Chunk {
     pub(super) value: Vec<f32>,
     /// `[len]`.
     pub(super) write: Vec<f32>,
-    /// Decay from the beginning of the chunk to after each token, `[len]`.
+    /// Decay from the start of the chunk through each token, `[len]`.
     pub(super) since_start: Vec<f32>,
     /// Decay from each token to the end of the chunk, `[len]`.
     pub(super) to_end: Vec<f32>,
     /// Decay between two tokens, zero above the diagonal, `[len, len]`.
     pub(super) between: Vec<f32>,
-    /// Keys decayed to the end, `[len, key_dim]`.
+    /// Keys, decayed to the end of the chunk, `[len, key_dim]`.
     pub(super) decayed_key: Vec<f32>,
-    /// Products of queries and keys, scaled, `[len, len]`.
+    /// Scaled products of queries and keys, `[len, len]`.
     pub(super) scores: Vec<f32>,
-    /// Products of keys, `[len, len]`, under the delta rule.
+    /// Products of keys, `[len, len]`; only for the delta rule.
     pub(super) products: Vec<f32>,
-    /// What a value is added to the outputs as: itself, or under the delta rule what is new about it,
-    /// `[len, value_dim]`.
+    /// Values that later tokens of the chunk read, `[len, value_dim]`: the inputs, or for the delta rule the
+    /// solution of its system.
     pub(super) values: Vec<f32>,
-    /// What is written to the state, `[len, value_dim]`.
+    /// Values written to the state, `[len, value_dim]`.
     pub(super) written: Vec<f32>,
-    /// Under the delta rules what is not yet known of the values, `[len, value_dim]`.
+    /// For the delta rules, values minus the state's prediction of them, `[len, value_dim]`.
     pub(super) unknown: Vec<f32>,
-    /// The scores, decayed, `[len, len]`.
+    /// Decayed scores, `[len, len]`.
     decayed_scores: Vec<f32>,
 }
 
 impl Chunk {
-    /// Takes tokens `start..start + len`.
+    /// Loads tokens `start..start + len`.
     pub(super) fn load(
         &mut self,
         views: &Views,
@@ -140,7 +140,7 @@ impl Chunk {
         scale_rows(&mut self.decayed_key, key_dim, &self.to_end);
     }
 
-    /// What the chunk writes and reads, given the state before it.
+    /// Computes the values that the chunk reads and writes, given the state before it.
     pub(super) fn prepare(&mut self, state: &[f32], options: LinearAttentionOptions) {
         let (len, key_dim, value_dim) = (self.len, self.key_dim, self.value_dim);
         let [query, key] = [&self.query, &self.key].map(|of| MatRef::new(of, [len, key_dim]));
@@ -183,7 +183,7 @@ impl Chunk {
         }
     }
 
-    /// Output of the chunk, `[len, value_dim]`.
+    /// Computes the output of the chunk, `[len, value_dim]`.
     pub(super) fn read(&mut self, state: &[f32], scale: f32, output: &mut [f32]) {
         let (len, key_dim, value_dim) = (self.len, self.key_dim, self.value_dim);
         let query = MatRef::new(&self.query, [len, key_dim]);
@@ -199,7 +199,7 @@ impl Chunk {
         gemm(&mut out, Update::Add, 1.0, scores, values, Threads::One);
     }
 
-    /// The state after the chunk in place of that before it.
+    /// Replaces the state before the chunk by the state after it.
     pub(super) fn advance(&self, state: &mut [f32]) {
         let (len, key_dim, value_dim) = (self.len, self.key_dim, self.value_dim);
         let whole = self.since_start[len - 1];
@@ -211,7 +211,7 @@ impl Chunk {
     }
 }
 
-/// See [`Ops::linear_attention`](crate::Ops::linear_attention); outputs with the final states behind them,
+/// See [`Ops::linear_attention`](crate::Ops::linear_attention). The output holds the final states after the tokens,
 /// `[batch, heads, seq + key_dim, value_dim]`.
 pub(crate) fn linear_attention(
     input: LinearAttention<Flex>,
@@ -242,11 +242,11 @@ pub(crate) fn linear_attention(
     tensor(packed, [batch, heads, seq + key_dim, value_dim])
 }
 
-/// Where a chunk starts.
+/// Start of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Start {
     pub(super) at: usize,
-    /// Whether a document begins here.
+    /// Whether a document starts here.
     pub(super) begins: bool,
 }
 
@@ -341,12 +341,12 @@ kernel! {
     }
 }
 
-/// Multiplies every row with its factor.
+/// Multiplies every row by its factor.
 pub(super) fn scale_rows(rows: &mut [f32], width: usize, factors: &[f32]) {
     scale(rows, width, factors);
 }
 
-/// Multiplies elements.
+/// Multiplies element by element.
 pub(super) fn multiply(values: &mut [f32], by: &[f32]) {
     times(values, by);
 }

@@ -1,4 +1,4 @@
-//! The derivative, chunk by chunk from the last: states before the chunks are computed again.
+//! Backward pass, from the last chunk to the first; the states before the chunks are recomputed.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -14,33 +14,33 @@ use crate::flex::rows::{View, tensor};
 use crate::flex::simd::dot;
 use crate::heads::flex::swap_heads;
 
-/// Gradients of the six inputs, tokens after heads: `[batch, heads, seq, _]`.
+/// Gradients of the six inputs, with heads before tokens: `[batch, heads, seq, _]`.
 struct Gradients<'a> {
     query: &'a mut [f32],
     key: &'a mut [f32],
     value: &'a mut [f32],
     log_decay: &'a mut [f32],
     write: &'a mut [f32],
-    /// Of the state after the tokens that are done, then of that before.
+    /// Gradient of the state after the current chunk, then of the state before it.
     state: &'a mut [f32],
 }
 
 /// Buffers of a chunk.
 #[derive(Debug, Default)]
 struct Scratch {
-    /// Gradient of the decayed scores, decayed again, `[len, len]`.
+    /// Gradient of the decayed scores, times the decay, `[len, len]`.
     scores: Vec<f32>,
-    /// Gradient of the values as they enter the outputs, `[len, value_dim]`.
+    /// Gradient of the values that the outputs read, `[len, value_dim]`.
     values: Vec<f32>,
-    /// Gradient of what is written, `[len, value_dim]`.
+    /// Gradient of the values written to the state, `[len, value_dim]`.
     written: Vec<f32>,
-    /// Gradient of the keys, decayed to the end, `[len, key_dim]`.
+    /// Gradient of the keys decayed to the end, `[len, key_dim]`.
     decayed_key: Vec<f32>,
-    /// Gradient of queries or keys as they meet the state, `[len, key_dim]`.
+    /// Gradient of the queries or keys that multiply the state, `[len, key_dim]`.
     met: Vec<f32>,
-    /// Something decayed, `[len, key_dim]`.
+    /// Decayed queries or keys, `[len, key_dim]`.
     decayed: Vec<f32>,
-    /// Gradient of the sum of logarithms up to each token, `[len]`.
+    /// Gradient of the cumulative log decay of each token, `[len]`.
     logs: Vec<f32>,
 }
 
@@ -127,8 +127,8 @@ pub(crate) fn linear_attention_backward(
 }
 
 impl Scratch {
-    /// Gradients of a chunk whose state before is `before`; `out.state` goes from that of the state after
-    /// to that of the state before.
+    /// Computes the gradients of a chunk with initial state `before`. Replaces `out.state`, the gradient of the
+    /// state after the chunk, by that of the state before it.
     fn differentiate(
         &mut self,
         chunk: &Chunk,
@@ -187,7 +187,7 @@ impl Scratch {
         multiply(scores, &chunk.scores);
         pair_logs(&mut self.logs, scores);
 
-        // through what is read from the state before
+        // through the outputs read from the initial state
         set(
             &mut self.met,
             [len, key_dim],
@@ -202,7 +202,7 @@ impl Scratch {
         scale_rows(&mut self.decayed, key_dim, &chunk.since_start);
         let read = MatRef::new(&self.decayed, keyed).transposed();
         set(&mut self.met, [key_dim, value_dim], scale, read, output);
-        // now the gradient of the state before by what is read from it
+        // `met` now holds the gradient of the initial state through these outputs
         let mut state_before = std::mem::take(&mut self.met);
 
         // through the state after
@@ -286,7 +286,7 @@ impl Scratch {
         }
     }
 
-    /// The delta rule's `(I + L) U = W`: from the gradient of `U` to those of what makes up `L` and `W`.
+    /// Backward pass of the delta rule's system `(I + L) U = W`: from the gradient of `U` to those of `L` and `W`.
     fn through_solution(&mut self, chunk: &Chunk, before: &[f32], out: Gradients<'_>) {
         let (len, key_dim, value_dim) = (chunk.len, chunk.key_dim, chunk.value_dim);
         let lower = |row: usize, column: usize| {
@@ -353,7 +353,8 @@ impl Scratch {
     }
 }
 
-/// Gradients of the sums of logarithms from products `g_ij` of a gradient with what decays from `j` to `i`.
+/// Adds the gradients of cumulative log decays, from products `g_ij` of a gradient and the quantity that decays from
+/// `j` to `i`.
 fn pair_logs(logs: &mut [f32], products: &[f32]) {
     let len = logs.len();
     for (row, products) in products.chunks_exact(len).enumerate() {
@@ -366,7 +367,7 @@ fn pair_logs(logs: &mut [f32], products: &[f32]) {
     }
 }
 
-/// `out_i = left_i . right_i`, rows of `width`.
+/// `out_i = left_i . right_i`, for rows of `width`.
 fn row_products(out: &mut [f32], left: &[f32], right: &[f32], width: usize) {
     let rows = left.chunks_exact(width).zip(right.chunks_exact(width));
     for (out, (left, right)) in out.iter_mut().zip(rows) {
@@ -374,7 +375,7 @@ fn row_products(out: &mut [f32], left: &[f32], right: &[f32], width: usize) {
     }
 }
 
-/// `out_i += left_i . right_i`, rows of `width`.
+/// `out_i += left_i . right_i`, for rows of `width`.
 fn add_row_products(out: &mut [f32], left: &[f32], right: &[f32], width: usize) {
     let rows = left.chunks_exact(width).zip(right.chunks_exact(width));
     for (out, (left, right)) in out.iter_mut().zip(rows) {

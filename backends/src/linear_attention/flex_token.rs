@@ -1,4 +1,4 @@
-//! One position in one pass: what decoding does in every layer of linear attention.
+//! A linear-attention layer for a single position in one pass, as in decoding.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -11,7 +11,7 @@ use crate::flex::simd::{dot, kernel, sigmoid, sum};
 use crate::flex::team;
 use crate::unit::UnitEps;
 
-/// True for one position whose tensors are all f32, under a rule without chunks.
+/// Whether the form applies: a single position, all tensors f32, and a rule without chunks.
 pub(crate) fn applies(layer: &Layer<Flex>, positions: &Positions<Flex>) -> bool {
     let [_, seq, _] = positions.decay.dims();
     let is_stepwise = match layer.options.rule {
@@ -37,7 +37,7 @@ pub(crate) fn applies(layer: &Layer<Flex>, positions: &Positions<Flex>) -> bool 
     seq == 1 && is_stepwise && all_f32(&types)
 }
 
-/// A state, its output, and what they are made of.
+/// State and output of one head.
 struct Head<'a> {
     at: usize,
     state: &'a mut [f32],
@@ -146,7 +146,7 @@ pub(crate) fn mix_token(layer: &Layer<Flex>, positions: Positions<Flex>) -> Mixe
     }
 }
 
-/// The convolution of one token per row, activated, and the inputs that the next one needs.
+/// Convolves one token per row, with SiLU; also returns the inputs that the next token needs.
 fn convolve(
     projected: Tensor<Flex, 3>,
     weight: Tensor<Flex, 2>,
@@ -192,7 +192,7 @@ kernel! {
     }
 }
 
-/// Heads of queries (`which` is 0) or keys (1) of one token.
+/// Normalizes the query heads (`which` is 0) or key heads (1) of one token.
 fn normalize(layer: &Layer<Flex>, which: usize, channels: &mut [f32]) {
     match &layer.norm {
         HeadNorm::Unit(eps) => unit(channels, layer.key_dim, *eps),
@@ -228,7 +228,7 @@ kernel! {
     }
 }
 
-/// Rotates the leading dimensions, halves as pairs.
+/// Rotates the leading dimensions, paired as halves.
 fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (left, right) = head.split_at_mut(cos.len());
     for (((x, y), cos), sin) in left.iter_mut().zip(right).zip(cos).zip(sin) {
@@ -238,12 +238,12 @@ fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// The factors on the states, item by item.
+/// Decays of the states, by row and head.
 fn decays(layer: &Layer<Flex>, projected: Tensor<Flex, 3>) -> Vec<f32> {
     let count: usize = projected.dims().iter().product();
     let raw = View::contiguous(projected);
     let raw = raw.data()[..count].iter().copied();
-    // log(1 + e^x), without an overflow
+    // log(1 + e^x), without overflow
     let softplus = |x: f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
     match &layer.decay {
         Decay::Softplus { a_log, dt_bias } => {

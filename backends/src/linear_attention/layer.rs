@@ -1,5 +1,5 @@
-//! What a layer of linear attention computes between its projections: short convolutions, normalized and
-//! rotated heads, gates, and the attention itself.
+//! A linear-attention layer between its projections: short convolutions, normalization and rotation of heads, gates,
+//! and the attention itself.
 
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::backend::Backend;
@@ -11,39 +11,39 @@ use crate::heads::HeadSharing;
 use crate::ops::Ops;
 use crate::unit::UnitEps;
 
-/// How the heads of queries and keys are normalized.
+/// Normalization of query and key heads.
 #[derive(Debug, Clone)]
 pub enum HeadNorm<B: Backend> {
-    /// To a length of one.
+    /// Division by the Euclidean length.
     Unit(UnitEps),
-    /// To a root mean square of one, then scaled.
+    /// RMSNorm with weights.
     Rms {
-        /// Factors of queries and of keys, `[key_dim]` each.
+        /// Weights for queries and for keys, `[key_dim]` each.
         weights: [Tensor<B, 1>; 2],
-        /// Added to the mean square.
+        /// Epsilon, added to the mean square.
         eps: f64,
     },
 }
 
-/// Where the logarithm of a state's decay comes from.
+/// Computation of the logarithm of the decay.
 #[derive(Debug, Clone)]
 pub enum Decay<B: Backend> {
     /// `-e^A_log softplus(x + dt_bias)`.
     Softplus {
-        /// `[heads]`.
+        /// Logarithm of the decay rate, `[heads]`.
         a_log: Tensor<B, 1>,
-        /// `[heads]`.
+        /// Bias, `[heads]`.
         dt_bias: Tensor<B, 1>,
     },
     /// `log_sigmoid(x) / normalizer`.
     LogSigmoid {
-        /// Divides the logarithm.
+        /// Divisor of the logarithm.
         normalizer: f64,
     },
 }
 
 impl<B: Backend> Decay<B> {
-    /// Logarithms of the decays in f32, from a projection, `[batch, seq, heads]`.
+    /// Logarithms of the decay in f32, from the projected input, `[batch, seq, heads]`.
     pub fn log(&self, projected: Tensor<B, 3>) -> Tensor<B, 3> {
         let raw = projected.cast(DType::F32);
         match self {
@@ -57,16 +57,16 @@ impl<B: Backend> Decay<B> {
     }
 }
 
-/// A layer: what is the same for all positions.
+/// Parameters and settings of a layer.
 #[derive(Debug, Clone)]
 pub struct Layer<B: Backend> {
-    /// Of queries, keys and values, the oldest tap first, `[channels, taps]` each.
+    /// Weights of the convolutions of queries, keys and values, oldest tap first, `[channels, taps]` each.
     pub convolutions: [Tensor<B, 2>; 3],
-    /// How queries and keys are normalized.
+    /// Normalization of queries and keys.
     pub norm: HeadNorm<B>,
-    /// Where decays come from.
+    /// Computation of the decay.
     pub decay: Decay<B>,
-    /// Which query, key or value a state reads.
+    /// Assignment of query, key and value heads to states.
     pub sharing: HeadSharing,
     /// Number of states.
     pub heads: usize,
@@ -78,49 +78,47 @@ pub struct Layer<B: Backend> {
     pub options: LinearAttentionOptions,
 }
 
-/// What is known after some position.
+/// State of a layer after some position.
 #[derive(Debug, Clone)]
 pub struct Moment<B: Backend> {
     /// `[batch, heads, key_dim, value_dim]`.
     pub state: Tensor<B, 4>,
-    /// Last inputs of the convolutions of queries, keys and values, `[batch, taps - 1, channels]`.
+    /// Last inputs of the convolutions of queries, keys and values, `[batch, taps - 1, channels]` each.
     pub tails: [Tensor<B, 3>; 3],
 }
 
-/// Some positions, projected.
+/// Projected inputs of some positions.
 #[derive(Debug, Clone)]
 pub struct Positions<B: Backend> {
     /// Queries, keys and values, `[batch, seq, channels]` each.
     pub projected: [Tensor<B, 3>; 3],
-    /// What decays come from, `[batch, seq, heads]`.
+    /// Input of the decay, `[batch, seq, heads]`.
     pub decay: Tensor<B, 3>,
-    /// What the strengths of writes are the sigmoid of, `[batch, seq, heads]`; absent where the rule asks for
-    /// none.
+    /// Write strengths before their sigmoid, `[batch, seq, heads]`; absent if the rule does not use them.
     pub write: Option<Tensor<B, 3>>,
-    /// Cosines and sines of the leading dimensions, `[batch, seq, half]`; absent: queries and keys are not
-    /// rotated.
+    /// Cosines and sines of the rotated leading dimensions, `[batch, seq, half]`; absent: no rotation.
     pub rotation: Option<[Tensor<B, 3>; 2]>,
-    /// What came before; absent: nothing.
+    /// State after the earlier positions; absent: none.
     pub past: Option<Moment<B>>,
 }
 
-/// What a layer makes of some positions.
+/// Output of a layer for some positions.
 #[derive(Debug, Clone)]
 pub struct Mixed<B: Backend> {
-    /// In f32, `[batch, seq, heads, value_dim]`.
+    /// Output of the heads in f32, `[batch, seq, heads, value_dim]`.
     pub output: Tensor<B, 4>,
-    /// What is known after them.
+    /// State after these positions.
     pub now: Moment<B>,
-    /// What the attention was given; a form for single positions leaves it out.
+    /// Inputs of the attention; a form for single positions omits them.
     pub given: Option<Given<B>>,
 }
 
-/// What it takes to compute a part of some positions again.
+/// Values needed to replay the first of some positions.
 #[derive(Debug, Clone)]
 pub struct Given<B: Backend> {
-    /// Inputs of the convolutions with those before them, `[batch, taps - 1 + seq, channels]` each.
+    /// Inputs of the convolutions, preceded by earlier ones, `[batch, taps - 1 + seq, channels]` each.
     pub padded: [Tensor<B, 3>; 3],
-    /// The inputs of the attention.
+    /// Inputs of the attention.
     pub input: LinearAttention<B>,
 }
 
@@ -183,7 +181,7 @@ fn heads<B: Backend>(projected: Tensor<B, 3>, dim: usize) -> Tensor<B, 4> {
     heads.cast(DType::F32)
 }
 
-/// Queries (`which` is 0) or keys (1), normalized and rotated, one for every state.
+/// Normalizes and rotates queries (`which` is 0) or keys (1), and repeats them for every state.
 fn placed<B: Ops>(
     layer: &Layer<B>,
     which: usize,
@@ -211,7 +209,7 @@ fn placed<B: Ops>(
     shared(layer, rotated)
 }
 
-/// One head for every state.
+/// Repeats heads for every state.
 fn shared<B: Ops>(layer: &Layer<B>, heads: Tensor<B, 4>) -> Tensor<B, 4> {
     let [_, _, count, _] = heads.dims();
     match layer.heads / count {

@@ -1,5 +1,5 @@
 //! Linear attention with a decaying matrix state: gated linear attention, the chunk-level delta rule of
-//! Genesis-152M, and the gated delta rule. See `README.md` for the mathematics.
+//! Genesis-152M, and the gated delta rule. `README.md` derives the formulas.
 
 pub mod chunked;
 #[cfg(feature = "flex")]
@@ -26,7 +26,7 @@ use crate::ops::Ops;
 pub use layer::{Decay, Given, HeadNorm, Layer, Mixed, Moment, Positions};
 pub use runs::runs;
 
-/// How a token changes the state.
+/// Update rule of the state `S_t`, for key `k_t`, value `v_t`, log decay `g_t` and write strength `b_t`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateRule {
@@ -34,10 +34,10 @@ pub enum UpdateRule {
     /// with one decay per head).
     #[default]
     Additive,
-    /// [`Additive`](Self::Additive) within chunks of as many tokens, counted from the first token or from
-    /// the beginning of a document; the state handed to the next chunk is corrected by a delta rule.
+    /// [`Additive`](Self::Additive) within chunks, counted from the first token of a document; the state passed to
+    /// the next chunk is corrected by a delta rule.
     ChunkDelta {
-        /// Number of tokens.
+        /// Number of tokens per chunk.
         chunk: usize,
     },
     /// `S_t = e^{g_t} S_{t-1} + b_t k_t (v_t - e^{g_t} S_{t-1}^T k_t)^T` (Gated DeltaNet,
@@ -45,16 +45,16 @@ pub enum UpdateRule {
     Delta,
 }
 
-/// What an operation is given beside its tensors.
+/// Settings of linear attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinearAttentionOptions {
-    /// How a token changes the state.
+    /// Update rule of the state.
     pub rule: UpdateRule,
-    /// Factor on what is read from the state.
+    /// Factor on the output.
     pub scale: f64,
 }
 
-/// The tensors of a linear attention.
+/// Inputs of linear attention.
 #[derive(Debug, Clone)]
 pub struct LinearAttention<B: Backend> {
     /// `[batch, seq, heads, key_dim]`.
@@ -63,27 +63,25 @@ pub struct LinearAttention<B: Backend> {
     pub key: Tensor<B, 4>,
     /// `[batch, seq, heads, value_dim]`.
     pub value: Tensor<B, 4>,
-    /// Logarithm of the decay, none above zero, `[batch, seq, heads]`.
+    /// Logarithm of the decay, at most zero, `[batch, seq, heads]`.
     pub log_decay: Tensor<B, 3>,
-    /// Strength of the write, 0 to 1, `[batch, seq, heads]`; without effect under
-    /// [`UpdateRule::Additive`].
+    /// Write strength, 0 to 1, `[batch, seq, heads]`; ignored by [`UpdateRule::Additive`].
     pub write: Tensor<B, 3>,
-    /// The state before the first token, `[batch, heads, key_dim, value_dim]`; that of the first document
-    /// where there are several.
+    /// Initial state, `[batch, heads, key_dim, value_dim]`; it applies to the first document of each row.
     pub state: Tensor<B, 4>,
 }
 
-/// What a linear attention gives.
+/// Output of linear attention.
 #[derive(Debug, Clone)]
 pub struct Attended<B: Backend> {
     /// `[batch, seq, heads, value_dim]`.
     pub output: Tensor<B, 4>,
-    /// The state after the last token, `[batch, heads, key_dim, value_dim]`.
+    /// Final state, `[batch, heads, key_dim, value_dim]`.
     pub state: Tensor<B, 4>,
 }
 
-/// Forward and backward, of one node of a graph. Outputs have the final states behind them, heads
-/// before tokens: `[batch, heads, seq + key_dim, value_dim]`.
+/// Hand-written forward and backward pass as one node of the graph. The output holds the final states after the
+/// tokens, with heads before tokens: `[batch, heads, seq + key_dim, value_dim]`.
 #[derive(Debug, Clone, Copy)]
 #[allow(
     clippy::type_complexity,
@@ -102,7 +100,7 @@ pub struct ByHand<B: Backend> {
 }
 
 impl<B: Backend> ByHand<B> {
-    /// Those in burn's operations.
+    /// The chunked form in burn's operations.
     pub(crate) fn in_chunks() -> Self {
         Self {
             forward: chunked::forward,
@@ -112,7 +110,7 @@ impl<B: Backend> ByHand<B> {
 }
 
 impl<B: Backend> LinearAttention<B> {
-    /// The tokens `run` of row `item`, and the state before them: the one given, or nothing.
+    /// Tokens `run` of row `item`, with the initial state for the first document and zeros for later ones.
     fn document(&self, item: usize, run: &Range<usize>) -> Self {
         let (start, len) = (run.start, run.len());
         let of = |tensor: &Tensor<B, 4>| tensor.clone().narrow(0, item, 1).narrow(1, start, len);
@@ -131,7 +129,7 @@ impl<B: Backend> LinearAttention<B> {
         }
     }
 
-    /// The tokens of several along a dimension, with the state given.
+    /// Concatenates the tokens of several parts along a dimension, with the given state.
     fn join(parts: &[Self], dim: usize, state: Tensor<B, 4>) -> Self {
         let of = |part: fn(&Self) -> &Tensor<B, 4>| {
             Tensor::cat(parts.iter().map(part).cloned().collect(), dim)
@@ -150,7 +148,7 @@ impl<B: Backend> LinearAttention<B> {
     }
 }
 
-/// Outputs with the final states behind them, `[batch, heads, seq + key_dim, value_dim]`, taken apart.
+/// Splits a packed output, `[batch, heads, seq + key_dim, value_dim]`, into outputs and final states.
 pub(crate) fn unpack<B: Ops>(packed: Tensor<B, 4>, seq: usize) -> Attended<B> {
     let [_, _, rows, _] = packed.dims();
     Attended {

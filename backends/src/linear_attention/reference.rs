@@ -1,4 +1,4 @@
-//! The definition: one token after the other.
+//! Reference implementation: one token after the other.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -19,7 +19,7 @@ pub fn linear_attention<B: Backend>(
     })
 }
 
-/// The definition, of one document.
+/// Reference implementation for one document.
 pub(super) fn recurrent<B: Backend>(
     input: LinearAttention<B>,
     options: LinearAttentionOptions,
@@ -70,8 +70,8 @@ pub(super) fn recurrent<B: Backend>(
     }
 }
 
-/// What a chunk hands on under [`UpdateRule::ChunkDelta`]: its beginning, decayed to here, and its tokens,
-/// keys decayed to here.
+/// State of a chunk under [`UpdateRule::ChunkDelta`]: the initial state, and the keys, values and write strengths of
+/// its tokens; the initial state and the keys are decayed to the current token.
 struct Chunk<B: Backend> {
     state: Tensor<B, 4>,
     tokens: Vec<[Tensor<B, 4>; 3]>,
@@ -99,7 +99,7 @@ impl<B: Backend> Chunk<B> {
         self.tokens.push([key, value, write]);
     }
 
-    /// `S + sum_i k_i (b_i (v_i - s k_i^T S))^T`.
+    /// State passed to the next chunk, `S + sum_i k_i (b_i (v_i - s k_i^T S))^T`.
     fn handed_on(&self, scale: f64) -> Tensor<B, 4> {
         let mut next = self.state.clone();
         for [key, value, write] in self.tokens.clone() {

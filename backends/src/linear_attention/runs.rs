@@ -1,4 +1,4 @@
-//! Where documents begin and end.
+//! Document boundaries.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use burn::tensor::backend::Backend;
 use super::{Attended, LinearAttention};
 use crate::attention::AttentionMask;
 
-/// The documents of every row.
+/// Token ranges of the documents of every row.
 pub(crate) type Runs = Vec<Vec<Range<usize>>>;
 
-/// The runs of equal document numbers of every row; none where each row is one run.
+/// Ranges of equal document numbers of every row; `None` if each row is one document.
 pub fn runs<B: Backend>(mask: &AttentionMask<B>) -> Option<Runs> {
     let AttentionMask::Documents(documents) = mask else {
         return None;
@@ -33,7 +33,7 @@ fn of_row(numbers: &[i64]) -> Vec<Range<usize>> {
     .collect()
 }
 
-/// Applies `attend` to every document by itself: only the first of a row begins with the state.
+/// Applies `attend` to every document separately. Only the first one of a row uses the initial state.
 pub(super) fn by_document<B: Backend>(
     input: LinearAttention<B>,
     runs: Option<&Runs>,

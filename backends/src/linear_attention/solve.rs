@@ -1,6 +1,6 @@
 //! Triangular systems of the delta rule.
 
-/// `U` of `(I + L) U = W` in place of `W`, rows of `width`; `lower(i, j)` gives `L` below the diagonal.
+/// Solves `(I + L) U = W` in place of `W`, with rows of `width`; `lower(i, j)` is `L` below the diagonal.
 pub(super) fn solve(rows: &mut [f32], width: usize, lower: impl Fn(usize, usize) -> f32) {
     for row in 1..rows.len() / width {
         let (before, rest) = rows.split_at_mut(row * width);
@@ -10,7 +10,7 @@ pub(super) fn solve(rows: &mut [f32], width: usize, lower: impl Fn(usize, usize)
     }
 }
 
-/// `W` of `(I + L)^T W = U` in place of `U`.
+/// Solves `(I + L)^T W = U` in place of `U`.
 pub(super) fn solve_transposed(
     rows: &mut [f32],
     width: usize,

@@ -5,8 +5,7 @@ use burn::tensor::{DType, Tensor};
 
 /// See [`Ops::rms_norm_backward`](crate::Ops::rms_norm_backward).
 ///
-/// With `s = sqrt(mean(x^2) + eps)` and `n = x / s`:
-/// `dx = (w dy - n mean(n w dy)) / s` and `dw = sum_t n dy`.
+/// With `s = sqrt(mean(x^2) + eps)` and `n = x / s`: `dx = (w dy - n mean(n w dy)) / s` and `dw = sum_t n dy`.
 pub fn rms_norm_backward<B: Backend>(
     input: Tensor<B, 2>,
     weight: Tensor<B, 1>,
@@ -18,7 +17,7 @@ pub fn rms_norm_backward<B: Backend>(
     let input = input.cast(DType::F32);
     let grad = grad.cast(DType::F32);
 
-    // Divisions, because `recip` is a rough estimate on some backends.
+    // Divisions, because `recip` is only a rough estimate on some backends.
     let size = (input.clone().square().mean_dim(1) + eps).sqrt();
     let normalized = input / size.clone();
     let weighted = grad.clone() * weight.cast(DType::F32).unsqueeze();

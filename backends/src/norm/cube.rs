@@ -1,4 +1,4 @@
-//! A cube for every row; the mean is taken in f32.
+//! RMSNorm with one cube per row; the mean is computed in f32.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl::{self, prelude::*};
@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::cube::launch::{addresses, cube_each, empty, in_rows};
 
-/// Units of a cube.
+/// Number of units of a cube.
 const UNITS: u32 = 128;
 
 /// See [`Ops::rms_norm`](crate::Ops::rms_norm).

@@ -1,4 +1,4 @@
-//! One pass over every row, rows in parallel.
+//! RMSNorm in one pass over every row, rows in parallel.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -37,7 +37,7 @@ pub(crate) fn rms_norm_backward(
 
     let rows = rows_per_task(width);
     let mut dx = vec![0.0; tokens * width];
-    // A sum of its own for every task, then added up in order.
+    // Each task has its own sum; the sums are then added in order.
     let mut partial = vec![0.0; tokens.div_ceil(rows) * width];
     if width > 0 {
         let tasks = dx
@@ -99,7 +99,7 @@ kernel! {
     }
 }
 
-/// See [`Ops::sum_of_squares`](crate::Ops::sum_of_squares): sums of equal parts, put together in order.
+/// See [`Ops::sum_of_squares`](crate::Ops::sum_of_squares). Sums of equal parts, added in order.
 pub(crate) fn sum_of_squares(input: Tensor<Flex, 1>) -> Tensor<Flex, 1> {
     const PART: usize = 64 * 1024;
     let input = View::contiguous(input);

@@ -1,8 +1,9 @@
-//! A page after the other, each with a softmax of its own, put together at the end: flash-decoding
+//! Paged attention with a partial softmax per page, merged at the end: flash-decoding
 //! (<https://crfm.stanford.edu/2023/10/12/flashdecoding.html>).
 //!
-//! Of a page, a cube makes one head's part of one new token: the largest score, the sum of `e^(score - largest)` and
-//! the values weighed by these, in f32. Pages lie apart in memory, so each has a launch of its own.
+//! For each page, a cube computes the part of one head and one new token: the largest score, the sum of
+//! `e^(score - largest)` and the values weighted by these, in f32. Pages are separate in memory, so each is launched
+//! separately.
 
 use burn::tensor::DType;
 use burn::tensor::backend::Backend;
@@ -16,16 +17,16 @@ use crate::autodiff::primitive;
 use crate::cube::few;
 use crate::cube::launch::{addresses, empty, in_rows};
 
-/// Positions of a page at most.
+/// Maximum number of positions per page.
 const POSITIONS: usize = 128;
-/// Units along a key.
+/// Number of units along a key.
 const LANES: u32 = 32;
-/// Keys that are read at the same time.
+/// Number of keys that are read at once.
 const KEYS: u32 = 8;
-/// Below every score, and finite: the maximum of no score.
+/// Initial value of a maximum: finite, and below every score.
 const LOWEST: f32 = -1e30;
 
-/// True for the pasts that the kernels are for.
+/// Whether the kernels support these pasts.
 pub(crate) fn fits<B: Backend>(pasts: &[Past<'_, B>]) -> bool {
     let held = |page: &super::Page<B>| {
         let numbers = page.held_numbers();
@@ -42,11 +43,11 @@ pub(crate) fn fits<B: Backend>(pasts: &[Past<'_, B>]) -> bool {
     pasts.iter().any(|past| past.new > 0) && pasts.iter().all(each_fits)
 }
 
-/// One sequence, page by page.
+/// Cache of one sequence, page by page.
 pub(crate) struct Sequence<R: CubeRuntime> {
     pub(crate) pages: Vec<Page<R>>,
     pub(crate) value_dim: usize,
-    /// Position of its first new token, and how many there are.
+    /// Position of its first new token; `new` is their number.
     pub(crate) first_new: usize,
     pub(crate) new: usize,
 }
@@ -55,13 +56,13 @@ pub(crate) struct Sequence<R: CubeRuntime> {
 pub(crate) struct Page<R: CubeRuntime> {
     pub(crate) keys: CubeTensor<R>,
     pub(crate) values: CubeTensor<R>,
-    /// Its first position, and those in use.
+    /// Its first position; `len` is the number of positions in use.
     pub(crate) start: usize,
     pub(crate) len: usize,
 }
 
 impl<R: CubeRuntime> Sequence<R> {
-    /// The pages of a past that are within the window of one of its new tokens.
+    /// Pages of a past that are within the window of a new token.
     pub(crate) fn new<B: Backend<FloatTensorPrimitive = CubeTensor<R>>>(
         past: &Past<'_, B>,
         options: AttentionOptions,
@@ -97,7 +98,7 @@ impl<R: CubeRuntime> Sequence<R> {
     }
 }
 
-/// See [`Ops::paged_attention`](crate::Ops::paged_attention); of sequences with new tokens.
+/// See [`Ops::paged_attention`](crate::Ops::paged_attention). All sequences must have new tokens.
 pub(crate) fn paged_attention<R: CubeRuntime>(
     query: CubeTensor<R>,
     sequences: Vec<Sequence<R>>,
@@ -164,12 +165,12 @@ pub(crate) fn paged_attention<R: CubeRuntime>(
     output
 }
 
-/// Where a page is among the positions, and the tokens that look at it.
+/// Position of a page, and the tokens that see it.
 #[derive(CubeType, CubeLaunch)]
 struct Span {
-    /// Row of the query that is the first new token.
+    /// Row of the query that holds the first new token.
     row: u32,
-    /// Number of the page among those seen.
+    /// Index of the page among those seen.
     number: u32,
     start: u32,
     len: u32,

@@ -1,12 +1,12 @@
-//! Chunks of keys, each with a softmax of its own, put together in the order of positions.
+//! Paged attention in chunks of keys, each with a partial softmax, merged in the order of positions.
 //!
-//! Chunks begin at multiples of [`CHUNK`] positions whatever the pages are, and every score, sum and product
-//! has a fixed order, so a query's output depends on its past alone. Heads of one key head and the new
-//! tokens of a sequence are rows of the same products, which read the keys once for all of them.
+//! Chunks begin at multiples of [`CHUNK`] positions, independent of the pages, and every score, sum and product has
+//! a fixed order, so a query's output depends on its past alone. Heads that share a key head and the new tokens of a
+//! sequence are rows of the same products, which read the keys once for all of them.
 //!
-//! Products of [`LONG`] and more new tokens of a sequence go through the `gemm` crate, which is faster there: the
-//! order of its sums depends on how many they are. Expanded keys and values are made chunk by chunk for all new
-//! tokens together, and are never in memory for the whole past.
+//! With [`LONG`] or more new tokens of a sequence, products use the faster `gemm` crate, whose order of summation
+//! depends on their number. Expanded keys and values are computed chunk by chunk for all new tokens together; those
+//! of the whole past are never in memory.
 
 use std::ops::Range;
 
@@ -23,30 +23,30 @@ use crate::flex::product::{Buffers, add_block, dots_block, threads_worth};
 use crate::flex::rows::{View, tensor};
 use crate::flex::team;
 
-/// Positions of a chunk.
+/// Number of positions per chunk.
 const CHUNK: usize = 256;
-/// Queries, times the heads of a key head, whose scores are in memory at once at most.
+/// Maximum number of queries, times the heads per key head, whose scores are in memory at once.
 const ROWS: usize = 128;
-/// New tokens of a sequence from which on their number may change the order of sums.
+/// Number of new tokens of a sequence from which the order of summation may depend on it.
 const LONG: usize = 32;
-/// [`ROWS`] of so many new tokens.
+/// [`ROWS`] for at least [`LONG`] new tokens.
 const LONG_ROWS: usize = 256;
 
-/// New tokens of a sequence with the heads of one key head, and where their output goes.
+/// Attention of some new tokens of a sequence, for the heads of one key head.
 struct Task<'a> {
     sequence: &'a Sequence,
     head: usize,
     tokens: Range<usize>,
-    /// Row of the query that is the first of `tokens`.
+    /// Row of the query that holds the first of `tokens`.
     row: usize,
     products: Products,
     out: Vec<f32>,
 }
 
-/// What multiplies queries with keys, and weights with values.
+/// Implementation of the products with keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Products {
-    /// A row has the same bits whatever others there are.
+    /// The bits of a row do not depend on other rows.
     RowByRow,
     Together,
 }
@@ -59,7 +59,7 @@ impl Products {
         }
     }
 
-    /// Rows at once at most.
+    /// Maximum number of rows at once.
     fn rows(self) -> usize {
         match self {
             Self::RowByRow => ROWS,
@@ -69,7 +69,7 @@ impl Products {
 }
 
 impl Task<'_> {
-    /// Chunks that one of the tokens sees.
+    /// Chunks that at least one of the tokens sees.
     fn chunks(&self) -> Range<usize> {
         let first = self.sequence.seen(self.tokens.start).start;
         let end = self.sequence.seen(self.tokens.end - 1).end;
@@ -77,12 +77,12 @@ impl Task<'_> {
     }
 }
 
-/// See [`Ops::paged_attention`](crate::Ops::paged_attention). Absent when a page is not stored as the kernels
-/// read it.
+/// See [`Ops::paged_attention`](crate::Ops::paged_attention). `None` if the kernels do not support the format of a
+/// page.
 ///
 /// # Panics
 ///
-/// When the values of two pasts are not in the same way where they are.
+/// If two pasts store their values in different ways.
 pub(crate) fn paged_attention(
     query: &Tensor<Flex, 3>,
     pasts: &[Past<'_, Flex>],
@@ -104,7 +104,7 @@ pub(crate) fn paged_attention(
     let mut row = 0;
     for (sequence, new) in &sequences {
         assert_eq!(sequence.expands(), first.expands(), "one form for all");
-        // what is expanded serves all new tokens
+        // expanded keys and values serve all new tokens
         let step = match sequence.expands() {
             true => *new,
             false => (Products::of(*new).rows() / group).max(1),
@@ -172,12 +172,12 @@ pub(crate) fn paged_attention(
 #[derive(Clone, Copy)]
 struct Shape {
     dim: usize,
-    /// Query heads of a key head.
+    /// Number of query heads per key head.
     group: usize,
     scale: f32,
 }
 
-/// What a thread keeps from chunk to chunk.
+/// Buffers that a thread reuses from chunk to chunk.
 #[derive(Default)]
 struct Scratch {
     queries: Vec<f32>,
@@ -185,7 +185,7 @@ struct Scratch {
     block: Block,
 }
 
-/// What a thread keeps from one block of rows to the next.
+/// Buffers that a thread reuses from one block of rows to the next.
 #[derive(Default)]
 struct Block {
     scores: Vec<f32>,
@@ -193,7 +193,7 @@ struct Block {
     products: Buffers,
 }
 
-/// A task's softmax over some chunks, in their order.
+/// Partial softmax of a task over some chunks, in their order.
 fn part(
     query: &View<3>,
     task: &Task<'_>,
@@ -264,7 +264,7 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// The softmax of some queries over the positions that each sees.
+    /// Adds, for some queries, the partial softmax over the positions that each sees.
     fn attend(
         &self,
         queries: MatRef<'_>,
@@ -309,7 +309,7 @@ impl Chunk<'_> {
     }
 }
 
-/// The weighed values over the sum of their weights.
+/// Divides the weighted values by the sum of their weights.
 fn finish(part: Part) -> Vec<f32> {
     let Part {
         sums, mut outputs, ..

@@ -1,4 +1,4 @@
-//! Rows into a page, in place.
+//! Writes rows into a page, in place.
 
 use burn::tensor::{DType, Int, Tensor, TensorPrimitive, f16};
 use burn_flex::{Flex, FlexTensor};
@@ -9,7 +9,7 @@ use crate::flex::rows::{View, memory, stored, with_element};
 use crate::flex::simd::{kernel, max};
 use crate::quantized::{BLOCK, Quantized};
 
-/// See [`Ops::write_rows`](crate::Ops::write_rows): in place when nobody else holds the page.
+/// See [`Ops::write_rows`](crate::Ops::write_rows). In place if nothing else holds the page.
 pub(crate) fn write_rows(page: Page<Flex>, at: usize, rows: Tensor<Flex, 3>) -> Page<Flex> {
     let [count, heads, dim] = rows.dims();
     let [page_len, page_heads, page_dim] = page.dims();
@@ -73,7 +73,7 @@ fn write_blocks(page: BlockRows<Flex>, at: usize, rows: Tensor<Flex, 3>) -> Bloc
 }
 
 kernel! {
-    /// A row to blocks, with zeros behind its last number.
+    /// Quantizes a row in blocks, padded with zeros.
     fn round<'a>(row: &'a [f32], bytes: &'a mut [i8], scales: &'a mut [f16]) {
         let blocks = bytes.chunks_exact_mut(BLOCK).zip(scales);
         for ((bytes, to), row) in blocks.zip(row.chunks(BLOCK)) {
@@ -93,7 +93,7 @@ kernel! {
     }
 }
 
-/// With its elements in row-major order.
+/// The tensor with its elements in row-major order.
 fn in_order(tensor: FlexTensor) -> FlexTensor {
     match tensor.is_contiguous() {
         true => tensor,
@@ -101,7 +101,7 @@ fn in_order(tensor: FlexTensor) -> FlexTensor {
     }
 }
 
-/// Row `index` of `[count, heads]`.
+/// Row `index` of rows `[count, heads]`.
 fn row_of(rows: &View<3>, index: usize) -> &[f32] {
     let [_, heads, dim] = rows.shape();
     let from = index / heads * rows.stride(0) + index % heads * rows.stride(1);

@@ -1,13 +1,13 @@
-//! A softmax in parts: what each part leaves, and how two are put together.
+//! Partial softmaxes and their merging.
 
 use std::ops::Range;
 
 use crate::flex::simd::{exp, kernel, max, sum};
 
-/// Scores that are worked on at once.
+/// Number of scores that are processed at once.
 const LANES: usize = 32;
 
-/// For every query the largest score, the sum of `e^(score - largest)` and the values weighed by these.
+/// Partial softmax of every query: largest score, sum of `e^(score - largest)`, and the values weighted by these.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) largest: Vec<f32>,
@@ -17,7 +17,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Of no key.
+    /// Partial softmax over no keys.
     pub(crate) fn empty(queries: usize, value_dim: usize) -> Self {
         Self {
             largest: vec![f32::NEG_INFINITY; queries],
@@ -26,7 +26,7 @@ impl Part {
         }
     }
 
-    /// Of no key, for so many queries.
+    /// Resets to no keys, for the given number of queries.
     pub(crate) fn clear(&mut self, queries: usize) {
         let value_dim = self.outputs.len() / self.sums.len().max(1);
         self.largest.clear();
@@ -37,11 +37,11 @@ impl Part {
         self.outputs.resize(queries * value_dim, 0.0);
     }
 
-    /// Appends the keys of `next`, whose queries are those from `first` on.
+    /// Merges the partial softmax of later keys, whose queries start at `first`.
     pub(crate) fn append(&mut self, first: usize, next: &Self) {
         let value_dim = self.outputs.len() / self.sums.len().max(1);
         for (at, query) in (first..).take(next.sums.len()).enumerate() {
-            // a part in which a query sees nothing changes nothing, to the bit
+            // a part in which a query sees nothing is skipped, so that no bit changes
             if next.sums[at] == 0.0 {
                 continue;
             }
@@ -66,9 +66,9 @@ kernel! {
 }
 
 kernel! {
-    /// Scores become `e^(scale score - largest)`, zero where not seen; the largest, and their sum.
+    /// Replaces scores by `e^(scale score - largest)`, zero where not seen. Returns the largest score and the sum.
     ///
-    /// The number of scores is a multiple of 32, so that a sum's order does not depend on keys not seen.
+    /// The number of scores is a multiple of 32, so that the order of the sum does not depend on unseen keys.
     pub(crate) fn exponentials<'a>(scores: &'a mut [f32], seen: Range<usize>, scale: f32) -> [f32; 2] {
         scores[..seen.start].fill(f32::NEG_INFINITY);
         scores[seen.end..].fill(f32::NEG_INFINITY);
@@ -76,7 +76,7 @@ kernel! {
             scores.fill(0.0);
             return [f32::NEG_INFINITY, 0.0];
         }
-        // a factor on minus infinity leaves it as it is
+        // scaling minus infinity leaves it unchanged
         let mut lanes = [f32::NEG_INFINITY; LANES];
         let (blocks, _) = scores.as_chunks_mut::<LANES>();
         for block in blocks.iter_mut() {

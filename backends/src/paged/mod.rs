@@ -1,4 +1,4 @@
-//! Attention of the newest tokens of several sequences to their pasts, which are kept in pages.
+//! Attention of the newest tokens of several sequences to their paged caches.
 
 #[cfg(feature = "cubecl")]
 pub(crate) mod cube;
@@ -20,35 +20,35 @@ use burn::tensor::backend::Backend;
 pub use self::page::{BlockRows, Page, PageFormat};
 use crate::weight::Weight;
 
-/// What one sequence has seen so far, its newest tokens included.
+/// Paged cache of one sequence, its newest tokens included.
 #[derive(Debug, Clone)]
 pub struct Past<'a, B: Backend> {
-    /// Pages of keys in order, each `[page_len, kv_heads, dim]`; pages may differ in length.
+    /// Pages of keys, in order, `[page_len, kv_heads, dim]` each; pages may differ in length.
     pub keys: &'a [Page<B>],
-    /// Where the values are.
+    /// Location of the values.
     pub values: Values<'a, B>,
-    /// Positions in use, counted from the first page on, the newest tokens included.
+    /// Number of positions in use, the newest tokens included, counted from the first page.
     pub len: usize,
-    /// How many rows of the query are this sequence's newest tokens.
+    /// Number of the query's rows that are this sequence's newest tokens.
     pub new: usize,
 }
 
-/// Where the values of a [`Past`] are.
+/// Location of the values of a [`Past`].
 #[derive(Debug, Clone)]
 pub enum Values<'a, B: Backend> {
-    /// In pages of their own, each as long as that of the keys, `[page_len, kv_heads, value_dim]`.
+    /// In separate pages, `[page_len, kv_heads, value_dim]`, each as long as that of the keys.
     Pages(&'a [Page<B>]),
-    /// The first columns of the keys, so many: the latent of multi-head latent attention.
+    /// The first columns of the keys, given by their number: the latent of multi-head latent attention.
     FirstOfKeys(usize),
-    /// Keys and values of all heads are made of the rows in the pages.
+    /// Keys and values of all heads are computed from the rows in the pages.
     Expanded(&'a Expansion<B>),
 }
 
-/// How a row `[latent, rotary key]` of width `rank + rope` becomes keys and values of all heads: the key of head `h`
-/// is `[c U_h, r]` and its value `c V_h`.
+/// Expansion of a row `[c, r]`, where `c` is the latent of width `rank` and `r` the rotary key of width `rope`: the
+/// key of head `h` is `[c U_h, r]` and its value `c V_h`.
 #[derive(Debug, Clone)]
 pub struct Expansion<B: Backend> {
-    /// `[rank, heads * (nope + value_dim)]`, for every head `U_h`, then `V_h`.
+    /// `U_h`, then `V_h`, for every head, `[rank, heads * (nope + value_dim)]`.
     pub weight: Weight<B, 2>,
     /// Width of a value.
     pub value_dim: usize,
@@ -59,7 +59,7 @@ impl<B: Backend> Past<'_, B> {
     ///
     /// # Panics
     ///
-    /// Without a page.
+    /// If there are no pages.
     pub fn value_dim(&self) -> usize {
         match self.values {
             Values::Pages(pages) => pages[0].dims()[2],
@@ -68,7 +68,7 @@ impl<B: Backend> Past<'_, B> {
         }
     }
 
-    /// Pages in use: their number, first position and positions in use.
+    /// Pages in use: index, first position, and number of positions in use.
     fn pages(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let mut start = 0;
         self.keys.iter().enumerate().map_while(move |(page, keys)| {

@@ -1,4 +1,4 @@
-//! Rows of positions as a page holds them.
+//! Pages of cached rows.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
@@ -6,25 +6,25 @@ use burn::tensor::{DType, Int, Tensor};
 use crate::quantized::reference::dequantize;
 use crate::quantized::{BLOCK, Bits, Quantized};
 
-/// What the numbers of a [`Page`] are held as.
+/// Format of a [`Page`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageFormat {
-    /// Numbers of a floating-point type.
+    /// Floating-point numbers of this type.
     Numbers(DType),
-    /// 8 bits a number, and a scale of 16 bits for each 32 of a row; the last of them may be fewer.
+    /// 8-bit integers with a 16-bit scale per block of 32 values of a row; the last block may be shorter.
     EightBits,
 }
 
-/// Rows of some positions, `[page_len, heads, dim]`.
+/// Rows of consecutive positions, `[page_len, heads, dim]`.
 #[derive(Debug, Clone)]
 pub enum Page<B: Backend> {
-    /// Numbers of any floating-point type.
+    /// Floating-point numbers of any type.
     Numbers(Tensor<B, 3>),
-    /// Blocks of 8 bits.
+    /// 8-bit integers in blocks.
     Blocks(BlockRows<B>),
 }
 
-/// Rows in blocks of 32, with zeros behind a row that does not fill its last one.
+/// Rows in blocks of 32 values, padded with zeros to whole blocks.
 #[derive(Debug, Clone)]
 pub struct BlockRows<B: Backend> {
     pub(crate) blocks: Quantized<B, 3>,
@@ -57,7 +57,7 @@ impl<B: Backend> Page<B> {
         }
     }
 
-    /// Size of each dimension, that of the numbers.
+    /// Dimensions of the unpacked page.
     pub fn dims(&self) -> [usize; 3] {
         match self {
             Self::Numbers(rows) => rows.dims(),
@@ -68,7 +68,7 @@ impl<B: Backend> Page<B> {
         }
     }
 
-    /// The numbers where they are held as such.
+    /// The numbers, if the page stores floating-point numbers.
     #[cfg(feature = "cubecl")]
     pub(crate) fn held_numbers(&self) -> Option<&Tensor<B, 3>> {
         match self {
@@ -77,7 +77,7 @@ impl<B: Backend> Page<B> {
         }
     }
 
-    /// What the page stands for, in f32.
+    /// The values of the page in f32.
     pub fn numbers(&self) -> Tensor<B, 3> {
         match self {
             Self::Numbers(rows) => rows.clone().cast(DType::F32),

@@ -1,4 +1,4 @@
-//! The definition: page by page, with the softmax's maximum and denominator so far.
+//! Reference implementation: page by page, with a running maximum and denominator of the softmax.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
@@ -11,10 +11,10 @@ use crate::product::Times;
 use crate::quantized::reference::to_eight_bits;
 use crate::quantized::{BLOCK, Quantized};
 
-/// Below every score, and finite: the maximum of no score.
+/// Initial value of a maximum: finite, and below every score.
 const LOWEST: f64 = -1e30;
 
-/// See [`Ops::paged_attention`](crate::Ops::paged_attention). Memory grows with a page, not with a past.
+/// See [`Ops::paged_attention`](crate::Ops::paged_attention). Memory grows with the page length, not with the past.
 pub fn paged_attention<B: Backend>(
     query: Tensor<B, 3>,
     pasts: &[Past<'_, B>],
@@ -42,7 +42,7 @@ fn one_sequence<B: Backend>(
     };
     let (group, value_dim) = (heads / kv_heads, past.value_dim());
     let first_new = past.first_new();
-    // a key head's queries one after the other, token by token
+    // queries of a key head are concatenated, token by token
     let query = query
         .cast(DType::F32)
         .reshape([new, kv_heads, group, dim])
@@ -72,7 +72,7 @@ fn one_sequence<B: Backend>(
         };
         let at = Tensor::<B, 1, Int>::arange(start as i64..(start + len) as i64, &device)
             .reshape([1, 1, len]);
-        // how far back a key lies
+        // distance from the query back to the key
         let distance = positions.clone() - at;
         let mut hidden = distance.clone().lower_elem(0);
         if let Some(window) = options.window {
@@ -101,7 +101,7 @@ fn one_sequence<B: Backend>(
         .cast(dtype)
 }
 
-/// Keys and values of every head, of rows `[1, len, rank + rope]`.
+/// Keys and values of every head, computed from rows `[1, len, rank + rope]`.
 fn expanded<B: Backend>(
     rows: Tensor<B, 3>,
     expansion: &Expansion<B>,

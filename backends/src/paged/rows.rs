@@ -1,4 +1,4 @@
-//! Pages in memory, and their rows as f32.
+//! Pages in memory, and conversion of their rows to f32.
 
 use std::ops::Range;
 
@@ -17,12 +17,12 @@ pub(crate) enum Rows {
     F32(View<3>),
     Bf16(View<3>),
     F16(View<3>),
-    /// And the width of a row.
+    /// Quantized rows, and their width.
     Blocks(Packed<3>, usize),
 }
 
 impl Rows {
-    /// Absent when it is not stored as the kernels read it.
+    /// `None` if the kernels do not support the format.
     pub(crate) fn of(page: &Page<Flex>) -> Option<Self> {
         match page {
             Page::Numbers(rows) if !stored(rows.dtype()) => None,
@@ -41,7 +41,7 @@ impl Rows {
         }
     }
 
-    /// Key heads, and the width of a row.
+    /// Number of key heads, and width of a row.
     pub(crate) fn width(&self) -> [usize; 2] {
         let [_, heads, dim] = match self {
             Self::F32(view) | Self::Bf16(view) | Self::F16(view) => view.shape(),
@@ -53,7 +53,7 @@ impl Rows {
         [heads, dim]
     }
 
-    /// Columns `0..dim` of some rows of a head where they lie, if they are f32 there.
+    /// Columns `0..dim` of some rows of a head, in place, if they are stored as f32.
     pub(crate) fn in_place(
         &self,
         head: usize,
@@ -66,7 +66,8 @@ impl Rows {
         }
     }
 
-    /// The same in `out`, whose rows are `stride` apart: a multiple of 32, and at least the width.
+    /// Converts some rows of a head to f32, in rows of `out` that are `stride` apart: a multiple of 32, at least the
+    /// width.
     pub(crate) fn widen(&self, head: usize, rows: Range<usize>, stride: usize, out: &mut [f32]) {
         match self {
             Self::F32(page) => widen_numbers::<f32>(page, head, rows, stride, out),

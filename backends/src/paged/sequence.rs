@@ -1,4 +1,5 @@
-//! A past in memory: which positions a token sees, which pages hold them, and their keys and values in f32.
+//! A paged cache in memory: the positions that a token sees, the pages that hold them, and their keys and values in
+//! f32.
 
 use std::ops::Range;
 
@@ -12,41 +13,41 @@ use crate::flex::product::Buffers;
 use crate::latent::flex::Up;
 use crate::quantized::BLOCK;
 
-/// A sequence in memory.
+/// Cache of one sequence in memory.
 pub(super) struct Sequence {
     keys: Vec<Rows>,
     values: ValuesIn,
     pub(super) value_dim: usize,
-    /// Heads of keys: with expanded keys, all.
+    /// Number of key heads; with expanded keys, of all heads.
     pub(super) kv_heads: usize,
-    /// First position and positions in use of every page.
+    /// Range of positions in use of every page.
     pages: Vec<Range<usize>>,
     first_new: usize,
     window: usize,
 }
 
-/// Where the values are.
+/// Location of the values.
 enum ValuesIn {
     Pages(Vec<Rows>),
     FirstOfKeys,
     Expanded(Up),
 }
 
-/// Keys and values of a chunk of positions, of what is not f32 in memory.
+/// Keys and values of a chunk of positions that are not stored as f32.
 #[derive(Default)]
 pub(super) struct Loaded {
     keys: Vec<f32>,
     values: Vec<f32>,
-    /// What keys and values are expanded from.
+    /// Rows from which keys and values are expanded.
     rows: Vec<f32>,
     products: Buffers,
 }
 
-/// Some rows, and the number of the first among those asked for.
+/// Some rows, with their offset in the requested range.
 pub(super) type Segment<'a> = (usize, MatRef<'a>);
 
 impl Sequence {
-    /// Absent when a part of it is not stored as the kernels read it.
+    /// `None` if the kernels do not support the format of a page.
     pub(super) fn new(
         past: &Past<'_, Flex>,
         heads: usize,
@@ -85,12 +86,12 @@ impl Sequence {
         end.saturating_sub(self.window)..end
     }
 
-    /// Whether every head has keys of its own, made of the rows in the pages.
+    /// Whether every head has its own keys, computed from the rows in the pages.
     pub(super) fn expands(&self) -> bool {
         matches!(self.values, ValuesIn::Expanded(_))
     }
 
-    /// Makes keys and values of a head ready at `positions`, where they are not read in place.
+    /// Loads the keys and values of a head at `positions`, unless they can be read in place.
     pub(super) fn load(&self, head: usize, positions: Range<usize>, loaded: &mut Loaded) {
         let len = positions.len();
         match &self.values {
@@ -109,7 +110,7 @@ impl Sequence {
         debug_assert!(len > 0);
     }
 
-    /// Keys, of what [`load`](Self::load) was called for last.
+    /// Keys of the last [`load`](Self::load).
     pub(super) fn keys<'a>(
         &'a self,
         head: usize,
@@ -123,7 +124,7 @@ impl Sequence {
         }
     }
 
-    /// Values, of what [`load`](Self::load) was called for last.
+    /// Values of the last [`load`](Self::load).
     pub(super) fn values<'a>(
         &'a self,
         head: usize,
@@ -140,7 +141,7 @@ impl Sequence {
         }
     }
 
-    /// Pages that hold `positions`: their number, the positions in them, and these counted from the first.
+    /// Pages that hold `positions`: index, rows within the page, and offset in `positions`.
     fn segments(
         &self,
         positions: Range<usize>,
@@ -156,7 +157,7 @@ impl Sequence {
         })
     }
 
-    /// Whether one of the pages that hold `positions` is not f32.
+    /// Whether one of the pages that hold `positions` is not stored as f32.
     fn is_widened(&self, pages: &[Rows], positions: &Range<usize>) -> bool {
         self.segments(positions.clone())
             .any(|(page, ..)| !matches!(pages[page], Rows::F32(_)))
@@ -181,7 +182,7 @@ impl Sequence {
             .collect()
     }
 
-    /// Rows of all `positions`, each as wide as whole blocks.
+    /// Converts the rows of all `positions` to f32, each padded to whole blocks.
     fn widen(&self, pages: &[Rows], head: usize, positions: Range<usize>, out: &mut Vec<f32>) {
         let [_, width] = pages[0].width();
         let stride = width.next_multiple_of(BLOCK);

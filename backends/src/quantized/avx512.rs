@@ -1,5 +1,5 @@
-//! Packed blocks to f32 with AVX-512: the loops of `flex.rs` instruction by instruction, for compilers do
-//! not find these for blocks of 32.
+//! Conversion of packed blocks to f32 with AVX-512: the loops of `weights.rs` in explicit instructions, which
+//! compilers do not generate for blocks of 32.
 #![allow(
     unsafe_code,
     reason = "loads and stores of whole vectors, in bounds by the lengths of blocks"
@@ -17,7 +17,7 @@ use burn::tensor::f16;
 use super::BLOCK;
 use crate::flex::product::IN_FLIGHT;
 
-/// True when the machine has what this module needs.
+/// Whether the machine has the instructions that this module uses.
 #[inline(always)]
 pub(super) fn available() -> bool {
     std::arch::is_x86_feature_detected!("avx512f")
@@ -26,7 +26,7 @@ pub(super) fn available() -> bool {
         && std::arch::is_x86_feature_detected!("f16c")
 }
 
-/// Blocks of 32 bytes, each weight its byte times the scale of the block.
+/// Converts blocks of 32 bytes: each weight is its byte times the scale of the block.
 #[target_feature(enable = "avx512f,f16c")]
 pub(super) fn eight_bits(out: &mut [f32], bytes: &[i8], scales: &[f16]) {
     let (out, _) = out.as_chunks_mut::<BLOCK>();
@@ -45,7 +45,8 @@ pub(super) fn eight_bits(out: &mut [f32], bytes: &[i8], scales: &[f16]) {
     }
 }
 
-/// Blocks of 16 bytes with two levels each, every weight its level less eight times the scale of the block.
+/// Converts blocks of 16 bytes with two levels each: each weight is its level minus eight, times the scale of the
+/// block.
 #[target_feature(enable = "avx512f,f16c")]
 pub(super) fn four_bits(out: &mut [f32], bytes: &[u8], scales: &[f16]) {
     let (out, _) = out.as_chunks_mut::<BLOCK>();
@@ -56,7 +57,7 @@ pub(super) fn four_bits(out: &mut [f32], bytes: &[u8], scales: &[f16]) {
         // SAFETY: a block is sixteen bytes, and 32 elements of `out`.
         unsafe {
             let pairs = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
-            // a permutation looks at the lowest four bits of an index
+            // a permutation uses the lowest four bits of an index
             let low = _mm512_permutexvar_ps(pairs, levels);
             let high = _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(pairs), levels);
             _mm512_storeu_ps(out.as_mut_ptr(), _mm512_mul_ps(low, scale));
@@ -65,7 +66,7 @@ pub(super) fn four_bits(out: &mut [f32], bytes: &[u8], scales: &[f16]) {
     }
 }
 
-/// Bytes and scales of rows with a common distance from one to the next.
+/// Packed bytes and scales of rows with a fixed stride.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows<'a, E> {
     pub(super) packed: &'a [E],
@@ -75,7 +76,7 @@ pub(super) struct Rows<'a, E> {
 }
 
 impl<E> Rows<'_, E> {
-    /// Panics unless there are so many rows of so many blocks.
+    /// Panics unless there are `rows` rows of `blocks` blocks.
     fn hold(&self, rows: usize, blocks: usize, packed_block: usize) {
         let last = rows.saturating_sub(1);
         assert!(self.packed.len() >= last * self.packed_stride + blocks * packed_block);
@@ -83,8 +84,8 @@ impl<E> Rows<'_, E> {
     }
 }
 
-/// Defines `sums[r] += sum_k x[r][k] w[k]` in the order of `k`, over rows of blocks of `$size` packed elements; what
-/// becomes of a block's bytes and its scale, in two vectors, is `$weights`.
+/// Defines `sums[r] += sum_k x[r][k] w[k]`, summed in the order of `k`, over rows of blocks of `$size` packed
+/// elements; `$weights` converts the bytes and the scale of a block to two vectors.
 macro_rules! add_blocks {
     ($(#[$doc:meta])* $name:ident, $element:ty, $size:expr, $weights:ident) => {
         $(#[$doc])*
@@ -94,7 +95,7 @@ macro_rules! add_blocks {
             x: [&[f32]; R],
             rows: Rows<'_, $element>,
         ) {
-            /// Some rows from `row` on.
+            /// Adds `K` rows, starting at `row`.
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
             #[inline]
             fn add_rows<const R: usize, const K: usize>(
@@ -103,7 +104,7 @@ macro_rules! add_blocks {
                 rows: Rows<'_, $element>,
                 row: usize,
             ) {
-                // loops and not closures, which would not have the instructions
+                // loops, since closures would not be compiled for these instructions
                 let mut factors = [[0.0; R]; K];
                 for k in 0..K {
                     for r in 0..R {
@@ -169,11 +170,11 @@ add_blocks! {
     add_four_bits, u8, BLOCK / 2, weights_of_four_bits
 }
 
-/// A block of 32 bytes.
+/// Converts a block of 32 bytes.
 ///
 /// # Safety
 ///
-/// `bytes` points to a block.
+/// `bytes` must point to a block.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn weights_of_eight_bits(bytes: *const i8, scale: f32) -> [__m512; 2] {
@@ -191,29 +192,29 @@ unsafe fn weights_of_eight_bits(bytes: *const i8, scale: f32) -> [__m512; 2] {
     ]
 }
 
-/// A block of 16 bytes with two levels each.
+/// Converts a block of 16 bytes with two levels each.
 ///
 /// # Safety
 ///
-/// `bytes` points to a block.
+/// `bytes` must point to a block.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn weights_of_four_bits(bytes: *const u8, scale: f32) -> [__m512; 2] {
-    // what a level stands for in this block
+    // value of each level in this block
     let weights = _mm512_mul_ps(levels(), _mm512_set1_ps(scale));
     // SAFETY: a block is sixteen bytes.
     let pairs = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(bytes.cast()) });
-    // a permutation looks at the lowest four bits of an index
+    // a permutation uses the lowest four bits of an index
     [
         _mm512_permutexvar_ps(pairs, weights),
         _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(pairs), weights),
     ]
 }
 
-/// Blocks whose scales become f32 at once.
+/// Number of blocks whose scales are converted to f32 at once.
 const GROUP: usize = 16;
 
-/// Scales of blocks `from..from + count` of some rows.
+/// Scales of blocks `from..from + count` of `K` rows, in f32.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
 #[inline]
 fn widened<const K: usize, E>(

@@ -1,4 +1,4 @@
-//! Few rows: products straight from the packed words.
+//! Products of few rows directly from the packed words.
 #![allow(
     unsafe_code,
     reason = "a kernel that checks itself what it reads: a check of every word would double the instructions"
@@ -16,7 +16,7 @@ use crate::cube::columns::{
 use crate::cube::few;
 use crate::cube::launch::{addresses, empty, in_rows};
 
-/// True for the inputs that the kernels of experts are for.
+/// Whether the kernels of experts support these inputs.
 pub(crate) fn fits<B: Backend>(
     input: &burn::tensor::Tensor<B, 2>,
     projections: &Projections<B>,

@@ -1,4 +1,4 @@
-//! Products that read the packed words.
+//! Products directly from the packed words.
 
 use burn::tensor::{DType, Tensor, f16};
 use burn_flex::Flex;
@@ -18,7 +18,7 @@ pub(crate) struct Packed<const D: usize> {
 }
 
 impl<const D: usize> Packed<D> {
-    /// Absent when it is not stored as the kernels read it.
+    /// `None` if the kernels do not support its types.
     pub(crate) fn new(weights: &Quantized<Flex, D>) -> Option<Self> {
         let (values, scales) = (weights.values.clone(), weights.scales.clone());
         if values.dtype() != DType::I32 || scales.dtype() != DType::F16 {
@@ -32,17 +32,17 @@ impl<const D: usize> Packed<D> {
         })
     }
 
-    /// Size of each dimension, that of the numbers.
+    /// Dimensions of the unpacked tensor.
     pub(crate) fn shape(&self) -> [usize; D] {
         self.shape
     }
 
-    /// Width of an integer.
+    /// Bits per integer.
     pub(crate) fn bits(&self) -> Bits {
         self.bits
     }
 
-    /// All rows of all matrices, of 8 bits.
+    /// All rows of all matrices, with 8 bits.
     pub(crate) fn rows_of_eight_bits(&self) -> EightBits<'_> {
         let width = self.shape[D - 1];
         let rows = self.shape[..D - 1].iter().product();
@@ -53,7 +53,7 @@ impl<const D: usize> Packed<D> {
         }
     }
 
-    /// One of the matrices, of 8 bits.
+    /// Matrix `matrix`, with 8 bits.
     pub(crate) fn eight_bits(&self, matrix: usize) -> EightBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         EightBits {
@@ -63,7 +63,7 @@ impl<const D: usize> Packed<D> {
         }
     }
 
-    /// One of the matrices, of 4 bits.
+    /// Matrix `matrix`, with 4 bits.
     pub(crate) fn four_bits(&self, matrix: usize) -> FourBits<'_> {
         let [shape, words, scales] = self.of(matrix);
         FourBits {
@@ -73,7 +73,7 @@ impl<const D: usize> Packed<D> {
         }
     }
 
-    /// Shape of a matrix, and where its words and scales are.
+    /// Shape of a matrix, and ranges of its words and scales.
     fn of(&self, matrix: usize) -> [[usize; 2]; 3] {
         let shape = [self.shape[D - 2], self.shape[D - 1]];
         let len = shape[0] * shape[1];

@@ -1,12 +1,13 @@
-//! Weights in blocks of small integers with a common scale.
+//! Weights quantized in blocks: small integers with a common scale.
 //!
-//! A block is 32 neighbours of the last dimension. Of 8 bits, its numbers are `q s` with `q` from -127 to 127 and
-//! `s` a 127th of the largest magnitude. Of 4 bits they are `(n - 8) s` with `n` from 0 to 15, and `s` puts the
-//! number of the largest magnitude at `n = 0`, sign included: so all sixteen levels are used.
+//! A block is 32 neighbouring values of the last dimension. With 8 bits, a value is `q s` with `q` from -127 to 127,
+//! where the scale `s` is the largest magnitude of the block over 127. With 4 bits, a value is `(n - 8) s` with `n`
+//! from 0 to 15, where `s` puts the value of largest magnitude, whatever its sign, at `n = 0`, so that all sixteen
+//! levels are used.
 //!
-//! Integers are packed into words of 32 bits, which every backend has. Of 8 bits, byte `j` of word `w` is number
-//! `4 w + j` of the block; of 4 bits, the low half of byte `j` of word `w` is number `4 w + j` and the high
-//! half is number `4 w + j + 16`, so that neighbours come out of one shift of a whole vector.
+//! Integers are packed into 32-bit words, which every backend has. With 8 bits, byte `j` of word `w` holds value
+//! `4 w + j` of the block. With 4 bits, the low half of byte `j` of word `w` holds value `4 w + j` and the high half
+//! value `4 w + j + 16`, so that one shift of a whole vector yields neighbouring values.
 
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod avx512;
@@ -21,20 +22,20 @@ pub(crate) mod weights;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
-/// Numbers of a block.
+/// Number of values per block.
 pub const BLOCK: usize = 32;
 
-/// Width of a packed integer.
+/// Bits per integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bits {
-    /// 4 bits: 18 bytes a block with a scale of 16 bits.
+    /// 4 bits: 18 bytes per block, including a 16-bit scale.
     Four,
-    /// 8 bits: 34 bytes a block with a scale of 16 bits.
+    /// 8 bits: 34 bytes per block, including a 16-bit scale.
     Eight,
 }
 
 impl Bits {
-    /// As a number.
+    /// Number of bits.
     pub fn count(self) -> usize {
         match self {
             Self::Four => 4,
@@ -42,34 +43,34 @@ impl Bits {
         }
     }
 
-    /// Integers in a word of 32 bits.
+    /// Number of integers per 32-bit word.
     pub fn per_word(self) -> usize {
         32 / self.count()
     }
 
-    /// Words of 32 bits that a block takes.
+    /// Number of 32-bit words per block.
     pub fn words_per_block(self) -> usize {
         BLOCK * self.count() / 32
     }
 }
 
-/// A matrix, or a stack of them, in blocks.
+/// A quantized matrix, or a stack of matrices.
 #[derive(Debug, Clone)]
 pub struct Quantized<B: Backend, const D: usize> {
     /// Packed integers, i32, `[.., in, out * bits / 32]`.
     pub values: Tensor<B, D, Int>,
     /// Scales, f16 or f32, `[.., in, out / 32]`.
     pub scales: Tensor<B, D>,
-    /// Width of an integer.
+    /// Bits per integer.
     pub bits: Bits,
 }
 
 impl<B: Backend, const D: usize> Quantized<B, D> {
-    /// Rounds a tensor to blocks, with scales in f16 where the device has it.
+    /// Quantizes a tensor in blocks, with f16 scales if the device supports f16, else f32.
     ///
     /// # Errors
     ///
-    /// If the last dimension is not made of whole blocks.
+    /// If the last dimension is not a multiple of [`BLOCK`].
     pub fn quantize(weight: Tensor<B, D>, bits: Bits) -> Result<Self, NotInBlocks> {
         let scales = match B::supports_dtype(&weight.device(), DType::F16) {
             true => DType::F16,
@@ -78,7 +79,7 @@ impl<B: Backend, const D: usize> Quantized<B, D> {
         reference::quantize(weight, bits, scales)
     }
 
-    /// Size of each dimension, that of the numbers.
+    /// Dimensions of the unpacked tensor.
     pub fn dims(&self) -> [usize; D] {
         let mut dims = self.scales.dims();
         dims[D - 1] *= BLOCK;
@@ -86,7 +87,7 @@ impl<B: Backend, const D: usize> Quantized<B, D> {
     }
 }
 
-/// The projections of all experts, in blocks.
+/// Quantized projections of all experts.
 #[derive(Debug, Clone)]
 pub struct Projections<B: Backend> {
     /// `[experts, hidden, width]`.
@@ -97,7 +98,7 @@ pub struct Projections<B: Backend> {
     pub down: Quantized<B, 3>,
 }
 
-/// A matrix that is not made of whole blocks.
+/// Error of a matrix whose rows are not whole blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotInBlocks {
     /// Its last dimension.

@@ -1,4 +1,4 @@
-//! The definition: to blocks on the host, and back in burn's operations.
+//! Reference implementation: quantization on the host, and back in burn's operations.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, ElementConversion, Int, Tensor, TensorData};
@@ -6,14 +6,15 @@ use burn::tensor::{DType, ElementConversion, Int, Tensor, TensorData};
 use super::{BLOCK, Bits, NotInBlocks, Projections, Quantized};
 use crate::Ops;
 
-/// The largest number in f16.
+/// Largest finite f16.
 const LARGEST_SCALE: f32 = 65_504.0;
 
-/// Rounds numbers to blocks on the host: the words, and the scales, numbers of f16, as `scales`.
+/// Quantizes numbers in blocks on the host. Returns words and scales; scales are rounded to f16 and stored as
+/// `scales`.
 ///
 /// # Errors
 ///
-/// If the last dimension is not made of whole blocks.
+/// If the last dimension is not a multiple of [`BLOCK`].
 pub fn to_blocks<const D: usize>(
     numbers: &[f32],
     mut shape: [usize; D],
@@ -28,7 +29,7 @@ pub fn to_blocks<const D: usize>(
     let mut factors = Vec::with_capacity(numbers.len() / BLOCK);
     for block in numbers.chunks_exact(BLOCK) {
         let scale = scale_of(block, bits).clamp(-LARGEST_SCALE, LARGEST_SCALE);
-        // a number of 16 bits however it is stored, so that blocks are the same everywhere
+        // rounded to f16 in any storage type, so that blocks are equal everywhere
         let scale = burn::tensor::f16::from_f32(scale).to_f32();
         factors.push(scale);
         pack(block, scale, bits, &mut words);
@@ -39,11 +40,11 @@ pub fn to_blocks<const D: usize>(
     Ok([words, TensorData::new(factors, shape).convert_dtype(scales)])
 }
 
-/// Rounds a tensor to blocks, its scales as `scales`.
+/// Quantizes a tensor in blocks, with scales stored as `scales`.
 ///
 /// # Errors
 ///
-/// If the last dimension is not made of whole blocks.
+/// If the last dimension is not a multiple of [`BLOCK`].
 pub fn quantize<B: Backend, const D: usize>(
     weight: Tensor<B, D>,
     bits: Bits,
@@ -61,11 +62,11 @@ pub fn quantize<B: Backend, const D: usize>(
     })
 }
 
-/// Rounds f32 to blocks of 8 bits where the tensor is, its scales as `scales`: for what is made while a model runs.
+/// Quantizes f32 in blocks of 8 bits on the tensor's device, for values computed while a model runs.
 ///
 /// # Panics
 ///
-/// If the last dimension is not made of whole blocks.
+/// If the last dimension is not a multiple of [`BLOCK`].
 pub fn to_eight_bits<B: Backend, const D: usize>(
     numbers: Tensor<B, D>,
     scales: DType,
@@ -79,7 +80,7 @@ pub fn to_eight_bits<B: Backend, const D: usize>(
     let largest = f64::from(LARGEST_SCALE);
     let factors = most.div_scalar(127.0).clamp_max(largest).cast(scales);
     let by = factors.clone().cast(DType::F32);
-    // a block of zeros has the scale zero
+    // a block of zeros has scale zero
     let by = by.clone().mask_fill(by.equal_elem(0.0), 1.0);
     let levels = (numbers * by.recip()).round().clamp(-127.0, 127.0);
     let bytes = levels.int().cast(DType::I32).reshape([blocks * 8, 4]);
@@ -137,7 +138,7 @@ fn pack(block: &[f32], scale: f32, bits: Bits, words: &mut Vec<i32>) {
     }
 }
 
-/// The numbers that the blocks stand for, in f32.
+/// Converts quantized values to f32.
 pub fn dequantize<B: Backend, const D: usize>(quantized: Quantized<B, D>) -> Tensor<B, D> {
     let Quantized {
         values,
@@ -164,14 +165,14 @@ pub fn dequantize<B: Backend, const D: usize>(quantized: Quantized<B, D>) -> Ten
     (integers.float().cast(DType::F32) * scales).reshape(shape)
 }
 
-/// A byte of every word, as a number from -128 to 127.
+/// One byte of every word, as an integer from -128 to 127.
 fn signed<B: Backend>(words: &Tensor<B, 2, Int>, byte: i32) -> Tensor<B, 2, Int> {
     let bits = words.clone().bitwise_right_shift_scalar((8 * byte).elem());
     let bits = bits.bitwise_and_scalar(0xff.elem());
     bits.add_scalar(128).remainder_scalar(256).sub_scalar(128)
 }
 
-/// The four bits of every word from `shift` on.
+/// Four bits of every word, starting at `shift`.
 fn level<B: Backend>(words: &Tensor<B, 2, Int>, shift: usize) -> Tensor<B, 2, Int> {
     let bits = words
         .clone()

@@ -1,4 +1,4 @@
-//! Packed rows as what a product reads: a piece becomes f32, exactly, in the nearest cache.
+//! Quantized rows as operands of a product: parts are converted to f32, exactly, in the first-level cache.
 #![allow(
     unsafe_code,
     reason = "calls of functions for instructions that the machine was asked for"
@@ -13,7 +13,7 @@ use crate::flex::ahead::Region;
 use crate::flex::prefetch::prefetch_bytes;
 use crate::flex::product::{Element, Outcome, Weights};
 
-/// Rows of packed bytes, one for every weight.
+/// Rows of packed bytes, one byte per weight.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EightBits<'a> {
     pub(crate) bytes: &'a [i8],
@@ -21,7 +21,7 @@ pub(crate) struct EightBits<'a> {
     pub(crate) shape: [usize; 2],
 }
 
-/// Rows of packed bytes, one for two weights.
+/// Rows of packed bytes, one byte per two weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FourBits<'a> {
     pub(crate) bytes: &'a [u8],
@@ -172,7 +172,7 @@ impl Weights for FourBits<'_> {
     }
 }
 
-/// Asks memory for the scales of so many weights from `start` on.
+/// Prefetches the scales of `len` weights, starting at `start`.
 #[inline(always)]
 fn fetch_scales(scales: &[f16], start: usize, len: usize) {
     let bytes = |weights: usize| weights / BLOCK * size_of::<f16>();

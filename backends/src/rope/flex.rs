@@ -1,4 +1,4 @@
-//! One pass over heads in place of five operations, positions in parallel.
+//! Rotary position embedding in one pass instead of five operations, positions in parallel.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;

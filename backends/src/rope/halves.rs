@@ -1,4 +1,4 @@
-//! The rotation of halves, by way of that of neighbours.
+//! Rotary position embedding on halves, in burn's operations.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

@@ -1,4 +1,4 @@
-//! One pass, rows in parallel.
+//! Rotary position embedding on halves in one pass, rows in parallel.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;

@@ -1,5 +1,4 @@
-//! Rotary position embedding (Su et al., <https://arxiv.org/abs/2104.09864>), interleaved pairs; [`halves`]
-//! as pairs.
+//! Rotary position embedding (Su et al., <https://arxiv.org/abs/2104.09864>), on interleaved pairs or on [`halves`].
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;

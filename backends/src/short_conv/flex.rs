@@ -1,4 +1,4 @@
-//! Rows in parallel; every tap of a row in one pass.
+//! Short convolution with rows in parallel; all taps of a row in one pass.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -11,17 +11,17 @@ use crate::flex::simd::{kernel, sigmoid};
 use crate::flex::team;
 use crate::linear_attention::runs;
 
-/// Inputs in memory.
+/// Inputs of the convolution, in memory.
 struct Conv {
     batch: usize,
     seq: usize,
     channels: usize,
     taps: usize,
     padded: View<2>,
-    /// `[taps, channels]`.
+    /// Weight, `[taps, channels]`.
     weight: Vec<f32>,
-    /// How many tokens before each belong to its document, as far as the taps reach; `[batch * seq]`,
-    /// empty where all do.
+    /// Number of earlier tokens of each token's document, at most `taps - 1`, `[batch * seq]`; empty if no document
+    /// boundary is in reach.
     reach: Vec<usize>,
 }
 
@@ -50,7 +50,7 @@ impl Conv {
         }
     }
 
-    /// The first row of `padded` that an output sees, and its first tap.
+    /// First row of `padded` that an output reads, and its first tap.
     fn seen(&self, output: usize) -> (usize, usize) {
         let (item, at) = (output / self.seq, output % self.seq);
         let hidden = match self.reach.get(output) {
@@ -60,7 +60,7 @@ impl Conv {
         (item * (self.seq + self.taps - 1) + at + hidden, hidden)
     }
 
-    /// The convolution of one token, before its activation.
+    /// Convolution of one token, before the activation.
     fn sum(&self, padded: MatRef<'_>, output: usize, out: &mut [f32]) {
         let (first, hidden) = self.seen(output);
         out.fill(0.0);
@@ -105,7 +105,7 @@ pub(crate) fn short_conv_backward(
     let grad = View::rows(grad.reshape([outputs, channels]));
     let (grad, matrix) = (grad.matrix(), conv.padded.matrix());
 
-    // the gradient before the activation, and from it that of the weights, summed by tasks in order
+    // the gradient before the activation, then that of the weights, summed over tasks in order
     let mut inner = vec![0.0; outputs * channels];
     let rows = rows_per_task(channels);
     let pieces = inner.chunks_mut((rows * channels).max(1));
@@ -177,7 +177,7 @@ kernel! {
 }
 
 kernel! {
-    /// From what is activated to the gradient of it.
+    /// Replaces values before the activation by their gradient.
     fn activate_backward<'a>(values: &'a mut [f32], grad: &'a [f32]) {
         for (value, grad) in values.iter_mut().zip(grad) {
             let open = sigmoid(*value);

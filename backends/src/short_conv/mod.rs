@@ -1,4 +1,4 @@
-//! Causal depthwise convolution over a few tokens, with SiLU, as it stands before linear attentions.
+//! Causal depthwise convolution over a few tokens, with SiLU, as used before linear attention.
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 
 use crate::attention::AttentionMask;
 
-/// The forms of a backend that differentiates by hand.
+/// Hand-written forward and backward pass of a backend.
 #[derive(Debug, Clone, Copy)]
 #[allow(
     clippy::type_complexity,
@@ -18,7 +18,7 @@ use crate::attention::AttentionMask;
 pub struct ByHand<B: Backend> {
     /// [`Ops::short_conv`](crate::Ops::short_conv).
     pub forward: fn(Tensor<B, 3>, Tensor<B, 2>, &AttentionMask<B>) -> Tensor<B, 3>,
-    /// Gradients of the tokens and of the weight from that of the output.
+    /// Gradients of the padded tokens and of the weight from that of the output.
     pub backward: fn(
         Tensor<B, 3>,
         Tensor<B, 2>,

@@ -36,8 +36,8 @@ pub fn short_conv<B: Backend>(
     silu(sum.expect("a convolution has taps"))
 }
 
-/// Which run of equal numbers a token is of, `[batch, before + seq, 1]`. Before the row stands what came before
-/// its first document.
+/// Index of each token's document within its row, `[batch, before + seq, 1]`. The padding belongs to the first
+/// document.
 fn numbered<B: Backend>(documents: Tensor<B, 2, Int>, before: usize) -> Tensor<B, 3, Int> {
     let [batch, seq] = documents.dims();
     let first = documents.clone().narrow(1, 0, 1);

@@ -1,4 +1,4 @@
-//! A cube for every row: `k` times the best entry that comes after the last.
+//! Top-k with one cube per row: `k` times the best entry after the last one.
 
 use burn::tensor::DType;
 use burn_cubecl::CubeRuntime;
@@ -7,10 +7,10 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::cube::launch::{addresses, cube_each, empty, in_rows};
 
-/// Units of a cube.
+/// Number of units of a cube.
 const UNITS: u32 = 64;
 
-/// True for the choices that the kernel is for: the routers'.
+/// Whether the kernel supports this shape, as routers have it.
 pub(crate) fn fits([tokens, experts]: [usize; 2], k: usize) -> bool {
     tokens > 0 && (1..=16).contains(&k) && (k..=1024).contains(&experts)
 }
@@ -36,7 +36,7 @@ pub(crate) fn top_k<R: CubeRuntime>(
     chosen
 }
 
-/// True if the entry at `index` comes before that at `other`; an index past the end stands for no entry.
+/// Whether the entry at `index` precedes the one at `other`; an index at or past `end` is no entry.
 #[cube]
 fn before(score: f32, index: usize, other_score: f32, other: usize, end: usize) -> bool {
     index < end && (other >= end || score > other_score || (score == other_score && index < other))
@@ -95,7 +95,7 @@ fn largest<T: Float, I: Int>(
         last_score = bests[0];
         last = indices[0] as usize;
         if unit == 0 {
-            // with nothing left to compare, as among NaN, an index all the same
+            // with no entry left to compare, as with NaN, still returns a valid index
             let within = select(last < experts, last, experts - 1);
             chosen[row * chosen.stride(0) + place] = I::cast_from(within);
         }

@@ -1,4 +1,4 @@
-//! A sorted list of the best so far, rows in parallel.
+//! Top-k with a sorted list of the best entries so far, rows in parallel.
 
 use burn::tensor::{Bytes, DType, Int, Shape, Tensor};
 use burn_flex::{Flex, FlexTensor, Layout};
@@ -32,7 +32,7 @@ pub(crate) fn top_k(scores: Tensor<Flex, 2>, k: usize) -> Tensor<Flex, 2, Int> {
     ))
 }
 
-/// Indices of the largest scores, largest first; of equals, the lowest index.
+/// Indices of the largest scores, largest first; ties go to the lowest index.
 fn largest(chosen: &mut [i32], scores: &[f32]) {
     let mut known = 0;
     for (index, score) in scores.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The `k` largest entries of a row, without a sort: burn 0.21 sorts floats on the host on every
-//! GPU backend, once per MoE layer.
+//! The `k` largest entries of a row, without sorting: on every GPU backend burn 0.21 sorts floats on the host, which
+//! would happen once per MoE layer.
 
 #[cfg(feature = "cubecl")]
 pub(crate) mod cube;

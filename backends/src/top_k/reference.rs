@@ -1,4 +1,4 @@
-//! The definition: `k` times the largest entry that is not yet chosen.
+//! Reference implementation: `k` times the largest entry that is not chosen yet.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};

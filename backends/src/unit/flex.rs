@@ -35,7 +35,7 @@ pub(crate) fn unit_rows_backward(
     tensor(out, shape)
 }
 
-/// Factor on a row, and on its derivative along itself.
+/// Factor on a row, and coefficient of its component along itself in the derivative.
 #[inline(always)]
 fn factors(square: f32, eps: UnitEps) -> [f32; 2] {
     match eps {

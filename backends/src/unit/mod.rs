@@ -1,10 +1,10 @@
-//! Rows of length one, as the queries and keys of linear attentions are.
+//! Normalization of rows to unit length, as for queries and keys of linear attention.
 
 #[cfg(feature = "flex")]
 pub(crate) mod flex;
 pub mod reference;
 
-/// What keeps a row of zeros from dividing by zero.
+/// Epsilon that keeps the divisor of a zero row above zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum UnitEps {
     /// `x / (|x| + eps)`.

@@ -9,7 +9,7 @@ use super::UnitEps;
 pub fn unit_rows<B: Backend>(input: Tensor<B, 2>, eps: UnitEps) -> Tensor<B, 2> {
     let square = input.clone().square().sum_dim(1);
     match eps {
-        // without the tiny number the gradient at zero would not be one
+        // the tiny number keeps the gradient at zero finite
         UnitEps::Length(eps) => input / square.add_scalar(1e-24).sqrt().add_scalar(eps),
         UnitEps::Square(eps) => input / square.add_scalar(eps).sqrt(),
     }

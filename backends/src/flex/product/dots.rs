@@ -1,7 +1,7 @@
-//! Weights `[out, in]`: dot products in sixteen sums, which are then added by halves.
+//! Products with weights `[out, in]`: dot products in sixteen partial sums, added by pairwise halving.
 //!
-//! Sum `l` has the elements `l, l + 16, l + 32, ...`, a chain of fused multiply-adds in this order; the order
-//! depends on the width `in` alone.
+//! Partial sum `l` is a chain of fused multiply-adds over the elements `l, l + 16, l + 32, ...`, so the order of
+//! summation depends on the width `in` alone.
 
 use super::weights::Element;
 use crate::flex::ahead;
@@ -9,20 +9,20 @@ use crate::flex::matrix::{MatMut, MatRef, Threads};
 use crate::flex::team;
 use pulp::{Simd, WithSimd};
 
-/// Sums of a dot product.
+/// Number of partial sums of a dot product.
 pub(crate) const LANES: usize = 16;
-/// Rows of weights that stay in the second cache while the rows of the input pass.
+/// Number of weight rows that stay in the second-level cache while all input rows are processed.
 const OUTPUTS: usize = 64;
-/// Rows of weights of a tile.
+/// Weight rows per register tile.
 pub(crate) const TILE_OUTPUTS: usize = 4;
-/// Rows of the input of a tile at most, for 32 registers.
+/// Maximum number of input rows per register tile, for 32 registers.
 const TILE_ROWS: usize = 5;
 
 /// `x W^T` in a new buffer.
 ///
 /// # Panics
 ///
-/// When the shapes do not fit or the elements of a row are not adjacent.
+/// If the shapes do not fit or rows are not contiguous.
 pub(crate) fn dots<E: Element>(
     x: MatRef<'_>,
     weights: MatRef<'_, E>,
@@ -51,7 +51,7 @@ pub(crate) fn dots<E: Element>(
     out
 }
 
-/// `out = x W^T` by the calling thread, with a buffer for weights that are not f32.
+/// `out = x W^T` on the calling thread; `widened` is a buffer for weights that are not f32.
 pub(crate) fn dots_block<E: Element>(
     out: &mut MatMut<'_>,
     x: MatRef<'_>,
@@ -114,7 +114,7 @@ fn run<S: Simd, E: Element, const V: usize>(simd: S, task: Dots<'_, '_, E>) {
                 }
             }
         }
-        // a missing row repeats the last one
+        // missing rows repeat the last one
         let row = |o: usize| {
             let o = o.min(count - 1);
             match in_place {
@@ -145,7 +145,7 @@ fn run<S: Simd, E: Element, const V: usize>(simd: S, task: Dots<'_, '_, E>) {
     }
 }
 
-/// Products of `R` rows of the input and some rows of weights; `V` vectors hold [`LANES`] sums.
+/// Dot products of `R` input rows and some weight rows; `V` vectors hold [`LANES`] partial sums.
 pub(crate) struct Tile<'a, const R: usize, const V: usize> {
     pub(crate) x: [&'a [f32]; R],
     pub(crate) weights: [&'a [f32]; TILE_OUTPUTS],
@@ -202,7 +202,7 @@ impl<const R: usize, const V: usize> WithSimd for Tile<'_, R, V> {
     }
 }
 
-/// Vector `v` of what is left of a row.
+/// Vector `v` of the remainder of a row.
 #[inline(always)]
 fn part<S: Simd>(simd: S, rest: &[f32], v: usize) -> S::f32s {
     let start = (v * S::F32_LANES).min(rest.len());
@@ -210,7 +210,7 @@ fn part<S: Simd>(simd: S, rest: &[f32], v: usize) -> S::f32s {
     simd.partial_load_f32s(&rest[start..end])
 }
 
-/// Sum of the lanes, by halves.
+/// Sum of the lanes, by pairwise halving.
 #[inline(always)]
 fn total(lanes: &[f32]) -> f32 {
     let mut sums = [0.0; LANES];

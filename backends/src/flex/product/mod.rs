@@ -1,14 +1,15 @@
-//! Products whose every element is one chain of fused multiply-adds, whatever the shape of the rest.
+//! Products `x W` whose every element is one chain of fused multiply-adds.
 //!
-//! `y[r][o] = fma(x[r][n-1], W[n-1][o], ... fma(x[r][0], W[0][o], 0))`: the order depends on the width
-//! `in` alone. A row has the same bits alone, in a batch, in a part of a prompt, on any number of threads
-//! and in any form of the product, and those of the product with the same weights written out in f32.
+//! `y[r][o] = fma(x[r][n-1], W[n-1][o], ... fma(x[r][0], W[0][o],
+//! 0))`, so the order of summation depends on the width `in` alone. A row has the same bits alone, in a batch, in a
+//! part of a prompt, on any number of threads and in any form of the product, and the same bits as the product with
+//! the weights converted to f32.
 //!
-//! - `weights.rs`: what a weight is stored as, and how it becomes f32.
-//! - `stream.rs`: few rows; the weights are read once, in the order of memory.
-//! - `shares.rs`: the columns that each thread streams.
-//! - `packed.rs`: many rows; blocks of the weights are packed for tiles of registers.
-//! - `dots.rs`: weights `[out, in]`, in sums of their own fixed order.
+//! - `weights.rs`: stored formats of weights, and their conversion to f32.
+//! - `stream.rs`: few rows; the weights are read once, in memory order.
+//! - `shares.rs`: division of the columns among threads that stream.
+//! - `packed.rs`: many rows; blocks of the weights are packed for register tiles.
+//! - `dots.rs`: weights `[out, in]`, as dot products with their own fixed order.
 
 pub(crate) mod dots;
 mod packed;
@@ -24,23 +25,23 @@ pub(crate) use shares::{Share, shares};
 pub(crate) use stream::ROWS as FEW_ROWS;
 pub(crate) use weights::{Element, IN_FLIGHT, Outcome, Weights};
 
-/// Multiply-adds that are worth a second thread, about ten microseconds of them.
+/// Number of multiply-adds that justifies a second thread, about ten microseconds of work.
 const WORTH_A_THREAD: usize = 64 * 1024;
-/// The same where a team is at hand: two microseconds of reading weights.
+/// Number of multiply-adds that justifies a second thread of a waiting team: two microseconds of reading weights.
 const WORTH_A_MEMBER: usize = 8 * 1024;
-/// Rows of a task at most; their packed copy stays in the last cache.
+/// Maximum number of rows per task; their packed copy stays in the last-level cache.
 const TASK_ROWS: usize = 480;
-/// Tasks per thread, so that a thread which is held up leaves work to the others.
+/// Number of tasks per thread, so that a delayed thread leaves work to the others.
 const TASKS_PER_THREAD: usize = 2;
 
-/// Columns of a task that streams come in steps of these: whole blocks of packed weights, whole lines of others.
+/// Column step of tasks that stream: whole quantization blocks, or whole cache lines.
 pub(crate) const STREAM_STEP: usize = 32;
 
 /// `x W` in a new buffer.
 ///
 /// # Panics
 ///
-/// When the shapes do not fit.
+/// If the shapes do not fit.
 pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -> Vec<f32> {
     let ([rows, width], [inner, cols]) = (x.shape(), weights.shape());
     assert_eq!(width, inner);
@@ -80,7 +81,7 @@ pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -
     values
 }
 
-/// Threads that so many multiply-adds are worth.
+/// Number of threads that this many multiply-adds justify.
 pub(crate) fn threads_worth(multiply_adds: usize) -> usize {
     let worth = match team::at_hand() {
         true => WORTH_A_MEMBER,
@@ -93,7 +94,7 @@ pub(crate) fn threads_worth(multiply_adds: usize) -> usize {
     }
 }
 
-/// Columns of the product from `first` on, added to `out` by the calling thread.
+/// Adds columns of the product, starting at `first`, to `out`, on the calling thread.
 pub(crate) fn add_block<W: Weights>(
     out: &mut MatMut<'_>,
     x: MatRef<'_>,
@@ -110,7 +111,7 @@ pub(crate) fn add_block<W: Weights>(
     write_block(out, part, buffers);
 }
 
-/// What is written to a block: columns of the product from `first` on.
+/// The part of a product that is written to a block: columns starting at `first`.
 #[derive(Debug, Clone, Copy)]
 struct Part<'a, W> {
     update: Update,
@@ -143,14 +144,14 @@ fn streams<W: Weights>(rows: usize, weights: W) -> bool {
     rows <= stream::ROWS && weights.streams()
 }
 
-/// Columns that one thread has in flight at most, where it is alone with them.
+/// Maximum number of columns that one thread processes at once, if no other thread shares them.
 fn stream_columns(rows: usize, cols: usize) -> usize {
     let most = (stream::COLUMNS / rows).max(256);
     let tasks = cols.div_ceil(most);
     cols.div_ceil(tasks).next_multiple_of(STREAM_STEP)
 }
 
-/// Rows and columns of a task that packs: halves of halves until there is one for every thread.
+/// Rows and columns per task of the packed form, halved until every thread has enough tasks.
 fn packed_steps([rows, cols]: [usize; 2], threads: usize) -> [usize; 2] {
     let equal = rows.div_ceil(rows.div_ceil(TASK_ROWS));
     let (mut row_step, mut col_step) = (equal.next_multiple_of(packed::TILE_ROWS), cols);

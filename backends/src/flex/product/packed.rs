@@ -1,4 +1,4 @@
-//! Many rows: blocks of the weights are packed into panels that a tile of registers runs through.
+//! Products of many rows: blocks of the weights are packed into panels for register tiles.
 
 use std::ops::Range;
 
@@ -8,18 +8,18 @@ use super::Part;
 use super::weights::Weights;
 use crate::flex::matrix::{MatMut, MatRef, Update};
 
-/// Rows of weights in a block; so long a panel stays in the nearest cache while the rows of the input pass.
+/// Weight rows per block; a panel of this depth stays in the first-level cache while all input rows are processed.
 const DEPTH: usize = 256;
-/// Columns of a block; with [`DEPTH`] rows it stays in the second cache, beside the rows of the input.
+/// Columns per block; with [`DEPTH`] rows it stays in the second-level cache, beside the input rows.
 const COLUMNS: usize = 256;
-/// Rows of a tile at most, for 32 registers.
+/// Maximum number of rows per register tile, for 32 registers.
 pub(super) const TILE_ROWS: usize = 12;
-/// Vectors of a tile's row.
+/// Vectors per row of a register tile.
 const TILE_VECTORS: usize = 2;
-/// Elements of a tile's row at most.
+/// Maximum number of elements per row of a register tile.
 const WIDEST: usize = TILE_VECTORS * 16;
 
-/// A line of the cache, so that a vector never lies in two of them.
+/// A cache line, so that vectors do not cross lines.
 #[derive(Debug, Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
@@ -33,9 +33,9 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// `R` rows of `width` elements, each from the beginning of a line of the cache on.
+    /// `R` rows of `width` elements, each starting at a cache line.
     pub(super) fn aligned_rows<const R: usize>(&mut self, width: usize) -> [&mut [f32]; R] {
-        // an odd number of lines, so that no two of a few rows begin at the same place of a page
+        // an odd number of lines per row, so that no two rows start at the same offset within a page
         let stride = width.div_ceil(16) | 1;
         self.panels
             .resize(self.panels.len().max(R * stride), Line([0.0; 16]));
@@ -47,7 +47,7 @@ impl Buffers {
     }
 }
 
-/// `out = x W[:, first..]`, or added to it, with one chain of fused multiply-adds per element.
+/// `out = x W[:, first..]`, or adds it to `out`, with one chain of fused multiply-adds per element.
 pub(super) fn packed<W: Weights>(out: &mut MatMut<'_>, part: Part<'_, W>, buffers: &mut Buffers) {
     pulp::Arch::new().dispatch(Blocks { out, part, buffers });
 }
@@ -77,7 +77,7 @@ impl<W: Weights> WithSimd for Blocks<'_, '_, W> {
             32.. => TILE_ROWS,
             _ => TILE_ROWS / 2,
         };
-        // tiles of nearly equal height
+        // register tiles of nearly equal height
         let tile = rows.div_ceil(rows.div_ceil(most));
         pack_rows(&mut buffers.rows, x, [rows, inner], tile);
 
@@ -107,7 +107,7 @@ impl<W: Weights> WithSimd for Blocks<'_, '_, W> {
     }
 }
 
-/// Tiles of `tile` rows one after the other, each with the elements of a column adjacent.
+/// Packs rows into tiles of `tile` rows, in which the elements of a column are contiguous.
 #[inline(always)]
 fn pack_rows(packed: &mut Vec<f32>, x: MatRef<'_>, [rows, inner]: [usize; 2], tile: usize) {
     packed.resize(rows * inner, 0.0);
@@ -126,7 +126,7 @@ fn pack_rows(packed: &mut Vec<f32>, x: MatRef<'_>, [rows, inner]: [usize; 2], ti
     }
 }
 
-/// Panels of `width` columns one after the other, each row by row; zeros beyond the last column.
+/// Packs weights into panels of `width` columns, row by row, padded with zeros.
 #[inline(always)]
 fn pack_panels<W: Weights>(
     buffers: &mut Buffers,
@@ -176,7 +176,7 @@ fn pack_panels<W: Weights>(
     }
 }
 
-/// A tile of the output with the rows of one packed tile and the columns of one panel.
+/// Computes one register tile of the output from a packed tile of rows and a panel.
 #[inline(always)]
 fn add_tile<S: Simd>(
     simd: S,
@@ -217,7 +217,7 @@ fn add_rows<S: Simd, const R: usize>(
             rhs,
         });
     }
-    // at the right edge: whole vectors elsewhere
+    // at the right edge: whole vectors in a temporary tile
     let mut whole = [[0.0; WIDEST]; R];
     for (whole, out) in whole.iter_mut().zip(&out) {
         whole[..out.len()].copy_from_slice(out);
@@ -233,7 +233,7 @@ fn add_rows<S: Simd, const R: usize>(
     }
 }
 
-/// `out = lhs rhs`, or added to it, for `R` rows of [`TILE_VECTORS`] vectors.
+/// `out = lhs rhs`, or adds it to `out`, for `R` rows of [`TILE_VECTORS`] vectors.
 struct AddTile<'a, const R: usize> {
     out: [&'a mut [f32]; R],
     update: Update,

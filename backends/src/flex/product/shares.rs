@@ -1,21 +1,21 @@
-//! Which columns of the weights each thread streams.
+//! Division of weight columns among threads that stream.
 
 use super::STREAM_STEP;
 use crate::flex::matrix::MatMut;
 
-/// Columns of one of several matrices, a task that streams.
+/// Task of a thread that streams: columns of one of several matrices.
 #[derive(Debug)]
 pub(crate) struct Share<'a> {
-    /// The number of the matrix.
+    /// Index of the matrix.
     pub(crate) matrix: usize,
-    /// The first of its columns.
+    /// First column.
     pub(crate) first: usize,
-    /// Where their sums go.
+    /// Output for these columns.
     pub(crate) out: MatMut<'a>,
 }
 
-/// Cuts matrices, side by side, into equal tasks for so many threads. A task has as few pieces of rows as can be,
-/// for memory is read the faster the longer they are.
+/// Splits matrices, side by side, into equal tasks for `threads` threads. A task has as few column ranges as
+/// possible, since longer contiguous reads are faster.
 pub(crate) fn shares(matrices: Vec<MatMut<'_>>, threads: usize) -> Vec<Share<'_>> {
     let columns: usize = matrices.iter().map(|out| out.shape()[1]).sum();
     let cuts = (1..threads).map(|thread| thread * columns / threads);

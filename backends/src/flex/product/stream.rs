@@ -1,4 +1,5 @@
-//! Few rows: one pass over the weights, several rows of them in flight, sums in the nearest cache.
+//! Products of few rows: one pass over the weights, several rows of them at once, with sums in the first-level
+//! cache.
 
 use std::ops::Range;
 
@@ -11,14 +12,14 @@ use crate::flex::ahead;
 use crate::flex::matrix::{MatMut, MatRef, Update};
 use crate::flex::prefetch::{Cache, prefetch};
 
-/// Rows of the input that one pass serves at most.
+/// Maximum number of input rows per pass.
 pub(crate) const ROWS: usize = 8;
-/// Columns of a task at most, for one row; their sums stay in the nearest cache.
+/// Maximum number of columns per task for one row; their sums stay in the first-level cache.
 pub(super) const COLUMNS: usize = 4096;
-/// Columns that are widened at once.
+/// Number of columns converted to f32 at once.
 const WIDENED: usize = 256;
 
-/// `out = x W[:, first..]`, or added to it, with one chain of fused multiply-adds per element.
+/// `out = x W[:, first..]`, or adds it to `out`, with one chain of fused multiply-adds per element.
 pub(super) fn stream<W: Weights>(out: &mut MatMut<'_>, part: Part<'_, W>, buffers: &mut Buffers) {
     let cols = part.first..part.first + out.shape()[1];
     ahead::reading(|| part.weights.region(cols));
@@ -48,8 +49,8 @@ fn rows<W: Weights, const R: usize, const K: usize>(
     } = part;
     let cols = out.shape()[1];
     let mut out = out.rows_from::<R>(0, 0..cols);
-    // Rows of `out` are often a multiple of 4 KiB apart, where the machine takes a read for one of what was just
-    // written, and their vectors lie in two lines of the cache.
+    // Rows of `out` are often a multiple of 4 KiB apart, so that reads alias with recent writes, and their vectors
+    // cross cache lines. Sums are therefore kept in aligned buffers.
     let mut sums = buffers.aligned_rows::<R>(cols);
     for (sums, out) in sums.iter_mut().zip(&out) {
         match update {
@@ -72,7 +73,7 @@ fn rows<W: Weights, const R: usize, const K: usize>(
     }
 }
 
-/// The rows of `x`, copied if their elements are apart.
+/// The rows of `x`, copied if they are not contiguous.
 fn adjacent<'a, const R: usize>(x: MatRef<'a>, copy: &'a mut Vec<f32>) -> [&'a [f32]; R] {
     if x.has_adjacent_columns() {
         return std::array::from_fn(|r| x.row(r));
@@ -108,7 +109,7 @@ impl<W: Weights, const R: usize, const K: usize> WithSimd for Rows<'_, W, R, K> 
 }
 
 impl<W: Weights, const R: usize, const K: usize> Rows<'_, W, R, K> {
-    /// Adds what `N` rows of weights contribute.
+    /// Adds the contributions of `N` weight rows.
     #[inline(always)]
     fn add<S: Simd, const N: usize>(&mut self, simd: S, row: usize, widened: &mut [f32]) {
         let Self {
@@ -151,16 +152,16 @@ impl<W: Weights, const R: usize, const K: usize> Rows<'_, W, R, K> {
     }
 }
 
-/// Vectors of it do not lie in two lines of the cache.
+/// Aligned, so that vectors do not cross cache lines.
 #[repr(align(64))]
 struct Aligned([f32; IN_FLIGHT * WIDENED]);
 
-/// What is asked of memory before it is needed.
+/// Prefetching of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fetch {
-    /// Nothing: the weights are in a cache.
+    /// None: the weights are in a cache.
     Nothing,
-    /// The next rows of the matrix. A row's part is too short for the machine to see where it goes on.
+    /// The next rows of the matrix, since a row's columns are too few for the hardware prefetcher.
     Next,
 }
 
@@ -180,7 +181,7 @@ fn accumulate<S: Simd, const R: usize, const K: usize>(
     cols: Range<usize>,
     fetch: Fetch,
 ) {
-    // loops, for what a closure calls of `simd` is not compiled for the instruction set of `S`
+    // loops, since closures that use `simd` are not compiled for the instruction set of `S`
     let mut factors = [[simd.splat_f32s(0.0); K]; R];
     for (factors, x) in factors.iter_mut().zip(x) {
         for (factor, x) in factors.iter_mut().zip(x) {

@@ -1,4 +1,4 @@
-//! What a product reads its weights from, and how they become f32.
+//! Weight formats of a product, and their conversion to f32.
 
 use std::ops::Range;
 
@@ -8,27 +8,27 @@ use crate::flex::ahead::Region;
 use crate::flex::matrix::MatRef;
 use crate::flex::prefetch::prefetch_bytes;
 
-/// Rows of weights that are read at once.
+/// Maximum number of weight rows that are read at once.
 pub(crate) const IN_FLIGHT: usize = 8;
 
-/// Whether something was done.
+/// Whether a specialized method did the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
     NotThisWay,
 }
 
-/// A matrix of weights `[in, out]`, whatever they are stored as. All forms of a product see the same f32 values.
+/// A weight matrix `[in, out]` in any stored format. All forms of a product see the same f32 values.
 pub(crate) trait Weights: Copy + Send + Sync {
     /// `[in, out]`.
     fn shape(self) -> [usize; 2];
 
-    /// True when the weights of a row are adjacent, so that it can be streamed.
+    /// Whether rows are contiguous, so that they can be streamed.
     fn streams(self) -> bool {
         true
     }
 
-    /// The row as it lies in memory, when it is f32 there.
+    /// The row in memory, if it is stored as f32.
     #[inline(always)]
     fn in_place<'a>(self, _row: usize, _cols: Range<usize>) -> Option<&'a [f32]>
     where
@@ -37,17 +37,17 @@ pub(crate) trait Weights: Copy + Send + Sync {
         None
     }
 
-    /// Where columns of all rows lie.
+    /// Memory region of some columns of all rows.
     fn region(self, cols: Range<usize>) -> Region;
 
-    /// Asks memory for columns of a row which is read soon, if there is one. For rows that are not in place.
+    /// Prefetches columns of a row, if it exists. For rows that are not stored as f32.
     fn fetch(self, row: usize, cols: Range<usize>);
 
     /// One weight as f32.
     fn at(self, row: usize, col: usize) -> f32;
 
-    /// `sums += x W[:, cols]` for a few rows `x`, in the order of their elements, without a copy of the weights in
-    /// f32, when there is such a way on this machine.
+    /// `sums += x W[:, cols]` for a few rows `x`, summed in order, without converting the weights to f32 in memory,
+    /// if this machine supports it.
     fn add<const R: usize>(
         self,
         _sums: &mut [&mut [f32]; R],
@@ -57,15 +57,15 @@ pub(crate) trait Weights: Copy + Send + Sync {
         Outcome::NotThisWay
     }
 
-    /// Columns `cols` of a row as f32, of weights that stream.
+    /// Converts columns `cols` of a row to f32, for weights that stream.
     fn widen(self, row: usize, cols: Range<usize>, out: &mut [f32]);
 }
 
-/// An element that becomes f32 exactly.
+/// A floating-point type that converts to f32 exactly.
 pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod + Send + Sync {
     fn widen(self) -> f32;
 
-    /// The nearest to a number in f32.
+    /// The nearest value to an f32.
     fn narrow(value: f32) -> Self;
 }
 
@@ -92,14 +92,14 @@ impl Element for bf16 {
 }
 
 impl Element for f16 {
-    /// Without a branch, so that a loop of it runs in vectors.
+    /// Branch-free, so that loops over it are vectorized.
     #[inline(always)]
     fn widen(self) -> f32 {
-        // 2^112, the difference of the exponents' biases
+        // 2^112, the difference of the exponent biases
         const SCALE: f32 = f32::from_bits((127 + 112) << 23);
         let spread = (i32::from(self.to_bits() as i16) << 13) as u32 & 0x8FFF_E000;
         let value = f32::from_bits(spread) * SCALE;
-        // infinities and what is not a number have the largest exponent
+        // infinities and NaN have the largest exponent
         let special = match value.abs() >= 65_536.0 {
             true => 0x7F80_0000,
             false => 0,

@@ -1,4 +1,4 @@
-//! Gradients of the chunks, from the last to the first: the formulas of `README.md`.
+//! Backward pass over the chunks, from the last to the first, by the formulas of `README.md`.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
@@ -9,7 +9,7 @@ use crate::linear_attention::runs::Runs;
 use crate::linear_attention::{LinearAttention, LinearAttentionOptions, UpdateRule};
 use crate::product::Times;
 
-/// [`backward`](super::backward) of documents that are known.
+/// [`backward`](super::backward) with known documents.
 pub(crate) fn backward_of<B: Backend>(
     input: LinearAttention<B>,
     options: LinearAttentionOptions,
@@ -80,14 +80,14 @@ fn of_document<B: Backend>(
     }
 }
 
-/// Gradients that several products add to, `[batch, heads, len, _]`.
+/// Gradients that are accumulated over several products, `[batch, heads, len, _]`.
 struct Sums<B: Backend> {
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
     state: Tensor<B, 4>,
-    /// Of the sum of the logarithms up to each token, in f32, `[batch, heads, len, 1]`.
+    /// Gradient of each token's cumulative log decay, in f32, `[batch, heads, len, 1]`.
     logs: Tensor<B, 4>,
-    /// Of the last of these sums what comes beside, `[batch, heads, 1, 1]`.
+    /// Extra gradient of the chunk's final cumulative log decay, `[batch, heads, 1, 1]`.
     whole: Tensor<B, 4>,
 }
 
@@ -100,42 +100,43 @@ impl<B: Backend> Sums<B> {
         self.state = self.state.clone() + more;
     }
 
-    /// A gradient of something that each token's sum scales, times that.
+    /// Adds the log-decay gradient of a quantity that is scaled by the decay from the start to each token; `product`
+    /// is the quantity times its gradient.
     fn scaled_since_start(&mut self, product: Tensor<B, 4>) {
         self.logs = self.logs.clone() + product.cast(DType::F32).sum_dim(3);
     }
 
-    /// The same of something that the difference of two tokens' sums scales.
+    /// Adds the log-decay gradient of a quantity that is scaled by the decay between two tokens.
     fn scaled_between(&mut self, product: Tensor<B, 4>) {
         let [_, _, len, _] = product.dims();
-        // of a token and itself nothing, instead of its difference from itself
+        // the diagonal is masked, since the decay from a token to itself is constant
         let product = product.mask_fill(above(len, -1, &self.query), 0.0);
         let product = product.cast(DType::F32);
         let columns = product.clone().sum_dim(2).swap_dims(2, 3);
         self.logs = self.logs.clone() + product.sum_dim(3) - columns;
     }
 
-    /// The same of something that the difference of the last token's sum and each token's scales.
+    /// Adds the log-decay gradient of a quantity that is scaled by the decay from each token to the end.
     fn scaled_to_end(&mut self, product: Tensor<B, 4>) {
         let product = product.cast(DType::F32).sum_dim(3);
         self.scaled_by_whole(product.clone());
         self.logs = self.logs.clone() - product;
     }
 
-    /// The same of something that the last token's sum scales.
+    /// Adds the log-decay gradient of a quantity that is scaled by the decay over the whole chunk.
     fn scaled_by_whole(&mut self, product: Tensor<B, 4>) {
         let product = product.cast(DType::F32).sum_dim(3);
         self.whole = self.whole.clone() + product.sum_dim(2);
     }
 
-    /// With those of the values and of the strength of the write, as the inputs lie.
+    /// Combines the sums with the gradients of values and write strengths, in the layout of the inputs.
     fn joined(self, value: Tensor<B, 4>, write: Tensor<B, 4>) -> LinearAttention<B> {
         let by_token = |tensor: Tensor<B, 4>| tensor.swap_dims(1, 2);
         let gates = |tensor: Tensor<B, 4>| {
             let [batch, heads, len, _] = tensor.dims();
             tensor.reshape([batch, heads, len]).swap_dims(1, 2)
         };
-        // a token's decay is in the sums of all from it on
+        // a token's log decay is part of the cumulative sum of every token from it on
         let log_decay = self.logs.flip([2]).cumsum(2).flip([2]) + self.whole;
         LinearAttention {
             query: by_token(self.query),
@@ -149,7 +150,7 @@ impl<B: Backend> Sums<B> {
 }
 
 impl<B: Backend> Chunk<B> {
-    /// The gradient of `state` is that of the state before the chunk.
+    /// Gradients of the chunk's inputs; `state` of the result is the gradient of the state before the chunk.
     fn gradients(
         &self,
         state: Tensor<B, 4>,
@@ -168,7 +169,7 @@ impl<B: Backend> Chunk<B> {
         sums.joined(value, write)
     }
 
-    /// The gradient of the values, from that of the output.
+    /// Gradient of the values, from that of the output.
     fn through_output(
         &self,
         state: &Tensor<B, 4>,
@@ -197,7 +198,7 @@ impl<B: Backend> Chunk<B> {
         (sums, transposed(&scores).times(output))
     }
 
-    /// The gradients of the values and of the strength of the write, from that of the state after the chunk.
+    /// Gradients of the values and write strengths, from that of the state after the chunk.
     fn through_next(
         &self,
         state: &Tensor<B, 4>,
@@ -235,7 +236,7 @@ impl<B: Backend> Chunk<B> {
         (of_values, of_write)
     }
 
-    /// The gradients of the values given and of the strength of the write, from that of the solved values.
+    /// Gradients of the original values and write strengths, from that of the solved values.
     fn through_system(
         &self,
         state: &Tensor<B, 4>,

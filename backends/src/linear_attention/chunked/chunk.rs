@@ -1,4 +1,4 @@
-//! One chunk, as the formulas of `README.md` have it.
+//! One chunk, with the notation of `README.md`.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, Tensor};
@@ -6,7 +6,7 @@ use burn::tensor::{Bool, DType, Tensor};
 use crate::linear_attention::{LinearAttention, LinearAttentionOptions, UpdateRule};
 use crate::product::Times;
 
-/// Some tokens, heads before them: `[batch, heads, len, _]` each.
+/// Inputs of some tokens, with heads before tokens: `[batch, heads, len, _]` each.
 pub(super) struct Chunk<B: Backend> {
     pub(super) query: Tensor<B, 4>,
     pub(super) key: Tensor<B, 4>,
@@ -16,31 +16,31 @@ pub(super) struct Chunk<B: Backend> {
     pub(super) decays: Decays<B>,
 }
 
-/// What follows from the logarithms of a chunk's decays.
+/// Decays within a chunk.
 pub(super) struct Decays<B: Backend> {
-    /// From before the chunk to after each token, `[batch, heads, len, 1]`.
+    /// Decay from the start of the chunk through each token, `[batch, heads, len, 1]`.
     pub(super) since_start: Tensor<B, 4>,
-    /// From each token to the end, `[batch, heads, len, 1]`.
+    /// Decay from each token to the end of the chunk, `[batch, heads, len, 1]`.
     pub(super) to_end: Tensor<B, 4>,
-    /// From before the chunk to its end, `[batch, heads, 1, 1]`.
+    /// Decay over the whole chunk, `[batch, heads, 1, 1]`.
     pub(super) whole: Tensor<B, 4>,
-    /// From each token (column) to each that is not before it (row), else zero, `[batch, heads, len, len]`.
+    /// Decay from each token (column) to each later one or itself (row), else zero, `[batch, heads, len, len]`.
     pub(super) between: Tensor<B, 4>,
 }
 
 /// The triangular system of the delta rule, `(I + lower) values = write * missing`.
 pub(super) struct System<B: Backend> {
-    /// Keys as they meet the state, `[batch, heads, len, key_dim]`.
+    /// Keys, decayed from the start of the chunk, `[batch, heads, len, key_dim]`.
     pub(super) met: Tensor<B, 4>,
-    /// Values without what the state knows of them, `[batch, heads, len, value_dim]`.
+    /// Values minus the state's prediction of them, `[batch, heads, len, value_dim]`.
     pub(super) missing: Tensor<B, 4>,
-    /// Products of the keys, decayed, below the diagonal, `[batch, heads, len, len]`.
+    /// Decayed products of the keys below the diagonal, `[batch, heads, len, len]`.
     pub(super) products: Tensor<B, 4>,
-    /// The same, times the strength of the write.
+    /// `products`, times the write strength of each row.
     pub(super) lower: Tensor<B, 4>,
 }
 
-/// The chunks of a document, `length` tokens each but the last.
+/// Splits a document into chunks of `length` tokens; the last one may be shorter.
 pub(super) fn chunks<B: Backend>(
     document: &LinearAttention<B>,
     length: usize,
@@ -67,7 +67,7 @@ impl<B: Backend> Decays<B> {
     fn new(logs: Tensor<B, 4>, dtype: DType) -> Self {
         let [_, _, len, _] = logs.dims();
         let sums = logs.cast(DType::F32).cumsum(2);
-        // negated, and so in memory of its own: libtorch may write a difference over its operands
+        // negated, so that the operands have their own memory: libtorch may write a difference over its operands
         let of_column = sums.clone().neg().swap_dims(2, 3);
         let between = (sums.clone() + of_column).mask_fill(above(len, 0, &sums), f32::NEG_INFINITY);
         let whole = sums.clone().narrow(2, len - 1, 1);
@@ -83,7 +83,7 @@ impl<B: Backend> Decays<B> {
     }
 }
 
-/// True above the diagonal that is `offset` above the main one, `[1, 1, len, len]`.
+/// True above the diagonal with the given offset, `[1, 1, len, len]`.
 pub(super) fn above<B: Backend>(
     len: usize,
     offset: i64,
@@ -93,7 +93,7 @@ pub(super) fn above<B: Backend>(
 }
 
 impl<B: Backend> Chunk<B> {
-    /// What the tokens add to the state as later tokens of the chunk see it.
+    /// Values that the tokens add to the state, as later tokens of the chunk see it.
     pub(super) fn values(&self, state: &Tensor<B, 4>, rule: UpdateRule) -> Tensor<B, 4> {
         match rule {
             UpdateRule::Additive | UpdateRule::ChunkDelta { .. } => self.value.clone(),
@@ -119,7 +119,7 @@ impl<B: Backend> Chunk<B> {
         }
     }
 
-    /// Queries times keys, decayed.
+    /// Decayed products of queries and keys.
     pub(super) fn scores(&self) -> Tensor<B, 4> {
         let products = self.query.clone().times(self.key.clone().swap_dims(2, 3));
         products * self.decays.between.clone()
@@ -136,7 +136,7 @@ impl<B: Backend> Chunk<B> {
         read.mul_scalar(options.scale)
     }
 
-    /// The state after the chunk.
+    /// State after the chunk.
     pub(super) fn hand_on(
         &self,
         state: Tensor<B, 4>,
@@ -157,7 +157,7 @@ impl<B: Backend> Chunk<B> {
 }
 
 impl<B: Backend> System<B> {
-    /// `U` of `(I + lower) U = wanted`, from the first row on.
+    /// Solves `(I + lower) U = wanted`, from the first row on.
     pub(super) fn solve(&self, wanted: Tensor<B, 4>) -> Tensor<B, 4> {
         let [_, _, len, _] = wanted.dims();
         let mut solved = wanted.clone().narrow(2, 0, 1);
@@ -169,7 +169,7 @@ impl<B: Backend> System<B> {
         solved
     }
 
-    /// `W` of `(I + lower)^T W = wanted`, from the last row on.
+    /// Solves `(I + lower)^T W = wanted`, from the last row on.
     pub(super) fn solve_transposed(&self, wanted: Tensor<B, 4>) -> Tensor<B, 4> {
         let [_, _, len, _] = wanted.dims();
         let mut solved = wanted.clone().narrow(2, len - 1, 1);

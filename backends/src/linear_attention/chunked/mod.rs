@@ -1,4 +1,4 @@
-//! Chunks of tokens as matrix products, in burn's operations: the form for backends without one of their own.
+//! Chunked linear attention as matrix products in burn's operations, for backends without their own form.
 
 mod backward;
 mod chunk;
@@ -13,9 +13,9 @@ use crate::attention::AttentionMask;
 pub(crate) use backward::backward_of;
 use chunk::chunks;
 
-/// Tokens of a chunk where the rule leaves the choice.
+/// Tokens per chunk, unless the rule sets it.
 pub const CHUNK: usize = 64;
-/// The same under the delta rule, whose chunks are solved row by row.
+/// Tokens per chunk of the delta rule, whose chunks are solved row by row.
 const DELTA_CHUNK: usize = 16;
 
 fn chunk_length(rule: UpdateRule) -> usize {
@@ -26,8 +26,8 @@ fn chunk_length(rule: UpdateRule) -> usize {
     }
 }
 
-/// [`Ops::linear_attention`](crate::Ops::linear_attention) in chunks of `length` tokens, which under
-/// [`UpdateRule::ChunkDelta`] must be the rule's own. Decays are summed in f32.
+/// [`Ops::linear_attention`](crate::Ops::linear_attention) in chunks of `length` tokens. Under
+/// [`UpdateRule::ChunkDelta`] `length` must be that of the rule. Decays are summed in f32.
 pub fn in_chunks<B: Backend>(
     input: LinearAttention<B>,
     options: LinearAttentionOptions,
@@ -58,7 +58,7 @@ pub fn backward<B: Backend>(
     backward_of(input, options, runs(mask).as_ref(), grad)
 }
 
-/// [`forward`] of documents that are known.
+/// [`forward`] with known documents.
 pub(crate) fn forward_of<B: Backend>(
     input: LinearAttention<B>,
     options: LinearAttentionOptions,
