@@ -133,7 +133,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
                 .ttt
                 .as_ref()
                 .map(|ttt| Metacognition::init(ttt, &init, device)),
-            // at least one pair, so that there is something to compute where no layer asks
+            // at least one pair, so that the rotation is not empty if no layer uses it
             rope: Rope::new(&config.rope, config.rope_dim().max(2)),
             behavior: Behavior {
                 phase: None,

@@ -310,7 +310,7 @@ mod tests {
         config.moe.as_mut().unwrap()
     }
 
-    /// What the built module holds beside weights.
+    /// Number of values that the built module holds beside weights.
     fn kept_beside(config: &ModelConfig) -> u64 {
         let Some(moe) = &config.moe else { return 0 };
         let layers = config.num_hidden_layers - config.first_k_dense_replace;

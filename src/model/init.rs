@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// A terabyte and a half.
+    /// A model of 1.5 terabytes.
     fn huge() -> ModelConfig {
         let json = r#"{
             "vocab_size": 200000, "hidden_size": 8192, "num_hidden_layers": 64,
@@ -377,7 +377,7 @@ mod tests {
         let model = CausalLm::<B>::init(&config, 0, &Default::default());
         let mut seen = Seen::default();
         model.visit(&mut seen);
-        // the domain prior is no weight
+        // the domain prior is not a weight
         assert_eq!(seen.drawn, TAGS * 64);
         assert!(seen.lazy.contains(&vec![200_000, 8192]));
         let biases = seen.lazy.iter().filter(|shape| **shape == [28_672]);

@@ -222,7 +222,7 @@ mod tests {
         "original_max_position_embeddings": 256
     }"#;
 
-    /// Computed by the three branches of the published code: two frequencies above 4 rotations in 256
+    /// Expected values follow the three branches of the published code: two frequencies above 4 rotations in 256
     /// positions, one between, five below 1.
     #[test]
     fn llama3_keeps_short_waves_stretches_long_ones_and_blends_between() {
@@ -246,7 +246,7 @@ mod tests {
         assert_frequencies(&config(r#"{"type": "linear", "factor": 4.0}"#), &expected);
     }
 
-    /// Bits of transformers 5.23's `inv_freq`, where a formula in f64 gives others.
+    /// Bits of transformers 5.23's `inv_freq`; a formula in f64 gives other bits.
     #[test]
     fn frequencies_have_the_bits_of_transformers() {
         let yarn = r#"{"type": "yarn", "factor": 6.0, "original_max_position_embeddings": 4096}"#;

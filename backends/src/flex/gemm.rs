@@ -212,13 +212,13 @@ mod tests {
         assert_eq!(steps([1024, 1440], 2), [1024, 736]);
         assert_eq!(steps([1440, 1024], 4), [720, 512]);
         assert_eq!(steps([128, 96], 2), [66, 96]);
-        // half of the longer side would be small; small products and those with vectors are left whole
+        // halving the longer side would make a small block; small products and those with vectors are not split
         assert_eq!(steps([128, 64], 2), [128, 32]);
         assert_eq!(steps([SMALL, SMALL], 8), [SMALL, SMALL]);
         assert_eq!(steps([1, 4096], 3), [1, 4096]);
     }
 
-    /// Bits of products on so many threads.
+    /// Bits of a product computed on the given number of threads.
     fn bits(threads: usize, lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<u32> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pair = Some((lhs, rhs));

@@ -229,7 +229,7 @@ mod tests {
                 let most = block.iter().fold(0.0f32, |most, x| most.max(x.abs()));
                 for (at, expected) in block.iter().enumerate() {
                     let found = found[number * BLOCK + at];
-                    // seven levels on the side that the largest is not on
+                    // only seven levels on the side opposite to the largest value
                     let step = most / levels * (1.0 + 1e-3);
                     let room = if bits == Bits::Four {
                         step

@@ -361,7 +361,7 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    /// The centroids choose coordinates: the logits of a token are written down in it.
+    /// Each centroid selects one coordinate of a token, so the logits are the token's coordinates.
     #[test]
     fn softmax_gates_are_those_of_all_experts_renormalized_over_the_chosen() {
         let device = Default::default();
@@ -397,7 +397,7 @@ mod tests {
         assert!(sums.iter::<f64>().all(|sum| (sum - 1.0).abs() < 1e-6));
     }
 
-    /// The first expert is the best, the last two are better together than the first two.
+    /// The first expert is the best single one, but the last two are the best pair.
     #[test]
     fn a_group_is_as_good_as_its_best_expert_or_as_its_two_best() {
         for (score, expected) in [(GroupScore::TwoBest, [2, 3]), (GroupScore::Best, [0, 1])] {

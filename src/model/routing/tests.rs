@@ -1,4 +1,4 @@
-//! Rules of balance on routers whose affinities do not change.
+//! Balancing rules on routers whose affinities do not change.
 
 mod energy;
 mod together;
@@ -19,12 +19,12 @@ use crate::domain::{Domain, TAGS};
 use crate::model::ModelConfig;
 use crate::model::init::Initializers;
 
-/// Margins are observed only where gradients are.
+/// A backend with autodiff, since margins are observed only there.
 type B = Autodiff<Selected>;
 
 const HIDDEN: usize = 16;
 
-/// Tokens and a router that prefers some experts: affinities lean by up to a tenth.
+/// Tokens and a router that prefers some experts: affinities differ by up to a tenth.
 struct Frozen {
     router: Router<B>,
     tokens: Tensor<B, 2>,
@@ -57,7 +57,7 @@ impl Frozen {
         let device = Default::default();
         let router = Router::init(&Initializers::new(&model, 3), &device);
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        // all tokens share a direction, so that some experts are liked by all
+        // all tokens share a direction, so that some experts are preferred by all
         let shared = Tensor::<B, 2>::from_data(normal(&mut rng, [1, HIDDEN]), &device);
         let own = Tensor::from_data(normal(&mut rng, [tokens, HIDDEN]), &device);
         Self {
@@ -94,7 +94,7 @@ impl Frozen {
         }
     }
 
-    /// One optimizer step; MaxVio before it, and the number of experts that a token visited.
+    /// Runs one optimizer step; returns the MaxVio before it, and the number of experts per token.
     fn step(&mut self, speed: f64) -> (f64, f64) {
         let seen = self.observe(self.tokens.clone(), None, 0);
         let load = seen.counts.total();
@@ -241,7 +241,7 @@ fn a_resting_bias_moves_by_no_rule() {
     }
 }
 
-/// What is chosen changes with the bias; for a fixed choice the gates do not.
+/// The bias changes the choice; for a fixed choice it does not change the gates.
 #[test]
 fn a_constant_in_the_bias_changes_nothing() {
     let mut frozen = Frozen::new(64, 16, 2, RouterConfig::default());

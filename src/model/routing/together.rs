@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_token_takes_an_expert_that_was_chosen_before_it_if_that_is_nearly_as_good() {
-        // two groups; expert 0 is best for the first token of both
+        // two groups; expert 0 is best for the first token of both groups
         let scores = [
             [0.9, 0.1, 0.2], // row 0, group 0
             [0.9, 0.1, 0.2], // row 0, group 1

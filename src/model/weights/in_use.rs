@@ -243,7 +243,7 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    /// A model of which one expert divides after step 10, in each layer another one if so asked.
+    /// A model in which one expert per layer, `parents`, divides after step 10.
     fn divided(parents: [usize; 2]) -> CausalLm<B> {
         let model = CausalLm::<B>::init(&config(), 1, &Default::default());
         model.map_moe(|layer, moe| {

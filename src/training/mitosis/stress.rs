@@ -141,7 +141,7 @@ mod tests {
         idle_windows: 3,
     };
 
-    /// What is measured in a layer of 16 places, all in use unless `roster` says otherwise.
+    /// Measurements of a layer of 16 places, all in use unless `roster` says otherwise.
     struct Measured {
         roster: Roster,
         demand: Demand,
@@ -163,7 +163,7 @@ mod tests {
             }
         }
 
-        /// Ends a window throughout which so many tokens would choose the experts.
+        /// Ends a window in which the given numbers of tokens would have chosen the experts.
         fn window(&mut self, chosen: &[(usize, u64)]) {
             for &(expert, tokens) in chosen {
                 self.demand.unbiased[expert] = tokens;
@@ -205,7 +205,7 @@ mod tests {
             it.window(&[(7, 0)]);
             assert_eq!(it.idle(), [0; 0]);
         }
-        // asked for in between: the count begins anew
+        // demand in between resets the count
         it.window(&[(7, 100)]);
         it.window(&[(7, 0)]);
         for _ in 0..5 {
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(it.idle(), [0; 0]);
         it.window(&[]);
         assert_eq!(it.idle(), [7]);
-        // none goes that its domain needs
+        // an expert that its domain needs does not retire
         assert_eq!(it.stress.idle(&it.layer(), &RULE, |_| false), [0; 0]);
     }
 
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(it.stressed(), [0; 0]);
         it.window(&asked);
         assert_eq!(it.stressed(), [5, 9]);
-        // demand alone is no stress
+        // high demand alone is no stress
         it.gradients[5] = 0.0;
         (0..8).for_each(|_| it.window(&asked));
         assert_eq!(it.stressed(), [9, 2]);

@@ -1,4 +1,4 @@
-//! A small model that grows, step by step, for tests.
+//! A small model whose number of experts grows, trained step by step, for tests.
 
 use burn::backend::Autodiff;
 use burn_train::TrainStep;
@@ -34,7 +34,7 @@ pub(crate) fn model() -> ModelConfig {
     serde_json::from_value(config).unwrap()
 }
 
-/// Rows in which a token mostly says which one comes next.
+/// Rows in which a token mostly determines the next one.
 fn rows(step: u64) -> PackedBatch {
     const ROWS: usize = 8;
     const SEQ: usize = 64;
@@ -73,7 +73,7 @@ pub(crate) fn schedule(at: &[u64]) -> MitosisConfig {
     }
 }
 
-/// A run step by step, as the learner's loop does it.
+/// A run that executes the steps of the learner's loop.
 pub(crate) struct Run {
     pub(crate) trainee: Trainee<B>,
     pub(crate) optimizer: AdamW<B>,
@@ -146,7 +146,7 @@ impl Run {
     }
 }
 
-/// A rule by which experts divide within few steps.
+/// A rule by which experts divide within a few steps.
 pub(crate) fn eager() -> StressRule {
     StressRule {
         window: 5,

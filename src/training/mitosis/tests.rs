@@ -1,4 +1,4 @@
-//! Mitosis in the learner's step: no jump, moments that go along, experts that go their own ways.
+//! Mitosis in the learner's step: the loss does not jump, moments are inherited, and siblings grow apart.
 
 use super::testing::{EXPERTS, Run, eager, model, schedule};
 use super::{InheritedMoments, Mitosis, MitosisConfig, Mode, StressRule};
@@ -46,7 +46,7 @@ fn places_that_wait_take_no_token_and_have_no_target() {
     assert!(report.targets[0].iter().all(|&target| target > 0.0));
 }
 
-/// An optimizer that forgot an expert would leave it as it was.
+/// An optimizer that ignored an expert would leave its weights unchanged.
 #[test]
 fn siblings_learn_from_the_first_step_on_each_by_itself() {
     let mut run = Run::new(Some(schedule(&[5])));
@@ -102,7 +102,7 @@ fn siblings_have_moments(moments: InheritedMoments, factor: f32) {
             .iter()
             .collect()
     };
-    // what the optimizer leaves after step 5 without a division
+    // optimizer state after step 5 without a division
     let mut plain = Run::new(None);
     plain.trainee = Trainee::new(
         run.trainee.model.clone(),
@@ -138,7 +138,7 @@ fn a_run_that_grows_is_the_same_each_time() {
     assert_eq!(losses(), losses());
 }
 
-/// Neither when experts divide nor while siblings hold apart and open does the loss rise above what it scattered by.
+/// The loss rises above its previous scatter neither when experts divide nor while inhibition holds and fades.
 #[test]
 fn a_model_that_grows_does_not_stumble() {
     let mut small = Run::new(None);
@@ -182,7 +182,7 @@ fn stressed_experts_divide_one_at_a_time_while_there_are_places() {
     assert_eq!(run.trainee.mitosis().state().unwrap().events, run.events);
 }
 
-/// What is decided for a layer after `step`, whose first expert is asked for most and whose last one never.
+/// Change decided for a layer after `step`, with most demand for the first expert and none for the last.
 fn decided(rule: StressRule, step: u64, in_use: usize) -> Change {
     let config = MitosisConfig {
         mode: Mode::Stress(rule),
@@ -224,7 +224,7 @@ fn experts_divide_at_the_end_of_a_window_between_a_pause_and_the_end() {
     assert!(divides(&rule, 4));
     assert!(!divides(&rule, 2), "it comes within the pause");
     assert!(!divides(&rule, 5), "it is within a window");
-    // four steps later siblings are experts like any other
+    // four steps later siblings are ordinary experts
     assert!(divides(&rule, 36));
     assert!(!divides(&rule, 38), "the run ends before siblings are open");
     let early = StressRule { until: 0.5, ..rule };

@@ -47,7 +47,7 @@ fn drawn(config: &ModelConfig, seed: u64) -> Gqa<B> {
     )
 }
 
-/// With biases that are not zero where there are any, and norms that scale.
+/// A mixer whose biases, if any, are nonzero and whose norms have weights other than one.
 fn mixer(config: &ModelConfig) -> Gqa<B> {
     let mut gqa = drawn(config, 3);
     let projections = [
@@ -71,7 +71,7 @@ fn mixer(config: &ModelConfig) -> Gqa<B> {
     gqa
 }
 
-/// The same with every option: those of Qwen3-Next in two forms of rotation, and those of OLMoE and Qwen2.
+/// Variants of the configuration that together use every option: Qwen3-Next with both pairings, OLMoE, and Qwen2.
 fn with_options(config: &ModelConfig) -> [ModelConfig; 3] {
     let gated = |pairs| GqaConfig {
         qk_norm: true,
@@ -143,14 +143,14 @@ fn product(rows: &[Vec<f64>], linear: &Linear<B>) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// One head's part of a row, within the largest magnitude.
+/// One head's part of a row, clipped to `clip_qkv`.
 fn clipped(row: &[f64], head: usize, config: &GqaConfig) -> Vec<f64> {
     let most = config.clip_qkv.unwrap_or(f64::INFINITY);
     let part = row[head * DIM..][..DIM].iter();
     part.map(|x| x.clamp(-most, most)).collect()
 }
 
-/// One head's part of a row, normalized where there is a norm, its pairs turned by the position.
+/// One head's part of a row, normalized if there is a norm, and rotated by the position.
 fn placed(
     row: &[f64],
     head: usize,
@@ -184,7 +184,7 @@ fn placed(
     placed
 }
 
-/// Attention written out: every query of every head over the keys for which `sees(query, key)`.
+/// Attention as explicit loops: every query of every head over the keys for which `sees(query, key)`.
 fn in_loops(
     gqa: &Gqa<B>,
     config: &ModelConfig,
@@ -271,7 +271,7 @@ fn norms_gates_limits_and_partial_rotations_equal_attention_written_out() {
     }
 }
 
-/// Outputs of sequences that grow together through pages, each in pieces of its own.
+/// Outputs of sequences that are extended together through pages, each in its own pieces.
 fn through_pages(
     gqa: &Gqa<B>,
     config: &ModelConfig,
@@ -362,7 +362,7 @@ fn decoding_through_pages_of_every_format_equals_the_whole_forward() {
                 let case = format!("{format:?}, {lens:?}, {:?}", config.mixer.gqa);
                 assert_eq!(whole.len(), paged.len(), "{case}");
                 assert!(apart < tolerance, "{case}: {apart}");
-                // narrower numbers round
+                // narrower types round
                 assert_eq!(apart > 1e-5, tolerance > 1e-5, "{case}: {apart}");
             }
         }
@@ -395,7 +395,7 @@ fn a_prefill_chunks_and_single_tokens_equal_the_whole() {
         let positions: Vec<i64> = (0..24).collect();
         let whole = gqa.forward(hidden.clone(), &context(&config, &positions, None));
 
-        // windows shorter and longer than a chunk, and than all before it
+        // windows shorter and longer than a chunk, and longer than the sequence
         for ends in [vec![8, 11, 20, 21, 22, 23, 24], (1..=24).collect()] {
             let mut cache = gqa.empty_cache(&CacheConfig {
                 page_len: 4,

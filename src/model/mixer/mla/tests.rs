@@ -62,8 +62,8 @@ fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-/// Attention of one query over expanded keys and values, in f64: the output of every head, and how much of it
-/// comes from the first position.
+/// Attention of one query over expanded keys and values, in f64: the output of every head, and the weight of the
+/// first position.
 fn expanded_in_loops(mla: &Mla<B>, queries: &HeadQueries<B>, rows: &[f64]) -> Vec<(Vec<f64>, f64)> {
     let width = RANK + ROPE;
     let up = values(mla.kv_b_proj.weight.val());
@@ -118,7 +118,7 @@ fn position_131071_finds_what_was_planted_at_position_0() {
         noise([1, 1, HIDDEN], 0.3),
         &context(&config, LEN as i64 - 1),
     );
-    // the key that the first head looks for, and nothing like it elsewhere
+    // the key that the first head looks for; no other key resembles it
     let folded = mla.kv_b_proj.weight.weight();
     let wanted = B::absorb_query(queries.nope.clone().squeeze_dim(0), folded);
     let wanted = Tensor::cat(vec![wanted, queries.rope.clone().squeeze_dim(0)], 2);
@@ -140,7 +140,7 @@ fn position_131071_finds_what_was_planted_at_position_0() {
     }
 }
 
-/// A long piece behind a past, whose latents are of both formats.
+/// A long piece after a past, with pages of both formats.
 #[test]
 fn both_forms_are_the_same_attention() {
     const LEN: usize = 300;
@@ -186,7 +186,7 @@ fn long_pieces_are_expanded_where_that_is_cheaper_and_short_ones_never() {
         (0, 31, Form::Absorbed),
         (0, 32, Form::Expanded),
         (0, 512, Form::Expanded),
-        // every row of the past is expanded for few tokens
+        // few tokens would expand every row of the past
         (100_000, 64, Form::Absorbed),
         (100_000, 512, Form::Expanded),
     ] {

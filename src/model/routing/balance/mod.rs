@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(max_violation(&counts.total(), &[2.0; 4]), 2.0);
     }
 
-    /// Counts whose targets, summed tag by tag, are not quite the whole number that they are.
+    /// Counts whose targets, summed tag by tag, differ by rounding from a whole number.
     fn three_tags() -> LoadCounts {
         let mut counts = LoadCounts::new(20);
         for (tag, assignments) in [(0, 1017), (3, 571), (10, 332)] {

@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(bias, [0.0; 2]);
     }
 
-    /// Loads of four experts and two null ones, chosen by `tokens` tokens, two slots each.
+    /// Loads of four experts and two null experts, chosen by tokens with two slots each.
     fn counts(loads: [u64; 6]) -> LoadCounts {
         let mut counts = LoadCounts::with_null(4, 2);
         for (slot, load) in loads.into_iter().enumerate() {
@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn null_experts_become_dearer_while_tokens_visit_too_few_experts_and_cheaper_while_they_visit_too_many()
      {
-        // 100 tokens: 1.5 experts each is on target
+        // 100 tokens with 1.5 experts each are on target
         let bias = after([0.0; 6], [38, 37, 38, 37, 25, 25]);
         assert!((bias[4].abs(), bias[5].abs()) < (1e-9, 1e-9), "{bias:?}");
-        // 2 experts each: the price of computing rises by 0.02 * 0.5
+        // 2 experts each: the price rises by 0.02 * 0.5
         let bias = after([0.0; 6], [50, 50, 50, 50, 0, 0]);
         assert!(
             (bias[4] - 0.01).abs() < 1e-7 && (bias[5] - 0.01).abs() < 1e-7,

@@ -101,7 +101,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(lengths(&[0, 1, 2, 0, 1, 0, 0, 0], 8), [3, 2, 1, 1, 1]);
-        // the second row goes on with a document whose beginning it does not see
+        // the second row continues a document whose beginning it does not see
         assert_eq!(lengths(&[0, 1, 2, 3], 2), [2, 2]);
         assert_eq!(lengths(&[], 0), [0; 0]);
     }

@@ -86,7 +86,7 @@ impl<B: Backend> Codons<B> {
         };
         let share = |&number: &usize| match number {
             0 => 0.0,
-            // of a geometric series
+            // sum of a geometric series
             _ => (1.0 - config.memory) / (1.0 - config.memory.powf(number as f64)),
         };
         let factors = layout.factors(config.memory);

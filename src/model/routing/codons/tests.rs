@@ -1,4 +1,4 @@
-//! Codons bear on choices as they are defined, and on nothing else.
+//! Codons change choices as defined, and nothing else.
 
 use std::collections::HashSet;
 
@@ -89,7 +89,7 @@ fn assert_close(found: &[f32], expected: &[f32]) {
     assert!(furthest < 1e-4, "{furthest}");
 }
 
-/// The definition, codon after codon: means of affinities, those further back for less.
+/// The definition, codon by codon: weighted means of affinities, older ones with less weight.
 fn predictions(scores: &[Vec<f64>]) -> Vec<Option<Vec<f64>>> {
     let codons: Vec<&[Vec<f64>]> = scores.chunks(LENGTH).collect();
     let mean = |codon: &[Vec<f64>], expert: usize| {
@@ -209,7 +209,7 @@ fn documents_in_one_row_know_nothing_of_each_other() {
     }
 }
 
-/// Reads the next ids of a sequence, and gives its states and routes.
+/// Reads the next ids of a sequence; returns its states and routes.
 fn read(model: &CausalLm<B>, past: &mut Cache<B>, ids: &[i32]) -> (Vec<f32>, Vec<Vec<i64>>) {
     let hidden = model.extend_one(&next(ids, past.len()), past);
     (states(&hidden), chosen(&hidden))
@@ -295,7 +295,7 @@ fn codons_hold_no_more_of_a_long_sequence_than_of_a_short_one() {
         past.trail = None;
         all - past.memory_bytes()
     };
-    // two layers of a sum and, at most, the scores of a codon and of what can be taken back
+    // two layers, each with one sum and at most the scores of one codon and of the positions that can be taken back
     let most = 2 * 4 * EXPERTS * (1 + LENGTH + 17);
     for len in [20, 40, 60] {
         let bytes = bytes(len);

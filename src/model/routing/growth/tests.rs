@@ -1,4 +1,4 @@
-//! A division changes nothing that a model computes.
+//! A division does not change the output of a model.
 
 use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -12,13 +12,13 @@ use super::{Change, Division, Inhibition};
 use crate::domain::Domain;
 use crate::model::{CausalLm, Hidden, ModelConfig, Sequences};
 
-/// What goes into a router is told only where gradients are.
+/// A backend with autodiff, since router inputs are returned only there.
 type B = Autodiff<Selected>;
 
 const EXPERTS: usize = 20;
 const APART: Inhibition = Inhibition { hold: 4, fade: 4 };
 
-/// How a model routes.
+/// Type of router.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
     k: usize,
@@ -68,7 +68,7 @@ fn config(kind: Kind) -> ModelConfig {
     config
 }
 
-/// A model whose routers have biases, as if it had been trained.
+/// A model whose routers have nonzero biases, as after training.
 fn model(kind: Kind) -> CausalLm<B> {
     let model = CausalLm::<B>::init(&config(kind), 5, &Default::default());
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -87,7 +87,7 @@ fn model(kind: Kind) -> CausalLm<B> {
     })
 }
 
-/// Rows of text of every domain.
+/// Rows of tokens of every domain.
 fn text() -> Sequences<B> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let id = Uniform::new(0i64, 40).unwrap();
@@ -102,7 +102,7 @@ fn text() -> Sequences<B> {
     }
 }
 
-/// Tokens that chose each slot, by layer.
+/// Number of tokens that chose each slot, by layer.
 fn loads(hidden: &Hidden<B>) -> Vec<Vec<usize>> {
     let of = |routing: &crate::model::routing::Routing<B>| {
         let mut loads = vec![0; routing.slots()];
@@ -114,7 +114,7 @@ fn loads(hidden: &Hidden<B>) -> Vec<Vec<usize>> {
     hidden.routings.iter().map(of).collect()
 }
 
-/// A change that divides every expert in use, across the first coordinate of its tokens.
+/// A change that divides every expert in use, by the first coordinate of its tokens.
 fn changes(hidden: &Hidden<B>) -> Vec<Change> {
     let of = |routing: &crate::model::routing::Routing<B>| {
         let states = routing
@@ -159,7 +159,7 @@ fn grown(model: CausalLm<B>, changes: &[Change]) -> CausalLm<B> {
     model.map_moe(|layer, moe| moe.grow(&changes[layer]))
 }
 
-/// The model at a later step, when nothing divides.
+/// The model at a later step without divisions.
 fn at_step(model: CausalLm<B>, step: u64, inhibition: Inhibition) -> CausalLm<B> {
     let change = Change {
         step: step - 1,
@@ -216,7 +216,7 @@ fn kinds() -> Vec<Kind> {
             ..PLAIN
         });
     }
-    // every domain's pool has four experts
+    // the pool of every domain has four experts
     for k in [1, 2, 4] {
         kinds.push(Kind {
             k,
@@ -241,7 +241,7 @@ fn a_division_of_all_experts_leaves_the_logits_as_they_are() {
     }
 }
 
-/// Without the inhibition both copies are chosen and expel another expert.
+/// Without inhibition both copies are chosen and displace another expert.
 #[test]
 fn copies_that_do_not_inhibit_each_other_change_the_logits() {
     let text = text();
@@ -270,7 +270,7 @@ fn children_halve_the_load_of_their_parent() {
                 let (elder, child) = (after[parent], after[EXPERTS + parent]);
                 assert_eq!(before[parent], elder + child);
                 let off = elder.abs_diff(child);
-                // a token that lies on the plane makes a difference of two
+                // a token on the plane makes a difference of two
                 assert!(
                     off <= 2 || off * 10 <= before[parent],
                     "{elder} and {child}"
@@ -303,7 +303,7 @@ fn siblings_open_by_degrees() {
             fade: 1000,
         };
         let divided = grown(model, &changes);
-        // in the mean, since a choice that was all but even may fall to the other side
+        // on average, since a nearly tied choice may change
         let at = |step| {
             let later = at_step(divided.clone(), step, apart);
             let difference = before.clone() - logits(&later, &text);
@@ -319,7 +319,7 @@ fn siblings_open_by_degrees() {
     }
 }
 
-/// What stands beside the choice is to see no place without an expert.
+/// With its bias of -2 no token chooses expert 7, so retiring it must not change the logits.
 #[test]
 fn an_expert_that_no_token_chose_goes_without_a_trace() {
     let text = text();

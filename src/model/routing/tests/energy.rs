@@ -1,4 +1,4 @@
-//! Routing as least energy, `H_e = -s_e - b_e`: what is chosen, what the gates are made of, where gradients go.
+//! Routing as minimization of the energy `H_e = -s_e - b_e`: choices, gates and gradients.
 
 use burn::module::Param;
 use burn::tensor::activation::softmax;
@@ -89,7 +89,7 @@ fn softmax_affinities_have_the_least_free_energy() {
     }
 }
 
-/// All sets of `k` of the slots from `from` on.
+/// All sets of `k` slots with indices of at least `from`.
 fn subsets(from: usize, slots: usize, k: usize) -> Vec<Vec<usize>> {
     if k == 0 {
         return vec![Vec::new()];
@@ -151,7 +151,7 @@ fn gates_are_made_of_affinities_whatever_the_bias() {
     }
 }
 
-/// The first layer of a model that routes everywhere.
+/// The first layer of a model in which every layer has experts.
 fn layer(config: &ModelConfig) -> Moe<B> {
     let model = CausalLm::<B>::init(config, 4, &Default::default());
     match model
@@ -214,7 +214,7 @@ fn renumbered_experts_are_chosen_alike_and_give_the_same_output() {
     }
 }
 
-/// `sum g_k c_k` with a fixed `c` for every token and slot, and the sets that were chosen.
+/// `sum g_k c_k` with a fixed `c` per token and slot, and the chosen sets.
 fn probe(frozen: &Frozen) -> (Tensor<B, 1>, Vec<Vec<usize>>) {
     let routing = frozen.route(frozen.tokens.clone(), None);
     let factors = normal(&mut ChaCha8Rng::seed_from_u64(9), routing.logits.dims());
@@ -239,7 +239,7 @@ fn gradients_of_the_centroids_are_those_of_finite_differences() {
         let (loss, choice) = probe(&frozen);
         let gradient = gate.grad(&loss.backward()).expect("the gate learns");
         let gradient = Tensor::<B, 2>::from_inner(gradient);
-        // along the gradient itself, the difference is the square of its norm
+        // along the gradient, the difference is the squared norm of the gradient
         let norm = values(gradient.clone().powi_scalar(2).sum())[0].sqrt();
         let step = 2e-3;
         let mut at = |sign: f64| {
@@ -256,7 +256,7 @@ fn gradients_of_the_centroids_are_those_of_finite_differences() {
     }
 }
 
-/// Normalized, the gate of a single expert is one whatever its affinity.
+/// With normalization, the gate of a single expert is one for every affinity.
 #[test]
 fn a_single_expert_teaches_its_router_by_its_gate_unless_that_is_normalized() {
     let norm = |norm_topk_prob: bool| {
@@ -326,7 +326,7 @@ fn by_cosine_a_token_s_length_has_no_say_and_the_scale_is_learned_up_to_a_hundre
     }
 }
 
-/// A routing of tokens with these logits, of which each chooses its best expert.
+/// Routing of tokens with the given logits, each to its best expert.
 fn routing(logits: Vec<[f64; 4]>) -> Routing<B> {
     let device = Default::default();
     let tokens = logits.len();

@@ -1,4 +1,4 @@
-//! Tokens of a batch that choose their experts together.
+//! Batch-aware routing.
 
 use super::*;
 use crate::model::routing::Together;

@@ -1,4 +1,4 @@
-//! Weights come back bit for bit, or the error says which do not.
+//! Weights are restored bit for bit, or the error names those that are not.
 
 use super::*;
 use crate::model::weights::{InMemory, NamedTensor, collect, param_names};
@@ -44,7 +44,7 @@ fn toy<B: Backend>() -> Toy<B> {
     }
 }
 
-/// Tensors as a source.
+/// A source of the given tensors.
 fn source<'t, T: Into<NamedTensor<'t>>>(tensors: impl IntoIterator<Item = T>) -> InMemory {
     let tensors = tensors.into_iter().map(Into::into);
     let tensors = tensors.map(|it: NamedTensor<'_>| (it.name.clone(), it.read().unwrap()));
@@ -104,7 +104,7 @@ fn a_parameter_that_is_held_twice_goes_by_its_first_name() {
 #[test]
 fn a_parameter_that_is_stored_transposed_comes_back_right() {
     let device = Default::default();
-    // the large one is not initialized when it is loaded
+    // the large parameter is still uninitialized when it is loaded
     for (width, is_initialized) in [(3, false), (3, true), (SMALL, false)] {
         let config = LinearConfig::new(2, width).with_layout(LinearLayout::Col);
         let saved: Linear<B> = config.init(&device);
