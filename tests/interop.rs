@@ -370,9 +370,12 @@ fn altered(name: &str, tensor: &str, change: impl Fn(&mut Vec<usize>, &mut Vec<u
     change(&mut shape, &mut bytes);
     let other = TensorView::new(own.dtype(), shape, &bytes).unwrap();
     let tensors = file.tensors().into_iter();
-    let tensors = tensors.map(|(name, own)| match name == tensor {
-        true => (name, other.clone()),
-        false => (name, own),
+    let tensors = tensors.map(|(name, own)| {
+        if name == tensor {
+            (name, other.clone())
+        } else {
+            (name, own)
+        }
     });
     safetensors::serialize_to_file(tensors, None, &to.join("model.safetensors")).unwrap();
 }

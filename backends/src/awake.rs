@@ -38,9 +38,10 @@ pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
                         continue;
                     }
                     looks = looks.wrapping_add(1);
-                    match looks.is_multiple_of(LOOKS) {
-                        true => _ = rayon::yield_now(),
-                        false => std::hint::spin_loop(),
+                    if looks.is_multiple_of(LOOKS) {
+                        _ = rayon::yield_now()
+                    } else {
+                        std::hint::spin_loop()
                     }
                 }
             });

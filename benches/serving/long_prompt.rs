@@ -58,8 +58,9 @@ pub(crate) fn peak_memory(tokens: usize) -> Outcome {
         mib(most.saturating_sub(weights + cache)),
         mib(ALLOWED)
     );
-    match most <= weights + cache + ALLOWED {
-        true => Ok(()),
-        false => Err("more memory than allowed".into()),
+    if most <= weights + cache + ALLOWED {
+        Ok(())
+    } else {
+        Err("more memory than allowed".into())
     }
 }

@@ -134,12 +134,11 @@ pub(crate) fn at_random(count: usize) -> Outcome {
         let (found, ended) = texts.remove(id).unwrap_or_default();
         let broken_off = cancelled.contains(id) || ended == Some(Finish::TimedOut);
         late += usize::from(ended == Some(Finish::TimedOut));
-        let equal = match broken_off {
-            true => expected.starts_with(&found),
-            false => {
-                whole += 1;
-                (&found, ended) == (&expected, why)
-            }
+        let equal = if broken_off {
+            expected.starts_with(&found)
+        } else {
+            whole += 1;
+            (&found, ended) == (&expected, why)
         };
         if !equal {
             return Err(format!("{id:?} differs: {found:?}, alone {expected:?}").into());

@@ -72,9 +72,10 @@ fn outcome(arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Box<dyn Error>> 
     let mut experiment = arm.experiment.clone();
     experiment.training.seed = seed;
     let (last, cache) = (experiment.training.steps, out.join(".cache"));
-    let job = match folder.exists() {
-        true => Job::resume(experiment, Run::open(&folder)?, &cache, Progress::Hidden),
-        false => Job::create(experiment, &folder, &cache, Progress::Hidden),
+    let job = if folder.exists() {
+        Job::resume(experiment, Run::open(&folder)?, &cache, Progress::Hidden)
+    } else {
+        Job::create(experiment, &folder, &cache, Progress::Hidden)
     };
     match job {
         Err(RunError::Finished { .. }) => {}

@@ -95,9 +95,10 @@ impl Panel {
             };
             let points = (SMOOTHED..=steps).step_by(5).filter_map(|step| {
                 // MaxVio looks back on as many steps by itself
-                let from = match self.title.starts_with("MaxVio") {
-                    true => step - 1,
-                    false => step - SMOOTHED,
+                let from = if self.title.starts_with("MaxVio") {
+                    step - 1
+                } else {
+                    step - SMOOTHED
                 };
                 Some(format!("{:.1},{:.1}", x(step), self.y(mean(from, step)?)))
             });

@@ -107,11 +107,12 @@ impl Model<Selected> {
     pub(crate) fn row_length(&self, asked: Option<usize>) -> Result<usize, Failure> {
         let length = asked.unwrap_or(self.experiment.training.seq_len);
         let positions = self.experiment.model.max_position_embeddings;
-        match (2..=positions).contains(&length) {
-            true => Ok(length),
-            false => Err(Failure::input(format!(
+        if (2..=positions).contains(&length) {
+            Ok(length)
+        } else {
+            Err(Failure::input(format!(
                 "`--seq-len` is {length}, expected 2 to {positions}, the model's `max_position_embeddings`"
-            ))),
+            )))
         }
     }
 

@@ -300,10 +300,12 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
         Run::check_new(&folder).or_input()?;
     }
     room::look(&folder, &experiment)?;
-    let screen = match std::io::stdout().is_terminal() {
-        _ if notice::is_quiet() => Screen::Nothing,
-        true => Screen::Dashboard,
-        false => Screen::Lines,
+    let screen = if notice::is_quiet() {
+        Screen::Nothing
+    } else if std::io::stdout().is_terminal() {
+        Screen::Dashboard
+    } else {
+        Screen::Lines
     };
     let cache = Arc::new(Cache::open()?);
     let in_use = cache.clone();
@@ -406,11 +408,13 @@ fn train(
     notice::tell(Announcement::of(&job, reason).to_string().trim_end());
     let report = job.run.report_path();
     let held_back = (screen == Screen::Dashboard).then(logging::hold_back);
-    let trained =
-        selected::train(job, model, device, screen).map_err(|error| match error.is_of_input() {
-            true => Failure::Input(error.into()),
-            false => error.into(),
-        })?;
+    let trained = selected::train(job, model, device, screen).map_err(|error| {
+        if error.is_of_input() {
+            Failure::Input(error.into())
+        } else {
+            error.into()
+        }
+    })?;
     drop(held_back);
     if trained.ending == Ending::Stopped {
         let told = match trained.steps {

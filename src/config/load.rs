@@ -96,9 +96,10 @@ fn elsewhere(key: &str) -> Option<String> {
     fn find(value: &Value, key: &str, path: &str) -> Option<String> {
         value.as_object()?.iter().find_map(|(name, value)| {
             let path = join_plain(path, name);
-            match name == key {
-                true => Some(path),
-                false => find(value, key, &path),
+            if name == key {
+                Some(path)
+            } else {
+                find(value, key, &path)
             }
         })
     }

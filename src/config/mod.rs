@@ -28,6 +28,17 @@ use crate::model::ModelConfig;
 use crate::training::TrainingConfig;
 
 /// Configuration of a run: model, tokenizer, data and training.
+///
+/// ```
+/// use darkhorse_genesis::config::Experiment;
+///
+/// let mut experiment = Experiment::preset("tiny")?;
+/// experiment.training.steps = 200;
+/// experiment.data.train = vec!["my-text.txt".into()];
+/// let json = experiment.to_json_pretty()?;
+/// assert_eq!(Experiment::from_json(&json)?, experiment);
+/// # Ok::<(), darkhorse_genesis::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {

@@ -90,10 +90,10 @@ pub(super) fn read(turns: Value, beside: Beside) -> Result<Conversation, TurnsEr
         let system = beside.system.filter(|text| !text.trim().is_empty());
         if let (Some(system), Some(first)) = (system, list.first()) {
             let is_said = first["content"].as_str().map(str::trim) == Some(system.trim());
-            match first["role"] == "system" {
-                false => list.insert(0, json!({"role": "system", "content": system})),
-                true if is_said => {}
-                true => return Err(TurnsError::TwoSystems),
+            if first["role"] != "system" {
+                list.insert(0, json!({"role": "system", "content": system}));
+            } else if !is_said {
+                return Err(TurnsError::TwoSystems);
             }
         }
     }

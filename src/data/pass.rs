@@ -78,9 +78,12 @@ impl Pass {
     fn pack(&mut self) -> Result<Option<PackedBatch>, DataError> {
         let mut rows = vec![Row::default(); self.rows];
         while let Some(part) = self.next_part()? {
-            let fits = |row: &&mut Row| match part.is_of_long {
-                true => row.tokens == 0,
-                false => row.tokens + part.len <= self.seq_len,
+            let fits = |row: &&mut Row| {
+                if part.is_of_long {
+                    row.tokens == 0
+                } else {
+                    row.tokens + part.len <= self.seq_len
+                }
             };
             let Some(row) = rows.iter_mut().find(fits) else {
                 self.waiting.push_front(part);

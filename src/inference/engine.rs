@@ -134,6 +134,30 @@ pub enum Finish {
 }
 
 /// Serves many requests with one model at once.
+///
+/// ```
+/// use darkhorse_genesis::backends::select::{Selected, default_device};
+/// use darkhorse_genesis::config::Experiment;
+/// use darkhorse_genesis::inference::{Engine, EngineConfig, Event, Limits, Request};
+/// use darkhorse_genesis::model::CausalLm;
+///
+/// let config = Experiment::preset("mixtral-tiny")?.model;
+/// let model = CausalLm::<Selected>::init(&config, 0, &default_device());
+/// let mut engine = Engine::new(&model, Limits::of(&config), EngineConfig::default());
+/// let short = engine.submit(Request::greedy(vec![5, 3, 9], 2))?;
+/// let long = engine.submit(Request::greedy(vec![2, 7], 4))?;
+/// let mut finished = Vec::new();
+/// while !engine.is_idle() {
+///     for event in engine.step() {
+///         match event {
+///             Event::Token { request, id } => println!("{request:?}: {id}"),
+///             Event::Finished { request, .. } => finished.push(request),
+///         }
+///     }
+/// }
+/// assert_eq!(finished, [short, long]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Engine<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router<B>> {
     model: &'m CausalLm<B, M, R>,

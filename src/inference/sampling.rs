@@ -209,9 +209,12 @@ impl Sampler {
 
     fn likeliest(&self, logits: &[f32], past: &[u32]) -> Candidate {
         let penalized = self.penalized(logits, past);
-        let better = |best: usize, next: usize| match penalized[next] > penalized[best] {
-            true => next,
-            false => best,
+        let better = |best: usize, next: usize| {
+            if penalized[next] > penalized[best] {
+                next
+            } else {
+                best
+            }
         };
         let best = (1..penalized.len()).fold(0, better);
         Candidate {

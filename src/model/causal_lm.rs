@@ -27,6 +27,21 @@ use super::ttt::Metacognition;
 ///
 /// `M` and `R` are the types of its mixers and routers. A crate with its own types names them here and builds the
 /// model with [`CausalLm::init_with`].
+///
+/// ```
+/// use darkhorse_genesis::backends::select::{Selected, default_device};
+/// use darkhorse_genesis::burn::tensor::{Int, Tensor};
+/// use darkhorse_genesis::config::Experiment;
+/// use darkhorse_genesis::model::{CausalLm, Sequences};
+///
+/// let config = Experiment::preset("mixtral-tiny")?.model;
+/// let device = default_device();
+/// let model = CausalLm::<Selected>::init(&config, 0, &device);
+/// let ids = Tensor::<Selected, 2, Int>::from_data([[5, 3, 9], [2, 7, 1]], &device);
+/// let logits = model.forward(&Sequences::plain(ids));
+/// assert_eq!(logits.dims(), [2, 3, config.vocab_size]);
+/// # Ok::<(), darkhorse_genesis::config::ConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct CausalLm<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
     /// Embedding table, `[vocab_size, hidden_size]`.

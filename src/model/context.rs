@@ -20,9 +20,10 @@ pub enum Phase {
 impl Phase {
     /// Training on a backend with autodiff, inference on any other.
     pub fn of<B: Backend>(device: &B::Device) -> Self {
-        match B::ad_enabled(device) {
-            true => Self::Training,
-            false => Self::Inference,
+        if B::ad_enabled(device) {
+            Self::Training
+        } else {
+            Self::Inference
         }
     }
 }

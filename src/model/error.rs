@@ -185,12 +185,13 @@ impl ModelConfigError {
     ///
     /// [`ModelConfigError::NotPositive`] otherwise.
     pub fn positive(field: &str, value: f64) -> Result<(), Self> {
-        match value > 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(Self::NotPositive {
+        if value > 0.0 && value.is_finite() {
+            Ok(())
+        } else {
+            Err(Self::NotPositive {
                 field: field.into(),
                 value,
-            }),
+            })
         }
     }
 

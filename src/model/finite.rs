@@ -273,9 +273,12 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
 pub fn not_a_number<B: Backend, const D: usize>(values: &Tensor<B, D>) -> Option<NotANumber> {
     let values = values.clone().into_data();
     let first = values.iter::<f32>().find(|value| !value.is_finite());
-    first.map(|value| match value.is_nan() {
-        true => NotANumber::NaN,
-        false => NotANumber::Infinite,
+    first.map(|value| {
+        if value.is_nan() {
+            NotANumber::NaN
+        } else {
+            NotANumber::Infinite
+        }
     })
 }
 
@@ -290,9 +293,10 @@ pub fn are_finite(values: &[f32]) -> bool {
 
 /// The value of larger magnitude; non-finite values count as largest.
 fn furthest_from_0(most: f32, value: f32) -> f32 {
-    match most.is_finite() && (!value.is_finite() || value.abs() > most.abs()) {
-        true => value,
-        false => most,
+    if most.is_finite() && (!value.is_finite() || value.abs() > most.abs()) {
+        value
+    } else {
+        most
     }
 }
 

@@ -80,9 +80,10 @@ impl<'a> Initializers<'a> {
     /// `sqrt(2 * num_hidden_layers)` if `depth_scaled_init` is set.
     pub fn residual_range(&self) -> f64 {
         let additions = 2 * self.config.num_hidden_layers;
-        match self.config.depth_scaled_init {
-            true => self.range() / (additions as f64).sqrt(),
-            false => self.range(),
+        if self.config.depth_scaled_init {
+            self.range() / (additions as f64).sqrt()
+        } else {
+            self.range()
         }
     }
 
@@ -346,9 +347,10 @@ mod tests {
 
     impl ModuleVisitor<B> for Seen {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            match param.is_initialized() {
-                true => self.drawn += param.lazy_shape().num_elements(),
-                false => self.lazy.push(param.lazy_shape().to_vec()),
+            if param.is_initialized() {
+                self.drawn += param.lazy_shape().num_elements()
+            } else {
+                self.lazy.push(param.lazy_shape().to_vec())
             }
         }
     }

@@ -20,10 +20,7 @@ pub enum Bias {
 impl Bias {
     /// [`Bias::Zero`] if `configured`, else [`Bias::Absent`].
     pub fn when(configured: bool) -> Self {
-        match configured {
-            true => Self::Zero,
-            false => Self::Absent,
-        }
+        if configured { Self::Zero } else { Self::Absent }
     }
 }
 

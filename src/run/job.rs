@@ -16,6 +16,24 @@ use crate::telemetry::read_journal;
 use crate::tokenizer::Tokenizer;
 
 /// A run with its folder, ready to be trained.
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use darkhorse_genesis::backends::select::{Selected, default_device};
+/// use darkhorse_genesis::burn::backend::Autodiff;
+/// use darkhorse_genesis::config::Experiment;
+/// use darkhorse_genesis::data::Progress;
+/// use darkhorse_genesis::run::{Job, Screen};
+///
+/// let mut experiment = Experiment::preset("tiny")?;
+/// experiment.data.train = vec!["my-text.txt".into()];
+/// let (run, cache) = (Path::new("runs/mine"), Path::new("runs/.cache"));
+/// let job = Job::create(experiment, run, cache, Progress::Shown)?;
+/// let trained = job.train::<Autodiff<Selected>>(&default_device(), Screen::Lines)?;
+/// println!("{:?}", trained.evaluation.map(|evaluation| evaluation.loss));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Job {
     /// The experiment: model, data and training settings.

@@ -68,11 +68,12 @@ impl Lines {
 
     fn line(&self) -> String {
         // a rate of 98.765 beside one of 101 is the same measurement
-        let part = |(name, value): &(String, f64)| match value.abs() >= 100.0
-            || name.contains(" per ") && value.abs() >= 10.0
-        {
-            true => format!("{} {value:.0}", name.to_lowercase()),
-            false => format!("{} {value:.3}", name.to_lowercase()),
+        let part = |(name, value): &(String, f64)| {
+            if value.abs() >= 100.0 || name.contains(" per ") && value.abs() >= 10.0 {
+                format!("{} {value:.0}", name.to_lowercase())
+            } else {
+                format!("{} {value:.3}", name.to_lowercase())
+            }
         };
         self.latest.iter().map(part).collect::<Vec<_>>().join("  ")
     }

@@ -52,10 +52,12 @@ impl Texts {
         let options = data.source_options();
         let share = data.valid_share.unwrap_or(0.0);
         let wanted = |files: &[_]| -> Result<Wanted, RunError> {
-            Ok(match files.is_empty() {
-                false => Wanted::Files(Source::open(files, options.clone())?),
-                true if share > 0.0 => Wanted::Share(share),
-                true => Wanted::Nothing,
+            Ok(if !files.is_empty() {
+                Wanted::Files(Source::open(files, options.clone())?)
+            } else if share > 0.0 {
+                Wanted::Share(share)
+            } else {
+                Wanted::Nothing
             })
         };
         if !data.train.is_empty() {

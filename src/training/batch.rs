@@ -113,9 +113,12 @@ pub fn counting_tags<B: Backend>(
     present: &[bool],
     device: &B::Device,
 ) -> Tensor<B, 1, Int> {
-    let tag = |(&tag, &present): (&u8, &bool)| match present {
-        true => i32::from(tag),
-        false => NOT_COUNTED as i32,
+    let tag = |(&tag, &present): (&u8, &bool)| {
+        if present {
+            i32::from(tag)
+        } else {
+            NOT_COUNTED as i32
+        }
     };
     vector(tags.iter().zip(present).map(tag), device)
 }

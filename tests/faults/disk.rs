@@ -63,9 +63,10 @@ impl Place {
             return Ok(());
         }
         let begun = self.begin(None);
-        match begun.status.success() {
-            true => Ok(()),
-            false => Err(format!("{}\n{}", said(&resumed), said(&begun))),
+        if begun.status.success() {
+            Ok(())
+        } else {
+            Err(format!("{}\n{}", said(&resumed), said(&begun)))
         }
     }
 }

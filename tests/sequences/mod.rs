@@ -50,9 +50,10 @@ fn a_start_that_fails_leaves_nothing() {
     ];
     for (arguments, said) in failing {
         let place = Place::new();
-        let out = match arguments.starts_with("--out") {
-            true => "",
-            false => "--out deep/run",
+        let out = if arguments.starts_with("--out") {
+            ""
+        } else {
+            "--out deep/run"
         };
         let output = place.train(&format!("--config config.json {out} {arguments}"));
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -215,9 +215,10 @@ impl<'a> Row<'a> {
             "use" => self.use_it(expected, at),
             "remove" => {
                 let path = self.folder.join(rest);
-                match path.is_dir() {
-                    true => fs::remove_dir_all(path),
-                    false => fs::remove_file(path),
+                if path.is_dir() {
+                    fs::remove_dir_all(path)
+                } else {
+                    fs::remove_file(path)
                 }
                 .expect(at);
                 self.forget();
@@ -442,13 +443,11 @@ impl<'a> Row<'a> {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
-                match path.is_dir() {
-                    true => folders.push(path),
-                    false if path.file_name().is_some_and(|it| it == ".lock") => {}
-                    false => {
-                        let bytes = fs::read(&path).unwrap_or_default();
-                        found.insert(path, bytes);
-                    }
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.file_name().is_none_or(|it| it != ".lock") {
+                    let bytes = fs::read(&path).unwrap_or_default();
+                    found.insert(path, bytes);
                 }
             }
         }

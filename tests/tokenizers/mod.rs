@@ -18,13 +18,12 @@ fn changed(name: &str, folder: &Path, change: impl Fn(&str, &mut Value)) -> Path
     for entry in fs::read_dir(report(name)).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        match name.ends_with(".json") {
-            true => {
-                let mut content = json(path.clone());
-                change(name, &mut content);
-                fs::write(copy.join(name), content.to_string()).unwrap();
-            }
-            false => drop(fs::copy(&path, copy.join(name)).unwrap()),
+        if name.ends_with(".json") {
+            let mut content = json(path.clone());
+            change(name, &mut content);
+            fs::write(copy.join(name), content.to_string()).unwrap();
+        } else {
+            fs::copy(&path, copy.join(name)).unwrap();
         }
     }
     copy

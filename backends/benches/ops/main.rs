@@ -120,9 +120,12 @@ fn choices_of_none() {
         let of = |none: usize, leaves: &[Tensor<B, 3>]| {
             // so many of the four of every token
             let choices = chosen.iter().enumerate();
-            let choices = choices.map(|(slot, expert)| match slot % k < none {
-                true => count as i64,
-                false => *expert,
+            let choices = choices.map(|(slot, expert)| {
+                if slot % k < none {
+                    count as i64
+                } else {
+                    *expert
+                }
             });
             let indices = TensorData::new(choices.collect(), [tokens, k]);
             let projections = Projections {

@@ -23,9 +23,10 @@ where
     BT: BoolElement,
 {
     fn project_quantized(input: Tensor<Self, 2>, weight: Quantized<Self, 2>) -> Tensor<Self, 2> {
-        match few(input.dims()[0]) {
-            true => wrap(quantized::cube::project(primitive(input), blocks(weight))),
-            false => quantized::reference::project(input, weight),
+        if few(input.dims()[0]) {
+            wrap(quantized::cube::project(primitive(input), blocks(weight)))
+        } else {
+            quantized::reference::project(input, weight)
         }
     }
 

@@ -69,9 +69,10 @@ impl<B: FusionBackend + Ops> Ops for Fusion<B> {
         pasts: &[Past<'_, Self>],
         options: AttentionOptions,
     ) -> Tensor<Self, 3> {
-        match paged::cube::fits(pasts) {
-            true => pages::paged_attention(query, pasts, options),
-            false => paged::reference::paged_attention(query, pasts, options),
+        if paged::cube::fits(pasts) {
+            pages::paged_attention(query, pasts, options)
+        } else {
+            paged::reference::paged_attention(query, pasts, options)
         }
     }
 

@@ -43,9 +43,12 @@ pub fn experts_saving<B: Backend>(
         },
     );
     let [_, _, width] = projections.gate.dims();
-    let all = |products: Vec<Tensor<B, 2>>| match products.is_empty() {
-        true => Tensor::empty([0, width], (&input.device(), input.dtype())),
-        false => Tensor::cat(products, 0),
+    let all = |products: Vec<Tensor<B, 2>>| {
+        if products.is_empty() {
+            Tensor::empty([0, width], (&input.device(), input.dtype()))
+        } else {
+            Tensor::cat(products, 0)
+        }
     };
     let saved = Saved {
         gate_product: all(gate_products),

@@ -227,9 +227,10 @@ fn for_each_block(
     for (at, (visit, cols)) in visits.iter().zip(columns).enumerate() {
         let own = visit.count() * cols;
         // an expert with more than half of a thread's share is split among all threads
-        let pieces = match 2 * own * threads > total || visits.len() < 4 * threads {
-            true => threads,
-            false => 1,
+        let pieces = if 2 * own * threads > total || visits.len() < 4 * threads {
+            threads
+        } else {
+            1
         };
         let step = cols.div_ceil(pieces).next_multiple_of(STREAM_STEP);
         let out = MatMut::new(take(&mut rest, own), [visit.count(), *cols]);

@@ -108,9 +108,10 @@ impl Trail {
         }
         self.present.push(region);
         let noted: usize = self.present.iter().map(|it| it.width * it.rows).sum();
-        match noted < MOST {
-            true => Notes::More,
-            false => Notes::Nothing,
+        if noted < MOST {
+            Notes::More
+        } else {
+            Notes::Nothing
         }
     }
 

@@ -267,10 +267,11 @@ impl Team {
         let mut rounds = 0u32;
         while self.inside.load(Ordering::SeqCst) > 0 {
             rounds += 1;
-            match rounds.is_multiple_of(PATIENCE) {
+            if rounds.is_multiple_of(PATIENCE) {
                 // a member may be waiting for a processor
-                true => std::thread::yield_now(),
-                false => std::hint::spin_loop(),
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
             }
         }
         let panic = self

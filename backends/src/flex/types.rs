@@ -28,9 +28,10 @@ pub(super) fn types(
 /// The common type of all inputs; if they differ, a type without a fast form.
 pub(super) fn common_dtype(input: &LinearAttention<Flex>) -> DType {
     let types = [&input.query, &input.key, &input.value, &input.state].map(|it| it.dtype());
-    match all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
-        true => DType::F32,
-        false => DType::BF16,
+    if all_f32(&types) && all_f32(&[input.log_decay.dtype(), input.write.dtype()]) {
+        DType::F32
+    } else {
+        DType::BF16
     }
 }
 
@@ -41,8 +42,9 @@ pub(super) fn up_of(
     value: usize,
     dtype: DType,
 ) -> Option<Up> {
-    match all_f32(&[dtype]) {
-        true => Up::new(weight, heads, value),
-        false => None,
+    if all_f32(&[dtype]) {
+        Up::new(weight, heads, value)
+    } else {
+        None
     }
 }

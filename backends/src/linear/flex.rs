@@ -101,15 +101,19 @@ pub(crate) fn linear_backward(
     let (x, w, dy) = (input.matrix(), weight.matrix(), grad.matrix());
     // the gradient has the layout of the weight, so that it can be added to another gradient
     let is_transposed = !w.has_adjacent_columns();
-    let of_weight = match is_transposed {
-        true => (dy.transposed(), x),
-        false => (x.transposed(), dy),
+    let of_weight = if is_transposed {
+        (dy.transposed(), x)
+    } else {
+        (x.transposed(), dy)
     };
     let of_input = (dy, w.transposed());
     let input_grad = |values| tensor(values, shapes[0]);
-    let weight_grad = |values| match is_transposed {
-        true => tensor(values, [shapes[1][1], shapes[1][0]]).transpose(),
-        false => tensor(values, shapes[1]),
+    let weight_grad = |values| {
+        if is_transposed {
+            tensor(values, [shapes[1][1], shapes[1][0]]).transpose()
+        } else {
+            tensor(values, shapes[1])
+        }
     };
     let [input, weight] = products([
         needed[0].then_some(of_input),

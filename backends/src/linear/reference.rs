@@ -20,9 +20,10 @@ pub fn linear_transposed<B: Backend>(input: Tensor<B, 2>, weight: Tensor<B, 2>) 
 }
 
 fn of_type<B: Backend>(weight: Tensor<B, 2>, input: &Tensor<B, 2>) -> Tensor<B, 2> {
-    match weight.dtype() == input.dtype() {
-        true => weight,
-        false => weight.cast(input.dtype()),
+    if weight.dtype() == input.dtype() {
+        weight
+    } else {
+        weight.cast(input.dtype())
     }
 }
 

@@ -53,9 +53,10 @@ enum Products {
 
 impl Products {
     fn of(new: usize) -> Self {
-        match new >= LONG {
-            true => Self::Together,
-            false => Self::RowByRow,
+        if new >= LONG {
+            Self::Together
+        } else {
+            Self::RowByRow
         }
     }
 
@@ -105,9 +106,10 @@ pub(crate) fn paged_attention(
     for (sequence, new) in &sequences {
         assert_eq!(sequence.expands(), first.expands(), "one form for all");
         // expanded keys and values serve all new tokens
-        let step = match sequence.expands() {
-            true => *new,
-            false => (Products::of(*new).rows() / group).max(1),
+        let step = if sequence.expands() {
+            *new
+        } else {
+            (Products::of(*new).rows() / group).max(1)
         };
         for start in (0..*new).step_by(step) {
             for head in 0..kv_heads {

@@ -95,9 +95,10 @@ kernel! {
 
 /// The tensor with its elements in row-major order.
 fn in_order(tensor: FlexTensor) -> FlexTensor {
-    match tensor.is_contiguous() {
-        true => tensor,
-        false => tensor.to_contiguous(),
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
     }
 }
 

@@ -41,9 +41,10 @@ impl<B: Backend> Page<B> {
             PageFormat::EightBits => {
                 let blocks = dim.div_ceil(BLOCK);
                 let words = [len, heads, blocks * Bits::Eight.words_per_block()];
-                let scales = match B::supports_dtype(device, DType::F16) {
-                    true => DType::F16,
-                    false => DType::F32,
+                let scales = if B::supports_dtype(device, DType::F16) {
+                    DType::F16
+                } else {
+                    DType::F32
                 };
                 Self::Blocks(BlockRows {
                     blocks: Quantized {

@@ -118,9 +118,10 @@ impl Sequence {
         dim: usize,
         loaded: &'a Loaded,
     ) -> Vec<Segment<'a>> {
-        match self.expands() {
-            true => vec![(0, MatRef::new(&loaded.keys, [positions.len(), dim]))],
-            false => self.rows(&self.keys, head, positions, dim, &loaded.keys),
+        if self.expands() {
+            vec![(0, MatRef::new(&loaded.keys, [positions.len(), dim]))]
+        } else {
+            self.rows(&self.keys, head, positions, dim, &loaded.keys)
         }
     }
 

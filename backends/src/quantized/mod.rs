@@ -72,9 +72,10 @@ impl<B: Backend, const D: usize> Quantized<B, D> {
     ///
     /// If the last dimension is not a multiple of [`BLOCK`].
     pub fn quantize(weight: Tensor<B, D>, bits: Bits) -> Result<Self, NotInBlocks> {
-        let scales = match B::supports_dtype(&weight.device(), DType::F16) {
-            true => DType::F16,
-            false => DType::F32,
+        let scales = if B::supports_dtype(&weight.device(), DType::F16) {
+            DType::F16
+        } else {
+            DType::F32
         };
         reference::quantize(weight, bits, scales)
     }

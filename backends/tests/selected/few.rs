@@ -26,9 +26,10 @@ fn numbers<B: Backend, const D: usize>(shape: [usize; D], seed: u32, dtype: DTyp
 /// The types that the selected backend is tried with.
 fn types() -> Vec<DType> {
     let half = <Selected as Backend>::supports_dtype(&Default::default(), DType::F16);
-    match cfg!(feature = "cubecl") && half {
-        true => vec![DType::F32, DType::F16],
-        false => vec![DType::F32],
+    if cfg!(feature = "cubecl") && half {
+        vec![DType::F32, DType::F16]
+    } else {
+        vec![DType::F32]
     }
 }
 

@@ -482,11 +482,13 @@ pub(super) fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     let mut entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    entries.find_map(|path| match path.is_dir() {
-        true => find(&path, name),
-        false => path
-            .file_name()
-            .is_some_and(|found| found == name)
-            .then_some(path),
+    entries.find_map(|path| {
+        if path.is_dir() {
+            find(&path, name)
+        } else {
+            path.file_name()
+                .is_some_and(|found| found == name)
+                .then_some(path)
+        }
     })
 }

@@ -21,18 +21,20 @@ struct Counting;
 #[allow(unsafe_code, reason = "the trait of allocators is unsafe")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match enter(layout.size()) {
+        if enter(layout.size()) {
             // SAFETY: the caller's layout
-            true => unsafe { System.alloc(layout) },
-            false => ptr::null_mut(),
+            unsafe { System.alloc(layout) }
+        } else {
+            ptr::null_mut()
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match enter(layout.size()) {
+        if enter(layout.size()) {
             // SAFETY: the caller's layout
-            true => unsafe { System.alloc_zeroed(layout) },
-            false => ptr::null_mut(),
+            unsafe { System.alloc_zeroed(layout) }
+        } else {
+            ptr::null_mut()
         }
     }
 

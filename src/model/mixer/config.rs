@@ -112,9 +112,12 @@ impl MixerConfig {
     pub(in crate::model) fn block_widths(&self, kind: MixerKind) -> Vec<(String, usize)> {
         let (section, _) = self.section(kind);
         let widths = self.of(kind).block_widths().into_iter();
-        let named = |(fields, width): (&str, usize)| match fields.contains(' ') {
-            true => (format!("mixer.{section}: {fields}"), width),
-            false => (format!("mixer.{section}.{fields}"), width),
+        let named = |(fields, width): (&str, usize)| {
+            if fields.contains(' ') {
+                (format!("mixer.{section}: {fields}"), width)
+            } else {
+                (format!("mixer.{section}.{fields}"), width)
+            }
         };
         widths.map(named).collect()
     }

@@ -94,9 +94,10 @@ impl<B: Backend> Projected<B> {
     fn rows(&self, range: Range<usize>) -> Self {
         let of = |tensor: &Tensor<B, 3>| {
             let [_, seq, _] = tensor.dims();
-            match range == (0..seq) {
-                true => tensor.clone(),
-                false => tensor.clone().narrow(1, range.start, range.len()),
+            if range == (0..seq) {
+                tensor.clone()
+            } else {
+                tensor.clone().narrow(1, range.start, range.len())
             }
         };
         Self {

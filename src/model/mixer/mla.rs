@@ -159,9 +159,10 @@ impl<B: Backend> Mla<B> {
                 device,
             ),
             kv_a_layernorm: init.norm_with(config.kv_lora_rank, config.latent_norm_eps, device),
-            kv_b_proj: match config.up_projection_has_blocks() {
-                true => init.linear(config.kv_lora_rank, config.up_width(), device),
-                false => init.dense_linear(config.kv_lora_rank, config.up_width(), device),
+            kv_b_proj: if config.up_projection_has_blocks() {
+                init.linear(config.kv_lora_rank, config.up_width(), device)
+            } else {
+                init.dense_linear(config.kv_lora_rank, config.up_width(), device)
             },
             o_proj: init.residual_linear(heads * config.v_head_dim, hidden, device),
             num_attention_heads: heads,
@@ -301,9 +302,10 @@ impl<B: Ops> Mla<B> {
         let row = rank * (nope + value);
         let absorbed = pairs * (2 * rank + rope) + new * row;
         let expanded = pairs * (nope + rope + value) + (past + new) * row;
-        match expanded < absorbed {
-            true => Form::Expanded,
-            false => Form::Absorbed,
+        if expanded < absorbed {
+            Form::Expanded
+        } else {
+            Form::Absorbed
         }
     }
 }

@@ -157,11 +157,12 @@ impl RopeScaling {
 }
 
 pub(super) fn positive(field: &str, value: f64) -> Result<(), ModelConfigError> {
-    match value > 0.0 && value.is_finite() {
-        true => Ok(()),
-        false => Err(ModelConfigError::NotPositive {
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(ModelConfigError::NotPositive {
             field: field.into(),
             value,
-        }),
+        })
     }
 }

@@ -155,9 +155,12 @@ impl DomainConfig {
         let uniform = |open: &dyn Fn(usize) -> bool| {
             let is_open = |founder: &&Option<usize>| founder.is_some_and(open);
             let count = founders.iter().filter(is_open).count().max(1);
-            let share = |founder: &Option<usize>| match founder.is_some_and(open) {
-                true => 1.0 / count as f64,
-                false => 0.0,
+            let share = |founder: &Option<usize>| {
+                if founder.is_some_and(open) {
+                    1.0 / count as f64
+                } else {
+                    0.0
+                }
             };
             founders.iter().map(share).collect::<Vec<_>>()
         };

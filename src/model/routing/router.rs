@@ -232,9 +232,10 @@ impl<B: Ops> Route<B> for Router<B> {
         };
 
         let gates = affinities.clone().gather(1, indices.clone());
-        let weights = match self.config.norm_topk_prob {
-            true => gates.clone() / (gates.sum_dim(1) + 1e-20),
-            false => gates,
+        let weights = if self.config.norm_topk_prob {
+            gates.clone() / (gates.sum_dim(1) + 1e-20)
+        } else {
+            gates
         };
         Routing {
             weights: weights.mul_scalar(self.config.routed_scaling_factor),
@@ -297,9 +298,10 @@ impl<B: Ops> Route<B> for Router<B> {
             roster.divide(division, change.step);
         }
         roster.open(change.step + 1, change.inhibition);
-        let growth = match roster == before {
-            true => growth,
-            false => growth.after(&roster, &change.divisions),
+        let growth = if roster == before {
+            growth
+        } else {
+            growth.after(&roster, &change.divisions)
         };
         self.growth = Some(growth);
         if change.is_empty() {

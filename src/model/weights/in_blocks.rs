@@ -97,9 +97,12 @@ impl WeightSource for InBlocks<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        let of = |name: String| match self.matrices.contains_key(&name) {
-            true => PARTS.map(|part| format!("{name}.{part}")).to_vec(),
-            false => vec![name],
+        let of = |name: String| {
+            if self.matrices.contains_key(&name) {
+                PARTS.map(|part| format!("{name}.{part}")).to_vec()
+            } else {
+                vec![name]
+            }
         };
         let mut names: Vec<String> = self.source.names().into_iter().flat_map(of).collect();
         names.sort_unstable();

@@ -168,9 +168,10 @@ impl Loader<'_> {
     }
 
     fn check_shape(&self, found: &[usize], expected: &[usize]) -> Result<(), WeightError> {
-        match found == expected {
-            true => Ok(()),
-            false => Err(wrong_shape(self.source, &self.path.name(), found, expected)),
+        if found == expected {
+            Ok(())
+        } else {
+            Err(wrong_shape(self.source, &self.path.name(), found, expected))
         }
     }
 }
@@ -226,9 +227,10 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         if self.failure.is_some() {
             return param;
         }
-        let dtype = match param.is_initialized() || param.lazy_shape().num_elements() <= SMALL {
-            true => Some(param.dtype()),
-            false => self.dtype_of_scales(),
+        let dtype = if param.is_initialized() || param.lazy_shape().num_elements() <= SMALL {
+            Some(param.dtype())
+        } else {
+            self.dtype_of_scales()
         };
         let tensor = self.read(&param.lazy_device(), dtype, Kind::Float);
         let loaded = tensor.and_then(|tensor: Tensor<B, D>| {
@@ -255,9 +257,10 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         if self.failure.is_some() {
             return param;
         }
-        let dtype = match param.is_initialized() {
-            true => Some(param.dtype()),
-            false => self.source.dtype(&self.path.name()),
+        let dtype = if param.is_initialized() {
+            Some(param.dtype())
+        } else {
+            self.source.dtype(&self.path.name())
         };
         let tensor = self.read(&param.lazy_device(), dtype, Kind::Int);
         let loaded = tensor.and_then(|tensor: Tensor<B, D, Int>| {

@@ -50,16 +50,18 @@ impl WeightSource for Replaced<'_> {
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        match name == self.name {
-            true => self.data.as_ref().map(|data| data.shape.to_vec()),
-            false => self.source.shape(name),
+        if name == self.name {
+            self.data.as_ref().map(|data| data.shape.to_vec())
+        } else {
+            self.source.shape(name)
         }
     }
 
     fn dtype(&self, name: &str) -> Option<DType> {
-        match name == self.name {
-            true => self.data.as_ref().map(|data| data.dtype),
-            false => self.source.dtype(name),
+        if name == self.name {
+            self.data.as_ref().map(|data| data.dtype)
+        } else {
+            self.source.dtype(name)
         }
     }
 

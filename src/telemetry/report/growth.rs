@@ -20,9 +20,12 @@ pub(super) fn timeline(events: &[MitosisRecord], layers: &[String]) -> String {
         let range = in_use.iter().min().zip(in_use.iter().max());
         let experts = range.map_or_else(
             || "–".into(),
-            |(fewest, most)| match fewest == most {
-                true => fewest.to_string(),
-                false => format!("{fewest} to {most}"),
+            |(fewest, most)| {
+                if fewest == most {
+                    fewest.to_string()
+                } else {
+                    format!("{fewest} to {most}")
+                }
             },
         );
         let loss = |loss: Option<f64>| loss.map_or_else(|| "–".into(), significant);

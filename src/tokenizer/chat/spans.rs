@@ -129,9 +129,12 @@ impl Template {
                 .into_iter()
                 .flatten()
                 .find(|with| whole.starts_with(with));
-            let begin = with.and_then(|with| match with.starts_with(&before) {
-                true => Some(before.len()),
-                false => self.begin(&objects, tools, [&before, with]),
+            let begin = with.and_then(|with| {
+                if with.starts_with(&before) {
+                    Some(before.len())
+                } else {
+                    self.begin(&objects, tools, [&before, with])
+                }
             });
             let (Some(with), Some(begin)) = (with, begin) else {
                 return Err(TemplateError::Changing { message: at + 1 });

@@ -68,15 +68,19 @@ fn attended<B: AutodiffBackend>(op: Attend<B>, case: Case) -> Outcome {
         window,
     } = case;
     let leaf = |seed, dim| -> Tensor<B, 4> {
-        match heads_first {
-            true => leaf(&noise(seed, [batch, heads, seq, dim])),
-            false => leaf(&noise(seed, [batch, seq, heads, dim])),
+        if heads_first {
+            leaf(&noise(seed, [batch, heads, seq, dim]))
+        } else {
+            leaf(&noise(seed, [batch, seq, heads, dim]))
         }
     };
     let leaves = [leaf(1, dim), leaf(2, dim), leaf(3, value_dim)];
-    let [q, k, v] = leaves.clone().map(|leaf| match heads_first {
-        true => leaf.swap_dims(1, 2),
-        false => leaf,
+    let [q, k, v] = leaves.clone().map(|leaf| {
+        if heads_first {
+            leaf.swap_dims(1, 2)
+        } else {
+            leaf
+        }
     });
     let options = AttentionOptions { scale: 0.7, window };
     let mask = mask(documents, batch, seq);

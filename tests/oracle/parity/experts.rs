@@ -51,9 +51,12 @@ fn choices(case: Case) -> Vec<i64> {
     };
     let mut chosen = Vec::with_capacity(tokens * k);
     for (token, start) in starts.into_iter().enumerate() {
-        chosen.extend((0..k).map(|at| match is_none(token, at) {
-            true => (experts + token % 4 * 1000) as i64,
-            false => (start + at as i64) % experts as i64,
+        chosen.extend((0..k).map(|at| {
+            if is_none(token, at) {
+                (experts + token % 4 * 1000) as i64
+            } else {
+                (start + at as i64) % experts as i64
+            }
         }));
     }
     chosen

@@ -74,9 +74,10 @@ fn blocks_equal_the_numbers_that_they_stand_for() {
             };
             let [found, expected] = [both(blocks), both(numbers)];
             for (found, expected) in found.into_iter().zip(expected) {
-                match nope.is_multiple_of(32) {
-                    true => assert_eq!(found.into_data(), expected.into_data(), "{case}"),
-                    false => close(&case, found, expected),
+                if nope.is_multiple_of(32) {
+                    assert_eq!(found.into_data(), expected.into_data(), "{case}")
+                } else {
+                    close(&case, found, expected)
                 }
             }
         }

@@ -77,9 +77,10 @@ fn run<B: Backend>(
     let pasts: Vec<_> = (0..sequences.len())
         .map(|index| Past {
             keys: &keys[index],
-            values: match shape.latent {
-                true => Values::FirstOfKeys(shape.value_dim),
-                false => Values::Pages(&values[index]),
+            values: if shape.latent {
+                Values::FirstOfKeys(shape.value_dim)
+            } else {
+                Values::Pages(&values[index])
             },
             len: sequences[index].0,
             new: sequences[index].1,
@@ -276,9 +277,10 @@ fn pages_in_blocks_give_what_the_numbers_that_they_stand_for_give() {
                         let blocks =
                             Page::zeros(rows.dims(), PageFormat::EightBits, &rows.device());
                         let blocks = F::write_rows(blocks, 0, rows);
-                        match widened {
-                            true => Page::Numbers(blocks.numbers()),
-                            false => blocks,
+                        if widened {
+                            Page::Numbers(blocks.numbers())
+                        } else {
+                            blocks
                         }
                     });
                     pages.collect()

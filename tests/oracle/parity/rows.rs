@@ -127,13 +127,15 @@ fn rotated<B: AutodiffBackend>(
     [batch, seq, heads, dim]: [usize; 4],
     heads_first: bool,
 ) -> Outcome {
-    let leaf: Tensor<B, 4> = match heads_first {
-        true => leaf(&noise(5, [batch, heads, seq, dim])),
-        false => leaf(&noise(5, [batch, seq, heads, dim])),
+    let leaf: Tensor<B, 4> = if heads_first {
+        leaf(&noise(5, [batch, heads, seq, dim]))
+    } else {
+        leaf(&noise(5, [batch, seq, heads, dim]))
     };
-    let input = match heads_first {
-        true => leaf.clone().swap_dims(1, 2),
-        false => leaf.clone(),
+    let input = if heads_first {
+        leaf.clone().swap_dims(1, 2)
+    } else {
+        leaf.clone()
     };
     let angles: Tensor<B, 3> = constant(&noise(6, [batch, seq, dim / 2]));
     let output = op(input, angles.clone().cos(), angles.sin());

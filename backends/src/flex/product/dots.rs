@@ -41,12 +41,11 @@ pub(crate) fn dots<E: Element>(
     };
     let tasks = MatMut::new(&mut out, [rows, cols]).split_blocks(rows, OUTPUTS);
     let worth = super::threads_worth(rows * inner * cols) > 1;
-    match threads == Threads::All && worth {
-        true => team::each(tasks, Vec::new, work),
-        false => {
-            let mut widened = Vec::new();
-            tasks.into_iter().for_each(|task| work(&mut widened, task));
-        }
+    if threads == Threads::All && worth {
+        team::each(tasks, Vec::new, work)
+    } else {
+        let mut widened = Vec::new();
+        tasks.into_iter().for_each(|task| work(&mut widened, task));
     }
     out
 }
@@ -117,9 +116,10 @@ fn run<S: Simd, E: Element, const V: usize>(simd: S, task: Dots<'_, '_, E>) {
         // missing rows repeat the last one
         let row = |o: usize| {
             let o = o.min(count - 1);
-            match in_place {
-                true => bytemuck::cast_slice(weights.row(start + o)),
-                false => &widened[o * inner..][..inner],
+            if in_place {
+                bytemuck::cast_slice(weights.row(start + o))
+            } else {
+                &widened[o * inner..][..inner]
             }
         };
         let weights: [&[f32]; TILE_OUTPUTS] = std::array::from_fn(row);

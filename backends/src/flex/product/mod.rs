@@ -67,15 +67,14 @@ pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -
         run(&mut Buffers::default(), ([0, 0], out.rows(0..rows)));
         return values;
     }
-    let blocks = match streams(rows, weights) {
-        true => shares(vec![out], threads)
+    let blocks = if streams(rows, weights) {
+        shares(vec![out], threads)
             .into_iter()
             .map(|share| ([0, share.first], share.out))
-            .collect(),
-        false => {
-            let [row_step, col_step] = packed_steps([rows, cols], threads);
-            out.split_blocks(row_step, col_step)
-        }
+            .collect()
+    } else {
+        let [row_step, col_step] = packed_steps([rows, cols], threads);
+        out.split_blocks(row_step, col_step)
     };
     team::each(blocks, Buffers::default, run);
     values
@@ -83,9 +82,10 @@ pub(crate) fn product<W: Weights>(x: MatRef<'_>, weights: W, threads: Threads) -
 
 /// Number of threads that this many multiply-adds justify.
 pub(crate) fn threads_worth(multiply_adds: usize) -> usize {
-    let worth = match team::at_hand() {
-        true => WORTH_A_MEMBER,
-        false => WORTH_A_THREAD,
+    let worth = if team::at_hand() {
+        WORTH_A_MEMBER
+    } else {
+        WORTH_A_THREAD
     };
     let most = (multiply_adds / worth).max(1);
     match most {
@@ -123,9 +123,10 @@ struct Part<'a, W> {
 fn write_block<W: Weights>(out: &mut MatMut<'_>, part: Part<'_, W>, buffers: &mut Buffers) {
     let [rows, cols] = out.shape();
     let few = streams(rows, part.weights);
-    let [row_step, col_step] = match few {
-        true => [rows, stream_columns(rows, cols)],
-        false => [TASK_ROWS, cols],
+    let [row_step, col_step] = if few {
+        [rows, stream_columns(rows, cols)]
+    } else {
+        [TASK_ROWS, cols]
     };
     for ([row, col], mut out) in out.rows(0..rows).split_blocks(row_step, col_step) {
         let part = Part {
@@ -133,9 +134,10 @@ fn write_block<W: Weights>(out: &mut MatMut<'_>, part: Part<'_, W>, buffers: &mu
             first: part.first + col,
             ..part
         };
-        match few {
-            true => stream::stream(&mut out, part, buffers),
-            false => packed::packed(&mut out, part, buffers),
+        if few {
+            stream::stream(&mut out, part, buffers)
+        } else {
+            packed::packed(&mut out, part, buffers)
         }
     }
 }

@@ -116,11 +116,12 @@ fn pack_rows(packed: &mut Vec<f32>, x: MatRef<'_>, [rows, inner]: [usize; 2], ti
         let packed = &mut packed[row * inner..][..height * inner];
         for r in 0..height {
             let column = packed.iter_mut().skip(r).step_by(height);
-            match x.has_adjacent_columns() {
-                true => column.zip(x.row(row + r)).for_each(|(to, x)| *to = *x),
-                false => column
+            if x.has_adjacent_columns() {
+                column.zip(x.row(row + r)).for_each(|(to, x)| *to = *x)
+            } else {
+                column
                     .enumerate()
-                    .for_each(|(k, to)| *to = x.at(row + r, k)),
+                    .for_each(|(k, to)| *to = x.at(row + r, k))
             }
         }
     }

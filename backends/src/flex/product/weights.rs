@@ -100,9 +100,10 @@ impl Element for f16 {
         let spread = (i32::from(self.to_bits() as i16) << 13) as u32 & 0x8FFF_E000;
         let value = f32::from_bits(spread) * SCALE;
         // infinities and NaN have the largest exponent
-        let special = match value.abs() >= 65_536.0 {
-            true => 0x7F80_0000,
-            false => 0,
+        let special = if value.abs() >= 65_536.0 {
+            0x7F80_0000
+        } else {
+            0
         };
         f32::from_bits(value.to_bits() | special)
     }
@@ -126,9 +127,10 @@ impl<E: Element> Weights for MatRef<'_, E> {
     where
         Self: 'a,
     {
-        match size_of::<E>() == size_of::<f32>() {
-            true => Some(bytemuck::cast_slice(&self.row(row)[cols])),
-            false => None,
+        if size_of::<E>() == size_of::<f32>() {
+            Some(bytemuck::cast_slice(&self.row(row)[cols]))
+        } else {
+            None
         }
     }
 

@@ -29,9 +29,10 @@ pub(crate) fn backward_of<B: Backend>(
         for run in row {
             let output = output.clone().narrow(0, item, 1);
             let output = output.narrow(2, run.start, run.len());
-            let after = match run.end == seq {
-                true => after.clone(),
-                false => after.zeros_like(),
+            let after = if run.end == seq {
+                after.clone()
+            } else {
+                after.zeros_like()
             };
             documents.push(of_document(
                 input.document(item, run),

@@ -48,9 +48,10 @@ pub fn even_out(bias: &mut [f32], load: &[u64], target: &[f64], speed: f64) {
         .zip(target)
         .map(|((&bias, &load), &target)| {
             let missing = target - load as f64;
-            let direction = match missing.abs() <= ROUNDING * target {
-                true => 0.0,
-                false => missing.signum(),
+            let direction = if missing.abs() <= ROUNDING * target {
+                0.0
+            } else {
+                missing.signum()
             };
             f64::from(bias) + speed * direction
         });

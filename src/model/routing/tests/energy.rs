@@ -53,10 +53,7 @@ impl Frozen {
 
 /// `sum_e q_e H_e - T S(q)` at temperature 1.
 fn free_energy(shares: &[f64], energies: &[f64]) -> f64 {
-    let of_slot = |(&q, &h): (&f64, &f64)| match q > 0.0 {
-        true => q * h + q * q.ln(),
-        false => 0.0,
-    };
+    let of_slot = |(&q, &h): (&f64, &f64)| if q > 0.0 { q * h + q * q.ln() } else { 0.0 };
     shares.iter().zip(energies).map(of_slot).sum()
 }
 

@@ -37,9 +37,12 @@ pub(super) fn tojson(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result
         (None, None) => None,
     };
     let defaults = [if indent.is_some() { "," } else { ", " }, ": "];
-    let separator = |at: usize| match separators.is_none() {
-        true => Ok(defaults[at].to_owned()),
-        false => separators.get_item_by_index(at).map(|it| it.to_string()),
+    let separator = |at: usize| {
+        if separators.is_none() {
+            Ok(defaults[at].to_owned())
+        } else {
+            separators.get_item_by_index(at).map(|it| it.to_string())
+        }
     };
     let json = Json {
         ascii: ascii.is_true(),

@@ -118,9 +118,12 @@ fn of_string(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Er
         }
         "swapcase" => {
             let () = from_args(args)?;
-            let swapped = text.chars().map(|c| match c.is_uppercase() {
-                true => c.to_lowercase().to_string(),
-                false => c.to_uppercase().to_string(),
+            let swapped = text.chars().map(|c| {
+                if c.is_uppercase() {
+                    c.to_lowercase().to_string()
+                } else {
+                    c.to_uppercase().to_string()
+                }
             });
             Value::from(swapped.collect::<String>())
         }

@@ -8,11 +8,14 @@ use minijinja::value::ValueKind;
 /// Python's `repr` of a float: the shortest digits that round-trip, with an exponent for large and small values.
 pub(super) fn float(value: f64) -> String {
     if !value.is_finite() {
-        return match value.is_nan() {
-            true => "nan".into(),
-            false if value > 0.0 => "inf".into(),
-            false => "-inf".into(),
+        let name = if value.is_nan() {
+            "nan"
+        } else if value > 0.0 {
+            "inf"
+        } else {
+            "-inf"
         };
+        return name.into();
     }
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));

@@ -40,14 +40,15 @@ fn words(text: &str, most: usize, from_the_end: bool) -> Vec<&str> {
         text.trim_start_matches(is_space)
     };
     while !rest.is_empty() {
-        let cut = match from_the_end {
-            _ if parts.len() + 1 >= most => None,
-            false => rest.find(is_space),
-            true => rest
-                .char_indices()
+        let cut = if parts.len() + 1 >= most {
+            None
+        } else if from_the_end {
+            rest.char_indices()
                 .rev()
                 .find(|(_, c)| is_space(*c))
-                .map(|(at, _)| at),
+                .map(|(at, _)| at)
+        } else {
+            rest.find(is_space)
         };
         let Some(cut) = cut else {
             parts.push(rest);
