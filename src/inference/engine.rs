@@ -33,8 +33,8 @@ pub struct EngineConfig {
     pub max_sequences: usize,
     /// Prompts are read in pieces that end at multiples of this many tokens.
     pub prefill_chunk: usize,
-    /// Maximum number of prompt tokens per pass, but at least one piece. It bounds how long a pass delays the other
-    /// requests.
+    /// Number of prompt tokens in a pass after which no further piece is started. It bounds how long a pass delays the
+    /// other requests.
     pub prefill_tokens: usize,
     /// Memory layout of the caches.
     pub cache: CacheConfig,

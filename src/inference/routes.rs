@@ -13,7 +13,7 @@ pub enum Recording {
     /// Not recorded.
     #[default]
     Off,
-    /// Recorded. Costs 6 bytes per choice of a token, and a copy from the device per layer.
+    /// Recorded. Costs 8 bytes per choice of a token, and a copy from the device per layer.
     On,
 }
 

@@ -50,7 +50,7 @@ pub trait Past: Clone + Send + std::fmt::Debug {
         self.len() == 0
     }
 
-    /// The shortest nonzero length that [`truncate`](Self::truncate) can return to. After an extension by at most
+    /// Shortest length, besides 0, that [`truncate`](Self::truncate) can return to. After an extension by at most
     /// [`REVERSIBLE`] positions, it is at most the length before that extension.
     fn earliest(&self) -> usize;
 
@@ -58,7 +58,7 @@ pub trait Past: Clone + Send + std::fmt::Debug {
     ///
     /// # Panics
     ///
-    /// If that is before [`earliest`](Self::earliest).
+    /// If `len` is neither 0 nor at least [`earliest`](Self::earliest).
     fn truncate(&mut self, len: usize);
 
     /// Memory held, in bytes. Shared pages count in every cache that holds them.
@@ -131,7 +131,7 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
         self.len == 0
     }
 
-    /// The shortest length that [`truncate`](Self::truncate) can go back to.
+    /// Shortest length, besides 0, that [`truncate`](Self::truncate) can return to.
     pub fn earliest(&self) -> usize {
         let layers = self.layers.iter().map(Past::earliest);
         let codons = self.trail.as_ref().map(Trail::earliest);
@@ -142,7 +142,7 @@ impl<B: Ops, M: TokenMixer<B>> Cache<B, M> {
     ///
     /// # Panics
     ///
-    /// If that is before [`earliest`](Self::earliest).
+    /// If `len` is neither 0 nor at least [`earliest`](Self::earliest).
     pub fn truncate(&mut self, len: usize) {
         if len < self.len {
             self.layers.iter_mut().for_each(|layer| layer.truncate(len));
@@ -209,7 +209,7 @@ impl<B: Backend> Pages<B> {
         self.len - self.dropped
     }
 
-    /// The shortest length above 0 that [`truncate`](Self::truncate) can return to.
+    /// Shortest length, besides 0, that [`truncate`](Self::truncate) can return to.
     pub fn earliest(&self) -> usize {
         self.dropped
     }
@@ -218,7 +218,7 @@ impl<B: Backend> Pages<B> {
     ///
     /// # Panics
     ///
-    /// If pages of positions before `len` were freed.
+    /// If `len` is not 0 and pages of positions before it were freed.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len {
             return;

@@ -57,7 +57,7 @@ pub struct KeyValueCache<B: Backend> {
     /// Rotated keys.
     keys: Pages<B>,
     values: Pages<B>,
-    /// The shortest nonzero length whose next query still has its whole window.
+    /// Shortest length, besides 0, at which the next query still has its whole window.
     earliest: usize,
 }
 

@@ -88,7 +88,7 @@ impl<B: Backend> Trail<B> {
         }
     }
 
-    /// The shortest nonzero length that [`truncate`](Self::truncate) can return to.
+    /// Shortest length, besides 0, that [`truncate`](Self::truncate) can return to.
     pub(crate) fn earliest(&self) -> usize {
         match self.start {
             0 => 0,
@@ -100,7 +100,7 @@ impl<B: Backend> Trail<B> {
     ///
     /// # Panics
     ///
-    /// If that is before [`earliest`](Self::earliest).
+    /// If `len` is neither 0 nor at least [`earliest`](Self::earliest).
     pub(crate) fn truncate(&mut self, len: usize) {
         if len >= self.len {
             return;
