@@ -337,12 +337,12 @@ pub trait Ops: Backend {
         cross_entropy::backward::cross_entropy_backward(logits, targets, log_sum_exp, grad)
     }
 
-    /// Linear attention with a decaying matrix state, `o_t = s q_t^T S_t`, where the rule of `options` defines how a
-    /// token updates the state `S_t`. Every document of a row but its first begins with a zero state.
+    /// Linear attention with a decaying matrix state, `o_t = s q_t^T S_t`, where `s` is the scale of `options` and its
+    /// rule defines how a token updates the state `S_t`. Every document of a row but its first begins with a zero state.
     ///
     /// # Shapes
     ///
-    /// Those of [`LinearAttention`] and [`Attended`].
+    /// See [`LinearAttention`] and [`Attended`].
     fn linear_attention(
         input: LinearAttention<Self>,
         options: LinearAttentionOptions,
@@ -364,7 +364,7 @@ pub trait Ops: Backend {
     ///
     /// # Shapes
     ///
-    /// Those of [`Layer`](linear_attention::Layer), [`Positions`](linear_attention::Positions) and
+    /// See [`Layer`](linear_attention::Layer), [`Positions`](linear_attention::Positions) and
     /// [`Mixed`](linear_attention::Mixed).
     fn mix_linear(
         layer: &linear_attention::Layer<Self>,
@@ -392,12 +392,13 @@ pub trait Ops: Backend {
         None
     }
 
-    /// Causal softmax attention with a forget gate, `softmax_j(s q_i . k_j + F_i - F_j)`, of the newest positions to
-    /// all. With documents there must be a query for every position.
+    /// Causal softmax attention with a forget gate, `softmax_j(s q_i . k_j + F_i - F_j)`, where `s` is `scale` and `F`
+    /// the cumulative log of the forget gates. The queries belong to the newest positions; with documents there must be
+    /// a query for every position.
     ///
     /// # Shapes
     ///
-    /// Those of [`Forgetting`]; output: `[batch, new, heads, value_dim]`
+    /// See [`Forgetting`]; output: `[batch, new, heads, value_dim]`
     fn forgetting_attention(
         input: Forgetting<Self>,
         mask: &AttentionMask<Self>,

@@ -17,11 +17,11 @@ use super::routing::{Route, Router, Routing};
 pub struct Block<B: Backend, M: Module<B> = Mixer<B>, R: Module<B> = Router<B>> {
     /// Normalizes the input of the mixer.
     pub input_layernorm: RmsNorm<B>,
-    /// Mixes positions.
+    /// The sequence mixer.
     pub mixer: M,
     /// Normalizes the input of the feed-forward.
     pub post_attention_layernorm: RmsNorm<B>,
-    /// Transforms each position.
+    /// The feed-forward layer.
     pub feed_forward: FeedForward<B, R>,
 }
 

@@ -190,7 +190,7 @@ impl<B: Ops> Rotation<B> {
         }
     }
 
-    /// Cosine and sine in the type of what is rotated.
+    /// Cosine and sine in the given type.
     fn angles_in(&self, dtype: DType) -> [Tensor<B, 3>; 2] {
         [&self.cos, &self.sin].map(|it| it.clone().cast(dtype))
     }

@@ -222,7 +222,7 @@ struct Halves<B: Backend> {
 }
 
 impl<B: Ops> Derivative<B, 1> for Halves<B> {
-    /// A rotation's transpose turns the other way.
+    /// The transpose of a rotation is the rotation by the negative angle.
     fn gradients(self, grad: FloatTensor<B>, _: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
         let grad = B::rope_halves(wrap(grad), self.cos, self.sin.neg());
         [Some(primitive(grad))]

@@ -41,7 +41,7 @@ pub(crate) struct MatRef<'a, E = f32> {
 impl<'a, E: Copy> MatRef<'a, E> {
     /// # Panics
     ///
-    /// When the last element lies outside of `data`.
+    /// If the last element lies outside of `data`.
     pub(crate) fn strided(data: &'a [E], shape: [usize; 2], strides: [usize; 2]) -> Self {
         let [rows, cols] = shape;
         let [row_stride, col_stride] = strides;
@@ -150,7 +150,7 @@ unsafe impl Send for MatMut<'_> {}
 impl<'a> MatMut<'a> {
     /// # Panics
     ///
-    /// When `data` is shorter than the shape.
+    /// If `data` is shorter than the shape.
     pub(crate) fn new(data: &'a mut [f32], [rows, cols]: [usize; 2]) -> Self {
         assert!(rows * cols <= data.len());
         Self {
@@ -177,7 +177,7 @@ impl<'a> MatMut<'a> {
     ///
     /// # Panics
     ///
-    /// When `data` is shorter than the shape.
+    /// If `data` is shorter than the shape.
     pub(crate) fn unwritten(data: &'a mut [MaybeUninit<f32>], [rows, cols]: [usize; 2]) -> Self {
         assert!(rows * cols <= data.len());
         Self {

@@ -1,4 +1,4 @@
-//! The definition.
+//! Reference implementation.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;

@@ -1,4 +1,4 @@
-//! The definitions.
+//! Reference implementations.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

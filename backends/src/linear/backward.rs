@@ -1,4 +1,4 @@
-//! The derivative, in burn's operations.
+//! Backward pass in burn's operations.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

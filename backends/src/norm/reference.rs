@@ -1,4 +1,4 @@
-//! The definition.
+//! Reference implementation.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};

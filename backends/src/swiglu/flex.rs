@@ -1,4 +1,4 @@
-//! One pass, rows in parallel.
+//! One fused pass, with rows in parallel.
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;

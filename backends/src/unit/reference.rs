@@ -1,4 +1,4 @@
-//! The definition.
+//! Reference implementation.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

@@ -16,7 +16,7 @@ pub struct TttConfig {
     /// Share of the adapted states in the output at full confidence.
     #[serde(default = "TttConfig::default_strength")]
     pub strength: f64,
-    /// How the fast weights learn.
+    /// Learning rule of the fast weights.
     #[serde(default)]
     pub mode: TttMode,
     /// Inputs of the inner learning task.
@@ -24,7 +24,7 @@ pub struct TttConfig {
     pub views: TttViews,
 }
 
-/// How the fast weights learn.
+/// Learning rule of the fast weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TttMode {

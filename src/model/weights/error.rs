@@ -67,7 +67,7 @@ pub enum WeightError {
         /// Values per block.
         block: usize,
     },
-    /// A source that could not be read.
+    /// The source could not be read.
     #[error(transparent)]
     Read(Box<dyn Error + Send + Sync>),
 }

@@ -83,7 +83,7 @@ pub trait WeightSource {
     ///
     /// # Errors
     ///
-    /// Those of [`data`](Self::data).
+    /// See [`data`](Self::data).
     ///
     /// # Panics
     ///
