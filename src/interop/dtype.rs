@@ -1,11 +1,11 @@
-//! Element types that models are exchanged in, as a file and as burn name them.
+//! Conversion between the element types of files and of burn.
 
 use burn::tensor::DType;
 use safetensors::Dtype;
 
 use crate::model::weights::WeightSource;
 
-/// burn's name of a file's type; none for what no weights are exchanged in.
+/// burn's element type for a file's; `None` for types that weights do not have.
 pub(super) fn to_burn(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F32 => Some(DType::F32),
@@ -15,7 +15,7 @@ pub(super) fn to_burn(dtype: Dtype) -> Option<DType> {
     }
 }
 
-/// A file's name of burn's type; none for what no weights are exchanged in.
+/// A file's element type for burn's; `None` for types that weights do not have.
 pub(super) fn to_file(dtype: DType) -> Option<Dtype> {
     match dtype {
         DType::F32 | DType::Flex32 => Some(Dtype::F32),
@@ -25,7 +25,7 @@ pub(super) fn to_file(dtype: DType) -> Option<Dtype> {
     }
 }
 
-/// The type that a model's weights have: that of its embedding table.
+/// Element type of a model's weights: that of the embedding table.
 pub fn weights_dtype(weights: &dyn WeightSource) -> Option<Dtype> {
     weights.dtype("embed_tokens").and_then(to_file)
 }

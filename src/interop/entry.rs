@@ -1,40 +1,40 @@
-//! One of our parameters, and how it lies in the tensors of another format: the same description reads and writes it.
+//! The mapping between one of our parameters and the tensors of another format, used both to read and to write.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use super::{InteropError, RawTensor, layout};
 
-/// A parameter and the tensors that hold it.
+/// A parameter, and the tensors of the other format that hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Path in our model.
+    /// Path of the parameter in our model.
     pub ours: String,
-    /// Their tensors: one, or one per expert.
+    /// Names of the other format's tensors: one, or one per expert.
     pub theirs: Vec<String>,
-    /// What of them is ours.
+    /// The part of these tensors that is the parameter.
     pub take: Take,
-    /// How their dimensions become ours.
+    /// How their dimensions map to ours.
     pub turn: Turn,
-    /// Length of the zeros that it is in their models, whose files lack it; absent: their files hold it.
+    /// Length of a vector of zeros that their model has and their files lack; absent: the files have it.
     pub zeros: Option<usize>,
 }
 
-/// What of another format's tensors one of our parameters is.
+/// The part of another format's tensors that is one of our parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
-    /// All of one.
+    /// All of a single tensor.
     Whole,
-    /// Rows of one, in our order.
+    /// Some rows of a single tensor, in our order.
     Rows(Rows),
-    /// All of several, one per expert, which ours stacks.
+    /// All of several tensors, one per expert, stacked in ours.
     Stack,
 }
 
-/// How the dimensions of another format's tensor become ours.
+/// How the dimensions of another format's tensor map to ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// They are.
+    /// Equal dimensions.
     Same,
     /// A projection: ours is `[in, out]`, theirs `[out, in]`.
     Transposed,
@@ -42,36 +42,36 @@ pub enum Turn {
     Convolution,
 }
 
-/// Which rows of another format's tensor are ours, and in which order.
+/// Selection and order of another format's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
-    /// Of every `stride` rows, `width` from `start` on.
+    /// `width` rows, from `start` on, of every group of `stride` rows.
     Groups {
-        /// How many times `stride` rows there are.
+        /// Number of groups.
         groups: usize,
-        /// Rows of a group.
+        /// Rows per group.
         stride: usize,
-        /// Its first row that is ours.
+        /// First row of ours within a group.
         start: usize,
-        /// How many are.
+        /// Number of our rows per group.
         width: usize,
     },
-    /// All. Rotary positions turn `dim` rows of each head, from `start` on: theirs pair row `j` with row `j + dim / 2`
-    /// (halves), ours row `2 j` with row `2 j + 1` (neighbours).
+    /// All rows, of which `dim` rows of each head, from `start` on, are permuted for rotary embeddings: theirs pair
+    /// row `j` with row `j + dim / 2` (halves), ours pair row `2 j` with row `2 j + 1` (neighbours).
     Rotary {
         /// Number of heads.
         heads: usize,
-        /// Rows of a head.
+        /// Rows per head.
         head_dim: usize,
-        /// Its first row that is turned.
+        /// First rotated row of a head.
         start: usize,
-        /// How many are.
+        /// Number of rotated rows per head.
         dim: usize,
     },
 }
 
 impl Rows {
-    /// Rows of their tensor.
+    /// Number of rows of their tensor.
     pub fn theirs(&self) -> usize {
         match *self {
             Self::Groups { groups, stride, .. } => groups.saturating_mul(stride),
@@ -81,7 +81,7 @@ impl Rows {
         }
     }
 
-    /// Rows of our tensor.
+    /// Number of rows of our tensor.
     fn ours(&self) -> usize {
         match *self {
             Self::Groups { groups, width, .. } => groups * width,
@@ -89,7 +89,7 @@ impl Rows {
         }
     }
 
-    /// Their row of each of ours.
+    /// For each of our rows, the index of their row.
     pub fn places(&self) -> impl Iterator<Item = usize> {
         let rows = *self;
         (0..self.ours()).map(move |row| match rows {
@@ -113,7 +113,7 @@ impl Rows {
 }
 
 impl Entry {
-    /// Our shape of their tensor.
+    /// Our shape for a tensor of shape `theirs`.
     pub fn our_shape(&self, theirs: &[usize]) -> Vec<usize> {
         let mut shape = theirs.to_vec();
         if let (Take::Rows(rows), Some(first)) = (&self.take, shape.first_mut()) {
@@ -130,7 +130,7 @@ impl Entry {
         shape
     }
 
-    /// The shape of each of their tensors, of our whole.
+    /// Shape of each of their tensors for our shape.
     pub fn their_shape(&self, ours: &[usize]) -> Vec<usize> {
         let mut shape = ours.to_vec();
         if self.take == Take::Stack && !shape.is_empty() {
@@ -147,7 +147,7 @@ impl Entry {
         shape
     }
 
-    /// Refuses a tensor of theirs with more rows or fewer than ours are taken from.
+    /// Refuses a tensor of theirs whose number of rows is not the expected one.
     pub(super) fn check_rows(
         &self,
         found: &[usize],
@@ -169,7 +169,7 @@ impl Entry {
         })
     }
 
-    /// One of their tensors as it lies in ours. Its rows were [checked](Self::check_rows).
+    /// Converts one of their tensors to our layout. Its rows must have been [checked](Self::check_rows).
     pub(super) fn to_ours<'a>(&self, tensor: RawTensor<'a>) -> RawTensor<'a> {
         let mut tensor = match &self.take {
             Take::Rows(rows) => taken(tensor, rows),
@@ -183,7 +183,8 @@ impl Entry {
         tensor
     }
 
-    /// Ours, or one of the stacked, as it lies in their tensor. Of chosen rows these alone, in their places.
+    /// Converts our tensor, or one of a stack, to their layout. If it is a selection of rows, only these rows are
+    /// returned.
     pub(super) fn to_theirs<'a>(&self, mut tensor: RawTensor<'a>) -> RawTensor<'a> {
         match (self.turn, &tensor.shape[..]) {
             (Turn::Transposed, _) => tensor = layout::transposed(tensor),
@@ -194,7 +195,7 @@ impl Entry {
     }
 }
 
-/// Some rows of a tensor, in this order.
+/// The selected rows of a tensor, in our order.
 fn taken(tensor: RawTensor<'_>, rows: &Rows) -> RawTensor<'static> {
     let size = tensor.bytes.len() / rows.theirs().max(1);
     let mut bytes = Vec::with_capacity(rows.ours() * size);
@@ -210,7 +211,7 @@ fn taken(tensor: RawTensor<'_>, rows: &Rows) -> RawTensor<'static> {
     }
 }
 
-/// Writes rows to their places in a tensor of all rows: [`taken`] backwards.
+/// Writes rows to their places in a tensor of all rows; the inverse of [`taken`].
 pub(super) fn put(rows: &Rows, taken: &[u8], all: &mut [u8]) {
     let size = all.len() / rows.theirs().max(1);
     for (place, row) in rows.places().zip(taken.chunks_exact(size.max(1))) {

@@ -1,13 +1,13 @@
-//! Matrices from one order of their dimensions into the other, whatever their elements are.
+//! Transposition of matrices of any element type.
 
 use std::borrow::Cow;
 
 use super::RawTensor;
 
-/// Side of the squares that a transposition moves at a time, so that both orders stay in cache.
+/// Side of the tiles that a transposition moves at a time, to keep both matrices in cache.
 const TILE: usize = 32;
 
-/// `[rows, cols]` as `[cols, rows]`; anything but a matrix stays as it is.
+/// Transposes a matrix `[rows, cols]`; other tensors are unchanged.
 pub(super) fn transposed(tensor: RawTensor<'_>) -> RawTensor<'static> {
     let [rows, cols] = tensor.shape[..] else {
         return RawTensor {

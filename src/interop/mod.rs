@@ -1,8 +1,8 @@
-//! Other people's formats: their checkpoints in, ours out.
+//! Formats of other programs: reading their checkpoints, and writing ours for them.
 //!
-//! [`ForeignModel::open`] opens them all. A format is a [`TensorSource`] with Hugging Face's names and a
-//! [`HfConfig`](hugging_face::HfConfig): [`Incoming`] turns it into weights that a model here loads, [`Outgoing`] turns
-//! weights into it, one tensor at a time. Both follow the [`Entry`]s of the model's [`Family`].
+//! [`ForeignModel::open`] opens every format. A format is a [`TensorSource`] with Hugging Face's names and an
+//! [`HfConfig`](hugging_face::HfConfig). [`Incoming`] turns it into weights that our models load, [`Outgoing`] turns
+//! our weights into it, one tensor at a time. Both follow the [`Entry`]s of the model's [`Family`].
 
 mod dtype;
 mod entry;

@@ -1,7 +1,7 @@
-//! What others call a model's parameters.
+//! Hugging Face's names of a model's parameters.
 //!
-//! Others means Hugging Face's spelling of DeepSeek-V3, which all its families share; where one has another, its
-//! [`Family`](super::Family) says so. The multi-token prediction modules follow the last layer, as DeepSeek ships them.
+//! They are the names of DeepSeek-V3, which most families share; a [`Family`](super::Family) states where it differs.
+//! Multi-token prediction modules follow the last layer, as DeepSeek ships them.
 
 use super::entry::{Entry, Rows, Take, Turn};
 use super::hugging_face::HfConfig;
@@ -15,9 +15,9 @@ use crate::model::{FeedForwardPlan, LayerPlan, ModelConfig};
 
 const PROJECTIONS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
 
-/// Every parameter of a model, in the order in which others write them.
+/// Mapping of every parameter of a model, in writing order.
 ///
-/// The domain prior is not among them: no other engine has one.
+/// The domain prior is left out, since no other engine has one.
 pub(super) fn entries(config: &HfConfig) -> Vec<Entry> {
     let model = &config.model;
     let mut all = Entries::default();
@@ -49,8 +49,8 @@ pub(super) fn entries(config: &HfConfig) -> Vec<Entry> {
     all.0
 }
 
-/// What a multi-token prediction module repeats of the model around it: its name there, and whose copy
-/// it is. Some engines look for it, others ignore it.
+/// Copies of embedding and head in multi-token prediction modules: the name of each copy and of its original. Some
+/// engines read them, others ignore them.
 pub(super) fn mtp_copies(model: &ModelConfig) -> Vec<(String, &'static str)> {
     let head = if model.tie_word_embeddings {
         "model.embed_tokens.weight"
@@ -71,7 +71,7 @@ pub(super) fn mtp_copies(model: &ModelConfig) -> Vec<(String, &'static str)> {
         .collect()
 }
 
-/// A list of entries that grows.
+/// A growing list of entries.
 #[derive(Debug, Default)]
 pub struct Entries(pub(super) Vec<Entry>);
 
@@ -100,12 +100,12 @@ impl Entries {
         self.one(ours, theirs, Take::Whole, Turn::Transposed);
     }
 
-    /// A projection without a bias.
+    /// Maps a projection without a bias.
     pub(super) fn linear(&mut self, ours: &str, theirs: &str) {
         self.projection(ours, theirs, Take::Whole, false);
     }
 
-    /// A projection with its bias, if it has one.
+    /// Maps a projection and, if it has one, its bias.
     fn projection(&mut self, ours: &str, theirs: &str, take: Take, has_bias: bool) {
         let of = |part: &str| (format!("{ours}.{part}"), format!("{theirs}.{part}"));
         let (our, their) = of("weight");
@@ -116,7 +116,7 @@ impl Entries {
         }
     }
 
-    /// A norm's weight.
+    /// Maps a norm's weight.
     fn norm(&mut self, ours: &str, theirs: &str, take: Take) {
         let (our, their) = (format!("{ours}.weight"), format!("{theirs}.weight"));
         self.one(our, their, take, Turn::Same);
@@ -145,7 +145,7 @@ impl Entries {
         }
     }
 
-    /// A mixer that several families have. `theirs` is the name of its layer.
+    /// Maps a mixer that several families have; `theirs` is the layer's name.
     pub(super) fn mixer(&mut self, config: &HfConfig, kind: MixerKind, ours: &str, theirs: &str) {
         let mixers = &config.model.mixer;
         let theirs = format!("{theirs}.self_attn");

@@ -1,4 +1,4 @@
-//! A folder that is complete or not there: written beside its place and renamed.
+//! Atomic writing of a folder: under a temporary name, then renamed.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,14 +7,14 @@ use std::path::{Component, Path, PathBuf};
 use super::InteropError;
 use super::hugging_face::{io, malformed};
 
-/// A hidden folder that becomes the target at the end, and is removed if that does not come.
+/// A hidden folder that is renamed to the target at the end, or removed if that fails.
 #[derive(Debug)]
 pub(super) struct NewFolder {
     path: PathBuf,
 }
 
 impl NewFolder {
-    /// Only an empty folder may stand where one is to be written.
+    /// Refuses a target that exists, unless it is an empty folder.
     pub(super) fn refuse_filled(target: &Path) -> Result<(), InteropError> {
         let found = match fs::read_dir(target).map(Iterator::count) {
             Err(_) if target.symlink_metadata().is_ok() => "a file that exists",
@@ -25,7 +25,7 @@ impl NewFolder {
         Err(malformed(target, found, "no such folder, or an empty one"))
     }
 
-    /// Makes the hidden folder.
+    /// Creates the hidden folder.
     pub(super) fn beside(target: &Path) -> Result<Self, InteropError> {
         let Some(name) = target.file_name() else {
             return Err(malformed(
@@ -42,12 +42,12 @@ impl NewFolder {
         Ok(Self { path })
     }
 
-    /// Where it is until it is renamed.
+    /// Path of the hidden folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes files by name and content. Errors name `target`.
+    /// Writes files, given by name and content. Errors name `target`.
     pub(super) fn write_files(
         &self,
         target: &Path,
@@ -67,7 +67,7 @@ impl NewFolder {
         Ok(())
     }
 
-    /// Writes one file, which is not there yet.
+    /// Writes one file, which must not exist yet.
     pub(super) fn write_file(&self, name: &str, content: &[u8]) -> Result<(), InteropError> {
         let path = self.path.join(name);
         fs::create_dir_all(parent(&path)).map_err(io(&path))?;
@@ -76,7 +76,7 @@ impl NewFolder {
         file.sync_all().map_err(io(&path))
     }
 
-    /// Moves files from here to where they belong, in this order. None of them may be there.
+    /// Moves files to their targets in this order. None of the targets may exist.
     pub(super) fn move_out<'a>(
         self,
         files: impl Iterator<Item = (&'a str, PathBuf)>,
@@ -88,7 +88,7 @@ impl NewFolder {
         Ok(())
     }
 
-    /// Makes it the target.
+    /// Renames the folder to the target.
     pub(super) fn rename(self, target: &Path) -> Result<(), InteropError> {
         sync_folder(&self.path)?;
         // an empty folder in the way; a filled one stays and the renaming fails
@@ -105,7 +105,7 @@ impl Drop for NewFolder {
     }
 }
 
-/// The folder of a path.
+/// The parent folder of a path.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -113,7 +113,7 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Makes the entries of a folder durable; only Unix opens folders for that.
+/// Makes the entries of a folder durable; only Unix supports it.
 fn sync_folder(path: &Path) -> Result<(), InteropError> {
     match cfg!(unix) {
         true => File::open(path)

@@ -1,4 +1,4 @@
-//! What the files of a model say that no model here has a place for.
+//! Facts in a model's files that have no place in our model.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use super::hugging_face::{FrontMatter, GenerationConfig, HfConfig, TokenIds};
 use super::{InteropError, TensorSource, names};
 
-/// Kept with a model that was read, so that it can be written as it was.
+/// Facts kept with an imported model, so that it can be exported as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// Special tokens that its `config.json` names.
+    /// Special tokens in its `config.json`.
     pub token_ids: TokenIds,
-    /// Copies of the embedding table and the head that its multi-token prediction modules do without. A
-    /// model of ours lacks none: vLLM and llama.cpp use them, others ignore them.
+    /// Copies of embedding and head that its multi-token prediction modules lack. Our exports have them all by
+    /// default: vLLM and llama.cpp use them, others ignore them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub absent_copies: BTreeSet<String>,
-    /// How its `generation_config.json` wants text to be generated, if it has one.
+    /// Content of its `generation_config.json`, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<GenerationConfig>,
-    /// License and languages that its card states.
+    /// License and languages on its model card.
     #[serde(default, skip_serializing_if = "FrontMatter::is_empty")]
     pub card: FrontMatter,
     /// Where its training began.
@@ -33,10 +33,10 @@ pub struct Origin {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Begun {
-    /// In another program, or nobody knows.
+    /// In another program, or unknown.
     #[default]
     Elsewhere,
-    /// In this one, with random weights.
+    /// In this program, from random weights.
     Here,
 }
 
@@ -57,7 +57,7 @@ impl Origin {
         }
     }
 
-    /// Takes in what the files of a model folder say beside its weights.
+    /// Reads the facts in a model folder besides its weights and its `config.json`.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Origin {
         Ok(())
     }
 
-    /// Ids that end a text by any of its files, those of `config.json` first.
+    /// Ids that end a text according to any of its files, those of `config.json` first.
     pub fn stop_ids(&self) -> Vec<u32> {
         let mut ids = self.token_ids.eos.clone();
         let generation = self.generation.iter().flat_map(GenerationConfig::eos);
@@ -80,7 +80,7 @@ impl Origin {
         ids
     }
 
-    /// Drops ids that a vocabulary does not have.
+    /// Removes ids beyond the vocabulary.
     pub fn keep_within(&mut self, vocab_size: usize) {
         let is_there = |id: &u32| (*id as usize) < vocab_size;
         let ids = &mut self.token_ids;

@@ -1,4 +1,4 @@
-//! Tensors as a file holds them: a type, a shape and bytes. No backend takes part.
+//! Tensors as stored in a file: type, shape and bytes, without a backend.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -16,23 +16,23 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
 }
 
-/// A tensor's values, row-major and little-endian, borrowed from its file where that is possible.
+/// Values of a tensor, row-major and little-endian, borrowed from the file where possible.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawTensor<'a> {
     /// Element type.
     pub dtype: Dtype,
     /// Size of each dimension, outermost first.
     pub shape: Vec<usize>,
-    /// The elements.
+    /// Bytes of the elements.
     pub bytes: Cow<'a, [u8]>,
 }
 
 impl RawTensor<'_> {
-    /// The tensor, if all its values are finite. `path` and `name` are those of the error.
+    /// Returns the tensor if all values are finite. Errors name `path` and `name`.
     ///
     /// # Errors
     ///
-    /// [`InteropError::NotFinite`].
+    /// [`InteropError::NotFinite`] if any value is not finite.
     pub(super) fn finite(self, path: &Path, name: &str) -> Result<Self, InteropError> {
         // all bits of the exponent are set in NaN and in infinities, and in nothing else
         let halves = |exponent: u16| {
@@ -62,22 +62,22 @@ impl RawTensor<'_> {
     }
 }
 
-/// Named tensors that are read one at a time: a checkpoint larger than memory is a source too.
+/// A source of named tensors that are read one at a time, so that checkpoints may be larger than memory.
 pub trait TensorSource {
     /// All names, in the order of the source.
     fn names(&self) -> Vec<String>;
 
-    /// Type and shape of a tensor, without reading it; none if the source does not hold it.
+    /// Type and shape of a tensor, without reading its values; `None` if the source lacks it.
     fn info(&self, name: &str) -> Option<TensorInfo>;
 
     /// Reads a tensor.
     ///
     /// # Errors
     ///
-    /// [`InteropError::MissingTensor`] if there is none of this name; what the source meets while reading.
+    /// [`InteropError::MissingTensor`], or errors of reading.
     fn tensor(&self, name: &str) -> Result<RawTensor<'_>, InteropError>;
 
-    /// What the file calls a tensor, for messages.
+    /// Name of the tensor in the file, for messages.
     fn called(&self, name: &str) -> String {
         name.to_owned()
     }

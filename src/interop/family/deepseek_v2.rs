@@ -82,7 +82,7 @@ impl Family for DeepseekV2 {
         keys.only("attention_bias", false)
     }
 
-    /// DeepSeek-V3 has the same architecture, and a sigmoid.
+    /// DeepSeek-V3 has the same architecture in llama.cpp, with sigmoid scores.
     fn fits_gguf(&self, keys: &Keys<'_>) -> Result<Option<bool>, InteropError> {
         if !matches!(keys.optional_count("expert_gating_func")?, None | Some(1)) {
             return Ok(Some(false));
@@ -98,7 +98,7 @@ impl Family for DeepseekV2 {
         }
     }
 
-    /// Groups are ranked otherwise there.
+    /// llama.cpp ranks groups differently, so only models without groups are written.
     fn in_gguf(&self, model: &mut ModelConfig) {
         let router = &mut experts(model, ScoringFunc::Softmax).router;
         (router.n_group, router.topk_group) = (1, 1);

@@ -84,7 +84,7 @@ impl Family for DeepseekV3 {
         keys.only("attention_bias", false)
     }
 
-    /// DeepSeek-V2 has the same architecture, and a softmax.
+    /// DeepSeek-V2 has the same architecture in llama.cpp, with softmax scores.
     fn fits_gguf(&self, keys: &Keys<'_>) -> Result<Option<bool>, InteropError> {
         Ok(Some(keys.optional_count("expert_gating_func")? == Some(2)))
     }

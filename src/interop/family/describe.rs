@@ -1,4 +1,4 @@
-//! The family that a model here belongs to: the first whose files can say all of it.
+//! Selection of the family for a model: the first one whose files can describe it completely.
 
 use std::path::Path;
 
@@ -14,24 +14,23 @@ use crate::model::rope::RotaryPairs;
 use crate::model::routing::domain::DomainConfig;
 use crate::model::{FeedForwardPlan, ModelConfig};
 
-/// What a `config.json` says beside the model.
+/// Content of a `config.json` beside the model's architecture.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Extras {
-    /// Special tokens.
+    /// Ids of the special tokens.
     pub token_ids: TokenIds,
     /// Element type of the weights.
     pub dtype: Option<Dtype>,
 }
 
-/// The `config.json` of the family that a model belongs to, as every engine accepts it.
+/// The `config.json` of the family that a model belongs to, in a form that every engine accepts.
 ///
-/// A family describes a model if its `config.json`, read again, is this model: nothing that it cannot say is lost in
-/// silence.
+/// A family describes a model if its `config.json`, read back, gives the same model, so that nothing is lost
+/// silently.
 ///
 /// # Errors
 ///
-/// [`InteropError::NoFamily`] for a model that no family describes, with the differences from the family that comes
-/// nearest.
+/// [`InteropError::NoFamily`] if no family describes the model, with the differences from the nearest one.
 pub fn hf_config(model: &ModelConfig, extras: Extras) -> Result<HfConfig, InteropError> {
     let wanted = essence(model);
     let mut nearest = None;
@@ -71,11 +70,11 @@ pub fn hf_config(model: &ModelConfig, extras: Extras) -> Result<HfConfig, Intero
     })
 }
 
-/// How many differences a message tells.
+/// Largest number of differences in a message.
 const MOST_TOLD: usize = 6;
 
-/// What makes two models the same to their weights: a configuration without what only training uses and without what
-/// no layer has.
+/// The part of a configuration that matters to the weights: without training settings, and without settings of
+/// components that no layer has.
 pub(in crate::interop) fn essence(model: &ModelConfig) -> Value {
     let plan = model.plan();
     let kinds: Vec<MixerKind> = plan.iter().map(|layer| layer.mixer).collect();
@@ -134,7 +133,7 @@ pub(in crate::interop) fn essence(model: &ModelConfig) -> Value {
     json!(this)
 }
 
-/// Where two values differ, and how; and the number of their parts that do.
+/// Collects where and how two values differ, and returns the number of differing parts.
 pub(in crate::interop) fn compare(
     path: &str,
     found: &Value,
@@ -162,7 +161,7 @@ pub(in crate::interop) fn compare(
     }
 }
 
-/// The number of a value's parts.
+/// Number of leaves in a value.
 fn parts(value: &Value) -> usize {
     match value {
         Value::Object(map) => map.values().map(parts).sum(),
@@ -171,7 +170,7 @@ fn parts(value: &Value) -> usize {
     }
 }
 
-/// A value in a message.
+/// A value, shortened for a message.
 fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

@@ -85,7 +85,7 @@ impl Family for Glm4Moe {
         Ok(Some(matches!(scores, None | Some(2))))
     }
 
-    /// A missing key is a sigmoid here, and there are no groups.
+    /// In llama.cpp, a missing key means sigmoid scores for this family, and there are no groups.
     fn in_gguf(&self, model: &mut ModelConfig) {
         let router = &mut experts(model, ScoringFunc::Sigmoid).router;
         router.scoring_func = ScoringFunc::Sigmoid;

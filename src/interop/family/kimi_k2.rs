@@ -1,5 +1,5 @@
 //! Kimi-K2: DeepSeek-V3 under another name (<https://arxiv.org/abs/2507.20534>). It is written as DeepSeek-V3, which
-//! every engine knows.
+//! every engine supports.
 
 use super::deepseek_v3::DeepseekV3;
 use super::{Family, Profile};

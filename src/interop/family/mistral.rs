@@ -1,6 +1,6 @@
 //! Mistral: grouped-query attention, in some models over a sliding window, dense (<https://arxiv.org/abs/2310.06825>).
 //!
-//! Without a window it is Llama, and written as that.
+//! Without a window it is a Llama model, and is written as one.
 
 use super::{Family, Gguf, Profile};
 use crate::interop::InteropError;

@@ -1,6 +1,6 @@
 //! Mixtral: grouped-query attention, softmax-routed experts (<https://arxiv.org/abs/2401.04088>).
 //!
-//! The gates of a token are its experts' softmax over all experts, normalized to sum to one.
+//! A token's gates are its experts' softmax over all experts, normalized to sum to one.
 
 use super::{Family, Gguf, Profile, experts};
 use crate::interop::InteropError;
@@ -54,7 +54,7 @@ impl Family for Mixtral {
         Ok(())
     }
 
-    /// There are no dense layers.
+    /// The family has no dense layers.
     fn width<'a>(&self, model: &'a mut ModelConfig) -> &'a mut usize {
         &mut experts(model, ScoringFunc::Softmax).moe_intermediate_size
     }

@@ -1,7 +1,7 @@
-//! Families of models in other people's files: for each a file here, and a line in the table.
+//! Model families of other programs: one file each, and one line in a table.
 //!
-//! A family says which keys of `config.json` are its own and where in a [`ModelConfig`] each has its place. Reading and
-//! writing, in Hugging Face's formats and in GGUF, follow from that.
+//! A family states which keys of `config.json` it has and where each belongs in a [`ModelConfig`]. Reading and
+//! writing, in Hugging Face's format and in GGUF, follow from that.
 
 mod deepseek_v2;
 mod deepseek_v3;
@@ -34,7 +34,7 @@ use crate::model::routing::{RouterConfig, ScoringFunc};
 pub use describe::{Extras, hf_config};
 pub(in crate::interop) use describe::{compare, essence};
 
-/// All families. A model is written as the first that describes it.
+/// All families. A model is written as the first one that describes it.
 pub(super) const FAMILIES: &[&dyn Family] = &[
     &llama::Llama,
     &mistral::Mistral,
@@ -50,67 +50,69 @@ pub(super) const FAMILIES: &[&dyn Family] = &[
     &qwen3_next::Qwen3Next,
 ];
 
-/// What a family is called, and what absent keys of its `config.json` mean.
+/// Names of a family, and default values of its `config.json`.
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
-    /// Its name, for people.
+    /// Display name.
     pub name: &'static str,
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
-    /// The first of `architectures` there.
+    /// Architecture in `config.json`: the first of `architectures`.
     pub architecture: &'static str,
-    /// Longest context in tokens.
+    /// Default context length, in tokens.
     pub max_position_embeddings: usize,
-    /// Added to the mean square in every RMSNorm.
+    /// Default epsilon of RMSNorm.
     pub rms_norm_eps: f64,
-    /// Base of the rotation frequencies.
+    /// Default base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Tokens that begin and end a document.
+    /// Default ids of the tokens that begin and end a document.
     pub bos_eos: (Option<u32>, Option<u32>),
-    /// Whether the head is the transposed embedding table.
+    /// Whether the output head shares the embedding table by default.
     pub tie_word_embeddings: bool,
-    /// The family in llama.cpp, if it is there.
+    /// The family in llama.cpp, if it is supported there.
     pub gguf: Option<Gguf>,
 }
 
-/// A family in llama.cpp.
+/// Properties of a family in llama.cpp.
 #[derive(Debug, Clone, Copy)]
 pub struct Gguf {
-    /// `general.architecture`.
+    /// Value of `general.architecture`.
     pub architecture: &'static str,
-    /// Which rows of queries and keys its files have rotated as pairs.
+    /// Which rows of queries and keys its files rotate as pairs.
     pub pairs: RotaryPairs,
-    /// Keys of its metadata beside those of every decoder, behind the architecture.
+    /// Metadata keys besides those of every decoder, without the architecture's prefix.
     pub keys: &'static [&'static str],
-    /// Tensors of a layer that it names otherwise than llama.cpp does in general: Hugging Face's name, and its own.
+    /// Tensors of a layer that the family names differently from llama.cpp's usual names: Hugging Face's name and
+    /// llama.cpp's.
     pub names: &'static [(&'static str, &'static str)],
-    /// Tensors of a layer, by its names, that some of the family's models have: their part is there if they are.
+    /// Tensors of a layer, by llama.cpp's names, that only some models of the family have. The component exists if
+    /// they do.
     pub optional: &'static [&'static str],
 }
 
-/// A family of models.
+/// A family of models in other programs' formats.
 pub trait Family: fmt::Debug + Sync {
-    /// What it is called, and what absent keys mean.
+    /// Names and default values.
     fn profile(&self) -> Profile;
 
-    /// The keys of `config.json` that it has beside those of every family, each with its place, and what it fixes.
+    /// Maps the family's own keys of `config.json` to their places in the model, and sets what the family fixes.
     ///
     /// # Errors
     ///
-    /// [`InteropError::Field`] for what this model cannot compute.
+    /// [`InteropError::Field`] for a value that this crate cannot compute.
     fn keys(&self, keys: &mut ConfigKeys<'_>, config: &mut HfConfig) -> Result<(), InteropError>;
 
-    /// The width that is `intermediate_size` there: that of dense layers, unless there are none.
+    /// The width that `intermediate_size` stands for: that of dense layers, unless the family has none.
     fn width<'a>(&self, model: &'a mut ModelConfig) -> &'a mut usize {
         &mut model.intermediate_size
     }
 
-    /// Every parameter of a model, under names that [`spelling`](Self::spelling) does not change yet.
+    /// Mapping of every parameter, under names to which [`spelling`](Self::spelling) is not yet applied.
     fn entries(&self, config: &HfConfig) -> Vec<Entry> {
         names::entries(config)
     }
 
-    /// The parameters of a mixer: `ours` is its path in our model, `theirs` the name of its layer.
+    /// Mapping of a mixer's parameters: `ours` is the mixer's path in our model, `theirs` the layer's name in theirs.
     fn mixer(
         &self,
         all: &mut Entries,
@@ -122,30 +124,30 @@ pub trait Family: fmt::Debug + Sync {
         all.mixer(config, kind, ours, theirs);
     }
 
-    /// The name that its files have for one of the usual ones.
+    /// The family's own name for a tensor with a usual name.
     fn spelling(&self, name: &str) -> String {
         name.to_owned()
     }
 
-    /// Whether a tensor of its files says nothing of the model.
+    /// Whether a tensor of the family's files can be ignored.
     fn ignores(&self, name: &str) -> bool {
         name.ends_with("rotary_emb.inv_freq")
     }
 
-    /// Whether a GGUF file of the family's architecture holds a model of the family; absent: one with experts does, if
-    /// the family has some, and one without, if it has none.
+    /// Whether a GGUF file of the family's architecture holds a model of this family. `None`: decided by whether file
+    /// and family have experts.
     ///
     /// # Errors
     ///
-    /// What reading the keys meets.
+    /// Errors of reading the keys.
     fn fits_gguf(&self, _keys: &Keys<'_>) -> Result<Option<bool>, InteropError> {
         Ok(None)
     }
 
-    /// What its graph in llama.cpp computes whatever the keys say. A model that is otherwise is not written.
+    /// Sets what llama.cpp's graph computes regardless of the keys. A model that differs from it is not written.
     fn in_gguf(&self, _model: &mut ModelConfig) {}
 
-    /// What other engines would refuse or compute differently, one line each.
+    /// Properties that other engines refuse or compute differently, one line each.
     fn limits(&self, _config: &HfConfig) -> Vec<String> {
         Vec::new()
     }
@@ -157,7 +159,7 @@ impl PartialEq for dyn Family {
     }
 }
 
-/// The family of a `model_type`.
+/// The family with this `model_type`.
 pub(super) fn by_model_type(model_type: &str) -> Option<&'static dyn Family> {
     let mut families = FAMILIES.iter();
     families
@@ -165,12 +167,12 @@ pub(super) fn by_model_type(model_type: &str) -> Option<&'static dyn Family> {
         .copied()
 }
 
-/// All of `model_type` that are known, for messages.
+/// All known values of `model_type`, for messages.
 pub(super) fn model_types() -> String {
     listed(|profile| profile.model_type, "or")
 }
 
-/// The names of all families, for messages.
+/// Names of all families, for messages.
 pub(super) fn names() -> String {
     listed(|profile| profile.name, "and")
 }
@@ -183,7 +185,7 @@ fn listed(of: impl Fn(Profile) -> &'static str, last: &str) -> String {
     }
 }
 
-/// The model's routed experts, chosen by scores of this kind; none is there yet if it was dense.
+/// The model's routed experts, which are created with these scores if the model was dense.
 fn experts(model: &mut ModelConfig, scoring_func: ScoringFunc) -> &mut MoeConfig {
     model.moe.get_or_insert(MoeConfig {
         n_routed_experts: 0,

@@ -63,7 +63,7 @@ impl Family for Olmoe {
         }
     }
 
-    /// There are no dense layers.
+    /// The family has no dense layers.
     fn width<'a>(&self, model: &'a mut ModelConfig) -> &'a mut usize {
         &mut experts(model, ScoringFunc::Softmax).moe_intermediate_size
     }

@@ -47,8 +47,8 @@ impl Family for Qwen2 {
     }
 }
 
-/// The window of Qwen's dense models, which the layers from `max_window_layers` on have if `use_sliding_window` says
-/// so. Here all layers have it, or none.
+/// The sliding window of Qwen's dense models: if `use_sliding_window` is set, layers from `max_window_layers` on have
+/// it. Supported are models in which all layers have it, or none.
 pub(super) fn sliding_window(
     keys: &mut ConfigKeys<'_>,
     window: &mut Option<usize>,
@@ -74,14 +74,14 @@ pub(super) fn sliding_window(
     Ok(())
 }
 
-/// Attention whose projections have no biases.
+/// Removes the biases of the attention's projections.
 pub(super) fn without_biases(model: &mut ModelConfig) {
     if let Some(gqa) = &mut model.mixer.gqa {
         gqa.attention_bias = false;
     }
 }
 
-/// The window that `use_sliding_window` turns on, and whether it is on.
+/// Reads the window that `use_sliding_window` turns on, and returns whether it is on.
 pub(super) fn window_in_use(
     keys: &mut ConfigKeys<'_>,
     window: &mut Option<usize>,

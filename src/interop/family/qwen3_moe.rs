@@ -63,7 +63,7 @@ impl Family for Qwen3Moe {
     }
 }
 
-/// Which layers have no experts: those of a list, and all but every `decoder_sparse_step`-th.
+/// The layers without experts: those in a list, and all but every `decoder_sparse_step`-th.
 fn dense_layers(keys: &mut ConfigKeys<'_>, model: &mut ModelConfig) -> Result<(), InteropError> {
     let key = "mlp_only_layers";
     let Some(fields) = keys.reading() else {

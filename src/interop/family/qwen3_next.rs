@@ -1,7 +1,7 @@
 //! Qwen3-Next: gated DeltaNet and gated attention, softmax-routed experts beside a gated shared one
 //! (<https://qwen.ai/blog?id=qwen3-next>).
 //!
-//! Its projections are fused; a parameter here is some of their rows. Multi-token prediction modules are ignored.
+//! Its projections are fused, so our parameters are some of their rows. Multi-token prediction modules are ignored.
 
 use serde_json::json;
 
@@ -133,8 +133,8 @@ impl Family for Qwen3Next {
     }
 }
 
-/// `in_proj_qkvz` holds, for every key head: its query, its key, the values and the gates of its value heads;
-/// `in_proj_ba` likewise their write strengths and decays.
+/// Mapping of a gated DeltaNet. `in_proj_qkvz` holds, for every key head, its query, its key, and the values and
+/// gates of its value heads; `in_proj_ba` likewise holds their write strengths and decays.
 fn delta_net(all: &mut Entries, config: &GlaConfig, ours: &str, theirs: &str) {
     let (groups, key) = (config.num_key_heads, config.key_head_dim);
     let each = config.num_value_heads / groups;
@@ -224,7 +224,7 @@ fn delta_net(all: &mut Entries, config: &GlaConfig, ours: &str, theirs: &str) {
     }
 }
 
-/// `q_proj` holds the query and the gate of one head after the other.
+/// Mapping of gated attention. `q_proj` holds query and gate of one head after the other.
 fn gated_attention(all: &mut Entries, config: &GatedAttentionConfig, ours: &str, theirs: &str) {
     let part = |start| {
         Take::Rows(Rows::Groups {

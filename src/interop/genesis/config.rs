@@ -1,4 +1,4 @@
-//! The package's `GenesisConfig`, and the model here that it describes.
+//! Configuration of the Genesis-152M package, and its conversion to a [`ModelConfig`].
 
 use std::path::Path;
 
@@ -17,10 +17,10 @@ use crate::model::rope::RopeConfig;
 use crate::model::routing::domain::{DomainConfig, DomainMode};
 use crate::model::ttt::{TttConfig, TttMode, TttViews};
 
-/// Tokens of a step of the package's `minibatch` mode.
+/// Tokens per step of the package's `minibatch` mode.
 const MINI_BATCH: usize = 16;
 
-/// The package's configuration, as far as its code reads it. A missing key takes the package's default.
+/// The package's configuration, as far as its code reads it. Missing keys take the package's defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are the package's")]
@@ -106,7 +106,7 @@ impl Default for GenesisConfig {
     }
 }
 
-/// Keys that the package writes and its code does not read.
+/// Keys that the package writes, but whose values its code does not use.
 const WITHOUT_EFFECT: [&str; 13] = [
     "head_dim",
     "gla_gate_fn",
@@ -124,11 +124,11 @@ const WITHOUT_EFFECT: [&str; 13] = [
 ];
 
 impl GenesisConfig {
-    /// Reads the JSON of a checkpoint's metadata, and lists the keys that are not known.
+    /// Parses the JSON in a checkpoint's metadata; also returns the unknown keys.
     ///
     /// # Errors
     ///
-    /// [`InteropError::Malformed`] for what is no such configuration.
+    /// [`InteropError::Malformed`] if it is not such a configuration.
     pub fn parse(path: &Path, json: &str) -> Result<(Self, Vec<String>), InteropError> {
         let malformed = |error: serde_json::Error| InteropError::Malformed {
             path: path.to_path_buf(),
@@ -145,12 +145,12 @@ impl GenesisConfig {
         Ok((config, unknown))
     }
 
-    /// The model here.
+    /// Converts it to this crate's configuration.
     ///
     /// # Errors
     ///
-    /// [`InteropError::Field`] for what this model cannot compute, [`InteropError::Malformed`] for what no
-    /// model can.
+    /// [`InteropError::Field`] for a value that this crate cannot compute, [`InteropError::Malformed`] for an invalid
+    /// model.
     pub fn model(&self, path: &Path) -> Result<ModelConfig, InteropError> {
         self.check(path)?;
         let model = ModelConfig {
@@ -223,7 +223,7 @@ impl GenesisConfig {
         Ok(model)
     }
 
-    /// What it asks for beside the weights and is not done here, a line each.
+    /// Settings that this crate does not implement, one line each; the weights are not affected.
     pub fn not_done(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.dropout != 0.0 {
@@ -253,7 +253,7 @@ impl GenesisConfig {
         plan
     }
 
-    /// Width of all keys or values before heads share them.
+    /// Width of all keys or values together, before heads share them.
     fn expanded(&self, factor: f64) -> usize {
         let width = self.n_head * (self.n_embd / self.n_head);
         (width as f64 * factor) as usize
@@ -290,7 +290,7 @@ impl GenesisConfig {
         }
     }
 
-    /// What is checked before anything is divided.
+    /// Checks values before anything is divided by them.
     fn check(&self, path: &Path) -> Result<(), InteropError> {
         let refuse = |field: &str, found: String, expected: &str| {
             Err(InteropError::Field {

@@ -1,4 +1,4 @@
-//! A GGUF file read as the Hugging Face checkpoint that it came from.
+//! Reads a GGUF file as the Hugging Face checkpoint that it was made from.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,13 +16,13 @@ use super::{ROPE_FREQS, restore, tokenizer_json};
 use crate::interop::hugging_face::HfConfig;
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
-/// More experts than any model has; a corrupt shape must not become as many names.
+/// Upper bound of the number of experts, so that a corrupt shape cannot cause huge lists of names.
 const MAX_EXPERTS: usize = 1 << 16;
 
-/// A GGUF file with the names and shapes of Hugging Face, every routed expert by itself. Tensors that have no name there
-/// keep their own.
+/// A GGUF file with Hugging Face's tensor names and shapes, and with one tensor per routed expert. Tensors without a
+/// name there keep their own.
 ///
-/// F32, F16 and BF16 are given as they are, blocks as F32. Multi-token prediction is off.
+/// F32, F16 and BF16 tensors keep their type, quantized ones are read as F32. Multi-token prediction is off.
 #[derive(Debug)]
 pub struct GgufCheckpoint {
     file: GgufFile,
@@ -31,7 +31,7 @@ pub struct GgufCheckpoint {
     tensors: HashMap<String, Restored>,
 }
 
-/// A tensor of the checkpoint, and the parts of GGUF tensors that fill it.
+/// A tensor of the checkpoint, and the parts of GGUF tensors that make it up.
 #[derive(Debug)]
 struct Restored {
     info: TensorInfo,
@@ -42,19 +42,19 @@ struct Restored {
 struct Part {
     name: String,
     gather: Gather,
-    /// Values in a row.
+    /// Values per row.
     row_length: usize,
-    /// Which of the stacked experts, and how many there are.
+    /// Index of the expert in a stack, and the number of experts.
     expert: (usize, usize),
 }
 
 impl GgufCheckpoint {
-    /// Opens a file, and checks the shapes of those of its tensors that lie otherwise than in Hugging Face's.
+    /// Opens a file, and checks the shapes of tensors whose layout differs from Hugging Face's.
     ///
     /// # Errors
     ///
-    /// Those of [`GgufFile::open`]; [`InteropError::Field`] for metadata that are missing or not
-    /// supported; [`InteropError::TensorShape`].
+    /// Those of [`GgufFile::open`]; [`InteropError::Field`] for missing or unsupported metadata;
+    /// [`InteropError::TensorShape`].
     pub fn open(path: &Path) -> Result<Self, InteropError> {
         let file = GgufFile::open(path)?;
         let mut checkpoint = Self {
@@ -78,14 +78,14 @@ impl GgufCheckpoint {
         Ok(checkpoint)
     }
 
-    /// The file as it is.
+    /// The underlying GGUF file.
     pub fn file(&self) -> &GgufFile {
         &self.file
     }
 
-    /// The configuration that its metadata tell.
+    /// The configuration that the metadata describe.
     ///
-    /// Of llama3's scaling GGUF keeps the factors only; the lengths are those that give them.
+    /// GGUF keeps only the factors of llama3's rotary scaling; lengths are chosen that give these factors.
     pub fn config(&self) -> &HfConfig {
         &self.config
     }
@@ -94,7 +94,7 @@ impl GgufCheckpoint {
     ///
     /// # Errors
     ///
-    /// [`InteropError::Field`] if it is not byte-level BPE with a pre-tokenizer that is known here.
+    /// [`InteropError::Field`] if it is of an unsupported kind, or has an unknown pre-tokenizer.
     pub fn tokenizer(&self) -> Result<Option<TokenizerFiles>, InteropError> {
         tokenizer_json::tokenizer_files(&self.file)
     }
@@ -133,7 +133,7 @@ impl GgufCheckpoint {
         Ok(())
     }
 
-    /// Refuses a tensor whose rows are not those that are put into another order.
+    /// Refuses a tensor with an unexpected number of rows, which could not be reordered.
     fn check(&self, tensor: &GgufTensor, gather: Gather) -> Result<(), InteropError> {
         let mla = self.config.model.mixer.mla.as_ref();
         let heads = mla.map_or(0, |mla| mla.num_attention_heads);
@@ -227,7 +227,7 @@ impl GgufCheckpoint {
         ]
     }
 
-    /// The tensor that a part is of, and the part's bytes.
+    /// The tensor of a part, and the part's bytes in it.
     fn part(&self, part: &Part) -> Result<(&GgufTensor, &[u8]), InteropError> {
         let found = self.file.tensor(&part.name);
         let (tensor, bytes) = found.ok_or_else(|| self.missing(&part.name))?;
@@ -245,8 +245,8 @@ impl GgufCheckpoint {
 }
 
 impl Part {
-    /// Puts the values of this part, `bytes` of `tensor`, to their places among those of type `wanted` in `target`:
-    /// row by row, so that nothing but a row stands there twice.
+    /// Writes the values of this part, `bytes` of `tensor`, to their places in `target`, as elements of type
+    /// `wanted`. It works row by row, so that only one row is held twice.
     fn fill(&self, tensor: &GgufTensor, bytes: &[u8], wanted: Dtype, target: &mut [u8]) {
         let (size, length) = (wanted.bitsize() / 8, self.row_length.max(1));
         let stored = tensor.ggml_type;
@@ -273,7 +273,7 @@ impl Part {
     }
 }
 
-/// The type that a ggml type is read as.
+/// Element type that a ggml type is read as.
 fn dtype(ggml_type: GgmlType) -> Dtype {
     match ggml_type {
         GgmlType::F16 => Dtype::F16,

@@ -1,4 +1,4 @@
-//! Writes a Hugging Face checkpoint as GGUF, one tensor at a time.
+//! Conversion of a Hugging Face checkpoint to GGUF, one tensor at a time.
 
 use std::fmt;
 use std::path::Path;
@@ -15,16 +15,16 @@ use super::writer::GgufWriter;
 use crate::interop::hugging_face::HfConfig;
 use crate::interop::{InteropError, TensorSource};
 
-/// The checkpoint that becomes a GGUF file.
+/// A checkpoint to be converted.
 #[derive(Clone, Copy)]
 pub struct HfModel<'a> {
-    /// Its folder. Only messages name it; nothing is read from there.
+    /// Folder of the checkpoint, for messages only; nothing is read from it.
     pub path: &'a Path,
-    /// Its configuration.
+    /// Configuration of the model.
     pub config: &'a HfConfig,
-    /// Its tokenizer, if the file is to have one.
+    /// Tokenizer, if the file is to have one.
     pub tokenizer: Option<&'a TokenizerFiles>,
-    /// Its tensors in F32, F16 or BF16, with a tensor for each expert.
+    /// Tensors in F32, F16 or BF16, one per expert.
     pub tensors: &'a dyn TensorSource,
 }
 
@@ -36,13 +36,13 @@ impl fmt::Debug for HfModel<'_> {
     }
 }
 
-/// How a GGUF file is written.
+/// Options of writing a GGUF file.
 pub struct GgufOptions<'a> {
-    /// Type of the matrices. Vectors and routers are F32 whatever it is.
+    /// Element type of the matrices. Vectors and routers are always F32.
     pub dtype: OutType,
-    /// The model's name, for `general.name`.
+    /// Name of the model, for `general.name`.
     pub name: &'a str,
-    /// Called before each tensor.
+    /// Callback before each tensor.
     pub progress: &'a mut dyn FnMut(GgufProgress<'_>),
 }
 
@@ -55,28 +55,28 @@ impl fmt::Debug for GgufOptions<'_> {
     }
 }
 
-/// How far the writing is.
+/// Progress of the conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GgufProgress<'a> {
-    /// The GGUF tensor that comes next.
+    /// Name of the next GGUF tensor.
     pub tensor: &'a str,
-    /// Tensors that are written.
+    /// Number of tensors written.
     pub done: usize,
-    /// Tensors that there are.
+    /// Total number of tensors.
     pub total: usize,
 }
 
-/// Writes a checkpoint as the GGUF file `target`, as llama.cpp's converter does.
+/// Converts a checkpoint to the GGUF file `target`, as llama.cpp's converter does.
 ///
-/// Besides the source only one row is in memory. Layers of multi-token prediction and a head that
-/// is tied to the embedding are left out. `target` appears when it is whole.
+/// Only one row besides the source is in memory. Multi-token prediction layers and an output head that is tied to the
+/// embedding are left out. `target` is created atomically.
 ///
 /// # Errors
 ///
-/// [`InteropError::NoGguf`] for a family that llama.cpp does not have here; [`InteropError::Field`] for a configuration
-/// or tokenizer that it does not have, and for a tensor without a place; [`InteropError::MissingTensor`],
+/// [`InteropError::NoGguf`] for a family without a GGUF form here; [`InteropError::Field`] for a configuration or a
+/// tokenizer that llama.cpp does not support, and for a tensor without a place; [`InteropError::MissingTensor`],
 /// [`InteropError::TensorShape`] and [`InteropError::TensorDtype`] for tensors that do not fit the configuration;
-/// [`InteropError::Io`]; and what the source meets while reading.
+/// [`InteropError::Io`]; and errors of the source.
 pub fn write(
     model: HfModel<'_>,
     options: GgufOptions<'_>,
@@ -134,7 +134,7 @@ pub(super) fn dtype_error(model: &HfModel<'_>, name: &str, dtype: Dtype) -> Inte
     }
 }
 
-/// The ggml type of a tensor that is written.
+/// ggml type for an element type.
 pub(super) fn ggml_type(dtype: Dtype) -> Option<GgmlType> {
     match dtype {
         Dtype::F32 => Some(GgmlType::F32),
@@ -144,7 +144,7 @@ pub(super) fn ggml_type(dtype: Dtype) -> Option<GgmlType> {
     }
 }
 
-/// Writes one of the tensors that a GGUF tensor is made of, row by row.
+/// Writes one of the source tensors of a GGUF tensor, row by row.
 fn write_piece(
     model: &HfModel<'_>,
     made: &Made,

@@ -1,6 +1,6 @@
-//! Reads the header of a GGUF file from bytes that may say anything.
+//! Bounds-checked reading of a GGUF header from untrusted bytes.
 
-/// What is wrong with the bytes, and what should be there. The reader adds the path.
+/// Content that was found, and content that was expected. The reader adds the path.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) found: String,
@@ -16,7 +16,7 @@ impl Fault {
     }
 }
 
-/// A place in the bytes of a file. Nothing is read or allocated before the bytes are known to be there.
+/// A position in the bytes of a file. Nothing is read or allocated before the bytes are known to exist.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -27,7 +27,7 @@ impl<'a> Cursor<'a> {
         Self { bytes, position: 0 }
     }
 
-    /// Bytes from the start of the file.
+    /// Current byte offset in the file.
     pub(super) fn position(&self) -> usize {
         self.position
     }
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// `count` numbers of `N` bytes each.
+    /// Reads `count` numbers of `N` bytes each.
     pub(super) fn many<const N: usize, T>(
         &mut self,
         count: u64,

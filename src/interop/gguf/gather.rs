@@ -1,11 +1,11 @@
-//! Where each element of a GGUF tensor stands in the Hugging Face tensor that it comes from.
+//! Positions of a GGUF tensor's elements in the Hugging Face tensor that they come from.
 //!
-//! One map serves both ways: read along it a checkpoint becomes GGUF, written along it GGUF becomes
-//! the checkpoint again, so the two are inverse by construction.
+//! One mapping serves both directions: reading along it converts to GGUF, writing along it converts back, so that the
+//! two are inverse by construction.
 
 use crate::model::ModelConfig;
 
-/// Sizes within `kv_b_proj`.
+/// Dimensions within `kv_b_proj`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MlaDims {
     pub(super) kv_lora_rank: usize,
@@ -14,7 +14,7 @@ pub(super) struct MlaDims {
 }
 
 impl MlaDims {
-    /// Those of a model; none if it has no latent attention.
+    /// The dimensions of a model; `None` if it has no latent attention.
     pub(super) fn of(model: &ModelConfig) -> Option<Self> {
         let mla = model.mixer.mla.as_ref()?;
         Some(Self {
@@ -25,22 +25,22 @@ impl MlaDims {
     }
 }
 
-/// The order of a GGUF tensor's rows and of the values in them.
+/// Order of a GGUF tensor's rows, and of the values in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gather {
-    /// As in the checkpoint.
+    /// The checkpoint's order.
     Same,
-    /// Rows of `q_proj` and `k_proj`. Hugging Face rotates `(x_j, x_{j+d/2})` of a head, llama.cpp's
-    /// architecture `llama` rotates `(x_{2j}, x_{2j+1})`: row `2j + s` of a head is row `j + s d/2`.
+    /// Rows of `q_proj` and `k_proj`: Hugging Face rotates the pairs `(x_j, x_{j+d/2})` of a head, llama.cpp's
+    /// architecture `llama` rotates `(x_{2j}, x_{2j+1})`. Row `2j + s` of a head is the checkpoint's row `j + s d/2`.
     Rotary { head_dim: usize },
-    /// The key rows of `kv_b_proj`, per head transposed: `[heads, kv_lora_rank, qk_nope_head_dim]`.
+    /// The key rows of `kv_b_proj`, transposed per head: `[heads, kv_lora_rank, qk_nope_head_dim]`.
     KeyB(MlaDims),
     /// The value rows of `kv_b_proj`: `[heads, v_head_dim, kv_lora_rank]`.
     ValueB(MlaDims),
 }
 
 impl Gather {
-    /// Values in a row, of a GGUF tensor of this shape. Rows of a rotary bias have one value.
+    /// Values per row of a GGUF tensor with this shape; 1 for a rotary bias.
     pub(super) fn row_length(self, shape: &[usize]) -> usize {
         match self {
             Self::Rotary { .. } => shape.iter().skip(1).product(),
@@ -48,7 +48,7 @@ impl Gather {
         }
     }
 
-    /// First element and step of row `row` of `length` values, in the checkpoint's tensor.
+    /// Offset and stride of row `row`, with `length` values, in the checkpoint's tensor.
     pub(super) fn row(self, row: usize, length: usize) -> (usize, usize) {
         match self {
             Self::Same => (row * length, 1),
@@ -71,11 +71,11 @@ impl Gather {
         }
     }
 
-    /// Copies the elements of row `row` out of the checkpoint's tensor. Elements have `size` bytes.
+    /// Copies row `row` out of the checkpoint's tensor, whose elements have `size` bytes.
     ///
     /// # Panics
     ///
-    /// If the tensor is shorter than its shape says; callers check that first.
+    /// If the tensor is shorter than its shape requires, which callers must check.
     pub(super) fn gather(
         self,
         row: usize,
@@ -95,11 +95,11 @@ impl Gather {
         }
     }
 
-    /// Copies the elements of row `row` to their places in the checkpoint's tensor: [`gather`](Self::gather) backwards.
+    /// Copies row `row` to its places in the checkpoint's tensor; the inverse of [`gather`](Self::gather).
     ///
     /// # Panics
     ///
-    /// As for [`gather`](Self::gather).
+    /// As in [`gather`](Self::gather).
     pub(super) fn scatter(
         self,
         row: usize,

@@ -1,10 +1,10 @@
-//! Reads metadata keys one by one.
+//! Typed access to metadata keys.
 
 use super::reader::GgufFile;
 use super::value::{GgufArray, GgufValue};
 use crate::interop::InteropError;
 
-/// Metadata below one prefix, with errors that name file and key.
+/// The metadata keys under a prefix, with errors that name file and key.
 #[derive(Debug)]
 pub struct Keys<'a> {
     pub(super) file: &'a GgufFile,
@@ -54,7 +54,7 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| self.missing(key, "a whole number"))
     }
 
-    /// A count of every layer, which stands there once, or for each layer. Layers here are alike.
+    /// A count that is stored once for all layers, or per layer. Layers with different counts are refused.
     pub(super) fn optional_count_of_layers(&self, key: &str) -> Result<Option<u32>, InteropError> {
         let value = self.value(key);
         let Some(GgufValue::Array(array)) = value else {
@@ -76,7 +76,7 @@ impl<'a> Keys<'a> {
         ))
     }
 
-    /// The same, of a key that must be there.
+    /// A required count as in [`optional_count_of_layers`](Self::optional_count_of_layers).
     pub(super) fn count_of_layers(&self, key: &str) -> Result<u32, InteropError> {
         self.optional_count_of_layers(key)?
             .ok_or_else(|| self.missing(key, "a whole number"))

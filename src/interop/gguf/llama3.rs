@@ -1,4 +1,4 @@
-//! The scaled rotary embedding of Llama 3.1. GGUF keeps its factors as a tensor.
+//! The rotary scaling of Llama 3.1, whose factors GGUF stores as a tensor.
 //!
 //! Formula: `_compute_llama3_parameters` in
 //! <https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_rope_utils.py>.
@@ -7,11 +7,11 @@ use std::f64::consts::TAU;
 
 use crate::model::rope::Llama3;
 
-/// What each of the `head_dim / 2` frequencies is divided by.
+/// The divisor of each of the `head_dim / 2` rotary frequencies.
 ///
-/// With the wavelength `w = 2π θ^{2i/d}` of a frequency: 1 for `w < L/high`, `factor` for
-/// `w > L/low`, and between them `1 / ((1-s)/factor + s)` with `s = (L/w - low) / (high - low)`.
-/// In f32 and with its reciprocals in place of divisions, so that the bits are the converter's.
+/// For a frequency of wavelength `w = 2π θ^{2i/d}`: 1 if `w < L/high`, `factor` if `w > L/low`, and otherwise `1 /
+/// ((1-s)/factor + s)`, where `s = (L/w - low) / (high - low)`. The computation is in f32 and multiplies by
+/// reciprocals, to match the bits of llama.cpp's converter.
 pub(super) fn factors(scaling: &Llama3, theta: f64, head_dim: usize) -> Vec<f32> {
     let (low, high) = (scaling.low_freq_factor, scaling.high_freq_factor);
     let (factor, length) = (
@@ -36,11 +36,11 @@ pub(super) fn factors(scaling: &Llama3, theta: f64, head_dim: usize) -> Vec<f32>
         .collect()
 }
 
-/// The scaling that has these factors; none if no usual one has.
+/// The scaling with these factors; `None` if no common one has them.
 ///
-/// GGUF keeps the factors only. They do not change when all three lengths grow alike, so the lower
-/// one may be 1; each published model has the factors 1 and 4. The length and the upper one are
-/// looked for among the powers of two.
+/// GGUF stores only the factors, which do not change if all three lengths are scaled together. So `low_freq_factor`
+/// is fixed to 1, the value of all published models, and the length and `high_freq_factor` (4 in published models)
+/// are searched among powers of two.
 pub(super) fn from_factors(found: &[f32], theta: f64, head_dim: usize) -> Option<Llama3> {
     if found.len() != head_dim / 2 {
         return None;

@@ -1,9 +1,9 @@
-//! Metadata keys of a model, from its configuration.
+//! Metadata keys for a model's configuration.
 //!
 //! Keys, types and order are those of llama.cpp's converter
-//! (<https://github.com/ggml-org/llama.cpp/blob/master/conversion/base.py>). Of the keys `general.*`
-//! that it guesses from folder name, model card and `generation_config.json`, only the name is here.
-//! A configuration that llama.cpp would refuse or silently compute otherwise is an error.
+//! (<https://github.com/ggml-org/llama.cpp/blob/master/conversion/base.py>), except for keys `general.*` that it
+//! guesses from the folder, the model card and `generation_config.json`: of these only the name is written. A
+//! configuration that llama.cpp would refuse or silently compute differently is an error.
 
 use std::path::Path;
 
@@ -18,10 +18,10 @@ use crate::interop::hugging_face::HfConfig;
 use crate::model::ModelConfig;
 use crate::model::rope::{RopeScaling, RotaryPairs, Yarn};
 
-/// Keys with their values, in the order of the file.
+/// Keys with their values, in file order.
 pub(super) type Keys = Vec<(String, GgufValue)>;
 
-/// The order of the keys. Those that start with a dot follow the architecture's name.
+/// Order of the keys. Those that start with a dot are prefixed by the architecture's name.
 const ORDER: [&str; 38] = [
     "general.architecture",
     "general.type",
@@ -63,7 +63,7 @@ const ORDER: [&str; 38] = [
     "general.quantization_version",
 ];
 
-/// All keys except those of the tokenizer.
+/// All keys except the tokenizer's.
 pub(super) fn model_keys(
     config: &HfConfig,
     gguf: &Gguf,
@@ -130,7 +130,7 @@ pub(super) fn model_keys(
 /// Version of ggml's block formats.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// llama.cpp's number for a file whose matrices have this type.
+/// llama.cpp's file type for matrices of this element type.
 fn file_type(dtype: OutType) -> u32 {
     match dtype {
         OutType::F32 => 0,
@@ -163,7 +163,7 @@ fn rope_keys(model: &ModelConfig, put: &mut impl FnMut(&str, GgufValue)) {
     }
 }
 
-/// Refuses what llama.cpp refuses or computes otherwise. `path` is that of `config.json`.
+/// Refuses configurations that llama.cpp refuses or computes differently. `path` is that of `config.json`.
 pub(super) fn check(config: &HfConfig, gguf: &Gguf, path: &Path) -> Result<(), InteropError> {
     let refuse = |field: &str, found: String, expected: String| {
         Err(InteropError::Field {
@@ -246,9 +246,9 @@ pub(super) fn check(config: &HfConfig, gguf: &Gguf, path: &Path) -> Result<(), I
     }
 }
 
-/// llama.cpp warms the rotated vectors by `0.1 ln factor + 1`, or in `deepseek2` the softmax, by a number that the
-/// file gives; transformers does the former without `mscale_all_dim`, and in DeepSeek-V3 the latter with it. What is
-/// otherwise, and what should be.
+/// Differences in YaRN's attention scaling, as field, value and expected value. llama.cpp scales rotated vectors by
+/// `0.1 ln factor + 1`, or in `deepseek2` the softmax by a number in the file. transformers does the former without
+/// `mscale_all_dim`, and in DeepSeek-V3 the latter with it.
 fn warmed_otherwise(yarn: &Yarn, is_latent: bool) -> Option<(&'static str, String, String)> {
     let missing = || "missing".to_owned();
     if yarn.mscale != yarn.mscale_all_dim {

@@ -1,12 +1,12 @@
-//! GGUF, the file format of llama.cpp: one file with metadata, tokenizer and tensors.
+//! GGUF, the file format of llama.cpp: metadata, tokenizer and tensors in one file.
 //!
-//! It is a second spelling of Hugging Face's families: what a [`Family`](super::Family) says of itself
-//! in [`Gguf`](super::Gguf), and the tables of keys (`places`) and names (`names`) that all share. [`write()`]
-//! makes a file with the keys, names, types and bytes of llama.cpp's own converter, [`GgufCheckpoint`] reads one
-//! back under Hugging Face's names. [`GgufFile`] and [`GgufWriter`] are the container alone. Nothing here knows a
-//! backend or computes with a model.
+//! It is an alternative encoding of Hugging Face's families. It uses what a [`Family`](super::Family) states in
+//! [`Gguf`](super::Gguf), and common tables of keys (`places`) and names (`names`). [`write()`] creates a file with
+//! the keys, names, types and bytes of llama.cpp's own converter; [`GgufCheckpoint`] reads one under Hugging Face's
+//! names. [`GgufFile`] and [`GgufWriter`] are the container format alone. This module knows no backend and computes
+//! no model.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, little-endian. Written is version 3.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, little-endian. Version 3 is written.
 
 mod blocks;
 mod checkpoint;
@@ -45,23 +45,23 @@ pub use tokenizer::TokenizerFiles;
 pub use value::{GgufArray, GgufValue};
 pub use writer::{GgufTensor, GgufWriter};
 
-/// The first bytes of a file.
+/// Magic number at the start of a file.
 const MAGIC: [u8; 4] = *b"GGUF";
 
-/// The version of the format that is written.
+/// Version that is written.
 const VERSION: u32 = 3;
 
-/// The oldest version that is read: it differs from the third in name only. The first has shorter lengths.
+/// Oldest version that is read. It differs from version 3 in number only; version 1 has shorter lengths.
 const OLDEST_VERSION: u32 = 2;
 
-/// Where a tensor may start, unless `general.alignment` says otherwise.
+/// Alignment of tensors in bytes, unless `general.alignment` states another.
 const ALIGNMENT: u64 = 32;
 
-/// Dimensions that ggml's tensors have at most.
+/// Largest number of dimensions of a ggml tensor.
 const MAX_DIMENSIONS: usize = 4;
 
-/// Bytes that ggml has for a tensor's name, the last of which is zero.
+/// Size of ggml's buffer for a tensor's name, including a terminating zero.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Name of the tensor with the factors of llama3's rotary embedding.
+/// Name of the tensor with the factors of llama3's rotary scaling.
 const ROPE_FREQS: &str = "rope_freqs.weight";

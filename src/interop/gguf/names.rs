@@ -1,18 +1,18 @@
-//! What llama.cpp calls the tensors that Hugging Face has, in one table for all architectures
+//! Names of tensors in llama.cpp and in Hugging Face, in one table for all architectures
 //! (<https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/tensor_mapping.py>).
 
 use super::gather::{Gather, MlaDims};
 use crate::interop::hugging_face::{HfConfig, one_spelling};
 use crate::model::rope::RotaryPairs;
 
-/// Tensors that belong to no layer: Hugging Face's name and llama.cpp's, without what both end in.
+/// Tensors outside of layers: Hugging Face's and llama.cpp's name, without the common suffix.
 const OUTER: [(&str, &str); 3] = [
     ("model.embed_tokens", "token_embd"),
     ("model.norm", "output_norm"),
     ("lm_head", "output"),
 ];
 
-/// Tensors of a layer.
+/// Tensors of a layer, likewise.
 const LAYER: [(&str, &str); 25] = [
     ("input_layernorm", "attn_norm"),
     ("post_attention_layernorm", "ffn_norm"),
@@ -41,30 +41,30 @@ const LAYER: [(&str, &str); 25] = [
     ("mlp.experts.down_proj", "ffn_down_exps"),
 ];
 
-/// Tensors of a layer whose names end otherwise here and there.
+/// Tensors of a layer whose suffixes differ.
 const WHOLE: [(&str, &str); 1] = [("mlp.gate.e_score_correction_bias", "exp_probs_b.bias")];
 
-/// The name that one tensor of a gated shared expert has, of the shared ones in general.
+/// Prefix of a gated shared expert's tensors, and that of shared experts in general.
 const GATED: [&str; 2] = ["mlp.shared_expert.", "mlp.shared_experts."];
 
-/// What a GGUF tensor is of one of Hugging Face's, or of several.
+/// How a GGUF tensor relates to one or several of Hugging Face's.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Place {
-    /// All of it.
+    /// It is the whole tensor.
     One(String, Gather),
-    /// One of a stack.
+    /// It holds the tensor in a stack.
     Expert(String, usize),
-    /// Keys and values, which are two here: these first, those then.
+    /// The tensor is split into two: keys first, then values.
     KeysAndValues([(String, Gather); 2]),
 }
 
-/// The names of a model's tensors.
+/// Names of a model's tensors in both formats.
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     config: &'a HfConfig,
-    /// Tensors that the family's architecture names otherwise.
+    /// Tensors that the family's architecture names differently.
     own: &'static [(&'static str, &'static str)],
-    /// Whether its files have neighbouring rows of queries and keys rotated as pairs, which Hugging Face's have not.
+    /// Whether the family's GGUF files rotate neighbouring rows of queries and keys, unlike Hugging Face's.
     has_neighbours: bool,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Where one of Hugging Face's tensors is in a GGUF file; none if llama.cpp has no name for it.
+    /// Place of one of Hugging Face's tensors in a GGUF file; `None` if llama.cpp has no name for it.
     pub(super) fn theirs(&self, name: &str) -> Option<Place> {
         let name = one_spelling(name);
         let Some((layer, rest)) = of_layer(&name, "model.layers.") else {
@@ -113,7 +113,7 @@ impl<'a> Names<'a> {
         ))
     }
 
-    /// Hugging Face's name of a GGUF tensor, of a stack without the number of the expert.
+    /// Hugging Face's name of a GGUF tensor; for a stack, without the expert's number.
     pub(super) fn ours(&self, name: &str) -> Option<(String, Gather)> {
         let Some((layer, rest)) = of_layer(name, "blk.") else {
             let (stem, end) = name.rsplit_once('.')?;
@@ -155,14 +155,14 @@ impl<'a> Names<'a> {
         found.map(|(_, gguf)| *gguf)
     }
 
-    /// Hugging Face's name and llama.cpp's of every tensor of a layer.
+    /// Hugging Face's and llama.cpp's name of every tensor of a layer.
     fn of_layers(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         let own = self.own;
         let is_usual = move |it: &&(&str, &str)| own.iter().all(|(theirs, _)| *theirs != it.0);
         own.iter().chain(LAYER.iter().filter(is_usual))
     }
 
-    /// The order of a tensor's rows.
+    /// Order of a tensor's rows.
     fn gather(&self, stem: &str) -> Gather {
         let is_rotated = matches!(stem, "self_attn.q_proj" | "self_attn.k_proj");
         match &self.config.model.mixer.gqa {
@@ -174,7 +174,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The number of a tensor's layer, and the rest of its name.
+/// Number of a tensor's layer, and the rest of its name.
 pub(super) fn of_layer<'a>(name: &'a str, prefix: &str) -> Option<(usize, &'a str)> {
     let (layer, rest) = name.strip_prefix(prefix)?.split_once('.')?;
     Some((layer.parse().ok()?, rest))

@@ -1,4 +1,4 @@
-//! Where in a model the numbers of GGUF's metadata have their places: one table, read and written.
+//! Mapping of GGUF's numeric metadata to places in a model, used for reading and writing.
 
 use super::keys::Keys;
 use super::value::GgufValue::{self, Bool, F32, U32};
@@ -8,23 +8,23 @@ use crate::model::feed_forward::moe::MoeConfig;
 use crate::model::mixer::mla::MlaConfig;
 use crate::model::routing::ScoringFunc;
 
-/// A key behind the architecture's name.
+/// A metadata key, without the architecture's prefix.
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// Whether every architecture has it, or those that list it.
+    /// Which architectures have it.
     pub(super) of: Of,
     absent: Absent,
     place: fn(&mut ModelConfig) -> Option<Place<'_>>,
 }
 
-/// Which architectures have a key.
+/// The architectures that have a key: all, or those that list it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     All,
     Listed,
 }
 
-/// What llama.cpp makes of a key that is not there.
+/// Meaning of a missing key in llama.cpp.
 #[derive(Debug, Clone, Copy)]
 enum Absent {
     Refused,
@@ -34,7 +34,7 @@ enum Absent {
     False,
 }
 
-/// A place of a number in a model.
+/// A place in the model's configuration.
 enum Place<'a> {
     Size(&'a mut usize),
     Maybe(&'a mut Option<usize>),
@@ -74,7 +74,7 @@ const fn key(
 use Absent::{False, Nothing, Number, Refused, Size};
 use Of::{All, Listed};
 
-/// All of them. The order is that of reading: counts before what is counted.
+/// All keys, in reading order: counts come before the things they count.
 pub(super) const KEYS: &[Key] = &[
     key("block_count", All, Refused, |m| {
         Some(Place::Size(&mut m.num_hidden_layers))
@@ -133,7 +133,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 impl Key {
-    /// Reads the key into its place, if the model has that.
+    /// Reads the key into its place, if the model has that place.
     pub(super) fn read(
         &self,
         keys: &Keys<'_>,
@@ -179,7 +179,7 @@ impl Key {
         Ok(())
     }
 
-    /// What is written of a model; none if it has no such place, or llama.cpp needs no key for it.
+    /// The value to write for a model; `None` if the model has no such place, or llama.cpp needs no key for it.
     pub(super) fn value(&self, model: &mut ModelConfig) -> Option<GgufValue> {
         Some(match (self.place)(model)? {
             Place::Size(size) => U32(*size as u32),

@@ -1,4 +1,4 @@
-//! Which tensors a GGUF file is to have, and of which of the checkpoint's each is made.
+//! The list of tensors to write to a GGUF file, with their sources in the checkpoint.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,28 +13,28 @@ use crate::interop::hugging_face::HfConfig;
 use crate::interop::{InteropError, TensorInfo};
 use crate::model::rope::RopeScaling;
 
-/// A GGUF tensor and what it is made of.
+/// A GGUF tensor with its source.
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) tensor: GgufTensor,
-    /// Its type.
+    /// Element type to write.
     pub(super) stored: OutType,
-    /// The order of its values.
+    /// Order of its values.
     pub(super) gather: Gather,
     pub(super) origin: Origin,
 }
 
-/// What a GGUF tensor is made of.
+/// Source of a GGUF tensor.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// Tensors of the checkpoint, one after the other.
+    /// Tensors of the checkpoint, concatenated.
     Tensors(Vec<String>),
-    /// These values, which the checkpoint does not have.
+    /// Computed values that the checkpoint does not have.
     Values(Vec<f32>),
 }
 
 impl Made {
-    /// How many tensors of the checkpoint it is made of.
+    /// Number of source tensors.
     pub(super) fn pieces(&self) -> usize {
         match &self.origin {
             Origin::Tensors(names) => names.len(),
@@ -43,7 +43,7 @@ impl Made {
     }
 }
 
-/// All tensors of the model, in the order in which the source has them. Each is known to be there.
+/// All tensors of the model, in the order of the source, which is checked to have them.
 pub(super) fn plan(model: &HfModel<'_>, matrices: OutType) -> Result<Vec<Made>, InteropError> {
     let config = model.config;
     let known = known(model)?;
@@ -142,7 +142,7 @@ pub(super) fn plan(model: &HfModel<'_>, matrices: OutType) -> Result<Vec<Made>, 
     Ok(made)
 }
 
-/// The names of the model's tensors, all of which the source has.
+/// Names of the model's tensors, after checking that the source has them all.
 fn known(model: &HfModel<'_>) -> Result<HashSet<String>, InteropError> {
     let config = model.config;
     let entries = config.family.entries(config).into_iter();
@@ -160,7 +160,7 @@ fn known(model: &HfModel<'_>) -> Result<HashSet<String>, InteropError> {
     }
 }
 
-/// Whether GGUF has no such tensor, by design: a tied head, layers of multi-token prediction, computed frequencies.
+/// Whether GGUF leaves a tensor out by design: a tied head, multi-token prediction layers, computed frequencies.
 fn is_left_out(config: &HfConfig, name: &str) -> bool {
     let layers = config.model.num_hidden_layers;
     (config.model.tie_word_embeddings && name == "lm_head.weight")
@@ -168,7 +168,7 @@ fn is_left_out(config: &HfConfig, name: &str) -> bool {
         || config.family.ignores(name)
 }
 
-/// The shape of a tensor that can be written.
+/// Shape of a tensor, after checking that it can be written.
 fn shape(model: &HfModel<'_>, name: &str) -> Result<Vec<usize>, InteropError> {
     match model.tensors.info(name) {
         None => Err(InteropError::MissingTensor {
@@ -185,7 +185,7 @@ fn shape(model: &HfModel<'_>, name: &str) -> Result<Vec<usize>, InteropError> {
     }
 }
 
-/// Refuses a tensor of another size in this dimension.
+/// Refuses a tensor whose size in this dimension is not `size`.
 fn expect(
     model: &HfModel<'_>,
     name: &str,
@@ -218,10 +218,10 @@ fn without_place(model: &HfModel<'_>, name: String) -> InteropError {
     }
 }
 
-/// The type that a tensor has in a file whose matrices are `matrices`.
+/// Element type of a tensor in a file with `matrices` as matrix type.
 ///
-/// As llama.cpp's converter decides: tensors of one dimension, norms, routers and whatever is
-/// no weight are F32; Q8_0 falls back to F16 where a row is no multiple of 32.
+/// It follows llama.cpp's converter: vectors, norms, routers and everything that is not a weight are F32, and Q8_0
+/// falls back to F16 if rows are not a multiple of 32.
 fn stored_type(name: &str, shape: &[usize], matrices: OutType) -> OutType {
     let exact =
         shape.len() < 2 || name.ends_with(".ffn_gate_inp.weight") || !name.ends_with(".weight");

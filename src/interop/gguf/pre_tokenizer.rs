@@ -1,7 +1,7 @@
-//! Names that llama.cpp gives to the pre-tokenizers of `tokenizer.json`.
+//! llama.cpp's names for the pre-tokenizers of `tokenizer.json`.
 //!
-//! llama.cpp has the splits in its code and takes the name from `tokenizer.ggml.pre`. Expressions
-//! are those of the published tokenizers, compared as text; a tokenizer with one of them gets its name.
+//! llama.cpp implements the splits in its code and selects them by `tokenizer.ggml.pre`. The expressions here are
+//! those of published tokenizers, compared as text; a tokenizer with one of them gets its name.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ const DEEPSEEK_LLM: [&str; 6] = [
     r"[一-龥ࠀ-一가-퟿]+",
     DIGIT,
 ];
-/// What llama.cpp does where a file names nothing.
+/// Splits that llama.cpp uses if a file names none.
 const DEFAULT: [&str; 4] = [
     r"[\p{P}\$\+<=>\^~\|]+",
     GPT_2,
@@ -32,7 +32,7 @@ const DEFAULT: [&str; 4] = [
     r"[0-9][0-9][0-9]",
 ];
 
-/// Names with the expressions that they stand for, one after the other.
+/// Names with their expressions, applied in sequence.
 const SPLITS: [(&str, &[&str]); 7] = [
     ("gpt-2", &[GPT_2]),
     ("smollm", &[DIGIT, GPT_2]),
@@ -43,7 +43,7 @@ const SPLITS: [(&str, &[&str]); 7] = [
     ("default", &DEFAULT),
 ];
 
-/// Other names of the same splits, apart by spaces.
+/// Other names of the same splits, separated by spaces.
 const ALIASES: [(&str, &str); 6] = [
     (
         "smollm",
@@ -63,20 +63,20 @@ const ALIASES: [(&str, &str); 6] = [
     ("deepseek-v3", "hunyuan-dense hy_v4 joyai-llm"),
 ];
 
-/// Names for which llama.cpp takes a word that is a token whole, without merges, and begins every text with a token.
+/// Names for which llama.cpp keeps words that are tokens whole, without merges, and begins every text with a token.
 const WHOLE_WORDS: &str =
     "llama-bpe llama3 llama-v3 falcon3 falcon-h1 jina-v5-nano lfm2 midm-2.0 pixtral";
 
-/// Whether llama.cpp looks for whole words among the tokens first, and begins texts, for this name.
+/// Whether llama.cpp keeps whole words and begins texts with a token for this name.
 pub(super) fn takes_whole_words(name: &str) -> bool {
     WHOLE_WORDS.split_whitespace().any(|known| known == name)
 }
 
-/// The names, for messages.
+/// The supported names, for messages.
 pub(super) const SUPPORTED: &str = "the byte-level splits of gpt-2, smollm, llama-bpe, qwen2, deepseek-llm, \
     deepseek-v3 or default, without prefix space";
 
-/// The name of a `pre_tokenizer`; none if it is another one.
+/// llama.cpp's name of a `pre_tokenizer`; `None` if it has none.
 pub(super) fn name(pre_tokenizer: &Value) -> Option<&'static str> {
     let single = [pre_tokenizer.clone()];
     let stages = match pre_tokenizer["type"].as_str()? {
@@ -97,7 +97,7 @@ pub(super) fn name(pre_tokenizer: &Value) -> Option<&'static str> {
         .map(|(name, _)| name)
 }
 
-/// The expression of a split whose matches and rests are all pieces.
+/// Expression of a split that keeps both matches and the text between them.
 fn expression(split: &Value) -> Option<String> {
     if split["type"] == "Digits" && split["individual_digits"] == true {
         return Some(DIGIT.to_owned());
@@ -109,7 +109,7 @@ fn expression(split: &Value) -> Option<String> {
     Some(expression.replace('\r', r"\r").replace('\n', r"\n"))
 }
 
-/// A `pre_tokenizer` of this name.
+/// The `pre_tokenizer` with this name.
 pub(super) fn from_name(name: &str) -> Option<Value> {
     let name = canonical(name);
     let (_, expressions) = SPLITS.into_iter().find(|&(known, _)| known == name)?;
@@ -123,7 +123,7 @@ pub(super) fn from_name(name: &str) -> Option<Value> {
     Some(json!({"type": "Sequence", "pretokenizers": stages}))
 }
 
-/// The name among [`SPLITS`] of the same splits.
+/// The name in [`SPLITS`] with the same splits.
 fn canonical(name: &str) -> &str {
     let is_alias = |names: &str| names.split_whitespace().any(|alias| alias == name);
     let alias = ALIASES.iter().find(|(_, names)| is_alias(names));

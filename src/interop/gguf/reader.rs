@@ -1,4 +1,4 @@
-//! Reads GGUF from memory-mapped files, whatever their bytes say.
+//! Reads GGUF from memory-mapped files, without trusting their bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use super::{ALIGNMENT, MAGIC, MAX_DIMENSIONS, OLDEST_VERSION, VERSION, split};
 use crate::interop::InteropError;
 use crate::mapped::Mapped;
 
-/// An open GGUF file: its metadata, and its tensors as they stand there. Of a model in several files it is all of them
-/// together, with the metadata of the first.
+/// An open GGUF file: its metadata and tensors. A model in several files is opened as a whole, with the metadata of
+/// the first file.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
@@ -21,25 +21,25 @@ pub struct GgufFile {
     header: Header,
 }
 
-/// All that stands before the data. Every tensor's bytes are known to be in the file.
+/// Everything before the data. Each tensor's bytes are checked to be in the file.
 #[derive(Debug)]
 struct Header {
     metadata: Vec<(String, GgufValue)>,
     tensors: Vec<GgufTensor>,
-    /// The file of each tensor, and its first byte there.
+    /// File and byte offset of each tensor.
     starts: Vec<(usize, usize)>,
     keys: HashMap<String, usize>,
     names: HashMap<String, usize>,
 }
 
 impl GgufFile {
-    /// Maps a file and reads all but its tensors' data. Of a model in several files any may be named.
+    /// Maps a file and reads everything but the tensors' data. Of a model in several files, any may be given.
     ///
     /// # Errors
     ///
-    /// [`InteropError::Io`] if the file cannot be opened; [`InteropError::Malformed`] if it is not
-    /// GGUF version 2 or 3, is cut short, or is one of several of which another is missing;
-    /// [`InteropError::TensorDtype`] for a tensor of a type other than [`GgmlType`].
+    /// [`InteropError::Io`] if the file cannot be opened; [`InteropError::Malformed`] if it is not GGUF version 2 or
+    /// 3, is truncated, or belongs to a model of which another file is missing; [`InteropError::TensorDtype`] for a
+    /// tensor whose type [`GgmlType`] does not have.
     pub fn open(path: &Path) -> Result<Self, InteropError> {
         let whole = Self::one(path)?;
         let Some(split) = split::Split::of(&whole)? else {
@@ -57,7 +57,7 @@ impl GgufFile {
         Ok(whole)
     }
 
-    /// A file by itself.
+    /// Opens a single file.
     pub(super) fn one(path: &Path) -> Result<Self, InteropError> {
         let io = |source| InteropError::Io {
             path: path.to_owned(),
@@ -99,12 +99,12 @@ impl GgufFile {
         Ok(())
     }
 
-    /// Where the file is.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All metadata, in the order of the file.
+    /// All metadata, in file order.
     pub fn metadata(&self) -> &[(String, GgufValue)] {
         &self.header.metadata
     }
@@ -117,12 +117,12 @@ impl GgufFile {
             .map(|&index| &self.header.metadata[index].1)
     }
 
-    /// All tensors, in the order of the file.
+    /// All tensors, in file order.
     pub fn tensors(&self) -> &[GgufTensor] {
         &self.header.tensors
     }
 
-    /// How many tensors there are of each type, the most first.
+    /// Number of tensors of each type, in decreasing order.
     pub fn types(&self) -> StoredTypes {
         let mut counts = BTreeMap::new();
         for tensor in self.tensors() {
@@ -217,7 +217,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Header, InteropError> {
     Ok(header)
 }
 
-/// Magic and version are right; the counts of tensors and of metadata keys.
+/// Checks magic number and version, and reads the numbers of tensors and of metadata keys.
 fn parse_counts(cursor: &mut Cursor<'_>) -> Result<(u64, u64), Fault> {
     let magic: [u8; 4] = cursor.array()?;
     if magic != MAGIC {
@@ -249,7 +249,7 @@ fn parse_key(cursor: &mut Cursor<'_>) -> Result<(String, GgufValue), Fault> {
     }
 }
 
-/// Name, shape (outermost first), type number and offset of a tensor.
+/// Reads name, shape (outermost dimension first), type number and offset of a tensor.
 fn parse_info(cursor: &mut Cursor<'_>) -> Result<(String, Vec<usize>, u32, u64), Fault> {
     let name = cursor.text()?;
     let dimensions = cursor.u32()? as usize;

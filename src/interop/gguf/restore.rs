@@ -1,4 +1,4 @@
-//! The model that the metadata of a GGUF file tell: what `metadata` writes, read back.
+//! The model that a GGUF file's metadata describe; the inverse of `metadata`.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::interop::hugging_face::{HfConfig, TokenIds};
 use crate::model::mixer::gqa::Biased;
 use crate::model::rope::{Linear, RopeScaling, Yarn};
 
-/// The configuration of the file's model.
+/// Configuration of the file's model.
 pub(super) fn config(file: &GgufFile) -> Result<HfConfig, InteropError> {
     let general = Keys {
         file,
@@ -39,7 +39,7 @@ pub(super) fn config(file: &GgufFile) -> Result<HfConfig, InteropError> {
     Ok(config)
 }
 
-/// The family of an architecture's model.
+/// The family of a model with this architecture.
 fn family(general: &Keys<'_>, keys: &Keys<'_>) -> Result<&'static dyn Family, InteropError> {
     let architecture =
         |family: &&'static dyn Family| family.profile().gguf.map(|it| it.architecture);
@@ -66,7 +66,7 @@ fn family(general: &Keys<'_>, keys: &Keys<'_>) -> Result<&'static dyn Family, In
     Err(general.error("architecture", keys.prefix.to_owned(), &known))
 }
 
-/// The key for the number of modules of multi-token prediction.
+/// Key of the number of multi-token prediction modules.
 pub(super) const MODULES: &str = "nextn_predict_layers";
 
 fn read(config: &mut HfConfig, keys: &Keys<'_>) -> Result<(), InteropError> {
@@ -153,7 +153,7 @@ fn read(config: &mut HfConfig, keys: &Keys<'_>) -> Result<(), InteropError> {
     Ok(())
 }
 
-/// Special tokens, of which `usual` are those of the family.
+/// Special tokens of the file; `usual` has the family's defaults.
 fn token_ids(file: &GgufFile, usual: &TokenIds) -> Result<TokenIds, InteropError> {
     let tokenizer = Keys::of_tokenizer(file);
     // a tokenizer without a key has no such token, not the family's
@@ -178,7 +178,7 @@ fn token_ids(file: &GgufFile, usual: &TokenIds) -> Result<TokenIds, InteropError
 }
 
 impl Keys<'_> {
-    /// The size of a head in `deepseek2`. Older files have it under the name that is the latent's since.
+    /// Head size in `deepseek2`. Older files store it under the name that has since become the latent's.
     fn head_size(&self, key: &str) -> Result<u32, InteropError> {
         let newer = format!("{key}_mla");
         // keys and values came from one tensor before llama.cpp computed them from the latent
@@ -189,7 +189,7 @@ impl Keys<'_> {
         self.count(&newer)
     }
 
-    /// A count less a part of it.
+    /// A head size minus a part of it.
     fn rest(&self, key: &str, part: u32) -> Result<u32, InteropError> {
         let whole = self.head_size(key)?;
         whole
@@ -198,7 +198,7 @@ impl Keys<'_> {
     }
 }
 
-/// The scaling that the keys tell. With latent attention it may have a temperature.
+/// The rotary scaling in the keys. With latent attention it may have a softmax scale.
 fn rope_scaling(keys: &Keys<'_>, is_latent: bool) -> Result<Option<RopeScaling>, InteropError> {
     let key = |key: &str| format!("rope.scaling.{key}");
     match keys.get(&key("type"), GgufValue::as_str, "a text")? {
@@ -241,7 +241,7 @@ fn rope_scaling(keys: &Keys<'_>, is_latent: bool) -> Result<Option<RopeScaling>,
     }
 }
 
-/// The type that the embedding is read as.
+/// Element type that the embedding is read as.
 fn dtype(file: &GgufFile) -> Option<Dtype> {
     let embedding = file.tensor("token_embd.weight");
     Some(match embedding.map(|(tensor, _)| tensor.ggml_type) {

@@ -1,9 +1,9 @@
-//! SentencePiece vocabularies, which llama.cpp calls `llama`, as the BPE of `tokenizer.json`.
+//! Converts SentencePiece vocabularies, which llama.cpp calls `llama`, to a BPE for `tokenizer.json`.
 //!
-//! GGUF keeps a score for each token and no merges: two neighbours are merged when together they are a token, best
-//! scores first. `tokenizer.json` wants the list of these merges. It is ordered as transformers orders it
-//! (`generate_merges`), so that ids are those of published tokenizers; and only tokens that text can have are merged,
-//! so that no text spells a control token or a byte.
+//! GGUF stores a score per token and no merges: two neighbours are merged if together they are a token, best scores
+//! first. `tokenizer.json` needs an explicit list of these merges. It is ordered as in transformers
+//! (`generate_merges`), so that ids equal those of published tokenizers. Only tokens that text can have are merged,
+//! so that no text becomes a control token or a byte token.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::tokenizer::TokenType;
 
-/// What stands for a space.
+/// Replacement for a space.
 const SPACE: &str = "▁";
 
-/// Two tokens that become one.
+/// Two tokens that merge into one.
 struct Merge<'a> {
     score: f32,
     parts: [&'a str; 2],
@@ -26,7 +26,7 @@ impl Merge<'_> {
     }
 }
 
-/// Pairs of tokens that are a token together, in the order in which they are merged.
+/// Pairs of tokens that form a token, in merging order.
 pub(super) fn merges(tokens: &[String], types: &[i32], scores: &[f32]) -> Vec<Value> {
     let in_text = |kind: i32| {
         [TokenType::Normal, TokenType::UserDefined]
@@ -66,7 +66,7 @@ pub(super) fn merges(tokens: &[String], types: &[i32], scores: &[f32]) -> Vec<Va
     merges.iter().map(|merge| json!(merge.parts)).collect()
 }
 
-/// Spaces as the vocabulary has them, and one before the text if `prefix`.
+/// Replaces spaces as in the vocabulary, and puts one before the text if `prefix` is set.
 pub(super) fn normalizer(prefix: bool) -> Value {
     let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
     if !prefix {
@@ -75,7 +75,7 @@ pub(super) fn normalizer(prefix: bool) -> Value {
     json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, spaces]})
 }
 
-/// What [`normalizer`] does, undone; bytes become characters.
+/// The inverse of [`normalizer`]; byte tokens are combined into characters.
 pub(super) fn decoder(prefix: bool) -> Value {
     let mut steps = vec![
         json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),

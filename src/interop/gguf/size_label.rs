@@ -1,8 +1,8 @@
-//! The number of parameters as a label, for `general.size_label`.
+//! Label of a model's size, for `general.size_label`.
 
 use super::plan::Made;
 
-/// The parameters in short: `8x7B` for experts and all that each token passes besides, or `1.2B`.
+/// Size of the model: `8x7B` for experts and the parameters per token, or `1.2B` for dense models.
 pub(super) fn size_label(made: &[Made]) -> String {
     let (mut total, mut per_token, mut experts) = (0.0, 0.0, 0);
     for entry in made.iter().map(|it| &it.tensor) {
@@ -23,7 +23,7 @@ pub(super) fn size_label(made: &[Made]) -> String {
     }
 }
 
-/// Two significant digits, and a letter for the thousands.
+/// A count with a letter for the magnitude, as in `671B`, `13B` or `1.2B`.
 fn rounded(parameters: f64) -> String {
     let (unit, letter) = [(1e12, "T"), (1e9, "B"), (1e6, "M")]
         .into_iter()

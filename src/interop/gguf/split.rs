@@ -1,7 +1,7 @@
-//! Models in several files, `NAME-00001-of-00003.gguf`, as llama.cpp's `gguf-split` writes them.
+//! Models in several files, `NAME-00001-of-00003.gguf`, as written by llama.cpp's `gguf-split`.
 //!
-//! The first file has all metadata. Every file has its number and how many there are; counts are from zero in the
-//! metadata and from one in the names.
+//! The first file has all metadata. Every file has its number and the number of files, counted from 0 in the metadata
+//! and from 1 in the names.
 
 use std::path::{Path, PathBuf};
 
@@ -13,21 +13,21 @@ const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";
 const TENSORS: &str = "split.tensors.count";
 
-/// More files than any model has.
+/// Upper bound of the number of files.
 const MAX_FILES: u64 = 1 << 14;
 
-/// The files of a model, seen from one of them.
+/// The files of a model, found from one of them.
 #[derive(Debug)]
 pub(super) struct Split {
     folder: PathBuf,
     stem: String,
-    /// Which of the files was named, from 0.
+    /// Index of the given file, from 0.
     pub(super) number: u64,
     pub(super) count: u64,
 }
 
 impl Split {
-    /// Where the others are; none if the file is whole.
+    /// Finds the other files; `None` if the model is in one file.
     pub(super) fn of(file: &GgufFile) -> Result<Option<Self>, InteropError> {
         let path = file.path();
         let count = number(file, COUNT).unwrap_or(1);
@@ -60,7 +60,7 @@ impl Split {
         }))
     }
 
-    /// Opens one of the files.
+    /// Opens one of the files, by its index.
     pub(super) fn part(&self, wanted: u64) -> Result<GgufFile, InteropError> {
         let name = format!("{}{}", self.stem, ending(wanted, self.count));
         let path = self.folder.join(name);

@@ -1,11 +1,11 @@
-//! Which element types a file holds, for the user.
+//! Summary of a file's element types, for the user.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::blocks::GgmlType;
 
-/// How many tensors a file has of each element type.
+/// Number of tensors of each element type in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTypes {
     counts: Vec<(GgmlType, usize)>,
@@ -18,13 +18,13 @@ impl StoredTypes {
         Self { counts }
     }
 
-    /// Whether any of them is of blocks, whose numbers have to be computed.
+    /// Whether any tensor is quantized, so that its values must be decoded.
     pub fn are_quantized(&self) -> bool {
         self.counts.iter().any(|(kind, _)| kind.is_quantized())
     }
 }
 
-/// `Q4_1 (210 tensors), F32 (61), Q8_0 (1)`
+/// Displayed as `Q4_1 (210 tensors), F32 (61), Q8_0 (1)`.
 impl fmt::Display for StoredTypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (kind, count)) in self.counts.iter().enumerate() {

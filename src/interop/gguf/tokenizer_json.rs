@@ -1,7 +1,7 @@
-//! `tokenizer.json` and `tokenizer_config.json` from the metadata of a GGUF file.
+//! Builds `tokenizer.json` and `tokenizer_config.json` from the metadata of a GGUF file.
 //!
-//! Every token is in the vocabulary, and control and user-defined tokens are added tokens besides,
-//! so ids come out as they stand in the file.
+//! All tokens are in the vocabulary; control and user-defined tokens are added tokens as well, so that ids stay those
+//! of the file.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use super::value::{GgufArray, GgufValue};
 use super::{pre_tokenizer, sentence_piece};
 use crate::interop::InteropError;
 
-/// What llama.cpp calls the tokenizer of a file without one.
+/// llama.cpp's name for an absent tokenizer.
 pub(super) const NO_VOCAB: &str = "no_vocab";
 
 /// Whether a file has a tokenizer.
@@ -22,7 +22,7 @@ pub(super) fn is_there(file: &GgufFile) -> bool {
     model.is_some_and(|model| !["none", NO_VOCAB].contains(&model.as_str().unwrap_or_default()))
 }
 
-/// The tokenizer of a file; none if it has none.
+/// The tokenizer of a file; `None` if it has none.
 pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>, InteropError> {
     if !is_there(file) {
         return Ok(None);
@@ -90,7 +90,7 @@ pub(super) fn tokenizer_files(file: &GgufFile) -> Result<Option<TokenizerFiles>,
     }))
 }
 
-/// Kinds of vocabularies.
+/// Supported kinds of vocabularies.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     /// llama.cpp's `gpt2`.
@@ -99,17 +99,17 @@ enum Kind {
     SentencePiece,
 }
 
-/// What differs between the kinds.
+/// Components that depend on the kind.
 struct Parts {
     normalizer: Value,
     pre_tokenizer: Value,
     decoder: Value,
-    /// Beside the one that adds tokens.
+    /// A post-processor besides the one that adds tokens.
     post_processor: Option<Value>,
-    /// Fields of the model.
+    /// Fields of the BPE model.
     options: Vec<(&'static str, Value)>,
     merges: Vec<Value>,
-    /// Whether texts begin with a token where no key says so.
+    /// Whether texts begin with a token if no key tells.
     begins: bool,
 }
 
@@ -173,7 +173,7 @@ fn describe(value: Option<&GgufValue>) -> String {
     value.map_or("missing".to_owned(), ToString::to_string)
 }
 
-/// The texts of the special tokens, what is added, and the chat template.
+/// `tokenizer_config.json`: the special tokens, which of them are added, and the chat template.
 fn tokenizer_config(
     file: &GgufFile,
     tokens: &[String],
@@ -235,7 +235,7 @@ fn tokenizer_config(
     Ok(config.into())
 }
 
-/// Adds the tokens that the configuration says are added.
+/// The post-processor that adds the configuration's tokens.
 fn post_processor(config: &Value, vocab: &Value, other: Option<Value>) -> Value {
     let added = |name: &str| {
         let token = config[format!("{name}_token")].as_str()?;

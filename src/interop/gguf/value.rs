@@ -1,8 +1,8 @@
-//! Typed metadata values of a GGUF file, and their bytes.
+//! Typed metadata values of a GGUF file, and their encoding.
 //!
-//! A value is its type number (`u32`) and its bytes, all little-endian; a string is its length
-//! (`u64`) and UTF-8; an array is its element type, its length (`u64`) and its elements.
-//! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! A value is its type number (`u32`) and its bytes, all little-endian. A string is its length (`u64`) and UTF-8
+//! bytes; an array is its element type, its length (`u64`) and its elements. Source:
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ const BOOL: u32 = 7;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// Defines the values, given for each number its variant, its type number and its Rust type.
+/// Defines the values; for each number its variant, its type number and its Rust type.
 macro_rules! define {
     ($($variant:ident $id:literal $type:ident),*) => {
         /// A metadata value.
@@ -30,14 +30,14 @@ macro_rules! define {
             Array(GgufArray),
         }
 
-        /// Metadata values of one type. Arrays of arrays, which llama.cpp refuses too, have no variant.
+        /// A list of metadata values of one type. Arrays of arrays, which llama.cpp refuses too, are not supported.
         #[derive(Debug, Clone, PartialEq)]
         pub enum GgufArray {
             $(
                 #[doc = concat!("Numbers of type `", stringify!($type), "`.")]
                 $variant(Vec<$type>),
             )*
-            /// True or false each.
+            /// Booleans.
             Bool(Vec<bool>),
             /// UTF-8 texts.
             String(Vec<String>),
@@ -133,7 +133,7 @@ define! {
 }
 
 impl GgufValue {
-    /// The value if it is a whole number that is not negative, of whatever width.
+    /// The value as an unsigned number, if it is a non-negative whole number of any width.
     pub fn as_u64(&self) -> Option<u64> {
         match *self {
             Self::U8(value) => Some(value.into()),
@@ -150,8 +150,8 @@ impl GgufValue {
 
     /// The value if it is a floating-point number.
     ///
-    /// An `f32` gives the shortest decimal that names it: 1e-6, not 9.999999974752427e-7. Hugging
-    /// Face writes such decimals, so a configuration comes back as it was.
+    /// An `f32` is converted through its shortest decimal form: 1e-6, not 9.999999974752427e-7. Hugging Face writes
+    /// such decimals, so configurations round-trip.
     pub fn as_f64(&self) -> Option<f64> {
         match *self {
             Self::F32(value) => value.to_string().parse().ok(),
@@ -160,7 +160,7 @@ impl GgufValue {
         }
     }
 
-    /// The value if it is text.
+    /// The value, if it is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -168,7 +168,7 @@ impl GgufValue {
         }
     }
 
-    /// The value if it is true or false.
+    /// The value, if it is a boolean.
     pub fn as_bool(&self) -> Option<bool> {
         match *self {
             Self::Bool(value) => Some(value),
@@ -178,7 +178,7 @@ impl GgufValue {
 }
 
 impl GgufArray {
-    /// The values if they are whole numbers below 2^32.
+    /// The values, if they are whole numbers below 2^32.
     pub(super) fn counts(&self) -> Option<Vec<u32>> {
         fn all<T: Copy + TryInto<u32>>(values: &[T]) -> Option<Vec<u32>> {
             values.iter().map(|&value| value.try_into().ok()).collect()
@@ -203,7 +203,7 @@ impl From<&str> for GgufValue {
     }
 }
 
-/// For messages: numbers and short texts as they are, of the rest the kind.
+/// For messages: numbers and short strings, otherwise the kind of value.
 impl fmt::Display for GgufValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -221,7 +221,7 @@ impl fmt::Display for GgufValue {
     }
 }
 
-/// Appends length and bytes of a text to `out`.
+/// Appends length and bytes of a string to `out`.
 pub(super) fn encode_text(text: &str, out: &mut Vec<u8>) {
     out.extend((text.len() as u64).to_le_bytes());
     out.extend(text.as_bytes());

@@ -1,42 +1,42 @@
-//! The model card, `README.md` with front matter (<https://huggingface.co/docs/hub/model-cards>).
+//! The model card: a `README.md` with front matter (<https://huggingface.co/docs/hub/model-cards>).
 
 use std::fmt::{self, Write};
 
 use super::engine_commands::engine_commands;
 use super::{FrontMatter, HfConfig};
 
-/// What a model card says.
+/// Content of a model card.
 #[derive(Debug, Clone)]
 pub struct ModelCard<'a> {
-    /// Name of the model, and of its repository on the hub (`owner/name`) or its folder.
+    /// Name of the model: its repository on the hub (`owner/name`), or its folder.
     pub name: String,
-    /// What the model is, in a sentence or two.
+    /// Description of the model, one or two sentences.
     pub description: String,
-    /// License and languages, as far as they are known.
+    /// License and languages, if they are known.
     pub source: FrontMatter,
     /// The exported configuration.
     pub config: &'a HfConfig,
     /// Numbers of parameters.
     pub parameters: ParameterCounts,
-    /// How the model was trained, as far as it is known.
+    /// Facts about the training, if they are known.
     pub training: TrainingFacts,
-    /// Name of a GGUF file that is shipped beside the folder.
+    /// Name of a GGUF file that accompanies the folder.
     pub gguf: Option<String>,
 }
 
 /// Numbers of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParameterCounts {
-    /// All of them, MTP modules not counted.
+    /// Total number, MTP modules excluded.
     pub total: u64,
-    /// Those that compute one token.
+    /// Number of parameters active per token.
     pub active: u64,
 }
 
-/// Facts of a training run; what is none is not told.
+/// Facts about a training run; facts that are `None` are left out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrainingFacts {
-    /// Number of tokens seen.
+    /// Number of tokens trained on.
     pub tokens: Option<u64>,
     /// Number of optimizer steps.
     pub steps: Option<u64>,
@@ -46,18 +46,18 @@ pub struct TrainingFacts {
     pub training_loss: Option<f64>,
     /// Loss on held-out text, in nats per token.
     pub validation_loss: Option<f64>,
-    /// The same by domain, by name.
+    /// Loss per domain on held-out text, in nats per token.
     pub domain_losses: Vec<(&'static str, f64)>,
     /// Energy of all training steps, in joules.
     pub energy_j: Option<f64>,
-    /// The devices whose energy it is, with their sources.
+    /// The measured devices with their sources.
     pub energy_source: Option<String>,
-    /// The hardware.
+    /// Description of the hardware.
     pub hardware: Option<String>,
 }
 
 impl ModelCard<'_> {
-    /// The text of `README.md`.
+    /// Renders `README.md`.
     pub fn to_markdown(&self) -> String {
         let mut text = String::new();
         // writing into a string does not fail
@@ -180,12 +180,12 @@ impl ModelCard<'_> {
     }
 }
 
-/// A string for front matter, and for Python: quoted, so that nothing in it is syntax.
+/// A quoted string for front matter and for Python, without special syntax.
 pub(super) fn yaml(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A number with its digits in groups of three.
+/// A number with digits in groups of three.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev();

@@ -1,11 +1,11 @@
-//! How other engines run an exported model, for its model card.
+//! Commands for other engines to run an exported model, for its model card.
 
 use std::fmt::{self, Write};
 
 use super::HfConfig;
 use super::card::yaml;
 
-/// Appends a section that tells how to run a model.
+/// Appends a section with the commands to run a model.
 pub(super) fn engine_commands(
     text: &mut String,
     name: &str,

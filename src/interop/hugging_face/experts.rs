@@ -1,8 +1,8 @@
-//! One spelling for routed experts: `mlp.experts.{e}.{gate,up,down}_proj.weight` and `mlp.gate.weight`.
+//! A common naming of routed experts: `mlp.experts.{e}.{gate,up,down}_proj.weight` and `mlp.gate.weight`.
 //!
-//! Undoes two others: experts fused into `mlp.experts.gate_up_proj` `[E, 2I, H]` (gate rows first) and
-//! `mlp.experts.down_proj` `[E, H, I]`, as transformers 5 holds them in memory, and Mixtral's
-//! `block_sparse_moe` with `w1` (gate), `w2` (down) and `w3` (up).
+//! Two other forms are converted: experts fused into `mlp.experts.gate_up_proj` `[E, 2I, H]` (gate rows first) and
+//! `mlp.experts.down_proj` `[E, H, I]`, as transformers 5 holds them in memory, and Mixtral's `block_sparse_moe` with
+//! `w1` (gate), `w2` (down) and `w3` (up).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use super::malformed;
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
-/// More experts than any model has; a corrupt shape must not become as many names.
+/// Upper bound of the number of experts, so that a corrupt shape cannot cause huge lists of names.
 const MAX_EXPERTS: usize = 1 << 16;
 
 const MIXTRAL_PROJECTIONS: [(&str, &str); 3] =
     [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];
 
-/// A source in which every routed expert has tensors of its own.
+/// A source in which every routed expert has its own tensors.
 #[derive(Debug)]
 pub struct PerExpert<S> {
     source: S,
@@ -26,7 +26,7 @@ pub struct PerExpert<S> {
     parts: HashMap<String, Part>,
 }
 
-/// What part of which tensor of the source.
+/// A part of a tensor in the source.
 #[derive(Debug)]
 struct Part {
     of: String,
@@ -34,7 +34,7 @@ struct Part {
     slice: Option<Slice>,
 }
 
-/// One of equal, contiguous slices of a tensor.
+/// One of several equal, contiguous slices of a tensor.
 #[derive(Debug, Clone, Copy)]
 struct Slice {
     index: usize,
@@ -42,11 +42,11 @@ struct Slice {
 }
 
 impl<S: TensorSource> PerExpert<S> {
-    /// Wraps a source. `path` is named by errors.
+    /// Wraps a source. Errors name `path`.
     ///
     /// # Errors
     ///
-    /// Fused experts that are not three-dimensional or cannot be divided, and two tensors of one name.
+    /// Fused experts that are not three-dimensional or cannot be divided; two tensors with the same name.
     pub fn new(source: S, path: impl Into<PathBuf>) -> Result<Self, InteropError> {
         let mut this = Self {
             path: path.into(),
@@ -123,7 +123,7 @@ impl<S: TensorSource> PerExpert<S> {
     }
 }
 
-/// A tensor's name with Mixtral's names of the router and the experts replaced.
+/// Converts Mixtral's names of the router and the experts.
 pub(in crate::interop) fn one_spelling(name: &str) -> String {
     let Some((layer, rest)) = name.split_once(".block_sparse_moe.") else {
         return name.to_owned();
@@ -137,8 +137,8 @@ pub(in crate::interop) fn one_spelling(name: &str) -> String {
     format!("{layer}.mlp.{rest}")
 }
 
-/// Mixtral's name of a router's or an expert's tensor: the inverse of what [`PerExpert`] shows. Other
-/// names stay as they are.
+/// Mixtral's name of a router's or an expert's tensor, the inverse of the names in [`PerExpert`]. Other names are
+/// unchanged.
 pub fn mixtral_name(name: &str) -> String {
     let Some((layer, rest)) = name.split_once(".mlp.") else {
         return name.to_owned();

@@ -1,8 +1,7 @@
-//! Weights in fp8 with one scale per block, as DeepSeek-V3 ships them, shown as `f32`.
+//! fp8 weights with one scale per block, as in DeepSeek-V3, presented as `f32`.
 //!
-//! `value = f32(fp8) * scale_inv[row / block_rows, column / block_columns]`
-//! (DeepSeek-V3, <https://arxiv.org/abs/2412.19437>, section 3.3). Despite its name `scale_inv` is the
-//! factor itself.
+//! `value = f32(fp8) * scale_inv[row / block_rows, column / block_columns]` (DeepSeek-V3,
+//! <https://arxiv.org/abs/2412.19437>, section 3.3). Despite its name, `scale_inv` is the factor itself.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use safetensors::Dtype;
 use super::{Fp8Quantization, malformed};
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
-/// Value of every code of e4m3: one sign, four exponent, three mantissa bits, bias 7, no infinities
+/// Value of every e4m3 code: one sign bit, four exponent bits, three mantissa bits, bias 7, no infinities
 /// (<https://arxiv.org/abs/2209.05433>).
 pub(super) const E4M3: [f32; 256] = e4m3_table();
 
@@ -32,8 +31,8 @@ const fn e4m3_table() -> [f32; 256] {
     table
 }
 
-/// A source whose fp8 weights (`X.weight` with `X.weight_scale_inv`) show as plain `f32` tensors; the
-/// scales are hidden. Without quantization every tensor passes as it is.
+/// A source that presents fp8 weights (`X.weight` with `X.weight_scale_inv`) as plain `f32` tensors and hides the
+/// scales. Without quantization every tensor is unchanged.
 #[derive(Debug)]
 pub struct Dequantized<S> {
     source: S,
@@ -42,11 +41,11 @@ pub struct Dequantized<S> {
 }
 
 impl<S: TensorSource> Dequantized<S> {
-    /// Wraps a source. `path` is named by errors.
+    /// Wraps a source. Errors name `path`.
     ///
     /// # Errors
     ///
-    /// A scale that is not `f32`, or not of one number per block of its weight.
+    /// A scale that is not `f32`, or does not have one number per block of its weight.
     pub fn new(
         source: S,
         path: impl Into<PathBuf>,
@@ -70,7 +69,7 @@ impl<S: TensorSource> Dequantized<S> {
         &self.source
     }
 
-    /// A quantized weight's type and block size; none if the tensor is anything else.
+    /// Type and block size of a quantized weight; `None` for other tensors.
     fn quantized(&self, name: &str) -> Option<(TensorInfo, [usize; 2])> {
         let block = self.quantization.as_ref()?.weight_block_size;
         self.source.info(&scale_name(name))?;
@@ -162,7 +161,7 @@ impl<S: TensorSource> TensorSource for Dequantized<S> {
     }
 }
 
-/// The values as little-endian `f32`. Both are two-dimensional and fit each other.
+/// The values as little-endian `f32`. Both tensors must be two-dimensional and fit each other.
 fn dequantize(weight: &RawTensor<'_>, scale: &RawTensor<'_>, block: [usize; 2]) -> Vec<u8> {
     let mut values = Vec::with_capacity(weight.bytes.len() * 4);
     let (columns, blocks) = (weight.shape[1].max(1), scale.shape[1].max(1));

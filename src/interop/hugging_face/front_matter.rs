@@ -1,4 +1,4 @@
-//! What the card of a model says about its use: the front matter of its `README.md`.
+//! License and languages from the front matter of a model card, its `README.md`.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,19 +6,19 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Cards are short; what is behind this many bytes is not looked at.
+/// Largest part of a card that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Entries that hold for a copy of the model too, whatever has become of its weights.
+/// Entries that also apply to copies and derivatives of the model.
 const KEPT: [&str; 4] = ["license", "license_name", "license_link", "language"];
 
-/// License and languages of a model, word for word as its card has them; nothing where it has none.
+/// License and languages of a model, verbatim from its card; empty if it states none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FrontMatter(String);
 
 impl FrontMatter {
-    /// Reads the card in a model folder. A card that cannot be read says nothing.
+    /// Reads the card in a model folder; empty if the card cannot be read.
     pub fn read(folder: &Path) -> Self {
         let mut text = Vec::new();
         let read = File::open(folder.join("README.md"))
@@ -29,7 +29,7 @@ impl FrontMatter {
         }
     }
 
-    /// Takes the entries out of a card's text.
+    /// Extracts the entries from a card's text.
     pub fn parse(card: &str) -> Self {
         let mut lines = card.lines();
         if lines.next().map(str::trim_end) != Some("---") {
@@ -56,12 +56,12 @@ impl FrontMatter {
         }
     }
 
-    /// The lines, each with its end.
+    /// The entries, each line with its line end.
     pub fn lines(&self) -> &str {
         &self.0
     }
 
-    /// Whether it says nothing.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! `generation_config.json`: how a model wants its text to be generated.
+//! `generation_config.json`: default settings of text generation.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,40 +10,40 @@ use serde_json::{Map, Value, json};
 use super::{TokenIds, io, malformed};
 use crate::interop::InteropError;
 
-/// The file's name in a model folder.
+/// Name of the file in a model folder.
 const FILE_NAME: &str = "generation_config.json";
 
-/// What a `generation_config.json` says. All of it is kept, whether it has a meaning here or not.
+/// Content of a `generation_config.json`, including keys that have no meaning here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GenerationConfig(Map<String, Value>);
 
-/// The settings of sampling that are stated; the others are up to the reader.
+/// Stated settings of sampling; for the others, the reader's defaults apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StatedSampling {
-    /// Whether tokens are drawn; otherwise the likeliest is taken.
+    /// Whether tokens are sampled; otherwise the likeliest is taken.
     pub do_sample: Option<bool>,
-    /// Divides the logits.
+    /// Temperature, which divides the logits.
     pub temperature: Option<f64>,
-    /// Number of tokens that are chosen from; 0 for all.
+    /// Number of tokens to sample among; 0: all.
     pub top_k: Option<usize>,
-    /// Smallest probability mass that is chosen from.
+    /// Probability mass of the tokens to sample among.
     pub top_p: Option<f64>,
-    /// Smallest probability relative to the likeliest token's.
+    /// Smallest probability of a sampled token, relative to the likeliest one's.
     pub min_p: Option<f64>,
-    /// Makes tokens that occurred less likely.
+    /// Penalty on tokens that occurred before.
     pub repetition_penalty: Option<f64>,
 }
 
-/// A setting, what holds for its value, and that in words.
+/// A setting, the condition on its value, and the condition in words.
 type Check<'a> = (&'a str, &'a dyn Fn(&Value) -> bool, &'a str);
 
 impl GenerationConfig {
-    /// Reads the file of a model folder, if there is one.
+    /// Reads the file of a model folder, if it exists.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or is no JSON object; an id or a setting of another type.
+    /// The file cannot be read or is not a JSON object, or an id or a setting has the wrong type.
     pub fn read(folder: &Path) -> Result<Option<Self>, InteropError> {
         let path = folder.join(FILE_NAME);
         let text = match fs::read(&path) {
@@ -57,7 +57,7 @@ impl GenerationConfig {
         Ok(Some(parsed))
     }
 
-    /// Settings of sampling.
+    /// A configuration with only these sampling settings.
     pub fn sampling(sampling: StatedSampling) -> Self {
         let mut this = Map::new();
         let settings = [
@@ -77,7 +77,7 @@ impl GenerationConfig {
         Self(this)
     }
 
-    /// What it says about sampling.
+    /// The stated sampling settings.
     pub fn stated(&self) -> StatedSampling {
         let number = |key: &str| self.0.get(key).and_then(Value::as_f64);
         StatedSampling {
@@ -90,7 +90,7 @@ impl GenerationConfig {
         }
     }
 
-    /// Tokens that end a text.
+    /// Ids of the tokens that end a text.
     pub fn eos(&self) -> Vec<u32> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
         match self.0.get("eos_token_id") {
@@ -100,14 +100,14 @@ impl GenerationConfig {
         }
     }
 
-    /// The same without ids, for another tokenizer.
+    /// Removes all token ids, for use with another tokenizer.
     #[must_use]
     pub fn without_ids(mut self) -> Self {
         self.0.retain(|key, _| !key.ends_with("_token_id"));
         self
     }
 
-    /// Drops ids that a vocabulary does not have.
+    /// Removes ids beyond the vocabulary.
     #[must_use]
     pub fn within(mut self, vocab_size: usize) -> Self {
         let is_there = |id: &Value| id.as_u64().is_none_or(|id| id < vocab_size as u64);
@@ -121,7 +121,7 @@ impl GenerationConfig {
         self
     }
 
-    /// The content of the file, with the special tokens of a model where it does not say its own.
+    /// Content of the file, with the model's special tokens for ids that it does not state.
     pub fn written(&self, token_ids: &TokenIds) -> Value {
         let mut all = self.0.clone();
         let ids = [

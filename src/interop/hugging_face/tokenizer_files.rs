@@ -1,4 +1,4 @@
-//! The files of a tokenizer beside the weights, and how to generate by default.
+//! The files of a tokenizer in a model folder, and the default settings of generation.
 
 use std::path::Path;
 
@@ -7,28 +7,28 @@ use serde_json::{Map, Value, json};
 use super::{GenerationConfig, TokenIds, malformed};
 use crate::interop::InteropError;
 
-/// A tokenizer and what is said about it.
+/// A tokenizer with its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenizerFiles {
-    /// `tokenizer.json`, as it is.
+    /// Content of `tokenizer.json`.
     pub tokenizer_json: Vec<u8>,
-    /// `tokenizer_config.json` of the tokenizer that it comes from.
+    /// The original `tokenizer_config.json`.
     pub config: Map<String, Value>,
-    /// Whether a text is begun with the token that is called its beginning.
+    /// Whether the beginning-of-text token is put before texts.
     pub add_bos_token: bool,
-    /// Whether a text is ended with the token that is called its end.
+    /// Whether the end-of-text token is put after texts.
     pub add_eos_token: bool,
-    /// Special tokens of the model.
+    /// Ids of the model's special tokens.
     pub token_ids: TokenIds,
-    /// Longest context in tokens.
+    /// Context length in tokens.
     pub model_max_length: usize,
-    /// Names and contents of the files of chat templates. One in `config` stays there.
+    /// File names and contents of chat templates. A template in `config` stays there.
     pub chat_templates: Vec<(String, String)>,
-    /// How to generate.
+    /// Default settings of generation.
     pub generation: GenerationConfig,
 }
 
-/// Special tokens that `special_tokens_map.json` names.
+/// Special tokens that `special_tokens_map.json` lists.
 const NAMED: [&str; 8] = [
     "bos_token",
     "eos_token",
@@ -46,8 +46,8 @@ impl TokenizerFiles {
     ///
     /// # Errors
     ///
-    /// A `tokenizer.json` that is none; a token whose id is not below `vocab_size`, unless it is a special
-    /// one that no text has.
+    /// An invalid `tokenizer.json`; a token with an id of `vocab_size` or more, unless it is a special token, which
+    /// no text has.
     pub fn files(&self, vocab_size: usize) -> Result<Vec<(String, Vec<u8>)>, InteropError> {
         let path = Path::new("tokenizer.json");
         let json = serde_json::from_slice::<Value>(&self.tokenizer_json)
@@ -127,7 +127,7 @@ impl<'a> AddedTokens<'a> {
         Ok(Self(tokens.collect::<Result<_, _>>()?))
     }
 
-    /// The largest id among those that a text can have. A special token in a text is text.
+    /// Largest id that a text can have; special tokens within texts are plain text.
     fn largest_in_text(&self) -> Option<u64> {
         let in_text = self.0.iter().filter(|(.., token)| token["special"] != true);
         in_text.map(|(id, ..)| *id).max()
@@ -146,7 +146,7 @@ impl<'a> AddedTokens<'a> {
     }
 }
 
-/// The largest id of the model's own vocabulary, an object from token to id or a list of tokens.
+/// Largest id of the model's own vocabulary, which is an object from token to id or a list of tokens.
 fn largest_model_id(tokenizer: &Value) -> Option<u64> {
     match tokenizer.pointer("/model/vocab")? {
         Value::Object(ids) => ids.values().filter_map(Value::as_u64).max(),

@@ -1,4 +1,4 @@
-//! An archive by way of libtorch.
+//! Reads and writes archives with libtorch.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ const KINDS: [(Kind, Dtype); 8] = [
     (Kind::Bool, Dtype::BOOL),
 ];
 
-/// An archive that was read.
+/// An archive in memory.
 #[derive(Debug)]
 pub(in crate::interop) struct Archive {
     path: PathBuf,
@@ -32,11 +32,11 @@ pub(in crate::interop) struct Archive {
 }
 
 impl Archive {
-    /// Reads a file.
+    /// Reads an archive.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or is no archive; a tensor of a type that weights do not have.
+    /// The file cannot be read or is not an archive; a tensor has a type that weights do not have.
     pub(in crate::interop) fn open(path: &Path) -> Result<Self, InteropError> {
         File::open(path).map_err(io_error(path))?;
         let found = Tensor::load_multi_with_device(path, Device::Cpu)
@@ -103,7 +103,7 @@ impl TensorSource for Archive {
     }
 }
 
-/// Writes all tensors of a source.
+/// Writes all tensors of a source to an archive.
 pub(super) fn save(source: &dyn TensorSource, path: &Path) -> Result<(), InteropError> {
     let torch = |error: TchError| InteropError::Io {
         path: path.to_path_buf(),
@@ -130,7 +130,7 @@ pub(super) fn save(source: &dyn TensorSource, path: &Path) -> Result<(), Interop
     file.sync_all().map_err(io_error(path))
 }
 
-/// What libtorch said, without the C++ frames that follow.
+/// libtorch's message without the C++ stack frames.
 fn said(error: &TchError) -> String {
     let text = error.to_string();
     let lines = text.lines().map(str::trim);

@@ -1,11 +1,11 @@
-//! libtorch's archives of named tensors, `.ot`: how the crate `tch` and programs in PyTorch's C++ keep weights.
+//! libtorch's archives of named tensors, `.ot`, as written by the crate `tch` and by C++ programs with PyTorch.
 //!
-//! Tensors have Hugging Face's names and a `config.json` stands beside, so that an archive is a model folder
-//! in another container. libtorch reads and writes an archive at once: unlike with other formats, memory
-//! must hold all of the weights. Without the feature `tch` there is no libtorch, and both say so.
+//! Tensors have Hugging Face's names, and a `config.json` is beside the archive, so that it is a model folder in
+//! another container. libtorch reads and writes whole archives: unlike with other formats, all weights must fit into
+//! memory. Without the feature `tch`, reading and writing return an error.
 //!
-//! Names within a file have `|` for `.`, which tch undoes; Python reads them by
-//! `{name.replace("|", "."): tensor for name, tensor in torch.jit.load("model.ot").named_parameters()}`.
+//! Names in a file have `|` instead of `.`, which tch converts. In Python: `{name.replace("|", "."): tensor for name,
+//! tensor in torch.jit.load("model.ot").named_parameters()}`.
 
 #[cfg(feature = "tch")]
 mod archive;
@@ -26,10 +26,10 @@ pub(super) use archive::Archive;
 
 /// Name of the archive in a folder.
 const ARCHIVE: &str = "model.ot";
-/// What rust-bert calls it.
+/// rust-bert's name of the archive.
 const OF_RUST_BERT: &str = "rust_model.ot";
 
-/// The archive that a path leads to: itself, or within a folder that has no safetensors.
+/// The archive at a path: the file itself, or one in a folder without safetensors files.
 pub(super) fn find(path: &Path) -> Option<PathBuf> {
     if is_archive(path) {
         return Some(path.to_path_buf());
@@ -46,11 +46,11 @@ fn is_archive(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "ot")
 }
 
-/// Whether archives can be read and written: to be asked before long work.
+/// Checks that archives can be read and written. Call it before long work.
 ///
 /// # Errors
 ///
-/// [`InteropError::NoLibtorch`], which names `path`.
+/// [`InteropError::NoLibtorch`] with `path`.
 pub fn check_available(path: &Path) -> Result<(), InteropError> {
     match cfg!(feature = "tch") {
         true => Ok(()),
@@ -64,13 +64,12 @@ fn no_libtorch(path: &Path) -> InteropError {
     }
 }
 
-/// Writes the tensors of a source as an archive, and `files` (name and content) beside it. The target is a
-/// new folder, which then holds `model.ot`, or a file `*.ot`.
+/// Writes the tensors of a source as an archive, and `files` (name and content) beside it. The target is a new folder
+/// for `model.ot`, or a file `*.ot`.
 ///
 /// # Errors
 ///
-/// [`InteropError::NoLibtorch`]; a target or a file beside it that exists; what the source meets; what the
-/// file system refuses.
+/// [`InteropError::NoLibtorch`]; the target or a file beside it exists; errors of the source or the file system.
 pub fn write(
     target: &Path,
     source: &dyn TensorSource,

@@ -1,4 +1,4 @@
-//! What stands for an archive in a program without libtorch: nothing.
+//! Replacement for archives in programs without libtorch.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::no_libtorch;
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
-/// An archive that cannot be.
+/// An archive, which cannot exist without libtorch.
 #[derive(Debug)]
 pub(in crate::interop) struct Archive(Infallible);
 

@@ -1,23 +1,23 @@
-//! What tensors are written in: f32, f16, bf16 and the 8-bit blocks Q8_0.
+//! Element types for writing: f32, f16, bf16 and the 8-bit blocks Q8_0.
 //!
-//! Blocks of Q8_0 are 32 values of a row: one f16 scale `d = max|x| / 127` and 32 signed bytes
-//! `q = round(x / d)`, halves away from zero; `x ≈ d q`. Bytes are those of ggml's reference,
-//! `quantize_row_q8_0_ref` in <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-quants.c>.
+//! A block of Q8_0 holds 32 values of a row as an f16 scale `d = max|x| / 127` and 32 signed bytes `q = round(x /
+//! d)`, halves rounded away from zero; `x ≈ d q`. The bytes equal those of ggml's reference, `quantize_row_q8_0_ref`
+//! in <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-quants.c>.
 
 use half::{bf16, f16};
 
 use super::{GgmlType, QK};
 
-/// Type that matrices are written in; what llama.cpp's converter calls `--outtype`.
+/// Element type of written matrices, called `--outtype` by llama.cpp's converter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutType {
     /// 32-bit floating point.
     F32,
-    /// 16-bit floating point of IEEE 754.
+    /// 16-bit floating point (IEEE 754).
     F16,
-    /// The upper 16 bits of an f32.
+    /// bfloat16: the upper 16 bits of an f32.
     Bf16,
-    /// Blocks of 32 values of 8 bits that share an f16 scale.
+    /// Blocks of 32 8-bit values with a common f16 scale.
     Q8_0,
 }
 
@@ -33,7 +33,7 @@ impl From<OutType> for GgmlType {
 }
 
 impl OutType {
-    /// Appends the bytes of a row to `out`. Of a row that does not fill whole blocks, the rest is left out.
+    /// Appends the bytes of a row to `out`. Values after the last whole block are dropped.
     pub fn encode(self, row: &[f32], out: &mut Vec<u8>) {
         match self {
             Self::F32 => out.extend(row.iter().flat_map(|x| x.to_le_bytes())),

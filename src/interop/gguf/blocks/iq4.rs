@@ -1,4 +1,4 @@
-//! Four bits that choose among 16 levels, which lie closer near zero: `x = d levels[q]`.
+//! Blocks with 4-bit indices into 16 non-uniform levels: `x = d levels[q]`.
 
 use std::array;
 
@@ -13,14 +13,14 @@ fn level(nibble: u8) -> f32 {
     f32::from(LEVELS[usize::from(nibble)])
 }
 
-/// `d`, 16 bytes of nibbles.
+/// IQ4_NL: `d`, then 16 bytes of nibbles.
 pub(super) fn nl(&[a, b, ref q @ ..]: &[u8; 18]) -> [f32; QK] {
     let d = scale([a, b]);
     array::from_fn(|index| d * level(nibble(q, index)))
 }
 
-/// `d`; for each of 8 sub-blocks a scale of 6 bits, less 32: two bytes with its high bits, four with its low ones;
-/// nibbles.
+/// IQ4_XS: `d`; a 6-bit scale, minus 32, for each of 8 sub-blocks, as two bytes with the high bits and four with the
+/// low ones; then nibbles.
 pub(super) fn xs(&[a, b, h0, h1, ref rest @ ..]: &[u8; 136]) -> [f32; QK_K] {
     let (d, high) = (scale([a, b]), u16::from_le_bytes([h0, h1]));
     let (low, q) = rest.split_at(4);

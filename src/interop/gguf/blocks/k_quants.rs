@@ -1,13 +1,14 @@
-//! K-quants: blocks of 256 values in sub-blocks, whose scales (and least values) are small integers times an f16 of
+//! K-quants: blocks of 256 values in sub-blocks. A sub-block's scale (and minimum) is a small integer times an f16 of
 //! the block.
 //!
-//! Values of few bits share bytes with those that stand 32 further on, so a byte gives values of several sub-blocks.
+//! Values of few bits share a byte with the values 32 positions further on, so one byte belongs to several
+//! sub-blocks.
 
 use std::array;
 
 use super::{QK_K, scale};
 
-/// Four bits each of the scale and the least value of 16 sub-blocks, two bits of each value, `d`, `d_min`.
+/// Q2_K: 4-bit scale and 4-bit minimum of 16 sub-blocks, 2 bits per value, `d`, `d_min`.
 pub(super) fn q2(block: &[u8; 84]) -> [f32; QK_K] {
     let (d, d_min) = (at(block, 80), at(block, 82));
     let (scales, q) = (&block[..16], &block[16..80]);
@@ -18,7 +19,7 @@ pub(super) fn q2(block: &[u8; 84]) -> [f32; QK_K] {
     })
 }
 
-/// The third bit of each value, inverted, two bits of each value, scales of 6 bits for 16 sub-blocks, `d`.
+/// Q3_K: third bit of each value, inverted; 2 bits per value; 6-bit scales of 16 sub-blocks; `d`.
 pub(super) fn q3(block: &[u8; 110]) -> [f32; QK_K] {
     let d = at(block, 108);
     let (high, q, scales) = (&block[..32], &block[32..96], &block[96..108]);
@@ -34,7 +35,7 @@ pub(super) fn q3(block: &[u8; 110]) -> [f32; QK_K] {
     })
 }
 
-/// `d`, `d_min`, scales and least values of 8 sub-blocks, nibbles.
+/// Q4_K: `d`, `d_min`, scales and minimums of 8 sub-blocks, nibbles.
 pub(super) fn q4(block: &[u8; 144]) -> [f32; QK_K] {
     let (scales, q) = (scales_and_leasts(block), &block[16..]);
     array::from_fn(|index| {
@@ -43,7 +44,7 @@ pub(super) fn q4(block: &[u8; 144]) -> [f32; QK_K] {
     })
 }
 
-/// `d`, `d_min`, scales and least values of 8 sub-blocks, fifth bits, nibbles.
+/// Q5_K: `d`, `d_min`, scales and minimums of 8 sub-blocks, fifth bits, nibbles.
 pub(super) fn q5(block: &[u8; 176]) -> [f32; QK_K] {
     let (scales, high, q) = (scales_and_leasts(block), &block[16..48], &block[48..]);
     array::from_fn(|index| {
@@ -53,7 +54,7 @@ pub(super) fn q5(block: &[u8; 176]) -> [f32; QK_K] {
     })
 }
 
-/// Nibbles, two high bits of each value, signed scales of 16 sub-blocks, `d`; `q` is the number of 6 bits less 32.
+/// Q6_K: nibbles, two high bits per value, signed scales of 16 sub-blocks, `d`; `q` is the 6-bit value minus 32.
 pub(super) fn q6(block: &[u8; 210]) -> [f32; QK_K] {
     let d = at(block, 208);
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
@@ -65,23 +66,23 @@ pub(super) fn q6(block: &[u8; 210]) -> [f32; QK_K] {
     })
 }
 
-/// The f16 at a byte.
+/// The f16 at a byte offset.
 fn at(block: &[u8], byte: usize) -> f32 {
     scale([block[byte], block[byte + 1]])
 }
 
-/// Bits of value `index` of 256: 32 bytes have the values of four runs of 32.
+/// The two bits of value `index` of 256; 32 bytes hold four runs of 32 values.
 fn two_bits(bytes: &[u8], index: usize) -> u8 {
     (bytes[index / 128 * 32 + index % 32] >> (2 * (index / 32 % 4))) & 3
 }
 
-/// Nibble of value `index` of 256: 32 bytes have the values of two runs of 32.
+/// The nibble of value `index` of 256; 32 bytes hold two runs of 32 values.
 fn pair_nibble(bytes: &[u8], index: usize) -> u8 {
     (bytes[index / 64 * 32 + index % 32] >> (4 * (index / 32 % 2))) & 15
 }
 
-/// What a block begins with: `d`, `d_min`, and 12 bytes with a scale and a least value of 6 bits for each of 8
-/// sub-blocks. Of the last four, the two high bits stand with those of the first four.
+/// Scales and minimums of a block's 8 sub-blocks. The block starts with `d`, `d_min` and 12 bytes with 6 bits each;
+/// the two high bits of the last four are stored with the first four.
 fn scales_and_leasts(block: &[u8]) -> [(f32, f32); 8] {
     let (d, d_min) = (at(block, 0), at(block, 2));
     let bytes = &block[4..16];

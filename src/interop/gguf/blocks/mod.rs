@@ -1,8 +1,8 @@
-//! Element types of ggml tensors, and the numbers that their bytes stand for.
+//! Element types of ggml tensors, and the decoding of their bytes.
 //!
-//! A type stores a row in blocks: so many values in so many bytes. Numbers come out bit for bit as the Python package
-//! `gguf` 0.19 gives them (<https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/quants.py>), whose layouts
-//! are those of `ggml-common.h` beside it. One file here per family of blocks.
+//! A type stores a row in blocks of a fixed number of values and bytes. Decoded values equal those of the Python
+//! package `gguf` 0.19 bit for bit (<https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/quants.py>); the
+//! layouts are those of `ggml-common.h` beside it. Each family of blocks has its own file.
 
 mod encode;
 mod iq4;
@@ -18,23 +18,23 @@ use half::{bf16, f16};
 
 pub use encode::OutType;
 
-/// Values in a block of the types that are older than the K-quants.
+/// Values per block of types older than the K-quants.
 pub(super) const QK: usize = 32;
 
-/// Values in a block of K-quants.
+/// Values per block of K-quants.
 const QK_K: usize = 256;
 
-/// Defines the types that are read: ggml's number, its name, values and bytes of a block.
+/// Defines the supported types: ggml's number and name, values and bytes per block.
 macro_rules! define {
     ($($(#[$doc:meta])* $variant:ident $id:literal $name:literal $values:ident $bytes:literal),* $(,)?) => {
-        /// Element type of a tensor in a GGUF file. Of ggml's types, those that are read here.
+        /// Element type of a tensor in a GGUF file; only the supported ones of ggml's types.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum GgmlType {
             $($(#[$doc])* $variant,)*
         }
 
         impl GgmlType {
-            /// All of them.
+            /// All supported types.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// ggml's number of the type.
@@ -51,7 +51,7 @@ macro_rules! define {
                 }
             }
 
-            /// Values and bytes of a block.
+            /// Values and bytes per block.
             fn block(self) -> (usize, usize) {
                 match self {
                     $(Self::$variant => ($values, $bytes),)*
@@ -66,39 +66,39 @@ const ONE: usize = 1;
 define! {
     /// 32-bit floating point.
     F32 0 "F32" ONE 4,
-    /// 16-bit floating point of IEEE 754.
+    /// 16-bit floating point (IEEE 754).
     F16 1 "F16" ONE 2,
-    /// The upper 16 bits of an f32.
+    /// bfloat16: the upper 16 bits of an f32.
     Bf16 30 "BF16" ONE 2,
-    /// 4 bits and a scale.
+    /// 4 bits per value and a scale per block.
     Q4_0 2 "Q4_0" QK 18,
-    /// 4 bits, a scale and a least value.
+    /// 4 bits per value, a scale and a minimum per block.
     Q4_1 3 "Q4_1" QK 20,
-    /// 5 bits and a scale.
+    /// 5 bits per value and a scale per block.
     Q5_0 6 "Q5_0" QK 22,
-    /// 5 bits, a scale and a least value.
+    /// 5 bits per value, a scale and a minimum per block.
     Q5_1 7 "Q5_1" QK 24,
-    /// 8 bits and a scale.
+    /// 8 bits per value and a scale per block.
     Q8_0 8 "Q8_0" QK 34,
-    /// 2 bits; scales and least values of 4 bits for each 16.
+    /// 2 bits per value; a 4-bit scale and a 4-bit minimum per 16 values.
     Q2K 10 "Q2_K" QK_K 84,
-    /// 3 bits; scales of 6 bits for each 16.
+    /// 3 bits per value; a 6-bit scale per 16 values.
     Q3K 11 "Q3_K" QK_K 110,
-    /// 4 bits; scales and least values of 6 bits for each 32.
+    /// 4 bits per value; a 6-bit scale and a 6-bit minimum per 32 values.
     Q4K 12 "Q4_K" QK_K 144,
-    /// 5 bits; scales and least values of 6 bits for each 32.
+    /// 5 bits per value; a 6-bit scale and a 6-bit minimum per 32 values.
     Q5K 13 "Q5_K" QK_K 176,
-    /// 6 bits; scales of 8 bits for each 16.
+    /// 6 bits per value; an 8-bit scale per 16 values.
     Q6K 14 "Q6_K" QK_K 210,
-    /// 16 uneven levels and a scale.
+    /// 16 non-uniform levels and a scale per block.
     Iq4Nl 20 "IQ4_NL" QK 18,
-    /// 16 uneven levels; scales of 6 bits for each 32.
+    /// 16 non-uniform levels; a 6-bit scale per 32 values.
     Iq4Xs 23 "IQ4_XS" QK_K 136,
-    /// 4-bit floating point, and a power of two as scale.
+    /// 4-bit floating point and a power of two as scale per block.
     Mxfp4 39 "MXFP4" QK 17,
 }
 
-/// Types of ggml that are not read, for messages.
+/// Types of ggml that are not supported, for messages.
 const UNREAD: [(u32, &str); 18] = [
     (9, "Q8_1"),
     (15, "Q8_K"),
@@ -121,12 +121,12 @@ const UNREAD: [(u32, &str); 18] = [
 ];
 
 impl GgmlType {
-    /// The type of ggml's number; none if it is not read here.
+    /// The type with ggml's number `id`; `None` if it is not supported.
     pub fn from_id(id: u32) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.id() == id)
     }
 
-    /// What ggml calls the type of a number that is not read here.
+    /// ggml's name for an unsupported type.
     pub(super) fn unread_name(id: u32) -> String {
         let known = UNREAD.iter().find(|(other, _)| *other == id);
         known.map_or(format!("of ggml type {id}"), |(_, name)| {
@@ -134,26 +134,26 @@ impl GgmlType {
         })
     }
 
-    /// The names of all types, for messages.
+    /// Names of all supported types, for messages.
     pub(super) fn names() -> String {
         let names: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
         let (last, others) = names.split_last().unwrap_or((&"", &[]));
         format!("{} or {last}", others.join(", "))
     }
 
-    /// Whether values share a scale.
+    /// Whether several values share a block.
     pub fn is_quantized(self) -> bool {
         self.block().0 > 1
     }
 
-    /// Bytes of a row of `length` values; none if whole blocks do not fill it, or on overflow.
+    /// Bytes per row of `length` values; `None` if the row is not whole blocks, or on overflow.
     pub fn row_bytes(self, length: usize) -> Option<usize> {
         let (values, bytes) = self.block();
         let is_whole = length.is_multiple_of(values);
         is_whole.then_some(length / values)?.checked_mul(bytes)
     }
 
-    /// Bytes of a tensor of this shape, outermost dimension first; none as for [`row_bytes`](Self::row_bytes).
+    /// Bytes of a tensor with this shape, outermost dimension first; `None` as in [`row_bytes`](Self::row_bytes).
     pub fn tensor_bytes(self, shape: &[usize]) -> Option<usize> {
         let (&row, outer) = shape.split_last()?;
         outer
@@ -161,7 +161,7 @@ impl GgmlType {
             .try_fold(self.row_bytes(row)?, |bytes, &size| bytes.checked_mul(size))
     }
 
-    /// Appends the values that `bytes` stand for to `out`. Bytes after the last whole block are left out.
+    /// Appends the decoded values of `bytes` to `out`. Bytes after the last whole block are ignored.
     pub fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
         match self {
             Self::F32 => each(bytes, out, |&it| [f32::from_le_bytes(it)]),
@@ -190,7 +190,7 @@ impl fmt::Display for GgmlType {
     }
 }
 
-/// Decodes block after block.
+/// Decodes all blocks.
 fn each<const BYTES: usize, const VALUES: usize>(
     bytes: &[u8],
     out: &mut Vec<f32>,
@@ -203,12 +203,12 @@ fn each<const BYTES: usize, const VALUES: usize>(
     }
 }
 
-/// A number that stands in two bytes of a block.
+/// The f16 in two bytes of a block.
 fn scale(bytes: [u8; 2]) -> f32 {
     f16::from_le_bytes(bytes).to_f32()
 }
 
-/// Nibble `index` of 32: the lower halves of 16 bytes, then the upper ones.
+/// Nibble `index` of 32, in the order of the lower halves of 16 bytes, then the upper ones.
 fn nibble(bytes: &[u8; QK / 2], index: usize) -> u8 {
     (bytes[index % 16] >> (4 * (index / 16))) & 15
 }

@@ -1,4 +1,4 @@
-//! `adapter_config.json`: by what the product of `B` and `A` is multiplied, and what is not computed here.
+//! `adapter_config.json`: the scale of an adapter, and checks for unsupported forms of LoRA.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::CONFIG;
 use crate::interop::InteropError;
 use crate::interop::hugging_face::{io, malformed};
 
-/// Keys of forms of LoRA that are computed in other ways: each may be absent, null, false or empty.
+/// Keys of other forms of LoRA, which are not supported: each may be absent, null, false or empty.
 const OTHER_FORMS: [&str; 14] = [
     "alora_invocation_tokens",
     "arrow_config",
@@ -26,14 +26,14 @@ const OTHER_FORMS: [&str; 14] = [
     "velora_config",
 ];
 
-/// Ways to begin training that leave the base's weights as they are; others change them.
+/// Initializations of LoRA that leave the base's weights unchanged; others change them.
 const BEGINNINGS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
-/// What `adapter_config.json` says.
+/// The supported content of `adapter_config.json`.
 #[derive(Debug)]
 pub(super) struct Config {
     alpha: f64,
-    /// Of modules that have another one, by the end of their names.
+    /// Other values of alpha for modules whose names end so.
     alphas: Vec<(String, f64)>,
     is_rank_stabilized: bool,
 }
@@ -119,7 +119,7 @@ impl Config {
         })
     }
 
-    /// What the product of `B` and `A` is multiplied by.
+    /// Scale `s` of the product `B A` for a module.
     pub(super) fn factor(&self, module: &str, rank: usize) -> f32 {
         let own = self.alphas.iter().find(|(name, _)| {
             let before = module.strip_suffix(name.as_str());
@@ -136,7 +136,7 @@ impl Config {
     }
 }
 
-/// The end of a module's name that an expression stands for; none if it is more than a name.
+/// The suffix of a module's name that a regular expression stands for; `None` if it is a real pattern.
 fn name_of_pattern(pattern: &str) -> Option<String> {
     let starts = ["^", r".*\."];
     let name = starts.iter().find_map(|it| pattern.strip_prefix(it));

@@ -5,8 +5,8 @@
 //! - `A` is `lora_A.weight`, `[r, in]`, and `B` is `lora_B.weight`, `[out, r]`;
 //! - `s` is `lora_alpha / r`, or `lora_alpha / sqrt(r)` with `use_rslora`.
 //!
-//! Of fused experts (`mlp.experts.gate_up_proj`, `mlp.experts.down_proj`) every expert has its own `A` and `B`. A tensor
-//! that is stored whole (`modules_to_save`) takes the place of the base's.
+//! For fused experts (`mlp.experts.gate_up_proj`, `mlp.experts.down_proj`) each expert has its own `A` and `B`. A
+//! tensor that is stored whole (`modules_to_save`) replaces the base's.
 
 mod config;
 mod reading;
@@ -23,11 +23,11 @@ use safetensors::Dtype;
 use super::malformed;
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
-/// The configuration of an adapter, by which a folder with one is known.
+/// Name of an adapter's configuration file.
 pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// A source with an adapter applied to it.
+/// A source of tensors with LoRA adapters applied.
 #[derive(Debug)]
 pub struct Adapted<S> {
     source: S,
@@ -35,7 +35,7 @@ pub struct Adapted<S> {
     changes: BTreeMap<String, Change>,
 }
 
-/// What becomes of a tensor.
+/// The change of a tensor.
 #[derive(Debug, Clone)]
 enum Change {
     Replaced {
@@ -46,7 +46,7 @@ enum Change {
     Added(Update),
 }
 
-/// `factor * left * right`, row-major.
+/// A matrix to be added: `factor * left * right`, row-major.
 #[derive(Debug, Clone, PartialEq)]
 struct Update {
     factor: f32,
@@ -58,13 +58,13 @@ struct Update {
 }
 
 impl<S: TensorSource> Adapted<S> {
-    /// Applies the adapters in these folders, one after the other. `path` is that of `source`, whose routed experts
-    /// have tensors of their own; `is_tied` says whether its head is its embedding table.
+    /// Applies the adapters in `folders` in order. `path` is that of `source`, which must have one tensor per routed
+    /// expert; `is_tied` tells whether its output head is its embedding table.
     ///
     /// # Errors
     ///
-    /// A folder that has no adapter; one of another kind than LoRA, or of a form that is not computed here; a tensor
-    /// that the base does not have, or has in another shape.
+    /// A folder without an adapter; an adapter that is not LoRA, or an unsupported form of it; a tensor that the base
+    /// lacks or has in another shape.
     pub fn new(
         source: S,
         path: impl Into<PathBuf>,
@@ -95,7 +95,7 @@ impl<S: TensorSource> Adapted<S> {
     }
 }
 
-/// The adapters of a model folder: the one that lies in it, then the one that is asked for.
+/// The adapters of a model folder: the one in the folder itself, then the one given by `asked`.
 pub fn adapters(folder: &Path, asked: Option<&Path>) -> Vec<PathBuf> {
     let within = folder.join(CONFIG).is_file().then(|| folder.to_path_buf());
     let asked = asked.filter(|asked| within.as_deref() != Some(asked));
@@ -163,7 +163,7 @@ fn floats(tensor: &RawTensor<'_>) -> Option<Vec<f32>> {
     }
 }
 
-/// The bytes of numbers in a type of [`floats`].
+/// The bytes of values in one of the types of [`floats`].
 fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
     let values = values.iter();
     match dtype {
@@ -178,7 +178,7 @@ fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
 }
 
 impl Update {
-    /// Adds itself to a matrix.
+    /// Adds the update to a matrix.
     fn add_to(&self, matrix: &mut [f32]) {
         let columns = self.right.len() / self.rank;
         let rows = matrix.chunks_mut(columns.max(1));

@@ -1,4 +1,4 @@
-//! `adapter_model.safetensors`: which tensors of a model change, and how.
+//! `adapter_model.safetensors`: the changed tensors of a model.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::interop::hugging_face::plain::plain_name;
 use crate::interop::hugging_face::safetensors_file::SafetensorsFile;
 use crate::interop::{InteropError, RawTensor, TensorSource};
 
-/// The changes that an adapter makes, by the names of `base`.
+/// Reads the changes of an adapter, by the names of `base`.
 pub(super) fn read(
     folder: &Path,
     base: &dyn TensorSource,
@@ -89,23 +89,23 @@ pub(super) fn read(
     }
 }
 
-/// What a pair of matrices changes.
+/// Kind of module that a pair of matrices changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The weight of a linear layer.
+    /// A linear layer's weight.
     Linear,
     /// An embedding table.
     Embedding,
-    /// The weights of all experts of a layer, fused.
+    /// All experts of a layer, fused.
     Experts,
 }
 
-/// Where a tensor of an adapter belongs.
+/// Meaning of a tensor in an adapter.
 #[derive(Debug, PartialEq)]
 enum Place {
-    /// A tensor of the base that it replaces.
+    /// It replaces a tensor of the base.
     Whole(String),
-    /// The `A` (0) or `B` (1) of a module, under the adapter's own name of it.
+    /// It is the `A` (0) or the `B` (1) of a module, by the adapter's name for the module.
     Half {
         module: String,
         kind: Kind,
@@ -152,7 +152,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// The changes of the base's tensors, by their names.
+    /// The updates of the base's tensors, by their names.
     fn updates(
         self,
         module: &str,
@@ -183,8 +183,8 @@ impl Pair {
     }
 }
 
-/// The changes of each expert's tensors. `A` is `[experts * rank, in]`, a block of rows per expert; `B` is
-/// `[out, rank * experts]`, a column of every rank per expert.
+/// Updates of each expert's tensors. `A` is `[experts * rank, in]`, one block of rows per expert; `B` is `[out, rank
+/// * experts]`, one column per rank and expert.
 fn of_experts(
     module: &str,
     right: &Half,

@@ -1,4 +1,4 @@
-//! Fields of a JSON object, by type, each error with the field's full path.
+//! Typed access to the fields of a JSON object, with errors that name the full path.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::interop::InteropError;
 
-/// Larger than any size of a model; products of two stay within 64 bits.
+/// Upper bound of sizes; the product of two fits into 64 bits.
 const MAX_SIZE: u64 = u32::MAX as u64;
 
 const DTYPES: [(&str, Dtype); 4] = [
@@ -17,11 +17,11 @@ const DTYPES: [(&str, Dtype); 4] = [
     ("float64", Dtype::F64),
 ];
 
-/// An object of `config.json`. A key whose value is null counts as absent.
+/// An object in `config.json`. Null values count as absent.
 #[derive(Debug)]
 pub(in crate::interop) struct Fields<'a> {
     path: &'a Path,
-    /// Path of the object in the file, with its trailing dot; empty for the file's own.
+    /// Path of the object in the file with a trailing dot; empty for the top-level object.
     within: String,
     map: &'a Map<String, Value>,
 }
@@ -35,7 +35,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An object within this one.
+    /// A nested object.
     pub(in crate::interop) fn section(&self, key: &str) -> Result<Option<Self>, InteropError> {
         match self.value(key) {
             None => Ok(None),
@@ -48,7 +48,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The error that a field's value is not `expected`.
+    /// Error of a field whose value is not `expected`.
     pub(in crate::interop) fn error(&self, key: &str, expected: impl Into<String>) -> InteropError {
         let found = self.map.get(key).map_or("absent".into(), Value::to_string);
         let short = found.chars().take(80).collect::<String>();
@@ -60,12 +60,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether the key is there, be it null.
+    /// Whether the key exists, even with a null value.
     pub(in crate::interop) fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
     }
 
-    /// The value, unless it is null.
+    /// The value of a key, unless it is null.
     pub(in crate::interop) fn value(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
@@ -74,7 +74,7 @@ impl<'a> Fields<'a> {
         self.value(key).and_then(Value::as_str)
     }
 
-    /// A whole number of at least `least`; none if absent.
+    /// A whole number of at least `least`; `None` if absent.
     pub(in crate::interop) fn number(
         &self,
         key: &str,
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.error(key, format!("a whole number from {least} to {MAX_SIZE}")))
     }
 
-    /// A size that must be there.
+    /// A required size.
     pub(in crate::interop) fn size(&self, key: &str) -> Result<usize, InteropError> {
         let size = self.number(key, 1)?;
         size.ok_or_else(|| self.error(key, format!("a whole number from 1 to {MAX_SIZE}")))
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
         Ok(self.number(key, 0)?.unwrap_or(default))
     }
 
-    /// A finite number; none if absent.
+    /// A finite number; `None` if absent.
     pub(in crate::interop) fn float(&self, key: &str) -> Result<Option<f64>, InteropError> {
         match self.value(key).map(Value::as_f64) {
             None => Ok(None),
@@ -122,7 +122,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number above zero; none if absent.
+    /// A positive number; `None` if absent.
     pub(in crate::interop) fn positive(&self, key: &str) -> Result<Option<f64>, InteropError> {
         match self.float(key)? {
             Some(number) if number <= 0.0 => Err(self.error(key, "a number above 0")),
@@ -138,7 +138,7 @@ impl<'a> Fields<'a> {
         Ok(self.positive(key)?.unwrap_or(default))
     }
 
-    /// A number above zero that must be there.
+    /// A required positive number.
     pub(in crate::interop) fn required_positive(&self, key: &str) -> Result<f64, InteropError> {
         let number = self.positive(key)?;
         number.ok_or_else(|| self.error(key, "a number above 0"))
@@ -156,7 +156,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses every value but one; an absent key passes.
+    /// Refuses every value but `supported`; the key may be absent.
     pub(in crate::interop) fn only(&self, key: &str, supported: Value) -> Result<(), InteropError> {
         match self.value(key) {
             Some(value) if *value != supported => Err(self.error(key, supported.to_string())),
@@ -164,7 +164,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses keys whose values would change the result.
+    /// Refuses keys whose effect is not supported.
     pub(in crate::interop) fn none_of(&self, keys: &[&str]) -> Result<(), InteropError> {
         match keys.iter().find(|key| self.value(key).is_some()) {
             Some(key) => Err(self.error(key, "no such key (its effect is not supported)")),
@@ -172,7 +172,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Type of the weights, `dtype` or, as before transformers 5, `torch_dtype`.
+    /// Element type of the weights: `dtype` or, before transformers 5, `torch_dtype`.
     pub(in crate::interop) fn dtype(&self) -> Result<Option<Dtype>, InteropError> {
         let key = match self.value("dtype") {
             Some(_) => "dtype",
@@ -190,7 +190,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Name of a type in `config.json`; null for one that has none there.
+/// Name of an element type in `config.json`; null for types without one.
 pub(super) fn dtype_name(dtype: Option<Dtype>) -> Value {
     let known = DTYPES.iter().find(|(_, known)| Some(*known) == dtype);
     known.map_or(Value::Null, |(name, _)| Value::from(*name))

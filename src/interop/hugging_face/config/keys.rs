@@ -1,7 +1,7 @@
-//! The keys of `config.json`, read into a model or written from it by one and the same function.
+//! Keys of `config.json`, read into a model or written from it by the same functions.
 //!
-//! A family lists its keys once, each with its place in the model. Reading fills the places, writing takes the values
-//! from them, so that the two cannot differ.
+//! A family lists its keys once, each with its place in the model. Reading fills the places, and writing takes the
+//! values from them, so that both always agree.
 
 use safetensors::Dtype;
 use serde::Serialize;
@@ -20,34 +20,34 @@ use crate::model::routing::GroupScore;
 
 type Done = Result<(), InteropError>;
 
-/// What transformers and DeepSeek's own code add to the mean square in `q_a_layernorm` and
-/// `kv_a_layernorm`, whatever `rms_norm_eps` is.
+/// Epsilon of `q_a_layernorm` and `kv_a_layernorm` in transformers and in DeepSeek's own code, whatever
+/// `rms_norm_eps` is.
 pub const LATENT_NORM_EPS: f64 = 1e-6;
 
-/// The keys of a `config.json`, in one of three ways.
+/// The keys of a `config.json`, in one of three modes.
 #[derive(Debug)]
 pub struct ConfigKeys<'a> {
     way: Way<'a>,
-    /// Whether the family rotates a part of its heads, and reads which.
+    /// Whether the family has partly rotated heads and reads the fraction itself.
     is_partly_rotated: bool,
 }
 
 #[derive(Debug)]
 enum Way<'a> {
-    /// From a file into a model.
+    /// Reads a file into a model.
     Reading(Fields<'a>),
-    /// From a model into a file.
+    /// Writes a file from a model.
     Writing(Map<String, Value>),
-    /// Defaults into a model: what a family has where nobody says otherwise.
+    /// Fills a model with the family's defaults.
     Blank,
 }
 
-/// What absent keys of grouped-query attention mean.
+/// Defaults of grouped-query attention.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::interop) struct HeadDefaults {
-    /// `num_key_value_heads`; absent: as many as query heads.
+    /// Default of `num_key_value_heads`; absent: the number of query heads.
     pub(in crate::interop) key_value: Option<usize>,
-    /// `head_dim`; absent: a head's share of `hidden_size`.
+    /// Default of `head_dim`; absent: `hidden_size` divided by the number of heads.
     pub(in crate::interop) dim: Option<usize>,
 }
 
@@ -71,7 +71,7 @@ impl<'a> ConfigKeys<'a> {
         }
     }
 
-    /// What was written.
+    /// The written object.
     pub(super) fn into_json(self) -> Map<String, Value> {
         match self.way {
             Way::Writing(map) => map,
@@ -79,7 +79,7 @@ impl<'a> ConfigKeys<'a> {
         }
     }
 
-    /// The file's fields, if it is read.
+    /// The fields of the file, if one is being read.
     pub(in crate::interop) fn reading(&self) -> Option<&Fields<'a>> {
         match &self.way {
             Way::Reading(fields) => Some(fields),
@@ -106,14 +106,14 @@ impl<'a> ConfigKeys<'a> {
         Ok(())
     }
 
-    /// A key that is written and not read.
+    /// Writes a key that is not read.
     pub(in crate::interop) fn writes(&mut self, key: &str, value: impl Into<Value>) {
         if let Way::Writing(map) = &mut self.way {
             map.insert(key.into(), value.into());
         }
     }
 
-    /// A key of which one value is supported; absent, it has that.
+    /// A key with a single supported value, which is also the default.
     pub(in crate::interop) fn only(&mut self, key: &str, value: impl Into<Value>) -> Done {
         let value = value.into();
         match &mut self.way {
@@ -126,7 +126,7 @@ impl<'a> ConfigKeys<'a> {
         }
     }
 
-    /// Refuses what was read, unless it holds.
+    /// Refuses the value that was read unless `holds`.
     pub(in crate::interop) fn check(
         &self,
         key: &str,
@@ -139,12 +139,12 @@ impl<'a> ConfigKeys<'a> {
         }
     }
 
-    /// A size that must be there.
+    /// A required size.
     pub(in crate::interop) fn size(&mut self, key: &str, place: &mut usize) -> Done {
         self.at(key, place, None, |fields| fields.size(key))
     }
 
-    /// A size.
+    /// An optional size with a default.
     pub(in crate::interop) fn size_or(
         &mut self,
         key: &str,
@@ -156,7 +156,7 @@ impl<'a> ConfigKeys<'a> {
         })
     }
 
-    /// A number of things, which may be none.
+    /// An optional count, which may be 0.
     pub(in crate::interop) fn count_or(
         &mut self,
         key: &str,
@@ -168,7 +168,7 @@ impl<'a> ConfigKeys<'a> {
         })
     }
 
-    /// A size that null says there is none of; absent, it is the default.
+    /// A size that null turns off; absent, it has the default.
     pub(in crate::interop) fn optional(
         &mut self,
         key: &str,
@@ -184,7 +184,7 @@ impl<'a> ConfigKeys<'a> {
         })
     }
 
-    /// True or false.
+    /// An optional boolean.
     pub(in crate::interop) fn flag_or(
         &mut self,
         key: &str,
@@ -196,7 +196,7 @@ impl<'a> ConfigKeys<'a> {
         })
     }
 
-    /// A number above zero.
+    /// An optional positive number.
     pub(in crate::interop) fn positive_or(
         &mut self,
         key: &str,
@@ -208,7 +208,7 @@ impl<'a> ConfigKeys<'a> {
         })
     }
 
-    /// A number above zero; null says that there is none.
+    /// A positive number; absent or null, it is off.
     pub(in crate::interop) fn optional_positive(
         &mut self,
         key: &str,
@@ -217,7 +217,7 @@ impl<'a> ConfigKeys<'a> {
         self.at(key, place, Some(None), |fields| fields.positive(key))
     }
 
-    /// The mixer of each layer, by the names that the family has for them.
+    /// The mixer of each layer, by the family's names for them.
     pub(in crate::interop) fn layers(
         &mut self,
         key: &str,
@@ -246,7 +246,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(())
     }
 
-    /// Every layer has grouped-query attention.
+    /// Grouped-query attention in every layer.
     pub(in crate::interop) fn grouped_query<'m>(
         &mut self,
         model: &'m mut ModelConfig,
@@ -265,7 +265,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(gqa)
     }
 
-    /// Query heads, key and value heads, and their width.
+    /// Numbers of query heads and of key-value heads, and their width.
     pub(in crate::interop) fn heads(
         &mut self,
         hidden: usize,
@@ -298,7 +298,7 @@ impl<'a> ConfigKeys<'a> {
         self.check(key, dim.is_multiple_of(2), expected)
     }
 
-    /// How many leading dimensions of a head are rotated.
+    /// Number of leading dimensions of a head that are rotated.
     pub(in crate::interop) fn partial_rotary(
         &mut self,
         place: &mut usize,
@@ -325,7 +325,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(())
     }
 
-    /// Every layer has latent attention, as DeepSeek has it.
+    /// DeepSeek's multi-head latent attention in every layer.
     pub(in crate::interop) fn latent_attention<'m>(
         &mut self,
         model: &'m mut ModelConfig,
@@ -353,7 +353,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(mla)
     }
 
-    /// Groups of experts, of which a token chooses some. What is written is one group rather than a choice of all.
+    /// Groups of experts, of which a token chooses some. A choice of all groups is written as one group.
     pub(in crate::interop) fn expert_groups(
         &mut self,
         moe: &mut MoeConfig,
@@ -404,7 +404,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(())
     }
 
-    /// Rotary positions; `kind` is the name of the key for that of their extension.
+    /// Rotary positions; `kind` is the key for the type of their scaling.
     pub(super) fn rope(
         &mut self,
         place: &mut RopeConfig,
@@ -422,7 +422,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(())
     }
 
-    /// The type of the weights.
+    /// Element type of the weights.
     pub(super) fn dtype(&mut self, place: &mut Option<Dtype>) -> Done {
         match &mut self.way {
             Way::Reading(fields) => *place = fields.dtype()?,
@@ -432,7 +432,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(())
     }
 
-    /// How the weights are quantized.
+    /// Quantization of the weights.
     pub(super) fn quantization(&mut self, place: &mut Option<Fp8Quantization>) -> Done {
         match &mut self.way {
             Way::Reading(fields) => *place = Fp8Quantization::of(fields)?,

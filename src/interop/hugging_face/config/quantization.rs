@@ -1,4 +1,4 @@
-//! `quantization_config`: fp8 with one scale per block of a weight.
+//! `quantization_config`: fp8 weights with one scale per block.
 
 use std::path::Path;
 
@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 use super::fields::Fields;
 use crate::interop::InteropError;
 
-/// Weights in e4m3 with one factor per block.
+/// Weights in the fp8 format e4m3 with one scale per block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fp8Quantization {
-    /// Rows and columns of a block, at least 1 each.
+    /// Rows and columns per block, at least 1 each.
     pub weight_block_size: [usize; 2],
 }
 
 impl Fp8Quantization {
-    /// Reads the `quantization_config` of a configuration; none if it has none, or one of bitsandbytes that
-    /// asks for neither 8 nor 4 bits. `path` is named by errors.
+    /// Reads the `quantization_config` of a configuration; `None` if there is none, or one of bitsandbytes with both
+    /// 8-bit and 4-bit loading off. Errors name `path`.
     ///
     /// # Errors
     ///
-    /// Another method than fp8, another format than e4m3, or no block size.
+    /// A method other than fp8, a format other than e4m3, or a missing block size.
     pub fn parse(path: &Path, config: &Value) -> Result<Option<Self>, InteropError> {
         let empty = serde_json::Map::new();
         Self::of(&Fields::new(path, config.as_object().unwrap_or(&empty)))
@@ -60,7 +60,7 @@ impl Fp8Quantization {
 }
 
 impl Fields<'_> {
-    /// Whether this section is what training with bitsandbytes leaves behind in a model that was not quantized.
+    /// Whether this section is a left-over of bitsandbytes in a model that is not quantized.
     fn is_unused_bitsandbytes(&self) -> bool {
         const WIDTHS: [&str; 2] = ["load_in_8bit", "load_in_4bit"];
         let is_off = |key| self.value(key).is_none_or(|value| *value == json!(false));

@@ -1,7 +1,7 @@
-//! Rotary positions in `config.json`, in both of their spellings.
+//! Rotary positions in `config.json`, in both of their forms.
 //!
-//! Before transformers 5: `rope_theta` beside `rope_scaling`; since: both within `rope_parameters`. The
-//! kind is `type` or `rope_type`.
+//! Before transformers 5: `rope_theta` beside `rope_scaling`; since then: both within `rope_parameters`. The key of
+//! the scaling's type is `type` or `rope_type`.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,8 @@ use super::fields::Fields;
 use crate::interop::InteropError;
 use crate::model::rope::{Linear, Llama3, RopeConfig, RopeScaling, Yarn};
 
-/// Reads them. Heads that are rotated in part are their family's, which reads the part if `is_partial`.
+/// Reads the rotary positions. Partly rotated heads are refused unless `is_partial`, in which case the family reads
+/// the fraction.
 pub(super) fn parse(
     config: &Fields<'_>,
     default_theta: f64,
@@ -40,7 +41,7 @@ pub(super) fn parse(
     })
 }
 
-/// `rope_theta` and `rope_scaling`, whose kind is named by `kind`.
+/// `rope_theta` and `rope_scaling`, with `kind` as the key of the scaling's type.
 pub(super) fn entries(rope: &RopeConfig, kind: &str) -> Map<String, Value> {
     let scaling = match &rope.rope_scaling {
         None => Value::Null,
@@ -81,7 +82,7 @@ pub(super) fn entries(rope: &RopeConfig, kind: &str) -> Map<String, Value> {
     ])
 }
 
-/// The extension of the trained context; none if there is none.
+/// The scaling beyond the trained context; `None` if there is none.
 fn scaling(fields: &Fields<'_>, context: usize) -> Result<Option<RopeScaling>, InteropError> {
     let key = if fields.value("rope_type").is_some() {
         "rope_type"

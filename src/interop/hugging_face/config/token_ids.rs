@@ -1,4 +1,4 @@
-//! The ids of special tokens that a configuration names.
+//! Ids of special tokens in a configuration.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,11 +10,11 @@ use crate::interop::InteropError;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenIds {
-    /// Begins a document.
+    /// Token that begins a document.
     pub bos: Option<u32>,
-    /// Each of these ends a document.
+    /// Tokens that end a document.
     pub eos: Vec<u32>,
-    /// Fills a batch.
+    /// Padding token.
     pub pad: Option<u32>,
 }
 
@@ -52,7 +52,7 @@ impl TokenIds {
         })
     }
 
-    /// One id as a number, several as a list, none as null.
+    /// The end tokens as JSON: one id as a number, several as a list, none as null.
     pub(in super::super) fn eos_json(&self) -> Value {
         match self.eos[..] {
             [] => Value::Null,
@@ -61,7 +61,7 @@ impl TokenIds {
         }
     }
 
-    /// The keys of `config.json`. That of padding is written only if there is a token for it.
+    /// The keys of `config.json`. `pad_token_id` is written only if there is one.
     pub(super) fn entries(&self) -> Map<String, Value> {
         let mut map = Map::new();
         map.insert("bos_token_id".into(), self.bos.into());
