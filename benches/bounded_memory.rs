@@ -1,9 +1,9 @@
-//! Peak memory of reading data, for files of different sizes: it must not grow with them.
+//! Peak memory of reading data for files of different sizes, which must not grow with them.
 //!
-//! `cargo bench --bench bounded_memory -- 100 5000` writes files of 100 MB and 5000 MB into a
-//! temporary folder (of `TMPDIR`; half as much again for the tokens), and for each, in processes of
-//! their own, trains a tokenizer, tokenizes, and packs 200 batches. Prints the peak of the resident
-//! memory of each process (Linux only) and the speeds.
+//! `cargo bench --bench bounded_memory -- 100 5000` writes files of 100 MB and 5000 MB into a temporary folder (in
+//! `TMPDIR`; the tokens take half as much again). For each file it trains a tokenizer, tokenizes, and packs 200
+//! batches, each in a separate process. It prints the peak resident memory of each process (Linux only) and the
+//! speeds.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -110,7 +110,7 @@ fn report(job: &str, source: &Source, duration_s: f64) -> Outcome {
     Ok(())
 }
 
-/// `VmHWM`: the most memory that this process has held at once.
+/// `VmHWM`: the peak resident memory of this process.
 fn peak_memory_bytes() -> Outcome<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -121,7 +121,7 @@ fn peak_memory_bytes() -> Outcome<u64> {
         << 10)
 }
 
-/// Documents of about a kilobyte whose words follow Zipf's law, of all domains in turn.
+/// Documents of about 1 KB with words after Zipf's law, cycling through all domains.
 fn write_documents(path: &Path, size_bytes: u64) -> Outcome {
     let mut state = 1u64;
     let mut random = move || {

@@ -1,8 +1,8 @@
-//! What one more token costs a layer after a context of 2K, 16K and 128K positions, and what the layer keeps:
-//! `cargo bench --bench context -- [--forgetting-128k]`. The layers are those of Genesis-152M.
+//! Time and memory per layer for one more token after a context of 2K, 16K and 128K positions: `cargo bench --bench
+//! context -- [--forgetting-128k]`. The layers are those of Genesis-152M.
 //!
-//! A linear layer keeps a state of fixed size; a layer of forgetting attention keeps every position, and its own
-//! reading of 128K takes minutes, so it is asked for.
+//! A linear layer keeps a state of fixed size. A layer of forgetting attention keeps every position; reading 128K of
+//! them takes minutes, so it is optional.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use darkhorse_genesis::model::mixer::{Mixer, MixerCache, MixerKind, TokenMixer};
 use darkhorse_genesis::model::rope::Rope;
 use darkhorse_genesis::model::{CausalLm, Context, ModelConfig, Phase};
 
-/// Positions that are read at a time.
+/// Number of positions read at a time.
 const PIECE: usize = 512;
-/// Tokens that are measured one by one.
+/// Number of tokens measured one by one.
 const TOKENS: usize = 200;
 
 fn context(config: &ModelConfig, start: usize, len: usize) -> Context<B> {
@@ -50,7 +50,7 @@ fn read(config: &ModelConfig, mixer: &Mixer<B>, past: &mut MixerCache<B>, len: u
     }
 }
 
-/// Median time of a token.
+/// Median time per token.
 fn token(config: &ModelConfig, mixer: &Mixer<B>, past: &mut MixerCache<B>) -> Duration {
     let hidden = noise(1, config.hidden_size);
     let mut times: Vec<Duration> = (0..TOKENS)

@@ -1,8 +1,8 @@
 //! Training steps of Genesis-152M, 4 x 256 tokens each: `cargo bench --bench hybrid -- train`.
 //!
-//! `--model FILE.safetensors` takes the weights of a published checkpoint instead of random ones, `--steps N`
-//! does so many, `--json` prints durations and losses for `benches/peers/hybrid.py`. Threads are rayon's,
-//! `RAYON_NUM_THREADS`. Prefill and decode are measured by the program's `bench`.
+//! `--model FILE.safetensors` uses the weights of a published checkpoint instead of random ones, `--steps N` sets the
+//! number of steps, `--json` prints durations and losses for `benches/peers/hybrid.py`. The number of threads is
+//! rayon's, `RAYON_NUM_THREADS`. Prefill and decoding are measured by the program's `bench`.
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! A mixer and a router of one's own in a model that trains and generates: `cargo run --example custom_mixer`.
+//! A user-defined mixer and router in a model that trains and generates: `cargo run --example custom_mixer`.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use darkhorse_genesis::training::{AdamW, Trainee, batch::MicroBatch};
 
 type B = Autodiff<Selected>;
 
-/// The mean of everything so far, scaled by a learned weight per channel.
+/// Mean of all positions so far, scaled by a learned weight per channel.
 #[derive(Module, Debug)]
 struct RunningMean<B: Backend> {
     scale: Param<Tensor<B, 1>>,
 }
 
-/// Everything so far, `[1, seq, hidden_size]`.
+/// Inputs of all positions so far, `[1, seq, hidden_size]`.
 #[derive(Debug, Clone, Default)]
 struct Seen<B: Backend>(Option<Tensor<B, 3>>);
 
@@ -81,7 +81,7 @@ impl<B: Ops> TokenMixer<B> for RunningMean<B> {
     }
 }
 
-/// Sends every token to the first two experts, with weights that are learned.
+/// Sends every token to the first two experts, with learned weights.
 #[derive(Module, Debug)]
 struct FirstTwo<B: Backend> {
     weight: Param<Tensor<B, 2>>,

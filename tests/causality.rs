@@ -1,4 +1,4 @@
-//! A position sees the past of its own document and nothing else, however it is computed.
+//! Causality: a position depends on earlier positions of its own document only, however it is computed.
 
 mod support;
 
@@ -21,7 +21,7 @@ type B = Selected;
 
 const MODES: [DomainMode; 3] = [DomainMode::Off, DomainMode::Soft, DomainMode::Hard];
 
-/// Every mode with latent attention, and beside grouped-query attention; every mixer alone.
+/// Every domain mode with latent attention alone and beside grouped-query attention, and every mixer alone.
 fn every_kind() -> impl Iterator<Item = (DomainMode, ModelConfig)> {
     let modes = MODES
         .into_iter()
@@ -78,7 +78,7 @@ fn changing_a_token_leaves_the_logits_before_it_unchanged() {
     }
 }
 
-/// Logits of ids that are read in pieces: a few, a long one behind them, then token by token.
+/// Logits of ids read in pieces: a few, then a long piece, then token by token.
 fn in_pieces(model: &CausalLm<B>, ids: &[i32], format: Option<PageFormat>) -> Vec<f32> {
     let mut cache = model.empty_cache(&CacheConfig {
         page_len: 7,
@@ -112,7 +112,7 @@ fn prefill_and_decode_equal_the_full_forward() {
     }
 }
 
-/// Without experts: a close choice of them may fall otherwise, which moves whole rows.
+/// Without experts, since rounding may flip a close choice of experts, which changes whole rows.
 #[test]
 fn a_cache_of_8_bits_changes_the_logits_little() {
     let off = DomainMode::Off;

@@ -1,4 +1,4 @@
-//! The command line as a user meets it: help, `plan`, one line per error, exit codes.
+//! The command line as users meet it: help, `plan`, one line per error, exit codes.
 
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
@@ -47,7 +47,7 @@ fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What a run that ends well prints.
+/// Standard output of a call that must succeed.
 fn shown(arguments: &[&str]) -> String {
     let output = run(arguments);
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -56,7 +56,7 @@ fn shown(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The one line of a run that is refused.
+/// The one-line error of a call that must be refused.
 fn refused(arguments: &[&str]) -> String {
     let output = run(arguments);
     let errors = String::from_utf8(output.stderr).unwrap();

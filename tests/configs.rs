@@ -1,4 +1,4 @@
-//! What the names of the presets promise, and that every file in `configs/` builds and runs.
+//! The presets keep the promises of their names, and every file in `configs/` builds and runs.
 
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,7 @@ use darkhorse_genesis::model::rope::RopeScaling;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
 
-/// Preset, total, active, and by what share the active count may differ.
+/// Preset, total and active parameters, and the tolerance of the active count as a fraction.
 const NAMEPLATES: [(&str, f64, f64, f64); 8] = [
     ("default", 100.9e6, 31.0e6, 0.02),
     ("1b", 1e9, 0.3e9, 0.05),
@@ -29,7 +29,7 @@ const NAMEPLATES: [(&str, f64, f64, f64); 8] = [
     ("500b", 500e9, 25.4e9, 0.05),
 ];
 
-/// The presets that other engines are to serve.
+/// Presets that other engines can serve.
 const SERVED: [&str; 6] = ["1b", "3b", "5b", "30b", "100b", "500b"];
 
 fn files() -> Vec<PathBuf> {
@@ -46,7 +46,7 @@ fn mla(model: &ModelConfig) -> &MlaConfig {
     model.mixer.mla.as_ref().unwrap()
 }
 
-/// Values of a built model, of which none is drawn for it.
+/// Values of a model built without drawing random weights.
 #[derive(Default)]
 struct Values(usize);
 
@@ -98,7 +98,7 @@ fn the_documented_figures_are_those_of_the_files() {
     assert_eq!(format!("{cache_gib:.2}"), "2.81");
 }
 
-/// The table of parts of the published package.
+/// The table of parameter counts in the published package.
 #[test]
 fn genesis_has_the_parts_of_the_published_model() {
     let genesis = model("genesis-152m");
@@ -261,10 +261,9 @@ fn a_file_that_is_not_there_is_named_with_the_reason() {
     assert!(error.source().unwrap().to_string().contains("No such file"));
 }
 
-/// One layer of `model` in its own shapes, small enough to build anywhere: the largest config's takes
-/// about a gigabyte. Reduced are the number of layers (one of each mixer, with experts where the model has any), the
-/// vocabulary, the number of experts (four, two per token) and, for models wider than 1024, the MTP
-/// modules. Every width of the layer is kept.
+/// A model with one layer of each mixer from `model`, small enough to build anywhere, although the largest config's
+/// takes about a gigabyte. Reduced are the number of layers, the vocabulary, the number of experts (four, two per
+/// token) and, for models wider than 1024, the MTP modules. Every width of a layer is kept.
 fn one_layer(model: &ModelConfig) -> ModelConfig {
     let mut reduced = model.clone();
     // of a plan with several mixers, one layer of each

@@ -1,4 +1,4 @@
-//! What a request gets does not depend on the requests beside it.
+//! The output of a request does not depend on other requests.
 
 mod support;
 
@@ -70,7 +70,7 @@ fn note(texts: &mut Texts, events: Vec<Event>) {
     }
 }
 
-/// The tokens of a request that has the engine to itself.
+/// Tokens of a request that has the engine to itself.
 fn alone(
     model: &CausalLm<B>,
     config: &ModelConfig,
@@ -90,7 +90,7 @@ fn alone(
     texts.remove(&id).expect("it has ended")
 }
 
-/// A model whose embedding of one token is no number.
+/// A model whose embedding of one token is NaN.
 fn broken_model(token: usize) -> (ModelConfig, CausalLm<B>) {
     let config = small_config(DomainMode::Soft);
     let mut model = CausalLm::init(&config, 5, &Default::default());
@@ -209,7 +209,7 @@ fn a_common_beginning_is_read_once_and_changes_nothing() {
     }
 }
 
-/// The routes that a request ends with.
+/// The routes at the end of a request.
 fn routes_of(engine: &mut Engine<'_, B>, request: Request) -> RouteLog {
     engine.submit(request).expect("it is in range");
     let mut routes = None;
@@ -257,7 +257,7 @@ fn a_request_s_routes_are_those_of_the_tokens_that_it_has_read_itself() {
     }
 }
 
-/// A recurrent state that has moved on cannot be shared, a window that has moved on neither.
+/// A recurrent state or a window that has advanced cannot be shared.
 #[test]
 fn what_cannot_be_shared_is_read_again() {
     for config in [

@@ -1,4 +1,4 @@
-//! Training that begins with the weights of another model, from the command line.
+//! Fine-tuning of an existing model from the command line.
 
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
@@ -14,7 +14,7 @@ use command::{fixture, json, logits, logits_with, refused, shown, text};
 use safetensors::tensor::SafeTensors;
 use serde_json::{Value, json as value};
 
-/// Two documents of two domains, many times over.
+/// Two documents of two domains, repeated many times.
 fn documents(folder: &Path) -> String {
     let file = folder.join("documents.jsonl");
     let lines = [
@@ -40,7 +40,7 @@ fn train(from: &Path, out: &Path, data: &str, more: &[&str]) {
     shown(&[&start[..], &data, &size, more].concat());
 }
 
-/// The records of a run's journal of one kind.
+/// The records of one kind in a run's journal.
 fn journal(run: &Path, kind: &str) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -118,7 +118,7 @@ fn the_first_loss_is_that_of_the_weights_it_begins_with() {
     }
 }
 
-/// The folder that a run becomes.
+/// Exports a run to a folder.
 fn exported(run: &Path, out: &Path) {
     let export = ["export", "--checkpoint", text(run), "--format", "hf"];
     shown(&[&export[..], &["--out", text(out)]].concat());
@@ -216,7 +216,7 @@ fn domains_come_to_a_model_that_had_none() {
     );
 }
 
-/// A copy of a folder in which the tensors of another file take the place of those of their names.
+/// A copy of a folder in which the tensors of another file replace those of the same names.
 fn patched(folder: &Path, file: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     fs::copy(folder.join("config.json"), to.join("config.json")).unwrap();

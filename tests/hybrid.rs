@@ -1,4 +1,4 @@
-//! Recurrent layers decode what they compute at once, whatever the pieces, and can be taken back.
+//! Recurrent layers decode to the same results as in one pass, for any split into pieces, and can be rewound.
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -117,7 +117,7 @@ fn context(config: &ModelConfig, start: usize, len: usize) -> Context<B> {
     }
 }
 
-/// After 20 positions, drafts of some others are taken back to every length, and the true ones follow.
+/// After 20 positions, wrong drafts are rewound to every length, and the true positions follow.
 #[test]
 fn a_short_extension_can_be_taken_back_to_any_of_its_positions() {
     for preset in ["genesis-tiny", "darkhorse-hybrid"] {
@@ -247,7 +247,7 @@ fn weights_in_bf16_run_at_once_and_with_a_cache() {
     assert_close("bf16, cached", &found, &whole, 0.1 * scale);
 }
 
-/// The next positions of one sequence.
+/// Appends positions to a sequence.
 fn extend<M: TokenMixer<B>>(
     mixer: &M,
     hidden: Tensor<B, 3>,

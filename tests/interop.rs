@@ -1,4 +1,4 @@
-//! Conversions as a user meets them: import, export, logits and token ids from the command line.
+//! Conversions from the command line: import, export, logits and token ids.
 
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
@@ -83,7 +83,7 @@ fn a_model_that_was_imported_and_exported_computes_the_same_to_the_bit() {
     }
 }
 
-/// Files of a folder and what they hold.
+/// Files of a folder with their contents.
 #[cfg(feature = "tch")]
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(folder)
@@ -171,7 +171,7 @@ fn an_archive_without_libtorch_is_answered_with_what_to_do() {
     }
 }
 
-/// The folder that a folder becomes after it was a run.
+/// A folder, imported as a run and exported again.
 fn through_a_run(source: &Path, within: &Path) -> PathBuf {
     let [run, out] = ["run", "out"].map(|name| within.join(name));
     shown(&["import", "--from", text(source), "--out", text(&run)]);
@@ -237,7 +237,7 @@ fn special_tokens_and_their_roles_survive_a_run() {
     assert_eq!(template(&found), template(&expected));
 }
 
-/// On texts without a domain: an export without `--domain` is the model of such.
+/// On texts without a domain, where an export without `--domain` must equal the model.
 #[test]
 fn a_trained_run_keeps_its_loss_through_every_format() {
     let folder = tempfile::tempdir().unwrap();
@@ -358,7 +358,7 @@ fn an_export_in_bf16_and_in_shards_is_read_back() {
     assert!(worst > 0.0 && worst < 2.0, "{worst}");
 }
 
-/// A copy of a fixture in which one tensor is another.
+/// A copy of a fixture with one tensor changed.
 fn altered(name: &str, tensor: &str, change: impl Fn(&mut Vec<usize>, &mut Vec<u8>), to: &Path) {
     let source = fixture(name);
     fs::create_dir(to).unwrap();
@@ -380,7 +380,7 @@ fn altered(name: &str, tensor: &str, change: impl Fn(&mut Vec<usize>, &mut Vec<u
     safetensors::serialize_to_file(tensors, None, &to.join("model.safetensors")).unwrap();
 }
 
-/// What every command says of a folder, whose line must end in the same words; nothing is written.
+/// Asserts that every command refuses a folder with the same final words, and that nothing is written.
 fn refused_by_all(model: &Path, expected: &str) {
     let out = model.with_extension("out");
     let ids = fixture("deepseek_v3_plain").join("fixture.safetensors");

@@ -1,5 +1,5 @@
-//! Holds the table of who may import whom over every `crate::` path in `src/`: arrows go down only, so that no two rooms
-//! need each other. The program (`cli`) may import all.
+//! Enforces the table of allowed imports between the rooms of `src/`, for every `crate::` path. Imports go down only,
+//! so no two rooms depend on each other. The program (`cli`) may import all rooms.
 
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every room from the ground up, and the rooms below it that it may import, beside `domain`, which is open to all.
+/// Every room from the bottom up, with the lower rooms that it may import, besides `domain`, which all may import.
 const MAY_IMPORT: [(&str, &str); 17] = [
     ("domain", ""),
     ("guard", ""),
@@ -46,7 +46,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Line and module of every path behind `crate::`, also within braces.
+/// Line and module of every path after `crate::`, also within braces.
 fn imports(text: &str) -> Vec<(usize, &str)> {
     let paths = text.match_indices("crate::").filter(|&(at, _)| {
         let before = &text[..at];
@@ -69,13 +69,13 @@ fn imports(text: &str) -> Vec<(usize, &str)> {
         .collect()
 }
 
-/// The room that a file under `src/` is in.
+/// The room of a file under `src/`.
 fn room(path: &Path) -> &str {
     let top = path.iter().next().unwrap().to_str().unwrap();
     top.trim_end_matches(".rs")
 }
 
-/// Every arrow that the table forbids, with its place.
+/// Every import that the table forbids, with its place.
 fn forbidden(path: &Path, text: &str) -> Vec<String> {
     let module = room(path);
     if ["lib", "main", "cli"].contains(&module) {
@@ -107,7 +107,7 @@ fn every_module_imports_only_what_the_table_allows() {
     assert!(arrows.is_empty(), "\n{}", arrows.join("\n"));
 }
 
-/// A room that imports only rooms before it in the table closes no circle.
+/// If rooms import only rooms before them in the table, there is no cycle.
 #[test]
 fn no_arrow_of_the_table_goes_up() {
     for (place, (module, allowed)) in MAY_IMPORT.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Steps in bf16 with weights in f32: the same training, as far as bf16 can tell.
+//! Steps in bf16 with f32 weights give the same training, within the precision of bf16.
 
 mod support;
 
@@ -17,7 +17,7 @@ use support::{batches, byte_config, recurrent_config};
 
 type B = Autodiff<Selected>;
 
-/// Of weights so small that rounding errors are not made larger than they are.
+/// A model with weights so small that rounding errors are not amplified.
 fn recurrent() -> ModelConfig {
     ModelConfig {
         initializer_range: 0.05,
@@ -47,7 +47,7 @@ impl Training {
         }
     }
 
-    /// One step on rows; returns its loss.
+    /// Trains one step on rows and returns its loss.
     fn advance(&mut self, rows: &darkhorse_genesis::data::PackedBatch, lr: f64) -> f64 {
         self.step += 1;
         let depths = self.trainee.model.mtp.len();
@@ -60,7 +60,7 @@ impl Training {
     }
 }
 
-/// The trained numbers of a model, in f32 and as bf16 has them, and the types they are in.
+/// Trained values of a model, in f32 and rounded to bf16, and their element types.
 #[derive(Default)]
 struct Numbers {
     exact: Vec<f32>,

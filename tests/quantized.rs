@@ -1,4 +1,4 @@
-//! A model with weights in blocks is the model with the numbers that the blocks stand for.
+//! A model with quantized weights computes the same as one with the dequantized values.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::{mixer_config, small_config};
 
 type B = Selected;
 
-/// With widths of whole blocks, but for the head and the projection to the latent.
+/// A model whose widths are whole blocks, except for the head and the projection to the latent.
 fn config(quantization: Option<Quantization>) -> ModelConfig {
     let mut config = small_config(DomainMode::Soft);
     config.hidden_size = 64;
@@ -58,7 +58,7 @@ fn mean_difference(left: &[f32], right: &[f32]) -> f32 {
     pairs.map(|(l, r)| (l - r).abs()).sum::<f32>() / left.len() as f32
 }
 
-/// The weights with every matrix rounded there and back.
+/// The weights with every matrix quantized and dequantized.
 fn rounded(dense: &InMemory, quantized: &CausalLm<B>, quantization: Quantization) -> InMemory {
     let wanted = InBlocks::new(dense, quantized, quantization.bits()).names();
     let tensors = dense.names().into_iter().map(|name| {
@@ -130,7 +130,7 @@ fn drawn_blocks_are_the_drawn_numbers_rounded_and_come_back_from_a_file() {
     assert_eq!(logits(&again), logits(&quantized));
 }
 
-/// A model with as many parts that stay numbers as there are, test-time training among them.
+/// A model with every part that stays unquantized, test-time training included.
 fn with_odd_parts(kind: MixerKind, quantization: Option<Quantization>) -> ModelConfig {
     let mixer = mixer_config(kind, DomainMode::Off).mixer;
     let mut config = config(quantization);

@@ -1,4 +1,4 @@
-//! What transformers computes of Qwen3-Next and of its gated delta rule, this computes.
+//! Results equal those of transformers for Qwen3-Next and its gated delta rule.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ use safetensors::tensor::SafeTensors;
 
 type B = Autodiff<Selected>;
 
-/// Tolerances are wider on backends whose sums have another order.
+/// A tolerance, widened on backends that sum in another order.
 fn wider(tolerance: f32) -> f32 {
     tolerance * if cfg!(feature = "flex") { 1.0 } else { 10.0 }
 }
@@ -70,7 +70,7 @@ impl Numbers {
         self.compare_first(1.0, name, found, tolerance);
     }
 
-    /// The same for the first share of the rows.
+    /// Compares the first share of the rows.
     fn compare_first(&self, share: f64, name: &str, found: &[f32], tolerance: f32) {
         let (expected, _) = self.floats(name);
         assert_eq!(found.len(), expected.len(), "length of {name}");
@@ -96,7 +96,7 @@ fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Queries or keys of length one, a head for every state.
+/// Queries or keys of length one, with one head per state.
 fn placed(heads: Tensor<B, 4>, all: usize) -> Tensor<B, 4> {
     let [batch, seq, count, dim] = heads.dims();
     let square = heads.clone().square().sum_dim(3);

@@ -1,8 +1,8 @@
-//! What transformers and llama.cpp compute, this computes: logits, hidden states, router choices, losses,
-//! gradients and greedy tokens of the models in `tests/fixtures`, within the tolerances that they state.
+//! Results equal those of transformers and llama.cpp: logits, hidden states, router choices, losses, gradients and
+//! greedy tokens of the models in `tests/fixtures`, within the fixtures' tolerances.
 //!
-//! On backends other than flex the tolerances are ten times as wide. Where a choice of experts is closer than
-//! that, tokens with another choice, and those that see them, are counted instead of compared.
+//! On backends other than flex the tolerances are ten times as wide. Where a choice of experts is closer than that,
+//! tokens with another choice, and later tokens that attend to them, are counted instead of compared.
 
 mod golden;
 
@@ -38,7 +38,7 @@ fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Mean negative log-likelihood of `ids` shifted by `ahead`, where there are such.
+/// Mean negative log-likelihood of `ids` shifted by `ahead` positions.
 fn loss<B: Ops>(logits: Tensor<B, 3>, ids: Tensor<B, 2, Int>, ahead: usize) -> Tensor<B, 1> {
     let [batch, seq, vocab] = logits.dims();
     let len = seq - ahead;
@@ -77,7 +77,7 @@ fn forward_equals(name: &str) {
     flips.report(&golden);
 }
 
-/// Experts in ascending order, as the fixtures have them, and their weights.
+/// Experts in ascending order, as in the fixtures, with their weights.
 fn sorted<B: Backend>(routing: &Routing<B>) -> (Vec<i64>, Vec<f32>) {
     let [_, k] = routing.indices.dims();
     let chosen: Vec<i64> = routing.indices.clone().into_data().iter::<i64>().collect();
@@ -89,7 +89,7 @@ fn sorted<B: Backend>(routing: &Routing<B>) -> (Vec<i64>, Vec<f32>) {
     pairs.into_iter().unzip()
 }
 
-/// Whether every token visits the experts that it visits in the fixture: gradients are of all tokens.
+/// Whether every token visits the fixture's experts, since gradients depend on all tokens.
 fn none_flips<B: Ops>(golden: &Golden, model: &CausalLm<B>, input: &Sequences<B>) -> bool {
     let mut flips = Flips::none(input.ids.dims());
     if golden.may_flip() {
@@ -229,7 +229,7 @@ fn a_gguf_file_of_llama_cpp_gives_the_logits_of_its_source() {
     }
 }
 
-/// The logits of the domain fixture with a prior for one domain, given as a tag.
+/// Logits of the domain fixture with a prior for one domain, selected by a tag.
 fn with_prior(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
     let experts = prior.len();
     let device = Default::default();
@@ -248,7 +248,7 @@ fn with_prior(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
     values(model.forward(&input))
 }
 
-/// The same with the prior folded into the routers' biases, as an export for a domain has it.
+/// Logits of the domain fixture with the prior folded into the routers' biases, as in an export for a domain.
 fn with_folded(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
     let options = OutgoingOptions {
         prior: Some(prior),

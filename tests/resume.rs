@@ -1,4 +1,4 @@
-//! A run that is interrupted and resumed is the run that was not.
+//! An interrupted and resumed run equals one that was not interrupted.
 
 mod faults;
 mod sequences;
@@ -82,7 +82,7 @@ fn losses(run: &Path) -> Vec<(u64, f64)> {
     steps.collect()
 }
 
-/// Every file of a sound checkpoint with its digest, and the digest of the run's configuration.
+/// Every file of an intact checkpoint with its digest, and the digest of the run's configuration.
 fn contents(checkpoint: &Checkpoint) -> (String, Vec<FileEntry>) {
     checkpoint.verify().expect("the checkpoint is sound");
     let manifest = checkpoint.manifest();
@@ -101,7 +101,7 @@ fn contents(checkpoint: &Checkpoint) -> (String, Vec<FileEntry>) {
     (manifest.config_digest.clone(), files)
 }
 
-/// The same of the last checkpoint, which the run ended with.
+/// Files and digests of the last checkpoint.
 fn last_checkpoint(run: &Path) -> (String, Vec<FileEntry>) {
     let run = Run::open(run).expect("the run is there");
     let latest = run.latest().expect("the checkpoint is sound");
@@ -125,7 +125,7 @@ fn halves_are_the_whole(precision: Precision) {
     halves_are_the_whole_of(|experiment| experiment.training.precision = precision);
 }
 
-/// Gives the steps after which experts divided.
+/// Returns the steps after which experts divided.
 fn halves_are_the_whole_of(change: impl FnOnce(&mut Experiment)) -> Vec<u64> {
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
@@ -166,7 +166,7 @@ fn two_halves_in_bf16_are_bit_identical_to_the_whole() {
     halves_are_the_whole(Precision::Bf16);
 }
 
-/// The checkpoint of step 6 falls into the inhibition of siblings that part after step 4.
+/// The checkpoint of step 6 falls into the inhibition of siblings that divided after step 4.
 #[test]
 fn two_halves_are_bit_identical_to_the_whole_in_the_middle_of_a_division() {
     let divisions = halves_are_the_whole_of(|experiment| {

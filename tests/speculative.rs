@@ -1,4 +1,4 @@
-//! What is generated does not depend on drafts.
+//! Generated text does not depend on speculative drafts.
 
 mod support;
 
@@ -18,7 +18,7 @@ use support::{hybrid_config, recurrent_config, small_config};
 
 type B = Selected;
 
-/// With so many modules that draft.
+/// A model with this number of drafting modules.
 fn drafting(config: ModelConfig, modules: usize) -> ModelConfig {
     ModelConfig {
         num_nextn_predict_layers: modules,
@@ -61,7 +61,7 @@ fn generated(
     (generation.past().to_vec(), acceptance)
 }
 
-/// Equal noise makes the drafts of a hot sampler mostly right, those of a cold one mostly wrong.
+/// With equal noise, the drafts of a hot sampler are mostly right, those of a cold one mostly wrong.
 #[test]
 fn the_text_is_the_same_with_and_without_drafts() {
     let (mut none, mut some) = (0, 0);
@@ -99,7 +99,7 @@ fn the_text_is_the_same_with_and_without_drafts() {
     assert!(none > 20 && some > 20, "{none} drafted badly, {some} well");
 }
 
-/// The same sequence with this prompt and 24 tokens more.
+/// A sequence that has read this prompt and 24 more tokens.
 fn read_and_continued<'m>(
     mut generation: Generation<'m, B>,
     prompt: &[u32],
@@ -112,7 +112,7 @@ fn read_and_continued<'m>(
     generation
 }
 
-/// Per layer, visits and choices of null experts are tokens times k: rejected drafts are not among them.
+/// Per layer, visits and choices of null experts add up to tokens times k, rejected drafts excluded.
 #[test]
 fn the_routes_of_a_text_are_exact_and_the_same_with_and_without_drafts() {
     for (config, nulls) in [
@@ -189,7 +189,7 @@ fn drafts_end_where_the_context_does() {
     assert_eq!(found, expected);
 }
 
-/// As in a conversation, whose next message makes drafts void that were not given out yet.
+/// As in a conversation, whose next message invalidates drafts that were not used yet.
 #[test]
 fn reading_on_forgets_what_was_drafted_but_not_given() {
     let config = small_config(DomainMode::Soft);
@@ -253,7 +253,7 @@ fn a_model_without_modules_says_so() {
     assert_eq!(error, Some(GenerationError::NoDrafter));
 }
 
-/// Twenty thousand texts of two tokens, drafted and not: each token is drawn from its own distribution.
+/// Twenty thousand texts of two tokens, with and without drafts; each token must follow its own distribution.
 #[test]
 fn drafted_tokens_are_distributed_as_the_model_says() {
     const DRAWS: u64 = 20_000;
@@ -302,7 +302,7 @@ fn drafted_tokens_are_distributed_as_the_model_says() {
     assert_distributed(&second, seconds.map(|text| text[1]));
 }
 
-/// Chi-square over the tokens that are expected five times or more, at p = 0.001.
+/// Chi-square test over the tokens with an expectation of at least five, at p = 0.001.
 fn assert_distributed(expected: &[f64], drawn: impl Iterator<Item = u32>) {
     let mut counts = vec![0.0; expected.len()];
     drawn.for_each(|id| counts[id as usize] += 1.0);

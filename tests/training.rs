@@ -1,4 +1,4 @@
-//! Training steps on small models: what they add up to, and how they balance the experts.
+//! Training steps on small models: accumulation of micro-batches, and balancing of experts.
 
 mod support;
 

@@ -1,8 +1,9 @@
-//! What routing costs of a training step: `cargo bench --bench routers [-- EXPERTS K]` (64 and 4).
+//! Cost of routing in a training step: `cargo bench --bench routers [-- EXPERTS K]` (64 and 4 by default).
 //!
-//! The model is `tiny` with so many experts, of which a token visits so many. Routing is the router with its counts of
-//! loads; dispatch and combine are what the experts take beyond one dense layer over as many rows, which is more than
-//! sorting and summing: small products are slower than a large one. All with gradients, in f32, medians of interleaved runs.
+//! The model is `tiny` with EXPERTS experts, of which a token visits K. Routing is the router with its load counts.
+//! Dispatch and combine are the time of the experts beyond that of one dense layer over equally many rows, which is
+//! more than sorting and summing: small products are slower than a large one. All figures include gradients, in f32,
+//! as medians of interleaved runs.
 
 use std::time::Instant;
 
@@ -49,7 +50,7 @@ fn tokens(hidden: usize) -> Tensor<B, 2> {
     random([TOKENS, hidden]).require_grad()
 }
 
-/// Medians of what runs in turn take, in milliseconds.
+/// Median times of several works run alternately, in milliseconds.
 fn medians<const N: usize>(mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
     let mut times = [const { Vec::new() }; N];
     for run in 0..=RUNS {

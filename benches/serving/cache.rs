@@ -1,4 +1,4 @@
-//! Validation texts read through caches of every format.
+//! Validation texts read through caches of every element type.
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::paged::PageFormat;
@@ -9,12 +9,12 @@ use darkhorse_genesis::model::cache::CacheConfig;
 use crate::Outcome;
 use crate::run::Trained;
 
-/// Tokens of a document at most.
+/// Largest number of tokens in a document.
 const LONGEST: usize = 512;
-/// Tokens that are read at once: in the absorbed form, as in decoding.
+/// Number of tokens read at once, in the absorbed form as in decoding.
 const PIECE: usize = 16;
 
-/// Loss, bytes, and how often the likeliest token is that of a cache in f32.
+/// Loss, bytes, and how often the likeliest token equals that of an f32 cache.
 pub(crate) fn formats(trained: &Trained) -> Outcome {
     let documents = trained.documents("valid")?;
     let mut expected = Vec::new();
@@ -45,7 +45,7 @@ pub(crate) fn formats(trained: &Trained) -> Outcome {
     Ok(())
 }
 
-/// Adds the losses and choices of a document. Gives the bytes of its cache.
+/// Adds the losses and choices of a document. Returns the size of its cache in bytes.
 fn read(
     trained: &Trained,
     ids: &[u32],

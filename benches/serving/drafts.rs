@@ -1,4 +1,4 @@
-//! Drafts of a trained run: that they change nothing but the time, how many are right, and what they save.
+//! Speculative drafts of a trained run: identical output, acceptance rates and time saved.
 
 use std::time::Instant;
 
@@ -11,16 +11,16 @@ use darkhorse_genesis::inference::{
 use crate::Outcome;
 use crate::run::Trained;
 
-/// New tokens of a prompt.
+/// Number of new tokens per prompt.
 const NEW: usize = 32;
-/// Tokens of passages that are repeated, and of a prompt made of one.
+/// Lengths in tokens of repeated passages, and of the prompt made of one.
 const PASSAGES: [usize; 3] = [4, 8, 24];
 const REPEATED: usize = 144;
-/// New tokens after the last repetition.
+/// Number of new tokens after the last repetition.
 const REPEATED_NEW: usize = 192;
 const ROUNDS: usize = 3;
 
-/// Drafts accepted and made, by place.
+/// Numbers of accepted and drafted tokens, by position.
 #[derive(Default)]
 struct Places(Vec<[usize; 2]>);
 
@@ -74,7 +74,7 @@ fn generate(
     })
 }
 
-/// Greedy ids with and without drafts of one to three tokens.
+/// Compares greedy ids with and without drafts of one to three tokens.
 pub(crate) fn change_nothing(trained: &Trained, count: usize) -> Outcome {
     let documents = trained.documents("train")?;
     let mut by_depth: [Places; 3] = Default::default();
@@ -107,7 +107,7 @@ pub(crate) fn change_nothing(trained: &Trained, count: usize) -> Outcome {
     }
 }
 
-/// Prompts that repeat a passage of the training texts, with and without drafts in turns.
+/// Prompts that repeat a passage of the training texts, alternately with and without drafts.
 pub(crate) fn on_repeats(trained: &Trained) -> Outcome {
     let documents = trained.documents("train")?;
     for passage in PASSAGES {

@@ -1,4 +1,4 @@
-//! A prompt as long as the context, and what it takes beside weights and cache.
+//! Peak memory of a prompt that fills the context, besides weights and cache.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -13,10 +13,10 @@ use darkhorse_genesis::model::dtype::Dtype;
 use crate::Outcome;
 use crate::memory::{forget_peak, mib, peak};
 
-/// What a prompt may take beside weights and cache.
+/// Limit of the memory that a prompt takes besides weights and cache, in bytes.
 const ALLOWED: u64 = 512 << 20;
 
-/// The `tiny` preset with so many positions, random weights.
+/// Measures the `tiny` preset with this number of positions and random weights.
 pub(crate) fn peak_memory(tokens: usize) -> Outcome {
     let mut config = Experiment::preset("tiny")?.model;
     config.max_position_embeddings = tokens;

@@ -1,4 +1,4 @@
-//! What serving promises, at length: figures that tests are too short for.
+//! Promises of serving, checked at a length that tests are too short for.
 //!
 //! ```text
 //! cargo bench --bench serving -- cache RUN                what the format of the cache changes, on validation texts
@@ -8,7 +8,7 @@
 //! cargo bench --bench serving -- repeats RUN              drafts on text that repeats itself: acceptance and speed
 //! ```
 //!
-//! `RUN` is a trained one, as `cargo run --release --example train` makes. A promise that is broken ends the program
+//! `RUN` is a trained run, such as `cargo run --release --example train` makes. A broken promise ends the program
 //! with an error.
 
 mod cache;

@@ -1,4 +1,4 @@
-//! What this process holds, as Linux tells it.
+//! Memory of this process, as Linux reports it.
 
 use std::fs;
 
@@ -9,12 +9,12 @@ pub(crate) fn resident() -> Outcome<u64> {
     field("VmRSS:")
 }
 
-/// The most since [`forget_peak`], in bytes.
+/// Peak since [`forget_peak`], in bytes.
 pub(crate) fn peak() -> Outcome<u64> {
     field("VmHWM:")
 }
 
-/// Lets the peak begin anew.
+/// Resets the peak.
 pub(crate) fn forget_peak() -> Outcome {
     Ok(fs::write("/proc/self/clear_refs", "5")?)
 }

@@ -1,4 +1,4 @@
-//! Requests of random lengths that come, go, are cancelled and time out: memory, and what each gets.
+//! Requests of random lengths that arrive, end, are cancelled and time out: memory use, and equal output.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use rand::{Rng, SeedableRng};
 use crate::Outcome;
 use crate::memory::{mib, resident};
 
-/// Requests between two looks at the memory.
+/// Number of requests between two checks of the memory.
 const EVERY: usize = 25;
 
 type Texts = BTreeMap<RequestId, (Vec<u32>, Option<Finish>)>;
@@ -79,7 +79,7 @@ fn alone(
     Ok(texts.remove(&id).ok_or("it has ended")?)
 }
 
-/// Serves `count` requests of the `tiny` preset with random weights, then each by itself.
+/// Serves `count` requests of the `tiny` preset with random weights, then each request alone.
 pub(crate) fn at_random(count: usize) -> Outcome {
     let config = Experiment::preset("tiny")?.model;
     let model = CausalLm::<Selected>::init(&config, 7, &Default::default());

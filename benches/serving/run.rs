@@ -1,4 +1,4 @@
-//! A trained run, and texts for it.
+//! A trained run with texts for it.
 
 use darkhorse_backends::select::Selected;
 use darkhorse_genesis::checkpoint::Run;
@@ -33,7 +33,7 @@ impl Trained {
         Limits::of(&self.config)
     }
 
-    /// Ids of documents of the corpus that comes with the crate, each behind its opening.
+    /// Ids of documents in the embedded corpus, each with its opening tokens.
     pub(crate) fn documents(&self, part: &str) -> Outcome<Vec<Vec<u32>>> {
         let path = format!("{}/data/{part}.jsonl", env!("CARGO_MANIFEST_DIR"));
         let file = std::fs::read_to_string(path)?;

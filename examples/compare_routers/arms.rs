@@ -1,4 +1,4 @@
-//! What is compared: experiments that differ in their routers only.
+//! The compared experiments, which differ in their routers only.
 
 use darkhorse_genesis::config::{ConfigError, Experiment};
 use darkhorse_genesis::model::routing::balance::quantile::QuantileRule;
@@ -7,14 +7,14 @@ use darkhorse_genesis::model::routing::codons::{CodonConfig, CodonMode};
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::training::schedule::ScheduleConfig;
 
-/// One of them; its name is that of its folders, too.
+/// An experiment; its name is also that of its folders.
 #[derive(Debug)]
 pub(crate) struct Arm {
     pub(crate) name: String,
     pub(crate) experiment: Experiment,
 }
 
-/// Mixtures of equal active parameters, each balanced as its family does it.
+/// Mixtures with equal active parameters, each balanced as in its family.
 pub(crate) fn families(steps: u64) -> Result<Vec<Arm>, ConfigError> {
     let arm = |preset: &str| {
         let experiment = of_length(Experiment::preset(preset)?, steps);
@@ -27,7 +27,7 @@ pub(crate) fn families(steps: u64) -> Result<Vec<Arm>, ConfigError> {
     presets.into_iter().map(arm).collect()
 }
 
-/// One model under each rule. Domains are off: the auxiliary loss knows only one target, the even load.
+/// One model under each balancing rule. Domains are off, since the auxiliary loss has only one target, the even load.
 pub(crate) fn rules(preset: &str, steps: u64) -> Result<Vec<Arm>, ConfigError> {
     let quantile = |smoothing| Rule::Quantile(QuantileRule { smoothing });
     let rules = [
@@ -55,7 +55,8 @@ pub(crate) fn rules(preset: &str, steps: u64) -> Result<Vec<Arm>, ConfigError> {
     rules.into_iter().map(arm).collect()
 }
 
-/// A mixture whose routed experts are more than 60 % of what a token reads, without null experts and with.
+/// A mixture whose routed experts are more than 60 % of the weights that a token reads, without and with null
+/// experts.
 pub(crate) fn null_experts(steps: u64) -> Result<Vec<Arm>, ConfigError> {
     let arm = |(name, null_experts, k_target): (&str, usize, Option<f64>)| {
         let mut experiment = of_length(Experiment::preset("deepseek-tiny")?, steps);
@@ -76,8 +77,8 @@ pub(crate) fn null_experts(steps: u64) -> Result<Vec<Arm>, ConfigError> {
     arms.into_iter().map(arm).collect()
 }
 
-/// A mixture whose tokens choose freely, and two of which each codon prefers the experts of those before it. The pool is
-/// twice what a token chooses.
+/// A mixture with free choices, and two in which each codon prefers the experts of earlier ones. The pool is twice
+/// the number of experts that a token chooses.
 pub(crate) fn codons(steps: u64) -> Result<Vec<Arm>, ConfigError> {
     let arm = |(name, mode): (&str, Option<CodonMode>)| {
         let mut experiment = of_length(Experiment::preset("deepseek-tiny")?, steps);
@@ -98,7 +99,7 @@ pub(crate) fn codons(steps: u64) -> Result<Vec<Arm>, ConfigError> {
     arms.into_iter().map(arm).collect()
 }
 
-/// The same experiment over `steps` steps. The warm-up keeps its steps: it is as long as the weights need.
+/// An experiment over `steps` steps. The warm-up keeps its number of steps, since the weights need it.
 fn of_length(mut experiment: Experiment, steps: u64) -> Experiment {
     let training = &mut experiment.training;
     let (ScheduleConfig::Wsd { warmup, .. } | ScheduleConfig::Cosine { warmup, .. }) =

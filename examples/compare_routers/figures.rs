@@ -1,19 +1,19 @@
-//! What the runs come to: a mean with its 95 % interval over the seeds, in Markdown.
+//! Results of the runs: means with 95 % confidence intervals over the seeds, in Markdown.
 
 use darkhorse_genesis::telemetry::{Interval, StepRecord};
 
 use crate::Outcome;
 
-/// Steps at the beginning whose gradients are those of a model that knows nothing.
+/// Number of initial steps whose gradients are those of an untrained model.
 const WARM: usize = 20;
 
-/// The runs of an arm, seed by seed.
+/// The runs of an experiment, by seed.
 pub(crate) type Row = (String, Vec<Outcome>);
 
-/// A figure of a run; none where it was not measured.
+/// A figure of a run; `None` if it was not measured.
 type Figure = dyn Fn(&Outcome) -> Option<f64>;
 
-/// A figure of every run, under its title.
+/// A figure with its title.
 pub(crate) struct Column {
     title: String,
     of: Box<Figure>,
@@ -27,7 +27,7 @@ impl Column {
         }
     }
 
-    /// MaxVio over the twenty steps up to one.
+    /// MaxVio over the twenty steps up to `step`.
     fn violation(step: u64) -> Self {
         Self::new(format!("MaxVio at {step}"), move |run| {
             run.steps.iter().find(|it| it.step == step)?.max_vio_global
@@ -71,12 +71,12 @@ pub(crate) fn of_balance(steps: u64) -> Vec<Column> {
     columns
 }
 
-/// The last half of a run.
+/// The second half of a run.
 fn late(run: &Outcome) -> &[StepRecord] {
     &run.steps[run.steps.len() / 2..]
 }
 
-/// Routed experts that a token visits over the last half of the run.
+/// Mean number of routed experts that a token visits in the second half of the run.
 fn visited(run: &Outcome) -> Option<f64> {
     let per_step = run.steps.first()?.tokens;
     let visited = late(run).iter().map(|step| {
@@ -88,14 +88,14 @@ fn visited(run: &Outcome) -> Option<f64> {
     Some(visited.iter().sum::<f64>() / visited.len() as f64)
 }
 
-/// The middle value.
+/// Median of a value over steps.
 fn median(steps: &[StepRecord], of: impl Fn(&StepRecord) -> f64) -> Option<f64> {
     let mut values: Vec<f64> = steps.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
 
-/// A row for each arm. The last column compares the losses seed by seed with those of the first arm.
+/// One row per experiment. The last column compares the losses with those of the first experiment, seed by seed.
 pub(crate) fn table(columns: &[Column], rows: &[Row]) -> String {
     let titles: Vec<&str> = columns.iter().map(|column| column.title.as_str()).collect();
     let first = rows.first().map_or("", |(name, _)| name);
@@ -119,7 +119,7 @@ pub(crate) fn table(columns: &[Column], rows: &[Row]) -> String {
     text
 }
 
-/// A figure that one of the runs lacks is none of all.
+/// Text of a figure; a dash if any of the runs lacks it.
 fn shown(values: Option<Vec<f64>>) -> String {
     let interval = values.and_then(|values| Interval::of(&values));
     interval.map_or("-".into(), |interval| interval.to_string())

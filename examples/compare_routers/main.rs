@@ -1,9 +1,9 @@
-//! Routers beside each other: `cargo run --release --example compare_routers -- --help`.
+//! Comparison of routers: `cargo run --release --example compare_routers -- --help`.
 //!
-//! `families` trains three mixtures of equal active parameters, in the manner of Mixtral, DeepSeek and Genesis; `balance`
-//! one model by every rule that keeps its experts busy, `null` one with null experts and without, `codons` one with codons
-//! and without. All read the same text in the same order, with equal seeds. A run is a folder like any other: one that is
-//! done is only read, one that was broken off goes on.
+//! `families` trains three mixtures with equal active parameters, in the manner of Mixtral, DeepSeek and Genesis;
+//! `balance` trains one model under every balancing rule; `null` compares one with and without null experts, `codons`
+//! one with and without codons. All read the same text in the same order, with equal seeds. A run is an ordinary
+//! run's folder: finished ones are only read, interrupted ones are resumed.
 
 mod arms;
 mod figures;
@@ -26,22 +26,22 @@ use darkhorse_genesis::telemetry::{Record, StepRecord, read_journal};
 
 use arms::Arm;
 
-/// Train routers beside each other and print a table in Markdown
+/// Train models with different routers and print a table in Markdown
 #[derive(Debug, Parser)]
 struct Args {
-    /// What to compare
+    /// Comparison to make
     #[arg(value_enum)]
     protocol: Protocol,
-    /// Folder of the runs and of the picture; what was done there is not done again
+    /// Folder of the runs and of the picture; finished runs are not repeated
     #[arg(long, value_name = "FOLDER", default_value = "runs/routers")]
     out: PathBuf,
-    /// Optimizer steps of a run [default: 500 for families and codons, 300 for the others]
+    /// Optimizer steps per run [default: 500 for families and codons, 300 for the others]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(60..))]
     steps: Option<u64>,
-    /// Runs of each, with seeds from 0 [default: 5 for balance, 3 for the others]
+    /// Runs per experiment, with seeds from 0 [default: 5 for balance, 3 for the others]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
-    /// The model of `balance`
+    /// Model of `balance`
     #[arg(long, value_name = "PRESET", value_parser = clap::builder::PossibleValuesParser::new(PRESETS), default_value = "tiny")]
     params: String,
 }
@@ -50,23 +50,23 @@ struct Args {
 enum Protocol {
     /// mixtral-tiny, deepseek-tiny, genesis-moe-tiny
     Families,
-    /// Signs, quantiles of three smoothings, auxiliary loss
+    /// Sign rule, quantiles with three smoothings, auxiliary loss
     Balance,
-    /// Four experts a token, and a mean of three with null experts beside
+    /// Four experts per token, and a mean of three with null experts
     Null,
-    /// deepseek-tiny, and the same with soft and with hard codons
+    /// deepseek-tiny without codons, with soft and with hard codons
     Codons,
 }
 
-/// What a run wrote down.
+/// Results of a run.
 #[derive(Debug)]
 struct Outcome {
     steps: Vec<StepRecord>,
-    /// Loss on all of the validation text after the last step.
+    /// Loss on the whole validation text after the last step.
     loss: Option<f64>,
 }
 
-/// Trains what of this run is left to do.
+/// Trains the remaining steps of a run, and reads its results.
 fn outcome(arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Box<dyn Error>> {
     let folder = out.join(format!("{}-{seed}", arm.name));
     let mut experiment = arm.experiment.clone();

@@ -1,4 +1,4 @@
-//! Loss and overload over the steps, each the mean over the seeds, as SVG.
+//! Loss and overload over the steps, averaged over the seeds, as SVG.
 
 use darkhorse_genesis::telemetry::StepRecord;
 
@@ -6,14 +6,14 @@ use crate::figures::Row;
 
 const COLORS: [&str; 5] = ["#c40", "#07c", "#0a7", "#a0a", "#777"];
 
-/// Steps that a point of the loss is the mean of: single steps read single batches.
+/// Number of steps that are averaged into a point of the loss, since single steps read single batches.
 const SMOOTHED: usize = 20;
 
 /// A chart with its left edge at `left`.
 struct Panel {
     title: &'static str,
     left: f64,
-    /// Logarithms to base 10.
+    /// Base-10 logarithms.
     range: (f64, f64),
     marks: &'static [f64],
     of: fn(&StepRecord) -> Option<f64>,

@@ -1,7 +1,7 @@
 //! Why hybrids exist: `cargo run --release --example needles` (some minutes on two cores; writes needles.svg).
 //!
-//! Keys are planted with a value each, and then all are asked for. Layers of linear attention have a state of
-//! fixed size and mix up what does not fit; a layer of forgetting attention among them looks it up.
+//! Each key is planted with a value, and then all keys are queried. Layers of linear attention have a state of fixed
+//! size and confuse what does not fit; a layer of forgetting attention among them looks the values up.
 
 mod picture;
 mod task;
@@ -27,7 +27,7 @@ fn config(layers: [MixerKind; 2]) -> ModelConfig {
     }
 }
 
-/// The share of right answers for every number of planted keys.
+/// Fraction of right answers for every number of planted keys.
 fn train(name: &str, layers: [MixerKind; 2], steps: u64) -> Vec<f64> {
     let mut rng = SmallRng::seed_from_u64(0);
     let mut model = CausalLm::<B>::init(&config(layers), 0, &Default::default());

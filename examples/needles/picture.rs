@@ -1,13 +1,13 @@
-//! Curves as SVG.
+//! Curves, as SVG.
 
-/// A share for every place on the horizontal axis.
+/// A curve with a fraction for every position on the horizontal axis.
 pub(crate) struct Curve {
     pub(crate) name: &'static str,
     pub(crate) color: &'static str,
     pub(crate) shares: Vec<f64>,
 }
 
-/// The picture.
+/// Draws the picture.
 pub(crate) fn draw(planted: &[usize], curves: &[Curve]) -> String {
     let x = |at: usize| 60 + 80 * at;
     let y = |share: f64| 210.0 - 170.0 * share;

@@ -1,4 +1,4 @@
-//! Rows of keys with their values, then all keys again in another order.
+//! The task: rows of keys with their values, followed by all keys in another order.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::Ops;
@@ -7,10 +7,10 @@ use rand::{Rng, rngs::SmallRng, seq::SliceRandom};
 
 const KEYS: i64 = 128;
 const VALUES: i64 = 64;
-/// Keys that are asked for at once: few in many rows, or many in few.
+/// Number of keys queried at once: few in many rows, or many in few.
 const ASKED: usize = 2048;
 
-/// Logits of fresh rows where a key is asked for, and the right answers.
+/// Logits of new rows at the queried keys, and the right answers.
 pub(crate) fn ask<B: Ops>(
     model: &CausalLm<B>,
     pairs: usize,

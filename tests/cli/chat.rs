@@ -1,4 +1,4 @@
-//! A conversation survives whatever is typed.
+//! `chat` survives any input.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use crate::model::{configure, copy, with_tokenizer};
 use crate::program::{Ended, Program, text};
 
-/// A model with a context of 256 tokens, one for each character.
+/// A model with a context of 256 tokens and one token per character.
 pub(crate) fn talking(folder: &Path) -> PathBuf {
     let model = copy(folder, "llama_tied");
     with_tokenizer(&model);
     model
 }
 
-/// What comes of a conversation with these lines.
+/// Runs a conversation with these lines.
 fn chat(said: impl AsRef<[u8]>, more: &[&str]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let model = talking(folder.path());
@@ -29,7 +29,7 @@ fn chat(said: impl AsRef<[u8]>, more: &[&str]) -> Ended {
     ended
 }
 
-/// What was said beside the answers, behind the line that lists the commands.
+/// Lines beside the answers, after the one that lists the commands.
 fn told(ended: &Ended) -> Vec<&str> {
     let mut lines = ended.errors.lines();
     // `--stats` tells the settings before it
@@ -161,7 +161,7 @@ fn an_interrupt_stops_the_answer_and_one_behind_it_nothing() {
     assert!(child.wait().unwrap().success());
 }
 
-/// A model whose answers have no end that anyone waits for.
+/// A model whose answers practically never end.
 pub(crate) fn endless(folder: &Path) -> PathBuf {
     let model = talking(folder);
     configure(&model, "max_position_embeddings", 1_000_000);

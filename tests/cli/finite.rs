@@ -1,4 +1,4 @@
-//! Logits that are not finite are an error that says where they began.
+//! Logits that are not finite cause an error that names where they began.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::program::{Program, text};
 
 const DOWN: &str = "layers.1.feed_forward.down_proj.weight";
 
-/// The one line that `arguments` are refused with, for a model.
+/// The one-line error of `arguments` for a model.
 fn error(model: &Path, arguments: &[&str]) -> String {
     let (command, rest) = arguments.split_first().unwrap();
     let model = ["--model", text(model)];

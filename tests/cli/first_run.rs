@@ -1,4 +1,4 @@
-//! A first run on one's own text: what is told before it, what it measures, what it leaves out.
+//! A first run on the user's text: its announcement, its evaluation, and the files it leaves out.
 
 use std::fs;
 use std::path::Path;

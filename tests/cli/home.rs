@@ -1,4 +1,4 @@
-//! A folder of one's own, where the program is called.
+//! A working folder in which the program is called.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-/// A folder of one's own, where the program is called.
+/// A working folder in which the program is called.
 pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
@@ -22,7 +22,7 @@ impl Home {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Writes the configuration of a model of two layers, with experts or without.
+    /// Writes the configuration of a two-layer model, with experts or without.
     pub(crate) fn write_config(&self, experts: bool) {
         let mut model = json!({
             "vocab_size": 320, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32,
@@ -51,7 +51,7 @@ impl Home {
             .unwrap()
     }
 
-    /// What a run that ends well says, on the standard output and on the other.
+    /// Standard output and standard error of a call that must succeed.
     pub(crate) fn done(&self, arguments: &str) -> (String, String) {
         let output = self.run(arguments);
         let [said, told] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
@@ -59,7 +59,7 @@ impl Home {
         (said, told)
     }
 
-    /// The last line of a run that is refused.
+    /// The last line of a call that must be refused.
     pub(crate) fn refused(&self, arguments: &str) -> String {
         let output = self.run(arguments);
         let told = String::from_utf8(output.stderr).unwrap();
@@ -72,7 +72,7 @@ impl Home {
         serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap()
     }
 
-    /// The records of a kind in a run's journal.
+    /// The records of one kind in a run's journal.
     pub(crate) fn records(&self, run: &str, kind: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path(run).join("metrics.jsonl")).unwrap();
         let records = text
@@ -88,7 +88,7 @@ impl Home {
     }
 }
 
-/// `count` documents of a domain, no two alike.
+/// `count` different documents of a domain.
 pub(crate) fn documents(domain: &str, count: usize) -> String {
     let line = |number| {
         let text = format!("{domain} text number {number} says that {number} and {number} are two");

@@ -1,4 +1,4 @@
-//! Small models to call the program with.
+//! Small models for calls of the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     root.join("tests/fixtures").join(name)
 }
 
-/// A copy of a fixture's model in a folder, which can be changed.
+/// A copy of a fixture's model in a folder, to be changed.
 pub(crate) fn copy(folder: &Path, name: &str) -> PathBuf {
     let model = folder.join(name);
     fs::create_dir_all(&model).unwrap();
@@ -22,14 +22,14 @@ pub(crate) fn copy(folder: &Path, name: &str) -> PathBuf {
     model
 }
 
-/// A copy with the first number of a tensor replaced.
+/// A copy with the first value of a tensor replaced.
 pub(crate) fn broken(folder: &Path, name: &str, tensor: &str, value: f32) -> PathBuf {
     let model = copy(folder, name);
     replace_first(&model.join("model.safetensors"), tensor, value);
     model
 }
 
-/// A run of a fixture's model, saved with the first number of a tensor replaced.
+/// A run with a fixture's model, saved with the first value of a tensor replaced.
 pub(crate) fn broken_run(folder: &Path, name: &str, tensor: &str, value: f32) -> PathBuf {
     let model = copy(folder, name);
     with_tokenizer(&model);
@@ -72,7 +72,7 @@ pub(crate) fn configure(model: &Path, key: &str, value: impl Into<Value>) {
     fs::write(file, config.to_string()).unwrap();
 }
 
-/// Lays a tokenizer beside a model: a token for each of 91 characters, and ChatML's, 96 in all.
+/// Adds a tokenizer to a model: one token for each of 91 characters and ChatML's tokens, 96 in total.
 pub(crate) fn with_tokenizer(model: &Path) {
     let letters = ('!'..='~').filter(|it| !"\\`".contains(*it)).take(91);
     let mut vocab = serde_json::Map::new();

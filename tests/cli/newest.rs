@@ -1,4 +1,4 @@
-//! A command that chooses a run says which, and takes none that was not trained.
+//! Commands that choose a run name it, and choose only trained runs.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn import(folder: &Path, name: &str) {
     assert_eq!(imported.within(folder).run().code, Some(0));
 }
 
-/// A run as training leaves it.
+/// A run in the form that training leaves.
 fn train(folder: &Path, name: &str) {
     import(folder, name);
     fs::write(folder.join("runs").join(name).join("metrics.jsonl"), "").unwrap();

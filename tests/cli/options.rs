@@ -1,4 +1,4 @@
-//! Options of the whole program, and values that are out of range.
+//! Options of the whole program, and values out of range.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Where the standard output or the standard error output cannot be written to.
+//! Calls whose standard output or standard error output cannot be written to.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn command(folder: &Path, arguments: &str) -> Command {
     command
 }
 
-/// Calls that print something at their end, in a folder with a model and a text.
+/// Calls that print a result, in a folder with a model and a text.
 fn calls(folder: &Path) -> Vec<String> {
     let model = copy(folder, "llama_tied");
     with_tokenizer(&model);

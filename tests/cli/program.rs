@@ -1,10 +1,10 @@
-//! The program, called as a user calls it: in a folder, with a standard input.
+//! Calls of the program in a folder, with a standard input.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A call of the program that is about to be made.
+/// A call that is being prepared.
 pub(crate) struct Program {
     arguments: Vec<String>,
     folder: PathBuf,
@@ -12,7 +12,7 @@ pub(crate) struct Program {
     environment: Vec<(&'static str, String)>,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -67,7 +67,7 @@ impl Program {
 }
 
 impl Ended {
-    /// The one line that says why the arguments are refused.
+    /// The one-line error of refused arguments.
     pub(crate) fn refusal(&self) -> &str {
         assert_eq!(self.code, Some(2), "{self:?}");
         assert_eq!(self.errors.lines().count(), 1, "{self:?}");

@@ -1,4 +1,4 @@
-//! Experts are left out of a trained model, and a receipt says what that cost.
+//! `prune` removes experts from a trained model and writes a receipt.
 
 use serde_json::json;
 

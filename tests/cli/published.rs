@@ -1,4 +1,4 @@
-//! `plan --model` counts what was published of models, from their configurations alone.
+//! `plan --model` counts the parameters of published models from their configurations alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{plan, refused, shown};
 
-/// A model, its published total, its published active parameters and their last digit, and the key by which `plan`
-/// counts alike: `tests/fixtures/published/README.md` has the sources.
+/// A model, its published total, its published active parameters with their precision, and the key in the output of
+/// `plan` that counts in the same way. `tests/fixtures/published/README.md` has the sources.
 const MODELS: [(&str, [f64; 2], [f64; 2], &str); 7] = [
     (
         "moonlight-16b-a3b",

@@ -1,4 +1,4 @@
-//! A trained model is given null experts, and a receipt says what they cost and save.
+//! `retrofit` adds null experts to a trained model and writes a receipt.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `routes`: the study of where a model's routers send tokens.
+//! `routes` studies where a model's routers send tokens.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::home::{Home, documents};
 
-/// A run of two checkpoints, and text of two domains.
+/// A run with two checkpoints, and text of two domains.
 fn home() -> Home {
     let home = Home::new();
     home.write_config(true);

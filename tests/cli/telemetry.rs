@@ -1,4 +1,4 @@
-//! `--no-telemetry`: what is measured beside training changes nothing of what is trained.
+//! `--no-telemetry`: measurements do not affect training.
 
 use std::fs;
 
@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::home::{Home, documents};
 
-/// Figures of time, which differ from run to run.
+/// Timings, which differ from run to run.
 const TIMES: [&str; 2] = ["duration_s", "tokens_per_s"];
-/// What is left out without telemetry; null experts and energy only where there are some.
+/// Fields that are left out without telemetry; null experts and energy only if there are any.
 const LEFT_OUT: [&str; 4] = ["expert_loads", "null_loads", "energy_j", "energy_source"];
 
-/// The steps of a run without some of their figures.
+/// The steps of a run without some fields.
 fn steps_without(figures: &[&str], home: &Home, run: &str) -> Vec<Value> {
     let mut steps = home.records(run, "step");
     for step in &mut steps {

@@ -1,4 +1,4 @@
-//! A conversation on a terminal, which util-linux's `script` makes.
+//! A conversation on a pseudo-terminal of util-linux's `script`.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,14 +9,14 @@ use std::time::Duration;
 use crate::chat::{endless, talking};
 use crate::program::text;
 
-/// Nothing that is waited for takes so long.
+/// Time limit of every wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Terminal {
     child: Child,
     keys: ChildStdin,
     output: Receiver<Vec<u8>>,
-    /// What was shown and not yet waited for.
+    /// Output that no wait has consumed yet.
     shown: String,
 }
 
@@ -51,7 +51,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until a text is shown; what was shown before it is over.
+    /// Waits until a text is shown, and consumes the output before it.
     fn wait_for(&mut self, text: &str) {
         while !self.shown.contains(text) {
             self.look(text);
@@ -60,7 +60,7 @@ impl Terminal {
         self.shown.drain(..at + text.len());
     }
 
-    /// Waits until so many bytes are shown.
+    /// Waits for this number of bytes of output.
     fn wait_for_bytes(&mut self, count: usize) {
         while self.shown.len() < count {
             self.look("more");
@@ -79,7 +79,7 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
-    /// Waits until the program is over, which must have gone well.
+    /// Waits for the program to end successfully.
     fn ends(mut self) {
         let status = self.child.wait().unwrap();
         let rest: Vec<u8> = self.output.iter().flatten().collect();

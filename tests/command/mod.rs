@@ -1,4 +1,4 @@
-//! The program, called as a user calls it.
+//! Calls of the program as a user makes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,12 +43,12 @@ pub(crate) fn json(path: PathBuf) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Everything that `logits` writes for a model and the ids of a fixture.
+/// The output file of `logits` for a model and the ids of a fixture.
 pub(crate) fn logits(model: &Path, of: &str) -> Vec<u8> {
     logits_with(model, of, &[])
 }
 
-/// The same with more arguments.
+/// The output file of `logits` with additional arguments.
 pub(crate) fn logits_with(model: &Path, of: &str, more: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.safetensors");

@@ -1,4 +1,4 @@
-//! The program with a library before it that breaks its n-th operation on a file.
+//! The program with a preloaded library that makes its n-th file operation fail.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use darkhorse_genesis::checkpoint::Run;
 
 use super::{all, experiment, write_config};
 
-/// Operations of each kind that are broken, unless all are.
+/// Number of operations of each kind that fail, unless all are tested.
 const SAMPLE: usize = 9;
 
-/// A folder to train in, and the library.
+/// A folder to train in, with the library.
 struct Place {
     folder: PathBuf,
     config: PathBuf,
     shim: PathBuf,
 }
 
-/// What to break.
+/// The operation to fail.
 struct Fault {
     kind: &'static str,
     at: usize,
@@ -47,7 +47,7 @@ impl Place {
         self.train(&["--config", config], fault)
     }
 
-    /// What the weights at the end are, if the run is there and ended.
+    /// Digest of the final weights, if the run exists and has ended.
     fn ended(&self) -> Option<String> {
         let run = Run::open(self.folder.join("runs/it")).ok()?;
         let last = run.latest().ok()??;
@@ -56,7 +56,7 @@ impl Place {
         (last.step() == 3 && run.report_path().is_file()).then(|| model.blake3.clone())
     }
 
-    /// Goes on with whatever is there, as the screen says.
+    /// Resumes or restarts whatever is there, as the program's message advises.
     fn go_on(&self) -> Result<(), String> {
         let resumed = self.train(&["--resume"], None);
         if resumed.status.success() {
@@ -154,7 +154,7 @@ fn a_fault_at_any_file_operation_costs_nothing_that_was_saved() {
     );
 }
 
-/// Breaks a run and goes on with it.
+/// Trains with a fault, then continues.
 fn try_fault(place: &Place, fault: &Fault, expected: &str) -> Result<(), String> {
     let output = place.begin(Some(fault));
     let said = said(&output);

@@ -1,4 +1,4 @@
-//! One flipped bit in any file of a run: it is found, or it changes nothing.
+//! A flipped bit in any file of a run is detected or changes nothing.
 
 use std::error::Error;
 use std::fs;
@@ -14,7 +14,7 @@ use darkhorse_genesis::run::Screen;
 
 use super::{all, copy, experiment};
 
-/// A run with its cache of tokens, in one folder.
+/// A run and its token cache in one folder.
 struct Place(PathBuf);
 
 impl Place {
@@ -26,7 +26,7 @@ impl Place {
         self.0.join("cache")
     }
 
-    /// Trains one step more; returns the digest of the weights.
+    /// Trains one more step and returns the digest of the weights.
     fn go_on(&self) -> Result<String, String> {
         let told = |error: &dyn Error| {
             let mut line = error.to_string();
@@ -54,7 +54,7 @@ impl Place {
     }
 }
 
-/// Every file under a folder but locks, which are empty or say what is told from elsewhere.
+/// Every file in a folder and below, except lock files.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("the folder is there") {

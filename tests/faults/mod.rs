@@ -1,6 +1,6 @@
-//! Runs whose processes die, whose disk fails and whose bytes change.
+//! Runs whose processes are killed, whose disk fails and whose bytes change.
 //!
-//! Here a sample of the faults; with `DARKHORSE_FAULTS=all` every operation and more bytes.
+//! By default a sample of the faults is tested; with `DARKHORSE_FAULTS=all` every operation and more bytes.
 
 #[cfg(target_os = "linux")]
 mod disk;
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use darkhorse_genesis::config::Experiment;
 
-/// Whether every fault is asked for.
+/// Whether all faults are tested.
 fn all() -> bool {
     std::env::var("DARKHORSE_FAULTS").is_ok_and(|it| it == "all")
 }
 
-/// A run of three steps that saves after each and keeps one checkpoint.
+/// A run of three steps that saves after each step and keeps one checkpoint.
 fn experiment(folder: &Path) -> Experiment {
     let mut experiment = super::experiment(folder);
     experiment.training.steps = 3;
@@ -37,7 +37,7 @@ fn write_config(experiment: &Experiment, folder: &Path) -> PathBuf {
     path
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder recursively.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("the folder can be written to");
     for entry in fs::read_dir(from).expect("the folder is there") {

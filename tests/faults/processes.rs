@@ -1,4 +1,4 @@
-//! Two processes at one run, and a run whose files were edited.
+//! Two processes with the same run, and runs with edited files.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,5 @@
-//! Models as other programs write them: what differs in form only computes the same, the rest is refused by its cause.
+//! Variants of files from other programs: different forms give the same results, and others are refused with the
+//! cause.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,14 @@ use tempfile::TempDir;
 
 use crate::command::{fixture, logits, logits_with, refused, shown, text};
 
-/// Tensors by name, of a file.
+/// Tensors of a file, by name.
 type Views<'a> = Vec<(String, TensorView<'a>)>;
 
 fn model(folder: &TempDir) -> PathBuf {
     folder.path().join("model")
 }
 
-/// A copy of a fixture with its configuration and its tensors changed.
+/// A copy of a fixture with changed configuration and tensors.
 fn changed(
     name: &str,
     configuration: impl FnOnce(&mut Value),
@@ -166,7 +167,7 @@ fn a_head_that_differs_from_the_embedding_is_kept() {
     assert!(logits(&out, name) == expected);
 }
 
-/// Whether all logits are those of a fixture, within the noise of F32.
+/// Asserts that all logits equal a fixture's within F32 noise.
 fn assert_close(found: &[u8], of: &str) {
     let read = |bytes: &[u8]| -> Vec<f32> {
         let file = SafeTensors::deserialize(bytes).unwrap();

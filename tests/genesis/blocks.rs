@@ -1,4 +1,4 @@
-//! Single parts.
+//! Single components of the model.
 
 use burn::tensor::{Int, Tensor};
 use darkhorse_backends::Ops;
@@ -19,7 +19,7 @@ use crate::fixture::{Fixture, read, values};
 
 type B = Selected;
 
-/// What a layer is told of positions from `offset` on.
+/// Context of a layer for positions from `offset` on.
 fn context(config: &ModelConfig, batch: usize, positions: std::ops::Range<i64>) -> Context<B> {
     let len = (positions.end - positions.start) as usize;
     let positions = Tensor::<B, 1, Int>::arange(positions, &Default::default())
@@ -48,7 +48,7 @@ fn fox(fixture: &Fixture) -> Fox<B> {
     }
 }
 
-/// Positions before heads, as heads before positions.
+/// Swaps the dimensions of positions and heads.
 fn by_head(tensor: Tensor<B, 4>) -> Tensor<B, 4> {
     tensor.swap_dims(1, 2)
 }
@@ -282,7 +282,7 @@ fn norms_and_rotations() {
     fixture.compare_tensor("norm/l2_out", x / length);
 }
 
-/// The next positions of one sequence.
+/// Appends positions to a sequence.
 fn extend<M: TokenMixer<B>>(
     mixer: &M,
     hidden: Tensor<B, 3>,

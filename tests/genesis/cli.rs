@@ -26,7 +26,7 @@ fn checkpoint() -> String {
         .to_string()
 }
 
-/// Byte-level BPE without merges: 94 ids, of which the last two of the model are left for ChatML.
+/// A byte-level BPE without merges and with 94 ids; the model's last two ids remain for ChatML.
 fn write_tokenizer(folder: &Path) -> String {
     let letters = ('!'..='~').filter(|it| !"\\`".contains(*it)).take(91);
     let mut vocab = serde_json::Map::new();

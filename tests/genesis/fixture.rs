@@ -1,4 +1,4 @@
-//! The checkpoint, and the package's numbers.
+//! The checkpoint, and the package's results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
 use safetensors::tensor::{Dtype, SafeTensors};
 
-/// The checkpoint and numbers about it.
+/// The checkpoint with the package's results.
 pub(crate) struct Fixture {
     pub(crate) checkpoint: GenesisCheckpoint,
     numbers: Vec<u8>,
@@ -41,7 +41,7 @@ impl Fixture {
         self.model_of(self.config())
     }
 
-    /// The same weights under another configuration.
+    /// The weights under another configuration.
     pub(crate) fn model_of<B: Backend>(&self, config: &ModelConfig) -> CausalLm<B> {
         let fresh = CausalLm::init(config, 0, &Default::default());
         weights::load(fresh, &self.checkpoint).expect("the checkpoint fits")
@@ -92,7 +92,7 @@ impl Fixture {
         Tensor::from_data(TensorData::new(values, shape), &Default::default())
     }
 
-    /// Fails where a value is off by more than the tolerance of `name`.
+    /// Fails if a value differs by more than the tolerance of `name`.
     pub(crate) fn compare(&self, name: &str, found: &[f32]) {
         let wider = if cfg!(feature = "flex") { 1.0 } else { 10.0 };
         let tolerance = self.tolerances[name] * wider;

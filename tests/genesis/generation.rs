@@ -1,4 +1,4 @@
-//! Greedy tokens, with a cache and without, and the probabilities that are drawn from.
+//! Greedy tokens with and without a cache, and sampling probabilities.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -19,7 +19,7 @@ fn greedy() -> SamplingConfig {
     }
 }
 
-/// Prompt and continuation, and the logits before every pick.
+/// Prompt and continuation, and the logits before each token.
 fn generated(
     fixture: &Fixture,
     prompt: &str,

@@ -1,5 +1,5 @@
-//! What the published package of Genesis-152M computes, this computes: every tensor of
-//! `tests/fixtures/genesis152m` within its tolerance, and every id.
+//! Results equal those of the published Genesis-152M package: every tensor in `tests/fixtures/genesis152m` within its
+//! tolerance, and every id exactly.
 
 mod blocks;
 mod cli;

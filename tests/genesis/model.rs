@@ -1,4 +1,4 @@
-//! The whole model, its losses and gradients.
+//! The whole model, with losses and gradients.
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -16,7 +16,7 @@ use crate::fixture::{Fixture, read, values};
 type B = Selected;
 pub(crate) type Differentiated = Autodiff<Selected>;
 
-/// Mean negative log-likelihood of the targets, without those that are -100.
+/// Mean negative log-likelihood of the targets, except those that are -100.
 pub(crate) fn loss<B: Ops>(fixture: &Fixture, logits: Tensor<B, 3>) -> Tensor<B, 1> {
     let [batch, seq, vocab] = logits.dims();
     let (targets, _) = fixture.integers("targets");

@@ -1,4 +1,4 @@
-//! Groups of the optimizer, and what six steps with them give.
+//! Parameter groups of the optimizer, and the results of six steps with them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ impl<B: Backend> ModuleVisitor<B> for Parameters {
     }
 }
 
-/// Six steps on one batch: the losses before each, and the parameters after.
+/// Trains six steps on one batch; returns the losses before each step and the final parameters.
 fn six_steps(groups: GroupingConfig, rate: f64) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
     let fixture = read();
     let mut model: CausalLm<Differentiated> = fixture.model();

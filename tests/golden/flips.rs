@@ -1,11 +1,11 @@
-//! Tokens for which rounding chose another expert.
+//! Tokens for which rounding changes the choice of experts.
 
 use std::io::Write;
 
 use super::Golden;
 
-/// Where in each sequence the first token visits other experts than in the fixture: it and all tokens after
-/// it have other values from then on.
+/// First token of each sequence whose experts differ from the fixture's. It and all later tokens have other values
+/// from there on.
 pub(crate) struct Flips {
     first: Vec<usize>,
     seq: usize,
@@ -13,7 +13,7 @@ pub(crate) struct Flips {
 }
 
 impl Flips {
-    /// None yet, in sequences of `[batch, seq]`.
+    /// No flips, in sequences of shape `[batch, seq]`.
     pub(crate) fn none([batch, seq]: [usize; 2]) -> Self {
         Self {
             first: vec![seq; batch],
@@ -26,7 +26,7 @@ impl Flips {
     ///
     /// # Panics
     ///
-    /// If one differs though the fixture's margin is wider than the tolerance.
+    /// If a choice differs although the fixture's margin is wider than the tolerance.
     pub(crate) fn note(&mut self, golden: &Golden, layer: usize, found: &[i64], k: usize) {
         let name = format!("router.{layer}.topk_idx");
         let (expected, _) = golden.integers(&name);
@@ -51,7 +51,7 @@ impl Flips {
         }
     }
 
-    /// Values of the tokens before the first flip of each sequence.
+    /// Values of the tokens before each sequence's first flip.
     pub(crate) fn before(&self, values: &[f32]) -> Vec<f32> {
         let tokens = self.first.len() * self.seq;
         let width = values.len() / tokens;
@@ -60,7 +60,7 @@ impl Flips {
             .collect()
     }
 
-    /// Says how many there were, past the capture of the test's output, and whether there were none.
+    /// Prints the number of flips, bypassing the capture of test output, and returns whether there are none.
     pub(crate) fn report(&self, golden: &Golden) -> bool {
         if golden.may_flip() {
             let _ = writeln!(

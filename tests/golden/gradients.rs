@@ -1,4 +1,4 @@
-//! Gradients under the names of the fixtures.
+//! Gradients by the names in the fixtures.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;
@@ -9,7 +9,7 @@ use darkhorse_genesis::model::weights::{self, InMemory};
 
 use super::Golden;
 
-/// Gradients of a module's parameters by name.
+/// Gradients of a module's parameters, by name.
 #[derive(Default)]
 struct Collect {
     by_id: Vec<(burn::module::ParamId, TensorData)>,
@@ -28,7 +28,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Visit<'_, B> {
     }
 }
 
-/// Compares the gradients of `total` with those that the fixture lists under `prefix`.
+/// Compares the gradients of `total` with the fixture's under `prefix`.
 pub(crate) fn gradients_equal<B: AutodiffBackend>(
     golden: &Golden,
     model: &CausalLm<B>,

@@ -1,4 +1,4 @@
-//! Models of `tests/fixtures` with what other programs computed from them.
+//! Models in `tests/fixtures` with results of other programs.
 
 mod flips;
 mod gradients;
@@ -12,23 +12,23 @@ use safetensors::tensor::{Dtype, SafeTensors};
 pub(crate) use flips::Flips;
 pub(crate) use gradients::gradients_equal;
 
-/// A model and golden numbers.
+/// A model with expected results.
 pub(crate) struct Golden {
     pub(crate) name: String,
     pub(crate) model: ForeignModel,
     pub(crate) tolerances: Tolerances,
-    /// Least distance of the scores of a chosen and a passed-over expert.
+    /// Smallest difference between the scores of a chosen and a rejected expert.
     selection_margin: f32,
     numbers: Vec<u8>,
 }
 
-/// How far numbers may be off.
+/// Tolerances.
 #[derive(Clone, Copy)]
 pub(crate) struct Tolerances {
     pub(crate) logits: f32,
     pub(crate) hidden: f32,
     pub(crate) gate: f32,
-    /// Of the largest gradient of the tensor.
+    /// Relative to the largest gradient of the tensor.
     pub(crate) gradient: f32,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn read(name: &str) -> Golden {
 }
 
 impl Golden {
-    /// The same numbers for a model of another file.
+    /// The expected results for a model in another file.
     pub(crate) fn with_model(self, path: &str) -> Self {
         let model = ForeignModel::open(&folder().join(path)).expect("the fixture is a model");
         Self { model, ..self }
@@ -75,7 +75,7 @@ impl Golden {
         SafeTensors::deserialize(&self.numbers).expect("the fixture is a safetensors file")
     }
 
-    /// Names behind a prefix.
+    /// Names with a prefix, which is removed.
     pub(crate) fn names_under(&self, prefix: &str) -> Vec<String> {
         let tensors = self.tensors();
         let names = tensors.names().into_iter();
@@ -84,7 +84,7 @@ impl Golden {
             .collect()
     }
 
-    /// Values and shape of a tensor of floats.
+    /// Values and shape of a float tensor.
     pub(crate) fn floats(&self, name: &str) -> (Vec<f32>, Vec<usize>) {
         let tensors = self.tensors();
         let tensor = tensors.tensor(name).expect("the fixture has this tensor");
@@ -94,7 +94,7 @@ impl Golden {
         (values, tensor.shape().to_vec())
     }
 
-    /// Values and shape of a tensor of integers.
+    /// Values and shape of an integer tensor.
     pub(crate) fn integers(&self, name: &str) -> (Vec<i64>, Vec<usize>) {
         let tensors = self.tensors();
         let tensor = tensors.tensor(name).expect("the fixture has this tensor");
@@ -104,12 +104,12 @@ impl Golden {
         (values, tensor.shape().to_vec())
     }
 
-    /// Whether rounding within the tolerance may choose another expert.
+    /// Whether errors within the tolerance can change a choice of experts.
     pub(crate) fn may_flip(&self) -> bool {
         self.selection_margin < self.tolerances.gate
     }
 
-    /// The same for the rows before the first flip of each sequence.
+    /// Compares the rows before each sequence's first flip.
     pub(crate) fn compare_before(&self, flips: &Flips, name: &str, found: &[f32], tolerance: f32) {
         let (expected, _) = self.floats(name);
         assert_eq!(
@@ -122,14 +122,14 @@ impl Golden {
         self.check(name, &found, &expected, tolerance);
     }
 
-    /// Fails where a value is off by more than `tolerance`.
+    /// Fails if a value differs by more than `tolerance`.
     pub(crate) fn compare(&self, name: &str, found: &[f32], tolerance: f32) {
         let (expected, _) = self.floats(name);
         self.check(name, found, &expected, tolerance);
     }
 
-    /// Fails where a value is off by more than `tolerance` of the largest, and by more than rounding: the
-    /// gradient of a router that has no choice is zero.
+    /// Fails if a value differs by more than `tolerance` relative to the largest value and by more than rounding: the
+    /// gradient of a router without a choice is zero.
     pub(crate) fn compare_relative(&self, name: &str, found: &[f32], tolerance: f32) {
         let (expected, _) = self.floats(name);
         let largest = expected

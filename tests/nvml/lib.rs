@@ -1,6 +1,6 @@
-//! Answers as NVIDIA's management library (`libnvidia-ml.so.1`) from a script: the file `nvml.txt` beside the library,
-//! read again at every call, so that a test moves the clock by writing the file. Each call adds the function's name
-//! to the file `calls` beside it. What a test needs it has as a copy in a folder of its own.
+//! A fake of NVIDIA's management library (`libnvidia-ml.so.1`) that answers from a script, the file `nvml.txt` beside
+//! the library. The script is read again at every call, so that tests set the clock by writing the file. Each call
+//! appends the function's name to the file `calls`. A test uses a copy of the library in its own folder.
 //!
 //! Structures and codes are those of `nvml.h`.
 
@@ -29,7 +29,7 @@ const VALUE_UNSIGNED_INT: c_uint = 1;
 
 static BORN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The folder that this copy of the library was loaded from.
+/// Folder that this copy of the library was loaded from.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     // SAFETY: `dladdr` fills in the structure for an address of this library; the name lives as long as the library.
     let name = unsafe {
@@ -42,7 +42,7 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     file.parent().unwrap_or(Path::new(".")).into()
 });
 
-/// One call, noted: what the script answers, or the code that it wants.
+/// Records a call; returns the script, or the error code that it demands.
 fn call(function: &str) -> Result<Script, c_uint> {
     let mut options = OpenOptions::new();
     let options = options.create(true).append(true);
@@ -55,7 +55,7 @@ fn call(function: &str) -> Result<Script, c_uint> {
     }
 }
 
-/// A call about a device, whose handle is its index + 1.
+/// Records a call for a device, whose handle is its index + 1.
 fn of_device(
     function: &str,
     handle: *mut c_void,
@@ -77,7 +77,7 @@ fn code(result: Result<(), c_uint>) -> c_uint {
 
 /// # Safety
 ///
-/// `to` points to `room` bytes.
+/// `to` must point to `room` writable bytes.
 unsafe fn write_text(text: &str, to: *mut c_char, room: c_uint) -> Result<(), c_uint> {
     if text.len() >= room as usize {
         return Err(7);

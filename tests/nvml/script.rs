@@ -1,6 +1,6 @@
-//! What the library is told to answer.
+//! The script of the fake library.
 //!
-//! A line has a word and its values; what stands behind `#` is a comment:
+//! Each line has a keyword and its values; `#` starts a comment:
 //!
 //! ```text
 //! driver 570.86.10
@@ -43,12 +43,12 @@ pub(crate) struct Device {
     reset_ms: Option<u64>,
 }
 
-/// Milliwatts from a millisecond on, in order.
+/// Power in milliwatts from a millisecond on, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline(Vec<(u64, u64)>);
 
 impl Script {
-    /// The script in a file; `born` is when the library was loaded.
+    /// Parses the script in a file; `born` is the time at which the library was loaded.
     pub(crate) fn read(file: &Path, born: Instant) -> Self {
         let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
         let mut script = Self::default();
@@ -94,7 +94,7 @@ impl Script {
 }
 
 impl Device {
-    /// The energy counter, in millijoules.
+    /// Value of the energy counter, in millijoules.
     pub(crate) fn energy_mj(&self, now: u64) -> u64 {
         let now = now - now % self.step_ms;
         let (from, start) = match self.reset_ms {
@@ -107,7 +107,7 @@ impl Device {
 }
 
 impl Timeline {
-    /// Milliwatts at a millisecond, if the timeline has begun.
+    /// Power in milliwatts at a millisecond, if the timeline has begun.
     pub(crate) fn at(&self, now: u64) -> Option<u64> {
         let begun = self.0.iter().take_while(|(from, _)| *from <= now);
         begun.last().map(|(_, power)| *power)

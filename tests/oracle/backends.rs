@@ -1,7 +1,7 @@
-//! The selected backend computes what the definitions compute: forward, gradients, and twenty training steps.
+//! The selected backend computes the same as the definitions: forward pass, gradients and twenty training steps.
 //!
-//! Runs on any backend: `cargo test -p darkhorse-oracle --no-default-features --features vulkan`. The oracle
-//! is the NdArray backend, for which this project has no kernels.
+//! Runs on any backend: `cargo test -p darkhorse-oracle --no-default-features --features vulkan`. The oracle is the
+//! NdArray backend, for which this project has no kernels.
 
 #![cfg(any(
     feature = "flex",
@@ -32,10 +32,10 @@ use darkhorse_genesis::training::batch::{self, MicroBatch};
 use darkhorse_genesis::training::{AdamW, Precision, Trainee, TrainingBackend, TrainingConfig};
 use support::{batches, byte_config};
 
-/// What a backend made of the same model and text.
+/// Results of a backend for the same model and text.
 struct Outcome {
     logits: Vec<f32>,
-    /// Of every parameter, with its name.
+    /// Gradients by parameter name.
     gradients: Vec<(String, Vec<f32>)>,
     losses: Vec<f64>,
 }

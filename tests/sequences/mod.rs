@@ -1,4 +1,4 @@
-//! Sequences of commands and accidents: after none of them is a run worse than before it.
+//! Sequences of commands and accidents, none of which may leave a run worse than before.
 
 mod run;
 mod table;
@@ -25,7 +25,7 @@ fn no_run_is_ever_worse_after_a_command_than_before_it() {
     });
 }
 
-/// What stands in a folder, but for the inputs of the test.
+/// Entries of a folder, except the test's inputs.
 fn left_in(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("the folder can be read");
     let names = entries.flatten().map(|entry| entry.file_name());
@@ -92,8 +92,8 @@ fn a_signal_before_there_is_a_run_leaves_nothing() {
     assert_eq!(left_in(place.path()), [""; 0]);
 }
 
-/// Trains in a terminal, with the dashboard, presses keys once three steps are done, and gives all that was shown, the
-/// exit code and the terminal's settings behind it. None where there is no terminal to be had.
+/// Trains in a terminal with the dashboard and presses keys once three steps are done. Returns everything shown, the
+/// exit code and the terminal's final settings; `None` if there is no terminal.
 #[cfg(unix)]
 fn pressed_in_the_dashboard(keys: &[u8]) -> Option<String> {
     use std::io::Write;

@@ -1,4 +1,4 @@
-//! One run through a sequence of commands.
+//! A run under a sequence of commands.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::support;
 
-/// Files that [`Place::new`] lays down.
+/// Files that [`Place::new`] creates.
 pub(super) const INPUTS: [&str; 9] = [
     "config.json",
     "tokenizer.json",
@@ -31,12 +31,12 @@ pub(super) const INPUTS: [&str; 9] = [
     "bad.jsonl",
 ];
 
-/// Highest learning rate of a run, unless a command says another.
+/// Highest learning rate of a run, unless a command changes it.
 const LEARNING_RATE: f64 = 2e-3;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A working folder with a small model's configuration and its text.
+/// A working folder with a small model's configuration and text.
 pub(super) struct Place(tempfile::TempDir);
 
 impl Place {
@@ -96,7 +96,7 @@ fn documents(about: &str, count: usize) -> String {
     (0..count).map(line).collect()
 }
 
-/// One layer with four experts: a step takes a few milliseconds.
+/// One layer with four experts, for steps of a few milliseconds.
 fn experiment() -> Experiment {
     let small = support::byte_config(DomainMode::Off);
     let mut model = ModelConfig {
@@ -130,7 +130,7 @@ fn experiment() -> Experiment {
     }
 }
 
-/// Sends a signal by its name.
+/// Sends a signal, given by name.
 pub(super) fn signal(child: &Child, name: &str) {
     let kill = Command::new("kill")
         .args(["-s", name, &child.id().to_string()])
@@ -138,13 +138,13 @@ pub(super) fn signal(child: &Child, name: &str) {
     assert!(kill.expect("there is a program kill").success(), "{name}");
 }
 
-/// When the journal of a run was last written to.
+/// Time of the last write to a run's journal.
 fn changed(run: &Path) -> Option<SystemTime> {
     let journal = fs::metadata(run.join("metrics.jsonl"));
     journal.and_then(|it| it.modified()).ok()
 }
 
-/// Waits until so many steps are in a run's journal.
+/// Waits until a run's journal has this number of steps.
 pub(super) fn wait_for_steps(run: &Path, steps: usize) {
     let lines = || {
         let bytes = fs::read(run.join("metrics.jsonl")).unwrap_or_default();
@@ -162,7 +162,7 @@ pub(super) fn wait_for_steps(run: &Path, steps: usize) {
     }
 }
 
-/// A run and what is known of its best days.
+/// A run, with the best results that it has had.
 ///
 /// A line is a command, with what is to become of it behind `=>`:
 /// - `new` trains into the run's folder, `resume` goes on, `named` is the command that the screen named last; with
@@ -333,7 +333,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Starts the program and sends it signals once so many steps more are in the journal.
+    /// Starts the program and sends it signals once its journal has this number of further steps.
     fn strike(&self, arguments: &str, signals: &str, steps: usize) -> Output {
         let before = changed(&self.folder);
         let child = self.place.spawn(arguments);
@@ -385,7 +385,7 @@ impl<'a> Row<'a> {
         steps.collect()
     }
 
-    /// What holds after every command.
+    /// Checks the properties that hold after every command.
     fn is_no_worse(&mut self, at: &str) {
         let Ok(run) = Run::open(&self.folder) else {
             return;
@@ -430,13 +430,13 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// After an accident that takes checkpoints away, what is left is all that can be asked for.
+    /// Adjusts the expectations after an accident that removes checkpoints.
     fn forget(&mut self) {
         self.newest = None;
         self.best.clear();
     }
 
-    /// Every file of the run, but for locks.
+    /// Every file of the run, except locks.
     fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut found = BTreeMap::new();
         let mut folders = vec![self.folder.clone()];

@@ -1,4 +1,4 @@
-//! The sequences. What a line means is said in [`Row`](super::run::Row).
+//! The tested sequences. [`Row`](super::run::Row) defines the format of a line.
 
 pub(super) const ROWS: &[&[&str]] = &[
     // done is done

@@ -1,4 +1,4 @@
-//! Models and text small enough to train in every test, with every part that the large ones have.
+//! Models and text that are small enough to train in every test, with every component of large models.
 
 // each test file uses what it needs
 #![allow(dead_code)]
@@ -15,7 +15,7 @@ use darkhorse_genesis::model::mixer::gqa::GqaConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::tokenizer::Tokenizer;
 
-/// Three layers, the first dense, twenty experts, one MTP module.
+/// A model of three layers, the first one dense, with twenty experts and one MTP module.
 pub(crate) fn small_config(mode: DomainMode) -> ModelConfig {
     let mut config: ModelConfig = serde_json::from_value(serde_json::json!({
         "vocab_size": 97,
@@ -45,7 +45,7 @@ pub(crate) fn small_config(mode: DomainMode) -> ModelConfig {
     config
 }
 
-/// The same with one mixer in every layer.
+/// [`small_config`] with one mixer in every layer.
 pub(crate) fn mixer_config(kind: MixerKind, mode: DomainMode) -> ModelConfig {
     let mut config = small_config(mode);
     config.layer_types = vec![kind];
@@ -67,7 +67,7 @@ pub(crate) fn mixer_config(kind: MixerKind, mode: DomainMode) -> ModelConfig {
     config
 }
 
-/// The same with grouped-query attention in every other layer, over a short window.
+/// [`small_config`] with grouped-query attention over a short window in every other layer.
 pub(crate) fn hybrid_config(mode: DomainMode) -> ModelConfig {
     let mut config = small_config(mode);
     config.layer_types = vec![MixerKind::Gqa, MixerKind::Mla];
@@ -84,7 +84,7 @@ pub(crate) fn hybrid_config(mode: DomainMode) -> ModelConfig {
     config
 }
 
-/// The same with gated linear attention of two rules and forgetting attention between.
+/// [`small_config`] with gated linear attention of two rules and forgetting attention between them.
 pub(crate) fn recurrent_config(mode: DomainMode) -> ModelConfig {
     let mut config = small_config(mode);
     config.layer_types = vec![MixerKind::Gla, MixerKind::Fox, MixerKind::Mla];
@@ -102,7 +102,7 @@ pub(crate) fn recurrent_config(mode: DomainMode) -> ModelConfig {
     config
 }
 
-/// The same for byte tokens.
+/// [`small_config`] for byte tokens.
 pub(crate) fn byte_config(mode: DomainMode) -> ModelConfig {
     ModelConfig {
         vocab_size: Tokenizer::bytes().vocab_size(),
@@ -111,7 +111,7 @@ pub(crate) fn byte_config(mode: DomainMode) -> ModelConfig {
     }
 }
 
-/// Documents of every domain, of unequal lengths, a few hundred tokens in all.
+/// Documents of every domain with unequal lengths, a few hundred tokens in total.
 pub(crate) fn corpus() -> Arc<Corpus> {
     let document = |number: usize| {
         let domain = Domain::ALL[number % Domain::COUNT];
@@ -148,7 +148,7 @@ pub(crate) fn stream(rows: usize, seq_len: usize, seed: u64) -> Stream {
     Stream::new(corpus(), config, Position::default()).expect("the corpus fills a row")
 }
 
-/// One batch after the other.
+/// Successive batches.
 pub(crate) fn batches(rows: usize, seq_len: usize, count: usize) -> Vec<PackedBatch> {
     let mut stream = stream(rows, seq_len, 11);
     (0..count)

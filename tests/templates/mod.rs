@@ -1,4 +1,4 @@
-//! Conversations and the chat templates of models, from the command line.
+//! Conversations and chat templates from the command line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde_json::{Value, json as value};
 
 use crate::command::{fixture, refused, shown, text};
 
-/// A copy of a small model whose template is ChatML, with other files beside it.
+/// A copy of a small model with a ChatML template and these additional files.
 fn model(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
     let copy = folder.join("model");
     fs::create_dir(&copy).unwrap();
@@ -21,7 +21,7 @@ fn model(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
     copy
 }
 
-/// A file of one conversation, eight times.
+/// A file with one conversation, repeated eight times.
 fn data(folder: &Path, name: &str, messages: Value) -> PathBuf {
     let file = folder.join(format!("{name}.jsonl"));
     let line = format!("{}\n", value!({"messages": messages}));
@@ -43,7 +43,7 @@ fn evaluate<'a>(model: &'a Path, data: &'a Path) -> [&'a str; 8] {
     ]
 }
 
-/// Number of tokens that are learned.
+/// Number of learned tokens.
 fn counted(model: &Path, data: &Path) -> u64 {
     let told = shown(&evaluate(model, data));
     let told: Value = serde_json::from_str(&told).unwrap();

@@ -1,4 +1,4 @@
-//! What the files of a model folder say around its text: tokens, ends, settings, card.
+//! Effects of a model folder's files around the weights: tokens, end tokens, settings, card.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn report(name: &str) -> PathBuf {
     fixture("reports").join(name)
 }
 
-/// A copy of a report's folder whose JSON files may be changed.
+/// A copy of a report's folder with changed JSON files.
 fn changed(name: &str, folder: &Path, change: impl Fn(&str, &mut Value)) -> PathBuf {
     let copy = folder.join(format!("{name}-changed"));
     fs::create_dir(&copy).unwrap();
@@ -29,7 +29,7 @@ fn changed(name: &str, folder: &Path, change: impl Fn(&str, &mut Value)) -> Path
     copy
 }
 
-/// Number of tokens that a command read, as `--stats` tells it.
+/// Number of tokens that a command reads, according to `--stats`.
 fn prefill(model: &Path, prompt: &str) -> usize {
     let output = run(&[
         "inference",

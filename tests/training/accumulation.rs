@@ -1,4 +1,4 @@
-//! Micro-batches add up to the batch that they are parts of: gradients, counts and biases.
+//! Micro-batches add up to their batch: gradients, counts and biases.
 
 use crate::support::{batches, byte_config};
 use burn::backend::Autodiff;
@@ -22,7 +22,7 @@ fn trainee(config: &TrainingConfig) -> Trainee<B> {
     Trainee::new(model, config.clone(), domains)
 }
 
-/// With masks as unequal as can be: half of the targets of the first rows do not count.
+/// Micro-batches with very unequal masks: half of the targets of the first rows do not count.
 fn micro_batches() -> Vec<PackedBatch> {
     let mut parts = batches(2, 48, 3);
     for (index, counted) in parts[0].counted.iter_mut().enumerate() {
@@ -100,7 +100,7 @@ fn gradients_of_micro_batches_equal_those_of_one_large_batch() {
     assert!(relative < 1e-5, "{relative}");
 }
 
-/// The loss of a step, and its gradients.
+/// The losses of a step, and its gradients.
 fn step(trainee: &Trainee<B>, parts: Vec<PackedBatch>) -> (StepLosses, Vec<f32>) {
     let mut losses = StepLosses::default();
     let mut accumulator = GradientsAccumulator::new();

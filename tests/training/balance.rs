@@ -1,4 +1,4 @@
-//! Auxiliary-loss-free balancing keeps expert loads even, and only it does.
+//! Auxiliary-loss-free balancing evens out expert loads, and nothing else does.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use darkhorse_genesis::training::{AdamW, Trainee, TrainingConfig};
 
 type B = Autodiff<Selected>;
 
-/// The last step that is looked at; the window before it begins at step 181.
+/// Last step to examine; the window before it begins at step 181.
 const LAST: u64 = 200;
 
-/// The lines of the embedded corpus, each a document, so that a batch holds many.
+/// The lines of the embedded corpus as separate documents, so that a batch holds many.
 fn lines(limit: usize) -> Arc<Corpus> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/train.jsonl");
     let file = std::fs::read_to_string(&path).expect("the corpus is part of the project");
@@ -52,7 +52,7 @@ fn lines(limit: usize) -> Arc<Corpus> {
     Arc::new(Corpus::in_memory(documents, &tokenizer).expect("the documents are sound"))
 }
 
-/// `tiny` with one routed layer of its twenty experts, half as wide, on a quarter of the tokens a step.
+/// `tiny` with one routed layer of twenty experts, half the width, and a quarter of the tokens per step.
 fn experiment() -> Experiment {
     let mut experiment = Experiment::preset("tiny").expect("the preset is built in");
     let model = &mut experiment.model;
@@ -68,7 +68,8 @@ fn experiment() -> Experiment {
     experiment
 }
 
-/// MaxVio of the first step, and over the twenty steps up to [`LAST`], with the preset's balancing or with none.
+/// MaxVio of the first step, and over the twenty steps up to [`LAST`], with balancing as in the preset or without
+/// any.
 fn violations(with_bias: bool) -> (f64, f64) {
     let corpus = lines(4000);
     let experiment = experiment();
