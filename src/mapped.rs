@@ -26,8 +26,8 @@ impl Mapped {
     /// The operating system's error.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        // SAFETY: the map is only read, as bytes that may say anything. That no other program cuts the file
-        // short meanwhile cannot be had from the system; it is the condition of every map.
+        // SAFETY: the map is read only, as untrusted bytes. No system can guarantee that another program does not
+        // truncate the file in the meantime; every memory map depends on that.
         #[allow(
             unsafe_code,
             reason = "files of weights are larger than memory, and mapping is unsafe by its signature"
@@ -64,8 +64,7 @@ impl Mapped {
         if range.is_empty() {
             return;
         }
-        // SAFETY: the pages are those of a file that is not written to, so that they are the same when they
-        // are read again
+        // SAFETY: the pages belong to a file that is not written to, so they have the same content when read again
         #[allow(
             unsafe_code,
             reason = "for other maps than this one the advice loses what was written"
@@ -75,7 +74,7 @@ impl Mapped {
             self.map
                 .unchecked_advise_range(advice, range.start, range.len())
         };
-        // an advice that is not taken costs memory and nothing else
+        // if the advice is not taken, only memory is lost
         let _ = advised;
     }
 

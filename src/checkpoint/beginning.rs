@@ -56,7 +56,7 @@ impl Drop for Beginning {
         if self.folder.as_os_str().is_empty() {
             return;
         }
-        // as far as it goes: what made the start fail may fail this too
+        // best effort: the cause of the failed start may prevent this too
         if self.made.contains(&self.folder) {
             let _ = fs::remove_dir_all(&self.folder);
         } else {
@@ -95,14 +95,14 @@ impl Run {
         };
         let checkpoints = run.checkpoints_path();
         fs::create_dir_all(run.path()).map_err(io_error("create", run.path()))?;
-        // it may have become another's meanwhile
+        // another process may have taken the folder in the meantime
         let taken = run
             .locked()
             .and_then(|run| look_at(run.path()).map(|_| run));
         let run = match taken {
             Ok(run) => run,
             Err(error) => {
-                // what is in it is another's
+                // its content belongs to the other process
                 let made = beginning.made.clone();
                 beginning.keep();
                 for folder in made {
@@ -115,7 +115,7 @@ impl Run {
         let config = to_json(&run.config_path(), config)?;
         fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
         fill(&run)?;
-        // last: with a config the folder is a run
+        // written last, since a folder with a config is a run
         run.disk.write_atomically(&run.config_path(), &config)?;
         Ok((run, beginning))
     }
@@ -164,18 +164,18 @@ fn look_at(path: &Path) -> Result<Found, CheckpointError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        // not a folder, or not ours: `create` says it best
+        // not a folder, or not accessible: `create` has the best error for it
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             return Err(io_error("create", path)(error));
         }
         Err(error) => return Err(io_error("read", path)(error)),
     };
     let checkpoints = path.join(CHECKPOINTS);
-    // puts a checkpoint back that was giving way to another when its process was killed
+    // restores a checkpoint whose replacement was interrupted by a kill
     sweep_if_idle(&checkpoints);
     for entry in fs::read_dir(&checkpoints).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        // complete or not: either may be worth something to someone
+        // complete or not, a checkpoint is never overwritten
         if step_of(&name).is_some() {
             return Err(CheckpointError::RunExists { path: path.into() });
         }
@@ -199,7 +199,7 @@ fn look_at(path: &Path) -> Result<Found, CheckpointError> {
             || BESIDE.contains(&&*name)
             || WRITTEN.contains(&&*name)
             || name.ends_with(".tmp");
-        // a folder of another model has a config and a tokenizer too
+        // folders of other models have a config and a tokenizer too
         if !is_own || !checkpoints.is_dir() {
             return Err(CheckpointError::NotEmpty {
                 path: path.into(),

@@ -47,7 +47,7 @@ impl Run {
             .beside()
             .and_then(|beside| save::save(&self.disk, &folder, step, beside, fill))
             .map_err(|source| match source {
-                // not for want of room
+                // not a matter of disk space
                 CheckpointError::Weights(error) => CheckpointError::Weights(error),
                 source => CheckpointError::NotSaved {
                     step,
@@ -82,7 +82,7 @@ impl Run {
     fn best(&self, steps: &[u64]) -> Vec<u64> {
         let mut best: Vec<(ValidLoss, u64)> = Vec::new();
         for &step in steps {
-            // one that cannot be read is none to keep
+            // unreadable checkpoints are not kept
             let Ok(Some(checkpoint)) = self.checkpoint(step) else {
                 continue;
             };

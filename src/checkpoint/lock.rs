@@ -49,7 +49,7 @@ impl RunLock {
             }
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
         }
-        // only the text of a message
+        // best effort: it only helps the message of another process
         let _ = file
             .set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()));

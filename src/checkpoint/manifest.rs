@@ -84,12 +84,12 @@ impl Manifest {
     pub(super) fn read(folder: &Path, step: u64) -> Result<Option<Self>, CheckpointError> {
         let path = folder.join(MANIFEST);
         let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        // a folder that is just giving way to another of its step is gone for a moment
+        // a checkpoint that is being replaced is absent for a moment, so a second attempt may succeed
         let read = || fs::read(&path);
         let bytes = match read().or_else(|error| if missing(&error) { read() } else { Err(error) })
         {
             Ok(bytes) => bytes,
-            // folders are renamed to this when they are complete: one without a manifest has lost it
+            // a folder gets its name when it is complete, so one without a manifest has lost it
             Err(error) if missing(&error) => {
                 return if folder.is_dir() {
                     Err(damaged(&path, Damage::NoManifest))

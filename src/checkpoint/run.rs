@@ -73,7 +73,7 @@ impl Run {
             (CHECKPOINTS, run.checkpoints_path().is_dir()),
         ] {
             if !present {
-                // with a checkpoint in it, it has been one
+                // a folder with a checkpoint was a run once
                 return Err(if run.steps().is_ok_and(|steps| steps.is_empty()) {
                     CheckpointError::Unmade { path: run.path }
                 } else {

@@ -197,7 +197,7 @@ fn publish(
     }
     if let Err(error) = disk.rename(temporary, &target) {
         if replaces {
-            // should this fail too, `sweep` puts it back
+            // if this fails too, `sweep` restores it
             let _ = disk.rename(&replaced, &target);
         }
         return Err(error);
@@ -246,7 +246,7 @@ fn sweep(checkpoints: &Path) {
             continue;
         }
         let path = checkpoints.join(name);
-        // killed between the two renames of `publish`: the old checkpoint is still the good one
+        // the process was killed between the two renames of `publish`, so the old checkpoint is restored
         let swept = if ending == REPLACED && !names.contains(folder) {
             fs::rename(&path, checkpoints.join(folder))
         } else {
@@ -285,7 +285,7 @@ impl Lock {
         let file = File::create(&path).map_err(io_error("create", &path))?;
         match file.lock() {
             Ok(()) => Ok(Self { _file: file }),
-            // some network file systems have no locks; then nothing but the name guards a save
+            // some network file systems have no locks; then only the process's id in the name separates saves
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(Self { _file: file }),
             Err(error) => Err(io_error("lock", &path)(error)),
         }

@@ -129,7 +129,7 @@ pub(super) fn write_tensors(
             dtype: tensor.dtype,
         })
     };
-    // widest type first: every tensor is aligned
+    // widest type first, so that every tensor is aligned
     tensors.sort_by(|a, b| {
         let width = |tensor: &NamedTensor<'_>| safetensors_dtype(tensor.dtype);
         width(b).cmp(&width(a)).then_with(|| a.name.cmp(&b.name))

@@ -27,7 +27,7 @@ impl Table {
             .collect();
         let mut text = String::new();
         for (number, row) in self.0.iter().enumerate() {
-            // rows stand under their heading, indented
+            // rows are indented under their heading
             let indent = if number == 0 { "" } else { "  " };
             let mut line = format!("{indent}{:<1$}", row[0], widths[0] + 2 - indent.len());
             for (cell, width) in row.iter().zip(&widths).skip(1) {

@@ -81,7 +81,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     loaded.model = args.ttt.apply(loaded.model)?;
     let training = &loaded.experiment.training;
     let seq_len = loaded.row_length(args.seq_len)?;
-    // measured once, kept nowhere
+    // the tokens are needed only once
     let cache = passing_folder()?;
     let corpus = tokenized(&source, &loaded, cache.path())?;
     let valid = ValidFeed {

@@ -48,7 +48,7 @@ impl Failure {
         let mut line = String::new();
         for cause in error.chain() {
             let cause = cause.to_string();
-            // some messages tell their cause themselves
+            // some messages include their cause
             if !line.ends_with(&cause) {
                 let colon = if line.is_empty() { "" } else { ": " };
                 line.push_str(colon);
@@ -205,7 +205,7 @@ fn with_short_quotes(line: &str) -> String {
             Some((cut, _)) => out.extend([&value[..cut], "..."]),
             None => out.push_str(value),
         }
-        // the sign that ends this value begins none
+        // the delimiter that ends this value must not begin another
         let ended = behind.chars().next().map_or(0, char::len_utf8);
         out.push_str(&behind[..ended]);
         rest = &behind[ended..];

@@ -126,7 +126,7 @@ impl Reply<'_> {
         let begin = Instant::now();
         while generated < self.max_tokens && !self.is_stopped() {
             let next = generation.next_token(sampler).inspect_err(|_| {
-                // the message has a line of its own
+                // puts the message on its own line
                 let _ = writeln!(out);
             });
             let Some(id) = next.or_input()? else {

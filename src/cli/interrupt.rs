@@ -51,7 +51,7 @@ impl Interrupt {
         let heard = interrupt.clone();
         on_ctrl_c(move || match heard.hear() {
             Effect::GoesOn => {}
-            // a line that is waited for is not given up otherwise
+            // reading a line cannot be interrupted in another way
             Effect::Ends => exit(0),
             Effect::Breaks => exit(INTERRUPTED),
         })?;

@@ -27,7 +27,7 @@ pub(crate) fn listen() -> Result<(), Failure> {
     };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
     let lines = subscriber.with_writer(|| Errors).event_format(Line);
-    // whoever calls the program as a library may listen already
+    // a program that uses this as a library may have a subscriber already
     let _ = lines.try_init();
     Ok(())
 }

@@ -118,7 +118,7 @@ enum Command {
 /// Whether the arguments have a prompt and no command, which means inference.
 fn is_bare_prompt(arguments: &[OsString]) -> bool {
     let arguments: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
-    // options of the program may stand before its command
+    // global options may precede the command
     let mut own = arguments.iter().skip(1).skip_while(|it| *it == "--quiet");
     let begins_with_option = own.next().is_some_and(|first| first.starts_with('-'));
     let is_prompt = |argument: &str| argument == "--prompt" || argument.starts_with("--prompt=");

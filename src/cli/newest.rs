@@ -51,7 +51,7 @@ pub(crate) fn newest(preset: Option<&str>) -> Result<Run, Failure> {
     let wanted = Experiment::preset(preset).or_input()?.model;
     let is_wanted = |run: &Run| {
         run.config::<Experiment>().is_ok_and(|found| {
-            // a run may bring a tokenizer and a domain mode of its own
+            // runs may differ from their preset in tokenizer and domains
             let found = ModelConfig {
                 vocab_size: wanted.vocab_size,
                 domains: wanted.domains.clone(),

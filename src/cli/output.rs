@@ -33,7 +33,7 @@ fn named(error: io::Error) -> io::Error {
 pub(crate) fn text(text: impl Display) -> Result<(), Failure> {
     let mut out = Output::open();
     write!(out, "{text}")?;
-    // what is left for the end of the process fails in silence
+    // an error at the end of the process would be ignored, so the output is flushed here
     Ok(out.flush()?)
 }
 

@@ -16,7 +16,7 @@ use crate::stored::{OpenError, Stored, StoredTokenizer};
 
 /// Whether a run at `step` holds an imported or quantized model that was never trained here.
 pub(crate) fn is_copy(run: &Run, step: u64) -> bool {
-    // whatever trains begins a journal
+    // training always writes a journal
     let has_origin = run.path().join(ORIGIN_FILE).is_file();
     !run.metrics_path().is_file() && (has_origin || step == 0)
 }
@@ -83,7 +83,7 @@ impl Stored {
                     ));
                 }
             }
-            // so that it is exported as this one is
+            // keeps the facts that an export needs
             run.write_json(ORIGIN_FILE, &self.origin)?;
             Ok::<_, anyhow::Error>(())
         })

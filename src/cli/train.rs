@@ -150,7 +150,7 @@ impl TrainArgs {
         };
         let kept = Tokenizer::from_file(&run.tokenizer_path()).or_input()?;
         let named = Tokenizer::from_file(path).or_input()?;
-        // a run that began with a model has what that took of the file
+        // a fine-tuned run has the tokenizer as its model takes it
         let is_same = named.digest() == kept.digest()
             || as_model_takes(named, &own.model)?.digest() == kept.digest();
         if is_same {
@@ -171,11 +171,11 @@ impl TrainArgs {
         let (valid, tokenizer) = (own.data.valid.clone(), own.tokenizer.clone());
         let mut experiment = self.changed(own)?;
         if experiment.data.valid.is_empty() && !self.data.goes_without() {
-            // other training text, the same to compare it on
+            // other training text is still compared on the same validation text
             experiment.data.valid = valid;
         }
         if self.data.tokenizer.is_some() {
-            // the same one, wherever its file lies
+            // the tokenizer is the same, even if its file has moved
             experiment.tokenizer = tokenizer;
         }
         Ok(experiment)
@@ -217,7 +217,7 @@ impl TrainArgs {
         let steps = self
             .training
             .steps_of_epochs(&experiment.training, texts.epoch_tokens)?;
-        // the embedded corpus goes with a preset that knows its steps
+        // the embedded corpus is for a preset that states its steps
         let is_own = !experiment.data.train.is_empty();
         let fitting = chosen.filter(|_| is_own && !self.training.has_length());
         let steps = steps.or_else(|| fitting.map(|chosen| chosen.steps(draft)));
@@ -285,7 +285,7 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
             experiment = args.resumed(&run, experiment)?;
             match resumption(run, experiment.clone())? {
                 Some(resumption) => Some(resumption),
-                // nothing is left to do
+                // all steps are done
                 None => return Ok(()),
             }
         }
@@ -418,7 +418,7 @@ fn train(
     drop(held_back);
     if trained.ending == Ending::Stopped {
         let told = match trained.steps {
-            // to go on would find a run that is done
+            // resuming would find a finished run
             done if done >= steps => {
                 format!(
                     "stopped in the last evaluation; all {steps} steps are done and saved in {run}"
@@ -435,7 +435,7 @@ fn train(
                 )
             }
         };
-        // who reads it or not, the run ended so
+        // the run has ended this way, whether or not the message can be printed
         let _ = output::line(told);
         return Err(Failure::Stopped(signals.code()));
     }

@@ -39,7 +39,7 @@ fn explain(error: serde_json::Error, path: &str) -> ConfigError {
             reason,
         };
     }
-    // serde has no typed form of these two: they are words of `serde::de::Error`'s default methods
+    // serde has no typed form of these two errors; the texts are those of `serde::de::Error`'s default methods
     let mut quoted = reason.split('`').skip(1).step_by(2);
     match quoted.next() {
         Some(key) if reason.starts_with("unknown field") => ConfigError::UnknownKey {

@@ -110,7 +110,7 @@ impl Blocks {
 
     fn compare(&self, storage: &Storage, block: u64) -> Result<(), DataError> {
         let (word, bit) = (&self.sound[(block / 64) as usize], 1 << (block % 64));
-        // another thread may compare the same block: no harm
+        // a comparison by several threads at once does no harm
         if word.load(Ordering::Relaxed) & bit != 0 {
             return Ok(());
         }

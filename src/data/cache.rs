@@ -72,7 +72,7 @@ pub(super) fn open_or_build(
         let bar = progress_bar(source.size_bytes(), progress);
         let mut done_bytes = 0;
         for (file, path, identity) in &wanted {
-            // another process may have built it meanwhile
+            // another process may have built it in the meantime
             if is_stale(path, identity) {
                 tell_of_damage(path);
                 let documents = Documents::new(vec![(*file).clone()], source.options().clone());
@@ -199,7 +199,7 @@ fn build(
     let (part, spool) = (path.with_extension("part"), path.with_extension("spool"));
     let result = write(documents, tokenizer, [&part, &spool], identity, on_read)
         .and_then(|()| fs::rename(&part, path).map_err(cache_error(path)));
-    // nothing half-written stays; the first error is the one to report
+    // nothing half-written stays; the first error is reported
     let _ = fs::remove_file(&spool);
     if result.is_err() {
         let _ = fs::remove_file(&part);
@@ -261,7 +261,7 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
     let mut skipped = Skipped::default();
     let mut batch: Vec<Document> = Vec::new();
     let token_bytes = tokenizer.token_bytes();
-    // a template that is broken is no fault where nothing is rendered
+    // a broken template is an error only if something is rendered
     let template = OnceLock::new();
     let clock = options.day.map_or(Clock::Now, Clock::On);
     let read = || Template::by(clock, tokenizer);
@@ -309,7 +309,7 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
                     source: Box::new(source),
                 },
             });
-            // a template that is broken refuses all of them
+            // a broken template refuses every conversation
             let is_broken = template.get().is_some_and(Result::is_err);
             let tokens = match tokens {
                 Err(error)
@@ -327,7 +327,7 @@ pub(super) fn tokenize<W: Write, S: Read + Write + Seek>(
                 });
             }
             let bytes = match document.conversation {
-                // the names of the roles are text too
+                // tokens of the roles' names are counted too
                 Some(_) => tokens
                     .ids
                     .iter()

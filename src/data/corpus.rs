@@ -409,7 +409,7 @@ impl Corpus {
                 let mut place = self.shards[index]
                     .write()
                     .unwrap_or_else(PoisonError::into_inner);
-                // unless another thread was first
+                // unless another thread has rebuilt it already
                 if Arc::ptr_eq(&place, &shard) {
                     cache::tell_of_rebuilding(&error);
                     *place = Arc::new(origin.rebuilt(index, &shard)?);

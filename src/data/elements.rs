@@ -108,7 +108,7 @@ impl Elements {
                         }
                         b']' if depth == 0 => {
                             self.state = State::After;
-                            // an array without elements, or a comma before its end
+                            // an empty array has no element, a comma before the end is followed by an empty one
                             let is_none = buffer.is_empty() && self.number == 0;
                             if !is_none {
                                 found = Some(Found::Element);

@@ -108,7 +108,7 @@ impl<'a> Scanner<'a> {
         if !plain.contains('\\') {
             return Ok(plain.into());
         }
-        // what is no text is no key that is asked for
+        // an invalid string cannot be one of the known keys
         Ok(serde_json::from_str::<String>(quoted).map_or(plain.into(), Cow::Owned))
     }
 
@@ -158,7 +158,7 @@ impl<'a> Scanner<'a> {
                     continue;
                 }
             }
-            // a value has ended, and with it what it is the last of
+            // the value has ended, and possibly the containers that it is the last value of
             loop {
                 let Some(&closer) = closers.last() else {
                     return Ok(());

@@ -66,7 +66,7 @@ impl Lines {
         loop {
             match self.read() {
                 Ok(None) => return None,
-                // an element that is blank is none, but a comma stands for it
+                // a blank element is not skipped, since a comma announced it
                 Ok(Some(Place::Line(_))) if self.buffer.trim_ascii().is_empty() => {}
                 Ok(Some(place)) => return Some(self.parse(place).map(|record| (place, record))),
                 Err(error) => {
@@ -79,7 +79,7 @@ impl Lines {
 
     /// Reads the next line or element into the buffer; `None` at the end of the file.
     fn read(&mut self) -> Result<Option<Place>, DataError> {
-        // one huge line must not cost its memory for ever
+        // a single huge line must not keep its memory
         if self.buffer.capacity() > KEPT_BYTES {
             self.buffer = Vec::new();
         }

@@ -95,7 +95,7 @@ impl Pass {
         if rows[0].tokens == 0 {
             return Ok(None);
         }
-        // at any place of the rows, tokens stand before padding: where rows choose together it chooses last
+        // rows with more tokens come first, so that padding chooses last where rows choose experts together
         rows.sort_by_key(|row| std::cmp::Reverse(row.tokens));
         let pad = self.corpus.special().pad;
         let mut packer = Packer::new(self.rows, self.seq_len, pad);
@@ -132,7 +132,7 @@ fn parts(sequence: &Arc<Sequence>, seq_len: usize) -> VecDeque<Part> {
         len: (sequence.len() - offset).min(seq_len),
         is_of_long,
     };
-    // the first token of a window is predicted in the one before
+    // the first token of a window is predicted in the previous window
     let ends_before = match sequence.len() {
         tokens @ (0 | 1) => tokens,
         tokens => tokens - 1,

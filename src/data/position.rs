@@ -74,7 +74,7 @@ impl Position {
             let pool = self.pools.get(open.pool);
             pool.is_some_and(|pool| pool.documents > 0)
         };
-        // every document that was begun counts for a token at least
+        // every document counts for at least one token
         of_pools.all(|pool| pool.documents <= pool.tokens)
             && tokens == of_domains.sum::<u64>()
             && self.open.as_ref().is_none_or(is_open)

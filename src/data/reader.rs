@@ -242,7 +242,7 @@ fn read_at(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn read_at(mut file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-    // the position is shared between threads
+    // the file position is shared between threads
     static SEEKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = SEEKING.lock();
     file.seek(SeekFrom::Start(at))?;

@@ -68,7 +68,7 @@ pub(super) fn parse(object: &str, text_field: Option<&str>) -> Result<Record, Re
             value: member.value,
             at: member.at,
         };
-        // a null is as good as none, and takes nothing back
+        // null counts as absent and does not replace an earlier value
         let slot = match &*member.key {
             key if member.value == "null" => {
                 let is_text = key == text_field.unwrap_or(TEXT);
@@ -148,7 +148,7 @@ fn read<T: serde::de::DeserializeOwned>(place: Place<'_>) -> Result<T, Refusal> 
             .map(str::len)
             .sum();
         let at = match error.classify() {
-            // the value is whole, and another than expected
+            // the value is valid JSON of another type
             Category::Data => place.at,
             _ => place.at + before + error.column().saturating_sub(1),
         };

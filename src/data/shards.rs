@@ -240,7 +240,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
         self.out.write_all(&self.buffer)?;
         self.spool.write_all(&entry.to_bytes())?;
         self.hash.update(&self.buffer);
-        // the key follows from the text, and what was hashed before there were keys must stay the same
+        // without the key, which follows from the text, so that hashes of older versions stay equal
         self.hash.update(&Entry { key: 0, ..entry }.to_bytes());
 
         self.units += units;
@@ -262,7 +262,7 @@ impl<W: Write, S: Read + Write + Seek> ShardWriter<W, S> {
         spool.seek(SeekFrom::Start(0))?;
         io::copy(&mut spool, &mut self.out)?;
 
-        // the numbers of the documents of each domain in turn
+        // document numbers by domain
         for (domain, totals) in self.domains.iter().enumerate() {
             if totals.documents == 0 {
                 continue;

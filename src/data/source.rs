@@ -120,7 +120,7 @@ impl Source {
                 files.push(SourceFile::new(path, format)?);
             }
         }
-        // a folder and a file in it give the file once
+        // a file that is given twice, for example by its folder too, is read once
         let mut seen = HashSet::new();
         files.retain(|file: &SourceFile| seen.insert(file.path.clone()));
         Ok(Self {

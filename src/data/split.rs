@@ -66,10 +66,10 @@ impl Keys {
         let (smallest, copies) = self.smallest;
         match self.below {
             _ if self.documents < FEWEST_DOCUMENTS => 0,
-            // a share of few documents is less than one
+            // the share amounts to less than one document
             0 if copies * 2 <= self.documents => smallest + 1,
             below if below < self.documents => limit,
-            // a domain of copies of one text would have nothing left to learn
+            // if all documents are copies of one text, holding it out would leave nothing to train on
             _ => 0,
         }
     }
@@ -98,7 +98,7 @@ impl HeldOut {
         let mut seen = [0; Domain::COUNT];
         each_entry(&mut |number, entry| {
             let domain = entry.domain.index();
-            // also a copy in a domain that gives none of its own
+            // including copies in domains that hold out none of their own
             if given.contains(&entry.key) {
                 held.numbers.push(number);
                 held.ranks[domain].push(seen[domain]);
@@ -177,7 +177,7 @@ fn nth_absent(held: &[u64], k: u64) -> u64 {
     let (mut low, mut high) = (0, held.len());
     while low < high {
         let middle = low.midpoint(high);
-        // so many absent ones come before the held one
+        // number of absent values before `held[middle]`
         if held[middle] - middle as u64 <= k {
             low = middle + 1;
         } else {

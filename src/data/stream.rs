@@ -197,7 +197,7 @@ impl Stream {
         self.position.pools[pool].documents += 1;
         let sequence = self.load(pool)?;
 
-        // a document without tokens counts too, or its pool would be behind for ever
+        // an empty document counts as one token, otherwise its pool would stay behind forever
         let tokens = sequence.len().max(1) as u64;
         self.position.pools[pool].tokens += tokens;
         self.position.domain_tokens[sequence.domain()] += tokens;

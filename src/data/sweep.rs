@@ -53,7 +53,7 @@ fn remove_unfinished(folder: &Path) {
         let path = entry.path();
         let ending = path.extension();
         if ending.is_some_and(|ending| ending == "part" || ending == "spool") {
-            // another start may try again
+            // best effort; the next start tries again
             let _ = fs::remove_file(&path);
         }
     }

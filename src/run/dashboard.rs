@@ -65,7 +65,7 @@ mod terminal {
                 continue;
             }
             mode.local_modes |= LocalModes::ISIG;
-            // but neither Ctrl-Z nor Ctrl-\, which would leave the screen as it is
+            // Ctrl-Z and Ctrl-\ stay off, since they would leave the screen in the dashboard's state
             mode.special_codes[SpecialCodeIndex::VSUSP] = 0;
             mode.special_codes[SpecialCodeIndex::VQUIT] = 0;
             if set(&mode).is_ok()
@@ -80,7 +80,7 @@ mod terminal {
     pub(super) fn restore() {
         let before = BEFORE.lock().ok().and_then(|mut kept| kept.take());
         let Some(before) = before else { return };
-        // the plain screen, with a cursor
+        // leaves the alternate screen and shows the cursor
         let _ = stdout().write_all(b"\x1b[?1049l\x1b[?25h");
         let _ = stdout().flush();
         let _ = set(&before);

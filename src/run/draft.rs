@@ -98,7 +98,7 @@ impl Draft {
         (cache, progress): (&Path, Progress),
     ) -> Result<Self, RunError> {
         check(&experiment, &tokenizer)?;
-        // what the data says must be the same when the run goes on
+        // the date must stay the same when the run resumes
         experiment.data.day = Day::of_data(experiment.data.day, &tokenizer);
         let corpora = texts.corpora(&tokenizer, experiment.data.day, (cache, progress))?;
         let epoch_tokens = corpora.train.tokens_of(&experiment.data.mix()?)?;

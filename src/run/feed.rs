@@ -137,7 +137,7 @@ impl ValidFeed {
     /// Digest that identifies the text, its batching and its limit, for comparing losses; `None` without text.
     pub fn measure(&self) -> Option<String> {
         let digest = self.corpus.as_ref()?.digest();
-        // losses of documents that are cut at row ends are others
+        // losses of documents cut at row ends, as in older versions, are not comparable
         let packing = "whole documents";
         let text = format!(
             "{digest} {} {} {} {packing}",
@@ -163,7 +163,7 @@ impl ValidFeed {
 }
 
 impl ValidFeed {
-    /// Returns the error of a text without any counted token; `Ok` without text.
+    /// Returns the error for a text in which no token was counted; `Ok` without text.
     ///
     /// # Errors
     ///

@@ -91,7 +91,7 @@ impl Job {
             origin,
             texts,
         } = draft;
-        // what the text cannot give is found out before there is a folder
+        // text that cannot fill the stream is refused before there is a folder
         Stream::new(
             texts.train.clone(),
             stream_config(&experiment)?,
@@ -153,7 +153,7 @@ impl Job {
             texts,
             ..
         } = Draft::of_run(experiment, &run, cache, progress)?;
-        // other text than the run's is refused before anything else is done
+        // another text than the run's is refused before anything else
         let position = from.as_ref().map(state::position).transpose()?;
         Stream::new(
             texts.train.clone(),

@@ -69,7 +69,7 @@ impl Metric for StepMetric {
     }
 
     fn update(&mut self, report: &StepReport, _metadata: &MetricMetadata) -> SerializedEntry {
-        // a step without the figure leaves the last one
+        // a step without the value keeps the last one
         self.current = (self.pick)(report).unwrap_or(self.current);
         SerializedEntry::new(
             format!("{}: {:.4}", self.name, self.current),

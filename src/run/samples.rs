@@ -47,7 +47,7 @@ pub(super) fn samples<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         let mut opening = tokenizer.opening(domain);
         let mut ids = Vec::new();
         if opening.is_empty() {
-            // where nothing stands before a text, it has to be begun
+            // if the tokenizer puts nothing before a text, a sample needs a beginning
             opening = corpus.document(0)?.tokens;
             opening.truncate(BEGUN);
             ids.clone_from(&opening);

@@ -72,7 +72,7 @@ impl Scores {
             let model = model.clone();
             awake(move || Self::of_batch(&model, rows))
         };
-        // looked for only where the loss is not, since it takes another pass
+        // searched only if the loss is not finite, since it takes another pass
         if found.total().nats.is_finite() {
             Ok(found)
         } else {
@@ -171,7 +171,7 @@ pub(super) fn record(
             .is_tagged
             .then(|| routing_table(&tagged.loads, domains))
             .flatten(),
-        // where no document has a tag, none was dropped either
+        // without tagged documents, no tag was dropped
         routing_untagged: untagged
             .or((!tagged.is_tagged).then_some(tagged))
             .and_then(|untagged| routing_table(&untagged.loads, domains)),

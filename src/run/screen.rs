@@ -67,7 +67,7 @@ impl Lines {
     }
 
     fn line(&self) -> String {
-        // a rate of 98.765 beside one of 101 is the same measurement
+        // 98.765 and 101 have the same precision as measurements of a rate
         let part = |(name, value): &(String, f64)| {
             if value.abs() >= 100.0 || name.contains(" per ") && value.abs() >= 10.0 {
                 format!("{} {value:.0}", name.to_lowercase())
@@ -100,13 +100,13 @@ impl MetricsRendererTraining for Lines {
             item.global_progress.items_total,
         );
         let (first, since) = *self.first.get_or_insert_with(|| (step, Instant::now()));
-        // the third one soon tells how long it will take
+        // the third step already gives an estimate of the remaining time
         if !step.is_multiple_of(every) && ![first, first + 2, total].contains(&step) {
             return;
         }
         let left = left(since.elapsed(), step - first, total.saturating_sub(step));
         let left = left.map_or_else(String::new, |left| format!("  {left}"));
-        // a run goes on where nobody reads its lines any more
+        // a run continues even if nobody reads its lines
         let _ = writeln!(
             io::stdout(),
             "step {step:>6}/{total}  {}{left}",

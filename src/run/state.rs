@@ -128,7 +128,7 @@ pub fn restore<B: Backend, M: Module<B>, I: Backend>(
             (Some(first), Some(second)) => {
                 moments.insert(id, Moments { first, second });
             }
-            // one that was never updated
+            // a parameter that was never updated
             (None, None) => {}
             (first, _) => {
                 let missing = if first.is_some() { SECOND } else { FIRST };

@@ -62,7 +62,7 @@ fn routed_layers(model: &ModelConfig) -> Vec<String> {
 /// Domain of every routed expert; empty if domains have no effect.
 fn expert_domains(model: &ModelConfig) -> Vec<crate::domain::Domain> {
     let experts = match &model.moe {
-        // those that are yet to come will be of their founders' domains
+        // future experts will belong to the domains of their founders
         Some(moe) if moe.router.initial_experts.is_some() => 0,
         Some(moe) if model.domains.mode != DomainMode::Off => moe.n_routed_experts,
         _ => 0,

@@ -72,7 +72,7 @@ impl Texts {
         } else {
             data.valid.clone()
         };
-        // its validation text goes with it, unless none is wanted
+        // the embedded corpus has its own validation text, which is used unless none is wanted
         let goes_without = data.valid.is_empty() && data.valid_share == Some(0.0);
         Ok(Self {
             train: Source::open(&[embedded.train], options.clone())?,

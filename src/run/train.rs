@@ -111,7 +111,7 @@ impl Job {
         let run = self.run.clone().with_keep(keep);
         let mut saved = self.from.as_ref().map(Checkpoint::step);
         if weights == Weights::Given && saved.is_none() {
-            // nobody can draw these again
+            // weights given by the caller cannot be drawn again
             let facts = Facts {
                 experiment: &self.experiment,
                 state: &state,
@@ -230,7 +230,7 @@ impl Job {
             };
             evaluation = self.evaluation(&whole, steps).measure(&model)?;
             match &evaluation {
-                // the report, which says that all is done, comes when the run is gone on with
+                // no report is written, so that a resumption repeats the evaluation
                 None if self.stop.is_asked() => ending = Ending::Stopped,
                 None => {}
                 Some(record) => {

@@ -27,7 +27,7 @@ impl Stored {
         let tokenizer = tokenizer.and_then(|it| it.map(StoredTokenizer::of_foreign).transpose());
         let tokenizer = StoredTokenizer::of(tokenizer);
         let mut origin = found.origin;
-        // some families leave it to the tokenizer
+        // some families leave special tokens to the tokenizer
         if origin.token_ids == TokenIds::default()
             && found.config.family.profile().bos_eos == (None, None)
         {

@@ -161,7 +161,7 @@ impl Stored {
             );
         }
         self.origin.token_ids = token_ids(Some(&tokenizer));
-        // ids that the files name are another tokenizer's
+        // the ids in the files belong to another tokenizer
         let generation = self.origin.generation.take();
         self.origin.generation = generation.map(GenerationConfig::without_ids);
         self.tokenizer = StoredTokenizer::Read(tokenizer);

@@ -60,7 +60,7 @@ impl<B: Ops> Model<B> {
         device: &B::Device,
     ) -> Result<Self, OpenError> {
         let rows = stored.experiment.model.vocab_size;
-        // a token that was added and never embedded is refused where it occurs
+        // a few added tokens may lack an embedding; texts with them are refused
         stored.check_tokenizer((rows / 64).max(16))?;
         let mut experiment = stored.experiment.clone();
         let in_blocks = experiment.model.quantization.is_some();
@@ -120,7 +120,7 @@ impl<B: Ops> Model<B> {
     pub fn template(&self) -> Result<Template, OpenError> {
         let tokenizer = self.tokenizer()?;
         let template = Template::of(tokenizer)?;
-        // runs of older versions
+        // runs of older versions have no template
         if template.kind() == Kind::Plain && is_genesis(&self.experiment.model) {
             return Ok(Template::genesis(tokenizer)?);
         }

@@ -12,7 +12,7 @@ pub fn entropy(weights: impl IntoIterator<Item = f64> + Clone) -> f64 {
     let sum: f64 = positive
         .map(|weight| weight / total * (weight / total).ln())
         .sum();
-    // not -0
+    // avoids -0
     (-sum).max(0.0)
 }
 

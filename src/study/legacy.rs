@@ -34,7 +34,7 @@ pub fn legacy(vectors: &[f32], width: usize, labels: &[u16]) -> Option<Legacy> {
     let mut logarithms = 0.0;
     for a in 0..tokens {
         for b in 0..tokens {
-            // `clip` of the source, and its diagonal, which is 0 up to rounding
+            // clips as the published code does; the diagonal is 0 up to rounding
             let value = if a == b { 0.0 } else { distance(a, b) };
             logarithms += (value + 1e-9).clamp(1e-9, 1.0).ln();
         }

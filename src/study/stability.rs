@@ -39,7 +39,7 @@ impl Observation {
                     let tags = TensorData::new(tags.clone(), [tags.len()]);
                     prior.of(Tensor::from_data(tags, &device))
                 });
-                // codons of single tokens there are none
+                // single tokens have no codons
                 let around = Surroundings {
                     prior,
                     ..Surroundings::default()

@@ -48,7 +48,7 @@ impl Activity {
                 .zip(is_counted)
                 .filter(|(_, counted)| **counted)
             {
-                // beyond them there are null experts
+                // higher numbers are null experts
                 if let Some(tokens) = self.tokens.get_mut(expert) {
                     *tokens += 1;
                     self.given[expert] += given;

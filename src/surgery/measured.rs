@@ -71,7 +71,7 @@ pub(super) fn table(
         row(f, "experts a token visits", before, after)?;
     }
     row(f, "loss, nats per token", before.loss, after.loss)?;
-    // the same text has the same domains
+    // both measurements have the same domains, since the text is the same
     for (before, after) in before.domains.iter().zip(&after.domains) {
         row(f, &format!("  {}", before.name()), before.loss, after.loss)?;
     }

@@ -54,7 +54,7 @@ impl<'a> Pruned<'a> {
         };
         let experts = match Place::of_parameter(name) {
             Some(place) => self.kept.experts.get(&place)?,
-            // one table for all layers, which keep as many of each domain in one order
+            // one table serves all layers, which keep equally many experts of each domain in the same order
             None => self.kept.experts.values().next()?,
         };
         let null = if is_of_slots { self.null.clone() } else { 0..0 };

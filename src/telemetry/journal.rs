@@ -77,7 +77,7 @@ impl Journal {
                 &format!("it is kept in {}", aside.display()),
             );
         }
-        // evaluations may stand between steps: what is kept need not be a prefix
+        // evaluations may be interleaved, so the kept lines need not be a prefix
         let length = file.metadata().map_err(io_error("read", &path))?.len();
         if !rejected.is_empty() || length != kept.len() as u64 {
             replace(&path, &kept).map_err(io_error("write", &path))?;
@@ -149,7 +149,7 @@ fn read_lines(
                     .map(|chunk| format!("{}{}", chunk.valid(), escaped(chunk.invalid())))
                     .collect(),
             }),
-            // a killed process left it
+            // an incomplete line of a killed process
             Err(_) => {}
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn wanted(
             let mut tokens: Vec<(Option<u64>, Value)> = names
                 .map(|(id, name)| (id, added(name, has_role(config, name))))
                 .collect();
-            // of two with one id that of tokenizer.json counts
+            // if two tokens have the same id, the one in tokenizer.json is used
             let taken: Vec<Option<u64>> = file.iter().map(|it| it["id"].as_u64()).collect();
             tokens.retain(|(id, _)| !taken.contains(id));
             tokens.extend(taken.into_iter().zip(file.iter().cloned()));
@@ -64,7 +64,7 @@ pub(super) fn wanted(
     };
     let mut known: HashSet<String> = file.iter().chain(&wanted).filter_map(content).collect();
     let others = config.keys().filter(|key| {
-        // as `image_token`; flags such as `add_bos_token` hold no text
+        // for example `image_token`; flags such as `add_bos_token` are not strings
         key.ends_with("_token") && !ROLES.contains(&key.as_str())
     });
     let keys = ROLES.into_iter().chain(others.map(String::as_str));

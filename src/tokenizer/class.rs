@@ -86,7 +86,7 @@ impl Class {
         };
         let named = Self::named(name);
         let is_misnamed = lists(MISNAMED, model_type);
-        // files in the style of Llama 3 keep the name of its predecessor's class
+        // Llama 3's files still name the class of Llama 2
         if named == Self::Llama && !is_misnamed && has(json, b"\"ByteLevel\"") {
             return Self::File;
         }

@@ -55,7 +55,7 @@ impl Beside {
                 Ok(Map::new())
             }
         };
-        // a file of another kind says nothing about the tokenizer; who reads the model names its faults
+        // an invalid config.json says nothing about the tokenizer; reading the model reports it
         let model = object("config.json").unwrap_or_default();
         let text = |key: &str| model.get(key).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
@@ -121,7 +121,7 @@ impl Tokenizer {
         let mut config = self.shared.config.clone();
         config.insert("tokenizer_class".into(), CLASS.into());
         for (key, token) in &mut config {
-            // transformers 5 takes an object there for a token only by its `__type`
+            // transformers 5 accepts an object for a token only with a `__type`
             if key.ends_with("_token") && token.is_object() && token.get("__type").is_none() {
                 *token = token_content(token).into();
             }
@@ -225,7 +225,7 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), TokenizerError> {
         fs::rename(&temporary, path)
     };
     write().map_err(|source| {
-        // the first error is the one to report
+        // the first error is reported
         let _ = fs::remove_file(&temporary);
         TokenizerError::Write {
             path: path.into(),

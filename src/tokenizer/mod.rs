@@ -118,7 +118,7 @@ impl Tokenizer {
             .map_err(|panicked| invalid(panicked.into()))?
             .map_err(invalid)?;
         let last_id = inner.get_vocab(true).into_values().max();
-        // tables have a place for every id up to the last one, and writing the file counts the gaps
+        // tables have an entry for every id up to the largest, and writing the file counts the gaps
         if let Some(id) = last_id.filter(|&id| id > MAX_ID) {
             return Err(invalid(
                 format!("a token has the id {id}, expected at most {MAX_ID}").into(),
@@ -138,7 +138,7 @@ impl Tokenizer {
                 roles: Roles::find(&config, |name| inner.token_to_id(name)),
                 wrapping: Wrapping::of(inner.get_post_processor()).map_err(invalid)?,
                 byte_level: matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))),
-                // ids may have gaps: the table must hold the last one
+                // ids may have gaps, so the table must reach the largest
                 vocab_size: last_id.map_or(0, |id| id as usize + 1),
                 markup: OnceLock::new(),
                 pieces: Pieces::default(),
@@ -226,7 +226,7 @@ impl Tokenizer {
         self.shared.markup.get_or_init(|| {
             let mut markup = self.shared.inner.clone();
             markup.set_encode_special_tokens(false);
-            // it may cut spaces off the places of tokens, and adds nothing here
+            // it may trim spaces off the tokens' ranges, and adds nothing here
             markup.with_post_processor(None::<PostProcessorWrapper>);
             markup
         })
@@ -463,7 +463,7 @@ fn assemble(json: &[u8], beside: Beside) -> Result<Assembled, Cause> {
 /// The `tokenizer.json` to store for a tokenizer that was read from `json`.
 fn written(inner: &tokenizers::Tokenizer, json: &[u8]) -> Result<String, Cause> {
     let ids: HashSet<u32> = inner.get_vocab(false).into_values().collect();
-    // the crate prints a complaint of gaps between ids on the standard output whenever it writes such a vocabulary
+    // the crate prints a warning about gaps between ids on the standard output whenever it writes such a vocabulary
     if ids
         .iter()
         .max()

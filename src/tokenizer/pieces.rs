@@ -176,7 +176,7 @@ impl Piece {
         mut whole: PreTokenizedString,
     ) -> Result<Self, TokenizerError> {
         let seen = Cell::new(0);
-        // those of added tokens are not seen here
+        // splits of added tokens are not passed to the function below
         let unseen = splits(&whole)[..cut.splits]
             .iter()
             .filter(|split| split.1.is_some())
@@ -237,7 +237,7 @@ impl Rest {
         drop_prefixes(&mut json["pre_tokenizer"]);
         let mut rest = Inner::from_bytes(json.to_string()).ok()?;
         rest.set_encode_special_tokens(inner.get_encode_special_tokens());
-        // which moves the places of tokens
+        // the post-processor shifts the ranges of tokens
         rest.with_post_processor(inner.get_post_processor().cloned());
 
         let tokens: Vec<String> = inner.get_vocab(false).into_keys().collect();
@@ -312,7 +312,7 @@ impl Rest {
         if found == first {
             return (!before.is_empty()).then_some((before.len(), 0));
         }
-        // within a split
+        // the cut is within a split
         let part = found.0.strip_suffix(first.0)?;
         let (last, next) = part.chars().next_back().zip(first.0.chars().next())?;
         let is_text = found.1.is_none() && first.1.is_none();
@@ -325,7 +325,7 @@ impl Rest {
             return false;
         };
         let [left, right] = [left, right].map(|it| if it == ' ' { self.space } else { it });
-        // unknown ones may be put together to one token
+        // adjacent unknown characters may be combined into one token
         self.known.contains(&left) && self.known.contains(&right) && !pairs.contains(&(left, right))
     }
 }

@@ -55,7 +55,7 @@ impl TextStream {
                     return None;
                 }
                 let text = behind(&before, &now).to_owned();
-                // the tokens just given out stay as the context of the next ones
+                // the tokens just returned remain as context for the next ones
                 if !text.is_empty() {
                     let kept = self.tokenizer.context(ids, ids.len() - *read).len();
                     ids.drain(..ids.len() - kept);

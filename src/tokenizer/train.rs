@@ -174,7 +174,7 @@ fn learn_merges(mut words: Vec<Word>, vocab_size: usize) -> Vec<(String, String)
         };
         let current = counts.get(&pair).copied().unwrap_or(0);
         if current < count {
-            // the entry is stale: the pair lost occurrences to another merge
+            // the entry is stale, since other merges have used up occurrences of the pair
             if current >= MIN_COUNT {
                 queue.push((current, Reverse(pair)));
             }
@@ -187,7 +187,7 @@ fn learn_merges(mut words: Vec<Word>, vocab_size: usize) -> Vec<(String, String)
         let left = contents[pair.0 as usize].clone();
         let right = contents[pair.1 as usize].clone();
         let joined = format!("{left}{right}");
-        // a pair comes back when another merge forms one of its symbols anew
+        // a pair may occur again after another merge re-creates one of its symbols
         if merged.insert(pair) {
             merges.push((left, right));
         }

@@ -84,7 +84,7 @@ pub(crate) fn hybrid_config(mode: DomainMode) -> ModelConfig {
     config
 }
 
-/// [`small_config`] with gated linear attention of two rules and forgetting attention between them.
+/// [`small_config`] with gated linear attention (delta rule), forgetting attention and latent attention.
 pub(crate) fn recurrent_config(mode: DomainMode) -> ModelConfig {
     let mut config = small_config(mode);
     config.layer_types = vec![MixerKind::Gla, MixerKind::Fox, MixerKind::Mla];

@@ -113,7 +113,7 @@ impl<'a> Conversation<'a> {
         let mut messages = self.messages.clone();
         messages.push(Message::new(Role::User, said));
         let context = self.chat.loaded.experiment.model.max_position_embeddings;
-        // a short context keeps room for a line all the same
+        // even a short context keeps room for the user's turn
         let room = context - self.chat.max_tokens.min(context / 4);
         let all = self.ids(&messages)?;
         let (mut ids, mut turns) = (all.clone(), 0);
@@ -121,7 +121,7 @@ impl<'a> Conversation<'a> {
             ids = self.ids(&messages)?;
             turns += 1;
         }
-        // an answer has a token at least
+        // an answer has at least one token
         if ids.len() >= context {
             let tokens = ids.len();
             return Ok(Next::TooLong(TooLong { tokens, context }));

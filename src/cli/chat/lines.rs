@@ -94,7 +94,7 @@ impl Terminal {
         let config = config.history_ignore_dups(true).ok()?.build();
         let mut editor = Editor::with_config(config).ok()?;
         editor.set_helper(Some(Typed::default()));
-        // what cannot be read or written is done without
+        // the history is optional: if it cannot be read or written, there is none
         let history = history_file().filter(|file| make_private_parent(file).is_ok());
         if let Some(file) = &history {
             let _ = editor.load_history(file);
@@ -112,7 +112,7 @@ impl Terminal {
                     return Ok((Some(line), is_text));
                 }
                 Err(ReadlineError::Eof) => return Ok((None, is_text)),
-                // a key, or a signal
+                // Ctrl-C as a key or as a signal
                 Err(ReadlineError::Interrupted | ReadlineError::Signal(Signal::Interrupt)) => {
                     before.clear();
                     if !self.typed().is_empty() {

@@ -142,13 +142,13 @@ fn chat(args: &ChatArgs) -> Result<(), Failure> {
                 eprintln!("{too_long}");
                 continue;
             }
-            // what a template refuses
+            // the template refuses the turn
             Err(failure) => {
                 eprintln!("{}", failure.line());
                 continue;
             }
         };
-        // what was read before is not read again
+        // the common prefix with the past is not read again
         let same = generation.past().iter().zip(&ids);
         let kept = same.take_while(|(past, id)| past == id).count();
         let kept = kept.min(ids.len().saturating_sub(1));

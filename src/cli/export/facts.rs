@@ -34,7 +34,7 @@ fn facts(records: &[Record], step: u64) -> TrainingFacts {
         _ => None,
     });
     let last: Option<&StepRecord> = steps().next_back();
-    // a sum over some of the steps would pass for that of all
+    // a sum over only some of the steps would be mistaken for the total
     let energy_j = steps().map(|it| it.energy_j).sum::<Option<f64>>();
     let sources: BTreeSet<_> = steps().filter_map(|it| it.energy_source.clone()).collect();
     let sources: Vec<_> = sources.into_iter().collect();

@@ -46,7 +46,7 @@ pub(super) fn write(
     let tokenizer = tokenizer_files(stored)?
         .map(|files| gguf_tokenizer(&files))
         .transpose()?;
-    // the format has no other place for the ends that only generation_config.json names
+    // GGUF has no other place for end tokens that only generation_config.json names
     let mut with_ends = config.clone();
     with_ends.token_ids.eos = stored.origin.stop_ids();
     let style = "{bar:40} {pos}/{len} tensors, {eta} left";

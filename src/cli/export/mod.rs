@@ -185,7 +185,7 @@ fn tokenizer_files(stored: &Stored) -> Result<Option<TokenizerFiles>, Failure> {
     }
     let wrapping = tokenizer.wrapping();
     let is_only = |ids: &[u32], id: Option<u32>| id.is_some_and(|id| ids == [id]);
-    // an id that the model has no row for is not among its special tokens
+    // special tokens without a row in the model are left out
     let rows = stored.experiment.model.vocab_size;
     for (key, id) in [
         ("bos_token", tokenizer.bos_id()),

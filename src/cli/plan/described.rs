@@ -29,7 +29,7 @@ pub(super) fn experiment(path: &Path) -> Result<Experiment, Failure> {
             "{file}: {error}, expected a model's `config.json`, or its folder"
         ))
     })?;
-    // only configurations of Hugging Face say what kind of model it is
+    // only configurations of Hugging Face have a `model_type`
     let json: Option<Value> = serde_json::from_str(&text).ok();
     if json.is_some_and(|json| json.get("model_type").is_none()) {
         return Experiment::load(file).or_input();

@@ -108,7 +108,7 @@ pub(crate) fn execute(args: &RoutesArgs) -> Result<(), Failure> {
     let other = other.map(|(_, stored)| text.observe_other(args, stored, &device));
     let other = other.transpose()?;
     let text_of = |id| match tokenizer.decode(&[id]) {
-        // a special token, or a part of a character
+        // a special token, or an incomplete character
         text if text.is_empty() || text.contains('\u{fffd}') => {
             tokenizer.token(id).unwrap_or_else(|| id.to_string())
         }

@@ -31,7 +31,7 @@ impl Cache {
         let made = made.map(Path::to_path_buf).collect();
         fs::create_dir_all(&folder).or_input()?;
         let users = File::create(folder.join(USERS)).ok();
-        // without locks, on some network file systems, nobody takes anything back
+        // without locks, as on some network file systems, nothing is removed
         let users = users.filter(|file| file.lock_shared().is_ok());
         sweep(&folder);
         Ok(Self {

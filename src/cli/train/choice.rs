@@ -161,7 +161,7 @@ fn text_bytes(source: &Source) -> Result<u64, DataError> {
     let mut text = 0;
     while let Some(document) = documents.next() {
         text += document?.text.len() as u64;
-        // of a parquet file nothing counts as read before a group of rows is over
+        // bytes of a parquet file are counted only when a row group is finished
         let read = documents.bytes_read();
         if text >= PROBE_BYTES && read > 0 {
             let share = source.size_bytes() as f64 / read as f64;

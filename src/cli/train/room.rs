@@ -51,7 +51,7 @@ impl Room {
                 "a checkpoint takes {each}, but there are {free_bytes} of room for `{folder}`: make room, or choose another folder by `--out`"
             )));
         }
-        // the best one stays, and the next is there before the oldest goes
+        // the best checkpoint stays, and the next one is written before the oldest is deleted
         let most = match kept {
             0 => return Ok(None),
             kept => kept.saturating_add(2),

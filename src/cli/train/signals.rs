@@ -81,7 +81,7 @@ impl Signals {
 
     /// Exit code of a run that was stopped.
     pub(super) fn code(&self) -> u8 {
-        // none: by a key of the dashboard
+        // without a signal, a key of the dashboard stopped the run
         self.0.first.get().map_or(INTERRUPTED, |first| first.code)
     }
 }

@@ -142,7 +142,7 @@ fn ranked(visits: &Visits, size: usize, rank: impl Fn(Visit) -> (u64, u64)) -> u
 
 fn least_stale(visits: &Visits, size: usize) -> u64 {
     let layers = visits.layers.last().map_or(0, |&last| last as usize + 1);
-    // of every cached expert of a layer: its last visit
+    // per layer, the cached experts with their last visits
     let mut cached: Vec<Vec<(usize, u32)>> = vec![Vec::new(); layers];
     let (mut held, mut hits) = (0, 0);
     for (at, &expert) in visits.experts.iter().enumerate() {
@@ -164,7 +164,7 @@ fn least_stale(visits: &Visits, size: usize) -> u64 {
 
 /// Evicts an expert when one of `layer` is loaded.
 fn give_up_stalest(cached: &mut [Vec<(usize, u32)>], layer: usize) {
-    // the layer at hand comes up again last, the one before it last but one
+    // the current layer comes up again last, the one before it second to last
     let mut layers = (0..=layer).rev().chain((layer + 1..cached.len()).rev());
     let Some(stalest) = layers.find(|&layer| !cached[layer].is_empty()) else {
         return;

@@ -24,7 +24,7 @@ pub fn distinct(
     };
     let (mut windows, mut sum) = (0u64, 0u64);
     for document in documents {
-        // how often the window visits each expert, and how many it visits
+        // visits to each expert in the window, and the number of experts with visits
         let (mut visited, mut touched) = (vec![0usize; experts], 0u64);
         for token in document.clone() {
             for expert in visits(token) {

@@ -61,7 +61,7 @@ pub fn with_null_experts(
     router.null_experts = null_experts;
     router.k_target = Some(k_target);
     if matches!(router.balance, Rule::Auxiliary(_)) {
-        // a loss does not hold how many experts a token visits
+        // only the sign rule controls how many experts a token visits, an auxiliary loss does not
         router.balance = Rule::Sign;
     }
     config.validate()?;

@@ -43,7 +43,7 @@ impl Monitor {
                     ended = waiting.unwrap_or_else(PoisonError::into_inner).0;
                 }
             };
-            // without the thread, power that is not read for long has no energy
+            // without the thread, power readings are too far apart and energy is unknown
             Builder::new().name("energy".into()).spawn(polling).ok()
         });
         Self { shared, thread }

@@ -53,7 +53,7 @@ impl Sample {
                 .total
                 .zip(begin)
                 .and_then(|(now, begin)| now.since(&begin));
-            // some virtual machines have counters that stand still
+            // counters of some virtual machines never change
             let moves = |&energy_uj: &u64| energy_uj > 0 || duration < LONGEST_STILL;
             let joules = energy_uj.filter(|it| !duration.is_zero() && moves(it));
             Part {

@@ -69,7 +69,7 @@ impl HeatMap<'_> {
         let left = 30.0 + 6.4 * longest(&mut self.rows.iter().map(|row| &row.name));
         let has_figures = self.rows.iter().any(|row| row.figure.is_some());
         let right = if has_figures { 46.0 } else { 10.0 };
-        // labels at the bottom are turned by 42 degrees
+        // the labels at the bottom are rotated by 42 degrees
         let bottom = 40.0 + 4.4 * longest(&mut self.columns.iter());
         let (cell_width, cell_height) = match self.cell {
             CellSize::Text => (27.0, 25.0),
@@ -83,7 +83,7 @@ impl HeatMap<'_> {
         let height = below + bottom;
 
         let mut svg = String::new();
-        // names that would overlap are left out
+        // labels that would overlap are left out
         let every = |size: f64| (13.0 / size).ceil() as usize;
         for (index, row) in self.rows.iter().enumerate() {
             let y = 6.0 + index as f64 * cell_height;
@@ -116,7 +116,7 @@ impl HeatMap<'_> {
 <p class="note">{caption}</p></figure>
 "#,
             self.scale.html(),
-            // so small that it can still be read
+            // the smallest readable size
             width * 0.72,
             width * 1.15,
         )

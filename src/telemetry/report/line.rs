@@ -108,7 +108,7 @@ impl LineChart<'_> {
                 r#"<svg class="{name}" viewBox="0 0 {width} {height}" role="img" aria-label="{title}. {caption}">{svg}</svg>"#
             )
         };
-        // letters keep their size: a wide picture has a narrow form for narrow screens
+        // text has a fixed size, so a wide chart has a narrow form for narrow screens
         let pictures = match self.size {
             Size::Wide => picture("broad", 900.0, 350.0) + &picture("narrow", 430.0, 300.0),
             Size::Half => picture("", 430.0, 250.0),
@@ -280,7 +280,7 @@ impl Frame {
         let wanted = (self.width / 110.0) as usize;
         for (value, label) in ticks(self.bounds.x.0, self.bounds.x.1, wanted) {
             let x = self.x(value);
-            // a label at the very end would be cut
+            // a centered label at the right end would be cut off
             let side = if x + 24.0 > right { "end" } else { "mid" };
             let _ = write!(
                 svg,

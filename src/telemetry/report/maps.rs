@@ -38,7 +38,7 @@ pub(super) fn expert_load(steps: &[StepRecord], layers: &[String], domains: &[Do
         Some(domain) => format!("{domain} {expert}"),
         None => format!("expert {expert}"),
     };
-    // experts of a domain stand together
+    // experts of the same domain are adjacent
     let mut order: Vec<usize> = (0..experts).collect();
     order.sort_by_key(|&expert| domains.get(expert).map(|domain| domain.index()));
     let rows = order.into_iter().map(|expert| {

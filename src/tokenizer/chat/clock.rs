@@ -60,7 +60,7 @@ impl FromStr for Day {
     fn from_str(text: &str) -> Result<Self, DayError> {
         let day = NaiveDate::parse_from_str(text, "%Y-%m-%d");
         day.map(Self).map_err(|_| DayError {
-            // a day has ten characters
+            // a valid date has ten characters
             found: text.chars().take(30).collect(),
         })
     }
@@ -85,7 +85,7 @@ impl Clock {
     fn time(self) -> Option<DateTime<Local>> {
         match self {
             Self::Now => Some(Local::now()),
-            // where clocks are put forward it is at night
+            // noon exists on every day: clocks are put forward at night
             Self::On(Day(day)) => day
                 .and_hms_opt(12, 0, 0)?
                 .and_local_timezone(Local)

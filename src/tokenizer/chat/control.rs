@@ -189,7 +189,7 @@ pub(super) fn encode(
         let token = &text[place.clone()];
         let id = tokenizer.token_id(token);
         let mut of_token = Vec::new();
-        // special tokens can be told from text, others only by taking them apart
+        // special tokens can be encoded as text, other control tokens only in two parts
         let is_special = tokenizer
             .shared
             .inner
@@ -261,7 +261,7 @@ fn piece(
         )
     };
     if begin > 0 {
-        // behind a line end no tokenizer puts the space that some put before a text
+        // after a line end, no tokenizer inserts the space that some put before a text
         let line_end = encode("\n")?;
         let behind = encode(&format!("\n{part}"))?;
         let is_behind =

@@ -70,7 +70,7 @@ impl Jinja {
         });
         env.add_function("namespace", namespace);
         env.add_function("dict", dict);
-        // as Jinja does, and `minijinja` does not
+        // Jinja normalizes line ends, `minijinja` does not
         let text = source.replace("\r\n", "\n").replace('\r', "\n");
         let (rewritten, marks_generations) = generation::rewritten(&python::rewritten(&text)?)?;
         env.add_template_owned(NAME, rewritten)

@@ -140,7 +140,7 @@ impl Message {
                     }
                     continue;
                 }
-                // tables write null in every row that lacks the key
+                // tables have null in every row without the key
                 _ if value.is_null() => continue,
                 "tool_calls" if !value.is_array() => {
                     return Err(wrong(key, value, "a list of calls"));

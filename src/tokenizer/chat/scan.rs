@@ -36,7 +36,7 @@ pub(super) fn rewrite(
             }
         };
         let inside = &from[2..];
-        // the parser says what is wrong with a tag without an end
+        // the parser reports a tag without an end
         let Some(end) = end_of_tag(inside, close) else {
             out.push_str(from);
             return Ok(out);
@@ -68,7 +68,7 @@ fn end_of_tag(inside: &str, close: &str) -> Option<usize> {
     while at < bytes.len() {
         match bytes[at] {
             quote @ (b'"' | b'\'') => at = end_of_string(bytes, at, quote)?,
-            // a map may end where the tag seems to
+            // the end of a map can look like the end of a tag
             b'{' => depth += 1,
             b'}' if depth > 0 => depth -= 1,
             _ if bytes[at..].starts_with(close.as_bytes()) => return Some(at),

@@ -122,7 +122,7 @@ impl Template {
             } else {
                 self.plain(&objects, tools, Purpose::Data)?.text
             };
-            // some templates end a conversation, not a turn, by the end of a text
+            // some templates put the end-of-text token after the conversation rather than after each turn
             let open = self.end_of_text().and_then(|end| with.strip_suffix(end));
             let with = [Some(with.as_str()), open];
             let with = with
@@ -140,7 +140,7 @@ impl Template {
                 return Err(TemplateError::Changing { message: at + 1 });
             };
             let own = &with[begin..];
-            // nobody asks for what follows the end of a turn
+            // text after the end of a turn is not learned
             let length = self.inner.control.last_end(own).unwrap_or(own.len());
             said.push(begin..begin + length);
         }
@@ -164,7 +164,7 @@ impl Template {
         let bare = { bare }.find(|bare| with.starts_with(bare))?.len();
         let header = self.header(objects, tools).unwrap_or(bare);
         let begin = common(asked, with).min(header).max(bare);
-        // one that drops his thoughts does not write what he says
+        // a template that drops reasoning does not write the whole message
         let content = objects.last()?.get("content").and_then(Value::as_str);
         let is_whole = content.is_none_or(|said| with[begin..].contains(said.trim()));
         is_whole.then_some(begin)

@@ -186,7 +186,7 @@ impl Template {
                 return Ok(text);
             };
             let objects: Vec<_> = objects.iter().map(aliased).collect();
-            // a template that looks for such tokens may fail without them
+            // a template that searches for such tokens may fail on marked ones
             let Ok(marked) = self.plain(&objects, &tools, purpose) else {
                 continue;
             };
@@ -224,7 +224,7 @@ impl Template {
     fn context(&self, messages: &[Map<String, Value>], tools: &[Value], purpose: Purpose) -> Value {
         let mut context = self.inner.variables.clone();
         if self.inner.kind == Kind::Turns {
-            // around a document stands what the packing of rows puts there
+            // packing puts the special tokens around documents
             match purpose {
                 Purpose::Prompt(domain) => {
                     let domain = domain.map(|domain| domain.name());
@@ -277,7 +277,7 @@ impl Template {
                     message: at + 1,
                     key: key.to_owned(),
                 };
-                // the usual case, in which the template may fail as well
+                // usually the key does not occur in the template; then it need not be rendered, which could fail
                 if !names.iter().any(|name| source.contains(name))
                     && !source.contains("tojson")
                     && !source.contains("items")

@@ -59,7 +59,7 @@ fn string(literal: &str) -> Result<String, TemplateError> {
             Some(known @ ('\\' | '\'' | '"' | 'n' | 'r' | 't' | 'b' | 'f' | 'x')) => {
                 out.extend(['\\', known]);
             }
-            // one that means nothing stays as it is
+            // an unknown escape stays as it is
             Some(other) => out.extend(['\\', '\\', other]),
             None => out.push('\\'),
         }

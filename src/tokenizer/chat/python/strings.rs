@@ -107,7 +107,7 @@ pub(super) fn padding(text: &str, width: usize, fill: char) -> Result<String, Er
 pub(super) fn centered(text: &str, width: usize, fill: char) -> String {
     let width = width.min(1 << 16);
     let missing = width.saturating_sub(text.chars().count());
-    // where it does not come out even, Python favors the left of an odd width
+    // for an uneven rest, Python puts the extra character on the left if the width is odd
     let left = missing / 2 + (missing & width & 1);
     let fill = |count| std::iter::repeat_n(fill, count).collect::<String>();
     format!("{}{text}{}", fill(left), fill(missing - left))
