@@ -1,4 +1,4 @@
-//! What families make of keys that are absent or have other values.
+//! Meaning of absent keys in each family, and refusal of unsupported values.
 
 mod newer;
 

@@ -1,4 +1,4 @@
-//! The families that are a few keys each: what absent keys mean, and what is refused.
+//! Families with few keys of their own: meaning of absent keys, and refusals.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::model::ModelConfig;
 use crate::model::mixer::gqa::{Biased, NormOver};
 use crate::model::routing::{GroupScore, ScoringFunc};
 
-/// A family's configuration with the sizes that none has defaults for, and these.
+/// A family's configuration with the sizes that have no defaults, and with the keys in `more`.
 fn minimal(model_type: &str, more: &Value) -> HfConfig {
     let mut json = json!({"model_type": model_type, "vocab_size": 100, "hidden_size": 128,
         "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 32});
@@ -27,7 +27,7 @@ fn context_eps_and_theta(config: &HfConfig) -> (usize, f64, f64) {
     )
 }
 
-/// Number of experts, how many a token visits, and their width.
+/// Number of experts, number of experts per token, and width of an expert.
 fn experts(config: &HfConfig) -> (usize, usize, usize) {
     let moe = config.model.moe.as_ref().unwrap();
     let (all, chosen) = (moe.n_routed_experts, moe.num_experts_per_tok);

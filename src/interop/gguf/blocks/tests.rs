@@ -1,4 +1,4 @@
-//! Numbers of every type against those of the Python package `gguf`.
+//! Decoded values of every type compared with those of the Python package `gguf`.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The container alone: what is written is found again.
+//! The container format alone: written content is read back.
 
 use super::Checkpoint;
 use crate::interop::gguf::{

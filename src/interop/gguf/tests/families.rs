@@ -1,4 +1,4 @@
-//! Families whose graphs in llama.cpp have less than transformers has, or more.
+//! Families whose graphs in llama.cpp support less than transformers, or more.
 
 use std::path::Path;
 
@@ -89,7 +89,7 @@ fn a_deepseek_v2_is_told_from_a_v3_and_its_groups_are_refused() {
     );
 }
 
-/// The last of the fixture's two layers as if it were a module that predicts further tokens.
+/// Treats the last of the fixture's two layers as a multi-token prediction module.
 #[test]
 fn modules_of_multi_token_prediction_are_left_out_of_what_is_read() {
     let source = Checkpoint::read("glm4_moe");

@@ -1,8 +1,8 @@
-//! Files of llama.cpp's converter, `convert_hf_to_gguf.py --outtype f32`: what we write is the same.
+//! Written files equal those of llama.cpp's converter, `convert_hf_to_gguf.py --outtype f32`.
 //!
-//! The converter got the folder under the name `fixture`, which is `general.name`; we take the name
-//! from the options. No other key differs, but for `tokenizer.ggml.model` of a file without a tokenizer: the converter
-//! was made to leave it out, and llama.cpp does not load such a file.
+//! The converter was given the folder under the name `fixture`, which becomes `general.name`; ours comes from the
+//! options. The only other difference is `tokenizer.ggml.model` in a file without a tokenizer: the converter was made
+//! to leave it out, but llama.cpp does not load such a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const PAIRS: [(&str, &str); 2] = [
     ("deepseek_v3_yarn", "gguf_deepseek_v3_yarn"),
 ];
 
-/// What we write, without the key that says that there is no tokenizer.
+/// Writes a checkpoint without the key for an absent tokenizer.
 fn as_converted(checkpoint: &Checkpoint, dtype: OutType) -> (TempDir, PathBuf) {
     let (folder, path) = checkpoint.written(dtype);
     let (mut keys, tensors) = contents_of(&path);
@@ -129,7 +129,7 @@ fn kind(value: &GgufValue) -> &'static str {
     }
 }
 
-/// The dump has numbers as f64, and of an array its length and its first values.
+/// Whether a value equals the dump's, which has numbers as f64, and of an array its length and first values.
 fn agrees(value: &GgufValue, expected: &Value) -> bool {
     let list = |values: Vec<Value>| {
         let head = expected["head"].as_array().unwrap();
@@ -150,7 +150,7 @@ fn agrees(value: &GgufValue, expected: &Value) -> bool {
     }
 }
 
-/// Files of the same converter, `--model-name fixture` and `--outtype` f32, f16, bf16 and q8_0, with
+/// Hashes of files from the same converter, with `--model-name fixture`, `--outtype` f32, f16, bf16 and q8_0, and
 /// `tokenizer.ggml.pre` set to `gpt-2`.
 const HASHES: [(&str, [&str; 4]); 6] = [
     (
@@ -209,7 +209,7 @@ const HASHES: [(&str, [&str; 4]); 6] = [
     ),
 ];
 
-/// The same for the fixtures with all their tensors rounded to bf16.
+/// Hashes for the fixtures with all tensors rounded to bf16.
 const BF16_HASHES: [(&str, [&str; 4]); 2] = [
     (
         "deepseek_v3_plain",

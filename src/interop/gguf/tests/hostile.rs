@@ -1,4 +1,4 @@
-//! Files that are not what they say: one clear line, no panic, no memory for what is not there.
+//! Malformed files: one clear line of error, no panic, and no memory for content that does not exist.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::interop::gguf::{
     GgmlType, GgufCheckpoint, GgufFile, GgufTensor, GgufValue, GgufWriter, OutType,
 };
 
-/// The one line with which opening these bytes ends.
+/// The one-line error of opening these bytes.
 fn refusal(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -18,7 +18,7 @@ fn refusal(bytes: &[u8]) -> String {
     error
 }
 
-/// A file with a key and a tensor of four values. The tests know where its bytes stand.
+/// A file with one key and a tensor of four values, whose byte offsets the tests know.
 fn small() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");

@@ -12,7 +12,7 @@ use crate::interop::gguf::{
 };
 use crate::interop::{ForeignModel, TensorSource};
 
-/// All that a checkpoint's file holds.
+/// Metadata and tensors of a fixture's file.
 fn contents(fixture: &str) -> (Keys, Tensors) {
     let (_folder, path) = Checkpoint::read(fixture).written(OutType::F32);
     contents_of(&path)
@@ -23,7 +23,7 @@ fn set(keys: &mut Keys, key: &str, value: GgufValue) {
     keys.push((key.to_owned(), value));
 }
 
-/// A file with some keys changed; those without a value are left out.
+/// A file with changed keys; keys without a value are removed.
 fn changed(fixture: &str, changes: &[(&str, Option<GgufValue>)]) -> TempDir {
     let (mut keys, tensors) = contents(fixture);
     for (key, value) in changes {
@@ -44,7 +44,7 @@ fn refusal(folder: &TempDir) -> String {
     error
 }
 
-/// Whether a file holds the same model as its fixture.
+/// Asserts that a file holds the same model as its fixture.
 fn assert_is(path: &Path, fixture: &str) {
     let (_folder, expected) = Checkpoint::read(fixture).written(OutType::F32);
     let expected = GgufCheckpoint::open(&expected).unwrap();
@@ -81,7 +81,7 @@ fn the_second_version_is_read_and_others_are_not() {
     }
 }
 
-/// A model in three files, the second of which holds one tensor.
+/// A model in three files, the second of which has one tensor.
 fn split(fixture: &str) -> TempDir {
     let (keys, tensors) = contents(fixture);
     let all = GgufValue::I32(tensors.len() as i32);

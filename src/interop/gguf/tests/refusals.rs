@@ -1,4 +1,4 @@
-//! Checkpoints that have no GGUF are refused in one line before a file is there.
+//! Checkpoints without a GGUF form are refused in one line, before a file is created.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Checkpoint;
 use crate::interop::gguf::OutType;
 
-/// The one line of the error with which writing ends, which leaves no file.
+/// The one-line error of writing a checkpoint, which must leave no file.
 fn refusal(checkpoint: &Checkpoint) -> String {
     let folder = tempfile::tempdir().unwrap();
     let error = checkpoint

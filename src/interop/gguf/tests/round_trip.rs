@@ -1,4 +1,4 @@
-//! There and back: a checkpoint becomes GGUF and is read again.
+//! Round trips: a checkpoint is written as GGUF and read back.
 
 use safetensors::Dtype;
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn f32_is_the_identity() {
     }
 }
 
-/// Each field that is in both is the same, and each that decides the model is in both.
+/// Asserts that common fields are equal, and that fields which define the model exist on both sides.
 fn same_config(restored: &Value, source: &Value) {
     let mut source = source.clone();
     if let Some(rope) = source["rope_parameters"].as_object().cloned() {

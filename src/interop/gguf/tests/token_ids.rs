@@ -1,4 +1,4 @@
-//! Ids of texts against those of the published tokenizers, sentencepiece and llama.cpp.
+//! Token ids compared with published tokenizers, sentencepiece and llama.cpp.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::interop::gguf::{GgufFile, GgufValue, tokenizer_json};
 
 const FIXTURE: &str = "tests/fixtures/gguf_tokenizers";
 
-/// The tokenizer of a file of the fixture with some keys changed.
+/// The tokenizer of a fixture's file with some keys changed.
 fn tokenizer(file: &str, changes: &[(&str, Option<GgufValue>)]) -> Tokenizer {
     let json = tokenizer_files(file, changes).unwrap();
     Tokenizer::from_bytes(json.to_string()).unwrap()

@@ -1,4 +1,4 @@
-//! Tokenizers there and back.
+//! Conversion of tokenizers in both directions.
 
 use serde_json::{Value, json};
 

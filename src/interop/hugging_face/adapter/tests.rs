@@ -1,4 +1,4 @@
-//! Adapters of small whole numbers, and one that PEFT wrote.
+//! Adapters of small integers, and one written by PEFT.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::interop::tests::Tensors;
 const Q: &str = "model.layers.0.self_attn.q_proj";
 const HOST: &str = "base_model.model.";
 
-/// The folder of an adapter with these tensors, all of them of small whole numbers from 1.
+/// The folder of an adapter with these tensors, filled with small integers from 1.
 fn adapter(config: &Value, tensors: &[(String, [usize; 2])]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(CONFIG), config.to_string()).unwrap();
@@ -47,7 +47,7 @@ fn pair(module: &str) -> Vec<(String, [usize; 2])> {
     ]
 }
 
-/// A model of one matrix `[2, 3]`, an expert like it, an embedding and a norm, all zero.
+/// A model with a `[2, 3]` matrix, an equal expert, an embedding and a norm, all zero.
 fn base() -> Tensors {
     let mut base = Tensors::default();
     for name in [Q, "model.layers.0.mlp.experts.1.up_proj", "lm_head"] {
