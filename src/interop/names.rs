@@ -160,7 +160,7 @@ impl Entries {
                 gqa.into_iter()
                     .for_each(|gqa| self.grouped_query(gqa, ours, &theirs));
             }
-            // only a family of its own has them
+            // only families with their own mapping have these
             MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => {}
         }
     }
@@ -234,7 +234,7 @@ impl Entries {
     fn experts(&mut self, moe: &MoeConfig, ours: &str, theirs: &str) {
         self.linear(&format!("{ours}.router.gate"), &format!("{theirs}.gate"));
         let bias = "e_score_correction_bias";
-        // routers by softmax choose by their scores alone
+        // softmax routers choose by their scores alone
         let zeros = moe.router.scoring_func == ScoringFunc::Softmax;
         self.0.push(Entry {
             ours: format!("{ours}.router.{bias}"),

@@ -91,7 +91,7 @@ impl NewFolder {
     /// Renames the folder to the target.
     pub(super) fn rename(self, target: &Path) -> Result<(), InteropError> {
         sync_folder(&self.path)?;
-        // an empty folder in the way; a filled one stays and the renaming fails
+        // removes an empty folder; if the folder is not empty, it stays and the rename fails
         let _ = fs::remove_dir(target);
         fs::rename(&self.path, target).map_err(io(target))?;
         sync_folder(parent(target))
@@ -100,7 +100,7 @@ impl NewFolder {
 
 impl Drop for NewFolder {
     fn drop(&mut self) {
-        // gone already if it was renamed
+        // does nothing if the folder was renamed
         let _ = fs::remove_dir_all(&self.path);
     }
 }

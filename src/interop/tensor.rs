@@ -34,7 +34,7 @@ impl RawTensor<'_> {
     ///
     /// [`InteropError::NotFinite`] if any value is not finite.
     pub(super) fn finite(self, path: &Path, name: &str) -> Result<Self, InteropError> {
-        // all bits of the exponent are set in NaN and in infinities, and in nothing else
+        // NaN and infinities, and only they, have all bits of the exponent set
         let halves = |exponent: u16| {
             let values = self.bytes.as_chunks().0.iter();
             let values = values.map(|&it| u16::from_le_bytes(it) & exponent);

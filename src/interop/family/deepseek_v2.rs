@@ -64,7 +64,7 @@ impl Family for DeepseekV2 {
         if let Some(fields) = keys.reading() {
             let key = "topk_method";
             match fields.value(key).map(Value::as_str) {
-                // groups that a file states all the same are not looked at
+                // transformers ignores groups with this method, even if the file states them
                 None | Some(Some("greedy")) => (router.n_group, router.topk_group) = (1, 1),
                 Some(Some("group_limited_greedy")) => {}
                 _ => return Err(fields.error(key, format!("{plain} or {limited}"))),
@@ -74,11 +74,11 @@ impl Family for DeepseekV2 {
         keys.writes("topk_method", method);
         let scale = &mut router.routed_scaling_factor;
         keys.positive_or("routed_scaling_factor", scale, 1.0)?;
-        // transformers leaves the gates as they are whatever this says, DeepSeek's own code does not
+        // transformers does not normalize the gates whatever this says, DeepSeek's own code does
         router.norm_topk_prob = false;
         keys.only("norm_topk_prob", false)?;
         keys.only("mlp_bias", false)?;
-        // latent attention has no biases here
+        // latent attention has no biases in this crate
         keys.only("attention_bias", false)
     }
 

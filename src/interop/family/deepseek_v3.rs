@@ -43,14 +43,14 @@ impl Family for DeepseekV3 {
 
     fn keys(&self, keys: &mut ConfigKeys<'_>, config: &mut HfConfig) -> Result<(), InteropError> {
         let model = &mut config.model;
-        // engines take a softmax without a bias where these two are absent
+        // without these two keys, other engines use a softmax without a bias
         keys.only("scoring_func", "sigmoid")?;
         keys.only("topk_method", "noaux_tc")?;
         keys.only("moe_layer_freq", 1)?;
         keys.latent_attention(model)?;
         let moe = experts(model, ScoringFunc::Sigmoid);
         keys.size("moe_intermediate_size", &mut moe.moe_intermediate_size)?;
-        // null says that there is none
+        // null means none
         let is_null = keys.reading().is_some_and(|it| it.has("n_shared_experts"));
         let shared = usize::from(!is_null);
         keys.count_or("n_shared_experts", &mut moe.n_shared_experts, shared)?;
@@ -63,9 +63,9 @@ impl Family for DeepseekV3 {
         keys.positive_or("routed_scaling_factor", scale, 2.5)?;
         let dense = &mut model.first_k_dense_replace;
         keys.count_or("first_k_dense_replace", dense, 3)?;
-        // transformers presumes three, of a model with two layers too
+        // transformers' default is three, even for a model of two layers
         *dense = model.num_hidden_layers.min(*dense);
-        // transformers presumes one module, but a file without the key holds none
+        // transformers' default is one module, but a file without the key has none
         let modules = match keys.reading() {
             Some(fields) => fields.count_or("num_mtp_layers", 0)?,
             None => 0,
@@ -80,7 +80,7 @@ impl Family for DeepseekV3 {
         if config.latent_pairs == RotaryPairs::Halves {
             keys.writes("rope_interleave", false);
         }
-        // latent attention has no biases here
+        // latent attention has no biases in this crate
         keys.only("attention_bias", false)
     }
 
@@ -91,7 +91,7 @@ impl Family for DeepseekV3 {
 
     fn limits(&self, config: &HfConfig) -> Vec<String> {
         let model = &config.model;
-        // the layer counts by which llama.cpp knows the models without a query latent
+        // numbers of layers by which llama.cpp recognizes models without a query latent
         let lite = matches!(model.num_hidden_layers, 26 | 27)
             || (model.num_hidden_layers, model.vocab_size) == (48, 128_256);
         let has_query_latent = |it: &MlaConfig| it.q_lora_rank.is_some();

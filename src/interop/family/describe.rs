@@ -39,7 +39,7 @@ pub fn hf_config(model: &ModelConfig, extras: Extras) -> Result<HfConfig, Intero
         config.model = model.clone();
         let written = config.to_json();
         let map = written.as_object().cloned().unwrap_or_default();
-        // what cannot be read is far away
+        // a configuration that cannot be read back is not near
         let Ok(read) = HfConfig::of_json(Path::new("config.json"), &map) else {
             continue;
         };
@@ -99,7 +99,7 @@ pub(in crate::interop) fn essence(model: &ModelConfig) -> Value {
     let gated = &mut mixer.gated_attention;
     gated.take_if(|_| !has(MixerKind::GatedAttention));
     if let Some(gqa) = &mut mixer.gqa {
-        // rows are put into the order that the other has
+        // rows are permuted into the other format's order
         gqa.rotary_pairs = RotaryPairs::default();
         gqa.rotary_dim.take_if(|dim| *dim == gqa.head_dim);
         if !gqa.attention_bias {

@@ -71,7 +71,7 @@ impl Family for Glm4Moe {
         let dense = &mut model.first_k_dense_replace;
         keys.count_or("first_k_dense_replace", dense, 1)?;
         *dense = model.num_hidden_layers.min(*dense);
-        // transformers presumes one module, but a file without the key holds none
+        // transformers' default is one module, but a file without the key has none
         let modules = match keys.reading() {
             Some(fields) => fields.count_or("num_mtp_layers", 0)?,
             None => 0,

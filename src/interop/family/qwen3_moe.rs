@@ -88,7 +88,7 @@ fn dense_layers(keys: &mut ConfigKeys<'_>, model: &mut ModelConfig) -> Result<()
         }
     };
     let is_dense = |layer: &usize| listed.contains(layer) || !(layer + 1).is_multiple_of(step);
-    // more layers are refused with the whole
+    // more layers are refused later, with the whole configuration
     let layers = 0..model.num_hidden_layers.min(MAX_LAYERS);
     model.first_k_dense_replace = layers.clone().take_while(is_dense).count();
     let after = layers.skip(model.first_k_dense_replace);

@@ -100,7 +100,8 @@ impl GgufCheckpoint {
     }
 
     fn add(&mut self, tensor: &GgufTensor) -> Result<(), InteropError> {
-        // computed from the configuration; keys and values in one tensor, of a file that has them in two as well
+        // left out: frequencies computed from the configuration, and a joint tensor of keys and values beside
+        // separate ones
         let is_joined = |name: &str| {
             let keys = name.replace("attn_kv_b.", "attn_k_b.");
             keys != name && self.file.tensor(&keys).is_some()
@@ -179,7 +180,7 @@ impl GgufCheckpoint {
                 restored.parts.push(part);
                 return;
             }
-            // one too many
+            // a second tensor of the same name
             Some(_) if name != tensor.name => {
                 return self.put(tensor.name.clone(), tensor, Gather::Same, (0, 1));
             }

@@ -143,7 +143,7 @@ fn file_type(dtype: OutType) -> u32 {
 fn rope_keys(model: &ModelConfig, put: &mut impl FnMut(&str, GgufValue)) {
     let mut number = |key: &str, number: f64| put(key, F32(number as f32));
     match &model.rope.rope_scaling {
-        // the factors of llama3 are a tensor
+        // the factors of llama3 are stored as a tensor
         None | Some(RopeScaling::Llama3(_)) => {}
         Some(RopeScaling::Linear(linear)) => {
             number("rope.scaling.factor", linear.factor);
@@ -181,7 +181,7 @@ pub(super) fn check(config: &HfConfig, gguf: &Gguf, path: &Path) -> Result<(), I
                 "1e-6, which the norms of the latents have: GGUF holds one number for all";
             return refuse("rms_norm_eps", found, expected.to_owned());
         }
-        // llama.cpp tells by the number of layers whether queries have a latent
+        // llama.cpp decides by the number of layers whether queries have a latent
         let is_lite = matches!(
             (model.num_hidden_layers, model.vocab_size),
             (26 | 27, _) | (48, 128_256)
@@ -228,12 +228,12 @@ pub(super) fn check(config: &HfConfig, gguf: &Gguf, path: &Path) -> Result<(), I
     }
     let is_latent = model.mixer.mla.is_some();
     match &model.rope.rope_scaling {
-        // llama.cpp warms the softmax of this architecture by the factor, YaRN or not
+        // llama.cpp scales the softmax of this architecture by the factor, also without YaRN
         Some(RopeScaling::Linear(linear)) if is_latent && linear.factor > 1.0 => {
             let expected = "default or yarn: llama.cpp multiplies the softmax scale of this family by (1 + 0.1 ln factor)^2";
             refuse("rope_scaling.type", "linear".into(), expected.to_owned())
         }
-        // no key: the factors are a tensor, which only `llama` has
+        // the factors are stored as a tensor, which only `llama` has
         Some(RopeScaling::Llama3(_)) if gguf.architecture != "llama" => {
             let expected = "default, linear or yarn";
             refuse("rope_scaling.type", "llama3".into(), expected.to_owned())
@@ -271,7 +271,7 @@ fn warmed_otherwise(yarn: &Yarn, is_latent: bool) -> Option<(&'static str, Strin
     }
     let field = "mscale_all_dim";
     match (is_latent, yarn.mscale_all_dim) {
-        // without an extension nothing is warmed
+        // without an extension nothing is scaled
         _ if yarn.factor <= 1.0 => None,
         (true, Some(_)) | (false, None) => None,
         (true, None) => {

@@ -164,7 +164,7 @@ impl Key {
                 let flag = keys.get(name, GgufValue::as_bool, "true or false")?;
                 *place = flag.unwrap_or(false);
             }
-            // llama.cpp takes a missing key for softmax
+            // llama.cpp takes a missing key to mean softmax
             Some(Place::Scoring(place)) => {
                 *place = match keys.optional_count(name)? {
                     None | Some(1) => ScoringFunc::Softmax,

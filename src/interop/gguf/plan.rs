@@ -64,7 +64,7 @@ pub(super) fn plan(model: &HfModel<'_>, matrices: OutType) -> Result<Vec<Made>, 
         });
     }
     let names = Names::of(config);
-    // experts are pieces of one tensor, which stands where the first of them does
+    // experts are pieces of one tensor, at the position of the first of them
     let mut stacks = HashMap::<String, (usize, Vec<(usize, String)>)>::new();
     for name in model.tensors.names() {
         if is_left_out(config, &name) {

@@ -158,7 +158,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Header, InteropError> {
         keys: HashMap::new(),
         names: HashMap::new(),
     };
-    // The counts may lie: nothing is reserved for them, and each item ends the loop when its bytes are not there.
+    // The counts are not trusted: nothing is reserved for them, and the loop ends at the first item whose bytes are
+    // missing.
     for index in 0..key_count {
         let (key, value) = parse_key(&mut cursor).map_err(malformed)?;
         if header.keys.insert(key.clone(), index as usize).is_some() {

@@ -78,7 +78,7 @@ fn read(config: &mut HfConfig, keys: &Keys<'_>) -> Result<(), InteropError> {
             key.read(keys, model)?;
         }
     }
-    // the last blocks are modules of multi-token prediction, which are left out
+    // the last blocks are multi-token prediction modules, which are left out
     let modules = keys.optional_count(MODULES)?.unwrap_or(0) as usize;
     model.num_hidden_layers = match model.num_hidden_layers.checked_sub(modules) {
         Some(layers) => layers,
@@ -156,7 +156,7 @@ fn read(config: &mut HfConfig, keys: &Keys<'_>) -> Result<(), InteropError> {
 /// Special tokens of the file; `usual` has the family's defaults.
 fn token_ids(file: &GgufFile, usual: &TokenIds) -> Result<TokenIds, InteropError> {
     let tokenizer = Keys::of_tokenizer(file);
-    // a tokenizer without a key has no such token, not the family's
+    // if a file has a tokenizer without the key, there is no such token, rather than the family's
     let usual = (!tokenizer_json::is_there(file)).then_some(usual);
     let mut eos = Vec::new();
     for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
@@ -181,7 +181,7 @@ impl Keys<'_> {
     /// Head size in `deepseek2`. Older files store it under the name that has since become the latent's.
     fn head_size(&self, key: &str) -> Result<u32, InteropError> {
         let newer = format!("{key}_mla");
-        // keys and values came from one tensor before llama.cpp computed them from the latent
+        // older files have keys and values in one tensor, from before llama.cpp computed them from the latent
         let is_old = self.file.tensor("blk.0.attn_kv_b.weight").is_some();
         if is_old && self.optional_count(&newer)?.is_none() {
             return self.count(key);
@@ -212,7 +212,7 @@ fn rope_scaling(keys: &Keys<'_>, is_latent: bool) -> Result<Option<RopeScaling>,
             Ok(Some(RopeScaling::Linear(Linear { factor })))
         }
         Some("yarn") => {
-            // llama.cpp computes the first anew or multiplies by it, depending on its version
+            // depending on its version, llama.cpp recomputes the first or multiplies by it
             for name in ["yarn_attn_factor", "attn_factor", "yarn_ext_factor"] {
                 if let Some(other) = keys.optional_number(&key(name))?.filter(|&it| it != 1.0) {
                     return Err(keys.error(&key(name), other.to_string(), "1, or no such key"));
@@ -222,7 +222,7 @@ fn rope_scaling(keys: &Keys<'_>, is_latent: bool) -> Result<Option<RopeScaling>,
                 let number = keys.optional_number(&key(name))?;
                 Ok::<f64, InteropError>(number.unwrap_or(default))
             };
-            // the key is an f32 of a tenth; back among its decimals, 0.0707 is 0.707 and not 0.7069999
+            // the key is a tenth as an f32; its decimal form gives 0.0707 and so 0.707 rather than 0.7069999
             let multiplier = keys.optional_number(&key("yarn_log_multiplier"))?;
             let multiplier = multiplier.filter(|_| is_latent);
             let mscale = multiplier.and_then(|it| GgufValue::F32((it / 0.1) as f32).as_f64());

@@ -58,7 +58,7 @@ pub(super) fn merges(tokens: &[String], types: &[i32], scores: &[f32]) -> Vec<Va
             parts,
         }));
     }
-    // stable: what is equal stays in the order of ids
+    // the sort is stable, so equal merges stay in the order of ids
     merges.sort_by(|left, right| {
         let by_score = right.score.total_cmp(&left.score);
         by_score.then_with(|| right.lengths().cmp(&left.lengths()))

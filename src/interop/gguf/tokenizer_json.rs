@@ -200,7 +200,7 @@ fn tokenizer_config(
         })?;
         config.insert(format!("{name}_token"), token.as_str().into());
     }
-    // llama.cpp begins a text by the kind of tokenizer where no key says whether
+    // without a key, llama.cpp decides by the kind of tokenizer whether texts begin with a token
     for (name, default) in [("bos", begins), ("eos", false)] {
         let added = file
             .value(&format!("tokenizer.ggml.add_{name}_token"))

@@ -114,7 +114,7 @@ macro_rules! define {
                         Self::Bool((0..count).map(|_| cursor.bool()).collect::<Result<_, _>>()?)
                     }
                     STRING => {
-                        // Each text has at least its eight bytes of length, so a count that lies stops here.
+                        // Each string has at least its eight bytes of length, so false counts are caught here.
                         cursor.expect(count, 8)?;
                         Self::String((0..count).map(|_| cursor.text()).collect::<Result<_, _>>()?)
                     }

@@ -180,7 +180,7 @@ impl GgufWriter {
 
 impl Drop for GgufWriter {
     fn drop(&mut self) {
-        // After a rename there is nothing of this name, and where removing fails nobody is left to tell.
+        // After a rename there is no such file, and an error of removing it cannot be reported.
         let _ = fs::remove_file(&self.partial);
     }
 }

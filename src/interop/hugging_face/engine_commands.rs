@@ -12,7 +12,7 @@ pub(super) fn engine_commands(
     config: &HfConfig,
     gguf: Option<&str>,
 ) -> fmt::Result {
-    // kernels of vLLM for the latent cache exist for DeepSeek's own size
+    // vLLM's kernels for latent caches support only DeepSeek's size
     let mla = config.model.mixer.mla.as_ref();
     let vllm = if mla.is_some_and(|it| it.kv_lora_rank + it.qk_rope_head_dim != 576) {
         "VLLM_MLA_DISABLE=1 vllm serve"

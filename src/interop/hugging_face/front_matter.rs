@@ -41,7 +41,7 @@ impl FrontMatter {
                 ends = true;
                 break;
             }
-            // an entry goes on in lines that are indented, or in those of a list
+            // an entry continues in lines that are indented, or that are items of a list
             if !line.starts_with([' ', '\t', '-']) {
                 keeps = is_kept(line);
             }
@@ -71,7 +71,7 @@ fn is_kept(line: &str) -> bool {
     let Some((key, value)) = line.split_once(':') else {
         return false;
     };
-    // a link to a file beside the card leads nowhere elsewhere
+    // a relative link does not work outside of the original repository
     KEPT.contains(&key.trim_end()) && (key != "license_link" || value.contains("://"))
 }
 

@@ -138,7 +138,7 @@ impl GenerationConfig {
     }
 
     fn check(&self, path: &Path) -> Result<(), InteropError> {
-        // a negative id says that there is none
+        // a negative id means none
         let is_id = |value: &Value| {
             value
                 .as_i64()

@@ -94,6 +94,6 @@ pub fn write(
     folder.write_files(target, files)?;
     let names = files.iter().map(|(name, _)| &name[..]);
     let moves = names.map(|name| (name, parent(target).join(name)));
-    // the archive last: with it the model is there
+    // the archive is moved last, since the model exists from then on
     folder.move_out(moves.chain([(ARCHIVE, target.to_path_buf())]))
 }

@@ -46,7 +46,7 @@ pub(super) fn read(
             }
             Place::Half { module, kind, at } => {
                 let mut half = Half::read(&path, &entry.name, tensor()?)?;
-                // an embedding table is `[tokens, width]`: the halves are transposed, and change places
+                // an embedding table is `[tokens, width]`: both matrices are transposed and swapped
                 let at = match kind {
                     Kind::Embedding => {
                         half.transpose();
@@ -123,7 +123,7 @@ impl Place {
             (".lora_embedding_B", 1, Kind::Embedding),
         ];
         for (part, at, kind) in ends {
-            // an adapter that was saved with its name has that in between
+            // a named adapter has its name in between
             if let Some((module, rest)) = name.split_once(part)
                 && ["", ".weight", ".default", ".default.weight"].contains(&rest)
             {
@@ -193,7 +193,7 @@ fn of_experts(
     base: &dyn TensorSource,
     path: &Path,
 ) -> Result<Vec<(String, Update)>, InteropError> {
-    // of two fused tensors, one is wrapped into the other
+    // if both fused tensors are adapted, one is wrapped in the other
     let module = module.strip_suffix(".base_layer").unwrap_or(module);
     let prefix = one_spelling(&plain_name(module));
     let name = |expert: usize, projection: &str| format!("{prefix}.{expert}.{projection}.weight");

@@ -276,7 +276,7 @@ impl<'a> ConfigKeys<'a> {
         let queries = *queries;
         let key = "num_key_value_heads";
         self.at(key, shared, None, |fields| {
-            // null says that there are as many
+            // null means the number of query heads
             let default = defaults.key_value.filter(|_| !fields.has(key));
             fields.size_or(key, default.unwrap_or(queries))
         })?;

@@ -24,7 +24,7 @@ impl TokenIds {
         bos: Option<u32>,
         eos: Option<u32>,
     ) -> Result<Self, InteropError> {
-        // a negative id says that there is none, as null does
+        // a negative id means none, as null does
         let id = |key, value: &Value| {
             if value.as_i64().is_some_and(|id| id < 0) {
                 return Ok(None);
@@ -32,7 +32,7 @@ impl TokenIds {
             let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
             id.map(Some).ok_or_else(|| fields.error(key, "a token id"))
         };
-        // an absent key says that it is the family's
+        // an absent key means the family's default
         let one = |key, default| match fields.value(key) {
             Some(value) => id(key, value),
             None if fields.has(key) => Ok(None),
