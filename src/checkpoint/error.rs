@@ -96,7 +96,7 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Step of the checkpoint.
         step: u64,
-        /// How it differs.
+        /// How the file differs.
         damage: Damage,
     },
     /// A file of a checkpoint differs from the one that was saved.
@@ -104,7 +104,7 @@ pub enum CheckpointError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How it differs.
+        /// How the file differs.
         damage: Damage,
         /// Step of the newest intact checkpoint before this one, if there is one.
         earlier: Option<u64>,
@@ -132,7 +132,7 @@ pub enum CheckpointError {
     FileName {
         /// The name.
         name: String,
-        /// Why not.
+        /// Why the name is invalid.
         reason: &'static str,
     },
     /// Not a safetensors file.

@@ -15,7 +15,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
@@ -41,7 +41,7 @@ pub enum ConfigError {
     /// An unknown key.
     #[error("unknown key `{path}`, {hint}")]
     UnknownKey {
-        /// Its path.
+        /// Path of the key.
         path: String,
         /// The key that may have been meant, or the valid ones.
         hint: String,
@@ -49,7 +49,7 @@ pub enum ConfigError {
     /// A required key is missing.
     #[error("missing key `{path}`")]
     MissingKey {
-        /// Its path.
+        /// Path of the key.
         path: String,
     },
     /// A value of the wrong type.
@@ -88,7 +88,7 @@ pub enum ConfigError {
     /// There is no preset of this name.
     #[error("unknown preset `{name}`, expected one of: {}", PRESETS.join(", "))]
     UnknownPreset {
-        /// The name.
+        /// The name that was given.
         name: String,
     },
     /// The configuration has no JSON form.

@@ -42,7 +42,7 @@ pub enum OpenError {
         path.display()
     )]
     NoAdapters {
-        /// The model.
+        /// Path of the model.
         path: PathBuf,
         /// Kind of the model, as in `a run`.
         kind: &'static str,

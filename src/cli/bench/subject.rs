@@ -22,7 +22,7 @@ pub(super) struct Subject {
     /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file [default: the newest run]
     #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Measure an untrained model of --params or --config
+    /// Measure a model with random weights, of --params or --config
     #[arg(long, conflicts_with = "model")]
     random_weights: bool,
     /// Tokens per prompt; several numbers, separated by commas, are measured one after the other

@@ -1,8 +1,7 @@
-//! Writes GGUF version 3: header, metadata and tensor infos first, then one tensor after the other.
+//! Writes GGUF version 3: header, metadata and tensor infos first, then the data of one tensor after the other.
 //!
-//! The infos need only types and shapes, so a model passes through without being in memory. The
-//! bytes go to a file beside the target that takes the target's name at the end: a reader sees a
-//! whole file or none.
+//! The infos need only types and shapes, so a model is never in memory as a whole. The bytes go to a temporary file
+//! that is renamed to the target at the end, so that readers see a complete file or none.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -16,33 +15,33 @@ use crate::interop::InteropError;
 /// A tensor of a GGUF file: name, type and shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GgufTensor {
-    /// Its name in the file, for example `blk.0.attn_norm.weight`.
+    /// Name in the file, for example `blk.0.attn_norm.weight`.
     pub name: String,
-    /// Its element type.
+    /// Element type.
     pub ggml_type: GgmlType,
-    /// Size of each dimension, outermost first. The file itself has them innermost first.
+    /// Size of each dimension, outermost first; the file stores them innermost first.
     pub shape: Vec<usize>,
 }
 
-/// A GGUF file that is being written. Dropped before [`finish`](Self::finish), it leaves nothing behind.
+/// A GGUF file being written. It is removed if it is dropped before [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct GgufWriter {
     target: PathBuf,
     partial: PathBuf,
     file: BufWriter<File>,
-    /// Name and bytes of the tensors that are to be written, last first.
+    /// Names and sizes in bytes of the tensors still to be written, last one first.
     pending: Vec<(String, u64)>,
-    /// Bytes of the current tensor that are written.
+    /// Number of bytes written of the current tensor.
     written: u64,
 }
 
 impl GgufWriter {
-    /// Starts a file beside `target` and writes all that stands before the tensors' data.
+    /// Creates a temporary file beside `target` and writes everything before the tensors' data.
     ///
     /// # Errors
     ///
-    /// [`InteropError::Io`] if the file cannot be written; [`InteropError::Field`] for a tensor with
-    /// a name of 64 or more bytes, with no or more than four dimensions, or with rows that do not fill whole blocks.
+    /// [`InteropError::Io`] if the file cannot be written; [`InteropError::Field`] for a tensor with a name of 64
+    /// bytes or more, with 0 or more than 4 dimensions, or with rows that are not whole blocks.
     pub fn create(
         target: &Path,
         metadata: &[(String, GgufValue)],
@@ -97,11 +96,12 @@ impl GgufWriter {
         Ok(writer)
     }
 
-    /// Writes the next bytes of the current tensor. After its last byte the next tensor is the current one.
+    /// Writes the next bytes of the current tensor; after its last byte, the next tensor becomes current.
     ///
     /// # Errors
     ///
-    /// [`InteropError::Io`] if the file cannot be written; [`InteropError::Malformed`] for more bytes than the tensor has.
+    /// [`InteropError::Io`] if the file cannot be written; [`InteropError::Malformed`] for more bytes than the tensor
+    /// has.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), InteropError> {
         if bytes.is_empty() {
             return Ok(());
@@ -122,7 +122,7 @@ impl GgufWriter {
         self.skip_complete()
     }
 
-    /// Brings the file to the disk and gives it the target's name.
+    /// Flushes the file to the disk and renames it to the target.
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl GgufWriter {
             })
     }
 
-    /// Pads the current tensor if it is complete, and goes on to the next that has bytes.
+    /// Pads the current tensor if it is complete, and moves on to the next tensor with data.
     fn skip_complete(&mut self) -> Result<(), InteropError> {
         while self
             .pending

@@ -5,9 +5,9 @@ use super::TemplateError;
 /// Kind of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
-    /// `{{ … }}`
+    /// An expression, `{{ … }}`.
     Expression,
-    /// `{% … %}`
+    /// A statement, `{% … %}`.
     Statement,
 }
 

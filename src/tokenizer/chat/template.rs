@@ -328,7 +328,7 @@ impl Template {
         end.into_iter().chain(other).collect()
     }
 
-    /// `eos_token`.
+    /// The end-of-text token, `eos_token`.
     pub(super) fn end_of_text(&self) -> Option<&str> {
         let end = self
             .inner

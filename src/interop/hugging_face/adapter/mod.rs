@@ -51,9 +51,9 @@ enum Change {
 struct Update {
     factor: f32,
     rank: usize,
-    /// `[rows, rank]`
+    /// Left factor, `[rows, rank]`.
     left: Vec<f32>,
-    /// `[rank, columns]`
+    /// Right factor, `[rank, columns]`.
     right: Vec<f32>,
 }
 

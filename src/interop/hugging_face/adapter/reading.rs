@@ -247,7 +247,7 @@ fn of_experts(
     Ok(updates.collect())
 }
 
-/// `A` or `B` as numbers.
+/// `A` or `B` in f32, row-major.
 #[derive(Debug)]
 struct Half {
     rows: usize,
