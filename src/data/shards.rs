@@ -1,7 +1,8 @@
 //! Shards: the tokens of one source file on disk, written once and read at random.
 //!
 //! ```text
-//! magic | tokens (u16 or u32), behind those of a conversation which are learned (bits) | entry per document (32 bytes) | document numbers by domain (u32)
+//! magic | tokens (u16 or u32), after those of a conversation a bit per token: learned or not
+//!       | entry per document (32 bytes) | document numbers by domain (u32)
 //!       | digest per block of all before (16 bytes)
 //!       | header (JSON) | digest of the header (16 bytes) | length of the header (u64) | magic
 //! ```

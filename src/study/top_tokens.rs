@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_tokens_that_visit_an_expert_most_are_named_by_their_lift() {
-        // 7 visits expert 0 always, 8 in three of four times; 5 is rare, 9 goes half to a null expert, 6 everywhere alike
+        // 7 always visits expert 0, 8 in three of four times; 5 is rare, 9 visits a null expert half the time, 6 any
         let tokens = [
             vec![7; 30],
             vec![8; 30],
