@@ -333,6 +333,8 @@ mod tests {
     use super::*;
     use crate::domain::TAGS;
     use crate::model::CausalLm;
+    use crate::model::feed_forward::FeedForward;
+    use crate::model::matrix::Matrix;
     use burn::backend::Autodiff;
     use burn::module::{Module, ModuleVisitor};
     use darkhorse_backends::select::Selected;
@@ -400,6 +402,30 @@ mod tests {
         assert_ne!(forth[0], forth[1]);
         let other = Initializers::new(&config, 8).normal::<B, 2>([4, 5], 0.02, &device);
         assert_ne!(values(&other), forth[0]);
+    }
+
+    #[test]
+    fn experts_are_drawn_as_wide_as_dense_projections_under_mup() {
+        let mut config = huge();
+        config.hidden_size = 128;
+        config.num_hidden_layers = 2;
+        let moe = config.moe.as_mut().unwrap();
+        moe.n_routed_experts = 4;
+        moe.moe_intermediate_size = 64;
+        let mup = serde_json::json!({ "base_width": 32 });
+        config.mup = serde_json::from_value(mup).unwrap();
+        let model = CausalLm::<B>::init(&config, 0, &Default::default());
+        let FeedForward::Moe(moe) = &model.layers[1].feed_forward else {
+            panic!("layer 1 routes");
+        };
+        for projection in [&moe.experts.gate_proj, &moe.experts.up_proj] {
+            let Matrix::Dense(weight) = projection else {
+                panic!("a new model has no blocks");
+            };
+            let deviation: f32 = weight.val().var(2).mean().sqrt().into_scalar();
+            let ratio = f64::from(deviation) / (config.initializer_range / 2.0);
+            assert!((ratio - 1.0).abs() < 0.05, "{ratio}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use burn::tensor::{DType, TensorData};
 use super::kept::Kept;
 use super::place::Place;
 use crate::model::ModelConfig;
-use crate::model::weights::{WeightError, WeightSource};
+use crate::model::weights::{WeightError, WeightSource, slice};
 
 /// A source of weights that leaves out pruned experts and their router columns.
 pub struct Pruned<'a> {
@@ -114,7 +114,8 @@ impl WeightSource for Pruned<'_> {
     fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
         match self.cut(name) {
             Some(Cut { dimension: 0, stay }) => self.source.part(name, stay[index]),
-            Some(_) | None => self.source.part(name, index),
+            Some(_) => Ok(slice(&self.data(name)?, index)),
+            None => self.source.part(name, index),
         }
     }
 }

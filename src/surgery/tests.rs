@@ -8,7 +8,7 @@ use crate::data::{PADDING, PackedBatch};
 use crate::domain::Domain;
 use crate::domain::UNTAGGED;
 use crate::model::feed_forward::FeedForward;
-use crate::model::weights::{self, InMemory};
+use crate::model::weights::{self, InMemory, WeightSource};
 use crate::model::{CausalLm, ModelConfig, Sequences};
 
 type Model = CausalLm<Selected>;
@@ -118,6 +118,12 @@ fn without_experts_that_nobody_chooses_a_model_says_the_same() {
         let kept = Kept::choose(&config, &seen, 16, Criterion::Load, 0).unwrap();
         let source = source(&whole);
         let pruned = Pruned::new(&source, &config, &kept);
+        for name in pruned.names() {
+            let whole = pruned.data(&name).unwrap();
+            let first = pruned.part(&name, 0).unwrap();
+            let is_first = whole.bytes[..first.bytes.len()] == first.bytes[..];
+            assert!(is_first && first.shape[..] == whole.shape[1..], "{name}");
+        }
         let part = Model::init(&kept.config, 2, &Default::default());
         let part = weights::load(part, &pruned).unwrap();
         for tag in [Domain::Code.index(), usize::from(UNTAGGED)] {

@@ -26,10 +26,9 @@ impl<B: Backend> Experts<B> {
     pub(super) fn init(config: &MoeConfig, init: &Initializers<'_>, device: &B::Device) -> Self {
         let (experts, width) = (config.n_routed_experts, config.moe_intermediate_size);
         let hidden = init.config().hidden_size;
-        let deviation = init.config().initializer_range;
         Self {
-            gate_proj: init.matrix([experts, hidden, width], deviation, device),
-            up_proj: init.matrix([experts, hidden, width], deviation, device),
+            gate_proj: init.matrix([experts, hidden, width], init.range(), device),
+            up_proj: init.matrix([experts, hidden, width], init.range(), device),
             down_proj: init.matrix([experts, width, hidden], init.residual_range(), device),
         }
     }

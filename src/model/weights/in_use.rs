@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
 
-use super::{WeightError, WeightSource};
+use super::{WeightError, WeightSource, slice};
 use crate::model::ModelConfig;
 use crate::model::routing::domain::DomainMode;
 use crate::model::routing::growth::Roster;
@@ -210,7 +210,8 @@ impl WeightSource for InUse {
     fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
         match self.cut(name) {
             Some(Cut::First(slices)) => self.source.part(name, slices[index]),
-            Some(Cut::Last(_)) | None => self.source.part(name, index),
+            Some(Cut::Last(_)) => Ok(slice(&self.data(name)?, index)),
+            None => self.source.part(name, index),
         }
     }
 }
@@ -308,6 +309,14 @@ mod tests {
             .unwrap();
         assert_eq!(whole.shape[0], 4);
         assert_eq!(whole.bytes[whole.bytes.len() / 4 * 3..], part.bytes[..]);
+        let gate = "layers.0.feed_forward.router.gate.weight";
+        let row = weights.part(gate, 1).unwrap();
+        assert_eq!(row.shape[..], [4]);
+        let whole = weights.data(gate).unwrap();
+        assert_eq!(
+            whole.bytes[row.bytes.len()..][..row.bytes.len()],
+            row.bytes[..]
+        );
     }
 
     #[test]

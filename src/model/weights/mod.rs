@@ -89,11 +89,13 @@ pub trait WeightSource {
     ///
     /// If `index` is out of range.
     fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
-        let mut data = self.data(name)?;
-        let shape = data.shape.to_vec();
-        let size = data.bytes.len() / shape[0];
-        let bytes = data.bytes[index * size..][..size].to_vec();
-        data = TensorData::from_bytes_vec(bytes, shape[1..].to_vec(), data.dtype);
-        Ok(data)
+        Ok(slice(&self.data(name)?, index))
     }
+}
+
+/// Copies the slice at `index` of a tensor's first dimension.
+pub(crate) fn slice(data: &TensorData, index: usize) -> TensorData {
+    let size = data.bytes.len() / data.shape[0];
+    let bytes = data.bytes[index * size..][..size].to_vec();
+    TensorData::from_bytes_vec(bytes, data.shape[1..].to_vec(), data.dtype)
 }

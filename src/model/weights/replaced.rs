@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
 
-use super::{WeightError, WeightSource};
+use super::{WeightError, WeightSource, slice};
 
 /// A source with one tensor replaced, added or removed.
 pub struct Replaced<'a> {
@@ -77,6 +77,30 @@ impl WeightSource for Replaced<'_> {
     }
 
     fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
-        self.source.part(name, index)
+        if name == self.name {
+            Ok(slice(&self.data(name)?, index))
+        } else {
+            self.source.part(name, index)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::weights::InMemory;
+
+    fn rows(values: [[f32; 2]; 2]) -> TensorData {
+        TensorData::from(values)
+    }
+
+    #[test]
+    fn a_slice_is_one_of_the_new_tensor() {
+        let source = InMemory::new("memory", [("a".into(), rows([[1.0, 2.0], [3.0, 4.0]]))]);
+        let replaced = Replaced::new(&source, "a", Some(rows([[5.0, 6.0], [7.0, 8.0]])));
+        let slice = replaced.part("a", 1).unwrap();
+        assert_eq!(slice, TensorData::from([7.0f32, 8.0]));
+        let removed = Replaced::new(&source, "a", None);
+        assert!(removed.part("a", 0).is_err());
     }
 }
