@@ -151,17 +151,17 @@ impl Entries {
         let theirs = format!("{theirs}.self_attn");
         match kind {
             MixerKind::Mla => {
-                let mla = mixers.mla.as_ref();
-                mla.into_iter()
-                    .for_each(|mla| self.latent_attention(config, mla, ours, &theirs));
+                if let Some(mla) = &mixers.mla {
+                    self.latent_attention(config, mla, ours, &theirs);
+                }
             }
             MixerKind::Gqa => {
-                let gqa = mixers.gqa.as_ref();
-                gqa.into_iter()
-                    .for_each(|gqa| self.grouped_query(gqa, ours, &theirs));
+                if let Some(gqa) = &mixers.gqa {
+                    self.grouped_query(gqa, ours, &theirs);
+                }
             }
-            // only families with their own mapping have these
-            MixerKind::Gla | MixerKind::Fox | MixerKind::GatedAttention => {}
+            // a family with another mixer maps it itself
+            _ => {}
         }
     }
 
