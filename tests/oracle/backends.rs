@@ -1,4 +1,4 @@
-//! The selected backend computes the same as the definitions: forward pass, gradients and twenty training steps.
+//! Compares the selected backend with the definitions: forward pass, gradients and twenty training steps.
 //!
 //! Runs on any backend: `cargo test -p darkhorse-oracle --no-default-features --features vulkan`. The oracle is the
 //! NdArray backend, for which this project has no kernels.

@@ -1,4 +1,4 @@
-//! attention.
+//! The operation `attention`.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
@@ -12,7 +12,7 @@ use crate::support::{
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Documents {
     One,
-    /// Several in a row, of uneven lengths.
+    /// Several consecutive documents of different lengths.
     InARow,
     /// Every position is a document of its own.
     Singles,

@@ -1,4 +1,4 @@
-//! cross_entropy.
+//! The operation `cross_entropy`.
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor};
@@ -12,7 +12,7 @@ use crate::support::{
 enum Logits {
     RowMajor,
     ColumnMajor,
-    /// Somebody else still holds them when the gradient is computed.
+    /// Another tensor shares their memory while the gradient is computed.
     Held,
 }
 

@@ -1,4 +1,4 @@
-//! The same bits from run to run, and on any number of threads.
+//! Results are equal bit for bit from run to run and on any number of threads.
 
 use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
@@ -7,7 +7,7 @@ use darkhorse_backends::experts::Projections;
 
 use crate::support::{Differentiated, Flex, draws, integers, leaf, noise};
 
-/// A block of a model with every operation, and its gradients.
+/// Output and gradients of a block that uses every operation.
 fn step() -> Vec<(&'static str, TensorData)> {
     let (batch, seq, heads, hidden, experts, width) = (3, 150, 2, 64, 6, 48);
     let tokens = batch * seq;
@@ -32,7 +32,7 @@ fn step() -> Vec<(&'static str, TensorData)> {
         AttentionOptions::scaled(0.2),
     );
     let mixed = mixed.reshape([tokens, hidden]);
-    // one choice in seven is of no expert
+    // on average, one choice in seven names no expert
     let indices = integers(&draws(9, tokens * 2, experts + 1), [tokens, 2]);
     let projections = Projections {
         gate: gate.clone(),

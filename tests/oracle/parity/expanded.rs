@@ -1,4 +1,4 @@
-//! Attention over latents in pages, with keys and values made of them, against keys and values that are there.
+//! Attention over pages of latents that are expanded to keys and values, against attention over stored keys and values.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -17,7 +17,7 @@ const NOPE: usize = 32;
 const ROPE: usize = 6;
 const VALUE: usize = 64;
 
-/// How the weights are held.
+/// Storage of the expansion's weights.
 #[derive(Debug, Clone, Copy)]
 enum Held {
     Numbers(DType),
@@ -43,7 +43,7 @@ fn pages<B: Ops>(index: usize, len: usize, format: PageFormat) -> Vec<Page<B>> {
 
 type Attend<B> = fn(Tensor<B, 3>, &[Past<'_, B>], AttentionOptions) -> Tensor<B, 3>;
 
-/// Of sequences with so many positions and new tokens.
+/// Runs `attend` on sequences given as (positions, new tokens).
 fn run<B: Ops>(
     sequences: &[(usize, usize)],
     format: PageFormat,
@@ -75,7 +75,7 @@ fn run<B: Ops>(
     Outcome(vec![("output", output.convert_dtype(DType::F32))])
 }
 
-/// Keys and values of every head for the whole past, in pages.
+/// Attention over pages of expanded keys and values of every head.
 fn written_out<B: Ops>(
     query: Tensor<B, 3>,
     pasts: &[Past<'_, B>],
@@ -161,7 +161,7 @@ fn expanded_chunk_by_chunk_is_expanded_at_once() {
     }
 }
 
-/// The absorbed form is the same attention.
+/// Attention with absorbed queries over latents equals attention over expanded keys and values.
 #[test]
 fn absorbed_and_expanded_agree() {
     type F = burn_flex::Flex;

@@ -1,4 +1,4 @@
-//! experts.
+//! The operation `experts`.
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
@@ -23,15 +23,15 @@ struct Case {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Choice {
     Spread,
-    /// Every token takes the first `k`; the others have none.
+    /// Every token takes the first `k` experts; the others get no token.
     Collapsed,
-    /// About half of the choices are no expert, and all of every third token.
+    /// About half of the choices name no expert, and all choices of every third token.
     Partly,
-    /// No token takes any.
+    /// No choice names an expert.
     Nobody,
 }
 
-/// Distinct experts for every token, and numbers past them for none.
+/// `k` distinct experts per token; an index of `experts` or more names none.
 fn choices(case: Case) -> Vec<i64> {
     let Case {
         tokens,
@@ -72,7 +72,7 @@ fn mixed<B: AutodiffBackend>(op: Mix<B>, case: Case) -> Outcome {
     differentiated(op, case, &choices(case), &input, &noise(5, [tokens, k]))
 }
 
-/// The output for so many choices of every token, and all gradients.
+/// Output and all gradients of `op` for the expert indices `chosen`, of shape `[tokens, k]`.
 fn differentiated<B: AutodiffBackend>(
     op: Mix<B>,
     case: Case,
@@ -223,7 +223,7 @@ fn every_form_is_the_sum_over_chosen_experts() {
     }
 }
 
-/// Every form, with its gradients.
+/// Outputs and gradients of every implementation.
 fn forms(case: Case, chosen: &[i64], input: &TensorData, weights: &TensorData) -> [Outcome; 4] {
     [
         differentiated::<Flex>(Flex::experts, case, chosen, input, weights),
@@ -245,7 +245,7 @@ fn nothing_is_read_or_made_of_a_choice_of_no_expert() {
         let chosen = choices(case);
         let is_none: Vec<bool> = chosen.iter().map(|e| *e >= case.experts as i64).collect();
         let idle: Vec<bool> = is_none.chunks(k).map(|all| !all.contains(&false)).collect();
-        // NaN, which a product with zero would keep
+        // NaN, which stays NaN in a product with zero
         let hole = |data: TensorData, holes: &dyn Fn(usize) -> bool| {
             let shape = data.shape.clone();
             let values = data.iter::<f32>().enumerate();
@@ -282,7 +282,7 @@ fn choices_of_no_expert_leave_the_bits_of_the_others() {
         let input = noise(1, [tokens, case.hidden]);
         let (chosen, weights) = (choices(case), noise(5, [tokens, k]));
         let alone = forms(case, &chosen, &input, &weights);
-        // before, between and behind them
+        // choices of no expert before, between and after the two
         let spread = |of: &[f32], none: f32| -> Vec<f32> {
             let tokens = of.chunks(k);
             tokens
@@ -437,7 +437,7 @@ fn stacks_may_be_views() {
 fn the_forward_pass_alone_is_the_definition_for_weights_of_any_type() {
     type B = burn_flex::Flex;
     let never = usize::MAX;
-    // every `none`-th choice is of no expert
+    // every `none`-th choice names no expert
     for (tokens, hidden, width, count, k, none) in [
         (1, 1, 1, 1, 1, never),
         (1, 33, 65, 6, 2, never),
@@ -484,7 +484,7 @@ fn the_forward_pass_alone_is_the_definition_for_weights_of_any_type() {
             let case = format!(
                 "{tokens} x {hidden} x {width}, {k} of {count}, every {none}-th none, {dtype:?}"
             );
-            // sums of terms of magnitude 20 and more, in another order
+            // sums of terms of magnitude 20 and more, added in another order
             assert_close(&case, &outcome(output), &outcome(expected), 1e-4);
         }
     }

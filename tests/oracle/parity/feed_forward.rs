@@ -13,7 +13,7 @@ use crate::support::{
 
 type Plain = burn_flex::Flex;
 
-/// What weights are stored as.
+/// Storage of the weights.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Dense(DType),
@@ -53,7 +53,7 @@ struct Case {
     k: usize,
     routed: Option<Kind>,
     shared: Option<Kind>,
-    /// Numbers of experts are drawn below it: the more there are past the last expert, the more choices are of none.
+    /// Upper bound of the drawn expert indices; an index of [`COUNT`](Self::COUNT) or more names no expert.
     bound: usize,
 }
 
@@ -79,7 +79,7 @@ impl Case {
         let shared = self
             .shared
             .map(|kind| gated(7, [[hidden, 96], [96, hidden]], kind));
-        // so small that outputs are of the order of one
+        // small, so that outputs are of magnitude 1
         let input: Tensor<B, 2> = constant(&noise(4, [tokens, hidden]));
         operation(input.mul_scalar(0.1), routed, shared).into_data()
     }

@@ -9,7 +9,7 @@ use darkhorse_backends::{Ops, latent};
 
 use crate::support::{constant, noise};
 
-/// Tokens, heads, rank, widths of a key and of a value.
+/// Tokens, heads, rank, and width of a key and of a value per head.
 const SIZES: [[usize; 5]; 5] = [
     [1, 1, 1, 1, 1],
     [1, 3, 33, 31, 17],
@@ -33,7 +33,7 @@ fn both_products_equal_their_definition_with_weights_of_any_type() {
             let weight = weight.cast(dtype);
             let numbers = Weight::Dense(weight.clone().cast(DType::F32));
             let weight = Weight::Dense(weight);
-            // a part of something wider, as a query is
+            // a view of a wider tensor, as in attention
             let query: Tensor<Flex, 3> = constant(&noise(2, [tokens, heads, nope + 3]));
             let query = query.narrow(2, 0, nope);
             close(
@@ -51,7 +51,8 @@ fn both_products_equal_their_definition_with_weights_of_any_type() {
     }
 }
 
-/// Blocks are the numbers that they stand for, to the bit, where none has columns of two heads; elsewhere nearly.
+/// Products with blocks equal those with the dequantized weights: bit for bit if no block spans two heads, else within
+/// a tolerance.
 #[test]
 fn blocks_equal_the_numbers_that_they_stand_for() {
     for [tokens, heads, rank, nope, value] in [

@@ -12,7 +12,7 @@ use crate::support::{
     Differentiated, Flex, NdArray, Outcome, assert_close, constant, integers, leaf, noise,
 };
 
-/// The first state of a sequence.
+/// State at the start of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Begin {
     Empty,
@@ -28,7 +28,7 @@ fn map(data: TensorData, f: impl Fn(f32) -> f32) -> TensorData {
     TensorData::new(data.iter::<f32>().map(f).collect(), shape)
 }
 
-/// Keys as they come out of a normalization: of length one.
+/// Keys of length 1, as after normalization.
 fn keys(seed: u64, shape: [usize; 4]) -> TensorData {
     let mut values: Vec<f32> = noise(seed, shape).iter::<f32>().collect();
     for key in values.chunks_mut(shape[3]) {
@@ -60,7 +60,7 @@ fn outcome<B: AutodiffBackend>(
     attend: impl Fn(LinearAttention<B>) -> Attended<B>,
 ) -> Outcome {
     let attended = attend(input.clone());
-    // both results in one, so that gradients come through both
+    // output and state in one tensor, so that gradients flow through both
     let flat = |tensor: Tensor<B, 4>| {
         let len = tensor.shape().num_elements();
         tensor.reshape([len])

@@ -1,7 +1,7 @@
-//! Every form of an operation against its definition: the output and every gradient.
+//! Compares every implementation of an operation with its definition: the output and all gradients.
 //!
-//! The definition runs on burn-flex under burn's own automatic differentiation. Held against it are the
-//! forms for burn-flex and, on ndarray, the defaults, both with their hand-written backward passes.
+//! The definition runs on burn-flex with burn's automatic differentiation. It is compared with the implementation for
+//! burn-flex and with the default implementation on ndarray, both with hand-written backward passes.
 
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]

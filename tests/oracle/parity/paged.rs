@@ -1,4 +1,4 @@
-//! Attention over pages against attention over the whole past at once.
+//! Attention over pages against attention over the whole past in one tensor.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
@@ -9,7 +9,7 @@ use darkhorse_backends::paged::{self, Page, PageFormat, Past, Values};
 
 use crate::support::{Flex, NdArray, Outcome, ROUGHLY, assert_close, constant, noise};
 
-/// Heads, key heads, width, and the width of values; absent: the first columns of the keys, so many.
+/// Heads, key heads, and widths of keys and values; if `latent`, values are the first `value_dim` columns of the keys.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     heads: usize,
@@ -34,10 +34,10 @@ const LATENT: Shape = Shape {
     latent: true,
 };
 
-/// Lengths with their new tokens, and the lengths of pages.
+/// Length of each sequence, and how many of its tokens are new.
 type Sequences = &'static [(usize, usize)];
 
-/// Pages of sequence `index` that hold `len` positions and more.
+/// Pages of sequence `index` for at least `len` positions; `page_lens` repeats.
 fn pages<B: Backend>(
     index: usize,
     len: usize,
@@ -59,7 +59,7 @@ fn pages<B: Backend>(
     pages
 }
 
-/// Runs `attend` on every sequence together.
+/// Runs `attend` on a batch of all sequences.
 fn run<B: Backend>(
     shape: Shape,
     sequences: &[(usize, usize)],
@@ -89,7 +89,7 @@ fn run<B: Backend>(
     attend(query, &pasts).into_data().convert_dtype(DType::F32)
 }
 
-/// Every score at once, position by position.
+/// The definition: softmax over all scores of a position at once.
 fn at_once<B: Backend>(
     query: Tensor<B, 3>,
     pasts: &[Past<'_, B>],
@@ -207,7 +207,7 @@ fn pages_may_be_of_two_bytes_an_element() {
     }
 }
 
-/// A page of zeros with rows written into it, and what it then stands for.
+/// Dequantized values of a page of zeros after rows were written into it.
 fn written<B: Ops>(
     format: PageFormat,
     write: impl Fn(Page<B>, usize, Tensor<B, 3>) -> Page<B>,
@@ -242,7 +242,7 @@ fn rows_are_written_where_they_belong_and_in_the_format_of_the_page() {
     assert_close("in blocks", &outcome(blocks), &outcome(expected), 0.013);
 }
 
-/// Half a 127th of the largest number of a block, and what the scale is rounded by.
+/// The error is at most half a step, `max|x| / 254` per block, plus the rounding of the scale.
 #[test]
 fn a_row_in_blocks_comes_back_within_half_a_step() {
     type F = burn_flex::Flex;

@@ -1,4 +1,4 @@
-//! Quantized weights: what they stand for, and products with them.
+//! Products with quantized weights against products with the dequantized weights.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
@@ -56,7 +56,7 @@ fn experts_equal_those_with_the_dequantized_weights_to_the_bit() {
             up: blocks(2, [count, hidden, width], bits),
             down: blocks(3, [count, width, hidden], bits),
         };
-        // the last expert has no token; in the last three cases choices past it are of none
+        // the last expert has no token in the first four cases; in the others, an index of `count` or more names none
         for (tokens, k, bound) in [
             (1, 1, count - 1),
             (1, 2, count - 1),

@@ -1,4 +1,4 @@
-//! A row has the same bits alone and in any batch.
+//! A row's result is equal bit for bit alone and in any batch.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::Flex;
@@ -14,14 +14,14 @@ use crate::support::{constant, draws, integers, noise};
 
 const ROWS: usize = 200;
 const BATCHES: [usize; 7] = [2, 3, 5, 8, 17, 64, 200];
-/// New tokens of one sequence: more than drafts ever are, fewer than those of a long piece of a prompt.
+/// New tokens per sequence: up to more than any number of drafts, but fewer than in a long piece of a prompt.
 const NEW: [usize; 6] = [2, 3, 5, 8, 17, 31];
 
 fn bits(data: TensorData) -> Vec<u32> {
     data.iter::<f32>().map(f32::to_bits).collect()
 }
 
-/// Computes `row..row + count` of [`ROWS`] rows in batches of every size.
+/// Asserts that `compute(row, count)` returns the bits of single rows for every batch size in [`BATCHES`].
 fn assert_invariant<const D: usize>(case: &str, compute: impl Fn(usize, usize) -> Tensor<Flex, D>) {
     assert_invariant_in(&BATCHES, case, compute);
 }
@@ -158,11 +158,11 @@ fn attention_over_pages() {
                 if row % 3 == 0 {
                     return Flex::paged_attention(query, &[own], options);
                 }
-                // beside another sequence
+                // in a batch with another sequence
                 let query = Tensor::cat(vec![query, other.clone()], 0);
                 Flex::paged_attention(query, &[own, past(40, 3)], options).narrow(0, 0, count)
             });
-            // one token of each of many sequences
+            // one token per sequence
             assert_invariant(&case, |row, count| {
                 let query = query.clone().narrow(0, row, count);
                 let pasts = (row..row + count).map(|row| past(before + row + 1, 1));

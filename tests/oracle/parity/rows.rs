@@ -1,4 +1,4 @@
-//! linear, rms_norm, swiglu, rope and top_k.
+//! The operations `linear`, `rms_norm`, `swiglu`, `rope` and `top_k`.
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor};
@@ -19,7 +19,7 @@ const SIZES: [[usize; 2]; 7] = [
     [2, 20_000],
 ];
 
-/// How an operand lies in memory.
+/// Memory layout of an operand.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Layout {
     RowMajor,
@@ -29,7 +29,7 @@ enum Layout {
 
 const LAYOUTS: [Layout; 3] = [Layout::RowMajor, Layout::ColumnMajor, Layout::EveryOther];
 
-/// A leaf and the operand that it becomes.
+/// A leaf, and a view of it in the layout.
 fn operand<B: AutodiffBackend>(
     seed: u64,
     [rows, cols]: [usize; 2],
@@ -139,7 +139,7 @@ fn rotated<B: AutodiffBackend>(
     };
     let angles: Tensor<B, 3> = constant(&noise(6, [batch, seq, dim / 2]));
     let output = op(input, angles.clone().cos(), angles.sin());
-    // The gradient arrives by heads, too.
+    // The gradient is laid out by heads, too.
     Differentiated::new(output.swap_dims(1, 2))
         .gradient("gradient", &leaf)
         .outcome()
@@ -163,7 +163,7 @@ fn rope_rotates_and_its_gradient_turns_back() {
 fn top_k_takes_the_largest_and_of_equals_the_first() {
     for ([tokens, experts], k) in [([1, 1], 1), ([65, 20], 2), ([300, 64], 8), ([9, 7], 7)] {
         let mut scores = noise(7, [tokens, experts]);
-        // Few different values, so that there are equals.
+        // Few distinct values, so that there are ties.
         scores
             .as_mut_slice::<f32>()
             .expect("f32")

@@ -1,4 +1,4 @@
-//! What decoding does in one pass, against the definitions over all positions at once.
+//! Decoding steps of linear and forgetting attention against the definitions over all positions at once.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::Flex;

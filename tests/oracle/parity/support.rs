@@ -1,18 +1,18 @@
-//! Inputs, and the comparison of outcomes.
+//! Inputs of operations, and the comparison of their results.
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-/// Runs the definitions and the forms for the CPU.
+/// Backend of the definitions and of the CPU implementations.
 pub(crate) type Flex = Autodiff<burn_flex::Flex>;
-/// Runs the defaults.
+/// Backend of the default implementations.
 pub(crate) type NdArray = Autodiff<burn_ndarray::NdArray>;
 
-/// For what goes through [`NdArray`], whose reciprocals are estimates.
+/// Tolerance for results of [`NdArray`], whose reciprocals are approximations.
 pub(crate) const ROUGHLY: f32 = 5e-5;
 
-/// Numbers between -1 and 1 that a seed determines.
+/// Pseudorandom numbers between -1 and 1.
 pub(crate) fn noise<const D: usize>(seed: u64, shape: [usize; D]) -> TensorData {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let values: Vec<f32> = (0..shape.iter().product())
@@ -26,14 +26,14 @@ pub(crate) fn noise<const D: usize>(seed: u64, shape: [usize; D]) -> TensorData 
     TensorData::new(values, shape)
 }
 
-/// Whole numbers below `bound` that a seed determines.
+/// Pseudorandom whole numbers below `bound`.
 pub(crate) fn draws(seed: u64, count: usize, bound: usize) -> Vec<i64> {
     let noise = noise(seed, [count]);
     let draw = |value: f32| (((value + 1.0) / 2.0 * bound as f32) as i64).min(bound as i64 - 1);
     noise.iter::<f32>().map(draw).collect()
 }
 
-/// A leaf of the graph.
+/// A leaf of the autodiff graph.
 pub(crate) fn leaf<B: AutodiffBackend, const D: usize>(data: &TensorData) -> Tensor<B, D> {
     Tensor::from_data(data.clone(), &Default::default()).require_grad()
 }
@@ -49,10 +49,10 @@ pub(crate) fn integers<B: Backend, const D: usize>(
     Tensor::from_data(TensorData::new(values.to_vec(), shape), &Default::default())
 }
 
-/// An output and gradients, with their names.
+/// An output and gradients by name.
 pub(crate) struct Outcome(pub(crate) Vec<(&'static str, TensorData)>);
 
-/// Differentiates `sum(output * cotangent)`; the gradients are asked for by name.
+/// Gradients of `sum(output * cotangent)`, collected by name.
 pub(crate) struct Differentiated<B: AutodiffBackend> {
     grads: B::Gradients,
     outcome: Vec<(&'static str, TensorData)>,

@@ -1,4 +1,4 @@
-//! adamw.
+//! The operation `adamw`.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -10,7 +10,7 @@ use crate::support::{Flex, Outcome, assert_close, constant, noise};
 type Update<B> =
     fn(Tensor<B, 1>, Tensor<B, 1>, Moments<B>, &AdamWStep) -> (Tensor<B, 1>, Moments<B>);
 
-/// Three steps.
+/// Parameters and moments after three steps.
 fn updated<B: Backend>(op: Update<B>, elements: usize) -> Outcome {
     let zeros = || constant::<B, 1>(&noise(1, [elements])).zeros_like();
     let mut parameter = constant(&noise(1, [elements]));
@@ -28,7 +28,7 @@ fn updated<B: Backend>(op: Update<B>, elements: usize) -> Outcome {
             time,
             gradient_scale: 0.3,
         };
-        // A gradient with its elements apart in memory.
+        // A strided gradient.
         let gradient: Tensor<B, 2> = constant(&noise(10 + time, [elements, 2]));
         let gradient = gradient.narrow(1, 0, 1).reshape([elements]);
         (parameter, moments) = op(parameter, gradient, moments, &step);
