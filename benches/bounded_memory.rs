@@ -141,7 +141,7 @@ fn write_documents(path: &Path, size_bytes: u64) -> Outcome {
         }
         let mut text = String::new();
         for _ in 0..50 + random() % 250 {
-            // of the first 2^k words with k even in 0..18
+            // word number, uniform below 2^k with k uniform in 0..18
             let mut word = random() % (1 << (random() % 18));
             loop {
                 text.push_str(syllables[word as usize % syllables.len()]);

@@ -18,7 +18,7 @@ use darkhorse_genesis::telemetry::{EvaluationTable, Record, read_journal};
 const USAGE: &str = "Usage: cargo run --release --example train [-- RUN_FOLDER]";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // not `println!`, which panics where nobody reads on
+    // not `println!`, which panics if the output is closed
     let mut out = io::stdout();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let folder = match std::env::args().nth(1) {

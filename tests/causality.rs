@@ -104,7 +104,7 @@ fn prefill_and_decode_equal_the_full_forward() {
         let full = values(model.forward(&tagged(&ids, Domain::Legal)));
         let difference = largest_difference(&full, &in_pieces(&model, &ids, None));
         let kinds = &config.layer_types;
-        // states and sums of gates are computed by chunks in one and by tokens in the other
+        // one computes states and sums of gates chunk by chunk, the other token by token
         let sums = [MixerKind::Gla, MixerKind::Fox];
         let has_sums = kinds.iter().any(|kind| sums.contains(kind));
         let tolerance = if has_sums { 2e-4 } else { 1e-4 };
@@ -122,7 +122,7 @@ fn a_cache_of_8_bits_changes_the_logits_little() {
         (mixer_config(MixerKind::Fox, off), 0.01),
         (mixer_config(MixerKind::GatedAttention, off), 0.01),
     ] {
-        // larger weights make larger scores, of which a softmax makes more of every rounding
+        // large weights give large attention scores, whose softmax amplifies rounding
         let config = ModelConfig {
             first_k_dense_replace: config.num_hidden_layers,
             initializer_range: 0.1,
@@ -174,7 +174,7 @@ fn a_cache_of_every_mixer_takes_the_bytes_that_are_counted() {
             };
             let counted = |len| config.cache_bytes(len, dtype) + config.state_bytes(Dtype::F32);
             extend(0..20);
-            // the longest extension that can be taken back leaves most behind
+            // the cache is largest after the longest reversible extension
             let held = extend(20..20 + REVERSIBLE);
             assert_eq!(held, counted(20 + REVERSIBLE), "{kind:?}, {format:?}");
             let held = extend(20 + REVERSIBLE..21 + REVERSIBLE);
@@ -230,7 +230,7 @@ fn mtp_states_do_not_look_past_the_token_they_are_given() {
     let mut changed = original.clone();
     changed[11] = 3;
     let (before, after) = (further(&original), further(&changed));
-    // position 10 is given token 11, position 9 is not
+    // position 10 is the first that is given token 11
     assert_eq!(before[..10 * 32], after[..10 * 32]);
     assert!(largest_difference(&before[10 * 32..11 * 32], &after[10 * 32..11 * 32]) > 1e-3);
 }

@@ -109,7 +109,7 @@ fn plan_tells_the_flagship_s_figures() {
     assert_eq!(bf16["cache_bytes_per_token"], 23_040);
     assert_eq!(bf16["cache_bytes"], 23_040u64 * 131_072);
     assert_eq!(plan["inference"][0]["largest_context"], Value::Null);
-    // twenty rows of 18 blocks of 34 bytes
+    // 20 rows of 18 blocks of 34 bytes
     let in_blocks = self::plan(&["--params", "5b", "--cache-dtype", "q8"]);
     assert_eq!(in_blocks["inference"][2]["cache_dtype"], "q8");
     assert_eq!(

@@ -131,14 +131,14 @@ fn genesis_has_the_parts_of_the_published_model() {
     assert_eq!(padded.num_params(), 151_772_237);
 
     assert_eq!(Values::of(&genesis), 151_757_837);
-    // state and last inputs of the convolutions, now and before, and what 16 positions were given
+    // states and convolution inputs, current and previous, and the inputs of 16 reversible positions
     let (state, channels) = (9 * 48 * 96, 432 + 144 + 288);
     let linear = 2 * state + 2 * 3 * channels + 16 * 9 * (48 + 48 + 96 + 2) + (16 + 3) * channels;
     let forgetting = (16 + 3) * (192 + 576) + 9;
     let counted = 4 * (23 * linear + 7 * forgetting);
     assert_eq!(genesis.state_bytes(Dtype::F32), counted);
     assert_eq!(genesis.cache_values_per_token(), 7 * (192 + 576 + 9));
-    // twelve heads of 64 in whole blocks, and nine sums of gates in f32
+    // 12 heads of width 64 in whole blocks, and 9 sums of gates in f32
     let in_blocks = 7 * (12 * 2 * 34 + 9 * 4);
     assert_eq!(genesis.cache_bytes_per_token(Dtype::Q8), in_blocks);
     let sweetspot = model("genesis-sweetspot");
@@ -211,7 +211,7 @@ fn mixtures_that_are_compared_differ_in_their_routing_and_not_in_what_a_token_co
     assert!(rules[0] != rules[1] && rules[0] != rules[2] && rules[1] != rules[2]);
     let active = compared.each_ref().map(ModelConfig::num_active_params);
     for (count, model) in active.into_iter().zip(&compared) {
-        // the routers' own rows are all that differs
+        // only the number of rows in the routers differs
         assert_near("active", count, active[0] as f64, 0.005);
         assert_eq!(
             (
@@ -266,7 +266,7 @@ fn a_file_that_is_not_there_is_named_with_the_reason() {
 /// token) and, for models wider than 1024, the MTP modules. Every width of a layer is kept.
 fn one_layer(model: &ModelConfig) -> ModelConfig {
     let mut reduced = model.clone();
-    // of a plan with several mixers, one layer of each
+    // keeps one layer of each run of equal mixers
     reduced.layer_types.dedup();
     reduced.num_hidden_layers = reduced.layer_types.len();
     reduced.vocab_size = 256;

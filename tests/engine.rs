@@ -138,7 +138,7 @@ fn requests_that_come_and_go_get_what_they_would_get_alone() {
     ] {
         let model = CausalLm::<B>::init(&config, 7, &Default::default());
         let mut how = engine_config();
-        // pieces of which some are long
+        // some prompt pieces are long
         how.prefill_chunk = 40;
         how.cache.format = format;
         let mut engine = Engine::new(&model, Limits::of(&config), how);
@@ -200,7 +200,7 @@ fn a_common_beginning_is_read_once_and_changes_nothing() {
             note(&mut texts, engine.step());
             before_the_first += usize::from(texts.is_empty());
         }
-        // the rest of the prompt takes one pass, the whole of it three
+        // the rest of the prompt takes one pass, the whole prompt takes three
         assert_eq!(before_the_first + 1, steps);
         assert_eq!(
             texts[&id],
@@ -241,7 +241,7 @@ fn a_request_s_routes_are_those_of_the_tokens_that_it_has_read_itself() {
     };
     let mut engine = Engine::new(&model, Limits::of(&config), shared);
     let first = routes_of(&mut engine, request(50, None));
-    // the last token is given out, not read
+    // the last generated token is not fed back
     assert_eq!((first.first(), first.tokens()), (0, 38 + 8 - 1));
     let second = routes_of(&mut engine, request(60, Some(Speculation::always(1))));
     assert_eq!(second.first(), 32, "two pieces of 16 were read before");

@@ -73,7 +73,7 @@ fn the_first_loss_is_that_of_the_weights_it_begins_with() {
             (&value!(0), &of_model["loss"]),
             "{name}"
         );
-        // the steps see the same text, in rows of their own, and move nothing
+        // the steps train on this text in other rows, and change no weight
         let expected = of_model["loss"].as_f64().unwrap();
         let steps = journal(&tuned, "step");
         assert_eq!(steps.len(), 2, "{name}");
@@ -135,7 +135,7 @@ fn a_tuned_model_goes_out_with_the_special_tokens_of_the_one_it_began_with() {
         let path = entry.unwrap().path();
         fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
     }
-    // of two ends a tokenizer knows one
+    // two end-of-text tokens, of which the tokenizer names one
     let mut config = json(source.join("config.json"));
     let tokens = json(source.join("tokenizer.json"))["added_tokens"].clone();
     config["eos_token_id"] = value!([tokens[1]["id"], tokens[2]["id"]]);
@@ -287,7 +287,7 @@ fn a_run_goes_on_with_its_own_model_only() {
         assert!(line.contains(part), "{line}");
     }
     assert!(fs::read(run.join("metrics.jsonl")).unwrap() == before);
-    // the file that the run itself keeps names the same model
+    // the run's own config.json describes an equal model
     let config = run.join("config.json");
     let same = ["--config", text(&config), "--steps", "3"];
     shown(&[&go_on[..], &same[..]].concat());

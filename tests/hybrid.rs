@@ -18,7 +18,7 @@ fn config(preset: &str) -> ModelConfig {
         .expect("there is such a preset")
         .model;
     config.vocab_size = 97;
-    // a hard mask may exchange activations of nearly equal magnitude
+    // rounding may change which of two nearly equal activations a hard mask keeps
     config.selective = None;
     config.initializer_range *= 5.0;
     config
@@ -54,7 +54,7 @@ fn assert_close(case: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len(), "{case}");
     let off = found.iter().zip(expected).map(|(l, r)| (l - r).abs());
     let worst = off.fold(0.0, |worst, it| if it <= worst { worst } else { it });
-    // on other backends sums have another order
+    // other backends sum in another order
     let wider = if cfg!(feature = "flex") { 1.0 } else { 10.0 };
     assert!(worst <= tolerance * wider, "{case} is off by {worst:e}");
 }
@@ -145,7 +145,7 @@ fn a_short_extension_can_be_taken_back_to_any_of_its_positions() {
                     let mut cache = mixer.empty_cache(&CacheConfig::default());
                     let first = hidden.clone().narrow(1, 0, 20);
                     extend(mixer, first, &context(&config, 0, 20), &mut cache);
-                    // the first `kept` drafts are right, the others are not
+                    // only the first `kept` drafts are accepted
                     let parts = [(20, kept), (40, drafted - kept)].into_iter();
                     let parts = parts.filter(|&(_, len)| len > 0);
                     let parts = parts.map(|(start, len)| hidden.clone().narrow(1, start, len));

@@ -191,7 +191,7 @@ fn a_folder_without_copies_for_mtp_modules_gets_none() {
     .unwrap();
     let weights = fs::read(source.join(name)).unwrap();
     let weights = SafeTensors::deserialize(&weights).unwrap();
-    // of the four copies that the file has, one stays
+    // removes three of the file's four copies
     let is_left_out = |name: &str| {
         name.contains("shared_head.head") || name == "model.layers.2.embed_tokens.weight"
     };
@@ -221,7 +221,7 @@ fn special_tokens_and_their_roles_survive_a_run() {
         let path = entry.unwrap().path();
         fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
     }
-    // no tokenizer knows of two ends
+    // two end-of-text tokens, which tokenizer files cannot state
     let mut config = json(source.join("config.json"));
     let tokens = json(source.join("tokenizer.json"))["added_tokens"].clone();
     config["eos_token_id"] = serde_json::json!([tokens[1]["id"], tokens[2]["id"]]);
@@ -243,7 +243,7 @@ fn a_trained_run_keeps_its_loss_through_every_format() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let run = at("run");
-    // what is known by heart has a loss that rounding moves more
+    // memorized text has a loss that is more sensitive to rounding
     let lines = fs::read_to_string("data/valid.jsonl").unwrap();
     for (name, first) in [("seen.jsonl", 30), ("unseen.jsonl", 0)] {
         let texts = lines.lines().skip(first).step_by(60).map(|line| {

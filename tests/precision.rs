@@ -128,7 +128,7 @@ fn updates_too_small_for_bf16_add_up() {
     let rows = &batches(4, 48, 1)[0];
     let mut training = Training::new(&model, Precision::Bf16);
     let before = numbers(&training);
-    // weights are about 0.05: a step of bf16 there is 2e-4, an update of Adam's one of the rate; few are so small that one moves them
+    // weights of about 0.05 have a spacing of 2e-4 in bf16, an update is 3e-6: one step changes only tiny weights
     training.advance(rows, 3e-6);
     let once = numbers(&training);
     for _ in 1..40 {
@@ -203,7 +203,7 @@ fn gradients_in_bf16_are_those_in_f32_to_its_rounding() {
         ("experts", byte_config(DomainMode::Soft)),
         ("recurrent", recurrent()),
     ] {
-        // a close choice of experts may fall otherwise
+        // dense, since rounding may change a close choice of experts
         model.first_k_dense_replace = model.num_hidden_layers;
         model.num_nextn_predict_layers = 0;
         let mut rows = batches(4, 48, 1).remove(0);

@@ -103,7 +103,7 @@ fn blocks_give_the_logits_of_the_numbers_that_they_stand_for() {
         let expected = load(dense.clone(), &back).expect("it has all tensors");
         let difference = largest_difference(&logits(&quantized), &logits(&expected));
         assert!(difference < 2e-4, "{quantization:?}: {difference}");
-        // a close choice of experts may fall otherwise, which moves single rows
+        // rounding may change a close choice of experts, and thus single rows
         let difference = mean_difference(&logits(&quantized), &logits(&dense));
         assert!(
             difference > 1e-4 && difference < apart,

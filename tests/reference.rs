@@ -147,7 +147,7 @@ fn training_equals(name: &str) {
     if depths == 0 {
         return;
     }
-    // the first backward pass took its graph with it
+    // the first backward pass consumed its graph
     let mut states = model.hidden(&input).states;
     let main = loss(model.logits(states.clone()), ids.clone(), 1);
     let mut further = Vec::new();

@@ -240,7 +240,7 @@ fn a_run_killed_at_any_moment_goes_on_from_its_last_checkpoint() {
     let mut child = spawn(&config, &run, &[]);
     let mut reached = 0;
     for kill in 0..20u64 {
-        // moments spread over training steps and saves, once there is something to lose
+        // kills at moments spread over steps and saves, after progress since the last kill
         let begin = Instant::now();
         while newest(&run).map_or(0, |saved| saved.step()) <= reached {
             assert!(
@@ -266,7 +266,7 @@ fn a_run_killed_at_any_moment_goes_on_from_its_last_checkpoint() {
         }
     }
 
-    // twenty times killed, and at this step as if it never had been
+    // the run that was killed twenty times equals an undisturbed one at this step
     let undisturbed = folder.path().join("undisturbed");
     let mut child = spawn(&config, &undisturbed, &[]);
     let at_step = |run: &Path| {

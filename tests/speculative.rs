@@ -226,7 +226,7 @@ fn a_draft_ends_where_it_becomes_unlikely() {
     let sampler = sampled(0.0, 1);
     let begin = || Generation::new(&model, Limits::of(&config), None);
     let (expected, _) = generated(begin(), &prompt(2), &sampler, 40);
-    // a module of random weights finds one of 97 ids a little likelier than the others
+    // with random weights, the most probable of 97 ids has little more than 1/97
     let [all, some, none] = [0.0, 0.02, 1.0].map(|min_probability| {
         let speculation = Speculation {
             min_probability,
@@ -285,7 +285,7 @@ fn drafted_tokens_are_distributed_as_the_model_says() {
             }
         }
     }
-    // the likeliest first token, and what follows it
+    // the most probable first token, and the distribution after it
     let mut generation = Generation::new(&model, limits, None);
     generation.read(&[3, 1, 4]).expect("it is short");
     let sampler = Sampler::new(sampling(0)).expect("it is in range");
@@ -317,7 +317,7 @@ fn assert_distributed(expected: &[f64], drawn: impl Iterator<Item = u32>) {
         .iter()
         .map(|(expected, count)| (count - expected).powi(2) / expected)
         .sum();
-    // Wilson and Hilferty's approximation of the quantile, 3.09 standard deviations up
+    // Wilson and Hilferty's approximation of the quantile at 3.09 standard deviations
     let freedom = (cells.len() - 1) as f64;
     let spread = 2.0 / (9.0 * freedom);
     let limit = freedom * (1.0 - spread + 3.09 * spread.sqrt()).powi(3);

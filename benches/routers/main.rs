@@ -57,7 +57,7 @@ fn medians<const N: usize>(mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
         for (work, times) in works.iter_mut().zip(&mut times) {
             let begin = Instant::now();
             work();
-            // the first one touches pages
+            // the first run touches pages for the first time, and is not timed
             if run > 0 {
                 times.push(begin.elapsed().as_secs_f64() * 1e3);
             }

@@ -144,7 +144,7 @@ fn on_repeats_of(trained: &Trained, documents: &[Vec<u32>], passage_len: usize) 
     awake(|| -> Outcome<()> {
         for round in 0..ROUNDS {
             for prompt in &prompts {
-                // one right after the other, so that a machine which is busy elsewhere slows all alike
+                // interleaved, so that other load on the machine slows all variants equally
                 for (way, &(_, speculation)) in ways.iter().enumerate() {
                     let made = generate(trained, prompt, REPEATED_NEW, speculation)?;
                     rates[way].push(made.ids.len() as f64 / made.seconds);

@@ -28,7 +28,7 @@ pub(crate) fn peak_memory(tokens: usize) -> Outcome {
     forget_peak()?;
     let begin = Instant::now();
     let mut told = 0;
-    // read to the end: nothing breaks it off
+    // `read_with` reads to the end, since the callback never stops it
     let _ = awake(|| {
         generation.read_with(&ids, |read| {
             if read / 8192 > told {

@@ -42,7 +42,7 @@ impl Column {
 pub(crate) fn of_families(steps: u64) -> Vec<Column> {
     vec![
         Column::loss(),
-        // late, when null experts have their share
+        // of late steps, when null experts have reached their share
         Column::new("tokens/s", |run| median(late(run), |it| it.tokens_per_s)),
         Column::new("J/token", |run| {
             let energy = run.steps.iter().map(|it| it.energy_j).sum::<Option<f64>>();

@@ -94,7 +94,7 @@ impl Panel {
                 (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
             };
             let points = (SMOOTHED..=steps).step_by(5).filter_map(|step| {
-                // MaxVio looks back on as many steps by itself
+                // MaxVio covers the past 20 steps already, so it is not smoothed
                 let from = if self.title.starts_with("MaxVio") {
                     step - 1
                 } else {

@@ -32,7 +32,7 @@ fn chat(said: impl AsRef<[u8]>, more: &[&str]) -> Ended {
 /// Lines beside the answers, after the one that lists the commands.
 fn told(ended: &Ended) -> Vec<&str> {
     let mut lines = ended.errors.lines();
-    // `--stats` tells the settings before it
+    // `--stats` prints the settings before it
     let at = lines.position(|line| line.contains("/help"));
     assert!(at.is_some_and(|at| at <= 1), "{ended:?}");
     lines.collect()
@@ -49,7 +49,7 @@ fn a_line_longer_than_the_context_is_refused_and_the_conversation_goes_on() {
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[1].starts_with("this does not fit: "), "{told:?}");
     assert!(told[1].contains("the model's context is 256"), "{told:?}");
-    // what was said before is still there, and is not read again
+    // earlier turns are still in the cache, and are not read again
     assert!(told[2].starts_with("prefill 29 tokens"), "{told:?}");
 }
 
@@ -134,10 +134,10 @@ fn an_interrupt_stops_the_answer_and_one_behind_it_nothing() {
     }
     for said in ["hi", "more"] {
         writeln!(stdin, "{said}").unwrap();
-        // it answers
+        // waits for the start of the answer
         output.read_exact(&mut [0; 8]).unwrap();
         interrupt();
-        // what is left of the answer, up to its end
+        // reads the rest of the answer
         told.clear();
         let reader = std::thread::scope(|scope| {
             let rest = scope.spawn(|| {
@@ -151,7 +151,7 @@ fn an_interrupt_stops_the_answer_and_one_behind_it_nothing() {
         });
         reader.unwrap();
         assert!(told.starts_with("prefill "), "{told}");
-        // one that comes when the answer is over does not end the conversation
+        // an interrupt after the answer does not end the conversation
         interrupt();
         told.clear();
         errors.read_line(&mut told).unwrap();

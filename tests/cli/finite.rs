@@ -13,7 +13,7 @@ fn error(model: &Path, arguments: &[&str]) -> String {
     let (command, rest) = arguments.split_first().unwrap();
     let model = ["--model", text(model)];
     let program = Program::new(&[&[*command], &model[..], rest].concat());
-    // what `chat` is told
+    // input of `chat`; other commands ignore it
     let output = program.reading("hi\n").run();
     assert_eq!(output.code, Some(2), "{arguments:?}: {}", output.errors);
     let mut lines = output

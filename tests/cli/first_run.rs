@@ -33,7 +33,7 @@ fn three_lines_train_in_rows_of_their_length_and_nothing_is_measured_that_was_no
     ] {
         assert!(told.lines().any(|it| it.contains(line)), "{line}: {told}");
     }
-    // a dense model without validation text: a loss, and no figure of what it has not
+    // a dense model without validation text prints its loss, and no figures of absent features
     assert!(
         said.contains("loss 5.") || said.contains("loss 6."),
         "{said}"
@@ -48,7 +48,7 @@ fn three_lines_train_in_rows_of_their_length_and_nothing_is_measured_that_was_no
     assert!(report.contains("<dt>Valid loss</dt><dd><span class=\"none\">not measured</span>"));
     assert!(!report.contains("Load violation") && !report.contains("held-out text."));
     assert!(report.contains("<h2>Samples</h2>"));
-    // and none in the card of what is exported
+    // the exported model card states no validation loss
     home.done("export --checkpoint r --format hf --out x");
     let card = fs::read_to_string(home.path("x/README.md")).unwrap();
     assert!(!card.contains("Validation loss"), "{card}");
@@ -68,7 +68,7 @@ fn a_share_of_the_documents_is_held_out_unless_it_is_not_wanted() {
         held.contains("about 10 % of the documents, never trained on"),
         "{held}"
     );
-    // the small domain gives none
+    // no document of the small domain is held out
     let evaluations = home.records("held", "eval");
     assert_eq!(evaluations.len(), 2);
     let domains = evaluations[1]["domains"].as_array().unwrap();
@@ -116,7 +116,7 @@ fn the_data_says_how_long_a_run_is_if_epochs_are_asked_for_or_nothing_is() {
         job.starts_with(&format!("job       {steps} steps x 2 rows x 32 tokens = ")),
         "{job}"
     );
-    // whole steps: a little more than asked for
+    // steps are rounded up, so the epochs are slightly above the requested number
     let told_epochs = job.trim_end_matches(" epochs over the data");
     let told_epochs: f64 = told_epochs.rsplit(' ').next().unwrap().parse().unwrap();
     assert!((0.5..0.6).contains(&told_epochs), "{job}");
@@ -136,7 +136,7 @@ fn the_data_says_how_long_a_run_is_if_epochs_are_asked_for_or_nothing_is() {
     let names: Vec<_> = runs.map(|it| it.unwrap().file_name()).collect();
     assert_eq!(names, [".cache"], "a refused start leaves no run");
 
-    // without a model the smallest suits so little text, for few steps
+    // without `--params`, the smallest preset is chosen for so little text
     let (_, told) = home.done(&format!("{train} --out auto"));
     let model = told.lines().find(|line| line.starts_with("model")).unwrap();
     assert!(
@@ -247,7 +247,7 @@ fn without_a_name_the_run_that_was_begun_last_goes_on_even_if_it_has_saved_nothi
     let saved = home.path("runs/second/checkpoints");
     fs::remove_dir_all(&saved).unwrap();
     fs::create_dir(&saved).unwrap();
-    // files keep time less finely than manifests
+    // file times are coarser than those in manifests
     let config = fs::File::options()
         .write(true)
         .open(home.path("runs/second/config.json"))
@@ -308,7 +308,7 @@ fn an_evaluation_within_training_says_where_logits_stop_being_finite() {
     let home = Home::new();
     home.write_config(false);
     home.write("mine.jsonl", documents("code", 40));
-    // after a step or two no number is left
+    // after one or two steps the logits are not finite
     let train =
         "train --config model.json --data mine.jsonl --out r --eval-every 1 --learning-rate 1e38";
     let output = home.run(train);
@@ -441,7 +441,7 @@ fn a_run_goes_on_with_its_own_tokenizer_and_no_other() {
     let train = "train --config model.json --data mine.jsonl --no-valid --steps 1";
     home.done(&format!("{train} --tokenizer tokenizer.json --out given"));
     home.done(&format!("{train} --out trained"));
-    // the same one, under whatever name and in whatever layout
+    // an equal tokenizer, with another file name and layout
     let own: Value = home.json("given/tokenizer.json");
     home.write("same.json", format!("{own:#}"));
     for (run, same) in [

@@ -46,7 +46,7 @@ pub(crate) fn broken_run(folder: &Path, name: &str, tensor: &str, value: f32) ->
     assert!(text.contains(before.as_str()), "{text}");
     let text = text.replace(before.as_str(), &digest(&file));
     let mut fields: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
-    // as before manifests had a digest of their own
+    // a manifest of an older version, without its own digest
     fields.remove("digest").unwrap();
     fs::write(manifest, Value::Object(fields).to_string()).unwrap();
     run

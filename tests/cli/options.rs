@@ -293,7 +293,7 @@ fn what_the_class_of_a_tokenizer_puts_around_texts_goes_with_every_export() {
     });
     home.write("m/tokenizer.json", tokenizer.to_string());
     let mut config = read("tokenizer_config.json").unwrap();
-    // the first takes what the file says, the second builds its own, which puts nothing around a text
+    // the first uses the file's post-processor; the second builds its own, which adds no tokens
     for (class, begins) in [
         ("PreTrainedTokenizerFast", true),
         ("GPTNeoXTokenizer", false),

@@ -54,7 +54,7 @@ impl Program {
         let mut child = piped.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = self.input;
-        // one that reads nothing may be gone by then
+        // a program that reads nothing may have exited by then, so the result is ignored
         let writer = std::thread::spawn(move || stdin.write_all(&input));
         let output = child.wait_with_output().unwrap();
         let _ = writer.join().unwrap();

@@ -36,7 +36,7 @@ fn a_model_with_fewer_experts_is_used_and_trained_and_its_receipt_is_measured_on
         let kept = receipt["kept"][place].as_array().unwrap();
         assert_eq!(kept.len(), 12, "{place}");
     }
-    // as many of each domain, so that one table of domains is right for every layer
+    // equal counts per domain, so that one table of domains holds for every layer
     let table = home.json("part/config.json")["model"]["domains"]["expert_domains"].clone();
     assert_eq!(table.as_array().unwrap().len(), 12);
 

@@ -81,7 +81,7 @@ fn plan_takes_a_folder_a_file_and_a_gguf_alike_and_reads_no_weights() {
         text.contains("active with the tables of embedding and head: "),
         "{text}"
     );
-    // a run has an experiment in its place
+    // a run's config.json holds an experiment instead
     let preset = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny.json");
     let tiny = plan(&["--params", "tiny"])["parameters"].take();
     assert_eq!(parameters(&preset), tiny);

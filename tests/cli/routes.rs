@@ -107,7 +107,7 @@ fn routes_are_counted_compared_named_and_drawn() {
         "the trace adds up to the counts"
     );
 
-    // the same again, elsewhere and as JSON; text without domains has no figures by domain
+    // with `--out` and `--json`; text without domains has no figures per domain
     let text = fs::read_to_string(home.path("text.jsonl")).unwrap();
     home.write("plain.jsonl", text.replace("\"domain\"", "\"subject\""));
     let (said, told) = home.done("routes --model run --data plain.jsonl --out there --json");

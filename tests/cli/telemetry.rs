@@ -42,7 +42,7 @@ fn a_run_without_telemetry_is_the_same_to_the_bit_and_tells_less() {
     assert!(weights("with") == weights("without"));
     assert!(home.report("without").contains("telemetry is off"));
 
-    // a run goes on as it was begun
+    // a resumed run keeps its telemetry setting
     home.done("train --out without --resume --steps 5 --quiet");
     let last = home.records("without", "step").pop().unwrap();
     assert!(last["step"] == 5 && last["expert_loads"].is_null());

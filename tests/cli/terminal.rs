@@ -23,7 +23,7 @@ struct Terminal {
 impl Terminal {
     fn open(home: &Path, arguments: &[&str]) -> Self {
         let program = env!("CARGO_BIN_EXE_darkhorse-genesis");
-        // a shell that stays would end by a Ctrl-C that the program lived through
+        // `exec`, since Ctrl-C would end a shell that waits for the program
         let line = format!("exec {program} {}", arguments.join(" "));
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
@@ -115,13 +115,13 @@ fn ctrl_c_stops_an_answer_clears_a_line_and_ends_where_it_is_pressed_twice_at_an
     terminal.press("half a line");
     terminal.wait_for("half a line");
     terminal.press(CTRL_C);
-    // what is pressed before the next line begins may be lost
+    // keys that are pressed before the next prompt may be lost
     terminal.wait_for("\n");
     terminal.wait_for("> ");
     terminal.press(CTRL_C);
     terminal.wait_for("Ctrl-C again, /exit or Ctrl-D ends");
     terminal.wait_for("> ");
-    // a line in between, and the next one is the first again
+    // after another line, the next Ctrl-C counts as the first one
     terminal.press("/clear\r");
     terminal.wait_for("\n");
     terminal.wait_for("> ");
@@ -196,7 +196,7 @@ fn lines_of_earlier_conversations_come_back_and_are_private() {
 fn a_history_that_cannot_be_kept_is_done_without() {
     let home = tempfile::tempdir().unwrap();
     let model = talking(home.path());
-    // where the folder should be there is a file
+    // a file is in the place of the folder
     std::fs::write(home.path().join(".local"), "").unwrap();
     let arguments = [
         "chat",

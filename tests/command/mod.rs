@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_darkhorse-genesis"))
         .args(arguments)
-        // for the cache of texts
+        // the cache of tokenized texts is created here
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .output()
         .unwrap()

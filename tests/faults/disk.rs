@@ -83,7 +83,7 @@ fn compile(folder: &Path) -> PathBuf {
         .args([&shim, &source])
         .arg("-ldl")
         .status();
-    // cargo links with the same program
+    // cargo links with it as well, so it exists
     assert!(built.expect("there is a C compiler").success());
     shim
 }
@@ -131,7 +131,7 @@ fn a_fault_at_any_file_operation_costs_nothing_that_was_saved() {
             let problem = try_fault(&place, fault, &expected).err();
             fs::remove_dir_all(&place.folder).expect("it is ours");
             if let Some(problem) = problem {
-                // the whole list comes after minutes
+                // printed at once, since the complete list takes minutes
                 eprintln!("{kind} at {at} of {count}: {problem}");
                 let mut failed = failed.lock().expect("no thread panics with it");
                 failed.push(format!("{kind} at {at} of {count}: {problem}"));
@@ -165,7 +165,7 @@ fn try_fault(place: &Place, fault: &Fault, expected: &str) -> Result<(), String>
     }
     match (fault.kind, output.status.code()) {
         ("kill", _) => {}
-        // what may fail without harm, as removing an old checkpoint
+        // faults without harm, such as a failed removal of an old checkpoint
         (_, Some(0)) if place.ended().as_deref() == Some(expected) => return Ok(()),
         (_, Some(1 | 2)) if errors.len() == 1 => {
             let reason = match fault.kind {

@@ -125,7 +125,7 @@ fn a_flipped_bit_anywhere_in_a_run_is_found_or_harmless() {
             "flip {number}, bit {bit} of byte {at} of {}",
             name.display()
         );
-        // nothing reads it
+        // no command reads the report
         if name.ends_with("report.html") {
             harmless += 1;
         } else {

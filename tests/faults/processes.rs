@@ -30,7 +30,7 @@ fn a_second_process_that_would_write_into_a_run_is_refused_and_readers_are_not()
         .spawn()
         .expect("the program is there");
     let checkpoint = folder.join("run/checkpoints/step-0000001/manifest.json");
-    // until it has saved; it writes a line for every few steps
+    // waits for the first checkpoint; the program prints a line every few steps
     let mut lines = BufReader::new(first.stdout.take().expect("it is piped")).lines();
     while !checkpoint.exists() && !folder.join("run/checkpoints/step-0000002").exists() {
         let saved = fs::read_dir(folder.join("run/checkpoints"));
@@ -61,7 +61,7 @@ fn a_second_process_that_would_write_into_a_run_is_refused_and_readers_are_not()
     first.kill().expect("it is running");
     first.wait().expect("it is ours");
 
-    // the lock fell with its owner
+    // the killed process holds no lock any more
     let newest = fs::read_dir(folder.join("run/checkpoints")).expect("it is there");
     let step = newest.flatten().filter_map(|it| {
         let name = it.file_name().into_string().ok()?;
@@ -148,7 +148,7 @@ fn weights_are_not_used_with_files_that_were_edited_since_they_were_saved() {
         }
         fs::write(&path, text).expect("the run can be written to");
     }
-    // widths of this model do not fill blocks
+    // this model's widths are no multiples of a block, so it cannot be quantized
     for arguments in commands.iter().filter(|it| it[0] != "quantize") {
         let output = program(folder, arguments)
             .output()

@@ -93,7 +93,7 @@ fn forms_that_say_the_same_compute_the_same() {
         let folder = configured(name, key, value.clone());
         assert!(logits(&model(&folder), name) == expected, "{key} {value}");
     }
-    // what YaRN computes by itself, stated
+    // the factor that YaRN computes, stated explicitly
     let yarn = |stated: Value| {
         let mut rope =
             json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16});
@@ -142,7 +142,7 @@ fn every_family_opens_in_shards_with_and_without_their_index() {
 fn a_head_that_differs_from_the_embedding_is_kept() {
     let name = "llama_tied";
     let add = |tensors: &mut Views<'_>| {
-        // a table in another order
+        // the embedding table with other rows
         let up = tensors
             .iter()
             .find(|(it, _)| it == "model.embed_tokens.weight");
@@ -194,13 +194,13 @@ fn an_adapter_computes_what_peft_computes_with_it() {
         let asked = ["--adapter", text(&adapter)];
         let applied = logits_with(&fixture(base), name, &asked);
         assert_close(&applied, name);
-        // in the model's own folder
+        // with the adapter in the model's own folder
         let beside = changed(base, |_| {}, |_| {});
         for file in ["adapter_config.json", "adapter_model.safetensors"] {
             fs::copy(adapter.join(file), model(&beside).join(file)).unwrap();
         }
         assert!(logits(&model(&beside), name) == applied);
-        // as a run, and through GGUF
+        // imported to a run, and applied to a GGUF file
         let at = |file: &str| beside.path().join(file);
         let (run, gguf, merged) = (at("run"), at("base.gguf"), at("merged"));
         let from = fixture(base);

@@ -5,7 +5,7 @@
 //! Structures and codes are those of `nvml.h`.
 
 #![cfg(unix)]
-// it is a C library
+// a library with a C interface needs unsafe code
 #![allow(unsafe_code)]
 
 mod script;
@@ -82,7 +82,7 @@ unsafe fn write_text(text: &str, to: *mut c_char, room: c_uint) -> Result<(), c_
     if text.len() >= room as usize {
         return Err(7);
     }
-    // SAFETY: it fits, and the caller says that the room is there
+    // SAFETY: the text fits, and the caller guarantees a buffer of `room` bytes
     unsafe {
         to.copy_from(text.as_ptr().cast(), text.len());
         to.add(text.len()).write(0);
@@ -104,14 +104,14 @@ extern "C" fn nvmlShutdown() -> c_uint {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlSystemGetDriverVersion(to: *mut c_char, room: c_uint) -> c_uint {
     let script = call("nvmlSystemGetDriverVersion");
-    // SAFETY: as NVML's callers do
+    // SAFETY: NVML's callers pass valid pointers
     code(script.and_then(|script| unsafe { write_text(&script.driver, to, room) }))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> c_uint {
     let script = call("nvmlDeviceGetCount_v2");
-    // SAFETY: as NVML's callers do
+    // SAFETY: NVML's callers pass valid pointers
     code(script.map(|script| unsafe { count.write(script.devices.len() as c_uint) }))
 }
 
@@ -123,7 +123,7 @@ unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(
     let number = index as usize + 1;
     let own = number as *mut c_void;
     of_device("nvmlDeviceGetHandleByIndex_v2", own, |_, _| {
-        // SAFETY: as NVML's callers do
+        // SAFETY: NVML's callers pass valid pointers
         unsafe { handle.write(own) };
         Ok(())
     })
@@ -136,7 +136,7 @@ unsafe extern "C" fn nvmlDeviceGetName(
     room: c_uint,
 ) -> c_uint {
     of_device("nvmlDeviceGetName", device, |device, _| {
-        // SAFETY: as NVML's callers do
+        // SAFETY: NVML's callers pass valid pointers
         unsafe { write_text(&device.name, to, room) }
     })
 }
@@ -149,7 +149,7 @@ unsafe extern "C" fn nvmlDeviceGetUUID(
 ) -> c_uint {
     let uuid = format!("GPU-{:04}", device as usize - 1);
     of_device("nvmlDeviceGetUUID", device, |_, _| {
-        // SAFETY: as NVML's callers do
+        // SAFETY: NVML's callers pass valid pointers
         unsafe { write_text(&uuid, to, room) }
     })
 }
@@ -161,7 +161,7 @@ unsafe extern "C" fn nvmlDeviceGetTotalEnergyConsumption(
 ) -> c_uint {
     let function = "nvmlDeviceGetTotalEnergyConsumption";
     of_device(function, device, |device, now| {
-        // SAFETY: as NVML's callers do
+        // SAFETY: NVML's callers pass valid pointers
         unsafe { energy.write(device.energy_mj(now)) };
         Ok(())
     })
@@ -171,7 +171,7 @@ unsafe extern "C" fn nvmlDeviceGetTotalEnergyConsumption(
 unsafe extern "C" fn nvmlDeviceGetPowerUsage(device: *mut c_void, power: *mut c_uint) -> c_uint {
     of_device("nvmlDeviceGetPowerUsage", device, |device, now| {
         let mean = device.power.at(now).ok_or(NOT_SUPPORTED)?;
-        // SAFETY: as NVML's callers do
+        // SAFETY: NVML's callers pass valid pointers
         unsafe { power.write(mean as c_uint) };
         Ok(())
     })
@@ -183,7 +183,7 @@ unsafe extern "C" fn nvmlDeviceGetEnforcedPowerLimit(
     limit: *mut c_uint,
 ) -> c_uint {
     of_device("nvmlDeviceGetEnforcedPowerLimit", device, |device, _| {
-        // SAFETY: as NVML's callers do
+        // SAFETY: NVML's callers pass valid pointers
         unsafe { limit.write(device.limit_mw.ok_or(NOT_SUPPORTED)?) };
         Ok(())
     })
@@ -209,7 +209,7 @@ unsafe extern "C" fn nvmlDeviceGetFieldValues(
     values: *mut c_void,
 ) -> c_uint {
     of_device("nvmlDeviceGetFieldValues", device, |device, now| {
-        // SAFETY: as NVML's callers do
+        // SAFETY: NVML's callers pass valid pointers
         let values =
             unsafe { std::slice::from_raw_parts_mut(values.cast::<FieldValue>(), count as usize) };
         for value in values {

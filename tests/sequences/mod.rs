@@ -74,7 +74,7 @@ fn a_signal_before_there_is_a_run_leaves_nothing() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("there is a program mkfifo").success());
     let child = place.spawn("--config config.json --out deep/run --data pipe.jsonl");
-    // opens when the program reads, which then waits for more
+    // `open` returns when the program reads; the program then waits for more text
     let mut text = std::fs::File::options()
         .write(true)
         .open(&pipe)
@@ -101,7 +101,7 @@ fn pressed_in_the_dashboard(keys: &[u8]) -> Option<String> {
 
     let place = Place::new();
     let program = env!("CARGO_BIN_EXE_darkhorse-genesis");
-    // a key that comes before or after the dashboard is a signal, to the shell too, which would not live to tell the rest
+    // before and after the dashboard, the key signals the shell too, which must survive to print the rest
     let shell = format!(
         "trap : INT; stty cols 80 rows 24; {program} train --config config.json --out run --steps 2000; echo code $?; stty -a"
     );

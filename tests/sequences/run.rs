@@ -338,12 +338,12 @@ impl<'a> Row<'a> {
         let before = changed(&self.folder);
         let child = self.place.spawn(arguments);
         let begin = Instant::now();
-        // the journal is opened when a signal is no longer the end of everything
+        // the program opens the journal after its signal handlers are in place
         while changed(&self.folder) == before {
             assert!(begin.elapsed() < PATIENCE, "no progress: {arguments}");
             std::thread::sleep(Duration::from_millis(1));
         }
-        // steps behind the last checkpoint are done again: that may be a little too early, never too late
+        // steps after the last checkpoint are repeated, so the signal may come a little early, never late
         wait_for_steps(&self.folder, self.newest.unwrap_or(0) as usize + steps);
         for name in signals.split(',') {
             signal(&child, name);

@@ -1,7 +1,7 @@
 //! The tested sequences. [`Row`](super::run::Row) defines the format of a line.
 
 pub(super) const ROWS: &[&[&str]] = &[
-    // done is done
+    // a finished run
     &["new => done 6", "resume => finished", "resume => finished"],
     &[
         "new --steps 2 => done 2",
@@ -30,7 +30,7 @@ pub(super) const ROWS: &[&[&str]] = &[
         "resume --steps 4 => finished",
         "named --steps +1 => done 5",
     ],
-    // other settings on the way
+    // changed settings
     &[
         "new --steps 2 => done 2",
         "resume --steps 4 --learning-rate 0.0001 => done 4",
@@ -97,7 +97,7 @@ pub(super) const ROWS: &[&[&str]] = &[
         "resume --config config.json --steps 4 => done 4",
         "resume --config config.json => finished",
     ],
-    // what would make another run of it
+    // settings that would make another run
     &[
         "new --steps 2 => done 2",
         "resume --steps 4 --seed 9 => refused `training.seed` is 9",
@@ -141,7 +141,7 @@ pub(super) const ROWS: &[&[&str]] = &[
         "resume --steps 4 --seq-len 4096 => refused",
         "resume --steps 3 => done 3",
     ],
-    // the best stays
+    // the best checkpoint is kept
     &[
         "new --eval-every 1 --checkpoint-every 1 --keep-checkpoints 1 => done 6",
         "resume --steps 8 => done 8",
@@ -156,7 +156,7 @@ pub(super) const ROWS: &[&[&str]] = &[
         "new --steps 4 --learning-rate 0.3 --eval-every 2 --keep-checkpoints 1 => done 4",
         "resume --steps 8 --learning-rate 0.002 --seq-len 32 => done 8",
     ],
-    // before the first checkpoint
+    // killed before the first checkpoint
     &[
         "new --steps 300 --checkpoint-every 0 !KILL@2 => killed",
         "use => refused --resume",
@@ -189,7 +189,7 @@ pub(super) const ROWS: &[&[&str]] = &[
         "resume => refused begin it again",
         "new --steps 2 => done 2",
     ],
-    // stops
+    // interrupts
     &[
         "new --steps 300 !INT@3 => stopped",
         "use",
@@ -244,7 +244,7 @@ pub(super) const ROWS: &[&[&str]] = &[
         "resume --steps 1 => finished",
         "resume --steps +1 --accumulation 1 => done",
     ],
-    // things lost on the way
+    // lost files
     &[
         "new => done 6",
         "remove report.html",

@@ -71,7 +71,7 @@ fn no_answer_is_left_out_for_the_spaces_it_begins_with() {
         for line in told.lines() {
             let told: Value = serde_json::from_str(line).unwrap();
             let [ids, learned] = ["ids", "learned"].map(|key| told[key].as_array().unwrap());
-            // everything behind the second role's name: the template's prompt ends there
+            // trained on are all ids after the second role's name, where the template's prompt ends
             let begins = ids.len() - learned.iter().filter(|it| **it == 1).count();
             assert!(learned[begins..].iter().all(|it| *it == 1), "{line}");
             let opened = ids.iter().rposition(|id| *id == 1).unwrap();

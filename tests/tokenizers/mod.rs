@@ -70,7 +70,7 @@ fn before_a_prompt_stands_what_the_post_processor_puts_there_and_nothing_else() 
     let folder = tempfile::tempdir().unwrap();
     let plain = report("bos_not_added");
     assert_eq!(prefill(&plain, "the lamp is on"), 4);
-    // transformers 5 does not look at the flag where there is a tokenizer.json
+    // transformers 5 ignores the flag if there is a tokenizer.json
     let flag = changed("bos_not_added", folder.path(), |name, content| {
         if name == "tokenizer_config.json" {
             content["add_bos_token"] = true.into();
@@ -92,7 +92,7 @@ fn before_a_prompt_stands_what_the_post_processor_puts_there_and_nothing_else() 
             |model: &Path| shown(&["tokenize", "--model", text(model), "--text", "the"]);
         let expected: Vec<String> = ids.iter().chain(&[270]).map(u32::to_string).collect();
         assert_eq!(shown_ids(&model), format!("{}\n", expected.join(",")));
-        // a folder that was written says the same
+        // an exported folder gives equal ids
         let out = folder.path().join("out");
         shown(&[
             "export",
@@ -106,7 +106,7 @@ fn before_a_prompt_stands_what_the_post_processor_puts_there_and_nothing_else() 
         assert_eq!(shown_ids(&out), shown_ids(&model));
         let config = json(out.join("tokenizer_config.json"));
         assert_eq!(config["add_bos_token"], bos);
-        // the other format has a place for the beginning alone
+        // GGUF has a flag for the token at the beginning only
         let gguf = folder.path().join("out.gguf");
         shown(&[
             "export",
@@ -260,7 +260,7 @@ fn a_card_says_what_is_known_and_no_more() {
     for false_here in ["apache-2.0", "Mixture", "trained", "language:"] {
         assert!(!copied.contains(false_here), "{false_here}: {copied}");
     }
-    // the license goes with the weights, also through a run
+    // the license is kept with the weights, also through a run
     let (run, data) = (
         folder.path().join("run"),
         report("bos_im_start").join("text.jsonl"),
@@ -304,7 +304,7 @@ fn the_first_word_after_a_prompt_keeps_its_space_whatever_decoder_it_has() {
     ];
     for decoder in decoders {
         let folder = tempfile::tempdir().unwrap();
-        // the same tokens, written as SentencePiece writes them
+        // equal tokens in SentencePiece's spelling
         let model = changed("generation_config", folder.path(), |name, content| {
             if name == "tokenizer.json" {
                 let spelled: Value =

@@ -170,7 +170,7 @@ fn the_bias_moves_once_per_optimizer_step_and_by_the_same_counts() {
 
     assert_eq!(whole_report, parts_report);
     assert_eq!(whole_biases, parts_biases);
-    // two decoder layers route, and the MTP module
+    // routers: two decoder layers and the MTP module
     assert_eq!(whole_biases.len(), 3);
     for bias in whole_biases {
         let largest = bias

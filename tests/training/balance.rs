@@ -84,7 +84,7 @@ fn violations(with_bias: bool) -> (f64, f64) {
     };
     let rate = |step| config.learning_rate * config.schedule.factor(step, config.steps);
     let model = CausalLm::<B>::init(&experiment.model, 5, &Default::default());
-    // the experts of a skewed router differ in how loudly they speak
+    // the experts' logits differ in scale
     let model = model.map_routers(|_, mut router| {
         if let Matrix::Dense(weight) = router.gate.weight {
             router.gate.weight = Matrix::Dense(skewed(weight));
