@@ -5,6 +5,8 @@
 
 #[path = "cli/chat.rs"]
 mod chat;
+#[path = "cli/export.rs"]
+mod export;
 #[path = "cli/finite.rs"]
 mod finite;
 #[path = "cli/first_run.rs"]

@@ -256,7 +256,7 @@ fn with_folded(golden: &Golden, prior: Vec<f32>) -> Vec<f32> {
     };
     let source = golden.model.weights.as_ref();
     let config = &golden.model.config;
-    let theirs = Outgoing::new(source, config, options);
+    let theirs = Outgoing::new(source, config, options).expect("everything has a place");
     let folded = darkhorse_genesis::interop::Incoming::new(theirs, "folded", config);
     let folded = folded.expect("nothing is missing");
     let fresh = CausalLm::<Selected>::init(&config.model, 0, &Default::default());

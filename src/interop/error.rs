@@ -54,6 +54,20 @@ pub enum InteropError {
         /// Its name.
         name: String,
     },
+    /// A parameter that a family's files have no place for, and that changes what the model computes.
+    #[error("{}: `{name}` has values up to {largest}, and files of {family} have no place for it: {instead}", path.display())]
+    NoPlace {
+        /// The model.
+        path: PathBuf,
+        /// The parameter, by its path in a model here.
+        name: String,
+        /// Its largest value, without the sign.
+        largest: f32,
+        /// The family.
+        family: &'static str,
+        /// What can be done.
+        instead: &'static str,
+    },
     /// A model that no family of another format describes.
     #[error("no other format describes this model: {reason}; there are {families}")]
     NoFamily {

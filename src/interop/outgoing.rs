@@ -1,7 +1,7 @@
 //! The weights of a model here as tensors of another format.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use burn::tensor::TensorData;
 use safetensors::tensor::TensorView;
@@ -10,7 +10,22 @@ use safetensors::{Dtype, SafeTensorError};
 use super::entry::{self, Entry, Rows, Take};
 use super::hugging_face::HfConfig;
 use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, names};
+use crate::model::routing::domain::PRIOR;
 use crate::model::weights::{WeightError, WeightSource};
+
+/// The last part of the name of a router's bias, here and in other formats.
+const BIAS: &str = "e_score_correction_bias";
+
+/// What can be done with a balanced router that chooses by its scores alone elsewhere.
+const WITHOUT_BIAS: &str = "their routers choose by scores alone; train the model with `moe.router.balance` \
+    `{\"auxiliary\": {}}`, which leaves the bias at zero, or with `moe.router.scoring_func` `sigmoid`, as DeepSeek-V3 and \
+    GLM-4-MoE have it";
+
+/// What can be done with a domain that has no place.
+const WITHOUT_DOMAIN: &str = "leave `--domain` out";
+
+/// What can be done with what no version of the format holds.
+const AS_RUN: &str = "keep the model as a run";
 
 /// What the tensors of another format are to be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,7 +59,16 @@ impl std::fmt::Debug for Outgoing<'_> {
 
 impl<'a> Outgoing<'a> {
     /// Presents `weights` of the model that `config` describes as the tensors of a folder.
-    pub fn new(weights: &'a dyn WeightSource, config: &HfConfig, options: OutgoingOptions) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`InteropError::NoPlace`] for a parameter that the family's files have no place for, unless it changes nothing
+    /// because it is zero.
+    pub fn new(
+        weights: &'a dyn WeightSource,
+        config: &HfConfig,
+        options: OutgoingOptions,
+    ) -> Result<Self, InteropError> {
         let mut entries = config.family.entries(config);
         entries.retain(|entry| entry.zeros.is_none());
         let mut order = Vec::new();
@@ -66,13 +90,46 @@ impl<'a> Outgoing<'a> {
                 places.insert(copy, place.clone());
             }
         }
-        Self {
+        let this = Self {
             weights,
             options,
             order,
             places,
             entries,
+        };
+        this.refuse_a_loss(config.family.profile().name)?;
+        Ok(this)
+    }
+
+    /// Refuses a parameter that is written nowhere and changes what the model computes. The prior of domains does not
+    /// where no domain is given, and is part of the bias where one is.
+    fn refuse_a_loss(&self, family: &'static str) -> Result<(), InteropError> {
+        let written: HashSet<&str> = self.entries.iter().map(|it| it.ours.as_str()).collect();
+        let lost = |name: &String| !written.contains(name.as_str()) && name != PRIOR;
+        for name in self.weights.names().into_iter().filter(lost) {
+            let data = self.weights.data(&name)?;
+            let prior = self.options.prior.iter().flatten().copied();
+            let prior = largest(prior.filter(|_| is_bias(&name)));
+            let (largest, instead) = match (largest(data.iter::<f32>()), prior) {
+                (None, None) => continue,
+                (Some(largest), _) if is_bias(&name) => (largest, WITHOUT_BIAS),
+                (Some(largest), _) => (largest, AS_RUN),
+                (None, Some(largest)) => (largest, WITHOUT_DOMAIN),
+            };
+            return Err(InteropError::NoPlace {
+                path: self.weights.path().to_path_buf(),
+                name,
+                largest,
+                family,
+                instead,
+            });
         }
+        Ok(())
+    }
+
+    /// Whether the family's files hold the routers' biases.
+    pub fn has_biases(&self) -> bool {
+        self.order.iter().any(|name| is_bias(name))
     }
 
     /// The routers' biases alone, as a safetensors file.
@@ -81,8 +138,7 @@ impl<'a> Outgoing<'a> {
     ///
     /// What reading meets.
     pub fn biases(&self) -> Result<Vec<u8>, InteropError> {
-        let names = self.order.iter();
-        let names = names.filter(|name| name.ends_with("e_score_correction_bias"));
+        let names = self.order.iter().filter(|name| is_bias(name));
         let tensors: Vec<(&String, RawTensor<'_>)> = names
             .map(|name| Ok((name, self.tensor(name)?)))
             .collect::<Result<_, InteropError>>()?;
@@ -100,7 +156,7 @@ impl<'a> Outgoing<'a> {
     }
 
     fn dtype_of(&self, entry: &Entry) -> Option<Dtype> {
-        if entry.ours.ends_with("e_score_correction_bias") {
+        if is_bias(&entry.ours) {
             return Some(Dtype::F32);
         }
         let own = self.weights.dtype(&entry.ours)?;
@@ -109,9 +165,8 @@ impl<'a> Outgoing<'a> {
 
     /// Adds the prior, and casts.
     fn finished(&self, entry: &Entry, data: TensorData) -> Result<TensorData, WeightError> {
-        let is_bias = entry.ours.ends_with("e_score_correction_bias");
         let data = match &self.options.prior {
-            Some(prior) if is_bias => {
+            Some(prior) if is_bias(&entry.ours) => {
                 let values = data.iter::<f32>().zip(prior);
                 let values: Vec<f32> = values.map(|(bias, prior)| bias + prior).collect();
                 TensorData::new(values, data.shape)
@@ -185,6 +240,16 @@ impl TensorSource for Outgoing<'_> {
     }
 }
 
+fn is_bias(name: &str) -> bool {
+    name.ends_with(BIAS)
+}
+
+/// The largest of some values, without its sign; none if all are zero.
+fn largest(values: impl Iterator<Item = f32>) -> Option<f32> {
+    let values = values.map(f32::abs).filter(|value| *value != 0.0);
+    values.max_by(f32::total_cmp)
+}
+
 /// Their tensor of all rows, before its rows are put into it.
 fn of_zeros(part: &RawTensor<'_>, rows: &Rows) -> RawTensor<'static> {
     let mut shape = part.shape.clone();
@@ -196,5 +261,129 @@ fn of_zeros(part: &RawTensor<'_>, rows: &Rows) -> RawTensor<'static> {
         dtype: part.dtype,
         shape,
         bytes: Cow::Owned(vec![0; size]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::interop::ForeignModel;
+    use crate::model::weights::{InMemory, Replaced};
+
+    fn open(fixture: &str) -> ForeignModel {
+        ForeignModel::open(&Path::new("tests/fixtures").join(fixture)).unwrap()
+    }
+
+    /// How many tensors are written, or why none is.
+    fn written(
+        weights: &dyn WeightSource,
+        config: &HfConfig,
+        prior: Option<Vec<f32>>,
+    ) -> Result<usize, String> {
+        let options = OutgoingOptions {
+            prior,
+            ..Default::default()
+        };
+        let outgoing = Outgoing::new(weights, config, options);
+        let outgoing = outgoing.map(|it| it.names().len());
+        outgoing.map_err(|error| error.to_string())
+    }
+
+    /// The bias of the last router, and its length.
+    fn last_bias(model: &ForeignModel) -> (String, usize) {
+        let names = model.weights.names();
+        let bias = names.into_iter().rfind(|name| is_bias(name)).unwrap();
+        let length = model.weights.shape(&bias).unwrap()[0];
+        (bias, length)
+    }
+
+    #[test]
+    fn a_balanced_router_is_written_where_it_has_a_place_and_refused_where_it_has_none() {
+        for (fixture, has_place) in [
+            ("mixtral", false),
+            ("olmoe", false),
+            ("qwen3_moe", false),
+            ("deepseek_v2", false),
+            ("deepseek_v2_groups", false),
+            ("qwen3_next", false),
+            ("deepseek_v3_plain", true),
+            ("glm4_moe", true),
+        ] {
+            let model = open(fixture);
+            let config = &model.config;
+            let all = written(model.weights.as_ref(), config, None).unwrap();
+            let (bias, length) = last_bias(&model);
+            let with = |value: f32| {
+                let mut values = vec![0.0; length];
+                values[length - 1] = value;
+                let bias_of = TensorData::new(values, [length]);
+                Replaced::new(model.weights.as_ref(), &bias, Some(bias_of))
+            };
+            assert_eq!(written(&with(0.0), config, None), Ok(all), "{fixture}");
+            let family = config.family.profile().name;
+            for (value, told) in [(-0.25, "0.25"), (f32::NAN, "NaN")] {
+                let balanced = written(&with(value), config, None);
+                if has_place {
+                    assert_eq!(balanced, Ok(all), "{fixture}");
+                    continue;
+                }
+                let refused = balanced.unwrap_err();
+                let lost = format!(
+                    "`{bias}` has values up to {told}, and files of {family} have no place for it: their \
+                     routers choose by scores alone; train"
+                );
+                assert!(refused.contains(&lost), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_domain_is_refused_where_its_prior_has_no_place() {
+        let model = open("mixtral");
+        let (_, length) = last_bias(&model);
+        let prior = |value| {
+            written(
+                model.weights.as_ref(),
+                &model.config,
+                Some(vec![value; length]),
+            )
+        };
+        assert!(prior(0.0).is_ok());
+        let refused = prior(2.0).unwrap_err();
+        let first = model.weights.names().into_iter().find(|name| is_bias(name));
+        let first = first.unwrap();
+        assert!(
+            refused.ends_with(&format!(
+                "`{first}` has values up to 2, and files of Mixtral have no place for it: leave `--domain` out"
+            )),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_parameter_without_a_place_is_refused_whatever_it_is() {
+        let model = open("llama_tied");
+        let with = |name: &str, value: f32| {
+            let names = model.weights.names().into_iter();
+            let tensors = names.map(|name| {
+                let data = model.weights.data(&name).unwrap();
+                (name, data)
+            });
+            let more = (name.to_owned(), TensorData::new(vec![0.0, value], [2]));
+            let all = InMemory::new("run", tensors.chain([more]));
+            written(&all, &model.config, None)
+        };
+        let all = written(model.weights.as_ref(), &model.config, None);
+        assert_eq!(with("layers.0.codons.weight", 0.0), all);
+        assert_eq!(
+            with("layers.0.codons.weight", -3.0).unwrap_err(),
+            "run: `layers.0.codons.weight` has values up to 3, and files of Llama have no place for it: keep the model as a run"
+        );
+        // made from the configuration, and without a domain of no effect
+        assert_eq!(with(PRIOR, 1.0), all);
     }
 }

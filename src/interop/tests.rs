@@ -123,7 +123,7 @@ fn a_folder_through_our_names_is_the_same_folder() {
         assert_eq!(config, model.config, "{name}");
         assert!(model.origin.absent_copies.is_empty(), "{name}");
         let options = OutgoingOptions::default();
-        let tensors = Outgoing::new(model.weights.as_ref(), &config, options);
+        let tensors = Outgoing::new(model.weights.as_ref(), &config, options).unwrap();
         let original = HfFolder::open(&path).unwrap();
         assert_same(name, &tensors, &original);
 
@@ -150,7 +150,7 @@ fn rotated_rows_in_halves_are_written_interleaved() {
     let config = written_config(&model, "halfrope");
     assert_eq!(config.latent_pairs, RotaryPairs::Neighbours);
     let options = OutgoingOptions::default();
-    let tensors = Outgoing::new(model.weights.as_ref(), &config, options);
+    let tensors = Outgoing::new(model.weights.as_ref(), &config, options).unwrap();
     let twin = HfFolder::open(path.join("interleaved_twin.safetensors")).unwrap();
     for name in twin.names() {
         let (found, expected) = (tensors.tensor(&name).unwrap(), twin.tensor(&name).unwrap());

@@ -7,6 +7,7 @@ use burn::tensor::{DType, TensorData};
 use super::kept::Kept;
 use super::place::Place;
 use crate::model::ModelConfig;
+use crate::model::routing::domain::PRIOR;
 use crate::model::weights::{WeightError, WeightSource, slice};
 
 /// A source of weights that leaves out pruned experts and their router columns.
@@ -49,7 +50,7 @@ impl<'a> Pruned<'a> {
         let (dimension, is_of_slots) = match name {
             _ if name.contains(".experts.") => (0, false),
             _ if name.contains(".router.") => (last, true),
-            "domain_prior.table" => (last, true),
+            PRIOR => (last, true),
             _ => return None,
         };
         let experts = match Place::of_parameter(name) {

@@ -33,7 +33,9 @@ pub(super) fn write(
         gguf: None,
     };
     files.push(("README.md".into(), card.to_markdown().into_bytes()));
-    files.extend(domain_biases(stored, config)?);
+    if tensors.has_biases() {
+        files.extend(domain_biases(stored, config)?);
+    }
     let writer = ShardedWriter {
         max_shard_size: args.max_shard_size,
     };
@@ -70,7 +72,7 @@ fn domain_biases(stored: &Stored, config: &HfConfig) -> Result<Vec<(String, Vec<
             prior: Some(prior(model, domain)?),
             ..Default::default()
         };
-        let tensors = Outgoing::new(stored.weights.as_ref(), config, options);
+        let tensors = Outgoing::new(stored.weights.as_ref(), config, options).or_input()?;
         let bytes = tensors.biases().or_input()?;
         files.push((format!("domain_bias/{domain}.safetensors"), bytes));
     }

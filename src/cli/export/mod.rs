@@ -123,7 +123,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
         prior: args.domain.map(|domain| prior(model, domain)).transpose()?,
         absent_copies: stored.origin.absent_copies.clone(),
     };
-    let tensors = Outgoing::new(stored.weights.as_ref(), &config, options);
+    let tensors = Outgoing::new(stored.weights.as_ref(), &config, options).or_input()?;
     match args.format {
         Format::Hf => hugging_face::write(args, &stored, &config, &tensors),
         Format::Gguf => gguf::write(args, &stored, &config, &tensors, own),

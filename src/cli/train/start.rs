@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::{Experiment, TokenizerConfig};
 use crate::model::CausalLm;
-use crate::model::routing::domain::DomainMode;
+use crate::model::routing::domain::{DomainMode, PRIOR};
 use crate::model::weights::{self, Replaced};
 use crate::run::Draft;
 use crate::run::Given;
@@ -16,9 +16,6 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::cli::stored;
 use crate::stored::Stored;
-
-/// Name of the domain prior among the weights, which follows from the configuration and is not trained.
-const PRIOR: &str = "domain_prior.table";
 
 /// An existing model with the tokenizer for it.
 pub(super) struct Start {

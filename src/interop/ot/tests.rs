@@ -19,7 +19,7 @@ fn outgoing(model: &ForeignModel, dtype: Option<Dtype>) -> Outgoing<'_> {
         dtype,
         ..Default::default()
     };
-    Outgoing::new(model.weights.as_ref(), &model.config, options)
+    Outgoing::new(model.weights.as_ref(), &model.config, options).unwrap()
 }
 
 fn config_file(config: &HfConfig) -> (String, Vec<u8>) {

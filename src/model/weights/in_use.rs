@@ -7,7 +7,7 @@ use burn::tensor::{DType, TensorData};
 
 use super::{WeightError, WeightSource, slice};
 use crate::model::ModelConfig;
-use crate::model::routing::domain::DomainMode;
+use crate::model::routing::domain::{DomainMode, PRIOR};
 use crate::model::routing::growth::Roster;
 
 /// Suffix of the name of a router's places.
@@ -139,7 +139,7 @@ impl InUse {
     }
 
     fn cut(&self, name: &str) -> Option<Cut<'_>> {
-        if name == "domain_prior.table" {
+        if name == PRIOR {
             return Some(Cut::Last(&self.prior));
         }
         let (layer, part) = name.split_once(".feed_forward.")?;

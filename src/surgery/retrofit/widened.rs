@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{DType, TensorData};
 
 use crate::model::ModelConfig;
+use crate::model::routing::domain::PRIOR;
 use crate::model::weights::{WeightError, WeightSource};
 
 /// A source of weights whose routers have columns for null experts, each the mean of the experts' columns.
@@ -48,7 +49,7 @@ impl<'a> Widened<'a> {
         let shape = self.source.shape(name)?;
         let counts_slots = shape.last() == Some(&self.experts);
         let fill = match name {
-            "domain_prior.table" => Fill::Zero,
+            PRIOR => Fill::Zero,
             _ if name.ends_with(".router.gate.weight") => Fill::Mean,
             _ if name.ends_with(".router.e_score_correction_bias") => Fill::Zero,
             _ => return None,
