@@ -3,6 +3,8 @@
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
 
+#[path = "cli/adapter.rs"]
+mod adapter;
 #[path = "cli/chat.rs"]
 mod chat;
 #[path = "cli/export.rs"]

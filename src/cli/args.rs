@@ -1,6 +1,6 @@
 //! Arguments that several commands share, with their conversion to settings.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::config::{Experiment, PRESETS};
@@ -38,6 +38,15 @@ impl ExperimentArgs {
             (None, Some(preset)) => preset.to_lowercase(),
             (None, None) => "default".into(),
         }
+    }
+
+    /// The weights of a model that is not named: the newest run of the experiment, or random ones.
+    pub(crate) fn weights(&self, random: bool) -> Result<Weights, Failure> {
+        if random {
+            return Ok(Weights::Random(Box::new(self.load()?)));
+        }
+        let is_named = self.params.is_some() || self.config.is_some();
+        Ok(Weights::Newest(is_named.then(|| self.name())))
     }
 
     /// Loads the experiment.
@@ -163,40 +172,6 @@ pub(crate) struct TokenizerArgs {
     /// tokenizer.json, for a model that comes without one [default: the model's own]
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,
-}
-
-/// A LoRA adapter for a model.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct AdapterArgs {
-    /// Folder of a LoRA adapter as PEFT writes it, for a model that is no run [default: the one in the model's folder,
-    /// if there is one]
-    #[arg(long, value_name = "DIR")]
-    adapter: Option<PathBuf>,
-}
-
-impl AdapterArgs {
-    /// The adapter's folder, if one was given.
-    pub(crate) fn folder(&self) -> Option<&Path> {
-        self.adapter.as_deref()
-    }
-
-    /// The weights of `model` with the adapter, or `unnamed()` if no model was named.
-    pub(crate) fn weights(
-        &self,
-        model: Option<&Path>,
-        unnamed: impl FnOnce() -> Result<Weights, Failure>,
-    ) -> Result<Weights, Failure> {
-        match (model, &self.adapter) {
-            (Some(path), adapter) => Ok(Weights::Stored {
-                path: path.to_owned(),
-                adapter: adapter.clone(),
-            }),
-            (None, None) => unnamed(),
-            (None, Some(_)) => Err(Failure::input(
-                "`--adapter` changes a model: name that by `--model PATH`",
-            )),
-        }
-    }
 }
 
 /// Whether whole sequences are adapted by test-time training.

@@ -1,6 +1,5 @@
 //! `evaluate`: loss of a model on documents, by domain.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::run::ValidFeed;
@@ -8,29 +7,27 @@ use crate::telemetry::{EvalRecord, EvaluationTable};
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::args::{AdapterArgs, DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
+use crate::cli::args::{DeviceArgs, TokenizerArgs, TttArgs, WeightsArgs};
 use crate::cli::batch_aware::{BatchAware, BatchAwareArgs};
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
+use crate::cli::model_args::ModelOrNewestArgs;
 use crate::cli::output;
 use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::cli::weights::Weights;
 
 const EXAMPLES: &str = "\
 Examples:
-  darkhorse-genesis evaluate --checkpoint runs/mixed --data data/valid.jsonl
-  darkhorse-genesis evaluate --checkpoint runs/mixed --data a.jsonl b.parquet --json
-  darkhorse-genesis evaluate --checkpoint ./exported --data data/valid.jsonl --seq-len 512";
+  darkhorse-genesis evaluate --model runs/mixed --data data/valid.jsonl
+  darkhorse-genesis evaluate --model runs/mixed --data a.jsonl b.parquet --json
+  darkhorse-genesis evaluate --model ./exported --data data/valid.jsonl --seq-len 512";
 
 /// Measure a model's loss on documents, by domain
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
-    #[arg(long, visible_alias = "model", value_name = "PATH")]
-    pub(crate) checkpoint: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) adapter: AdapterArgs,
+    pub(crate) model: ModelOrNewestArgs,
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// Rows per batch [default: as in training]
@@ -73,8 +70,7 @@ pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
 /// Evaluates after the arguments were checked.
 fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let source = args.text.source()?;
-    let newest = || Ok(Weights::Newest(None));
-    let weights = args.adapter.weights(args.checkpoint.as_deref(), newest)?;
+    let weights = args.model.weights(|| Ok(Weights::Newest(None)))?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
     let mut loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;

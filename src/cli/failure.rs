@@ -6,7 +6,7 @@ use std::io;
 use std::panic;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Parser};
 
 use crate::cli::logging;
@@ -134,8 +134,18 @@ pub(crate) fn parse<C: Parser>(arguments: Vec<OsString>) -> Result<Option<C>, Fa
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::input(
             "nothing to do: give a command or `--prompt TEXT`, see `darkhorse-genesis --help`",
         )),
+        _ if is_about_adapter(&error) => Err(Failure::input(
+            "`--adapter` changes the weights of a model, and this command reads none: leave it out",
+        )),
         _ => Err(Failure::input(complaint(&error.to_string()))),
     }
+}
+
+/// Whether `--adapter` was given to a command that does not have it.
+fn is_about_adapter(error: &clap::Error) -> bool {
+    let argument = error.get(ContextKind::InvalidArg);
+    error.kind() == ErrorKind::UnknownArgument
+        && matches!(argument, Some(ContextValue::String(name)) if name == "--adapter")
 }
 
 /// Accepts negative numbers such as `-1` as values of options, so that an error can name the value.

@@ -6,10 +6,9 @@ use crate::checkpoint::Run;
 use crate::model::weights::NamedTensor;
 use clap::Args;
 
-use crate::cli::args::AdapterArgs;
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::model_args::AdapterArgs;
 use crate::cli::output;
-use crate::cli::stored;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +35,7 @@ pub(crate) struct ImportArgs {
 /// Runs the command.
 pub(crate) fn execute(args: &ImportArgs) -> Result<(), Failure> {
     Run::check_new(&args.out).or_input()?;
-    let stored = stored::open_with(&args.from, args.adapter.folder())?;
+    let stored = args.adapter.open(&args.from)?;
     stored.tokenizer.readable()?;
     let names = stored.weights.names().into_iter();
     let tensors = names.map(|name| NamedTensor::of(stored.weights.as_ref(), &name));

@@ -12,13 +12,14 @@ use darkhorse_backends::awake;
 use darkhorse_backends::select::Selected;
 
 use crate::cli::args::{
-    AdapterArgs, CacheArgs, DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs,
-    SpeculationArgs, TokenizerArgs, TttArgs, WeightsArgs,
+    CacheArgs, DeviceArgs, DomainArgs, ExperimentArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs,
+    TokenizerArgs, TttArgs, WeightsArgs,
 };
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::generate::{Begins, Reply};
 use crate::cli::model::{Loaded, Told};
+use crate::cli::model_args::ModelOrNewestArgs;
 use crate::cli::notice;
 use crate::cli::output;
 use crate::cli::request_routes;
@@ -28,15 +29,15 @@ const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis --prompt \"Explain the laws of thermodynamics.\"
   darkhorse-genesis inference --params 1b --prompt \"Write a Rust function.\" --domain code
-  darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 1
-  darkhorse-genesis inference --checkpoint runs/mixed --prompt \"Once\" --speculative --stats
-  darkhorse-genesis inference --checkpoint runs/mixed --prompt - < question.txt
+  darkhorse-genesis inference --model runs/mixed --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 1
+  darkhorse-genesis inference --model runs/mixed --prompt \"Once\" --speculative --stats
+  darkhorse-genesis inference --model runs/mixed --prompt - < question.txt
   darkhorse-genesis inference --model ./DeepSeek-small --ids 1,2,3 --max-tokens 8 --temperature 0 --print-ids
   darkhorse-genesis inference --params 5b --random-weights --prompt \"Once\" --max-tokens 32 --stats";
 
 /// Continue a prompt
 ///
-/// Without --checkpoint the newest run is used, with --params the newest one of that preset.
+/// Without --model the newest run is used, with --params the newest one of that preset.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InferenceArgs {
@@ -62,17 +63,14 @@ pub(crate) struct InferenceArgs {
     pub(crate) print_ids: bool,
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
-    #[arg(long, visible_alias = "model", value_name = "PATH")]
-    pub(crate) checkpoint: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) adapter: AdapterArgs,
+    pub(crate) model: ModelOrNewestArgs,
     #[command(flatten)]
     pub(crate) tokenizer: TokenizerArgs,
     #[command(flatten)]
     pub(crate) ttt: TttArgs,
     /// Run a model with random weights, for measurements
-    #[arg(long, conflicts_with = "checkpoint")]
+    #[arg(long, conflicts_with = "model")]
     pub(crate) random_weights: bool,
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
@@ -98,13 +96,8 @@ pub(crate) struct InferenceArgs {
 impl InferenceArgs {
     /// Source of the weights.
     pub(crate) fn source(&self) -> Result<Weights, Failure> {
-        self.adapter.weights(self.checkpoint.as_deref(), || {
-            if self.random_weights {
-                return Ok(Weights::Random(Box::new(self.experiment.load()?)));
-            }
-            let named = self.experiment.params.is_some() || self.experiment.config.is_some();
-            Ok(Weights::Newest(named.then(|| self.experiment.name())))
-        })
+        self.model
+            .weights(|| self.experiment.weights(self.random_weights))
     }
 
     /// The prompt, read from the standard input if it is `-`.

@@ -9,10 +9,10 @@ use clap::Args;
 use darkhorse_backends::select::{Device, Selected};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::cli::args::{AdapterArgs, DeviceArgs, DomainArgs, TttArgs};
+use crate::cli::args::{DeviceArgs, DomainArgs, TttArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
-use crate::cli::weights::Weights;
+use crate::cli::model_args::ModelArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,11 +26,8 @@ of a model with MTP modules, `mtp.{k}.logits` [batch, seq - k, vocab], from k = 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LogitsArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
-    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
-    model: PathBuf,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    model: ModelArgs,
     /// safetensors file with `input_ids`
     #[arg(long, value_name = "FILE")]
     ids_file: PathBuf,
@@ -62,11 +59,7 @@ pub(crate) fn execute(args: &LogitsArgs) -> Result<(), Failure> {
     }
     let (ids, shape) = read_ids(&args.ids_file)?;
     let device = args.device.open()?;
-    let weights = Weights::Stored {
-        path: args.model.clone(),
-        adapter: args.adapter.folder().map(Path::to_path_buf),
-    };
-    let loaded = Loaded::of_weights(weights, None, None, &device)?;
+    let loaded = Loaded::of_weights(args.model.weights(), None, None, &device)?;
     let vocab_size = loaded.experiment.model.vocab_size;
     if let Some(id) = ids.iter().find(|&&id| id < 0 || id >= vocab_size as i64) {
         return Err(Failure::input(format!(

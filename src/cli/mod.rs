@@ -39,6 +39,7 @@ mod logging;
 mod logits;
 mod man;
 mod model;
+mod model_args;
 mod newest;
 mod notice;
 mod output;

@@ -10,8 +10,8 @@ use crate::cli::args::{DeviceArgs, TokenizerArgs};
 use crate::cli::bench::decoded_per_second;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
+use crate::cli::model_args::ModelArgs;
 use crate::cli::output;
-use crate::cli::stored;
 use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::data::{Corpus, Tags};
 use crate::domain::Domain;
@@ -44,9 +44,8 @@ const HELD_OUT: f64 = 0.5;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PruneArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
-    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Experts per layer that stay
     #[arg(long, value_name = "N")]
     keep: usize,
@@ -98,7 +97,8 @@ impl From<By> for Criterion {
 pub(crate) fn execute(args: &PruneArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
     Run::check_new(&args.out).or_input()?;
-    let open = || stored::open(&args.model)?.with_tokenizer(args.tokenizer.tokenizer.as_deref());
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    let open = || args.model.open()?.with_tokenizer(tokenizer);
     let stored = open()?;
     stored.refuse_blocks("pruned")?;
     Kept::check(&stored.experiment.model, args.keep).or_input()?;
@@ -145,7 +145,7 @@ pub(crate) fn execute(args: &PruneArgs) -> Result<(), Failure> {
         Measured::new(experts, model.num_params(), loss, speed)
     };
     let receipt = Receipt {
-        of: args.model.display().to_string(),
+        of: args.model.name(),
         criterion,
         seed: (criterion == Criterion::Random).then_some(args.seed),
         domain: args.domain,

@@ -11,10 +11,9 @@ use crate::model::weights::{InBlocks, NamedTensor, WeightSource};
 use clap::Args;
 use darkhorse_backends::select::Selected;
 
-use crate::cli::args::AdapterArgs;
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::model_args::ModelArgs;
 use crate::cli::output;
-use crate::cli::stored;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,11 +29,8 @@ Weights are read one at a time. `--weights q8` of inference, chat, evaluate and 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct QuantizeArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
-    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
-    model: PathBuf,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    model: ModelArgs,
     /// Bits per value: 8 or 4
     #[arg(long, value_name = "N", value_parser = bits)]
     bits: Quantization,
@@ -54,7 +50,7 @@ fn bits(text: &str) -> Result<Quantization, String> {
 /// Runs the command.
 pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     Run::check_new(&args.out).or_input()?;
-    let stored = stored::open_with(&args.model, args.adapter.folder())?;
+    let stored = args.model.open()?;
     stored.refuse_blocks("quantized")?;
     let mut experiment = stored.experiment.clone();
     let before = experiment.model.weight_bytes(Dtype::F32);

@@ -14,8 +14,8 @@ use crate::cli::args::{DeviceArgs, TokenizerArgs};
 use crate::cli::bench::decoded_per_second;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
+use crate::cli::model_args::ModelArgs;
 use crate::cli::output;
-use crate::cli::stored;
 use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::config::Experiment;
 use crate::data::{Position, Stream, StreamConfig};
@@ -45,9 +45,8 @@ const HELD_OUT: f64 = 0.2;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RetrofitArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file
-    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Mean number of experts that a token is to visit, below the number that it chooses
     #[arg(long, value_name = "K")]
     k_target: f64,
@@ -93,7 +92,8 @@ pub(crate) fn execute(args: &RetrofitArgs) -> Result<(), Failure> {
             args.teacher_weight
         )));
     }
-    let open = || stored::open(&args.model)?.with_tokenizer(args.tokenizer.tokenizer.as_deref());
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    let open = || args.model.open()?.with_tokenizer(tokenizer);
     let stored = open()?;
     stored.refuse_blocks("given null experts")?;
     let moe = stored.experiment.model.moe.as_ref();
@@ -160,7 +160,7 @@ pub(crate) fn execute(args: &RetrofitArgs) -> Result<(), Failure> {
     let before = measured(&teacher, &held_out, speeds[0])?;
     let after = measured(&student, &held_out, speeds[1])?;
     let receipt = Retrofitted {
-        of: args.model.display().to_string(),
+        of: args.model.name(),
         null_experts,
         k_target: args.k_target,
         steps: args.steps,

@@ -28,12 +28,7 @@ pub(crate) fn is_unfinished_copy(run: &Run) -> bool {
 
 /// Opens a run, a Hugging Face folder, or a `.safetensors`, `.ot` or `.gguf` file.
 pub(crate) fn open(path: &Path) -> Result<Stored, OpenError> {
-    open_with(path, None)
-}
-
-/// Opens a model with the LoRA adapter in the folder `adapter`, if one is named.
-pub(crate) fn open_with(path: &Path, adapter: Option<&Path>) -> Result<Stored, OpenError> {
-    Stored::open::<Selected>(path, adapter)
+    Stored::open::<Selected>(path, None)
 }
 
 impl Stored {

@@ -33,6 +33,7 @@ use crate::cli::args::DeviceArgs;
 use crate::cli::device;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::logging;
+use crate::cli::model_args::AdapterArgs;
 use crate::cli::newest::{RUNS, new_run, newest_begun};
 use crate::cli::notice;
 use crate::cli::output;
@@ -53,6 +54,7 @@ Examples:
   darkhorse-genesis train --data corpus/ --mix code=0.3,math=0.2 --out runs/mixed
   darkhorse-genesis train --out runs/mixed --resume
   darkhorse-genesis train --init-from ./Mixtral-small --data mine.jsonl --learning-rate 1e-5
+  darkhorse-genesis train --init-from ./Mixtral-small --adapter ./lora --data mine.jsonl
 
 Ctrl-C or SIGTERM ends the step, saves and stops, with exit code 130 or 143; a second one stops at once. What options
 change beside --resume, as --steps and --learning-rate, is the run's from the next checkpoint on.";
@@ -80,6 +82,8 @@ pub(crate) struct TrainArgs {
     /// .ot or .gguf file
     #[arg(long, value_name = "PATH", conflicts_with_all = ["params", "config", "resume", "train_tokenizer"])]
     init_from: Option<PathBuf>,
+    #[command(flatten)]
+    adapter: AdapterArgs,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -183,8 +187,12 @@ impl TrainArgs {
 
     /// The model that a new run starts from, if one is named.
     fn start(&self) -> Result<Option<Start>, Failure> {
-        let open = |path: &PathBuf| Start::open(path, self.data.tokenizer.as_deref());
-        self.init_from.as_ref().map(open).transpose()
+        let Some(path) = &self.init_from else {
+            self.adapter.refuse_alone("--init-from")?;
+            return Ok(None);
+        };
+        let stored = self.adapter.open(path)?;
+        Start::of(stored, self.data.tokenizer.as_deref()).map(Some)
     }
 
     /// Folder of a new run.

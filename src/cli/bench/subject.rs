@@ -1,7 +1,5 @@
 //! The model and the requests of a benchmark.
 
-use std::path::PathBuf;
-
 use crate::config::memory::Purpose;
 use crate::model::dtype::Dtype;
 use clap::Args;
@@ -12,6 +10,7 @@ use crate::cli::batch_aware::BatchAwareArgs;
 use crate::cli::device;
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
+use crate::cli::model_args::ModelOrNewestArgs;
 use crate::cli::weights::Weights;
 
 /// Arguments that select the model and the requests.
@@ -19,9 +18,8 @@ use crate::cli::weights::Weights;
 pub(super) struct Subject {
     #[command(flatten)]
     experiment: ExperimentArgs,
-    /// Model: a run, a Hugging Face folder, a .safetensors or a .gguf file [default: the newest run]
-    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOrNewestArgs,
     /// Measure a model with random weights, of --params or --config
     #[arg(long, conflicts_with = "model")]
     random_weights: bool,
@@ -48,17 +46,8 @@ pub(super) struct Subject {
 
 impl Subject {
     fn source(&self) -> Result<Weights, Failure> {
-        if let Some(path) = &self.model {
-            return Ok(Weights::Stored {
-                path: path.clone(),
-                adapter: None,
-            });
-        }
-        if self.random_weights {
-            return Ok(Weights::Random(Box::new(self.experiment.load()?)));
-        }
-        let named = self.experiment.params.is_some() || self.experiment.config.is_some();
-        Ok(Weights::Newest(named.then(|| self.experiment.name())))
+        self.model
+            .weights(|| self.experiment.weights(self.random_weights))
     }
 
     /// All combinations of prompt length and batch size.

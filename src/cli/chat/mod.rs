@@ -4,21 +4,20 @@ mod command;
 mod conversation;
 mod lines;
 
-use std::path::PathBuf;
-
 use crate::inference::{Sampler, SamplingConfig};
 use crate::tokenizer::chat::Kind;
 use clap::Args;
 use darkhorse_backends::awake;
 
 use crate::cli::args::{
-    AdapterArgs, CacheArgs, DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs,
-    TokenizerArgs, WeightsArgs,
+    CacheArgs, DeviceArgs, DomainArgs, MAX_TOKENS, SamplingArgs, SpeculationArgs, TokenizerArgs,
+    WeightsArgs,
 };
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::generate::{Begins, Reply};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::model::{Loaded, Told};
+use crate::cli::model_args::ModelOrNewestArgs;
 use crate::cli::notice;
 use crate::cli::output;
 use crate::cli::weights::Weights;
@@ -37,11 +36,8 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ChatArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
-    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
-    pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) adapter: AdapterArgs,
+    pub(crate) model: ModelOrNewestArgs,
     #[command(flatten)]
     pub(crate) tokenizer: TokenizerArgs,
     /// System message at the start of the conversation [default: none, or the one of the model's family]
@@ -74,8 +70,7 @@ pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
 
 /// Runs the conversation after the arguments were checked.
 fn chat(args: &ChatArgs) -> Result<(), Failure> {
-    let newest = || Ok(Weights::Newest(None));
-    let weights = args.adapter.weights(args.model.as_deref(), newest)?;
+    let weights = args.model.weights(|| Ok(Weights::Newest(None)))?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
     let quantization = args.weights.quantization();
     let loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;

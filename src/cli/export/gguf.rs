@@ -60,7 +60,7 @@ pub(super) fn write(
     let name = target_name(args);
     let written = gguf::write(
         gguf::HfModel {
-            path: Path::new(&args.checkpoint),
+            path: args.model.path(),
             config: &with_ends,
             tokenizer: tokenizer.as_ref(),
             tensors,

@@ -18,18 +18,18 @@ use crate::model::routing::domain::DomainMode;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::cli::args::{AdapterArgs, memory_bytes};
+use crate::cli::args::memory_bytes;
 use crate::cli::dtype::one_of;
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::stored;
+use crate::cli::model_args::ModelArgs;
 use crate::stored::Stored;
 
 const EXAMPLES: &str = "\
 Examples:
-  darkhorse-genesis export --checkpoint runs/mixed --format hf --out ./mixed
-  darkhorse-genesis export --checkpoint runs/mixed --format hf --out ./mixed-legal --domain legal --dtype bf16
-  darkhorse-genesis export --checkpoint runs/mixed --format gguf --out mixed.gguf --dtype q8_0
-  darkhorse-genesis export --checkpoint runs/genesis-tiny --format genesis --out tiny.safetensors
+  darkhorse-genesis export --model runs/mixed --format hf --out ./mixed
+  darkhorse-genesis export --model runs/mixed --format hf --out ./mixed-legal --domain legal --dtype bf16
+  darkhorse-genesis export --model runs/mixed --format gguf --out mixed.gguf --dtype q8_0
+  darkhorse-genesis export --model runs/genesis-tiny --format genesis --out tiny.safetensors
   darkhorse-genesis export --model weights.ot --format hf --out ./weights
 
 A folder of --format hf is read by transformers, vLLM and SGLang, a file of --format gguf by llama.cpp and Ollama.
@@ -40,11 +40,8 @@ built with `--features tch`.";
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
-    #[arg(long, visible_alias = "model", value_name = "PATH")]
-    checkpoint: PathBuf,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    model: ModelArgs,
     /// Format to write
     #[arg(long, value_enum)]
     format: Format,
@@ -97,7 +94,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     if args.format == Format::Ot {
         ot::check_available(&args.out).or_input()?;
     }
-    let stored = stored::open_with(&args.checkpoint, args.adapter.folder())?;
+    let stored = args.model.open()?;
     stored.refuse_blocks("exported")?;
     let stored = growth::settled(stored, args.domain)?;
     stored.tell_blocks("f32", None);

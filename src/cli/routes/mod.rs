@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::args::{DeviceArgs, TokenizerArgs, WeightsArgs};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::model::Loaded;
+use crate::cli::model_args::ModelOrNewestArgs;
 use crate::cli::text::{TextArgs, passing_folder, tokenized};
 use crate::cli::{notice, output};
 use crate::data::{Corpus, DataError, PackedBatch, Pass, Source, Tags};
@@ -27,6 +28,7 @@ Examples:
   darkhorse-genesis routes --model runs/mixed --data data/valid.jsonl
   darkhorse-genesis routes --model runs/mixed --data data/valid.jsonl --against 1000
   darkhorse-genesis routes --model ./Mixtral-small --data corpus/ --out study --trace study/trace.jsonl
+  darkhorse-genesis routes --model ./Mixtral-small --adapter ./lora --against ./Mixtral-small --data corpus/
 
 Written are routes.json and routes.html. docs/routes.md defines every figure.";
 
@@ -34,9 +36,8 @@ Written are routes.json and routes.html. docs/routes.md defines every figure.";
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RoutesArgs {
-    /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
-    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOrNewestArgs,
     #[command(flatten)]
     text: TextArgs,
     /// Folder for routes.json and routes.html [default: the run's own; nothing is written for a model that is no run]
@@ -74,7 +75,7 @@ pub(crate) struct RoutesArgs {
 /// Runs the command.
 pub(crate) fn execute(args: &RoutesArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
-    let subject = Subject::find(args.model.as_deref())?;
+    let subject = Subject::find(&args.model)?;
     let out = args.out.clone().or_else(|| subject.run_folder());
     files::check(out.as_deref(), args.trace.as_deref())?;
     let stored = subject.stored()?;

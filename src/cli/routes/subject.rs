@@ -1,11 +1,12 @@
 //! The model to study, and the one to compare it with.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use darkhorse_backends::select::Selected;
 
 use crate::checkpoint::Run;
 use crate::cli::failure::{Failure, OrInput};
+use crate::cli::model_args::{AdapterArgs, ModelOrNewestArgs};
 use crate::cli::newest::newest;
 use crate::cli::stored;
 use crate::model::{FeedForwardPlan, ModelConfig};
@@ -16,24 +17,22 @@ use crate::study::StudyError;
 pub(super) struct Subject {
     pub(super) name: String,
     path: PathBuf,
+    adapter: AdapterArgs,
     run: Option<Run>,
 }
 
 impl Subject {
-    pub(super) fn find(model: Option<&Path>) -> Result<Self, Failure> {
-        let (path, run) = match model {
-            None => {
-                let run = newest(None)?;
-                (run.path().to_owned(), Some(run))
-            }
-            Some(path) if path.join("checkpoints").is_dir() => {
-                (path.to_owned(), Some(Run::open(path).or_input()?))
-            }
-            Some(path) => (path.to_owned(), None),
+    pub(super) fn find(model: &ModelOrNewestArgs) -> Result<Self, Failure> {
+        let (path, adapter) = match model.named()? {
+            Some((path, adapter)) => (path.to_owned(), adapter.clone()),
+            None => (newest(None)?.path().to_owned(), AdapterArgs::default()),
         };
+        let is_run = path.join("checkpoints").is_dir();
+        let run = is_run.then(|| Run::open(&path)).transpose().or_input()?;
         Ok(Self {
-            name: path.display().to_string(),
+            name: adapter.name(&path),
             path,
+            adapter,
             run,
         })
     }
@@ -43,10 +42,7 @@ impl Subject {
     }
 
     pub(super) fn stored(&self) -> Result<Stored, Failure> {
-        match &self.run {
-            Some(run) => Ok(Stored::of_run::<Selected>(run)?),
-            None => Ok(stored::open(&self.path)?),
-        }
+        Ok(self.adapter.open(&self.path)?)
     }
 
     /// Opens the model to compare with, and returns its name.

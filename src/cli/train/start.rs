@@ -14,7 +14,6 @@ use darkhorse_backends::select::{Device, Selected};
 
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
-use crate::cli::stored;
 use crate::stored::Stored;
 
 /// An existing model with the tokenizer for it.
@@ -24,14 +23,14 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Opens a model; `tokenizer` replaces its own.
-    pub(super) fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Failure> {
-        let stored = stored::open(path)?.with_tokenizer(tokenizer)?;
+    /// Starts from a model; `tokenizer` replaces its own.
+    pub(super) fn of(stored: Stored, tokenizer: Option<&Path>) -> Result<Self, Failure> {
+        let stored = stored.with_tokenizer(tokenizer)?;
         stored.check_tokenizer(0)?;
         let Some(tokenizer) = stored.tokenizer.readable()?.cloned() else {
             return Err(Failure::input(format!(
                 "{} has no tokenizer: name one by `--tokenizer FILE`",
-                path.display()
+                stored.weights.path().display()
             )));
         };
         Ok(Self { stored, tokenizer })
