@@ -13,7 +13,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use darkhorse_backends::select::Selected;
 use darkhorse_backends::{Ops, awake};
 use darkhorse_genesis::config::Experiment;
-use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
+use darkhorse_genesis::interop::ForeignModel;
 use darkhorse_genesis::model::{CausalLm, Sequences, weights};
 use darkhorse_genesis::training::{AdamW, TrainingConfig};
 
@@ -45,9 +45,9 @@ fn main() {
 }
 
 fn stored(path: &Path) -> CausalLm<B> {
-    let found = GenesisCheckpoint::open(path).expect("a checkpoint");
-    let model = CausalLm::init(&found.model, 0, &Default::default());
-    weights::load(model, &found).expect("the weights of the model")
+    let found = ForeignModel::open(path).expect("a checkpoint");
+    let model = CausalLm::init(&found.config.model, 0, &Default::default());
+    weights::load(model, found.weights.as_ref()).expect("the weights of the model")
 }
 
 fn train(mut model: CausalLm<B>, steps: usize, is_quiet: bool) -> (Vec<f64>, Vec<f32>) {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::gguf::{GgufCheckpoint, StoredTypes};
 use super::hugging_face::{Adapted, Dequantized, HfConfig, HfFolder, PerExpert, Plain, adapters};
 use super::ot::{self, Archive};
-use super::{Incoming, InteropError, Origin, TensorSource, new_folder};
+use super::{Incoming, InteropError, Origin, TensorSource, genesis, new_folder};
 use crate::model::ModelConfig;
 use crate::model::weights::WeightSource;
 
@@ -31,6 +31,8 @@ pub struct ForeignModel {
 pub enum ForeignTokenizer {
     /// `tokenizer.json` in a folder.
     File(PathBuf),
+    /// The same beside a model whose conversations need tokens and a template that are not in it.
+    WithoutChat(PathBuf),
     /// Within the model's own file: `tokenizer.json` and `tokenizer_config.json`.
     Embedded {
         /// `tokenizer.json`.
@@ -49,8 +51,8 @@ impl fmt::Debug for ForeignModel {
 }
 
 impl ForeignModel {
-    /// Opens a Hugging Face folder, a `.safetensors` or an `.ot` file with its `config.json` beside it, or a
-    /// GGUF file.
+    /// Opens a Hugging Face folder, a `.safetensors` or an `.ot` file with its `config.json` beside it, a GGUF file, or
+    /// a checkpoint of the Genesis-152M package.
     ///
     /// # Errors
     ///
@@ -74,6 +76,9 @@ impl ForeignModel {
             return Self::beside(archive, &file, new_folder::parent(&file), adapter);
         }
         let found = HfFolder::open(path)?;
+        if path.is_file() && genesis::is_checkpoint(&found) {
+            return genesis::open(found, path, adapter);
+        }
         let folder = found.folder().to_path_buf();
         Self::beside(found, path, &folder, adapter)
     }

@@ -35,17 +35,15 @@ pub enum OpenError {
         /// Folder of the run.
         path: PathBuf,
     },
-    /// An adapter was given for a model that does not use Hugging Face's tensor names.
+    /// An adapter was given for a run, which does not use an adapter's tensor names.
     #[error(
-        "{} is {kind}, and `--adapter` is for a Hugging Face folder, a .safetensors, .ot or .gguf file: import \
+        "{} is a run, and `--adapter` is for a Hugging Face folder, a .safetensors, .ot or .gguf file: import \
          that with its adapter first",
         path.display()
     )]
-    NoAdapters {
-        /// Path of the model.
+    AdapterOfRun {
+        /// Path of the run.
         path: PathBuf,
-        /// Kind of the model, as in `a run`.
-        kind: &'static str,
     },
     /// The tokenizer has more ids than the model's embedding table: it is another model's.
     #[error(

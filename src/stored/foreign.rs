@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use super::tokenizer::{token_ids, with_chat_tokens};
-use super::{OpenError, Stored, StoredTokenizer, origin_of, refuse_adapter};
+use super::tokenizer::token_ids;
+use super::{OpenError, Stored, StoredTokenizer};
 use crate::config::Experiment;
 use crate::interop::ForeignModel;
-use crate::interop::genesis::GenesisCheckpoint;
 use crate::interop::hugging_face::TokenIds;
 use crate::model::ModelConfig;
 use crate::training::TrainingConfig;
@@ -17,10 +16,6 @@ impl Stored {
             return Err(OpenError::Absent {
                 path: path.to_path_buf(),
             });
-        }
-        if GenesisCheckpoint::is_at(path) {
-            refuse_adapter(path, adapter, "a Genesis checkpoint")?;
-            return Self::genesis(path);
         }
         let found = ForeignModel::open_with(path, adapter)?;
         let tokenizer = found.tokenizer.map_err(OpenError::from);
@@ -40,37 +35,6 @@ impl Stored {
             origin,
             quantized: found.quantized,
             journal: None,
-            step: 0,
-        })
-    }
-
-    /// Opens a checkpoint of the Genesis-152M package, with the tokenizer beside it if there is one.
-    fn genesis(path: &Path) -> Result<Self, OpenError> {
-        let found = GenesisCheckpoint::open(path)?;
-        if !found.unknown_keys.is_empty() {
-            let keys = found.unknown_keys.join(", ");
-            tracing::warn!(
-                "{}: keys without a meaning here are ignored: {keys}",
-                path.display()
-            );
-        }
-        for line in found.config.not_done() {
-            tracing::warn!("{}: {line}", path.display());
-        }
-        let beside = path.with_file_name("tokenizer.json");
-        let tokenizer = match StoredTokenizer::of_file(&beside) {
-            StoredTokenizer::Read(tokenizer) => {
-                StoredTokenizer::of(with_chat_tokens(&tokenizer).map(Some))
-            }
-            other => other,
-        };
-        Ok(Self {
-            experiment: untrained(found.model.clone()),
-            origin: origin_of(tokenizer.get()),
-            quantized: None,
-            journal: None,
-            weights: Box::new(found),
-            tokenizer,
             step: 0,
         })
     }

@@ -68,7 +68,10 @@ impl Stored {
     /// Anything that is absent, unreadable, unsupported or inconsistent.
     pub fn open<B: Ops>(path: &Path, adapter: Option<&Path>) -> Result<Self, OpenError> {
         if path.join("checkpoints").is_dir() {
-            refuse_adapter(path, adapter, "a run")?;
+            if adapter.is_some() {
+                let path = path.to_path_buf();
+                return Err(OpenError::AdapterOfRun { path });
+            }
             return Self::of_run::<B>(&Run::open(path)?);
         }
         let mut stored = Self::foreign(path, adapter)?;
@@ -166,21 +169,6 @@ impl Stored {
         self.origin.generation = generation.map(GenerationConfig::without_ids);
         self.tokenizer = StoredTokenizer::Read(tokenizer);
         Ok(self)
-    }
-}
-
-/// Refuses an adapter for a model of a format without Hugging Face's tensor names.
-fn refuse_adapter(
-    path: &Path,
-    adapter: Option<&Path>,
-    kind: &'static str,
-) -> Result<(), OpenError> {
-    match adapter {
-        None => Ok(()),
-        Some(_) => Err(OpenError::NoAdapters {
-            path: path.to_path_buf(),
-            kind,
-        }),
     }
 }
 

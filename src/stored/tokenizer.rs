@@ -42,6 +42,7 @@ impl StoredTokenizer {
     pub(super) fn of_foreign(found: ForeignTokenizer) -> Result<Tokenizer, OpenError> {
         Ok(match found {
             ForeignTokenizer::File(file) => Tokenizer::from_file(&file)?,
+            ForeignTokenizer::WithoutChat(file) => with_chat_tokens(&Tokenizer::from_file(&file)?)?,
             ForeignTokenizer::Embedded { json, config } => {
                 let config = config.and_then(|it| it.as_object().cloned());
                 let json = json.to_string();
@@ -90,7 +91,7 @@ pub(super) fn is_genesis(model: &ModelConfig) -> bool {
 }
 
 /// Adds ChatML's tokens and Genesis' chat template where the tokenizer lacks them.
-pub(super) fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, OpenError> {
+fn with_chat_tokens(tokenizer: &Tokenizer) -> Result<Tokenizer, OpenError> {
     let is_missing = |name: &&str| tokenizer.token_id(name).is_none();
     let missing: Vec<&str> = CHATML_TOKENS.into_iter().filter(is_missing).collect();
     let extended = tokenizer.with_special_tokens(&missing)?;

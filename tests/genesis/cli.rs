@@ -156,6 +156,14 @@ fn a_conversation_goes_on_and_begins_anew() {
         "{message}"
     );
     assert_eq!(lines.first(), lines.get(lines.len() - 2), "{answers:?}");
+    // a tokenizer beside the checkpoint is taken, with the tokens of conversations
+    let beside = scratch.path().join("model.safetensors");
+    std::fs::copy(&model, &beside).expect("there is room");
+    std::fs::copy(&tokenizer, scratch.path().join("tokenizer.json")).expect("there is room");
+    let beside = beside.display().to_string();
+    let found = ["chat", "--model", &beside, "--system", "a"];
+    let found = run(&[&found[..], &greedy].concat(), said);
+    assert_eq!(found.stdout, output.stdout);
     // sampled as the package does when nothing is said
     let sampled = run(&args, "hi\n");
     assert!(sampled.status.success());

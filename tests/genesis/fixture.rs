@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
-use darkhorse_genesis::interop::genesis::GenesisCheckpoint;
+use darkhorse_genesis::interop::ForeignModel;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, weights};
 use safetensors::tensor::{Dtype, SafeTensors};
 
 /// The checkpoint with the package's results.
 pub(crate) struct Fixture {
-    pub(crate) checkpoint: GenesisCheckpoint,
+    pub(crate) checkpoint: ForeignModel,
     numbers: Vec<u8>,
     tolerances: BTreeMap<String, f32>,
 }
@@ -24,7 +24,7 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn read() -> Fixture {
     let folder = folder();
     let tolerances = fs::read_to_string(folder.join("tolerances.json")).expect("it is there");
-    let checkpoint = GenesisCheckpoint::open(&folder.join("tiny_genesis.safetensors"));
+    let checkpoint = ForeignModel::open(&folder.join("tiny_genesis.safetensors"));
     Fixture {
         checkpoint: checkpoint.expect("the checkpoint can be read"),
         numbers: fs::read(folder.join("fixture.safetensors")).expect("it is there"),
@@ -34,7 +34,7 @@ pub(crate) fn read() -> Fixture {
 
 impl Fixture {
     pub(crate) fn config(&self) -> &ModelConfig {
-        &self.checkpoint.model
+        &self.checkpoint.config.model
     }
 
     pub(crate) fn model<B: Backend>(&self) -> CausalLm<B> {
@@ -44,7 +44,7 @@ impl Fixture {
     /// The weights under another configuration.
     pub(crate) fn model_of<B: Backend>(&self, config: &ModelConfig) -> CausalLm<B> {
         let fresh = CausalLm::init(config, 0, &Default::default());
-        weights::load(fresh, &self.checkpoint).expect("the checkpoint fits")
+        weights::load(fresh, self.checkpoint.weights.as_ref()).expect("the checkpoint fits")
     }
 
     fn tensors(&self) -> SafeTensors<'_> {

@@ -6,9 +6,10 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
 use darkhorse_backends::select::Selected;
-use darkhorse_genesis::interop::genesis::{Form, entries};
+use darkhorse_genesis::interop::{Outgoing, OutgoingOptions, TensorSource};
 use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::mixer::gla::UpdateRule;
+use darkhorse_genesis::model::weights::InMemory;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Phase, Sequences, Ttt, weights};
 
 use crate::fixture::{Fixture, read, values};
@@ -121,20 +122,20 @@ pub(crate) fn by_their_names(
     fixture: &Fixture,
     found: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
 ) -> std::collections::BTreeMap<String, Vec<f32>> {
-    let entries = entries(fixture.config(), &fixture.checkpoint.config);
-    let place = |ours: &str| entries.iter().find(|entry| entry.ours == ours);
-    found
-        .into_iter()
-        .map(|(ours, shape, values)| {
-            let entry = place(&ours).expect("every parameter has a name");
-            let values = match (entry.form, shape.as_slice()) {
-                (Form::Transposed, &[rows, columns]) => (0..columns)
-                    .flat_map(|column| (0..rows).map(move |row| row * columns + column))
-                    .map(|at| values[at])
-                    .collect(),
-                _ => values,
-            };
-            (entry.theirs.clone(), values)
+    let found = found.into_iter();
+    let found = found.map(|(ours, shape, values)| (ours, TensorData::new(values, shape)));
+    let found = InMemory::new("found", found);
+    let config = &fixture.checkpoint.config;
+    let theirs = Outgoing::new(&found, config, OutgoingOptions::default());
+    let theirs = theirs.expect("every parameter has a name");
+    let names = theirs.names().into_iter();
+    names
+        .filter(|name| theirs.info(name).is_some())
+        .map(|name| {
+            let tensor = theirs.tensor(&name).expect("it was found");
+            let values = tensor.bytes.as_chunks().0.iter();
+            let values = values.map(|&it| f32::from_le_bytes(it)).collect();
+            (name, values)
         })
         .collect()
 }

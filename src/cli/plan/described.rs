@@ -1,5 +1,6 @@
 //! Models known only by their configuration, without weights.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -8,17 +9,15 @@ use serde_json::Value;
 use crate::cli::failure::{Failure, OrInput};
 use crate::config::Experiment;
 use crate::interop::ForeignModel;
-use crate::interop::genesis::GenesisCheckpoint;
 use crate::interop::hugging_face::HfConfig;
 use crate::stored::untrained;
 
-/// The experiment of a run, or a default one around the model of a `config.json`, a GGUF file or a Genesis
-/// checkpoint.
+/// The experiment of a run, or a default one around the model of a `config.json`, a GGUF file or a `.safetensors`
+/// file.
 pub(super) fn experiment(path: &Path) -> Result<Experiment, Failure> {
-    if GenesisCheckpoint::is_at(path) {
-        return Ok(untrained(GenesisCheckpoint::open(path).or_input()?.model));
-    }
-    if path.extension().is_some_and(|it| it == "gguf") {
+    let whole = ["gguf", "safetensors"];
+    let is_whole = |extension: &OsStr| whole.iter().any(|it| extension == *it);
+    if path.extension().is_some_and(is_whole) {
         return Ok(untrained(ForeignModel::open(path).or_input()?.config.model));
     }
     let inside = path.join("config.json");

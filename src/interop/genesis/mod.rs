@@ -1,177 +1,126 @@
 //! Checkpoints of the published Genesis-152M package: one safetensors file that carries its configuration.
 
 mod config;
-mod file;
 mod names;
 mod of_model;
 #[cfg(test)]
 mod tests;
 mod writing;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burn::tensor::{DType, TensorData};
-
-use super::InteropError;
-use super::{dtype, layout};
+use super::entry::Entry;
+use super::family::{Family, Profile};
+use super::hugging_face::{ConfigKeys, HfConfig, HfFolder, Plain, malformed};
+use super::{ForeignModel, ForeignTokenizer, Incoming, InteropError, Origin, TensorSource};
 use crate::model::ModelConfig;
-use crate::model::weights::{WeightError, WeightSource};
 pub use config::GenesisConfig;
-use file::File;
-pub use names::{Entry, Form, entries};
 pub use writing::write;
 
 /// Key of the configuration in the file's metadata.
 pub const CONFIG_KEY: &str = "genesis_config_json";
 
-/// A checkpoint, opened for reading.
+/// The family of the package's models. It is not in the table of families, whose models have a `config.json`.
 #[derive(Debug)]
-pub struct GenesisCheckpoint {
-    /// What the file says it is.
-    pub config: GenesisConfig,
-    /// The same as a model here.
-    pub model: ModelConfig,
-    /// Keys of its configuration that are not known here; they are ignored.
-    pub unknown_keys: Vec<String>,
-    path: PathBuf,
-    file: File,
-    entries: BTreeMap<String, Entry>,
-}
+struct Genesis;
 
-impl GenesisCheckpoint {
-    /// Whether a path is a safetensors file of this family, by its metadata or its tensors.
-    ///
-    /// A file that cannot be read is not.
-    pub fn is_at(path: &Path) -> bool {
-        let is_safetensors = path.extension().is_some_and(|it| it == "safetensors");
-        is_safetensors
-            && path.is_file()
-            && File::open(path).is_ok_and(|file| {
-                let has_parts = ["tok_emb.weight", "ln_f.omega"]
-                    .iter()
-                    .any(|name| file.info(name).is_some());
-                file.metadata().contains_key(CONFIG_KEY) || has_parts
-            })
+impl Family for Genesis {
+    fn profile(&self) -> Profile {
+        Profile {
+            name: "Genesis-152M",
+            model_type: "genesis",
+            architecture: "Genesis",
+            max_position_embeddings: 1024,
+            rms_norm_eps: 1e-6,
+            rope_theta: 10_000.0,
+            bos_eos: (None, None),
+            tie_word_embeddings: true,
+            gguf: None,
+        }
     }
 
-    /// Opens a file and checks its configuration and the names of its tensors.
-    ///
-    /// # Errors
-    ///
-    /// What is not there, not readable or not supported, and where.
-    pub fn open(path: &Path) -> Result<Self, InteropError> {
-        let file = File::open(path)?;
-        let Some(json) = file.metadata().get(CONFIG_KEY) else {
-            return Err(InteropError::Malformed {
-                path: path.to_path_buf(),
-                found: format!("no `{CONFIG_KEY}` in its metadata"),
-                expected: "a Genesis checkpoint, whose metadata says what it is".into(),
-            });
-        };
-        let (config, unknown_keys) = GenesisConfig::parse(path, json)?;
-        let (layers, tensors) = (config.n_layer, file.names().count());
-        if layers > tensors {
-            return Err(InteropError::Field {
-                path: path.to_path_buf(),
-                field: "n_layer".into(),
-                found: layers.to_string(),
-                expected: format!("no more than its {tensors} tensors hold"),
-            });
-        }
-        let model = config.model(path)?;
-        let mut entries = names::entries(&model, &config);
-        let head = "lm_head.weight";
-        if model.tie_word_embeddings && file.info(head).is_some() {
-            // both are one parameter, and the head is loaded last
-            for entry in entries.iter_mut().filter(|it| it.ours == "embed_tokens") {
-                entry.theirs = head.into();
-            }
-        }
-        let known: BTreeSet<&str> = entries.iter().map(|entry| entry.theirs.as_str()).collect();
-        if let Some(name) = known.iter().find(|name| file.info(name).is_none()) {
-            return Err(InteropError::MissingTensor {
-                path: path.to_path_buf(),
-                name: (*name).into(),
-            });
-        }
-        let is_left = |name: &&str| {
-            let is_table = model.tie_word_embeddings && *name == "tok_emb.weight";
-            !known.contains(name) && !is_table && !names::is_derived(name)
-        };
-        if let Some(name) = file.names().find(is_left) {
-            return Err(InteropError::UnexpectedTensor {
-                path: path.to_path_buf(),
-                name: name.into(),
-            });
-        }
-        let entries = entries
-            .into_iter()
-            .map(|it| (it.ours.clone(), it))
-            .collect();
-        Ok(Self {
-            config,
-            model,
-            unknown_keys,
+    /// The configuration is in the file of the weights: [`GenesisConfig`].
+    fn keys(&self, _: &mut ConfigKeys<'_>, _: &mut HfConfig) -> Result<(), InteropError> {
+        Ok(())
+    }
+
+    fn entries(&self, config: &HfConfig) -> Vec<Entry> {
+        names::entries(&config.model)
+    }
+
+    fn ignores(&self, name: &str) -> bool {
+        names::is_derived(name)
+    }
+}
+
+/// A model of the family, as readers and writers know models.
+fn described(model: ModelConfig) -> HfConfig {
+    HfConfig {
+        model,
+        ..HfConfig::unread(&Genesis)
+    }
+}
+
+/// Whether a safetensors file is one of this family, by its metadata or its tensors.
+pub(super) fn is_checkpoint(file: &HfFolder) -> bool {
+    let has = |name: &&str| file.info(name).is_some();
+    file.metadata(CONFIG_KEY).is_some() || names::PARTS.iter().any(has)
+}
+
+/// Opens a file, with the tokenizer beside it if there is one.
+///
+/// # Errors
+///
+/// What is not there, not readable or not supported, and where.
+pub(super) fn open(
+    file: HfFolder,
+    path: &Path,
+    adapter: Option<&Path>,
+) -> Result<ForeignModel, InteropError> {
+    if adapter.is_some() {
+        let found = "a Genesis checkpoint, whose tensors have other names than an adapter's";
+        let expected = "a model of Hugging Face beside `--adapter`";
+        return Err(malformed(path, found, expected));
+    }
+    let Some(json) = file.metadata(CONFIG_KEY) else {
+        let found = format!("no `{CONFIG_KEY}` in its metadata");
+        let expected = "a Genesis checkpoint, whose metadata says what it is";
+        return Err(malformed(path, found, expected));
+    };
+    let (config, unknown) = GenesisConfig::parse(path, json)?;
+    let (layers, tensors) = (config.n_layer, file.names().len());
+    if layers > tensors {
+        return Err(InteropError::Field {
             path: path.to_path_buf(),
-            file,
-            entries,
-        })
+            field: "n_layer".into(),
+            found: layers.to_string(),
+            expected: format!("no more than its {tensors} tensors hold"),
+        });
     }
-
-    fn read(&self, entry: &Entry) -> Result<TensorData, InteropError> {
-        let name = &entry.theirs;
-        let tensor = self.file.tensor(name)?.finite(&self.path, name)?;
-        let tensor = match entry.form {
-            Form::Same | Form::Convolution => tensor,
-            Form::Transposed => layout::transposed(tensor),
-        };
-        let Some(dtype) = dtype::to_burn(tensor.dtype) else {
-            return Err(InteropError::TensorDtype {
-                path: self.path.clone(),
-                name: entry.theirs.clone(),
-                found: tensor.dtype.to_string(),
-                expected: "F32, F16 or BF16".into(),
-            });
-        };
-        let shape = entry.form.ours(&self.file_shape(entry));
-        let bytes = tensor.bytes.into_owned();
-        Ok(TensorData::from_bytes_vec(bytes, shape, dtype))
+    let model = config.model(path)?;
+    let told = path.display();
+    if !unknown.is_empty() {
+        let keys = unknown.join(", ");
+        tracing::warn!("{told}: keys without a meaning here are ignored: {keys}");
     }
-
-    fn file_shape(&self, entry: &Entry) -> Vec<usize> {
-        let info = self.file.info(&entry.theirs);
-        info.map(|info| info.shape.clone()).unwrap_or_default()
+    for line in config.not_done() {
+        tracing::warn!("{told}: {line}");
     }
-}
-
-impl WeightSource for GenesisCheckpoint {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.entries.keys().cloned().collect()
-    }
-
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        let entry = self.entries.get(name)?;
-        Some(entry.form.ours(&self.file_shape(entry)))
-    }
-
-    fn dtype(&self, name: &str) -> Option<DType> {
-        let entry = self.entries.get(name)?;
-        dtype::to_burn(self.file.info(&entry.theirs)?.dtype)
-    }
-
-    fn data(&self, name: &str) -> Result<TensorData, WeightError> {
-        let Some(entry) = self.entries.get(name) else {
-            return Err(WeightError::Missing {
-                path: self.path.clone(),
-                names: vec![name.into()],
-            });
-        };
-        self.read(entry)
-            .map_err(|error| WeightError::Read(Box::new(error)))
-    }
+    let (is_tied, has_head) = (
+        model.tie_word_embeddings,
+        file.info("lm_head.weight").is_some(),
+    );
+    let plain = |name: &str| names::plain_name(name, is_tied, has_head);
+    let tensors = Plain::renamed(file, path, plain)?;
+    let config = described(model);
+    let tokenizer = path.with_file_name("tokenizer.json");
+    Ok(ForeignModel {
+        weights: Box::new(Incoming::new(tensors, path, &config)?),
+        tokenizer: Ok(tokenizer
+            .is_file()
+            .then_some(ForeignTokenizer::WithoutChat(tokenizer))),
+        origin: Origin::default(),
+        quantized: None,
+        config,
+    })
 }

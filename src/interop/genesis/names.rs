@@ -1,240 +1,168 @@
 //! What the package calls a model's parameters.
 
-use super::GenesisConfig;
+use crate::interop::entry::{Entry, Take, Turn};
+use crate::interop::names::Entries;
+use crate::model::ModelConfig;
 use crate::model::mixer::MixerKind;
+use crate::model::mixer::gla::{DecayConfig, GlaConfig, QkNorm};
 use crate::model::norm::NormWeight;
-use crate::model::{LayerPlan, ModelConfig};
 
-/// How one of our parameters lies in their tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// As it is.
-    Same,
-    /// A projection: ours is `[in, out]`, theirs `[out, in]`.
-    Transposed,
-    /// A depthwise convolution: ours is `[channels, taps]`, theirs `[channels, 1, taps]`.
-    Convolution,
-}
+/// The embedding table.
+const TABLE: &str = "tok_emb.weight";
 
-impl Form {
-    /// Our shape of their tensor.
-    pub(super) fn ours(self, theirs: &[usize]) -> Vec<usize> {
-        match (self, theirs) {
-            (Self::Transposed, shape) => shape.iter().rev().copied().collect(),
-            (Self::Convolution, &[channels, 1, taps]) => vec![channels, taps],
-            (Self::Same | Self::Convolution, shape) => shape.to_vec(),
-        }
-    }
+/// The head, which is loaded after the table: where both are one parameter, it counts.
+const HEAD: &str = "lm_head.weight";
 
-    /// Their shape of our tensor.
-    pub(super) fn theirs(self, ours: &[usize]) -> Vec<usize> {
-        match (self, ours) {
-            (Self::Convolution, &[channels, taps]) => vec![channels, 1, taps],
-            (_, shape) => self.ours(shape),
-        }
-    }
-}
-
-/// A parameter and the tensor that holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Path in our model.
-    pub ours: String,
-    /// Name in their file.
-    pub theirs: String,
-    /// What lies between.
-    pub form: Form,
-}
+/// Tensors by which a checkpoint is known whose configuration was lost.
+pub(super) const PARTS: [&str; 2] = [TABLE, "ln_f.omega"];
 
 /// Whether a tensor says nothing that the configuration does not say, or keeps statistics.
 pub(super) fn is_derived(name: &str) -> bool {
     name.contains(".attn.rope.") || name.starts_with("metacognition.evolution_")
 }
 
+/// One spelling for what the package spells in two ways: the norm of linear attention is another module where it is
+/// fused with its gate. Of a table and a head that are one parameter the head remains, under the table's name.
+pub(super) fn plain_name(name: &str, is_tied: bool, has_head: bool) -> Option<String> {
+    match name {
+        TABLE if is_tied && has_head => None,
+        HEAD if is_tied => Some(TABLE.to_owned()),
+        _ => Some(name.replace(".attn.g_norm.", ".attn.g_norm_swish_gate.")),
+    }
+}
+
 /// Every parameter of a model.
-pub fn entries(model: &ModelConfig, config: &GenesisConfig) -> Vec<Entry> {
-    let mut all = Entries(Vec::new());
+pub(super) fn entries(model: &ModelConfig) -> Vec<Entry> {
+    let mut all = Entries::default();
     let norm = match model.norm_weight {
         NormWeight::ZeroCentered => "omega",
         NormWeight::Plain => "weight",
     };
-    all.same("embed_tokens", "tok_emb.weight");
+    all.same("embed_tokens", TABLE);
     for (layer, plan) in model.plan().into_iter().enumerate() {
-        all.block(config, plan, norm, layer);
+        let (ours, theirs) = (format!("layers.{layer}"), format!("blocks.{layer}"));
+        for (our, their) in [
+            ("input_layernorm", "attn_norm"),
+            ("post_attention_layernorm", "ffn_norm"),
+        ] {
+            let (our, their) = (format!("{ours}.{our}.weight"), format!("{theirs}.{their}"));
+            all.same(our, format!("{their}.{norm}"));
+        }
+        let (mixer, attention) = (format!("{ours}.mixer"), format!("{theirs}.attn"));
+        match (plan.mixer, &model.mixer.gla) {
+            (MixerKind::Fox, _) => forgetting(&mut all, &mixer, &attention),
+            (_, Some(gla)) => gated_linear(&mut all, gla, &mixer, &attention),
+            (_, None) => {}
+        }
+        let projections = ["gate_proj", "up_proj", "down_proj"].map(|name| (name, name));
+        let (ours, theirs) = (format!("{ours}.feed_forward"), format!("{theirs}.ffn"));
+        linear(&mut all, &ours, &theirs, &projections);
     }
     if model.ttt.is_some() {
-        all.metacognition();
+        metacognition(&mut all);
     }
-    all.same("norm.weight", &format!("ln_f.{norm}"));
+    all.same("norm.weight", format!("ln_f.{norm}"));
     if !model.tie_word_embeddings {
-        all.transposed("lm_head.weight", "lm_head.weight");
+        all.transposed(HEAD, HEAD);
     }
     all.0
 }
 
-struct Entries(Vec<Entry>);
-
-impl Entries {
-    fn one(&mut self, ours: &str, theirs: &str, form: Form) {
-        self.0.push(Entry {
-            ours: ours.into(),
-            theirs: theirs.into(),
-            form,
-        });
+/// Projections without a bias: ours, theirs.
+fn linear(all: &mut Entries, ours: &str, theirs: &str, names: &[(&str, &str)]) {
+    for (our, their) in names {
+        all.linear(&format!("{ours}.{our}"), &format!("{theirs}.{their}"));
     }
+}
 
-    fn same(&mut self, ours: &str, theirs: &str) {
-        self.one(ours, theirs, Form::Same);
+/// Tensors that lie as ours do: ours, theirs.
+fn same(all: &mut Entries, ours: &str, theirs: &str, names: &[(&str, &str)]) {
+    for (our, their) in names {
+        all.same(format!("{ours}.{our}"), format!("{theirs}.{their}"));
     }
+}
 
-    fn transposed(&mut self, ours: &str, theirs: &str) {
-        self.one(ours, theirs, Form::Transposed);
+/// Weights of depthwise convolutions: ours, theirs.
+fn convolutions(all: &mut Entries, ours: &str, theirs: &str, names: &[(&str, &str)]) {
+    for (our, their) in names {
+        let their = format!("{theirs}.{their}.conv.weight");
+        let our = format!("{ours}.{our}.weight");
+        all.one(our, their, Take::Whole, Turn::Convolution);
     }
+}
 
-    fn block(&mut self, config: &GenesisConfig, plan: LayerPlan<'_>, norm: &str, layer: usize) {
-        let (ours, theirs) = (format!("layers.{layer}"), format!("blocks.{layer}"));
-        let norms = [
-            ("input_layernorm", "attn_norm"),
-            ("post_attention_layernorm", "ffn_norm"),
-        ];
-        for (our, their) in norms {
-            self.same(
-                &format!("{ours}.{our}.weight"),
-                &format!("{theirs}.{their}.{norm}"),
-            );
-        }
-        let (mixer, attention) = (format!("{ours}.mixer"), format!("{theirs}.attn"));
-        match plan.mixer {
-            MixerKind::Fox => self.forgetting(&mixer, &attention),
-            _ => self.gated_linear(config, &mixer, &attention),
-        }
-        for name in ["gate_proj", "up_proj", "down_proj"] {
-            self.transposed(
-                &format!("{ours}.feed_forward.{name}.weight"),
-                &format!("{theirs}.ffn.{name}.weight"),
-            );
-        }
+fn gated_linear(all: &mut Entries, gla: &GlaConfig, ours: &str, theirs: &str) {
+    let projections = [
+        "q_proj", "k_proj", "v_proj", "gk_proj", "b_proj", "g_proj", "o_proj",
+    ];
+    linear(all, ours, theirs, &projections.map(|name| (name, name)));
+    let convolved = [
+        ("q_conv", "conv_q"),
+        ("k_conv", "conv_k"),
+        ("v_conv", "conv_v"),
+    ];
+    convolutions(all, ours, theirs, &convolved);
+    let vectors = [
+        ("b_proj.bias", "b_proj.bias"),
+        ("o_norm.weight", "g_norm_swish_gate.weight"),
+    ];
+    same(all, ours, theirs, &vectors);
+    if gla.qk_norm != QkNorm::Length {
+        let norms = ["q_norm.weight", "k_norm.weight"].map(|name| (name, name));
+        same(all, ours, theirs, &norms);
     }
+    let decay: &[_] = match gla.decay {
+        DecayConfig::Softplus => &[("a_log", "A_log"), ("dt_bias", "dt_bias")],
+        DecayConfig::LogSigmoid { .. } => &[("gk_proj.bias", "gk_proj.bias")],
+    };
+    same(all, ours, theirs, decay);
+}
 
-    fn gated_linear(&mut self, config: &GenesisConfig, ours: &str, theirs: &str) {
-        for name in [
-            "q_proj", "k_proj", "v_proj", "gk_proj", "b_proj", "g_proj", "o_proj",
-        ] {
-            self.transposed(
-                &format!("{ours}.{name}.weight"),
-                &format!("{theirs}.{name}.weight"),
-            );
-        }
-        self.same(
-            &format!("{ours}.b_proj.bias"),
-            &format!("{theirs}.b_proj.bias"),
-        );
-        for name in ["q", "k", "v"] {
-            self.one(
-                &format!("{ours}.{name}_conv.weight"),
-                &format!("{theirs}.conv_{name}.conv.weight"),
-                Form::Convolution,
-            );
-        }
-        if config.gla_qk_norm != "l2" {
-            for name in ["q_norm", "k_norm"] {
-                self.same(
-                    &format!("{ours}.{name}.weight"),
-                    &format!("{theirs}.{name}.weight"),
-                );
-            }
-        }
-        match config.gla_use_mamba_gate {
-            true => {
-                self.same(&format!("{ours}.a_log"), &format!("{theirs}.A_log"));
-                self.same(&format!("{ours}.dt_bias"), &format!("{theirs}.dt_bias"));
-            }
-            false => self.same(
-                &format!("{ours}.gk_proj.bias"),
-                &format!("{theirs}.gk_proj.bias"),
-            ),
-        }
-        let norm = match config.gla_fuse_norm_gate {
-            true => "g_norm_swish_gate",
-            false => "g_norm",
-        };
-        self.same(
-            &format!("{ours}.o_norm.weight"),
-            &format!("{theirs}.{norm}.weight"),
-        );
-    }
+fn forgetting(all: &mut Entries, ours: &str, theirs: &str) {
+    let projections = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "fgate_proj",
+        "ogate_proj",
+        "o_proj",
+    ];
+    linear(all, ours, theirs, &projections.map(|name| (name, name)));
+    let convolved = ["k_conv", "v_conv"].map(|name| (name, name));
+    convolutions(all, ours, theirs, &convolved);
+    let vectors = [
+        ("fgate_proj.bias", "fgate_proj.bias"),
+        ("q_norm", "q_norm.weight"),
+        ("k_norm", "k_norm.weight"),
+        ("o_norm.weight", "output_norm.weight"),
+    ];
+    same(all, ours, theirs, &vectors);
+}
 
-    fn forgetting(&mut self, ours: &str, theirs: &str) {
-        for name in [
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "fgate_proj",
-            "ogate_proj",
-            "o_proj",
-        ] {
-            self.transposed(
-                &format!("{ours}.{name}.weight"),
-                &format!("{theirs}.{name}.weight"),
-            );
-        }
-        self.same(
-            &format!("{ours}.fgate_proj.bias"),
-            &format!("{theirs}.fgate_proj.bias"),
-        );
-        for name in ["k_conv", "v_conv"] {
-            self.one(
-                &format!("{ours}.{name}.weight"),
-                &format!("{theirs}.{name}.conv.weight"),
-                Form::Convolution,
-            );
-        }
-        for name in ["q_norm", "k_norm"] {
-            self.same(
-                &format!("{ours}.{name}"),
-                &format!("{theirs}.{name}.weight"),
-            );
-        }
-        self.same(
-            &format!("{ours}.o_norm.weight"),
-            &format!("{theirs}.output_norm.weight"),
-        );
-    }
-
-    fn metacognition(&mut self) {
-        let projections = [
-            ("self_model", "self_model"),
-            ("ttt.q_proj", "ttt.q_proj"),
-            ("ttt.k_proj", "ttt.k_proj"),
-            ("ttt.v_proj", "ttt.v_proj"),
-            ("ttt.out_proj", "ttt.out_proj"),
-            ("ttt.output_gate", "ttt.output_gate"),
-            ("confidence_in", "confidence.0"),
-            ("confidence_out", "confidence.2"),
-            ("reflection", "reflection"),
-        ];
-        for (ours, theirs) in projections {
-            self.transposed(
-                &format!("metacognition.{ours}.weight"),
-                &format!("metacognition.{theirs}.weight"),
-            );
-        }
-        let vectors = [
-            ("confidence_in.bias", "confidence.0.bias"),
-            ("confidence_out.bias", "confidence.2.bias"),
-            ("ttt.w0", "ttt.W0"),
-            ("ttt.a_init", "ttt.A_init"),
-            ("ttt.b_init", "ttt.B_init"),
-            ("ttt.log_lr", "ttt.log_lr"),
-            ("ttt.norm.weight", "ttt.norm.weight"),
-            ("ttt.norm.bias", "ttt.norm.bias"),
-            ("ttt.layer_scale", "ttt.layer_scale.scale"),
-        ];
-        for (ours, theirs) in vectors {
-            self.same(
-                &format!("metacognition.{ours}"),
-                &format!("metacognition.{theirs}"),
-            );
-        }
-    }
+fn metacognition(all: &mut Entries) {
+    let name = "metacognition";
+    let projections = [
+        ("self_model", "self_model"),
+        ("ttt.q_proj", "ttt.q_proj"),
+        ("ttt.k_proj", "ttt.k_proj"),
+        ("ttt.v_proj", "ttt.v_proj"),
+        ("ttt.out_proj", "ttt.out_proj"),
+        ("ttt.output_gate", "ttt.output_gate"),
+        ("confidence_in", "confidence.0"),
+        ("confidence_out", "confidence.2"),
+        ("reflection", "reflection"),
+    ];
+    linear(all, name, name, &projections);
+    let vectors = [
+        ("confidence_in.bias", "confidence.0.bias"),
+        ("confidence_out.bias", "confidence.2.bias"),
+        ("ttt.w0", "ttt.W0"),
+        ("ttt.a_init", "ttt.A_init"),
+        ("ttt.b_init", "ttt.B_init"),
+        ("ttt.log_lr", "ttt.log_lr"),
+        ("ttt.norm.weight", "ttt.norm.weight"),
+        ("ttt.norm.bias", "ttt.norm.bias"),
+        ("ttt.layer_scale", "ttt.layer_scale.scale"),
+    ];
+    same(all, name, name, &vectors);
 }

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use super::config::GenesisConfig;
 use crate::interop::InteropError;
+use crate::interop::family::{compare, essence};
 use crate::model::mixer::MixerKind;
 use crate::model::mixer::gla::{DecayConfig, GlaConfig, QkNorm, UpdateRule};
 use crate::model::norm::NormWeight;
-use crate::model::routing::domain::DomainConfig;
 use crate::model::ttt::TttMode;
 use crate::model::{LayerPlan, ModelConfig};
 
@@ -87,10 +85,14 @@ impl GenesisConfig {
             ..defaults
         };
         // what the package would build of it must be this model
-        let (found, expected) = (comparable(model), comparable(&config.model(path)?));
-        match first_difference("", &found, &expected) {
+        let mut differences = Vec::new();
+        let (found, expected) = (essence(model), essence(&config.model(path)?));
+        compare("", &found, &expected, &mut differences);
+        match differences.first() {
             None => Ok(config),
-            Some(difference) => Err(refuse(difference)),
+            Some((field, found, expected)) => Err(refuse(format!(
+                "`{field}`: {found}, where the package has {expected}"
+            ))),
         }
     }
 }
@@ -120,45 +122,4 @@ fn expansions(gla: &GlaConfig, hidden: usize) -> (f64, f64) {
         }
     };
     (share(gla.key_head_dim), share(gla.value_head_dim))
-}
-
-/// What makes two models the same to their weights.
-fn comparable(model: &ModelConfig) -> Value {
-    let mut model = model.clone();
-    let kinds: Vec<MixerKind> = model.plan().into_iter().map(|layer| layer.mixer).collect();
-    if !kinds.contains(&MixerKind::Fox) {
-        model.mixer.fox = None;
-    }
-    model.layer_types = kinds;
-    model.domains = DomainConfig::default();
-    model.initializer_range = 0.02;
-    model.depth_scaled_init = false;
-    if let Some(selective) = &mut model.selective {
-        selective.schedule = None;
-    }
-    json!(model)
-}
-
-/// Where two values differ first, and how.
-fn first_difference(path: &str, found: &Value, expected: &Value) -> Option<String> {
-    match (found, expected) {
-        (Value::Object(left), Value::Object(right)) => {
-            let keys = left
-                .keys()
-                .chain(right.keys().filter(|key| !left.contains_key(*key)));
-            keys.into_iter().find_map(|key| {
-                let at =
-                    |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
-                let path = match path {
-                    "" => key.clone(),
-                    _ => format!("{path}.{key}"),
-                };
-                first_difference(&path, &at(left), &at(right))
-            })
-        }
-        _ if found == expected => None,
-        _ => Some(format!(
-            "`{path}`: {found}, where the package has {expected}"
-        )),
-    }
 }

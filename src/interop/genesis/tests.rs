@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::{GenesisCheckpoint, GenesisConfig, write};
+use super::names::plain_name;
+use super::{CONFIG_KEY, GenesisConfig, is_checkpoint, write};
+use crate::interop::hugging_face::HfFolder;
+use crate::interop::{ForeignModel, ForeignTokenizer};
 use crate::model::mixer::MixerKind;
-use crate::model::weights::WeightSource;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/");
 
@@ -57,7 +59,8 @@ fn intervals_of_layers_are_truncated() {
 
 #[test]
 fn files_of_other_kinds_are_told_apart() {
-    let at = |name: &str| GenesisCheckpoint::is_at(&Path::new(FIXTURES).join(name));
+    let open = |name: &str| HfFolder::open(Path::new(FIXTURES).join(name));
+    let at = |name: &str| open(name).is_ok_and(|file| is_checkpoint(&file));
     assert!(at("genesis152m/tiny_genesis.safetensors"));
     assert!(!at("deepseek_v3_plain/model.safetensors"));
     assert!(!at("genesis152m/config.json"));
@@ -65,17 +68,50 @@ fn files_of_other_kinds_are_told_apart() {
 }
 
 #[test]
+fn one_parameter_has_one_name_however_the_package_spells_it() {
+    let of = |name: &str, is_tied, has_head| plain_name(name, is_tied, has_head);
+    let fused = "blocks.0.attn.g_norm_swish_gate.weight";
+    for name in ["blocks.0.attn.g_norm.weight", fused] {
+        assert_eq!(of(name, true, false).as_deref(), Some(fused));
+    }
+    let (table, head) = ("tok_emb.weight", "lm_head.weight");
+    // a head of its own, a tied model that was saved with both, and one without the head
+    assert_eq!(of(table, false, true).as_deref(), Some(table));
+    assert_eq!(of(head, false, true).as_deref(), Some(head));
+    assert_eq!(of(table, true, true), None);
+    assert_eq!(of(head, true, true).as_deref(), Some(table));
+    assert_eq!(of(table, true, false).as_deref(), Some(table));
+}
+
+#[test]
+fn an_adapter_is_refused_and_a_tokenizer_beside_is_found_without_its_chat() {
+    let source = Path::new(FIXTURES).join("genesis152m/tiny_genesis.safetensors");
+    let adapter = Path::new(FIXTURES).join("adapter_llama");
+    let error = ForeignModel::open_with(&source, Some(&adapter)).unwrap_err();
+    let expected = "tiny_genesis.safetensors: a Genesis checkpoint, whose tensors have other names than an adapter's, \
+                    expected a model of Hugging Face beside `--adapter`";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("x.safetensors");
+    std::fs::copy(source, &model).unwrap();
+    let tokenizer = || ForeignModel::open(&model).unwrap().tokenizer.unwrap();
+    assert_eq!(tokenizer(), None);
+    let file = folder.path().join("tokenizer.json");
+    std::fs::write(&file, "{}").unwrap();
+    assert_eq!(tokenizer(), Some(ForeignTokenizer::WithoutChat(file)));
+}
+
+#[test]
 fn a_file_without_its_configuration_is_refused() {
     let source = Path::new(FIXTURES).join("genesis152m/tiny_genesis.safetensors");
     let mut bytes = std::fs::read(source).unwrap();
-    let key = super::CONFIG_KEY.as_bytes();
+    let key = CONFIG_KEY.as_bytes();
     let place = bytes.windows(key.len()).position(|it| it == key).unwrap();
     bytes[place] = b'G';
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     std::fs::write(&path, bytes).unwrap();
-    assert!(GenesisCheckpoint::is_at(&path));
-    let error = GenesisCheckpoint::open(&path).unwrap_err().to_string();
+    let error = ForeignModel::open(&path).unwrap_err().to_string();
     assert!(
         error.contains("no `genesis_config_json` in its metadata"),
         "{error}"
@@ -85,19 +121,25 @@ fn a_file_without_its_configuration_is_refused() {
 #[test]
 fn what_is_written_is_read_back_as_it_was() {
     let source = Path::new(FIXTURES).join("genesis152m/tiny_genesis.safetensors");
-    let source = GenesisCheckpoint::open(&source).unwrap();
+    let ForeignModel {
+        config, weights, ..
+    } = ForeignModel::open(&source).unwrap();
+    let (source, model) = (weights.as_ref(), &config.model);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("copy.safetensors");
-    write(&target, &source, &source.model, None).unwrap();
-    let copy = GenesisCheckpoint::open(&target).unwrap();
-    assert_eq!(copy.model, source.model);
-    assert!(copy.unknown_keys.is_empty());
+    write(&target, source, model, None).unwrap();
+    let file = HfFolder::open(&target).unwrap();
+    let (_, unknown) = GenesisConfig::parse(&target, file.metadata(CONFIG_KEY).unwrap()).unwrap();
+    assert!(unknown.is_empty());
+    let copy = ForeignModel::open(&target).unwrap();
+    assert_eq!(copy.config.model, *model);
+    let copy = copy.weights.as_ref();
     assert_eq!(copy.names(), source.names());
     for name in source.names() {
-        let [copy, source] = [&copy, &source].map(|it| it.data(&name).unwrap());
+        let [copy, source] = [copy, source].map(|it| it.data(&name).unwrap());
         assert_eq!(copy, source, "{name}");
     }
-    let error = write(&target, &source, &source.model, None).unwrap_err();
+    let error = write(&target, source, model, None).unwrap_err();
     assert!(error.to_string().contains("a file that exists"), "{error}");
 }
 

@@ -132,6 +132,12 @@ impl HfFolder {
         &self.folder
     }
 
+    /// What the headers of its files say beside the tensors.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        let mut files = self.files.iter();
+        files.find_map(|file| file.metadata.get(key).map(String::as_str))
+    }
+
     /// Path of a file beside the weights, such as `tokenizer.json`; none if there is no such file.
     pub fn file(&self, name: &str) -> Option<PathBuf> {
         let path = self.folder.join(name);

@@ -35,6 +35,7 @@ pub use generation::{GenerationConfig, StatedSampling};
 pub use plain::Plain;
 pub use tokenizer_files::TokenizerFiles;
 pub use writer::ShardedWriter;
+pub(super) use writer::write_file;
 
 /// Where the tests find model folders and what other programs computed from them.
 #[cfg(test)]

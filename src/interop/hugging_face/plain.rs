@@ -69,6 +69,19 @@ impl<S: TensorSource> Plain<S> {
     ///
     /// Two tensors with one plain name; parts of an adapter among the weights.
     pub fn new(source: S, path: impl Into<PathBuf>) -> Result<Self, InteropError> {
+        Self::renamed(source, path, |name| Some(plain_name(name)))
+    }
+
+    /// Wraps a source whose tensors have the plain names that `plain` makes of theirs; those without one are left out.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub(in crate::interop) fn renamed(
+        source: S,
+        path: impl Into<PathBuf>,
+        plain: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, InteropError> {
         let path = path.into();
         let mut names = Vec::new();
         let mut theirs = HashMap::<String, String>::new();
@@ -78,7 +91,9 @@ impl<S: TensorSource> Plain<S> {
                 let expected = "merged weights, or the adapter in a folder of its own, named by `--adapter DIR`";
                 return Err(malformed(path, found, expected));
             }
-            let plain = plain_name(&name);
+            let Some(plain) = plain(&name) else {
+                continue;
+            };
             if let Some(other) = theirs.insert(plain.clone(), name.clone()) {
                 let found = format!("`{other}` and `{name}`, which are both `{plain}`");
                 return Err(malformed(path, found, "one of them"));

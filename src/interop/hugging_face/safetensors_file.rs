@@ -3,6 +3,7 @@
 //! Format: <https://huggingface.co/docs/safetensors>.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -27,6 +28,8 @@ pub(super) struct SafetensorsFile {
     map: Mapped,
     /// Every tensor, in the order of the file.
     pub(super) entries: Vec<Entry>,
+    /// What its header says beside.
+    pub(super) metadata: HashMap<String, String>,
 }
 
 impl SafetensorsFile {
@@ -36,9 +39,8 @@ impl SafetensorsFile {
         let (header, metadata) = SafeTensors::read_metadata(map.all())
             .map_err(|error| malformed(path, found(&error), expected(&error)))?;
         let data = header + size_of::<u64>();
-        let entries = metadata
-            .offset_keys()
-            .into_iter()
+        let tensors = metadata.offset_keys().into_iter();
+        let entries = tensors
             .filter_map(|name| {
                 let info = metadata.info(&name)?;
                 let (start, end) = info.data_offsets;
@@ -52,7 +54,11 @@ impl SafetensorsFile {
                 })
             })
             .collect();
-        Ok(Self { map, entries })
+        Ok(Self {
+            map,
+            entries,
+            metadata: metadata.metadata().clone().unwrap_or_default(),
+        })
     }
 
     /// A tensor's values, borrowed from the file.

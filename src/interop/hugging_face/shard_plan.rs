@@ -64,9 +64,14 @@ impl ShardPlan {
     }
 
     /// The start of a shard's file: the header and its length. `path` is named by errors.
-    pub(super) fn header(&self, shard: usize, path: &Path) -> Result<Vec<u8>, InteropError> {
+    pub(super) fn header(
+        &self,
+        shard: usize,
+        metadata: &Value,
+        path: &Path,
+    ) -> Result<Vec<u8>, InteropError> {
         let mut map = serde_json::Map::new();
-        map.insert("__metadata__".into(), json!({"format": "pt"}));
+        map.insert("__metadata__".into(), metadata.clone());
         let mut start = 0;
         for Planned { name, info, size } in &self.shards[shard] {
             let entry = json!({
@@ -148,6 +153,7 @@ mod tests {
     use std::path::Path;
 
     use safetensors::Dtype;
+    use serde_json::Value;
 
     use super::ShardPlan;
     use crate::interop::TensorInfo;
@@ -201,7 +207,7 @@ mod tests {
         let single = plan(&tensors, u64::MAX).unwrap();
         assert_eq!(single.file_name(0), "model.safetensors");
         assert!(single.index().is_none());
-        let header = single.header(0, Path::new("x")).unwrap();
+        let header = single.header(0, &Value::Null, Path::new("x")).unwrap();
         assert_eq!(header.len() % 8, 0);
     }
 

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use super::shard_plan::{Planned, ShardPlan};
 use super::{io, malformed};
 use crate::interop::new_folder::NewFolder;
-use crate::interop::{InteropError, TensorSource};
+use crate::interop::{InteropError, TensorInfo, TensorSource};
 
 /// Writes the tensors of a source into safetensors files of limited size, with other files beside.
 #[derive(Debug, Clone, Copy)]
@@ -42,28 +44,13 @@ impl ShardedWriter {
         files: &[(String, Vec<u8>)],
     ) -> Result<(), InteropError> {
         NewFolder::refuse_filled(target)?;
-        let mut tensors = Vec::new();
-        for name in source.names() {
-            match source.info(&name) {
-                Some(info) => tensors.push((name, info)),
-                None => {
-                    let path = target.to_path_buf();
-                    return Err(InteropError::MissingTensor { path, name });
-                }
-            }
-        }
-        let plan = ShardPlan::new(tensors, self.max_shard_size, target)?;
+        let plan = ShardPlan::new(infos(source, target)?, self.max_shard_size, target)?;
         let folder = NewFolder::beside(target)?;
+        let metadata = json!({"format": "pt"});
         for shard in 0..plan.shards.len() {
             let path = folder.path().join(plan.file_name(shard));
-            let header = plan.header(shard, target)?;
-            let mut file = BufWriter::new(File::create_new(&path).map_err(io(&path))?);
-            file.write_all(&header).map_err(io(&path))?;
-            for planned in &plan.shards[shard] {
-                write_tensor(&mut file, &path, planned, target, source)?;
-            }
-            file.flush().map_err(io(&path))?;
-            file.get_ref().sync_all().map_err(io(&path))?;
+            let header = plan.header(shard, &metadata, target)?;
+            write_shard(&path, &header, &plan.shards[shard], source, target)?;
         }
         if let Some(index) = plan.index() {
             let name = "model.safetensors.index.json";
@@ -72,6 +59,50 @@ impl ShardedWriter {
         folder.write_files(target, files)?;
         folder.rename(target)
     }
+}
+
+/// Writes the tensors of a source into one new safetensors file with this metadata. Errors name `target`.
+pub(in crate::interop) fn write_file<S: TensorSource + ?Sized>(
+    path: &Path,
+    source: &S,
+    metadata: &Value,
+    target: &Path,
+) -> Result<(), InteropError> {
+    let plan = ShardPlan::new(infos(source, target)?, u64::MAX, target)?;
+    let header = plan.header(0, metadata, target)?;
+    write_shard(path, &header, &plan.shards[0], source, target)
+}
+
+/// Name, type and shape of every tensor.
+fn infos<S: TensorSource + ?Sized>(
+    source: &S,
+    target: &Path,
+) -> Result<Vec<(String, TensorInfo)>, InteropError> {
+    let infos = source.names().into_iter().map(|name| {
+        let info = source.info(&name);
+        let path = target.to_path_buf();
+        match info {
+            Some(info) => Ok((name, info)),
+            None => Err(InteropError::MissingTensor { path, name }),
+        }
+    });
+    infos.collect()
+}
+
+fn write_shard<S: TensorSource + ?Sized>(
+    path: &Path,
+    header: &[u8],
+    tensors: &[Planned],
+    source: &S,
+    target: &Path,
+) -> Result<(), InteropError> {
+    let mut file = BufWriter::new(File::create_new(path).map_err(io(path))?);
+    file.write_all(header).map_err(io(path))?;
+    for planned in tensors {
+        write_tensor(&mut file, path, planned, target, source)?;
+    }
+    file.flush().map_err(io(path))?;
+    file.get_ref().sync_all().map_err(io(path))
 }
 
 fn write_tensor<S: TensorSource + ?Sized>(

@@ -118,7 +118,7 @@ impl HfConfig {
     }
 
     /// A dense decoder of no size.
-    fn unread(family: &'static dyn Family) -> Self {
+    pub(in crate::interop) fn unread(family: &'static dyn Family) -> Self {
         let model = ModelConfig {
             vocab_size: 0,
             hidden_size: 0,
