@@ -44,15 +44,6 @@ impl<'a> Config<'a> {
             .unwrap_or(false))
     }
 
-    /// A whole number that GGUF keeps in 32 bits.
-    pub(super) fn count(&self, field: &str) -> Result<Option<u32>, InteropError> {
-        self.optional(
-            field,
-            |value| value.as_u64()?.try_into().ok(),
-            "a whole number below 2^32",
-        )
-    }
-
     pub(super) fn error(
         &self,
         field: &str,

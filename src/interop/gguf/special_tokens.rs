@@ -6,6 +6,7 @@ use super::config::Config;
 use super::tokenizer::TokenizerFiles;
 use super::value::GgufValue;
 use crate::interop::InteropError;
+use crate::interop::hugging_face::TokenIds;
 
 /// Special tokens: the name that Hugging Face gives them, and that of their key. llama.cpp spells one of them so.
 pub(super) const SPECIAL_TOKENS: [(&str, &str); 7] = [
@@ -32,7 +33,7 @@ const MORE_ENDS: [&str; 2] = ["eot", "eom"];
 pub(super) fn keys(
     files: &TokenizerFiles,
     json: &Config<'_>,
-    model: &Config<'_>,
+    stated: &TokenIds,
     put: &mut impl FnMut(&str, GgufValue),
 ) -> Result<(), InteropError> {
     let config = files.config.as_ref();
@@ -45,7 +46,6 @@ pub(super) fn keys(
         };
         id_of(json, named.or_else(at_an_end)?)
     };
-    let ends = ends(model);
     let mut ids = Vec::new();
     let mut missing = Vec::new();
     for (name, key) in SPECIAL_TOKENS {
@@ -55,15 +55,17 @@ pub(super) fn keys(
         }
     }
     for (name, key) in missing {
-        let field = format!("{name}_token_id");
         let id = match name {
-            "eos" => ends.first().copied(),
-            _ => model.count(&field)?,
+            "bos" => stated.bos,
+            "eos" => stated.eos.first().copied(),
+            "pad" => stated.pad,
+            _ => None,
         };
         ids.extend(id.map(|id| (key, id)));
     }
     let eos = ids.iter().find(|(key, _)| *key == "eos").map(|&(_, id)| id);
-    let more = ends.into_iter().filter(|&id| Some(id) != eos);
+    let more = stated.eos.iter().copied();
+    let more = more.filter(|&id| Some(id) != eos);
     ids.extend(MORE_ENDS.into_iter().zip(more));
     for (key, id) in ids {
         put(&format!("ggml.{key}_token_id"), GgufValue::U32(id));
@@ -79,16 +81,6 @@ pub(super) fn keys(
         }
     }
     Ok(())
-}
-
-/// The ids of all ends of a text that `config.json` names.
-fn ends(model: &Config<'_>) -> Vec<u32> {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match model.get("eos_token_id") {
-        Some(Value::Array(several)) => several.iter().filter_map(id).collect(),
-        Some(one) => id(one).into_iter().collect(),
-        None => Vec::new(),
-    }
 }
 
 /// Id of a token, an added one or one of the vocabulary.

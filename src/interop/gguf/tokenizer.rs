@@ -4,9 +4,7 @@
 //! converter (<https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/vocab.py>), except that
 //! `add_bos_token` is always written: without it llama.cpp decides by the name of the pre-tokenizer.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -29,51 +27,6 @@ pub struct TokenizerFiles {
     pub chat_template: Option<String>,
 }
 
-impl TokenizerFiles {
-    /// Reads the files of a folder; none if it has no `tokenizer.json`.
-    ///
-    /// # Errors
-    ///
-    /// [`InteropError::Io`] if a file cannot be read, [`InteropError::Malformed`] if one is not JSON.
-    pub fn read(folder: &Path) -> Result<Option<Self>, InteropError> {
-        let Some(tokenizer) = read_json(folder.join("tokenizer.json"))? else {
-            return Ok(None);
-        };
-        let config = read_json(folder.join("tokenizer_config.json"))?;
-        let chat_template = read_text(&folder.join("chat_template.jinja"))?;
-        Ok(Some(Self {
-            tokenizer,
-            config,
-            chat_template,
-        }))
-    }
-}
-
-fn read_text(path: &Path) -> Result<Option<String>, InteropError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(InteropError::Io {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn read_json(path: PathBuf) -> Result<Option<Value>, InteropError> {
-    let Some(text) = read_text(&path)? else {
-        return Ok(None);
-    };
-    match serde_json::from_str(&text) {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => Err(InteropError::Malformed {
-            path,
-            found: error.to_string(),
-            expected: "JSON".to_owned(),
-        }),
-    }
-}
-
 /// Kinds of tokens, as llama.cpp numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenType {
@@ -92,8 +45,6 @@ pub(super) fn tokenizer_keys(
     gguf: &Gguf,
 ) -> Result<Keys, InteropError> {
     let vocab_size = config.model.vocab_size;
-    let model = config.to_json();
-    let model = Config::new(&path.with_file_name("config.json"), &model);
     let json = Config::new(path, &files.tokenizer);
     let bpe = json
         .object("model")
@@ -118,7 +69,7 @@ pub(super) fn tokenizer_keys(
         "ggml.merges",
         GgufValue::Array(GgufArray::String(merges(&bpe)?)),
     );
-    special_tokens::keys(files, &json, &model, &mut put)?;
+    special_tokens::keys(files, &json, &config.token_ids, &mut put)?;
     chat_template_keys(files, &mut put);
     Ok(keys)
 }
