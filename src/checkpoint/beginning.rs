@@ -269,7 +269,7 @@ mod tests {
         for refused in [Run::check_new(&path), begin(&path).map(drop)] {
             assert!(matches!(refused, Err(CheckpointError::RunExists { .. })));
         }
-        // nor one whose checkpoint was giving way to another
+        // nor a run whose checkpoint was being replaced
         let checkpoints = run.checkpoints_path();
         fs::rename(
             checkpoints.join("step-0000000"),

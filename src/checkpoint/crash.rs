@@ -152,7 +152,7 @@ fn a_process_that_dies_anywhere_loses_the_running_save_only() {
         run.save(step, |writer| fill(writer, step, 100)).unwrap();
     }
 
-    // saving step 2 again takes the way that sets the old one aside
+    // saving step 2 again replaces a checkpoint
     for next in [3, 2] {
         let broken = break_every_operation(FaultKind::Dead, &run, next, |_| {
             let reopened = open_clean(&run);
@@ -161,7 +161,7 @@ fn a_process_that_dies_anywhere_loses_the_running_save_only() {
             }
             let latest = reopened.latest().unwrap().unwrap();
             assert!([2, 3].contains(&latest.step()));
-            // something to delete, every time
+            // gives the next save a checkpoint to delete
             reopened.save(1, |writer| fill(writer, 1, 100)).unwrap();
         });
         assert!(broken > 15, "only {broken} operations were broken");
@@ -216,7 +216,7 @@ fn a_killed_process_never_costs_a_checkpoint_that_it_reported() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let saved_line = |line: io::Result<String>| line.ok()?.strip_prefix("saved ")?.parse().ok();
-        // let it save once, so that every round gets somewhere, and then strike at any moment
+        // waits for one save, so that every round progresses, then kills at a varying moment
         let mut reported: u64 = lines.by_ref().find_map(saved_line).unwrap();
         std::thread::sleep(Duration::from_micros(round * 2_711 % 23_000));
         child.kill().unwrap();
@@ -271,7 +271,7 @@ fn a_full_disk_is_an_error_that_costs_nothing() {
     let latest = run.latest();
     let litter = hidden_entries(&run);
     let retried = run.save(2, |writer| fill(writer, 2, 200_000));
-    // with its lock, which is a file there
+    // closes the lock file, which is on the mounted file system
     drop(run);
     Command::new("umount").arg(folder.path()).status().unwrap();
 

@@ -256,7 +256,7 @@ mod tests {
         let run = run.with_keep(Keep::Newest(2.try_into().unwrap()));
         save(&run, 4);
         assert_eq!(steps(&run), [3, 4]);
-        // what was saved last stays, even where later steps exist
+        // the last saved checkpoint is kept, even if later steps exist
         save(&run, 2);
         assert_eq!(steps(&run), [2, 4]);
     }
@@ -283,12 +283,12 @@ mod tests {
         assert_eq!(steps(&run), [2, 3]);
         save(4, Some(valid(2.5, "a")));
         assert_eq!(steps(&run), [2, 4]);
-        // losses on another text say nothing about these
+        // losses on other text are not compared
         save(5, Some(valid(9.0, "b")));
         assert_eq!(steps(&run), [2, 5]);
         save(6, None);
         assert_eq!(steps(&run), [2, 5, 6]);
-        // measured after it was saved
+        // evaluated after saving
         run.set_valid(6, valid(1.0, "a")).unwrap();
         run.set_valid(77, valid(0.0, "a")).unwrap();
         save(7, None);
@@ -416,7 +416,7 @@ mod tests {
         lose(3);
         let to_go_on = |step| format!("delete that step's folder to go on from step {step}");
         assert!(refused().ends_with(&to_go_on(2)), "{}", refused());
-        // what is advised leads on
+        // following the advice leads to the next older step
         fs::write(run.checkpoints_path().join("step-0000002/state.json"), "").unwrap();
         assert!(refused().ends_with(&to_go_on(1)), "{}", refused());
         save(&run, 3);

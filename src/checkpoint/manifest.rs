@@ -250,11 +250,11 @@ mod tests {
             bytes[at] ^= 1 << (at % 8);
             match read(&bytes) {
                 Err(error) => assert!(error.to_string().contains(MANIFEST), "{at}: {error}"),
-                // an older file has no digest; nothing but its name was hit
+                // the flip changed the key `digest`, so the file reads as an older one without it
                 Ok(found) => assert_eq!(found.unwrap().files, manifest.files, "{at}"),
             }
         }
-        // one of before there were digests
+        // a manifest of an older version, without digests
         let mut old = serde_json::to_value(&manifest).unwrap();
         let fields = old.as_object_mut().unwrap();
         fields.remove("digest");

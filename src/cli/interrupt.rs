@@ -144,7 +144,7 @@ mod tests {
             [first, interrupt.hear()]
         });
         assert_eq!(effects, [Effect::GoesOn, Effect::Breaks]);
-        // one that comes when the answer is over is a first one
+        // an interrupt after the answer counts as the first one
         assert!(!interrupt.is_asked());
         assert_eq!(interrupt.hear(), Effect::GoesOn);
         interrupt.stops(|| assert!(!interrupt.is_asked()));

@@ -170,13 +170,13 @@ mod tests {
         run(root, "trained", 500, TRAINED);
         run(root, "quantized", 500, COPIED);
         run(root, "imported", 0, COPIED);
-        // from before imports said where they come from
+        // an import of an older version, without a record of its origin
         run(root, "imported-long-ago", 0, &[]);
         assert_eq!(newest_name(root).as_deref(), Some("trained"));
-        // a model that was tuned comes from elsewhere too
+        // a fine-tuned model has an origin too
         run(root, "tuned", 3, &[TRAINED, COPIED].concat());
         assert_eq!(newest_name(root).as_deref(), Some("tuned"));
-        // its journal may be gone
+        // a trained run whose journal was deleted
         run(root, "thinned", 7, &[]);
         assert_eq!(newest_name(root).as_deref(), Some("thinned"));
     }
@@ -204,7 +204,7 @@ mod tests {
             for (file, text) in files {
                 std::fs::write(run.path().join(file), text).unwrap();
             }
-            // files keep time less finely than manifests
+            // file times are coarser than those in manifests
             let later = SystemTime::now() + Duration::from_secs(60);
             let config = std::fs::File::options().write(true).open(run.config_path());
             config.unwrap().set_modified(later).unwrap();

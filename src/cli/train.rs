@@ -426,7 +426,7 @@ fn train(
     drop(held_back);
     if trained.ending == Ending::Stopped {
         let told = match trained.steps {
-            // resuming would find a finished run
+            // nothing is left to resume
             done if done >= steps => {
                 format!(
                     "stopped in the last evaluation; all {steps} steps are done and saved in {run}"

@@ -155,7 +155,7 @@ mod tests {
             };
             assert_eq!(read(&whole, 0, length).unwrap(), whole[..length as usize]);
             assert!(read(&whole, 1, length).is_err());
-            // the bits of every block, and of its digest
+            // flips a bit in every block and in every digest
             for at in (0..whole.len()).step_by(BLOCK as usize / 2 + 5) {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1;

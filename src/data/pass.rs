@@ -173,7 +173,7 @@ mod tests {
                 predicted.0 += batch.counted_tokens() as u64;
                 predicted.1 += batch.counted_bytes();
             }
-            // a document of n tokens has n predictions of them, and one of its end
+            // a document of n tokens has n predictions, plus one of its end
             assert_eq!(predicted, (total.tokens + total.documents, total.bytes));
         }
     }
@@ -245,7 +245,7 @@ mod tests {
         let corpus = mixed_corpus(60, 50);
         let batches = Pass::new(corpus, 8, 64, Tags::Dropped).unwrap();
         let batches: Vec<_> = batches.map(Result::unwrap).collect();
-        // the last one has what is left
+        // the last batch holds the rest
         for batch in &batches[..batches.len() - 1] {
             assert!(
                 batch.tokens() * 10 > batch.ids.len() * 8,

@@ -101,7 +101,7 @@ mod tests {
             .count();
         assert!(neighbors < 10, "{neighbors}");
 
-        // the first of three things over many epochs
+        // the first of three items is uniformly distributed over many epochs
         let mut counts = [0; 3];
         for epoch in 0..3000 {
             counts[Permutation::new(3, 3, 0, epoch).at(0) as usize] += 1;

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn copies_of_a_text_are_on_one_side_whatever_their_domain() {
         let mut all = documents("code", 100);
-        // the same texts in a domain that gives nothing of its own, and once more in their own
+        // copies in a domain too small to hold out any, and in the texts' own domain
         let copies: Vec<_> = all.iter().map(|(_, text)| text.clone()).collect();
         all.extend(copies[..19].iter().map(|text| ("law".into(), text.clone())));
         all.extend(copies.iter().map(|text| ("code".into(), text.clone())));
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_small_domain_gives_none_and_the_next_larger_one_at_least_one() {
         for (count, expected) in [(1, 0), (19, 0), (20, 1)] {
-            // so small a share that no key is below it
+            // a share so small that no document's key is below it
             let (train, valid) = split(&documents("code", count), 1e-9);
             let held = valid.map_or(0, |valid| valid.len());
             assert_eq!((train.len(), held), (count - expected, expected));

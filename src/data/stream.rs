@@ -365,7 +365,7 @@ mod tests {
         let mut tokens = [0.0; Domain::COUNT];
         for batch in &all {
             for &domain in &batch.domains {
-                // one without a domain is drawn as a general one
+                // a document without a domain counts as general
                 let domain = usize::from(domain).min(Domain::General.index());
                 tokens[domain] += 1.0 / (all.len() * batch.ids.len()) as f64;
             }

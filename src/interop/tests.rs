@@ -214,7 +214,7 @@ fn norms_of_latents_keep_their_epsilon_or_the_model_is_not_written() {
         .latent_norm_eps = 1e-5;
     let error = hf_config(&model.config.model, Extras::default()).unwrap_err();
     assert!(error.to_string().contains("latent_norm_eps"), "{error}");
-    // of llama.cpp, all norms have the one that the file names
+    // GGUF files state one epsilon for all norms
     let gguf = ForeignModel::open(&fixture("gguf_deepseek_v3_plain/model.gguf")).unwrap();
     let eps = gguf.config.model.mixer.mla.unwrap().latent_norm_eps;
     assert_eq!(eps, gguf.config.model.rms_norm_eps);

@@ -40,7 +40,7 @@ pub fn differences(before: &Experiment, now: &Experiment) -> Result<Vec<Change>,
 
 fn collect(path: &str, before: &Value, now: &Value, found: &mut Vec<Change>) {
     match (before, now) {
-        // a schedule is one setting
+        // a schedule is compared as one setting
         (Value::Object(left), Value::Object(right)) if path != "training.schedule" => {
             let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
             for key in keys {

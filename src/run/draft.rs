@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(new.texts.validation, Validation::HeldOut(0.02));
         let held = new.texts.valid.expect("some are held out").len();
         assert_eq!(new.texts.train.len() + held, 100);
-        // what it wrote down holds when it goes on
+        // the recorded share holds when the run resumes
         assert_eq!(new.experiment.data.valid_share, Some(0.02));
         let resumed = Draft::of_run(new.experiment, &run("new"), &cache, Progress::Hidden);
         let resumed = resumed.expect("the text is sound").texts;
@@ -234,7 +234,7 @@ mod tests {
             open(experiment.clone()).experiment.data.day,
             Some(Day::today())
         );
-        // begun long ago
+        // a run that began on an earlier day
         experiment.data.day = Some("2024-02-29".parse().expect("a day"));
         let begun = open(experiment.clone());
         assert_eq!(begun.experiment.data.day, experiment.data.day);
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(shorten_rows(&mut experiment, 256), None);
         assert_eq!(shorten_rows(&mut experiment, 60), Some(256));
         assert_eq!(experiment.training.seq_len, 60);
-        // a token, the next one, and one for the MTP module
+        // a token, its successor, and one more for the MTP module
         assert_eq!(shorten_rows(&mut experiment, 1), Some(60));
         assert_eq!(experiment.training.seq_len, 3);
     }

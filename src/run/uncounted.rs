@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn documents_of_single_tokens_are_told_from_conversations_without_an_answer() {
         assert_eq!(reason([0, 1, 2, 3, 0, 1, 2, 3]), Uncounted::SingleTokens);
-        // padding behind, and a row that ends in the segment that the next one begins with
+        // with padding after the documents; rows may end and begin with equal segments
         assert_eq!(
             reason([0, 1, -1, -1, 0, -1, -1, -1]),
             Uncounted::SingleTokens

@@ -171,7 +171,7 @@ mod tests {
     fn sums_of_a_group_stand_for_all_its_pairs() {
         let (vectors, _) = planted(60, 4, 0.7);
         let rng = &mut SmallRng::seed_from_u64(2);
-        // two different ones of seven slots, the last two of them null experts
+        // two distinct slots of seven, of which the last two are null experts
         let choices: Vec<u16> = (0..60)
             .flat_map(|_| {
                 let first = rng.random_range(0..7u16);

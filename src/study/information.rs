@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_lift_compares_a_rows_share_with_that_of_all() {
         let table = [vec![30, 10], vec![20, 40]];
-        // 30 of 40, where all have 50 of 100
+        // (30 of 40) / (50 of 100)
         assert!((lift(&table, 0, 0).unwrap() - 0.75 / 0.5).abs() < 1e-12);
         assert_eq!(lift(&[vec![0, 0], vec![1, 1]], 0, 0), None);
     }

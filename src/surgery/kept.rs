@@ -167,7 +167,7 @@ fn quotas<'a>(layers: impl Iterator<Item = &'a [Ranked]> + Clone, keep: usize) -
             layers.clone().map(next).sum()
         };
         let classes = (0..quotas.len()).filter_map(|class| Some((class, gain(class)?)));
-        // the first of equal classes
+        // of equal gains, the first class wins
         let best = classes.reduce(|best, next| if next.1 > best.1 { next } else { best });
         if let Some((class, _)) = best {
             quotas[class] += 1;

@@ -110,7 +110,7 @@ fn without_experts_that_nobody_chooses_a_model_says_the_same() {
         for layer in seen.values_mut() {
             for expert in 0..20 {
                 assert!(layer.tokens[expert] == 0 || !out.contains(&expert));
-                // other texts need those too
+                // the kept experts get more visits, so that they are chosen
                 layer.tokens[expert] += u64::from(!out.contains(&expert));
             }
         }
@@ -142,7 +142,7 @@ fn one_expert_that_is_needed_is_missed() {
     let config = config("off", 0);
     let whole = model(&config, &[]);
     let mut seen = seen(&whole, &config, None);
-    // the worth of all turned round
+    // reverses the order of the experts' visits
     for layer in seen.values_mut() {
         layer
             .tokens

@@ -308,7 +308,7 @@ mod tests {
             if end > 2 {
                 assert_eq!(aside[2]["text"], "\\xff\\xfe\0");
             }
-            // what was moved is not moved again
+            // opening it again moves nothing
             drop(Journal::open(&path, 2).unwrap());
             assert_eq!(std::fs::read(&path).unwrap(), good);
         }

@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(table.lift(Domain::Legal), Some(0.0));
         assert_eq!(table.lift(Domain::Physics), None);
         let share = table.share_own_or_general().unwrap();
-        // code 0.6, legal 1.0, and general, whose own experts got nothing
+        // mean of code 0.6, legal 1.0 and general 0
         assert!((share - 1.6 / 3.0).abs() < 1e-12, "{share}");
         let chance = table.chance_own_or_general().unwrap();
         assert!((chance - 0.5 / 3.0).abs() < 1e-12, "{chance}");

@@ -226,7 +226,7 @@ impl Tokenizer {
         self.shared.markup.get_or_init(|| {
             let mut markup = self.shared.inner.clone();
             markup.set_encode_special_tokens(false);
-            // it may trim spaces off the tokens' ranges, and adds nothing here
+            // the post-processor may trim spaces off the tokens' ranges, and adds no tokens here
             markup.with_post_processor(None::<PostProcessorWrapper>);
             markup
         })

@@ -125,7 +125,7 @@ mod tests {
         let guessed = Roles::find(&Map::new(), ids);
         assert_eq!((guessed.bos, guessed.eos), (Some(1), Some(2)));
 
-        // a configuration that does not name a beginning has none
+        // without `bos_token` in the configuration there is no beginning
         let silent = Map::from_iter([("tokenizer_class".to_owned(), "x".into())]);
         let guessed = Roles::find(&silent, ids);
         assert_eq!((guessed.bos, guessed.eos), (None, Some(2)));

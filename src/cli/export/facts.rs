@@ -100,14 +100,14 @@ mod tests {
         );
         assert_eq!(known.validation_loss, Some(4.0));
         assert_eq!(known.domain_losses, [("code", 4.0)]);
-        // an older version's evaluation without text
+        // older versions recorded evaluations without validation text
         let mut unmeasured = records.to_vec();
         unmeasured.push(Record::Eval(EvalRecord {
             step: 3,
             ..Default::default()
         }));
         assert_eq!(facts(&unmeasured, 3).validation_loss, None);
-        // no evaluation is better than one of other weights
+        // an evaluation of other weights is not used
         assert_eq!(facts(&records, 3).validation_loss, None);
         assert_eq!(facts(&[], 0), TrainingFacts::default());
     }

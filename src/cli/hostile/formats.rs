@@ -234,7 +234,7 @@ impl Format {
                     let seed = fs::read(Path::new(FIXTURES).join("parquet").join(&name)).unwrap();
                     let head = Kind::Bytes { head: usize::MAX };
                     let mut case = Case::file(&name, seed, head, read_documents);
-                    // pages are as large as their headers say
+                    // a page's memory is set by its header
                     case.constant = 256 << 20;
                     case
                 })
@@ -243,7 +243,7 @@ impl Format {
             Self::State => state::cases(),
             Self::Journal => {
                 let mut case = Case::file("metrics.jsonl", journal(), Kind::Lines, read_and_go_on);
-                // the page of the report
+                // the report is built in memory
                 case.constant = 16 << 20;
                 vec![case]
             }

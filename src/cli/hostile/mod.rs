@@ -157,7 +157,7 @@ fn survive(format: Format) {
         .collect();
     assert!(faults.is_empty(), "{format:?}:\n{}", faults.join("\n"));
     assert!(status.success(), "{format:?}: {status}");
-    // changes that are all refused, or all without effect, try nothing
+    // a useful set of changes has some that are read and some that are refused
     let [_, read, _, refused] = end.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{end}");
     };

@@ -88,7 +88,7 @@ fn bytes_changed(mut bytes: Vec<u8>, head: usize, random: &mut Random) -> Vec<u8
         return bytes;
     }
     let head = head.clamp(1, bytes.len());
-    // mostly where the numbers stand that decide something
+    // mostly in the header, whose numbers control how the rest is read
     let within = match random.below(4) {
         0 => bytes.len(),
         _ => head,
@@ -157,7 +157,7 @@ fn json_changed(text: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     change(&mut value, &mut left, random);
     let mut text = value.to_string();
     if random.below(6) == 0 {
-        // what no JSON has and some programs write
+        // values that JSON forbids and some programs write
         let other = *random.of(&["NaN", "-Infinity", "1e999", "\"\\ud800\"", "[", "{\"a\":"]);
         if let Some(at) = text
             .match_indices(':')

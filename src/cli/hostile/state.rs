@@ -106,7 +106,7 @@ fn seal(path: &Path) {
         file["bytes"] = bytes.len().into();
         file["blake3"] = blake3::hash(&bytes).to_hex().as_str().into();
     }
-    // one without a digest of its own is an older one
+    // a manifest without its own digest passes as one of an older version
     json.as_object_mut().unwrap().remove("digest");
     fs::write(&manifest, json.to_string()).unwrap();
 }

@@ -187,7 +187,7 @@ mod tests {
         };
         assert_eq!(chosen(0, None).preset, "tiny");
         for pair in CANDIDATES.windows(2) {
-            // what the larger one needs, in four epochs
+            // tokens that the larger preset needs in four epochs
             let enough = active(pair[1]) * TOKENS_PER_PARAM / MOST_EPOCHS + 1;
             assert_eq!(chosen(enough - 2, None).preset, pair[0]);
             assert_eq!(chosen(enough, None).preset, pair[1]);

@@ -124,7 +124,7 @@ fn a_changed_byte_of_a_shard_is_mended_before_it_is_used() {
         assert_eq!(fs::read(&shard).unwrap(), sound, "byte {at}");
     }
 
-    // damaged while it is open, and the text is another by now
+    // a shard is damaged while it is open, and the text has changed since
     let corpus = open();
     let mut bytes = sound.clone();
     bytes[9] ^= 4;
@@ -221,7 +221,7 @@ fn conversations_that_the_template_refuses_are_skipped_on_request() {
         skip_bad_lines: true,
         ..SourceOptions::default()
     };
-    // also from the cache
+    // the second round reads from the cache
     for _ in 0..2 {
         let corpus = folder.open(&choosy(CHOOSY), options.clone()).unwrap();
         let skipped = corpus.skipped();
@@ -230,7 +230,7 @@ fn conversations_that_the_template_refuses_are_skipped_on_request() {
         assert!(skipped.examples[1].contains("line 3: "), "{skipped:?}");
         assert_eq!(corpus.origin(1).unwrap().line, 4);
     }
-    // a template that is broken is no fault of the conversations
+    // a broken template is an error even if bad lines are skipped
     let error = folder.open(&choosy("{% if %}"), options).unwrap_err();
     assert!(error.to_string().contains("line 1: "), "{error}");
 }
@@ -257,14 +257,14 @@ fn a_template_that_asks_for_the_day_is_rendered_anew_on_another_one() {
     assert_eq!(folder.cached(), before);
     let second = open(&dated, "2024-02-29");
     assert!(second.starts_with("29 Feb 2024 user: which"), "{second}");
-    // back on the first day, as a run that goes on is
+    // the first day again, as in a resumed run
     assert_eq!(open(&dated, "2024-02-28"), first);
 
     open(&timeless, "2024-02-28");
     let before = folder.cached();
     open(&timeless, "2024-02-29");
     assert_eq!(folder.cached(), before);
-    // unless a day is set it is today
+    // without a set day, the template sees today
     let corpus = folder.open(&dated, SourceOptions::default()).unwrap();
     let today = dated.decode(&corpus.document(0).unwrap().tokens);
     assert!(today != first && today.contains("user: which"), "{today}");

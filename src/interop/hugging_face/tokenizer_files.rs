@@ -280,7 +280,7 @@ mod tests {
         }
         other.tokenizer_json = br#"{"added_tokens":[{"id":320,"content":"x"}]}"#.to_vec();
         assert!(error(&other, 320).contains("token id 320"));
-        // padding that nothing is ever embedded for
+        // special tokens without an embedding are accepted
         other.tokenizer_json =
             br#"{"added_tokens":[{"id":320,"content":"x","special":true}]}"#.to_vec();
         other.files(320).unwrap();

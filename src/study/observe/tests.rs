@@ -100,7 +100,7 @@ fn every_token_is_recorded_once_and_padding_never() {
     for layer in &found.layers {
         assert_eq!(layer.choices.len(), found.tokens() * layer.k);
         assert_eq!(layer.gates.len(), layer.choices.len());
-        // each token's affinities count as one
+        // the affinities of a token sum to 1
         let sum: f64 = layer.affinities.iter().sum();
         assert!((sum - found.tokens() as f64).abs() < 1e-3, "{sum}");
     }

@@ -128,7 +128,7 @@ fn routers_learn_to_visit_as_many_experts_as_asked_and_nothing_else_changes() {
         let same = before.data(&name).unwrap() == after.data(&name).unwrap();
         assert_eq!(same, !name.contains(".router."), "{name}");
     }
-    // the biases of experts stay
+    // the biases of existing experts are unchanged
     let bias = "layers.1.feed_forward.router.e_score_correction_bias";
     let of = |source: &InMemory| source.data(bias).unwrap().iter::<f32>().collect::<Vec<_>>();
     let (before, after) = (of(&before), of(&after));
@@ -212,7 +212,7 @@ fn what_cannot_have_null_experts_is_refused_in_a_line() {
     );
     let grows = config(json!({"initial_experts": 5}), "off");
     assert_eq!(with_null_experts(&grows, 2, 1.2), Err(RetrofitError::Grows));
-    // a loss does not hold the number of visits
+    // an auxiliary loss does not control the visits per token, so the rule is replaced
     let auxiliary = config(json!({"balance": {"auxiliary": {}}}), "off");
     let changed = with_null_experts(&auxiliary, 2, 1.2).unwrap();
     assert_eq!(changed.moe.unwrap().router.balance, Rule::Sign);

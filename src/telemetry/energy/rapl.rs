@@ -166,7 +166,7 @@ mod tests {
             zone(powercap.path(), "intel-rapl:0:0", "core", energy_uj[2]);
             zone(powercap.path(), "intel-rapl:0:1", "dram", energy_uj[3]);
             zone(powercap.path(), "intel-rapl:2", "psys", energy_uj[4]);
-            // the same package by another way
+            // package 0 once more, through another interface
             zone(
                 powercap.path(),
                 "intel-rapl-mmio:0",
@@ -203,7 +203,7 @@ mod tests {
         let failed = sample(&mut meter, 2);
         assert_eq!(joules(&failed.since(&begin)), [Some(1.0), None]);
         assert_eq!(failed.since(&begin).joules(), None);
-        // it counts on, so that a window around the failure is known
+        // the counter kept counting, so a window that spans the failure has a value
         zone(powercap.path(), "intel-rapl:0", "package-0", 2_000_001);
         zone(powercap.path(), "intel-rapl:1", "package-1", 4_000_001);
         let end = sample(&mut meter, 3);

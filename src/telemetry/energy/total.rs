@@ -89,7 +89,7 @@ mod tests {
         let begin = counter.advance(ms(0), Some(262_143_000_000)).unwrap();
         let wrapped = counter.advance(ms(1000), Some(671_150)).unwrap();
         assert_eq!(wrapped.since(&begin), Some(1_000_000));
-        // from 50 J to 1 J would be 262 kJ in a second
+        // as a wrap-around, 50 J to 1 J would be 262 kJ in a second
         counter.advance(ms(2000), Some(50_000_000));
         let reset = counter.advance(ms(3000), Some(1_000_000)).unwrap();
         assert_eq!(reset.since(&wrapped), None);
@@ -103,7 +103,7 @@ mod tests {
         let begin = counter.advance(ms(0), Some(u64::from(u32::MAX))).unwrap();
         let reset = counter.advance(ms(1), Some(5)).unwrap();
         assert_eq!(reset.since(&begin), None);
-        // and as high as ever behind it: still not the same stretch
+        // a high value after the reset does not join the stretches
         let high = counter.advance(ms(2), Some(u64::MAX)).unwrap();
         assert_eq!(high.since(&begin), None);
     }

@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(energy.joules(), None);
         assert!(energy.source().ends_with("device 1 (RAPL unavailable)"));
         assert_eq!(sample(500, &[]).since(&sample(0, &[])).joules(), None);
-        // a device that was not there before
+        // a device that the first sample lacks
         let energy = sample(500, &[Some(1), Some(1)]).since(&sample(0, &[Some(0)]));
         assert_eq!(energy.joules(), None);
     }

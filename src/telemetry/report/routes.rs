@@ -297,7 +297,7 @@ mod tests {
         for part in [
             "runs/&lt;tiny&gt;",
             "layer 2, expert 0: 1.50 times the mean (30 tokens)",
-            // 24 of 40, where all have 30 of 80
+            // (24 of 40) / (30 of 80)
             "code, expert 0: lift 1.60 (24 visits)",
             "<td>0.123</td>",
             "3.25",

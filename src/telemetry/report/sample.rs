@@ -187,7 +187,7 @@ fn the_report_of_a_whole_run_is_one_file_with_every_picture() {
         "<h3>Learning rate</h3>",
         "<h3>Without the document&#39;s tag</h3>",
         "<td>biomedical</td>",
-        // whose expert, in which layer
+        // labels: domain and number of an expert, layer
         ">general 9</text>",
         ">layer 2</text>",
         ">MTP 1</text>",
@@ -274,7 +274,7 @@ fn what_was_not_measured_has_neither_a_figure_nor_a_picture() {
     ] {
         assert!(!html.contains(absent), "{absent}");
     }
-    // no section without something in it
+    // no section is empty
     assert!(!html.contains("</p>\n</section>"));
 }
 

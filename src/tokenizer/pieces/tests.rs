@@ -153,7 +153,7 @@ fn a_cut_anywhere_in_any_text_changes_neither_ids_nor_places() {
             }
         }
     }
-    // not one of them is refused where it could be cut
+    // every tokenizer can be cut
     assert_eq!(cuts.len(), inners().len(), "{cuts:?}");
     assert!(cuts.values().all(|&count| count > 9), "{cuts:?}");
 }
@@ -167,7 +167,7 @@ fn long_texts_without_line_ends_have_the_ids_and_places_of_their_whole() {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         char::from(ALPHABET[(state >> 26) as usize])
     };
-    // the whole is what takes long: tokenizers read it at once
+    // small limits, since the comparison encodes the whole text at once
     let limits = Limits {
         piece: 32 << 10,
         uncut: 128 << 10,
@@ -175,7 +175,7 @@ fn long_texts_without_line_ends_have_the_ids_and_places_of_their_whole() {
     let noise: String = (0..limits.piece * 5 / 4).map(|_| base64()).collect();
     let prose = "one two, three été 文字 <|end|> ".repeat(limits.piece / 25);
     for (name, mut inner) in inners() {
-        // this one takes minutes for a word of such a length
+        // Unigram takes minutes for so long a word
         if name == "unigram" {
             continue;
         }
@@ -184,7 +184,7 @@ fn long_texts_without_line_ends_have_the_ids_and_places_of_their_whole() {
         for text in [&noise, &prose] {
             let pieces = Pieces::within(limits);
             let places = match pieces.places((&inner, &json), text) {
-                // characters that the vocabulary does not have are never cut apart
+                // adjacent unknown characters are never separated
                 Err(TokenizerError::Uncut { .. }) => continue,
                 places => places.unwrap(),
             };
@@ -215,7 +215,7 @@ fn one_word_beyond_the_limit_is_refused_with_its_place() {
         matches!(error, TokenizerError::Uncut { at: 0..4, .. }),
         "{error}"
     );
-    // without a merge that could reach over a cut any length will do
+    // without merges across a cut, words of any length are encoded
     let bytes = Tokenizer::bytes().encode(&word).unwrap();
     assert_eq!(bytes.len(), word.len());
 }

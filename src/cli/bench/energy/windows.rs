@@ -182,7 +182,7 @@ mod tests {
         };
         let world = World::default();
         let found = repeat(&world, Some(&idle), |_| ());
-        // 200 J for 20 tokens; 50 J for a pass of two tokens, of which there are four after the first
+        // prefill: 200 J for 20 tokens; decoding: 50 J per pass of two tokens, in four passes
         assert_eq!(found.prefill_j.gross, Some(10.0));
         assert_eq!(found.decode_j.gross, Some(25.0));
         assert!((found.prefill_j.net.unwrap() - 6.0).abs() < 1e-9);
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_window_that_was_not_measured_leaves_its_figures_out() {
         let world = World::default();
-        // reset while whole requests are answered
+        // the counter is reset during whole requests
         let reset = |new| {
             if new > 1 {
                 world.stretch.fetch_add(1, Ordering::Relaxed);

@@ -191,7 +191,7 @@ fn flipped_bytes_never_panic() {
     for round in 0..600 {
         let mut bytes = original.clone();
         for _ in 0..=round % 3 {
-            // The header is where the numbers stand that decide something.
+            // Only the header is changed: its numbers control how the rest is read.
             let at = random(13_000.min(bytes.len()));
             bytes[at] = [0, 0xff, 0x7f, 0x80, random(256) as u8][random(5)];
         }

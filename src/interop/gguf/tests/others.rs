@@ -88,7 +88,7 @@ fn split(fixture: &str) -> TempDir {
     let parts = [&tensors[..2], &tensors[2..3], &tensors[3..]];
     let folder = tempfile::tempdir().unwrap();
     for (number, part) in parts.into_iter().enumerate() {
-        // only the first has the model's own keys
+        // only the first part has the model's keys
         let mut keys = if number == 0 {
             keys.clone()
         } else {
@@ -219,7 +219,7 @@ fn a_file_without_tokenizer_says_so_as_llama_cpp_wants_it() {
     let file = GgufFile::open(&path).unwrap();
     let model = file.value("tokenizer.ggml.model").unwrap();
     assert_eq!(model.as_str(), Some("no_vocab"));
-    // llama.cpp takes the number of tokens from here then
+    // without a tokenizer, llama.cpp reads the number of tokens from this key
     assert!(file.value("llama.vocab_size").is_some());
     assert!(
         GgufCheckpoint::open(&path)
@@ -245,7 +245,7 @@ fn keys_and_values_of_deepseek_may_come_in_one_tensor() {
         let (_, value) = keys.iter().find(|(other, _)| *other == key).unwrap();
         value.clone()
     };
-    // sizes of heads stood where those of the latent stand now
+    // in older files, these keys held the sizes of heads, not of the latent
     let (key, value) = (count("key_length_mla"), count("value_length_mla"));
     for layer in 0..3 {
         let name = format!("model.layers.{layer}.self_attn.kv_b_proj.weight");
@@ -259,7 +259,7 @@ fn keys_and_values_of_deepseek_may_come_in_one_tensor() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    // for a while files had both
+    // files of some versions had both forms
     write(&path, &keys, &tensors);
     assert_is(&path, "deepseek_v3_plain");
     tensors.retain(|(it, _)| !it.name.contains("attn_k_b") && !it.name.contains("attn_v_b"));

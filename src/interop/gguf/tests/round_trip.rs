@@ -42,7 +42,7 @@ fn f32_is_the_identity() {
         }
         let mut config = restored.config().to_json();
         if source.tokenizer.is_none() {
-            // a file without a tokenizer says nothing of its tokens
+            // GGUF files without a tokenizer state no token ids
             let fields = config.as_object_mut().unwrap();
             fields.retain(|key, _| !key.ends_with("_token_id"));
         }
@@ -58,7 +58,7 @@ fn same_config(restored: &Value, source: &Value) {
         source["rope_scaling"] = rope.into();
     }
     if source["use_sliding_window"] == false {
-        // a window that is not used is not kept
+        // an unused window is dropped
         let fields = source.as_object_mut().unwrap();
         fields.retain(|key, _| !["sliding_window", "max_window_layers"].contains(&&key[..]));
     }

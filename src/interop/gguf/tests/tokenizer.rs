@@ -212,7 +212,7 @@ fn a_token_that_only_the_post_processor_names_is_the_beginning() {
         single.push(json!({"Sequence": {"id": "A", "type_id": 0}}));
         json!({"type": "TemplateProcessing", "single": single})
     };
-    // the format has a place for one token
+    // GGUF can state a single token before a text
     let two = &["<|im_start|>", "<|im_end|>"][..];
     for (names, added, bos) in [(&["<|im_start|>"][..], true, 2), (two, false, 0)] {
         let checkpoint = changed(|tokenizer, config| {

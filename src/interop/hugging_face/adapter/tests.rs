@@ -131,7 +131,7 @@ fn what_is_not_computed_here_is_refused_by_name() {
     uneven[1].1 = [2, 3];
     let mut tall = pair(Q);
     tall[1].1 = [3, 2];
-    // of experts that stand alone from 1 on
+    // invalid for fused experts
     let fused = pair("model.layers.0.mlp.experts");
     let dora = vec![(format!("{HOST}{Q}.lora_magnitude_vector"), [1, 2])];
     let cases = [

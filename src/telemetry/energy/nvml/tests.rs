@@ -107,19 +107,19 @@ fn a_counter_is_read_to_the_millijoule_at_the_steps_that_it_makes() {
     let fake = Fake::new("device H\nstart 777\nstep 100\npower 0 300000\npower 1000 500000");
     let mut meters = fake.open();
     let energy = fake.between(&mut meters, 500, 2050);
-    // it stands as at 2000 ms
+    // at 2050 ms the counter still has its value of 2000 ms
     assert_eq!(energy.joules(), Some(0.5 * 300.0 + 500.0));
     assert_eq!(energy.source(), "H #0 (NVML counter)");
     let within_a_step = fake.between(&mut meters, 2110, 2190);
     assert_eq!(within_a_step.joules(), Some(0.0));
-    // nothing is read between samples: two of them, and one at the beginning, twice
+    // one read at the start and two per window, none in between
     assert_eq!(fake.calls(ENERGY), 1 + 2 + 2);
     assert_eq!(meters.interval(), None);
 }
 
 #[test]
 fn a_counter_that_falls_costs_its_window_and_no_other() {
-    // at 2^32 mJ the counter of 32 bits begins at 0 again, which nobody documents: it is a reset to us
+    // a 32-bit counter wraps at 2^32 mJ; as NVML does not document that, it counts as a reset
     for restart in ["reset 2000", "bits 32\nstart 4294467296"] {
         let fake = Fake::new(&format!("device H\npower 0 250000\n{restart}"));
         let mut meters = fake.open();
@@ -167,7 +167,7 @@ fn without_a_counter_the_power_is_integrated_the_one_of_the_moment_if_there_is()
         let joules = energy.joules().unwrap();
         assert!((joules / (20.0 * watts) - 1.0).abs() < 0.01, "{joules}");
         assert_eq!(energy.source(), "old #0 (NVML integrated power)");
-        // ten readings a second and no more: far less than a hundredth of a core
+        // exactly ten readings per second
         assert_eq!(fake.calls(function) - before, 1 + 200);
     }
 }
@@ -253,7 +253,7 @@ fn a_library_that_is_missing_or_refuses_is_one_line() {
         let line = refusal(fake.open_in(&Scope::AllGpus).unwrap_err());
         assert!(line.contains(reason), "{line}");
     }
-    // the second name is tried where the first is not there, as on machines with the driver's development files
+    // the second library name is tried if the first does not exist
     let fake = Fake::new("device A\npower 0 1");
     let library = fake.library();
     let names = [

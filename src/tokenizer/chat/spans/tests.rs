@@ -132,7 +132,7 @@ fn an_answer_that_is_asked_for_otherwise_than_it_is_written_is_learned_behind_it
             assert_eq!(learned(tokenizer, &turns(answers)), expected.concat());
         }
     }
-    // it would drop what he thinks
+    // the template would drop the reasoning
     let thoughts = turns(["a", "<think>t</think>b"]);
     assert!(rendered(&tokenizer, &thoughts).is_err());
 }
