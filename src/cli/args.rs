@@ -40,7 +40,7 @@ impl ExperimentArgs {
         }
     }
 
-    /// The weights of a model that is not named: the newest run of the experiment, or random ones.
+    /// Source of the weights if no model is named: the newest run of this experiment, or random weights.
     pub(crate) fn weights(&self, random: bool) -> Result<Weights, Failure> {
         if random {
             return Ok(Weights::Random(Box::new(self.load()?)));

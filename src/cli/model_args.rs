@@ -1,4 +1,4 @@
-//! The arguments of a model, which are the same for every command that takes one.
+//! Arguments by which all commands name a model and its adapter.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::weights::Weights;
 use crate::stored::{OpenError, Stored};
 
-/// An adapter of a model.
+/// The LoRA adapter of a model.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct AdapterArgs {
     /// Folder of a LoRA adapter as PEFT writes it, for a model that is no run: it is added to the weights [default: the
@@ -19,12 +19,12 @@ pub(crate) struct AdapterArgs {
 }
 
 impl AdapterArgs {
-    /// Opens a model with the adapter.
+    /// Opens `model`, with the adapter added to its weights.
     pub(crate) fn open(&self, model: &Path) -> Result<Stored, OpenError> {
         Stored::open::<Selected>(model, self.adapter.as_deref())
     }
 
-    /// What a model with the adapter is called in receipts and studies.
+    /// Name of the model with the adapter, for receipts and studies.
     pub(crate) fn name(&self, model: &Path) -> String {
         let model = model.display();
         match &self.adapter {
@@ -33,7 +33,7 @@ impl AdapterArgs {
         }
     }
 
-    /// Refuses an adapter of a model that is not named; `option` would name it.
+    /// Refuses an adapter without a model; the error suggests `option` for naming one.
     pub(crate) fn refuse_alone(&self, option: &str) -> Result<(), Failure> {
         match self.adapter {
             None => Ok(()),
@@ -51,7 +51,7 @@ impl AdapterArgs {
     }
 }
 
-/// A model, which has to be named.
+/// A required model.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file
@@ -62,28 +62,28 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Where it lies.
+    /// Path of the model.
     pub(crate) fn path(&self) -> &Path {
         &self.model
     }
 
-    /// What it is called.
+    /// Name of the model with its adapter.
     pub(crate) fn name(&self) -> String {
         self.adapter.name(&self.model)
     }
 
-    /// Opens it.
+    /// Opens the model with its adapter.
     pub(crate) fn open(&self) -> Result<Stored, OpenError> {
         self.adapter.open(&self.model)
     }
 
-    /// The same, to be opened later.
+    /// The model and its adapter as a source of weights, not yet opened.
     pub(crate) fn weights(&self) -> Weights {
         self.adapter.weights(&self.model)
     }
 }
 
-/// A model, which is the newest run if it is not named.
+/// An optional model; without it, the newest run is used.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelOrNewestArgs {
     /// Model: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: the newest run]
@@ -94,7 +94,7 @@ pub(crate) struct ModelOrNewestArgs {
 }
 
 impl ModelOrNewestArgs {
-    /// What was named, if anything was, and the adapter of it.
+    /// Path and adapter of the model; `None` if no model is named. An adapter without a model is an error.
     pub(crate) fn named(&self) -> Result<Option<(&Path, &AdapterArgs)>, Failure> {
         match &self.model {
             Some(model) => Ok(Some((model, &self.adapter))),
@@ -102,7 +102,7 @@ impl ModelOrNewestArgs {
         }
     }
 
-    /// What was named, or `unnamed`.
+    /// Source of the named model's weights, or the result of `unnamed` if no model is named.
     pub(crate) fn weights(
         &self,
         unnamed: impl FnOnce() -> Result<Weights, Failure>,
@@ -130,7 +130,7 @@ mod tests {
                     .any(|it| it.get_long() == Some(long))
             };
             let reads = has("model") || has("from") || has("init-from");
-            // these read what lies beside the weights
+            // these read the configuration or the tokenizer, and no weights
             let without = ["plan", "render", "tokenize"].contains(&command.get_name());
             assert_eq!(has("adapter"), reads && !without, "{}", command.get_name());
             takers.extend(has("adapter").then(|| command.get_name().to_owned()));

@@ -1,32 +1,32 @@
-//! What can be wrong with a file of another format.
+//! Errors of reading and writing other formats.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::model::weights::WeightError;
 
-/// A file of another format that cannot be read or written.
+/// A file of another format cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum InteropError {
-    /// The file system refused.
+    /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A file that is not what its name says.
+    /// The content does not fit the format.
     #[error("{}: {found}, expected {expected}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is there, and where in the file.
+        /// The content found, and its place in the file.
         found: String,
-        /// What should be there.
+        /// The expected content.
         expected: String,
     },
-    /// A field whose value is not supported, or that does not fit another.
+    /// A field's value is not supported, or contradicts another.
     #[error("{}: `{field}` is {}, expected {expected}", path.display(), short(found))]
     Field {
         /// The file.
@@ -35,104 +35,104 @@ pub enum InteropError {
         field: String,
         /// Its value.
         found: String,
-        /// What is supported.
+        /// The supported values.
         expected: String,
     },
-    /// Tensors that the model needs and the file lacks.
+    /// A tensor that the model needs is missing.
     #[error("{}: tensor `{name}` is missing", path.display())]
     MissingTensor {
         /// The file or folder.
         path: PathBuf,
-        /// Its name.
+        /// Name of the tensor.
         name: String,
     },
-    /// A tensor that the model has no place for.
+    /// The model has no place for a tensor.
     #[error("{}: tensor `{name}` has no place in the model that its configuration describes", path.display())]
     UnexpectedTensor {
         /// The file or folder.
         path: PathBuf,
-        /// Its name.
+        /// Name of the tensor.
         name: String,
     },
-    /// A parameter that a family's files have no place for, and that changes what the model computes.
+    /// A parameter is not zero, and the files of a family have no tensor for it.
     #[error("{}: `{name}` has values up to {largest}, and files of {family} have no place for it: {instead}", path.display())]
     NoPlace {
         /// The model.
         path: PathBuf,
-        /// The parameter, by its path in a model here.
+        /// Name of the parameter here.
         name: String,
-        /// Its largest value, without the sign.
+        /// Largest absolute value of the parameter, or of the domain prior that would be added to it.
         largest: f32,
-        /// The family.
+        /// Name of the family.
         family: &'static str,
-        /// What can be done.
+        /// Advice: how to avoid the error.
         instead: &'static str,
     },
-    /// A model that no family of another format describes.
+    /// No family can describe this model.
     #[error("no other format describes this model: {reason}; there are {families}")]
     NoFamily {
-        /// What does not fit.
+        /// The differences from the nearest family.
         reason: String,
-        /// All families that there are.
+        /// Names of all families.
         families: String,
     },
-    /// A model of a family that GGUF files are not written of.
+    /// The model's family has no GGUF form here.
     #[error("{}: {family} has no GGUF here", path.display())]
     NoGguf {
         /// The model.
         path: PathBuf,
-        /// Its family.
+        /// Name of the family.
         family: &'static str,
     },
-    /// An archive of libtorch, and no libtorch to read or write it.
+    /// A libtorch archive was given to a program built without libtorch.
     #[error("{}: archives of libtorch need libtorch: rebuild with `--features tch`", path.display())]
     NoLibtorch {
         /// The archive.
         path: PathBuf,
     },
-    /// Weights that cannot be read.
+    /// The weights cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// A tensor of another shape than the configuration asks for.
+    /// A tensor's shape is not the one that the configuration requires.
     #[error("{}: tensor `{name}` has shape {found:?}, expected {expected:?}", path.display())]
     TensorShape {
         /// The file or folder.
         path: PathBuf,
-        /// Its name.
+        /// Name of the tensor.
         name: String,
         /// Its shape.
         found: Vec<usize>,
-        /// The shape that the configuration asks for.
+        /// The required shape.
         expected: Vec<usize>,
     },
-    /// A tensor with values that are no weights.
+    /// A tensor has values that are not finite.
     #[error("{}: tensor `{name}` has {count} values that are NaN or infinite, expected none", path.display())]
     NotFinite {
         /// The file or folder.
         path: PathBuf,
-        /// Its name.
+        /// Name of the tensor.
         name: String,
-        /// How many values.
+        /// Number of such values.
         count: usize,
     },
-    /// A tensor of a type that is not supported here.
+    /// A tensor's element type is not supported.
     #[error("{}: tensor `{name}` is {found}, expected {expected}", path.display())]
     TensorDtype {
         /// The file or folder.
         path: PathBuf,
-        /// Its name.
+        /// Name of the tensor.
         name: String,
-        /// Its type.
+        /// Its element type.
         found: String,
-        /// The types that are supported.
+        /// The supported types.
         expected: String,
     },
 }
 
-/// Most characters of a file that a message quotes.
+/// Largest number of characters quoted from a file.
 const MOST: usize = 100;
 
-/// The text, or its beginning.
+/// The text, shortened if it is long.
 fn short(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}...", &text[..end]).into(),

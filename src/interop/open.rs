@@ -1,4 +1,4 @@
-//! A model in another format, by its path alone.
+//! Opens models of any other format by their path.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,26 +14,26 @@ use crate::model::weights::WeightSource;
 
 /// A model of another format, opened for reading.
 pub struct ForeignModel {
-    /// What its file says it is, and the model here that is the same.
+    /// Configuration from its files, with the equivalent model of this crate.
     pub config: HfConfig,
-    /// What else its files say.
+    /// Facts that its files state beside the model.
     pub origin: Origin,
-    /// Its weights, read when they are asked for.
+    /// Source of the weights, which are read on demand.
     pub weights: Box<dyn WeightSource>,
-    /// Element types of its file, if some of its tensors are in blocks and have to be dequantized.
+    /// Element types of its file, if some tensors are quantized and will be dequantized.
     pub quantized: Option<StoredTypes>,
-    /// Its tokenizer, if it has one; or why it cannot be read, which matters to who needs it.
+    /// Its tokenizer, if it has one, or the reason why it cannot be read, which concerns only those who need it.
     pub tokenizer: Result<Option<ForeignTokenizer>, InteropError>,
 }
 
-/// Where a tokenizer is found.
+/// Location of a tokenizer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ForeignTokenizer {
-    /// `tokenizer.json` in a folder.
+    /// A `tokenizer.json` file.
     File(PathBuf),
-    /// The same beside a model whose conversations need tokens and a template that are not in it.
+    /// A `tokenizer.json` without the special tokens and the template that the model's conversations need.
     WithoutChat(PathBuf),
-    /// Within the model's own file: `tokenizer.json` and `tokenizer_config.json`.
+    /// `tokenizer.json` and `tokenizer_config.json`, embedded in the model's own file.
     Embedded {
         /// `tokenizer.json`.
         json: Value,
@@ -51,22 +51,21 @@ impl fmt::Debug for ForeignModel {
 }
 
 impl ForeignModel {
-    /// Opens a Hugging Face folder, a `.safetensors` or an `.ot` file with its `config.json` beside it, a GGUF file, or
-    /// a checkpoint of the Genesis-152M package.
+    /// Opens a Hugging Face folder, a `.safetensors` or `.ot` file with a `config.json` beside it, a GGUF file, or a
+    /// checkpoint of the Genesis-152M package.
     ///
     /// # Errors
     ///
-    /// What is not there, not readable or not supported, and where.
+    /// Files that are absent, unreadable or unsupported.
     pub fn open(path: &Path) -> Result<Self, InteropError> {
         Self::open_with(path, None)
     }
 
-    /// Opens a model and applies the LoRA adapter in the folder `adapter`, after the one that lies in the model's own
-    /// folder.
+    /// Opens a model and applies the LoRA adapter in the folder `adapter`, after the one in the model's own folder.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open); an adapter that is not supported, or not this model's.
+    /// Those of [`open`](Self::open), and an adapter that is unsupported or belongs to another model.
     pub fn open_with(path: &Path, adapter: Option<&Path>) -> Result<Self, InteropError> {
         if path.extension().is_some_and(|it| it == "gguf") {
             return Self::gguf(path, adapter);
@@ -83,7 +82,7 @@ impl ForeignModel {
         Self::beside(found, path, &folder, adapter)
     }
 
-    /// A source of tensors at `path`, whose `config.json` and tokenizer are in `folder`.
+    /// Opens a source of tensors at `path`, with `config.json` and tokenizer in `folder`.
     fn beside(
         source: impl TensorSource + 'static,
         path: &Path,
@@ -133,8 +132,8 @@ impl ForeignModel {
     }
 }
 
-/// The configuration in a file, and tensors under plain names: dequantized, every routed expert by itself under
-/// DeepSeek's names. Whether the head is the embedding table is what the tensors say.
+/// The configuration in a file, and tensors under plain names: dequantized, with one tensor per routed expert, under
+/// DeepSeek's names. The tensors decide whether the head is tied to the embedding.
 #[expect(clippy::type_complexity, reason = "a source in its wrappers")]
 pub(super) fn plain<S: TensorSource>(
     source: S,
@@ -149,7 +148,7 @@ pub(super) fn plain<S: TensorSource>(
     Ok((config, PerExpert::new(plain, path)?))
 }
 
-/// Refuses a count of layers or experts that the file cannot hold, before a name is made for each of them.
+/// Refuses numbers of layers or experts that the file cannot have, before a name is created for each.
 fn refuse_absurd_counts(
     model: &ModelConfig,
     tensors: &dyn TensorSource,
@@ -172,7 +171,7 @@ fn refuse_absurd_counts(
     })
 }
 
-/// transformers writes a count of MTP modules even where it left them out of the file.
+/// Turns off MTP modules that are not in the file; transformers writes their number even then.
 fn drop_absent_mtp(model: &mut ModelConfig, tensors: &dyn TensorSource) {
     let first = format!("model.layers.{}.eh_proj.weight", model.num_hidden_layers);
     if tensors.info(&first).is_none() {

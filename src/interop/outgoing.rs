@@ -1,4 +1,4 @@
-//! The weights of a model here as tensors of another format.
+//! The weights of one of our models as tensors of another format.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,28 +13,28 @@ use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, names};
 use crate::model::routing::domain::PRIOR;
 use crate::model::weights::{WeightError, WeightSource};
 
-/// The last part of the name of a router's bias, here and in other formats.
+/// Last part of the name of a router's balancing bias, here and in other formats.
 const BIAS: &str = "e_score_correction_bias";
 
-/// What can be done with a balanced router that chooses by its scores alone elsewhere.
+/// Advice for a balanced router whose foreign counterpart has no bias.
 const WITHOUT_BIAS: &str = "their routers choose by scores alone; train the model with `moe.router.balance` \
     `{\"auxiliary\": {}}`, which leaves the bias at zero, or with `moe.router.scoring_func` `sigmoid`, as DeepSeek-V3 and \
     GLM-4-MoE have it";
 
-/// What can be done with a domain that has no place.
+/// Advice for a domain's prior, which has no tensor in the format.
 const WITHOUT_DOMAIN: &str = "leave `--domain` out";
 
-/// What can be done with what no version of the format holds.
+/// Advice for a parameter that no version of the format holds.
 const AS_RUN: &str = "keep the model as a run";
 
-/// What the tensors of another format are to be.
+/// Settings of an export.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OutgoingOptions {
-    /// Element type of all but the routers' biases; absent: that of the weights.
+    /// Element type of everything but the routers' biases; absent: that of the weights.
     pub dtype: Option<Dtype>,
-    /// Added to the bias of every router, one number per expert: a domain's prior.
+    /// A domain's prior, one number per expert, to be added to every router's bias.
     pub prior: Option<Vec<f32>>,
-    /// Copies in multi-token prediction modules that are not written, see [`Origin`](super::Origin).
+    /// Copies in multi-token prediction modules to leave out, see [`Origin`](super::Origin).
     pub absent_copies: BTreeSet<String>,
 }
 
@@ -43,7 +43,7 @@ pub struct Outgoing<'a> {
     weights: &'a dyn WeightSource,
     options: OutgoingOptions,
     order: Vec<String>,
-    /// What each of their tensors is made of: entries, and which of an entry's tensors it is.
+    /// Sources of each tensor: the index of an entry, and of the tensor within it.
     places: HashMap<String, Vec<(usize, usize)>>,
     entries: Vec<Entry>,
 }
@@ -58,12 +58,11 @@ impl std::fmt::Debug for Outgoing<'_> {
 }
 
 impl<'a> Outgoing<'a> {
-    /// Presents `weights` of the model that `config` describes as the tensors of a folder.
+    /// Presents the `weights` of the model in `config` as tensors of a model folder.
     ///
     /// # Errors
     ///
-    /// [`InteropError::NoPlace`] for a parameter that the family's files have no place for, unless it changes nothing
-    /// because it is zero.
+    /// [`InteropError::NoPlace`] if a parameter that is not zero has no tensor in the family's files.
     pub fn new(
         weights: &'a dyn WeightSource,
         config: &HfConfig,
@@ -101,8 +100,8 @@ impl<'a> Outgoing<'a> {
         Ok(this)
     }
 
-    /// Refuses a parameter that is written nowhere and changes what the model computes. The prior of domains does not
-    /// where no domain is given, and is part of the bias where one is.
+    /// Refuses a nonzero parameter without a tensor in the family's files, since the exported model would compute other
+    /// logits. The domain prior is exempt: with a domain it is added to the bias, without one it has no effect.
     fn refuse_a_loss(&self, family: &'static str) -> Result<(), InteropError> {
         let written: HashSet<&str> = self.entries.iter().map(|it| it.ours.as_str()).collect();
         let lost = |name: &String| !written.contains(name.as_str()) && name != PRIOR;
@@ -132,11 +131,11 @@ impl<'a> Outgoing<'a> {
         self.order.iter().any(|name| is_bias(name))
     }
 
-    /// The routers' biases alone, as a safetensors file.
+    /// The routers' biases as a safetensors file.
     ///
     /// # Errors
     ///
-    /// What reading meets.
+    /// Errors of reading the weights.
     pub fn biases(&self) -> Result<Vec<u8>, InteropError> {
         let names = self.order.iter().filter(|name| is_bias(name));
         let tensors: Vec<(&String, RawTensor<'_>)> = names
@@ -163,7 +162,7 @@ impl<'a> Outgoing<'a> {
         self.options.dtype.or(dtype::to_file(own))
     }
 
-    /// Adds the prior, and casts.
+    /// Adds the prior to a bias, and casts to the output type.
     fn finished(&self, entry: &Entry, data: TensorData) -> Result<TensorData, WeightError> {
         let data = match &self.options.prior {
             Some(prior) if is_bias(&entry.ours) => {
@@ -182,7 +181,7 @@ impl<'a> Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// One of an entry's tensors as it lies in theirs; of chosen rows these alone.
+    /// One of an entry's tensors in their layout; for a selection of rows, only these rows.
     fn part(&self, entry: &Entry, part: usize) -> Result<RawTensor<'_>, InteropError> {
         let data = match entry.take {
             Take::Stack => self.weights.part(&entry.ours, part)?,
@@ -244,13 +243,13 @@ fn is_bias(name: &str) -> bool {
     name.ends_with(BIAS)
 }
 
-/// The largest of some values, without its sign; none if all are zero.
+/// Largest absolute value; `None` if all are zero.
 fn largest(values: impl Iterator<Item = f32>) -> Option<f32> {
     let values = values.map(f32::abs).filter(|value| *value != 0.0);
     values.max_by(f32::total_cmp)
 }
 
-/// Their tensor of all rows, before its rows are put into it.
+/// Their tensor with all rows zero, before rows are put into it.
 fn of_zeros(part: &RawTensor<'_>, rows: &Rows) -> RawTensor<'static> {
     let mut shape = part.shape.clone();
     if let Some(first) = shape.first_mut() {
@@ -278,7 +277,7 @@ mod tests {
         ForeignModel::open(&Path::new("tests/fixtures").join(fixture)).unwrap()
     }
 
-    /// How many tensors are written, or why none is.
+    /// Number of tensors that are written, or the error's message.
     fn written(
         weights: &dyn WeightSource,
         config: &HfConfig,
@@ -293,7 +292,7 @@ mod tests {
         outgoing.map_err(|error| error.to_string())
     }
 
-    /// The bias of the last router, and its length.
+    /// Name and length of the last router's bias.
     fn last_bias(model: &ForeignModel) -> (String, usize) {
         let names = model.weights.names();
         let bias = names.into_iter().rfind(|name| is_bias(name)).unwrap();
@@ -383,7 +382,7 @@ mod tests {
             with("layers.0.codons.weight", -3.0).unwrap_err(),
             "run: `layers.0.codons.weight` has values up to 3, and files of Llama have no place for it: keep the model as a run"
         );
-        // made from the configuration, and without a domain of no effect
+        // follows from the configuration, and has no effect without a domain
         assert_eq!(with(PRIOR, 1.0), all);
     }
 }

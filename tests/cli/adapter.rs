@@ -1,4 +1,4 @@
-//! A LoRA adapter that is named by `--adapter`, with every command that takes a model.
+//! `--adapter` with every command that takes a model.
 
 use std::fs;
 
@@ -7,13 +7,12 @@ use serde_json::Value;
 use crate::home::Home;
 use crate::model::{configure, copy, fixture, with_tokenizer};
 
-/// A folder with `base`, a model whose routers choose otherwise with the adapter in `lora`; `merged`, the sum of both; and
-/// `text.jsonl`.
+/// A folder with the model `base`, the adapter `lora` that changes its routing, their sum `merged`, and `text.jsonl`.
 fn home() -> Home {
     let home = Home::new();
     let base = copy(&home.path("."), "mixtral");
     with_tokenizer(&base);
-    // what is measured is measured within the context
+    // the text's rows must fit into the context
     configure(&base, "max_position_embeddings", 32);
     fs::rename(home.path("mixtral"), home.path("base")).unwrap();
     let lora = home.path("lora");
@@ -31,7 +30,7 @@ fn home() -> Home {
     home
 }
 
-/// What a command makes of the base with the adapter and of the sum of both, as `found` sees it.
+/// Runs `command` on `base` with the adapter and on `merged`; `found` extracts the results from its output.
 fn made<T>(home: &Home, command: &str, found: impl Fn(&str, &str) -> T) -> [T; 2] {
     ["base --adapter lora", "merged"].map(|model| {
         let call = command.replace("MODEL", model);
@@ -42,7 +41,7 @@ fn made<T>(home: &Home, command: &str, found: impl Fn(&str, &str) -> T) -> [T; 2
     })
 }
 
-/// The weights of the run in a folder.
+/// The file of weights of a run's newest checkpoint.
 fn weights(home: &Home, run: &str) -> Vec<u8> {
     let checkpoints = fs::read_dir(home.path(run).join("checkpoints")).unwrap();
     let mut steps: Vec<_> = checkpoints.map(|step| step.unwrap().path()).collect();
@@ -93,7 +92,7 @@ fn an_adapter_is_added_by_every_command_that_measures() {
         layers.iter().map(|layer| layer["visits"].clone()).collect()
     };
     assert_applied(command, made(&home, command, visits));
-    // what the adapter changes is a comparison of the model with itself
+    // compares the model with the adapter to the model without it
     let (said, _) = home.done(
         "routes --model base --adapter lora --against base --data text.jsonl --tokens 300 --json",
     );

@@ -1,4 +1,4 @@
-//! What the formats of other programs cannot hold.
+//! Export of parameters for which other formats have no place.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn a_bias_that_other_programs_have_no_place_for_is_not_dropped_on_the_way_out() 
     }
 }
 
-/// Trains a model of Mixtral's shape, whose loads `rule` balances, on text of two domains.
+/// Trains a small model of Mixtral's layout with the balancing rule `rule`, on text of two domains.
 fn train(home: &Home, rule: &Value, run: &str) {
     let router = json!({"scoring_func": "softmax", "balance": rule});
     let model = json!({
@@ -61,7 +61,7 @@ fn a_softmax_router_is_exported_if_a_loss_balanced_it_and_refused_if_a_bias_did(
         );
         home.done(&format!("export --model by-loss --format {out}"));
     }
-    // a domain has no bias there to be folded into
+    // no domain bias is written: the format has no router bias to add it to
     assert!(home.path("hf").join("config.json").exists());
     assert!(!home.path("hf").join("domain_bias").exists());
 }

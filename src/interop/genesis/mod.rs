@@ -1,4 +1,4 @@
-//! Checkpoints of the published Genesis-152M package: one safetensors file that carries its configuration.
+//! Checkpoints of the published Genesis-152M package: a safetensors file with its configuration in the metadata.
 
 mod config;
 mod names;
@@ -17,10 +17,10 @@ use crate::model::ModelConfig;
 pub use config::GenesisConfig;
 pub use writing::write;
 
-/// Key of the configuration in the file's metadata.
+/// Metadata key of the configuration.
 pub const CONFIG_KEY: &str = "genesis_config_json";
 
-/// The family of the package's models. It is not in the table of families, whose models have a `config.json`.
+/// The family of the package's models. The table of families lacks it, since its models have no `config.json`.
 #[derive(Debug)]
 struct Genesis;
 
@@ -39,7 +39,7 @@ impl Family for Genesis {
         }
     }
 
-    /// The configuration is in the file of the weights: [`GenesisConfig`].
+    /// No keys: the configuration is in the metadata of the weights' file, see [`GenesisConfig`].
     fn keys(&self, _: &mut ConfigKeys<'_>, _: &mut HfConfig) -> Result<(), InteropError> {
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Family for Genesis {
     }
 }
 
-/// A model of the family, as readers and writers know models.
+/// The configuration of a model in the form that readers and writers share.
 fn described(model: ModelConfig) -> HfConfig {
     HfConfig {
         model,
@@ -61,17 +61,17 @@ fn described(model: ModelConfig) -> HfConfig {
     }
 }
 
-/// Whether a safetensors file is one of this family, by its metadata or its tensors.
+/// Whether a safetensors file is of this family, judged by its metadata and its tensors' names.
 pub(super) fn is_checkpoint(file: &HfFolder) -> bool {
     let has = |name: &&str| file.info(name).is_some();
     file.metadata(CONFIG_KEY).is_some() || names::PARTS.iter().any(has)
 }
 
-/// Opens a file, with the tokenizer beside it if there is one.
+/// Opens a checkpoint and the `tokenizer.json` beside it, if there is one.
 ///
 /// # Errors
 ///
-/// What is not there, not readable or not supported, and where.
+/// An adapter was given; the file is incomplete or unsupported.
 pub(super) fn open(
     file: HfFolder,
     path: &Path,

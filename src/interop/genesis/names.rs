@@ -1,4 +1,4 @@
-//! What the package calls a model's parameters.
+//! Names of the parameters in the package.
 
 use crate::interop::entry::{Entry, Take, Turn};
 use crate::interop::names::Entries;
@@ -10,19 +10,19 @@ use crate::model::norm::NormWeight;
 /// The embedding table.
 const TABLE: &str = "tok_emb.weight";
 
-/// The head, which is loaded after the table: where both are one parameter, it counts.
+/// The head. The package loads it after the table, so in a tied model its values replace the table's.
 const HEAD: &str = "lm_head.weight";
 
-/// Tensors by which a checkpoint is known whose configuration was lost.
+/// Tensors that identify a checkpoint without its configuration.
 pub(super) const PARTS: [&str; 2] = [TABLE, "ln_f.omega"];
 
-/// Whether a tensor says nothing that the configuration does not say, or keeps statistics.
+/// Whether a tensor follows from the configuration or holds statistics, so that it is not loaded.
 pub(super) fn is_derived(name: &str) -> bool {
     name.contains(".attn.rope.") || name.starts_with("metacognition.evolution_")
 }
 
-/// One spelling for what the package spells in two ways: the norm of linear attention is another module where it is
-/// fused with its gate. Of a table and a head that are one parameter the head remains, under the table's name.
+/// Unifies the two names of linear attention's output norm, with and without a fused gate. In a tied model with a head,
+/// the table is dropped and the head takes its name.
 pub(super) fn plain_name(name: &str, is_tied: bool, has_head: bool) -> Option<String> {
     match name {
         TABLE if is_tied && has_head => None,
@@ -31,7 +31,7 @@ pub(super) fn plain_name(name: &str, is_tied: bool, has_head: bool) -> Option<St
     }
 }
 
-/// Every parameter of a model.
+/// Mapping of every parameter of a model.
 pub(super) fn entries(model: &ModelConfig) -> Vec<Entry> {
     let mut all = Entries::default();
     let norm = match model.norm_weight {
@@ -68,21 +68,21 @@ pub(super) fn entries(model: &ModelConfig) -> Vec<Entry> {
     all.0
 }
 
-/// Projections without a bias: ours, theirs.
+/// Maps the weights of projections; `names` has pairs of our name and theirs.
 fn linear(all: &mut Entries, ours: &str, theirs: &str, names: &[(&str, &str)]) {
     for (our, their) in names {
         all.linear(&format!("{ours}.{our}"), &format!("{theirs}.{their}"));
     }
 }
 
-/// Tensors that lie as ours do: ours, theirs.
+/// Maps tensors of equal layout; `names` has pairs of our name and theirs.
 fn same(all: &mut Entries, ours: &str, theirs: &str, names: &[(&str, &str)]) {
     for (our, their) in names {
         all.same(format!("{ours}.{our}"), format!("{theirs}.{their}"));
     }
 }
 
-/// Weights of depthwise convolutions: ours, theirs.
+/// Maps the weights of depthwise convolutions; `names` has pairs of our name and theirs.
 fn convolutions(all: &mut Entries, ours: &str, theirs: &str, names: &[(&str, &str)]) {
     for (our, their) in names {
         let their = format!("{theirs}.{their}.conv.weight");

@@ -1,4 +1,4 @@
-//! The package's configuration of a model here.
+//! The package's configuration for one of our models.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use crate::model::ttt::TttMode;
 use crate::model::{LayerPlan, ModelConfig};
 
 impl GenesisConfig {
-    /// The configuration that stands for `model`, whose weights are at `path`.
+    /// The package's configuration for `model`; errors name `path`.
     ///
     /// # Errors
     ///
-    /// [`InteropError::Malformed`] for what the package has no configuration for, with the first difference.
+    /// [`InteropError::Malformed`] with the first difference, if the package cannot describe the model.
     pub fn of(model: &ModelConfig, path: &Path) -> Result<Self, InteropError> {
         let refuse = |found: String| InteropError::Malformed {
             path: path.to_path_buf(),
@@ -84,7 +84,7 @@ impl GenesisConfig {
                 .map_or(defaults.mup_output_mult, |it| it.output_mult),
             ..defaults
         };
-        // what the package would build of it must be this model
+        // the package must build this very model from it
         let mut differences = Vec::new();
         let (found, expected) = (essence(model), essence(&config.model(path)?));
         compare("", &found, &expected, &mut differences);
@@ -97,7 +97,7 @@ impl GenesisConfig {
     }
 }
 
-/// The share of forgetting attention whose interval gives these layers; none where there is no such layer.
+/// Value of `hybrid_full_attn_ratio` for this layer plan; `None` without a layer of forgetting attention.
 fn ratio(plan: &[LayerPlan<'_>]) -> Option<f64> {
     let interval = 1 + plan
         .iter()
@@ -110,7 +110,7 @@ fn ratio(plan: &[LayerPlan<'_>]) -> Option<f64> {
     }
 }
 
-/// Widths of all keys and of all values, as shares of the model's.
+/// Widths of all keys and of all values, each divided by the model's width.
 fn expansions(gla: &GlaConfig, hidden: usize) -> (f64, f64) {
     let share = |dim: usize| {
         let width = gla.num_heads * dim;

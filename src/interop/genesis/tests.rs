@@ -1,4 +1,4 @@
-//! What is refused, and with which words.
+//! Checkpoints that are refused, and the messages.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A model here as a checkpoint of the package, one tensor in memory at a time.
+//! Writes one of our models as a checkpoint of the package, one tensor in memory at a time.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use crate::interop::{Outgoing, OutgoingOptions};
 use crate::model::ModelConfig;
 use crate::model::weights::WeightSource;
 
-/// Name of the file until it is complete.
+/// Name of the file while it is incomplete.
 const FILE: &str = "model.safetensors";
 
-/// Writes a file that the package loads; absent `dtype`: that of the weights.
+/// Writes a checkpoint that the package can load; `dtype` defaults to the weights' element type.
 ///
 /// # Errors
 ///
-/// A model that is not of this family, with what is different; a file that exists; what reading and writing meet.
+/// The model is not of this family (the error tells the difference), the file exists, or reading or writing fails.
 pub fn write(
     target: &Path,
     weights: &dyn WeightSource,

@@ -1,4 +1,4 @@
-//! Fields of a JSON file, read one by one, with errors that name file and field.
+//! Typed access to the fields of a JSON file, with errors that name file and field.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::interop::InteropError;
 
-/// An object of a JSON file.
+/// A JSON object of a file.
 pub(super) struct Config<'a> {
     path: PathBuf,
     fields: &'a Value,
@@ -21,12 +21,12 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// A field that is there and not null.
+    /// A field that exists and is not null.
     pub(super) fn get(&self, field: &str) -> Option<&'a Value> {
         self.fields.get(field).filter(|value| !value.is_null())
     }
 
-    /// The same, reading the object in `field` as a configuration of its own.
+    /// The object in a field.
     pub(super) fn object(&self, field: &str) -> Option<Config<'a>> {
         Some(Config {
             path: self.path.clone(),

@@ -1,4 +1,4 @@
-//! Which tokens begin, end and pad a text, and which of them the tokenizer adds by itself.
+//! Special tokens of a tokenizer, and which of them it adds to texts.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::value::GgufValue;
 use crate::interop::InteropError;
 use crate::interop::hugging_face::TokenIds;
 
-/// Special tokens: the name that Hugging Face gives them, and that of their key. llama.cpp spells one of them so.
+/// Names of special tokens in Hugging Face and in GGUF's keys; one is misspelled there.
 pub(super) const SPECIAL_TOKENS: [(&str, &str); 7] = [
     ("bos", "bos"),
     ("eos", "eos"),
@@ -19,17 +19,17 @@ pub(super) const SPECIAL_TOKENS: [(&str, &str); 7] = [
     ("mask", "mask"),
 ];
 
-/// Tokens that a tokenizer may add.
+/// Tokens that a tokenizer may add to a text.
 const ADDED: [&str; 3] = ["bos", "eos", "sep"];
 
-/// Keys of further ends of a text. llama.cpp ends at each of them.
+/// Keys of further end-of-text tokens; llama.cpp stops at each of them.
 const MORE_ENDS: [&str; 2] = ["eot", "eom"];
 
 /// Writes the ids of the special tokens, then which of them are added.
 ///
-/// An id is that of the token that `tokenizer_config.json` names, else of the one that the
-/// post-processor adds in its place, else `config.json` gives it. What is added is told by the
-/// post-processor of `tokenizer.json`, else by `tokenizer_config.json`.
+/// An id is that of the token in `tokenizer_config.json`, else of the token that the post-processor adds in its
+/// place, else the one in `config.json`. Which tokens are added follows from the post-processor of `tokenizer.json`,
+/// else from `tokenizer_config.json`.
 pub(super) fn keys(
     files: &TokenizerFiles,
     json: &Config<'_>,
@@ -83,7 +83,7 @@ pub(super) fn keys(
     Ok(())
 }
 
-/// Id of a token, an added one or one of the vocabulary.
+/// Id of a token among the added tokens or in the vocabulary.
 fn id_of(json: &Config<'_>, text: &str) -> Option<u32> {
     let added = json.get("added_tokens").and_then(Value::as_array);
     let added = added.into_iter().flatten().find(|it| it["content"] == text);
@@ -94,18 +94,18 @@ fn id_of(json: &Config<'_>, text: &str) -> Option<u32> {
     id?.try_into().ok()
 }
 
-/// The text of a special token, which stands there as it is or as an object.
+/// Text of a special token, which is a string or an object.
 fn token_text<'a>(config: &'a Value, name: &str) -> Option<&'a str> {
     let token = config.get(format!("{name}_token"))?;
     token.as_str().or_else(|| token.get("content")?.as_str())
 }
 
-/// What a post-processor adds, as far as it says so.
+/// Tokens that a post-processor adds, as far as it tells.
 #[derive(Debug, Default)]
 struct Added {
     /// Whether each of [`ADDED`] is added.
     flags: [Option<bool>; 3],
-    /// The token before a text, and the one behind it.
+    /// Tokens before and after a text.
     ends: [Option<String>; 2],
 }
 
@@ -139,7 +139,7 @@ fn post_processor(json: &Config<'_>, config: Option<&Value>) -> Result<Added, In
     Ok(added)
 }
 
-/// A template such as `<s> A </s>`: the special tokens at its ends are added.
+/// Reads a template such as `<s> A </s>`, which adds the special tokens at its ends.
 fn template(
     json: &Config<'_>,
     config: Option<&Value>,

@@ -1,8 +1,8 @@
-//! Metadata keys of a tokenizer, from Hugging Face's `tokenizer.json` and `tokenizer_config.json`.
+//! Metadata keys for a tokenizer, from Hugging Face's `tokenizer.json` and `tokenizer_config.json`.
 //!
-//! Byte-level BPE only, which llama.cpp calls `gpt2`. Keys and their order are those of llama.cpp's
-//! converter (<https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/vocab.py>), except that
-//! `add_bos_token` is always written: without it llama.cpp decides by the name of the pre-tokenizer.
+//! Only byte-level BPE is supported, which llama.cpp calls `gpt2`. Keys and order are those of llama.cpp's converter
+//! (<https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/vocab.py>), except that `add_bos_token` is always
+//! written: without it llama.cpp decides by the pre-tokenizer's name.
 
 use std::path::Path;
 
@@ -23,11 +23,12 @@ pub struct TokenizerFiles {
     pub tokenizer: Value,
     /// `tokenizer_config.json`.
     pub config: Option<Value>,
-    /// `chat_template.jinja`. It goes before a `chat_template` in `tokenizer_config.json`, as in transformers.
+    /// `chat_template.jinja`, which takes precedence over `chat_template` in `tokenizer_config.json`, as in
+    /// transformers.
     pub chat_template: Option<String>,
 }
 
-/// Kinds of tokens, as llama.cpp numbers them.
+/// llama.cpp's types of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenType {
     Normal = 1,
@@ -74,7 +75,7 @@ pub(super) fn tokenizer_keys(
     Ok(keys)
 }
 
-/// The name of the pre-tokenizer, if all the rest is byte-level BPE too.
+/// Name of the pre-tokenizer, after checking that everything else is byte-level BPE.
 fn supported(json: &Config<'_>, bpe: &Config<'_>) -> Result<&'static str, InteropError> {
     match bpe.text("type")? {
         Some("BPE") => {}
@@ -110,7 +111,7 @@ fn supported(json: &Config<'_>, bpe: &Config<'_>) -> Result<&'static str, Intero
     })
 }
 
-/// Text and type of each token, in the order of the ids. Ids without a token are `[PAD{id}]`.
+/// Text and type of each token, by id. Ids without a token are named `[PAD{id}]`.
 fn tokens(
     json: &Config<'_>,
     bpe: &Config<'_>,
@@ -170,7 +171,7 @@ fn tokens(
         .unzip())
 }
 
-/// Texts that the converter takes for control tokens even where the tokenizer does not say so.
+/// Whether the converter takes a text for a control token even if the tokenizer does not.
 fn looks_special(text: &str) -> bool {
     let within = |start: &str, end: &str| text.starts_with(start) && text.ends_with(end);
     matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
@@ -179,7 +180,7 @@ fn looks_special(text: &str) -> bool {
         || within("<unused", ">")
 }
 
-/// Merges as `left right`, from this spelling or from pairs.
+/// Merges in the form `left right`, from this form or from pairs.
 fn merges(bpe: &Config<'_>) -> Result<Vec<String>, InteropError> {
     let merges = bpe.get("merges").and_then(Value::as_array);
     let merges = merges.ok_or_else(|| bpe.error("model.merges", "missing", "a list"))?;
@@ -209,7 +210,7 @@ fn merges(bpe: &Config<'_>) -> Result<Vec<String>, InteropError> {
         .collect()
 }
 
-/// One template, or several by name of which one is the default.
+/// Writes one chat template, or several named ones with a default.
 fn chat_template_keys(files: &TokenizerFiles, put: &mut impl FnMut(&str, GgufValue)) {
     let own = files.config.as_ref().map(|config| &config["chat_template"]);
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! A model folder: weights in one or more safetensors files, `config.json` and tokenizer files beside.
+//! A model folder: weights in safetensors files, with `config.json` and tokenizer files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,31 +11,31 @@ use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// What is said of an adapter without its base.
+/// Expectation in the error for an adapter without its base model.
 const ADAPTER_EXPECTED: &str =
     "the model that it was trained on, and the adapter named by `--adapter DIR`";
 
-/// The weights of a model folder, memory-mapped, names and layout as in its files.
+/// The weights of a model folder, memory-mapped, with the names and layout of its files.
 #[derive(Debug)]
 pub struct HfFolder {
     folder: PathBuf,
-    /// What errors name: the folder, or the one file that was opened.
+    /// Path for errors: the folder, or the single file that was opened.
     path: PathBuf,
     files: Vec<SafetensorsFile>,
-    /// File and entry of every tensor.
+    /// Indices of the file and of the entry of every tensor.
     places: HashMap<String, (usize, usize)>,
     names: Vec<String>,
 }
 
 impl HfFolder {
-    /// Opens a folder with `model.safetensors` or with shards and `model.safetensors.index.json`, or one
-    /// `.safetensors` file. A folder must hold a `config.json`; beside a file it may be missing.
+    /// Opens a folder with `model.safetensors`, or with shards and `model.safetensors.index.json`, or a single
+    /// `.safetensors` file. A folder must have a `config.json`; beside a single file it may be missing.
     ///
-    /// The files must not be written to while the value lives.
+    /// The files must not be written to while this value lives.
     ///
     /// # Errors
     ///
-    /// What is missing, cut short or corrupt.
+    /// Files that are missing, truncated or corrupt.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, InteropError> {
         let path = path.into();
         if path.is_file() {
@@ -85,7 +85,7 @@ impl HfFolder {
         }
     }
 
-    /// A tensor is read from the shard that holds it, whatever the index says of it.
+    /// Opens shards. Each tensor is read from the shard that holds it, whatever the index says.
     fn sharded(folder: PathBuf, shards: Shards) -> Result<Self, InteropError> {
         let index = folder.join(INDEX);
         let mut this = Self {
@@ -127,24 +127,24 @@ impl HfFolder {
         Ok(this)
     }
 
-    /// The folder of the weights.
+    /// Folder of the weights.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What the headers of its files say beside the tensors.
+    /// Value of `key` in the `__metadata__` of the first file that has it.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         let mut files = self.files.iter();
         files.find_map(|file| file.metadata.get(key).map(String::as_str))
     }
 
-    /// Path of a file beside the weights, such as `tokenizer.json`; none if there is no such file.
+    /// Path of a file in the folder, such as `tokenizer.json`; `None` if it does not exist.
     pub fn file(&self, name: &str) -> Option<PathBuf> {
         let path = self.folder.join(name);
         path.is_file().then_some(path)
     }
 
-    /// Reads the configuration beside the weights.
+    /// Reads `config.json` in the folder.
     ///
     /// # Errors
     ///
@@ -157,9 +157,9 @@ impl HfFolder {
 /// The shards of a folder.
 #[derive(Debug, Default)]
 struct Shards {
-    /// Those that the index names and those numbered with them, all of which are in the folder.
+    /// The shards named by the index, and those numbered with them; all exist in the folder.
     files: Vec<String>,
-    /// The shard of every tensor that the index lists.
+    /// Shard of every tensor that the index lists.
     stated: BTreeMap<String, String>,
 }
 
@@ -206,10 +206,10 @@ impl Shards {
     }
 }
 
-/// More shards than any model has; a file's name must not become as many.
+/// Upper bound of the number of shards, so that a file's name cannot cause huge lists.
 const MAX_SHARDS: usize = 1 << 14;
 
-/// Stem, number and count of a shard named as `model-00001-of-00002.safetensors`.
+/// Stem, number and count in a shard's name, such as `model-00001-of-00002.safetensors`.
 fn numbered(name: &str) -> Option<(&str, usize, usize)> {
     let rest = name.strip_suffix(".safetensors")?;
     let (rest, count) = rest.rsplit_once("-of-")?;
@@ -218,7 +218,7 @@ fn numbered(name: &str) -> Option<(&str, usize, usize)> {
     Some((stem, five(number)?, five(count)?))
 }
 
-/// The shard of every tensor that an index lists.
+/// Shard of every tensor that an index lists.
 fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, InteropError> {
     let text = std::fs::read(index).map_err(io(index))?;
     let json = serde_json::from_slice::<Value>(&text)

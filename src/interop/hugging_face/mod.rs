@@ -1,7 +1,7 @@
-//! Model folders of Hugging Face: `config.json`, safetensors and tokenizer files, read and written.
+//! Model folders of Hugging Face: reading and writing of `config.json`, safetensors and tokenizer files.
 //!
-//! What is particular to a file is undone by a [`TensorSource`](super::TensorSource) around it, so that a reader meets
-//! one spelling.
+//! Peculiarities of files are removed by wrapping [`TensorSource`](super::TensorSource)s, so that readers see a
+//! single form.
 
 mod adapter;
 mod card;
@@ -37,7 +37,7 @@ pub use tokenizer_files::TokenizerFiles;
 pub use writer::ShardedWriter;
 pub(super) use writer::write_file;
 
-/// Where the tests find model folders and what other programs computed from them.
+/// Folder of model folders and of other programs' results for tests.
 #[cfg(test)]
 const FIXTURES: &str = "tests/fixtures";
 

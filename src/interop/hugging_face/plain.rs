@@ -1,8 +1,8 @@
-//! One spelling for what programs put around a checkpoint: prefixes of names, and a head tied to the embedding.
+//! Removes what programs add to a checkpoint: prefixes of names, and a head that copies a tied embedding.
 //!
-//! `torch.compile` writes `_orig_mod.`, data parallelism `module.`, an adapter's host `base_model.model.`, a model of
-//! images and text `language_model.`; a model that was saved without its head lacks `model.`. Every family reads its
-//! tensors through [`Plain`].
+//! `torch.compile` adds `_orig_mod.`, data parallelism `module.`, the host of an adapter `base_model.model.`, a model
+//! of images and text `language_model.`; a model that was saved without its head lacks `model.`. Tensors of every
+//! family are read through [`Plain`].
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
-/// The first part of every name of a decoder that was saved without a wrapper, behind `model` if it stands there.
+/// First part of the names in a decoder without a wrapper, possibly after `model`.
 const ROOTS: [&str; 5] = ["embed_tokens", "layers", "norm", "lm_head", "mtp"];
 
-/// Names of the root that do not follow `model`.
+/// Roots whose names do not start with `model`.
 const BESIDE_MODEL: [&str; 2] = ["lm_head", "mtp"];
 
 /// Parts that wrappers put before the root.
@@ -36,8 +36,7 @@ const WRAPPERS: [&str; 3] = [
     "_orig_mod",
 ];
 
-/// A tensor's name as a plain checkpoint has it. Names of other parts, such as those of a vision tower, stay as they
-/// are.
+/// The name of a tensor in a plain checkpoint. Names of other components, such as a vision tower, are unchanged.
 pub(super) fn plain_name(name: &str) -> String {
     let parts = name.split('.').collect::<Vec<_>>();
     let Some(root) = parts.iter().position(|part| ROOTS.contains(part)) else {
@@ -52,27 +51,28 @@ pub(super) fn plain_name(name: &str) -> String {
     model.into_iter().chain(rest).collect::<Vec<_>>().join(".")
 }
 
-/// A source whose tensors have plain names. A tied model's embedding and head are one tensor, `model.embed_tokens.weight`.
+/// A source whose tensors have plain names. A tied model has one tensor for embedding and head,
+/// `model.embed_tokens.weight`.
 #[derive(Debug)]
 pub struct Plain<S> {
     source: S,
     path: PathBuf,
     names: Vec<String>,
-    /// What the source calls each of them.
+    /// The source's name of each tensor.
     theirs: HashMap<String, String>,
 }
 
 impl<S: TensorSource> Plain<S> {
-    /// Wraps a source. `path` is named by errors.
+    /// Wraps a source. Errors name `path`.
     ///
     /// # Errors
     ///
-    /// Two tensors with one plain name; parts of an adapter among the weights.
+    /// Two tensors with the same plain name; parts of an adapter among the weights.
     pub fn new(source: S, path: impl Into<PathBuf>) -> Result<Self, InteropError> {
         Self::renamed(source, path, |name| Some(plain_name(name)))
     }
 
-    /// Wraps a source whose tensors have the plain names that `plain` makes of theirs; those without one are left out.
+    /// Wraps a source. `plain` maps its names to plain ones; a tensor for which it returns `None` is left out.
     ///
     /// # Errors
     ///
@@ -113,14 +113,14 @@ impl<S: TensorSource> Plain<S> {
         &self.source
     }
 
-    /// Whether the head is the embedding table, of a model whose configuration says so if `is_stated`.
+    /// Whether the head is tied to the embedding table; `is_stated` is the configuration's claim.
     ///
-    /// As in transformers 5, a head that differs from the table is a head of its own, whatever the configuration says;
-    /// this is told. Of two equal tensors, and of one alone, the table remains.
+    /// As in transformers 5, a head that differs from the table is a separate head whatever the configuration says,
+    /// and a warning tells so. If both are equal, or only one exists, only the table remains.
     ///
     /// # Errors
     ///
-    /// What reading meets.
+    /// Errors of reading the tensors.
     pub fn is_tied(&mut self, is_stated: bool) -> Result<bool, InteropError> {
         if !is_stated {
             return Ok(false);

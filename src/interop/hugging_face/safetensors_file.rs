@@ -1,4 +1,4 @@
-//! One safetensors file in memory-mapped form.
+//! A memory-mapped safetensors file.
 //!
 //! Format: <https://huggingface.co/docs/safetensors>.
 
@@ -14,7 +14,7 @@ use super::{io, malformed};
 use crate::interop::{InteropError, RawTensor, TensorInfo};
 use crate::mapped::Mapped;
 
-/// A tensor's place in its file.
+/// A tensor in the file.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
@@ -22,13 +22,13 @@ pub(super) struct Entry {
     bytes: Range<usize>,
 }
 
-/// A mapped file, its header read and checked.
+/// A mapped file with a parsed and checked header.
 #[derive(Debug)]
 pub(super) struct SafetensorsFile {
     map: Mapped,
-    /// Every tensor, in the order of the file.
+    /// All tensors, in file order.
     pub(super) entries: Vec<Entry>,
-    /// What its header says beside.
+    /// `__metadata__` of the header.
     pub(super) metadata: HashMap<String, String>,
 }
 
@@ -61,7 +61,7 @@ impl SafetensorsFile {
         })
     }
 
-    /// A tensor's values, borrowed from the file.
+    /// Values of a tensor, borrowed from the file.
     pub(super) fn tensor(&self, entry: usize) -> RawTensor<'_> {
         let Entry { info, bytes, .. } = &self.entries[entry];
         RawTensor {

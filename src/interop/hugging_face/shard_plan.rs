@@ -1,4 +1,4 @@
-//! Which tensor goes into which file, and the header of each file.
+//! Distribution of tensors over files, and the header of each file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::malformed;
 use crate::interop::{InteropError, TensorInfo};
 
-/// Readers refuse longer headers.
+/// Largest header in bytes that readers accept.
 const MAX_HEADER: usize = 100_000_000;
 
 /// A tensor to be written.
@@ -19,15 +19,15 @@ pub(super) struct Planned {
     pub(super) size: u64,
 }
 
-/// The files of a model and their tensors, in the order in which they are written.
+/// The files of a model with their tensors, in writing order.
 #[derive(Debug)]
 pub(super) struct ShardPlan {
     pub(super) shards: Vec<Vec<Planned>>,
 }
 
 impl ShardPlan {
-    /// Fills one shard after another, in the order given, each with at most `max_shard_size` bytes or one
-    /// tensor that is larger. A quantized weight and its scales stay together. `path` is named by errors.
+    /// Fills shards one after another in the given order, each with at most `max_shard_size` bytes or one larger
+    /// tensor. A quantized weight and its scales stay together. Errors name `path`.
     pub(super) fn new(
         tensors: Vec<(String, TensorInfo)>,
         max_shard_size: u64,
@@ -63,7 +63,7 @@ impl ShardPlan {
         }
     }
 
-    /// The start of a shard's file: the header and its length. `path` is named by errors.
+    /// The start of a shard's file: the header's length and the header with `metadata`. Errors name `path`.
     pub(super) fn header(
         &self,
         shard: usize,
@@ -91,7 +91,7 @@ impl ShardPlan {
         Ok([&(text.len() as u64).to_le_bytes(), &text[..]].concat())
     }
 
-    /// The index of the shards; none for a single file.
+    /// The index of the shards; `None` for a single file.
     pub(super) fn index(&self) -> Option<Value> {
         if self.shards.len() == 1 {
             return None;
@@ -111,7 +111,7 @@ impl ShardPlan {
     }
 }
 
-/// Tensors that stay together, by the place of the first of them.
+/// Groups of tensors that stay together, in the order of their first tensors.
 fn groups(
     tensors: Vec<(String, TensorInfo)>,
     path: &Path,
@@ -137,7 +137,7 @@ fn groups(
     Ok(groups)
 }
 
-/// Size of a tensor's values.
+/// Size of a tensor's values, in bytes.
 fn bytes(info: &TensorInfo) -> Option<u64> {
     let bits = info
         .shape

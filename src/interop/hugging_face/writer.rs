@@ -1,4 +1,4 @@
-//! Writes a model folder, one tensor in memory at a time.
+//! Writes a model folder with one tensor in memory at a time.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -11,15 +11,15 @@ use super::{io, malformed};
 use crate::interop::new_folder::NewFolder;
 use crate::interop::{InteropError, TensorInfo, TensorSource};
 
-/// Writes the tensors of a source into safetensors files of limited size, with other files beside.
+/// Writes the tensors of a source into safetensors files of limited size, together with other files.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardedWriter {
-    /// Largest number of tensor bytes in one file; a single tensor may be larger.
+    /// Largest number of tensor bytes per file; a single larger tensor gets a file of its own.
     pub max_shard_size: u64,
 }
 
 impl Default for ShardedWriter {
-    /// Files of five gigabytes.
+    /// Files of 5 GB.
     fn default() -> Self {
         Self {
             max_shard_size: 5_000_000_000,
@@ -28,15 +28,15 @@ impl Default for ShardedWriter {
 }
 
 impl ShardedWriter {
-    /// Writes a folder: `model.safetensors`, or shards and their index, and `files` (name and content).
+    /// Writes a folder with `model.safetensors`, or shards and their index, and with `files` (name and content).
     ///
-    /// Tensors are read from the source in its order; all is written into a hidden folder beside the
-    /// target, synchronized, and renamed at the end, so that the target is complete or not there.
+    /// Tensors are read in the order of the source. Everything is written into a hidden folder beside the target,
+    /// synchronized, and renamed at the end, so that the target is complete or absent.
     ///
     /// # Errors
     ///
-    /// A target that exists and is no empty folder; a file name that leads elsewhere or is a tensor file's;
-    /// what the source meets; what the file system refuses.
+    /// The target exists and is not an empty folder; a file name is not plain or collides with a tensor file; errors
+    /// of the source or the file system.
     pub fn write<S: TensorSource + ?Sized>(
         &self,
         target: &Path,
@@ -61,7 +61,8 @@ impl ShardedWriter {
     }
 }
 
-/// Writes the tensors of a source into one new safetensors file with this metadata. Errors name `target`.
+/// Writes the tensors of a source into one new safetensors file, with `metadata` in its header. Errors of the source
+/// name `target`.
 pub(in crate::interop) fn write_file<S: TensorSource + ?Sized>(
     path: &Path,
     source: &S,
@@ -73,7 +74,7 @@ pub(in crate::interop) fn write_file<S: TensorSource + ?Sized>(
     write_shard(path, &header, &plan.shards[0], source, target)
 }
 
-/// Name, type and shape of every tensor.
+/// Name, element type and shape of every tensor.
 fn infos<S: TensorSource + ?Sized>(
     source: &S,
     target: &Path,

@@ -15,8 +15,8 @@ use crate::model::feed_forward::moe::MoeConfig;
 /// Prior of an unreachable expert; finite, so that it survives f16 and folding into another engine's bias.
 const ISOLATED: f32 = -1000.0;
 
-/// Name of the prior's table among a model's parameters. It is made from the configuration, and counts only where a
-/// domain is given.
+/// Path of the prior's table among a model's parameters. The table follows from the configuration and takes effect only
+/// with a domain.
 pub const PRIOR: &str = "domain_prior.table";
 
 /// Configuration of the domain prior.

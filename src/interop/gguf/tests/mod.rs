@@ -84,7 +84,7 @@ impl Checkpoint {
         self.tensors.remove(name);
     }
 
-    /// The same checkpoint with all tensors as another type.
+    /// Converts all tensors to another element type.
     fn cast(&mut self, kind: OutType, dtype: Dtype) {
         for (info, bytes) in self.tensors.values_mut() {
             let mut values = Vec::new();

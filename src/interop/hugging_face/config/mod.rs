@@ -1,7 +1,7 @@
-//! `config.json`, typed: the model that it describes, and what it says beside.
+//! `config.json`, typed: the described model and the facts beside it.
 //!
-//! A key that is absent has the default of transformers; one whose value would be computed differently
-//! here is an error. What is written is understood by transformers, vLLM, SGLang, llama.cpp and Ollama.
+//! An absent key has the default of transformers; a value that this crate would compute differently is an error.
+//! Written files are understood by transformers, vLLM, SGLang, llama.cpp and Ollama.
 
 mod fields;
 mod keys;
@@ -27,40 +27,40 @@ pub use keys::{ConfigKeys, LATENT_NORM_EPS};
 pub use quantization::Fp8Quantization;
 pub use token_ids::TokenIds;
 
-/// Configuration of a model of one of the supported families.
+/// Configuration of a model of a supported family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HfConfig {
-    /// The family.
+    /// Family of the model.
     pub family: &'static dyn Family,
     /// The model. Domains are off.
     pub model: ModelConfig,
-    /// Which rows of latent attention the file has rotated as pairs.
+    /// Which rows of latent attention the file's weights rotate as pairs.
     pub latent_pairs: RotaryPairs,
-    /// Special tokens.
+    /// Ids of the special tokens.
     pub token_ids: TokenIds,
-    /// Type of the weights.
+    /// Element type of the weights.
     pub dtype: Option<Dtype>,
-    /// How the weights are quantized, if they are.
+    /// Quantization of the weights, if there is one.
     pub quantization: Option<Fp8Quantization>,
 }
 
 impl HfConfig {
-    /// Reads a `config.json`.
+    /// Reads a `config.json` file.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read; otherwise those of [`parse`](Self::parse).
+    /// The file cannot be read, or those of [`parse`](Self::parse).
     pub fn open(path: &Path) -> Result<Self, InteropError> {
         let text = std::fs::read_to_string(path).map_err(io(path))?;
         Self::parse(path, &text)
     }
 
-    /// Reads the text of a `config.json`. `path` is named by errors.
+    /// Parses the text of a `config.json`. Errors name `path`.
     ///
     /// # Errors
     ///
-    /// What is not JSON; the first field that is missing, of another type, or not supported, by its path; sizes of
-    /// which no model can be built.
+    /// Text that is not JSON; the first field that is missing, of another type, or not supported, by its path; sizes
+    /// for which no model can be built.
     pub fn parse(path: &Path, text: &str) -> Result<Self, InteropError> {
         let json = serde_json::from_str(text);
         let json: Value = json.map_err(|error| malformed(path, error.to_string(), "JSON"))?;
@@ -70,7 +70,7 @@ impl HfConfig {
         Self::of_json(path, &map)
     }
 
-    /// Reads the object of a `config.json`. `path` is named by errors.
+    /// Reads the object of a `config.json`. Errors name `path`.
     pub(in crate::interop) fn of_json(
         path: &Path,
         map: &Map<String, Value>,
@@ -86,25 +86,25 @@ impl HfConfig {
         Ok(config)
     }
 
-    /// What a family has where nobody says otherwise: what it fixes, and the defaults of transformers.
+    /// The default model of a family: its fixed settings, and the defaults of transformers.
     ///
     /// # Errors
     ///
-    /// None: nothing is read.
+    /// None, since nothing is read.
     pub(in crate::interop) fn blank(family: &'static dyn Family) -> Result<Self, InteropError> {
         let mut config = Self::unread(family);
         config.keys(&mut ConfigKeys::blank())?;
         Ok(config)
     }
 
-    /// Refuses sizes of which no model can be built. `path` is named by the error.
+    /// Refuses sizes for which no model can be built. The error names `path`.
     pub(in crate::interop) fn validate(&self, path: &Path) -> Result<(), InteropError> {
         let found = self.model.validate();
         found.map_err(|error| malformed(path, error.to_string(), "a model that can be built"))
     }
 
-    /// The object of a `config.json`, keys in a fixed order, with RoPE under its older keys, which every
-    /// engine reads.
+    /// The content of `config.json`, with keys in a fixed order, and RoPE under its older keys, which every engine
+    /// reads.
     pub fn to_json(&self) -> Value {
         let mut keys = ConfigKeys::writing();
         // writing refuses nothing
@@ -112,12 +112,12 @@ impl HfConfig {
         Value::Object(keys.into_json())
     }
 
-    /// What other engines would refuse or compute differently, one line each; empty if there is nothing.
+    /// Properties that other engines refuse or compute differently, one line each; empty if there are none.
     pub fn engine_limits(&self) -> Vec<String> {
         self.family.limits(self)
     }
 
-    /// A dense decoder of no size.
+    /// A dense decoder with all sizes 0.
     pub(in crate::interop) fn unread(family: &'static dyn Family) -> Self {
         let model = ModelConfig {
             vocab_size: 0,
@@ -161,7 +161,7 @@ impl HfConfig {
         }
     }
 
-    /// All keys: those that every family has, its own in their midst.
+    /// All keys: those of every family, with the family's own among them.
     fn keys(&mut self, keys: &mut ConfigKeys<'_>) -> Result<(), InteropError> {
         let (family, profile) = (self.family, self.family.profile());
         keys.writes("architectures", json!([profile.architecture]));
