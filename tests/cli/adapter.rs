@@ -12,7 +12,7 @@ fn home() -> Home {
     let home = Home::new();
     let base = copy(&home.path("."), "mixtral");
     with_tokenizer(&base);
-    // the text's rows must fit into the context
+    // a short context, since `prune` and `retrofit` use rows of this length
     configure(&base, "max_position_embeddings", 32);
     fs::rename(home.path("mixtral"), home.path("base")).unwrap();
     let lora = home.path("lora");

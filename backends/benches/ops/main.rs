@@ -1,7 +1,7 @@
-//! Every operation on burn-flex against its definition on the same backend, forward and with its
-//! gradients: `cargo bench -p darkhorse-backends --features flex [-- name]`.
+//! Times every operation on burn-flex against its definition on the same backend, without and with gradients:
+//! `cargo bench -p darkhorse-backends --features flex [-- name]`.
 //!
-//! A line has medians of interleaved runs. `GFLOP/s` counts the products, three times for a run with
+//! A line has medians of interleaved runs. `GFLOP/s` counts the operations of products, threefold for a run with
 //! gradients; `GB/s` counts every operand and every result once.
 #![allow(
     clippy::disallowed_methods,
@@ -102,8 +102,8 @@ fn mixtures() {
     }
 }
 
-/// What choices of no expert save: the same tokens without any such choice stand in the place of the definition, so
-/// the last column is the gain, which is at most that of the title.
+/// Gain from choices that name no expert. In place of the definition, equal tokens without such choices are timed, so
+/// the last column is the gain; the line's title states its upper bound.
 fn choices_of_none() {
     let [hidden, width, count, k] = [512, 256, 20, 4];
     let leaves = |tokens| {
@@ -118,7 +118,7 @@ fn choices_of_none() {
         let chosen: Vec<i64> = below(count, [tokens * k]).into_data().iter().collect();
         let weights = random([tokens, k]);
         let of = |none: usize, leaves: &[Tensor<B, 3>]| {
-            // so many of the four of every token
+            // the first `none` of every token's `k` choices name no expert
             let choices = chosen.iter().enumerate();
             let choices = choices.map(|(slot, expert)| {
                 if slot % k < none {
@@ -165,7 +165,7 @@ fn attentions() {
         let shape = [batch, seq, heads, dim];
         let options = AttentionOptions::scaled(1.0 / (dim as f64).sqrt());
         let mask = AttentionMask::Causal;
-        // Half of the scores are hidden.
+        // The causal mask hides half of the scores.
         let flop = 2.0 * (batch * heads * seq * seq * dim) as f64;
         differentiable(
             &format!("attention {batch} x {seq} x {heads} x {dim}"),
@@ -272,8 +272,8 @@ fn updates() {
     );
 }
 
-/// One token and few: how fast weights are read, beside a plain sum over as many bytes and the product of
-/// burn-flex with weights in f32.
+/// Products of 1, 5 and 64 rows: the speed of reading weights, compared with a plain sum over the same bytes and with
+/// burn-flex's product with f32 weights.
 fn decoding() {
     for [input, output] in [[512, 1376], [512, 32_768], [2048, 8192]] {
         let elements = (input * output) as f64;
@@ -378,7 +378,7 @@ fn decoding() {
     }
 }
 
-/// One new token after a long past, and a part of a prompt.
+/// Attention of one new token and of a piece of a prompt over a long past.
 fn pasts() {
     for [len, new] in [[2048, 1], [131_072, 1], [32_768, 512]] {
         let [heads, dim, value_dim] = [8, 96, 64];
@@ -411,7 +411,7 @@ fn pasts() {
 fn main() {
     darkhorse_backends::memory::keep_freed();
     println!("{:<58} {:>29} {:>29}", "", "fast form", "definition");
-    // forks are cheap on a thread of the pool
+    // forking is cheap on a thread of the pool
     rayon::scope(|_| {
         decoding();
         pasts();

@@ -1,4 +1,4 @@
-//! Two forms of an operation in turns.
+//! Times two implementations of an operation in interleaved runs.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use burn::tensor::Tensor;
 
 use crate::B;
 
-/// Interleaved runs of each form.
+/// Runs of each implementation.
 const RUNS: usize = 11;
 
-/// What a run works.
+/// Work of one run.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     /// Floating-point operations.
     Flop(f64),
-    /// Bytes in and out.
+    /// Bytes read and written.
     Bytes(f64),
 }
 
@@ -34,7 +34,7 @@ impl Work {
     }
 }
 
-/// Runs both forms in turn and prints a line.
+/// Times both implementations in interleaved runs, and prints a line with the medians.
 pub(crate) fn compare(
     case: &str,
     work: Work,
@@ -73,7 +73,7 @@ pub(crate) fn compare(
     );
 }
 
-/// An operation without and with gradients, of all `leaves`.
+/// Compares an operation without gradients, and with the gradients of all `leaves`.
 pub(crate) fn differentiable<const D: usize, const E: usize>(
     case: &str,
     work: Work,

@@ -1,4 +1,4 @@
-//! What decoding computes, few tokens at a time: the selected backend against the definitions.
+//! Decoding operations on few tokens: the selected backend against the definitions.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData, f16};
@@ -9,7 +9,7 @@ use darkhorse_backends::quantized::{self, Bits, Quantized};
 use darkhorse_backends::select::Selected;
 use darkhorse_backends::{Ops, experts, norm, paged, top_k};
 
-/// Numbers between -1 and 1 that follow from `seed`, the same in every type.
+/// Pseudorandom numbers between -1 and 1 that f16 represents exactly.
 fn numbers<B: Backend, const D: usize>(shape: [usize; D], seed: u32, dtype: DType) -> Tensor<B, D> {
     let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
     let values: Vec<f32> = (0..shape.iter().product::<usize>())
@@ -23,7 +23,7 @@ fn numbers<B: Backend, const D: usize>(shape: [usize; D], seed: u32, dtype: DTyp
     Tensor::from_data(TensorData::new(values, shape), (&Default::default(), dtype))
 }
 
-/// The types that the selected backend is tried with.
+/// Element types to test on the selected backend.
 fn types() -> Vec<DType> {
     let half = <Selected as Backend>::supports_dtype(&Default::default(), DType::F16);
     if cfg!(feature = "cubecl") && half {
@@ -71,7 +71,7 @@ fn the_choice_is_that_of_the_definition_with_the_lowest_index_of_equals() {
     ];
     for (tokens, experts, k) in shapes {
         for dtype in types() {
-            // eighths, so that many are equal
+            // multiples of 1/8, so that there are ties
             let scores = (numbers::<NdArray, 2>([tokens, experts], 1, DType::F32) * 8.0).round();
             let held = TensorData::new(
                 scores.to_data().iter::<f32>().collect::<Vec<_>>(),
@@ -79,7 +79,7 @@ fn the_choice_is_that_of_the_definition_with_the_lowest_index_of_equals() {
             );
             let expected = top_k::reference::top_k(scores, k);
             let scores = Tensor::from_data(held, (&Default::default(), dtype));
-            // between operations that burn fuses
+            // before and after it are operations that burn may fuse
             let found = Selected::top_k(scores * 0.125, k).add_scalar(0);
             assert_eq!(
                 expected.into_data().iter::<i64>().collect::<Vec<_>>(),
@@ -90,10 +90,10 @@ fn the_choice_is_that_of_the_definition_with_the_lowest_index_of_equals() {
     }
 }
 
-/// After how many choices one is of no expert.
+/// Distances between choices that name no expert.
 const NONE: [usize; 3] = [usize::MAX, 3, 1];
 
-/// Choices that leave the third expert without a token, unless all are chosen. Every `none`-th is of no expert.
+/// `k` experts per token; the third gets none unless all are chosen. Every `none`-th choice names no expert.
 fn choices(tokens: usize, experts: usize, k: usize, none: usize) -> Vec<i64> {
     let left = if k < experts { 2 } else { experts };
     let others: Vec<i64> = (0..experts)
@@ -108,7 +108,7 @@ fn choices(tokens: usize, experts: usize, k: usize, none: usize) -> Vec<i64> {
         .collect()
 }
 
-/// Tokens, hidden, width, experts, chosen.
+/// Tokens, hidden size, width, experts, experts per token.
 const SIZES: [[usize; 5]; 4] = [
     [1, 33, 65, 5, 2],
     [1, 64, 32, 3, 3],
@@ -132,7 +132,7 @@ fn experts_of_few_tokens_are_those_of_the_definition() {
                     up: numbers([count, hidden, width], 3, dtype),
                     down: numbers([count, width, hidden], 4, dtype),
                 };
-                // not in the order of memory
+                // a transposed view
                 let input = numbers([hidden, tokens], 1, dtype).transpose();
                 (input, projections, numbers([tokens, k], 5, dtype))
             }
@@ -212,13 +212,13 @@ fn experts_in_blocks_of_few_tokens_are_those_of_the_definition() {
     }
 }
 
-/// All sizes with both widths of an integer.
+/// All sizes, each with weights of 8 and of 4 bits.
 fn both<const N: usize>(sizes: &[[usize; N]]) -> impl Iterator<Item = (Bits, [usize; N])> {
     let bits = [Bits::Eight, Bits::Four].into_iter();
     bits.flat_map(move |bits| sizes.iter().map(move |sizes| (bits, *sizes)))
 }
 
-/// Two sequences: keys and values of several heads, and latents that are both.
+/// Attention over two kinds of pasts: keys and values of several heads, and latents that serve as both.
 fn attended<B: Ops>(
     [page_len, dim, value_dim]: [usize; 3],
     window: Option<usize>,

@@ -1,8 +1,8 @@
-//! The selected backend computes every operation as the NdArray backend does, forward and backward.
+//! Compares every operation on the selected backend with the NdArray backend, forward and backward.
 //!
-//! Runs on any backend but burn-flex, whose kernels `parity` holds to their references: `cargo test
+//! Runs on any backend but burn-flex, whose kernels `parity` compares with their definitions: `cargo test
 //! -p darkhorse-backends --no-default-features --features vulkan --test selected`. Sizes are awkward on
-//! purpose: an expert without a token, another with one.
+//! purpose, as are experts with no token and with one.
 
 #![cfg(all(
     any(feature = "wgpu", feature = "cuda", feature = "tch"),
@@ -36,12 +36,12 @@ use mixers::{
 use recurrent::{chunk_level_delta, gated_delta_rule, gated_linear_attention};
 use vectors::products_with_vectors;
 
-/// A backend with gradients whose operations are under test.
+/// A tested backend with gradients.
 trait Trained: AutodiffBackend<InnerBackend: Ops> + Ops {}
 
 impl<B: AutodiffBackend<InnerBackend: Ops> + Ops> Trained for B {}
 
-/// Numbers between -1 and 1 that follow from `seed`.
+/// Pseudorandom numbers between -1 and 1.
 fn floats<B: Trained, const D: usize>(shape: [usize; D], seed: u32) -> Tensor<B, D> {
     let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
     let values: Vec<f32> = (0..shape.iter().product::<usize>())
@@ -63,7 +63,7 @@ fn values<B: burn::tensor::backend::Backend, const D: usize>(tensor: Tensor<B, D
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// The output and the gradients of `inputs`, when the output is weighed by numbers of its own.
+/// The output, and the gradients of its weighted sum.
 fn passes<B: Trained, const D: usize>(
     output: Tensor<B, D>,
     gradients: impl FnOnce(&B::Gradients) -> Vec<Vec<f32>>,
@@ -99,7 +99,7 @@ macro_rules! equal {
 
 fn experts<B: Trained>([tokens, hidden, width]: [usize; 3], first: i64) -> Vec<Vec<f32>> {
     let count = 6;
-    // counted from the first: expert 4 gets nothing, expert 5 one token, and past them there are none
+    // relative to `first`: expert 4 gets no token, expert 5 one; 6 and 8 name no expert
     let chosen = (0..tokens as i64).flat_map(|token| match token {
         8 => [5, 0],
         9 => [6, 8],

@@ -1,5 +1,5 @@
-//! What mixers are made of. Lengths and widths that are multiples of four and such that are not: kernels read
-//! several numbers at once where they can.
+//! Operations of mixers. Some lengths and widths are multiples of four and some are not, since kernels read several
+//! numbers at once where they can.
 
 use burn::tensor::Tensor;
 use darkhorse_backends::attention::AttentionMask;
@@ -9,7 +9,7 @@ use darkhorse_backends::unit::UnitEps;
 
 use super::{Trained, floats, integers, passes, values};
 
-/// A document of seven tokens after the other, two rows.
+/// Mask of two rows with consecutive documents of seven tokens.
 fn documents<B: Trained>(seq: usize) -> AttentionMask<B> {
     let numbers = (0..2 * seq as i64).map(|at| at / 7).collect();
     AttentionMask::Documents(integers(numbers, [2, seq]))
@@ -39,7 +39,7 @@ pub(super) fn forgetting<B: Trained>() -> Vec<Vec<f32>> {
     all
 }
 
-/// The newest of several, as in decoding.
+/// Forgetting attention of the newest tokens over all, as in decoding.
 pub(super) fn forgetting_token<B: Trained>() -> Vec<Vec<f32>> {
     let cases = [[1, 1], [1, 16], [1, 17], [4, 16]];
     let of_case = |[new, seq]: [usize; 2]| forgetting_of::<B>(new, seq, &AttentionMask::Causal);

@@ -1,4 +1,4 @@
-//! What layers with a state compute.
+//! Linear attention, which carries a state.
 
 use burn::tensor::Tensor;
 use darkhorse_backends::attention::AttentionMask;
@@ -8,7 +8,7 @@ use darkhorse_backends::linear_attention::{
 
 use super::{Trained, floats, integers, passes, values};
 
-/// Lengths: a token, a chunk of sixteen, one and another that is cut.
+/// Sequence lengths: one token, one chunk of 16, and a chunk and a quarter.
 const LENGTHS: [usize; 3] = [1, 16, 20];
 
 fn attended<B: Trained>(rule: UpdateRule) -> Vec<Vec<f32>> {

@@ -1,11 +1,11 @@
-//! Products with vectors, whatever their layout, and operations behind them that may be fused.
+//! Products with vectors in any memory layout, followed by operations that may be fused.
 
 use burn::tensor::Tensor;
 use darkhorse_backends::product::Times;
 
 use super::{Trained, floats, values};
 
-/// How a matrix lies in memory.
+/// Memory layout of a matrix.
 #[derive(Clone, Copy)]
 enum Layout {
     Plain,
@@ -23,7 +23,7 @@ const LAYOUTS: [Layout; 5] = [
     Layout::Narrowed,
 ];
 
-/// `[2, 3, rows, columns]`.
+/// A tensor of shape `[2, 3, rows, columns]` in a memory layout.
 fn matrix<B: Trained>(rows: usize, columns: usize, layout: Layout, seed: u32) -> Tensor<B, 4> {
     match layout {
         Layout::Plain => floats([2, 3, rows, columns], seed),
