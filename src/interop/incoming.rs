@@ -78,6 +78,9 @@ impl<S: TensorSource> Incoming<S> {
     }
 
     fn read(&self, entry: &Entry) -> Result<TensorData, InteropError> {
+        if entry.take != Take::Stack {
+            return self.one(entry, &entry.theirs[0]);
+        }
         let mut bytes = Vec::new();
         let mut read = None;
         for name in &entry.theirs {
@@ -100,10 +103,18 @@ impl<S: TensorSource> Incoming<S> {
             bytes.extend_from_slice(&tensor.bytes);
         }
         let (dtype, mut shape) = read.unwrap_or((Dtype::F32, Vec::new()));
-        if entry.take == Take::Stack {
-            shape.insert(0, entry.theirs.len());
-        }
+        shape.insert(0, entry.theirs.len());
         self.values(&entry.theirs[0], bytes, shape, dtype)
+    }
+
+    /// One of their tensors as a whole parameter, or as one of those that a parameter stacks.
+    fn one(&self, entry: &Entry, name: &str) -> Result<TensorData, InteropError> {
+        let RawTensor {
+            dtype,
+            shape,
+            bytes,
+        } = self.turned(entry, name)?;
+        self.values(name, bytes.into_owned(), shape, dtype)
     }
 
     fn values(
@@ -211,9 +222,7 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
                 names: vec![name.into()],
             });
         };
-        let theirs = &entry.theirs[index];
-        self.turned(entry, theirs)
-            .and_then(|it| self.values(theirs, it.bytes.into_owned(), it.shape, it.dtype))
+        self.one(entry, &entry.theirs[index])
             .map_err(|error| WeightError::Read(Box::new(error)))
     }
 }

@@ -17,6 +17,9 @@ use super::{WeightError, WeightSource};
 /// Names of the parameters of a matrix in [`Blocks`](crate::model::matrix::Blocks).
 const PARTS: [&str; 2] = ["values", "scales"];
 
+/// How many numbers are rounded at a time.
+const MOST_NUMBERS: usize = 1 << 18;
+
 /// A source that quantizes the matrices which a module expects in blocks, and passes on all other tensors.
 pub struct InBlocks<'a> {
     source: &'a dyn WeightSource,
@@ -69,25 +72,58 @@ impl<'a> InBlocks<'a> {
     }
 
     fn rounded(&self, matrix: &str) -> Result<[TensorData; 2], WeightError> {
-        let data = self.source.data(matrix)?.convert::<f32>();
-        let shape = data.shape.to_vec();
-        let width = shape.last().copied().unwrap_or(0);
-        let rows = shape.iter().product::<usize>() / width.max(1);
-        let numbers = data.as_slice::<f32>().expect("it was just converted");
-        let blocks = to_blocks(numbers, [rows, width], self.bits, DType::F16);
-        let blocks = blocks.map_err(|_| WeightError::NotInBlocks {
+        let stacked = match self.source.shape(matrix).as_deref() {
+            Some(&[count, _, _]) => Some(count),
+            _ => None,
+        };
+        let shapes = &self.matrices[matrix];
+        let sizes = [shapes[0].iter().product::<usize>() * size_of::<i32>(), 0];
+        let mut parts = sizes.map(Vec::with_capacity);
+        match stacked {
+            // one of the stacked at a time: all of them as they were would take more memory than what is made of them
+            Some(count) => {
+                for index in 0..count {
+                    self.round(matrix, &self.source.part(matrix, index)?, &mut parts)?;
+                }
+            }
+            None => self.round(matrix, &self.source.data(matrix)?, &mut parts)?,
+        }
+        let [values, scales] = parts;
+        let [values_shape, scales_shape] = shapes.clone();
+        Ok([
+            TensorData::from_bytes_vec(values, values_shape, DType::I32),
+            TensorData::from_bytes_vec(scales, scales_shape, DType::F16),
+        ])
+    }
+
+    /// Appends the blocks of a matrix to `parts`, some rows at a time.
+    fn round(
+        &self,
+        matrix: &str,
+        data: &TensorData,
+        parts: &mut [Vec<u8>; 2],
+    ) -> Result<(), WeightError> {
+        let width = data.shape.last().copied().unwrap_or(0);
+        let not_in_blocks = || WeightError::NotInBlocks {
             path: self.path().to_path_buf(),
             name: matrix.into(),
             width,
             block: BLOCK,
-        })?;
-        let stacked = |mut part: TensorData, dims: &Vec<usize>| {
-            part.shape = dims.clone().into();
-            part
         };
-        let [values, scales] = blocks;
-        let [values_shape, scales_shape] = &self.matrices[matrix];
-        Ok([stacked(values, values_shape), stacked(scales, scales_shape)])
+        let rows = (MOST_NUMBERS / width.max(1)).max(1);
+        let row_bytes = width * data.dtype.size();
+        for bytes in data.bytes.chunks((rows * row_bytes).max(1)) {
+            let shape = [bytes.len() / row_bytes.max(1), width];
+            let some = TensorData::from_bytes_vec(bytes.to_vec(), shape, data.dtype);
+            let some = some.convert::<f32>();
+            let numbers = some.as_slice::<f32>().expect("it was just converted");
+            let blocks = to_blocks(numbers, shape, self.bits, DType::F16);
+            let blocks = blocks.map_err(|_| not_in_blocks())?;
+            for (all, made) in parts.iter_mut().zip(blocks) {
+                all.extend_from_slice(&made.bytes);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,5 +174,42 @@ impl WeightSource for InBlocks<'_> {
         self.left
             .replace(Some((format!("{matrix}.{}", PARTS[1 - part]), other)));
         Ok(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::weights::InMemory;
+
+    #[test]
+    fn what_is_rounded_some_rows_at_a_time_is_what_is_rounded_at_once() {
+        let (rows, width) = (3000, 128);
+        assert!(rows * width > MOST_NUMBERS);
+        let number = |at: usize| (at * 7919 % 1013) as f32 / 500.0 - 1.0;
+        let numbers: Vec<f32> = (0..rows * width).map(number).collect();
+        for outer in [vec![rows], vec![2, rows / 2]] {
+            let of = |last: usize| [&outer[..], &[last]].concat();
+            let whole = TensorData::new(numbers.clone(), of(width));
+            for data in [whole.clone(), whole.convert_dtype(DType::BF16)] {
+                let all = data.clone().convert::<f32>();
+                let all = all.as_slice::<f32>().unwrap();
+                let expected = to_blocks(all, [rows, width], Bits::Eight, DType::F16).unwrap();
+                let source = InMemory::new("memory", [("w".to_owned(), data)]);
+                let shapes = [of(width / BLOCK * 8), of(width / BLOCK)];
+                let rounded = InBlocks {
+                    source: &source,
+                    bits: Bits::Eight,
+                    matrices: BTreeMap::from([("w".to_owned(), shapes.clone())]),
+                    left: RefCell::default(),
+                };
+                for ((part, expected), shape) in PARTS.into_iter().zip(expected).zip(shapes) {
+                    let found = rounded.data(&format!("w.{part}")).unwrap();
+                    assert_eq!(found.shape.to_vec(), shape);
+                    assert_eq!(found.dtype, expected.dtype);
+                    assert!(found.bytes[..] == expected.bytes[..], "{part} of {outer:?}");
+                }
+            }
+        }
     }
 }
