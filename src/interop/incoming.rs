@@ -1,4 +1,4 @@
-//! Tensors of another format as the weights of a model here.
+//! Tensors of another format as the weights of one of our models.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use super::hugging_face::HfConfig;
 use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, names};
 use crate::model::weights::{WeightError, WeightSource};
 
-/// Weights under our names, in our order of dimensions, read from tensors with Hugging Face's.
+/// Weights under our names and in our layout, read from tensors with Hugging Face's names.
 #[derive(Debug)]
 pub struct Incoming<S> {
     path: PathBuf,
     source: S,
     entries: BTreeMap<String, Entry>,
-    /// Lengths of the parameters that the source does not have, and that are zero.
+    /// Lengths of parameters that the source lacks and that are zero.
     zeros: BTreeMap<String, usize>,
 }
 
 impl<S: TensorSource> Incoming<S> {
-    /// Presents the tensors of `source`, which came from `path`, as those of the model that `config` describes.
+    /// Presents the tensors of `source`, read from `path`, as those of the model in `config`.
     ///
     /// # Errors
     ///
-    /// [`InteropError::MissingTensor`] and [`InteropError::UnexpectedTensor`] for the first, by name;
-    /// [`InteropError::TensorShape`] for one of which our parameters would be other rows.
+    /// [`InteropError::MissingTensor`] and [`InteropError::UnexpectedTensor`] for the first such tensor;
+    /// [`InteropError::TensorShape`] for a tensor from which the wrong rows would be taken.
     pub fn new(
         source: S,
         path: impl Into<PathBuf>,
@@ -70,7 +70,7 @@ impl<S: TensorSource> Incoming<S> {
         })
     }
 
-    /// One of their tensors, as it lies in ours.
+    /// One of their tensors, converted to our layout.
     fn turned(&self, entry: &Entry, name: &str) -> Result<RawTensor<'_>, InteropError> {
         let tensor = self.source.tensor(name)?;
         let tensor = tensor.finite(&self.path, &self.source.called(name))?;
@@ -107,7 +107,7 @@ impl<S: TensorSource> Incoming<S> {
         self.values(&entry.theirs[0], bytes, shape, dtype)
     }
 
-    /// One of their tensors as a whole parameter, or as one of those that a parameter stacks.
+    /// Reads one of their tensors: a whole parameter, or one slice of a stacked one.
     fn one(&self, entry: &Entry, name: &str) -> Result<TensorData, InteropError> {
         let RawTensor {
             dtype,
@@ -214,7 +214,7 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
             .map_err(|error| WeightError::Read(Box::new(error)))
     }
 
-    /// Reads one expert, not all of them.
+    /// Reads only one expert.
     fn part(&self, name: &str, index: usize) -> Result<TensorData, WeightError> {
         let Some(entry) = self.entries.get(name) else {
             return Err(WeightError::Missing {

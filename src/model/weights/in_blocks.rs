@@ -17,7 +17,7 @@ use super::{WeightError, WeightSource};
 /// Names of the parameters of a matrix in [`Blocks`](crate::model::matrix::Blocks).
 const PARTS: [&str; 2] = ["values", "scales"];
 
-/// How many numbers are rounded at a time.
+/// Weights that are quantized at a time, rounded down to whole rows.
 const MOST_NUMBERS: usize = 1 << 18;
 
 /// A source that quantizes the matrices which a module expects in blocks, and passes on all other tensors.
@@ -80,7 +80,7 @@ impl<'a> InBlocks<'a> {
         let sizes = [shapes[0].iter().product::<usize>() * size_of::<i32>(), 0];
         let mut parts = sizes.map(Vec::with_capacity);
         match stacked {
-            // one of the stacked at a time: all of them as they were would take more memory than what is made of them
+            // one expert at a time: the whole stack takes more memory before quantization than after it
             Some(count) => {
                 for index in 0..count {
                     self.round(matrix, &self.source.part(matrix, index)?, &mut parts)?;
@@ -96,7 +96,7 @@ impl<'a> InBlocks<'a> {
         ])
     }
 
-    /// Appends the blocks of a matrix to `parts`, some rows at a time.
+    /// Quantizes a matrix some rows at a time, and appends its values and scales to `parts`.
     fn round(
         &self,
         matrix: &str,
