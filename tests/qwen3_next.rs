@@ -190,7 +190,7 @@ fn the_forward_pass() {
     let model: CausalLm<Selected> = load(&checkpoint);
     let trace = model.trace(&Sequences::plain(ids(&numbers, "input_ids")));
     numbers.compare("hidden.embed", &values(trace.embedded), 2e-4);
-    // what comes before the first token for which rounding chose another expert
+    // compares the tokens before the first one for which rounding changed the choice of experts
     let mut share = 1.0f64;
     for (at, layer) in trace.layers.into_iter().enumerate() {
         let routing = layer.routing.expect("every layer has experts");
@@ -204,7 +204,7 @@ fn the_forward_pass() {
         let tokens = expected.len() / 3;
         let mut pairs = indices.chunks(3).zip(expected.chunks(3));
         if let Some(flip) = pairs.position(|(found, expected)| found != expected) {
-            // the fixture's narrowest choice is by 1.2e-4
+            // the smallest margin of a choice in the fixture is 1.2e-4
             assert!(wider(5e-5) > 1.2e-4, "layer {at}: token {flip}");
             println!("layer {at}: rounding chose another expert for token {flip} of {tokens}");
             share = share.min(flip as f64 / tokens as f64);
@@ -271,7 +271,7 @@ fn gradients_of_the_loss() {
     };
     model.visit(&mut visitor);
     let names = weights::param_names(&model);
-    // what the fused tensors of the file would have
+    // gradients in the layout of the file's fused tensors
     let named = visitor.found.into_iter().map(|(id, (shape, values))| {
         let data = TensorData::new(values, shape);
         (names[&id].clone(), data)
@@ -306,7 +306,7 @@ fn the_plan_is_that_of_the_file_and_counts_are_those_of_the_module() {
     let (linear, full) = (MixerKind::Gla, MixerKind::GatedAttention);
     assert_eq!(kinds, [linear, linear, full, linear]);
     let built: CausalLm<Selected> = load(&checkpoint);
-    // beside the weights there are the biases of four routers
+    // four routers have 8 biases each beside the weights
     let counted = checkpoint.config.model.num_params() + 4 * 8;
     assert_eq!(built.num_params() as u64, counted);
 }

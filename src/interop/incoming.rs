@@ -175,7 +175,7 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
 
     fn check(&self, name: &str, expected: &[usize]) -> Result<(), WeightError> {
         let Some(entry) = self.entries.get(name) else {
-            // what there is no entry for is zeros, in the length of the model
+            // parameters without an entry are zeros of the model's length
             return Ok(());
         };
         let expected = entry.their_shape(expected);

@@ -78,7 +78,7 @@ fn a_share_of_the_documents_is_held_out_unless_it_is_not_wanted() {
         "{said}"
     );
     assert_eq!(home.json("held/config.json")["data"]["valid_share"], 0.1);
-    // the same documents are held out when the run goes on
+    // a resumed run holds out the same documents
     home.done("train --out held --resume --steps 3");
     let samples = home.records("held", "samples");
     let samples = samples[0]["samples"].as_array().unwrap();

@@ -277,7 +277,7 @@ fn norms_and_rotations() {
             .apply_to_leading(RotaryPairs::Halves, by_head(heads));
         fixture.compare_tensor(&format!("rope/{name}_out"), by_head(turned));
     }
-    // the length of a key is what it is divided by, and a millionth
+    // L2 normalization: x / (|x| + 1e-6)
     let length = x.clone().square().sum_dim(1).sqrt().add_scalar(1e-6);
     fixture.compare_tensor("norm/l2_out", x / length);
 }

@@ -138,14 +138,14 @@ fn a_conversation_goes_on_and_begins_anew() {
     let lines: Vec<&str> = answers.split('\n').collect();
     let prefills: Vec<&str> = message.split("prefill ").skip(1).collect();
     assert_eq!(prefills.len(), 3, "{message}");
-    // the answer is letters, of which nothing is trimmed: a recurrent state does not go back far
+    // the answer is letters, so nothing is trimmed off the cache, whose recurrent state cannot go back far
     // `<|im_start|>system\na\n<|im_end|>\n`, `<|im_start|>user\nhi there\n<|im_end|>\n`, `<|im_start|>assistant\n`
     let first = 1 + 7 + 2 + 1 + 1 + 1 + 5 + 9 + 1 + 1 + 1 + 10;
     assert!(
         prefills[0].starts_with(&format!("{first} tokens")),
         "{message}"
     );
-    // the end of the answer's turn, `<|im_start|>user\nmore\n<|im_end|>\n`, `<|im_start|>assistant\n`: no history
+    // reads only the end of the answer's turn, `<|im_start|>user\nmore\n<|im_end|>\n` and `<|im_start|>assistant\n`
     let next = 3 + 1 + 5 + 5 + 1 + 1 + 1 + 10;
     assert!(
         prefills[1].starts_with(&format!("{next} tokens")),
@@ -164,7 +164,7 @@ fn a_conversation_goes_on_and_begins_anew() {
     let found = ["chat", "--model", &beside, "--system", "a"];
     let found = run(&[&found[..], &greedy].concat(), said);
     assert_eq!(found.stdout, output.stdout);
-    // sampled as the package does when nothing is said
+    // without options, sampling uses the package's defaults
     let sampled = run(&args, "hi\n");
     assert!(sampled.status.success());
 }

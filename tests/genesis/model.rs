@@ -161,7 +161,7 @@ fn compare_gradients(
     for name in wanted {
         let mut grad = found[&name].clone();
         if name == "metacognition.ttt.W0" {
-            // the package takes the diagonal alone where W0 has nothing else
+            // if the package's gradient is diagonal, only the diagonal is compared
             let (expected, _) = fixture.floats(&format!("{prefix}{name}"));
             let off = |at: usize| !at.is_multiple_of(49);
             let is_diagonal = expected

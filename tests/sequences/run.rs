@@ -162,21 +162,21 @@ pub(super) fn wait_for_steps(run: &Path, steps: usize) {
     }
 }
 
-/// A run, with the best results that it has had.
+/// A run with its best results so far.
 ///
-/// A line is a command, with what is to become of it behind `=>`:
-/// - `new` trains into the run's folder, `resume` goes on, `named` is the command that the screen named last; with
-///   the program's own options, `--steps +N` meaning N beyond the newest checkpoint. `!INT@3` sends that signal once
-///   3 more steps are in the journal, `!INT,INT@3` two of them, `@0` as soon as the run has begun.
-/// - `use` asks the model for a token.
-/// - `remove`, `flip` and `unmake` are accidents: a path is gone, a bit of it is another, the start was killed before
-///   it was a run.
-/// - `config`, `lr` and `tokens` look at what the run says of itself.
+/// A line is a command, followed by `=>` and the expected outcome:
+/// - `new` trains into the run's folder, `resume` continues, `named` runs the command that the program printed last.
+///   All take the program's options; `--steps +N` means N steps beyond the newest checkpoint. `!INT@3` sends that
+///   signal once 3 more steps are in the journal, `!INT,INT@3` sends two, `@0` as soon as the run has begun.
+/// - `use` generates a token with the model.
+/// - `remove` deletes a path, `flip` changes a bit of a file, `unmake` turns the run into a start that was killed
+///   before the run existed.
+/// - `config`, `lr` and `tokens` check the run's records.
 pub(super) struct Row<'a> {
     place: &'a Place,
     folder: PathBuf,
     newest: Option<u64>,
-    /// Best loss and its step, by what it was measured on.
+    /// Best loss and its step, by validation text.
     best: BTreeMap<String, (f64, u64)>,
     highest_rate: f64,
     named: Option<String>,
