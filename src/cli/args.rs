@@ -214,7 +214,7 @@ impl TttArgs {
 /// The domain that the model is told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DomainArgs {
-    /// Domain of the text, as code or law [default: none, the router infers it]
+    /// Domain of the text, as code or legal [default: none, the router infers it]
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) domain: Option<Domain>,
 }

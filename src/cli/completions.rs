@@ -11,7 +11,8 @@ use crate::cli::{Cli, NAME};
 
 const EXAMPLES: &str = "\
 Examples:
-  bash    darkhorse-genesis completions bash > ~/.local/share/bash-completion/completions/darkhorse-genesis
+  bash    darkhorse-genesis completions bash \\
+          > ~/.local/share/bash-completion/completions/darkhorse-genesis
   zsh     darkhorse-genesis completions zsh > ~/.zfunc/_darkhorse-genesis
           with, in ~/.zshrc: fpath+=~/.zfunc; autoload -Uz compinit; compinit
   fish    darkhorse-genesis completions fish > ~/.config/fish/completions/darkhorse-genesis.fish

@@ -29,10 +29,12 @@ const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis --prompt \"Explain the laws of thermodynamics.\"
   darkhorse-genesis inference --params 1b --prompt \"Write a Rust function.\" --domain code
-  darkhorse-genesis inference --model runs/mixed --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 1
+  darkhorse-genesis inference --model runs/mixed --prompt \"Once\" \\
+    --temperature 0.8 --top-p 0.95 --seed 1
   darkhorse-genesis inference --model runs/mixed --prompt \"Once\" --speculative --stats
   darkhorse-genesis inference --model runs/mixed --prompt - < question.txt
-  darkhorse-genesis inference --model ./DeepSeek-small --ids 1,2,3 --max-tokens 8 --temperature 0 --print-ids
+  darkhorse-genesis inference --model ./DeepSeek-small --ids 1,2,3 --max-tokens 8 \\
+    --temperature 0 --print-ids
   darkhorse-genesis inference --params 5b --random-weights --prompt \"Once\" --max-tokens 32 --stats";
 
 /// Continue a prompt

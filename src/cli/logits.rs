@@ -16,10 +16,12 @@ use crate::cli::model_args::ModelArgs;
 
 const EXAMPLES: &str = "\
 Examples:
-  darkhorse-genesis logits --model ./DeepSeek-small --ids-file ids.safetensors --out logits.safetensors
-  darkhorse-genesis logits --model runs/mixed --ids-file ids.safetensors --out all.safetensors --hidden --routing
+  darkhorse-genesis logits --model ./DeepSeek-small --ids-file ids.safetensors \\
+    --out logits.safetensors
+  darkhorse-genesis logits --model runs/mixed --ids-file ids.safetensors --out all.safetensors \\
+    --hidden --routing
 
-The file of ids holds `input_ids`, I64 or I32 of [batch, seq]. Written are `logits` [batch, seq, vocab] and,
+The file of ids holds `input_ids`, I64 or I32 of [batch, seq]. Written are `logits` [batch, seq, vocab] and, \
 of a model with MTP modules, `mtp.{k}.logits` [batch, seq - k, vocab], from k = 1, all F32.";
 
 /// Write a model's logits for given token ids, to compare with other programs

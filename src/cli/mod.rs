@@ -72,8 +72,8 @@ Examples:
   darkhorse-genesis --prompt \"Explain the laws of thermodynamics.\"
   darkhorse-genesis plan --params 5b --memory 24GB
 
-`darkhorse-genesis COMMAND --help` shows more. Exit codes: 0 done, 2 bad arguments or input, 1 any other failure,
-130 stopped by Ctrl-C, 143 by SIGTERM. RUST_LOG sets which messages of the library are shown, as in RUST_LOG=info;
+`darkhorse-genesis COMMAND --help` shows more. Exit codes: 0 done, 2 bad arguments or input, 1 any other failure, \
+130 stopped by Ctrl-C, 143 by SIGTERM. RUST_LOG sets which messages of the library are shown, as in RUST_LOG=info; \
 without it warnings.";
 
 /// Trains and runs Mixture-of-Experts language models.

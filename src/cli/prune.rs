@@ -26,8 +26,8 @@ Examples:
   darkhorse-genesis prune --model runs/mixed --data data/ --domain code --keep 4 --out runs/code
   darkhorse-genesis prune --model ./Mixtral-small --data data/ --keep 6 --by load --out runs/six
 
-Half of the documents serve to choose by, the other half to measure by. What is left out, what it cost and how fast the
-model is now stand in receipt.json of the new run. Keep several by which to judge: what costs nothing in one model may cost
+Half of the documents serve to choose by, the other half to measure by. What is left out, what it cost and how fast the \
+model is now stand in receipt.json of the new run. Keep several by which to judge: what costs nothing in one model may cost \
 much in another.";
 
 /// File of the receipt in the run's folder.

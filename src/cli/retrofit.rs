@@ -27,9 +27,10 @@ use crate::surgery::retrofit::{self, Lesson, Retrofitted, Widened, with_null_exp
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis retrofit --model runs/mixed --data data/ --k-target 1.5 --out runs/mixed-null
-  darkhorse-genesis retrofit --model ./Mixtral-small --data data/ --k-target 1.2 --null-experts 4 --steps 500 --out runs/light
+  darkhorse-genesis retrofit --model ./Mixtral-small --data data/ --k-target 1.2 \\
+    --null-experts 4 --steps 500 --out runs/light
 
-A fifth of the documents is held out to measure by. What the null experts cost in loss and save in time stands in
+A fifth of the documents is held out to measure by. What the null experts cost in loss and save in time stands in \
 receipt.json of the new run.";
 
 /// File of the receipt in the run's folder.

@@ -14,7 +14,7 @@ Examples:
   darkhorse-genesis tokenize --tokenizer ./SmolLM2-135M --bare < lines.txt
   darkhorse-genesis tokenize --model runs/mixed --decode 1,52,99
 
-The ids of a text are those that transformers' AutoTokenizer gives, with what the tokenizer puts around it;
+The ids of a text are those that transformers' AutoTokenizer gives, with what the tokenizer puts around it; \
 but a special token written in a text is text. `inference --ids` takes them as they are printed.";
 
 /// Print the token ids of texts, or the text of ids

@@ -56,7 +56,7 @@ Examples:
   darkhorse-genesis train --init-from ./Mixtral-small --data mine.jsonl --learning-rate 1e-5
   darkhorse-genesis train --init-from ./Mixtral-small --adapter ./lora --data mine.jsonl
 
-Ctrl-C or SIGTERM ends the step, saves and stops, with exit code 130 or 143; a second one stops at once. What options
+Ctrl-C or SIGTERM ends the step, saves and stops, with exit code 130 or 143; a second one stops at once. What options \
 change beside --resume, as --steps and --learning-rate, is the run's from the next checkpoint on.";
 
 /// A model that training starts from.

@@ -28,7 +28,7 @@ use lines::Lines;
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis chat
-  darkhorse-genesis chat --model runs/mixed --domain law
+  darkhorse-genesis chat --model runs/mixed --domain legal
   darkhorse-genesis chat --model genesis_152m_instruct.safetensors --tokenizer tokenizer.json
   darkhorse-genesis chat --model ./DeepSeek-V3-small --system \"Answer briefly.\" --temperature 0.6";
 

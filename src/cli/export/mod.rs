@@ -27,13 +27,14 @@ use crate::stored::Stored;
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis export --model runs/mixed --format hf --out ./mixed
-  darkhorse-genesis export --model runs/mixed --format hf --out ./mixed-legal --domain legal --dtype bf16
+  darkhorse-genesis export --model runs/mixed --format hf --out ./mixed-legal \\
+    --domain legal --dtype bf16
   darkhorse-genesis export --model runs/mixed --format gguf --out mixed.gguf --dtype q8_0
   darkhorse-genesis export --model runs/genesis-tiny --format genesis --out tiny.safetensors
   darkhorse-genesis export --model weights.ot --format hf --out ./weights
 
-A folder of --format hf is read by transformers, vLLM and SGLang, a file of --format gguf by llama.cpp and Ollama.
---format ot is libtorch's archive of named tensors, read by tch, by torch.jit.load, and by this program if it was
+A folder of --format hf is read by transformers, vLLM and SGLang, a file of --format gguf by llama.cpp and Ollama. \
+--format ot is libtorch's archive of named tensors, read by tch, by torch.jit.load, and by this program if it was \
 built with `--features tch`.";
 
 /// Write a model for transformers, vLLM, SGLang, llama.cpp, Ollama or libtorch

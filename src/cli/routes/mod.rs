@@ -27,8 +27,10 @@ const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis routes --model runs/mixed --data data/valid.jsonl
   darkhorse-genesis routes --model runs/mixed --data data/valid.jsonl --against 1000
-  darkhorse-genesis routes --model ./Mixtral-small --data corpus/ --out study --trace study/trace.jsonl
-  darkhorse-genesis routes --model ./Mixtral-small --adapter ./lora --against ./Mixtral-small --data corpus/
+  darkhorse-genesis routes --model ./Mixtral-small --data corpus/ \\
+    --out study --trace study/trace.jsonl
+  darkhorse-genesis routes --model ./Mixtral-small --adapter ./lora \\
+    --against ./Mixtral-small --data corpus/
 
 Written are routes.json and routes.html. docs/routes.md defines every figure.";
 

@@ -23,7 +23,8 @@ use windows::{Repeat, Work};
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis bench-energy --model runs/mixed
-  darkhorse-genesis bench-energy --params default --random-weights --batch 1,64 --prompt 512 --new 128
+  darkhorse-genesis bench-energy --params default --random-weights \\
+    --batch 1,64 --prompt 512 --new 128
   darkhorse-genesis bench-energy --model runs/mixed --repeats 10 --idle 60 --json";
 
 /// Measure the energy of prefill and decoding: joules per token, with 95 % confidence intervals
