@@ -7,8 +7,9 @@
 # Seen (2026-11): groups rank by the sum of their two best, whatever the family and the gates (src/llama-graph.cpp,
 # build_moe_ffn, `ggml_argsort_top_k(ctx0, selection_groups, 2)`). Where the two rules choose other groups, other experts answer.
 # llama.cpp's converter writes the number of groups for every config.json that has `n_group`.
-# llama.cpp's C functions come from the package xllamacpp. One layer, whose attention adds nothing, is computed beside it in NumPy.
+# One layer, whose attention adds nothing, is computed beside it in NumPy.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -16,11 +17,9 @@ venv=${FINDINGS_VENV:-$folder/venv}
 [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --no-compile --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0 numpy==2.4.6
 cat >see.py <<'PY'
-import ctypes
-from pathlib import Path
 import gguf
 import numpy as np
-import xllamacpp
+from llama_cpp import Model
 
 WIDTH, EXPERTS, USED, GROUPS, RANK = 32, 8, 2, 4, 16
 
@@ -78,37 +77,6 @@ def write(path):
     return tensors
 
 
-class Opaque(ctypes.Structure):
-    """Parameters or a batch, passed on as llama.cpp gives them."""
-
-    _fields_ = [("bytes", ctypes.c_byte * 512)]
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def silent(*_):
-    pass
-
-
-def llama_logits(path, token):
-    """What follows a token, by llama.cpp."""
-    library = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
-    pointer = ctypes.c_void_p
-    for name, kind in {
-        "llama_model_default_params": Opaque,
-        "llama_model_load_from_file": pointer,
-        "llama_context_default_params": Opaque,
-        "llama_init_from_model": pointer,
-        "llama_batch_get_one": Opaque,
-        "llama_get_logits_ith": ctypes.POINTER(ctypes.c_float),
-    }.items():
-        getattr(library, name).restype = kind
-    library.llama_log_set(silent, None)
-    model = pointer(library.llama_model_load_from_file(path.encode(), library.llama_model_default_params()))
-    context = pointer(library.llama_init_from_model(model, library.llama_context_default_params()))
-    assert library.llama_decode(context, library.llama_batch_get_one((ctypes.c_int32 * 1)(token), 1)) == 0
-    return np.ctypeslib.as_array(library.llama_get_logits_ith(context, -1), (WIDTH,)).copy()
-
-
 def unit(row):
     return row / np.sqrt((row * row).mean() + 1e-6)
 
@@ -134,12 +102,12 @@ for token in range(WIDTH):
     (best, its), (two, their) = (logits(tensors, token, ranked_by) for ranked_by in [1, 2])
     if its == their:
         continue
-    seen = llama_logits("model.gguf", token)
+    seen = Model("model.gguf").logits([token], WIDTH)
     from_best, from_two = np.abs(seen - best).max(), np.abs(seen - two).max()
     print(f"token {token:2}: best expert in group {its}, best two in group {their}: {from_best:.6f} and {from_two:.6f} away")
     assert from_two < 1e-4 < 0.05 < from_best, "not as described"
     differ += 1
 assert differ, "the rules agree everywhere"
 PY
-"$venv/bin/python" see.py
+PYTHONPATH=$here "$venv/bin/python" see.py
 echo "as described: groups are ranked by the sum of their two best experts"

@@ -8,6 +8,7 @@
 # 0.0004 off at the start. Here is one layer of full attention with gpt-oss's width of a head, computed beside it in NumPy;
 # the experts and the layer with the window add nothing.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -15,12 +16,10 @@ venv=${FINDINGS_VENV:-$folder/venv}
 [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --no-compile --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0 numpy==2.4.6
 cat >see.py <<'PY'
-import ctypes
 import math
-from pathlib import Path
 import gguf
 import numpy as np
-import xllamacpp
+from llama_cpp import Model
 
 # of gpt-oss: the width of a head, and its YaRN
 HEAD, THETA, FACTOR, ORIGINAL, FAST, SLOW = 64, 150_000.0, 32.0, 4096, 32.0, 1.0
@@ -76,37 +75,6 @@ def write(path):
     return tensors
 
 
-class Opaque(ctypes.Structure):
-    """Parameters or a batch, passed on as llama.cpp gives them."""
-
-    _fields_ = [("bytes", ctypes.c_byte * 512)]
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def silent(*_):
-    pass
-
-
-def llama_logits(path, ids):
-    """What follows some tokens, by llama.cpp."""
-    library = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
-    pointer = ctypes.c_void_p
-    for name, kind in {
-        "llama_model_default_params": Opaque,
-        "llama_model_load_from_file": pointer,
-        "llama_context_default_params": Opaque,
-        "llama_init_from_model": pointer,
-        "llama_batch_get_one": Opaque,
-        "llama_get_logits_ith": ctypes.POINTER(ctypes.c_float),
-    }.items():
-        getattr(library, name).restype = kind
-    library.llama_log_set(silent, None)
-    model = pointer(library.llama_model_load_from_file(path.encode(), library.llama_model_default_params()))
-    context = pointer(library.llama_init_from_model(model, library.llama_context_default_params()))
-    assert library.llama_decode(context, library.llama_batch_get_one(pointer(ids.ctypes.data), len(ids))) == 0
-    return np.ctypeslib.as_array(library.llama_get_logits_ith(context, -1), (VOCABULARY,)).copy()
-
-
 def unit(rows):
     return rows / np.sqrt((rows * rows).mean(-1, keepdims=True) + 1e-5)
 
@@ -142,10 +110,10 @@ def logits(tensors, ids, truncate):
 
 tensors = write("model.gguf")
 for count in [1, 50, 500]:
-    seen = llama_logits("model.gguf", ids[:count])
+    seen = Model("model.gguf").logits(ids[:count], VOCABULARY)
     apart = {truncate: np.abs(seen - logits(tensors, ids[:count], truncate)).max() for truncate in [True, False]}
     print(f"{count:3} tokens: {apart[False]:.4f} from truncate false, {apart[True]:.4f} from truncate true")
 assert apart[True] < 0.01 < 0.05 < apart[False], "not as described"
 PY
-"$venv/bin/python" see.py
+PYTHONPATH=$here "$venv/bin/python" see.py
 echo "as described: llama.cpp computes truncate true"

@@ -6,8 +6,9 @@
 # Seen (2026-11): the key is not looked at. `qwen3moe` divides always, `olmoe` never (the argument after LLM_FFN_SILU in
 # src/models/qwen3moe.cpp and src/models/olmoe.cpp). A model trained the other way loads and writes other text, without a warning.
 # The published Qwen3 and OLMoE happen to agree with it; models of one's own of these families need not.
-# llama.cpp's C functions come from the package xllamacpp. One layer, whose attention adds nothing, is computed beside it in NumPy.
+# One layer, whose attention adds nothing, is computed beside it in NumPy.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -15,11 +16,9 @@ venv=${FINDINGS_VENV:-$folder/venv}
 [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --no-compile --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0 numpy==2.4.6
 cat >see.py <<'PY'
-import ctypes
-from pathlib import Path
 import gguf
 import numpy as np
-import xllamacpp
+from llama_cpp import Model
 
 WIDTH, EXPERTS, USED, TOKEN = 32, 8, 2, 5
 
@@ -62,37 +61,6 @@ def write(path, family, normalized):
     return tensors
 
 
-class Opaque(ctypes.Structure):
-    """Parameters or a batch, passed on as llama.cpp gives them."""
-
-    _fields_ = [("bytes", ctypes.c_byte * 512)]
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def silent(*_):
-    pass
-
-
-def llama_logits(path):
-    """What follows TOKEN, by llama.cpp."""
-    library = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
-    pointer = ctypes.c_void_p
-    for name, kind in {
-        "llama_model_default_params": Opaque,
-        "llama_model_load_from_file": pointer,
-        "llama_context_default_params": Opaque,
-        "llama_init_from_model": pointer,
-        "llama_batch_get_one": Opaque,
-        "llama_get_logits_ith": ctypes.POINTER(ctypes.c_float),
-    }.items():
-        getattr(library, name).restype = kind
-    library.llama_log_set(silent, None)
-    model = pointer(library.llama_model_load_from_file(path.encode(), library.llama_model_default_params()))
-    context = pointer(library.llama_init_from_model(model, library.llama_context_default_params()))
-    assert library.llama_decode(context, library.llama_batch_get_one((ctypes.c_int32 * 1)(TOKEN), 1)) == 0
-    return np.ctypeslib.as_array(library.llama_get_logits_ith(context, -1), (WIDTH,)).copy()
-
-
 def unit(row):
     return row / np.sqrt((row * row).mean() + 1e-6)
 
@@ -115,10 +83,10 @@ def logits(tensors, normalized):
 for family, does in [("qwen3moe", True), ("olmoe", False)]:
     for says in [True, False]:
         tensors = write("model.gguf", family, says)
-        seen = llama_logits("model.gguf")
+        seen = Model("model.gguf").logits([TOKEN], WIDTH)
         apart = {it: np.abs(seen - logits(tensors, it)).max() for it in [True, False]}
         print(f"{family:8} expert_weights_norm {says!s:5}: {apart[True]:.6f} from divided gates, {apart[False]:.6f} from others")
         assert apart[does] < 1e-4 < 0.05 < apart[not does], "not as described"
 PY
-"$venv/bin/python" see.py
+PYTHONPATH=$here "$venv/bin/python" see.py
 echo "as described: qwen3moe divides always, olmoe never"
