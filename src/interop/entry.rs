@@ -261,6 +261,8 @@ mod tests {
             dim: 4,
         };
         assert_eq!(leading.places().collect::<Vec<_>>(), [0, 2, 1, 3, 4, 5]);
+        let turned = entry(Take::Rows(leading), Turn::Same).to_ours(of(&[6, 1]));
+        assert_eq!(turned.bytes[..], [0, 2, 1, 3, 4, 5]);
     }
 
     #[test]

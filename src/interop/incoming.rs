@@ -59,6 +59,7 @@ impl<S: TensorSource> Incoming<S> {
             known.contains(name) || is_empty || config.family.ignores(name)
         };
         if let Some(name) = source.names().into_iter().find(|name| !skipped(name)) {
+            let name = source.called(&name);
             return Err(InteropError::UnexpectedTensor { path, name });
         }
         let entries = entries.into_iter().map(|it| (it.ours.clone(), it));

@@ -99,8 +99,11 @@ impl<B: Ops> Model<B> {
 #[cfg(test)]
 mod tests {
     use darkhorse_backends::select::Selected;
+    use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::stored::StoredTokenizer;
+    use crate::tokenizer::Tokenizer;
     use crate::tokenizer::chat::Role;
 
     fn model() -> Model<Selected> {
@@ -133,18 +136,47 @@ mod tests {
         ids.split_off(read)
     }
 
+    /// A tokenizer as SentencePiece writes them: a token before every text, and spaces that are part of tokens.
+    fn sentence_piece() -> Tokenizer {
+        let letters = ["<s>", "▁", "t"].map(String::from).into_iter();
+        let letters = letters.chain((0..10).map(|digit| digit.to_string()));
+        let words = (13..320).map(|id| format!("▁t{id}"));
+        let vocab: Map<String, Value> = letters
+            .chain(words)
+            .zip((0u32..).map(Value::from))
+            .collect();
+        let begins = json!([{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]);
+        let json = json!({
+            "added_tokens": [{"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true}],
+            "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+            "pre_tokenizer": null,
+            "post_processor": {"type": "TemplateProcessing", "single": begins, "pair": begins,
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
+            "decoder": {"type": "Sequence", "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+            "model": {"type": "BPE", "vocab": vocab, "merges": []},
+        });
+        Tokenizer::from_parts(json.to_string().as_bytes(), Map::new()).unwrap()
+    }
+
     #[test]
     fn text_goes_on_with_the_likeliest_tokens() {
-        let model = model();
-        let tokenizer = model.tokenizer().unwrap();
-        let mut ids = tokenizer.opening(None);
-        ids.extend(tokenizer.encode("Hello there").unwrap());
-        let mut stream = tokenizer.stream_after(&ids);
-        let expected = likeliest(&model, ids);
-        assert!(!expected.is_empty());
-        let pieces: String = expected.iter().filter_map(|&id| stream.push(id)).collect();
-        let text = model.generate("Hello there", &greedy(&model)).unwrap();
-        assert_eq!(text, pieces + &stream.finish());
+        let mut spaced = model();
+        spaced.tokenizer = StoredTokenizer::Read(sentence_piece());
+        for model in [model(), spaced] {
+            let tokenizer = model.tokenizer().unwrap();
+            let mut ids = tokenizer.opening(None);
+            ids.extend(tokenizer.encode("t1 t2").unwrap());
+            let mut stream = tokenizer.stream_after(&ids);
+            let expected = likeliest(&model, ids);
+            assert!(!expected.is_empty());
+            let pieces: String = expected.iter().filter_map(|&id| stream.push(id)).collect();
+            let text = model.generate("t1 t2", &greedy(&model)).unwrap();
+            assert_eq!(text, pieces + &stream.finish());
+        }
     }
 
     #[test]
@@ -157,6 +189,50 @@ mod tests {
         let expected = likeliest(&model, ids.unwrap());
         let text = model.answer(&said, &greedy(&model)).unwrap();
         assert_eq!(text, tokenizer.decode(&expected));
+    }
+
+    /// The same model with a tokenizer in which the token that ends turns has another id, and that one's token its id.
+    fn ending_turns_by(id: u32) -> Model<Selected> {
+        let read = |name: &str| {
+            let text = std::fs::read(format!("tests/fixtures/llama_llama3rope/{name}")).unwrap();
+            serde_json::from_slice::<Map<String, Value>>(&text).unwrap()
+        };
+        let (mut json, mut config) = (read("tokenizer.json"), read("tokenizer_config.json"));
+        config.remove("added_tokens_decoder");
+        let mut ending = Value::from(id);
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        let (_, other) = vocab.iter_mut().find(|(_, it)| **it == ending).unwrap();
+        let other = std::mem::take(other);
+        for token in json["added_tokens"].as_array_mut().unwrap() {
+            if token["content"] == "<|im_end|>" {
+                std::mem::swap(&mut token["id"], &mut ending);
+            }
+        }
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        vocab["<|im_end|>"] = other;
+        let (_, free) = vocab.iter_mut().find(|(_, it)| it.is_null()).unwrap();
+        *free = ending;
+        let json = Value::from(json).to_string();
+        let tokenizer = Tokenizer::from_parts(json.as_bytes(), config).unwrap();
+        let mut model = model();
+        model.tokenizer = StoredTokenizer::Read(tokenizer);
+        model
+    }
+
+    #[test]
+    fn an_answer_ends_where_its_turn_does() {
+        let plain = model();
+        let begin = |model: &Model<Selected>| {
+            let tokenizer = model.tokenizer().unwrap();
+            let nothing = Vec::<Message>::new().into();
+            let template = model.template().unwrap();
+            template.prompt(tokenizer, &nothing, None).unwrap()
+        };
+        let given = likeliest(&plain, begin(&plain));
+        let model = ending_turns_by(given[1]);
+        assert_eq!(begin(&model), begin(&plain));
+        let text = model.answer(&[], &greedy(&model)).unwrap();
+        assert_eq!(text, plain.tokenizer().unwrap().decode(&given[..1]));
     }
 
     #[test]

@@ -104,5 +104,5 @@ fn plan_refuses_what_is_no_model_in_one_line() {
     fs::write(&file, "{").unwrap();
     assert!(line(&file).contains("config.json: EOF"));
     fs::write(&file, r#"{"model": {}}"#).unwrap();
-    assert!(line(&file).contains("config.json"));
+    assert!(line(&file).contains("config.json`: missing key `model.vocab_size`"));
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use darkhorse_genesis::interop::gguf::{GgmlType, GgufFile, GgufTensor, GgufWriter};
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -165,6 +166,78 @@ fn a_head_that_differs_from_the_embedding_is_kept() {
     let export = ["export", "--model", text(&run), "--format", "hf", "--out"];
     shown(&[&export[..], &[text(&out)]].concat());
     assert!(logits(&out, name) == expected);
+}
+
+/// One that no family has, and two that a Llama has not.
+#[test]
+fn a_tensor_without_a_place_is_refused_by_its_name_in_the_file() {
+    let name = "llama_tied";
+    let source = fixture(name);
+    let folder = tempfile::tempdir().unwrap();
+    let at = |file: &str| folder.path().join(file);
+    let (written, more, run) = (at("model.gguf"), at("more.gguf"), at("run"));
+    let export = ["export", "--model", text(&source), "--format", "gguf"];
+    shown(&[&export[..], &["--out", text(&written)]].concat());
+    let file = GgufFile::open(&written).unwrap();
+    let held: Vec<GgufTensor> = file.tensors().to_vec();
+    for extra in [
+        "attn_sinks.weight",
+        "attn_q_norm.weight",
+        "ffn_gate_inp.weight",
+    ] {
+        let extra = format!("blk.1.{extra}");
+        let mut tensors = held.clone();
+        tensors.push(GgufTensor {
+            name: extra.clone(),
+            ggml_type: GgmlType::F32,
+            shape: vec![4],
+        });
+        let mut writer = GgufWriter::create(&more, file.metadata(), &tensors).unwrap();
+        for tensor in &held {
+            let (_, bytes) = file.tensor(&tensor.name).unwrap();
+            writer.write(bytes).unwrap();
+        }
+        writer.write(&[0; 16]).unwrap();
+        writer.finish().unwrap();
+        let expected = format!("more.gguf: tensor `{extra}` has no place in the model");
+        let import = ["import", "--from", text(&more), "--out", text(&run)];
+        for error in [refusal(&more, &[]), refused(&import)] {
+            assert!(error.contains(&expected), "{error}");
+        }
+        assert!(!run.exists());
+    }
+}
+
+#[test]
+fn a_model_that_was_imported_and_exported_computes_the_same_to_the_bit() {
+    for name in [
+        "deepseek_v3_yarn",
+        "glm4_moe",
+        "llama_llama3rope",
+        "mixtral",
+        "olmoe",
+        "qwen2",
+        "qwen3_moe",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let [imported, hf, gguf] = ["run", "hf", "model.gguf"].map(|it| folder.path().join(it));
+        let source = fixture(name);
+        shown(&["import", "--from", text(&source), "--out", text(&imported)]);
+        let export = |from: &Path, format: &str, out: &Path| {
+            let from = ["export", "--checkpoint", text(from)];
+            shown(&[&from[..], &["--format", format, "--out", text(out)]].concat());
+        };
+        export(&imported, "hf", &hf);
+        export(&hf, "gguf", &gguf);
+        let expected = logits(&source, name);
+        for model in [&imported, &hf, &gguf] {
+            assert!(
+                logits(model, name) == expected,
+                "{name}: {}",
+                model.display()
+            );
+        }
+    }
 }
 
 /// Asserts that all logits equal a fixture's within F32 noise.

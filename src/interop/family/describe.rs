@@ -127,7 +127,6 @@ pub(in crate::interop) fn essence(model: &ModelConfig) -> Value {
     }
     this.domains = DomainConfig::default();
     this.quantization = None;
-    this.initializer_range = 0.02;
     this.embedding_initializer_range = None;
     this.depth_scaled_init = false;
     json!(this)
@@ -183,6 +182,8 @@ fn short(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::model::mixer::gqa::GqaConfig;
+    use crate::model::routing::RouterConfig;
+    use crate::model::routing::balance::Rule;
     use crate::model::routing::cosine::{CosineConfig, Similarity};
 
     fn preset(text: &str) -> ModelConfig {
@@ -239,8 +240,20 @@ mod tests {
     fn what_only_training_uses_does_not_matter() {
         let mut tiny = preset(include_str!("../../../configs/tiny.json"));
         tiny.embedding_initializer_range = Some(0.5);
-        tiny.moe.as_mut().unwrap().router.z_loss = 0.1;
+        tiny.depth_scaled_init = !tiny.depth_scaled_init;
         assert_eq!(refusal(&tiny), None);
+        let changes: [fn(&mut RouterConfig); 4] = [
+            |router| router.z_loss = 0.1,
+            |router| router.mutual_information_loss = 0.1,
+            |router| router.balance = Rule::Auxiliary(Default::default()),
+            |router| router.initial_experts = Some(12),
+        ];
+        for change in changes {
+            let mut changed = tiny.clone();
+            change(&mut changed.moe.as_mut().unwrap().router);
+            assert_ne!(changed, tiny);
+            assert_eq!(refusal(&changed), None);
+        }
         let mut llama = preset(include_str!("../../../configs/mixtral-tiny.json"));
         llama.moe = None;
         assert_eq!(refusal(&llama), None);

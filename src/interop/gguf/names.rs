@@ -13,7 +13,7 @@ const OUTER: [(&str, &str); 3] = [
 ];
 
 /// Tensors of a layer, likewise.
-const LAYER: [(&str, &str); 25] = [
+const LAYER: [(&str, &str); 24] = [
     ("input_layernorm", "attn_norm"),
     ("post_attention_layernorm", "ffn_norm"),
     ("self_attn.q_proj", "attn_q"),
@@ -35,7 +35,6 @@ const LAYER: [(&str, &str); 25] = [
     ("mlp.shared_experts.gate_proj", "ffn_gate_shexp"),
     ("mlp.shared_experts.up_proj", "ffn_up_shexp"),
     ("mlp.shared_experts.down_proj", "ffn_down_shexp"),
-    ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
     ("mlp.experts.gate_proj", "ffn_gate_exps"),
     ("mlp.experts.up_proj", "ffn_up_exps"),
     ("mlp.experts.down_proj", "ffn_down_exps"),
@@ -43,9 +42,6 @@ const LAYER: [(&str, &str); 25] = [
 
 /// Tensors of a layer whose suffixes differ.
 const WHOLE: [(&str, &str); 1] = [("mlp.gate.e_score_correction_bias", "exp_probs_b.bias")];
-
-/// Prefix of a gated shared expert's tensors, and that of shared experts in general.
-const GATED: [&str; 2] = ["mlp.shared_expert.", "mlp.shared_experts."];
 
 /// How a GGUF tensor relates to one or several of Hugging Face's.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +86,6 @@ impl<'a> Names<'a> {
         if let Some((_, gguf)) = WHOLE.iter().find(|(theirs, _)| *theirs == rest) {
             return Some(Place::One(within(gguf), Gather::Same));
         }
-        let rest = rest.replacen(GATED[0], GATED[1], 1);
         let (stem, end) = rest.rsplit_once('.')?;
         if let Some(expert) = stem.strip_prefix("mlp.experts.") {
             let (index, projection) = expert.split_once('.')?;
@@ -136,17 +131,8 @@ impl<'a> Names<'a> {
             }
         }
         let (theirs, _) = self.of_layers().find(|(_, gguf)| *gguf == stem)?;
-        let is_gated = self
-            .config
-            .model
-            .moe
-            .as_ref()
-            .is_some_and(|moe| moe.shared_expert_gate);
-        let mut name = format!("{theirs}.{end}");
-        if is_gated {
-            name = name.replacen(GATED[1], GATED[0], 1);
-        }
-        Some((within(&name), self.gather(theirs)))
+        let name = within(&format!("{theirs}.{end}"));
+        Some((name, self.gather(theirs)))
     }
 
     fn gguf(&self, stem: &str) -> Option<&'static str> {
@@ -222,6 +208,13 @@ mod tests {
                         }
                     }
                 }
+            }
+            // a family's own name stands in place of the usual one
+            for (_, usual) in LAYER.iter().filter(|(theirs, _)| {
+                let own = names.own.iter();
+                own.map(|(theirs, _)| theirs).any(|it| it == theirs)
+            }) {
+                assert_eq!(names.ours(&format!("blk.0.{usual}.weight")), None);
             }
             assert_eq!(names.theirs("model.layers.0.other.weight"), None);
             assert_eq!(names.ours("blk.0.other.weight"), None);

@@ -45,15 +45,10 @@ pub(super) fn merges(tokens: &[String], types: &[i32], scores: &[f32]) -> Vec<Va
         if ids.get(token.as_str()) != Some(&id) {
             continue;
         }
-        let cuts = token.char_indices().skip(1).map(|(at, _)| at);
-        let mut found: Vec<_> = cuts
-            .filter_map(|at| {
-                let (left, right) = token.split_at(at);
-                Some(([*ids.get(left)?, *ids.get(right)?], [left, right]))
-            })
-            .collect();
-        found.sort_unstable_by_key(|&(ids, _)| ids);
-        merges.extend(found.into_iter().map(|(_, parts)| Merge {
+        let cuts = token.char_indices().skip(1);
+        let cuts = cuts.map(|(at, _)| <[&str; 2]>::from(token.split_at(at)));
+        let found = cuts.filter(|parts| parts.iter().all(|part| ids.contains_key(part)));
+        merges.extend(found.map(|parts| Merge {
             score: scores[id],
             parts,
         }));

@@ -11,8 +11,8 @@ use crate::model::routing::{GroupScore, ScoringFunc};
 
 /// A family's configuration with the sizes that have no defaults, and with the keys in `more`.
 fn minimal(model_type: &str, more: &Value) -> HfConfig {
-    let mut json = json!({"model_type": model_type, "vocab_size": 100, "hidden_size": 128,
-        "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 32});
+    let mut json = json!({"model_type": model_type, "vocab_size": 100, "hidden_size": 256,
+        "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 64});
     let map = json.as_object_mut().unwrap();
     map.extend(more.as_object().unwrap().clone());
     parsed(&json).unwrap()
@@ -79,7 +79,7 @@ fn absent_keys_of_families_with_experts_have_defaults() {
 
     let olmoe = minimal("olmoe", &json!({}));
     let attention = gqa(&olmoe);
-    assert_eq!((attention.num_key_value_heads, attention.head_dim), (32, 4));
+    assert_eq!((attention.num_key_value_heads, attention.head_dim), (64, 4));
     assert_eq!(
         (attention.qk_norm_over, attention.clip_qkv),
         (NormOver::Heads, None)
@@ -259,8 +259,10 @@ fn kimi_k2_is_deepseek_v3_and_a_mistral_without_a_window_is_llama() {
         hf_config(&config.model, extras).unwrap()
     };
     assert_eq!(written(&kimi), v3);
-    let mistral = fixture("mistral/config.json");
+    let mut mistral = fixture("mistral/config.json");
+    mistral.token_ids.eos = vec![6, 7];
     let llama = written(&mistral);
     assert_eq!(llama.model, mistral.model);
+    assert_eq!(llama.token_ids, mistral.token_ids);
     assert_eq!(llama.to_json()["model_type"], "llama");
 }

@@ -164,7 +164,10 @@ fn what_is_not_computed_here_is_refused_by_name() {
             (lora(json!({})), fused, false),
             "of which the model has 0 experts",
         ),
-        ((lora(json!({})), dora, false), "lora_magnitude_vector`"),
+        (
+            (lora(json!({})), dora, false),
+            "lora_magnitude_vector`, expected `lora_A`",
+        ),
         (
             (
                 lora(json!({})),
