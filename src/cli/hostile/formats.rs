@@ -4,20 +4,16 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use darkhorse_backends::select;
 use serde_json::{Value, json};
 
 use super::configurations;
 use super::mutation::Kind;
 use super::state;
 use crate::cli::failure::{Failure, OrInput};
-use crate::cli::model::Loaded;
 use crate::cli::stored;
-use crate::cli::weights::Weights;
 use crate::config::Experiment;
 use crate::data::{Source, SourceOptions};
 use crate::domain::Domain;
-use crate::model::cache::CacheConfig;
 use crate::model::weights::NamedTensor;
 use crate::telemetry::report::{self, About};
 use crate::telemetry::{
@@ -263,13 +259,7 @@ impl Format {
 
 /// Everything that `inference` does before the first logits.
 pub(super) fn open_model(path: &Path) -> Result<(), Failure> {
-    let weights = Weights::Stored {
-        path: path.into(),
-        adapter: None,
-    };
-    let loaded = Loaded::of_weights(weights, None, None, &select::default_device())?;
-    let mut sequence = loaded.begin(None, None, CacheConfig::default())?;
-    sequence.read(&[1, 2, 3]).or_input()
+    configurations::first_logits(&configurations::loaded(path)?)
 }
 
 fn open_tokenizer(path: &Path) -> Result<(), Failure> {
