@@ -1,10 +1,13 @@
-//! Conversions from the command line: import, export, logits and token ids.
+//! Models of other programs from the command line: import, export, logits, token ids and fine-tuning.
 
 // helpers of tests, which clippy does not know as such
 #![allow(clippy::unwrap_used)]
 
 mod command;
+mod fine_tuning;
 mod foreign;
+mod templates;
+mod tokenizers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,38 +52,6 @@ fn logits_hold_what_other_programs_compute_under_their_names() {
         (tensor.shape().to_vec(), tensor.data().to_vec())
     });
     assert_eq!(left, right);
-}
-
-#[test]
-fn a_model_that_was_imported_and_exported_computes_the_same_to_the_bit() {
-    for name in [
-        "deepseek_v3_yarn",
-        "glm4_moe",
-        "llama_llama3rope",
-        "mixtral",
-        "olmoe",
-        "qwen2",
-        "qwen3_moe",
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let [imported, hf, gguf] = ["run", "hf", "model.gguf"].map(|it| folder.path().join(it));
-        let source = fixture(name);
-        shown(&["import", "--from", text(&source), "--out", text(&imported)]);
-        let export = |from: &Path, format: &str, out: &Path| {
-            let from = ["export", "--checkpoint", text(from)];
-            shown(&[&from[..], &["--format", format, "--out", text(out)]].concat());
-        };
-        export(&imported, "hf", &hf);
-        export(&hf, "gguf", &gguf);
-        let expected = logits(&source, name);
-        for model in [&imported, &hf, &gguf] {
-            assert!(
-                logits(model, name) == expected,
-                "{name}: {}",
-                model.display()
-            );
-        }
-    }
 }
 
 /// Files of a folder with their contents.

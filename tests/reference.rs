@@ -5,6 +5,8 @@
 //! tokens with another choice, and later tokens that attend to them, are counted instead of compared.
 
 mod golden;
+#[path = "reference/qwen3_next.rs"]
+mod qwen3_next;
 
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Param};

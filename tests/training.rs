@@ -1,4 +1,4 @@
-//! Training steps on small models: accumulation of micro-batches, and balancing of experts.
+//! Training steps on small models: accumulation of micro-batches, balancing of experts, and steps in bf16.
 
 mod support;
 
@@ -6,3 +6,5 @@ mod support;
 mod accumulation;
 #[path = "training/balance.rs"]
 mod balance;
+#[path = "training/precision.rs"]
+mod precision;

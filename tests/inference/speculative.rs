@@ -1,7 +1,6 @@
 //! Generated text does not depend on speculative drafts.
 
-mod support;
-
+use crate::support::{hybrid_config, recurrent_config, small_config};
 use std::collections::BTreeMap;
 
 use darkhorse_backends::paged::PageFormat;
@@ -14,7 +13,6 @@ use darkhorse_genesis::inference::{
 use darkhorse_genesis::model::cache::CacheConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
-use support::{hybrid_config, recurrent_config, small_config};
 
 type B = Selected;
 

@@ -1,7 +1,6 @@
 //! The output of a request does not depend on other requests.
 
-mod support;
-
+use crate::support::{hybrid_config, recurrent_config, small_config};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,6 @@ use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, Cause, ModelConfig, NotANumber, Part};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use support::{hybrid_config, recurrent_config, small_config};
 
 type B = Selected;
 

@@ -1,7 +1,6 @@
 //! Causality: a position depends on earlier positions of its own document only, however it is computed.
 
-mod support;
-
+use crate::support::{hybrid_config, mixer_config, small_config};
 use std::ops::Range;
 
 use burn::tensor::backend::Backend;
@@ -15,7 +14,6 @@ use darkhorse_genesis::model::dtype::Dtype;
 use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
-use support::{hybrid_config, mixer_config, small_config};
 
 type B = Selected;
 

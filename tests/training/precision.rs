@@ -1,7 +1,6 @@
 //! Steps in bf16 with f32 weights give the same training, within the precision of bf16.
 
-mod support;
-
+use crate::support::{batches, byte_config, recurrent_config};
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -13,7 +12,6 @@ use darkhorse_genesis::model::weights::collect;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use darkhorse_genesis::training::batch::MicroBatch;
 use darkhorse_genesis::training::{AdamW, Precision, Trainee, TrainingConfig};
-use support::{batches, byte_config, recurrent_config};
 
 type B = Autodiff<Selected>;
 

@@ -1,16 +1,9 @@
 //! Fine-tuning of an existing model from the command line.
 
-// helpers of tests, which clippy does not know as such
-#![allow(clippy::unwrap_used)]
-
-mod command;
-mod templates;
-mod tokenizers;
-
 use std::fs;
 use std::path::Path;
 
-use command::{fixture, json, logits, logits_with, refused, shown, text};
+use crate::command::{fixture, json, logits, logits_with, refused, shown, text};
 use safetensors::tensor::SafeTensors;
 use serde_json::{Value, json as value};
 

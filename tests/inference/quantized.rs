@@ -1,7 +1,6 @@
 //! A model with quantized weights computes the same as one with the dequantized values.
 
-mod support;
-
+use crate::support::{mixer_config, small_config};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::quantized::reference::{dequantize, quantize};
 use darkhorse_backends::select::Selected;
@@ -10,7 +9,6 @@ use darkhorse_genesis::model::mixer::MixerKind;
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::weights::{InBlocks, InMemory, WeightSource, collect, load};
 use darkhorse_genesis::model::{CausalLm, ModelConfig, Sequences};
-use support::{mixer_config, small_config};
 
 type B = Selected;
 
