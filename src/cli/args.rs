@@ -8,7 +8,6 @@ use crate::domain::Domain;
 use crate::inference::{SamplingConfig, Speculation, When};
 use crate::model::cache::CacheConfig;
 use crate::model::dtype::Dtype;
-use crate::model::matrix::Quantization;
 use crate::model::routing::domain::DomainMode;
 use crate::model::{CausalLm, Ttt};
 use clap::builder::PossibleValuesParser;
@@ -321,15 +320,16 @@ impl SpeculationArgs {
 /// Element type of the weights in memory.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct WeightsArgs {
-    /// Quantize projections and experts to blocks of 8 or 4 bits while loading [default: as they are stored]
-    #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::Q8, Dtype::Q4]))]
+    /// Hold projections and experts in 16 bits, or round them to blocks of 8 or 4 bits, while loading [default: blocks
+    /// of a run as they are stored, anything else in f32]
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(&[Dtype::Bf16, Dtype::Q8, Dtype::Q4]))]
     weights: Option<Dtype>,
 }
 
 impl WeightsArgs {
-    /// The requested quantization, if any.
-    pub(crate) fn quantization(self) -> Option<Quantization> {
-        self.weights.and_then(Dtype::quantization)
+    /// The requested format, if any.
+    pub(crate) fn held(self) -> Option<Dtype> {
+        self.weights
     }
 }
 

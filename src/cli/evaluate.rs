@@ -72,8 +72,8 @@ fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     let source = args.text.source()?;
     let weights = args.model.weights(|| Ok(Weights::Newest(None)))?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
-    let quantization = args.weights.quantization();
-    let mut loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;
+    let held = args.weights.held();
+    let mut loaded = Loaded::of_weights(weights, tokenizer, held, &args.device.open()?)?;
     loaded.model = args.ttt.apply(loaded.model)?;
     let training = &loaded.experiment.training;
     let seq_len = loaded.row_length(args.seq_len)?;

@@ -168,7 +168,7 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
     let weights = args.source()?;
     if let Weights::Random(experiment) = &weights {
         let purpose = Purpose::Inference {
-            weights: Dtype::held_as(args.weights.quantization()),
+            weights: args.weights.held().unwrap_or(Dtype::F32),
             cache: args.cache.dtype().unwrap_or(Dtype::F32),
             context: args.sampling.max_tokens(MAX_TOKENS),
         };
@@ -180,8 +180,8 @@ pub(crate) fn execute(args: &InferenceArgs) -> Result<(), Failure> {
 /// Continues the prompt after the arguments were checked.
 fn infer(args: &InferenceArgs, prompt: Option<&str>, weights: Weights) -> Result<(), Failure> {
     let tokenizer = args.tokenizer.tokenizer.as_deref();
-    let quantization = args.weights.quantization();
-    let mut loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;
+    let held = args.weights.held();
+    let mut loaded = Loaded::of_weights(weights, tokenizer, held, &args.device.open()?)?;
     loaded.model = args.ttt.apply(loaded.model)?;
     let defaults = loaded.sampling(SamplingConfig::default());
     let sampling = args.sampling.config_over(defaults)?;

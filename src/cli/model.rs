@@ -12,11 +12,11 @@ use crate::cli::weights::Weights;
 use crate::config::Experiment;
 use crate::inference::SamplingConfig;
 use crate::interop::{Begun, Origin};
-use crate::model::matrix::Quantization;
+use crate::model::dtype::Dtype;
 use crate::model::weights::WeightSource;
 use crate::model::{CausalLm, ModelConfig, weights};
 use crate::run::{self, ValidFeed};
-use crate::stored::{Model, Stored, StoredTokenizer, held_as};
+use crate::stored::{Model, Stored, StoredTokenizer, held_as, narrow};
 use crate::telemetry::EvalRecord;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::Template;
@@ -29,14 +29,20 @@ impl Model<Selected> {
     pub(crate) fn of_weights(
         weights: Weights,
         tokenizer: Option<&Path>,
-        quantization: Option<Quantization>,
+        held: Option<Dtype>,
         device: &Device,
     ) -> Result<Self, Failure> {
         let stored = match weights {
             Weights::Random(mut experiment) => {
-                experiment.model = held_as(experiment.model, quantization)?;
+                experiment.model = held_as(experiment.model, held)?;
+                let config = &experiment.model;
+                let mut model = CausalLm::init(config, 0, device);
+                if let Some(narrow) = narrow::<Selected>(config, held, device)? {
+                    model = narrow.cast(model);
+                }
                 return Ok(Self {
-                    model: CausalLm::init(&experiment.model, 0, device),
+                    model,
+                    held: held.unwrap_or(Dtype::held_as(config.quantization)),
                     tokenizer: StoredTokenizer::Read(Tokenizer::bytes()),
                     experiment: *experiment,
                     origin: Origin::default(),
@@ -48,18 +54,18 @@ impl Model<Selected> {
             }
             Weights::Newest(name) => Stored::of_run::<Selected>(&newest(name.as_deref())?)?,
         };
-        Self::of_stored(stored.with_tokenizer(tokenizer)?, quantization, device)
+        Self::of_stored(stored.with_tokenizer(tokenizer)?, held, device)
     }
 
     /// Loads a model from disk, and tells the user if its quantization changes.
     pub(crate) fn of_stored(
         stored: Stored,
-        quantization: Option<Quantization>,
+        held: Option<Dtype>,
         device: &Device,
     ) -> Result<Self, Failure> {
-        let loaded = Self::load(&stored, quantization, device)?;
-        let dtype = loaded.model.embed_tokens.val().dtype();
-        stored.tell_blocks(dtype.name(), quantization);
+        let loaded = Self::load(&stored, held, device)?;
+        let dtype = loaded.model.norm.weight.dtype();
+        stored.tell_blocks(dtype.name(), held);
         Ok(loaded)
     }
 
@@ -71,6 +77,7 @@ impl Model<Selected> {
     ) -> Result<Self, Failure> {
         let model = CausalLm::init(&config, 0, &self.device());
         Ok(Self {
+            held: Dtype::held_as(config.quantization),
             model: weights::load(model, weights).or_input()?,
             tokenizer: self.tokenizer.clone(),
             experiment: Experiment {
@@ -95,6 +102,7 @@ impl Model<Selected> {
     /// The model with newly trained weights and their experiment.
     pub(crate) fn with_trained(&self, model: CausalLm<Selected>, experiment: Experiment) -> Self {
         Self {
+            held: Dtype::held_as(experiment.model.quantization),
             model,
             tokenizer: self.tokenizer.clone(),
             experiment,

@@ -61,11 +61,10 @@ pub(crate) fn execute(args: &QuantizeArgs) -> Result<(), Failure> {
     let names = source.names().into_iter();
     let tensors = names.map(|name| NamedTensor::of(&source, &name));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().or_input()?;
-    stored.tell_blocks("f32", Some(args.bits));
+    let held = Dtype::held_as(Some(args.bits));
+    stored.tell_blocks("f32", Some(held));
     stored.write_run(&args.out, &experiment, tensors)?;
-    let after = experiment
-        .model
-        .weight_bytes(Dtype::held_as(Some(args.bits)));
+    let after = experiment.model.weight_bytes(held);
     output::line(format_args!(
         "{}: {} of weights, {} as f32; use it by `darkhorse-genesis inference --model {0} --prompt ...`",
         args.out.display(),

@@ -9,7 +9,7 @@ use crate::checkpoint::Run;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::config::Experiment;
-use crate::model::matrix::Quantization;
+use crate::model::dtype::Dtype;
 use crate::model::weights::NamedTensor;
 use crate::run::state::{MODEL_FILE, ORIGIN_FILE};
 use crate::stored::{OpenError, Stored, StoredTokenizer};
@@ -43,20 +43,27 @@ impl Stored {
         }
     }
 
-    /// Tells the user which quantized types the file holds, and what they are converted to: `dtype`, or blocks of our
-    /// own.
-    pub(crate) fn tell_blocks(&self, dtype: impl Display, blocks: Option<Quantization>) {
+    /// Tells the user which quantized types the file holds, and what they are converted to: `dtype`, or the format that
+    /// was asked for.
+    pub(crate) fn tell_blocks(&self, dtype: impl Display, held: Option<Dtype>) {
         let Some(types) = &self.quantized else { return };
+        let held = match (held, held.and_then(Dtype::quantization)) {
+            (None, _) => String::new(),
+            (Some(held), None) => {
+                format!(
+                    ", projections, experts and embeddings then held as {}",
+                    held.name()
+                )
+            }
+            (Some(_), Some(blocks)) => {
+                let bits = blocks.bits().count();
+                format!(", projections and experts then held in our own of {bits} bits")
+            }
+        };
         let path = self.weights.path().display();
-        match blocks {
-            None => notice::tell(format_args!(
-                "{path} holds {types}: blocks are read as {dtype}"
-            )),
-            Some(blocks) => notice::tell(format_args!(
-                "{path} holds {types}: blocks are read as {dtype}, projections and experts then held in our own of {} bits",
-                blocks.bits().count()
-            )),
-        }
+        notice::tell(format_args!(
+            "{path} holds {types}: blocks are read as {dtype}{held}"
+        ));
     }
 
     /// Writes a run with this model's facts and the given weights. If that fails, no run is left behind.

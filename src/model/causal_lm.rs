@@ -432,7 +432,11 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> CausalLm<B, M, R> {
             Some(head) => head.forward(states),
             None => {
                 let [batch, seq, hidden] = states.dims();
-                let table = self.embed_tokens.val().cast(states.dtype());
+                let mut table = self.embed_tokens.val();
+                // a narrower one is read as it is
+                if table.dtype().size() > states.dtype().size() {
+                    table = table.cast(states.dtype());
+                }
                 let [vocab, _] = table.dims();
                 B::project_transposed(states.reshape([batch * seq, hidden]), table)
                     .reshape([batch, seq, vocab])

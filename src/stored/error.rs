@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::inference::{GenerationError, SamplingError};
 use crate::interop::InteropError;
 use crate::model::ModelConfigError;
+use crate::model::dtype::Dtype;
 use crate::model::matrix::Quantization;
 use crate::model::weights::WeightError;
 use crate::tokenizer::TokenizerError;
@@ -72,13 +73,20 @@ pub enum OpenError {
     UnreadableTokenizer(Arc<OpenError>),
     /// The weights are quantized in one format and were asked for in another.
     #[error(
-        "the weights are in blocks already, {found:?}, and cannot become {wanted:?}: leave `--weights` out"
+        "the weights are in blocks already, {found:?}, and cannot become {}: leave `--weights` out",
+        wanted.name()
     )]
     OtherBlocks {
         /// Format of the weights.
         found: Quantization,
         /// Format that was asked for.
-        wanted: Quantization,
+        wanted: Dtype,
+    },
+    /// The device does not compute with the type that was asked for.
+    #[error("this device has no {}: take another `--weights`, as q8, or leave it out", wanted.name())]
+    NoSuchType {
+        /// Format that was asked for.
+        wanted: Dtype,
     },
     /// The run cannot be read.
     #[error(transparent)]

@@ -4,6 +4,7 @@
 mod error;
 mod foreign;
 mod generate;
+mod held;
 mod model;
 mod tokenizer;
 
@@ -26,8 +27,8 @@ use crate::tokenizer::Tokenizer;
 pub use error::OpenError;
 pub use foreign::untrained;
 pub use generate::GenerateOptions;
+pub use held::{held_as, narrow};
 pub use model::Model;
-pub use model::held_as;
 pub use tokenizer::StoredTokenizer;
 pub(crate) use tokenizer::as_model_takes;
 use tokenizer::{have_same_tokens, token_ids};

@@ -5,14 +5,14 @@ use std::path::Path;
 use darkhorse_backends::Ops;
 
 use super::tokenizer::is_genesis;
-use super::{OpenError, Stored, StoredTokenizer};
+use super::{OpenError, Stored, StoredTokenizer, held_as, narrow};
 use crate::config::Experiment;
 use crate::domain::Domain;
 use crate::inference::{Generation, Limits, SamplingConfig, Speculation};
 use crate::interop::Origin;
 use crate::interop::hugging_face::StatedSampling;
 use crate::model::cache::CacheConfig;
-use crate::model::matrix::Quantization;
+use crate::model::dtype::Dtype;
 use crate::model::weights::{self, InBlocks};
 use crate::model::{CausalLm, ModelConfig};
 use crate::tokenizer::Tokenizer;
@@ -37,6 +37,8 @@ pub struct Model<B: Ops> {
     pub(crate) origin: Origin,
     /// Optimizer steps it was trained for.
     pub(crate) step: u64,
+    /// Format of its matrices in memory.
+    pub(crate) held: Dtype,
 }
 
 impl<B: Ops> Model<B> {
@@ -49,14 +51,16 @@ impl<B: Ops> Model<B> {
         Self::load(&Stored::open::<B>(path.as_ref(), None)?, None, device)
     }
 
-    /// Loads an opened model onto a device, with its weights quantized to blocks if that is asked for.
+    /// Loads an opened model onto a device, with its projections and experts held in a format: [`Dtype::Bf16`], which
+    /// takes half the memory of f32 and holds the embedding table, too, or blocks. `None` keeps blocks as they are
+    /// stored, and everything else in the device's default type.
     ///
     /// # Errors
     ///
-    /// A tokenizer of another model, or weights that cannot be read or quantized as asked for.
+    /// A tokenizer of another model, a format that the device lacks, or weights that cannot be read or quantized.
     pub fn load(
         stored: &Stored,
-        quantization: Option<Quantization>,
+        held: Option<Dtype>,
         device: &B::Device,
     ) -> Result<Self, OpenError> {
         let rows = stored.experiment.model.vocab_size;
@@ -64,19 +68,22 @@ impl<B: Ops> Model<B> {
         stored.check_tokenizer((rows / 64).max(16))?;
         let mut experiment = stored.experiment.clone();
         let in_blocks = experiment.model.quantization.is_some();
-        experiment.model = held_as(experiment.model, quantization)?;
-        let model = CausalLm::init(&experiment.model, 0, device);
+        experiment.model = held_as(experiment.model, held)?;
+        let config = &experiment.model;
+        let model = CausalLm::init(config, 0, device);
         let source = stored.weights.as_ref();
-        let model = match quantization {
-            Some(quantization) if !in_blocks => {
+        let model = match (config.quantization, narrow::<B>(config, held, device)?) {
+            (Some(quantization), _) if !in_blocks => {
                 let source = InBlocks::new(source, &model, quantization.bits());
                 weights::load(model, &source)
             }
-            _ => weights::load(model, source),
+            (_, Some(narrow)) => weights::load(model, &narrow.source(source)),
+            (_, None) => weights::load(model, source),
         };
         Ok(Self {
             model: model?,
             tokenizer: stored.tokenizer.clone(),
+            held: held.unwrap_or(Dtype::held_as(config.quantization)),
             experiment,
             origin: stored.origin.clone(),
             step: stored.step,
@@ -195,29 +202,6 @@ fn over(default: SamplingConfig, stated: StatedSampling) -> SamplingConfig {
         min_p: stated.min_p.unwrap_or(base.min_p),
         repetition_penalty: stated.repetition_penalty.unwrap_or(base.repetition_penalty),
         ..base
-    }
-}
-
-/// Sets the quantization that a model's weights are to be held in.
-///
-/// # Errors
-///
-/// [`OpenError::OtherBlocks`] if they are quantized in another format, [`OpenError::Model`] if rows are not whole
-/// blocks.
-pub fn held_as(
-    mut model: ModelConfig,
-    quantization: Option<Quantization>,
-) -> Result<ModelConfig, OpenError> {
-    match (quantization, model.quantization) {
-        (Some(wanted), Some(found)) if wanted != found => {
-            Err(OpenError::OtherBlocks { found, wanted })
-        }
-        (Some(wanted), _) => {
-            model.quantization = Some(wanted);
-            model.validate()?;
-            Ok(model)
-        }
-        (None, _) => Ok(model),
     }
 }
 

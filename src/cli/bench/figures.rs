@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use crate::config::memory::Bytes;
-use crate::model::ModelConfig;
 use crate::model::dtype::Dtype;
 use darkhorse_backends::select;
 use serde::Serialize;
@@ -49,12 +48,13 @@ pub(super) struct Report {
 
 impl Figures {
     pub(super) fn of(
-        model: &ModelConfig,
+        loaded: &Loaded,
         case: Case,
         cache: CacheArgs,
         runs: &[Run],
         bandwidth: f64,
     ) -> Self {
+        let model = &loaded.experiment.model;
         let prefill_s = median(runs.iter().map(|run| run.prefill.as_secs_f64()));
         let per_token = |run: &Run| run.decode.as_secs_f64() / run.decoded.max(1) as f64;
         let token_s = median(runs.iter().map(per_token));
@@ -63,8 +63,7 @@ impl Figures {
         // on average half of the new tokens are in the cache
         let context = case.prompt + case.new / 2;
         let cached = case.batch as f64 * model.cache_bytes(context, cache) as f64;
-        let dtype = Dtype::held_as(model.quantization);
-        let bytes = model.weight_bytes_read(case.batch, dtype) as f64 + cached;
+        let bytes = model.weight_bytes_read(case.batch, loaded.held) as f64 + cached;
         Self {
             batch: case.batch,
             prompt_tokens: case.prompt,

@@ -53,7 +53,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
     for case in cases {
         bar.set_message(format!("{} x {} tokens", case.batch, case.prompt));
         let runs = measure::runs(&loaded, case, cache, runs, &bar)?;
-        let figures = Figures::of(&loaded.experiment.model, case, cache, &runs, bandwidth);
+        let figures = Figures::of(&loaded, case, cache, &runs, bandwidth);
         if args.json {
             report.cases.push(figures);
         } else {

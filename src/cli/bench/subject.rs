@@ -66,19 +66,19 @@ impl Subject {
     pub(super) fn open(&self) -> Result<Loaded, Failure> {
         darkhorse_backends::memory::keep_freed();
         let weights = self.source()?;
-        let quantization = self.weights.quantization();
+        let held = self.weights.held();
         let longest_prompt = self.prompt.iter().max().copied().unwrap_or(0);
         let longest = longest_prompt as usize + self.new as usize;
         if let Weights::Random(experiment) = &weights {
             let purpose = Purpose::Inference {
-                weights: Dtype::held_as(quantization),
+                weights: held.unwrap_or(Dtype::F32),
                 cache: self.cache.dtype().unwrap_or(Dtype::F32),
                 context: longest,
             };
             let device = self.device.device.as_ref();
             device::refuse_what_cannot_fit(&experiment.model, purpose, device)?;
         }
-        let mut loaded = Loaded::of_weights(weights, None, quantization, &self.device.open()?)?;
+        let mut loaded = Loaded::of_weights(weights, None, held, &self.device.open()?)?;
         let context = loaded.experiment.model.max_position_embeddings;
         if longest > context {
             return Err(Failure::input(format!(

@@ -72,8 +72,8 @@ pub(crate) fn execute(args: &ChatArgs) -> Result<(), Failure> {
 fn chat(args: &ChatArgs) -> Result<(), Failure> {
     let weights = args.model.weights(|| Ok(Weights::Newest(None)))?;
     let tokenizer = args.tokenizer.tokenizer.as_deref();
-    let quantization = args.weights.quantization();
-    let loaded = Loaded::of_weights(weights, tokenizer, quantization, &args.device.open()?)?;
+    let held = args.weights.held();
+    let loaded = Loaded::of_weights(weights, tokenizer, held, &args.device.open()?)?;
     let template = loaded.told_template()?;
     let (defaults, max_tokens) = defaults(template.kind());
     let sampling = args.sampling.config_over(loaded.sampling(defaults))?;

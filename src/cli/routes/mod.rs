@@ -91,7 +91,7 @@ pub(crate) fn execute(args: &RoutesArgs) -> Result<(), Failure> {
     let source = args.text.source()?;
     let stored = stored.with_tokenizer(args.tokenizer.tokenizer.as_deref())?;
     let device = args.device.open()?;
-    let loaded = Loaded::of_stored(stored, args.weights.quantization(), &device)?;
+    let loaded = Loaded::of_stored(stored, args.weights.held(), &device)?;
     let text = Text::open(args, &source, &loaded)?;
     let about = About {
         model: subject.name.clone(),
@@ -183,7 +183,7 @@ impl Text {
         stored: Stored,
         device: &Device,
     ) -> Result<Observation, Failure> {
-        let loaded = Loaded::of_stored(stored, args.weights.quantization(), device)?;
+        let loaded = Loaded::of_stored(stored, args.weights.held(), device)?;
         let without_trace = RoutesArgs {
             trace: None,
             ..args.clone()

@@ -13,7 +13,7 @@ use super::{WeightError, WeightSource};
 ///
 /// Floats are cast to the module's type, and integers too if every value fits. Lazy parameters are loaded without
 /// drawing initial values, except floats of at most 2^16 values. Large lazy floats get the device's default type,
-/// lazy integers and scales of blocks the type of the source.
+/// lazy integers and scales of blocks the type of the source. [`WeightSource::held`] goes before all that.
 ///
 /// # Errors
 ///
@@ -227,10 +227,11 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         if self.failure.is_some() {
             return param;
         }
-        let dtype = if param.is_initialized() || param.lazy_shape().num_elements() <= SMALL {
-            Some(param.dtype())
-        } else {
-            self.dtype_of_scales()
+        let is_small = || param.lazy_shape().num_elements() <= SMALL;
+        let dtype = match self.source.held(&self.path.name()) {
+            Some(dtype) => Some(dtype),
+            None if param.is_initialized() || is_small() => Some(param.dtype()),
+            None => self.dtype_of_scales(),
         };
         let tensor = self.read(&param.lazy_device(), dtype, Kind::Float);
         let loaded = tensor.and_then(|tensor: Tensor<B, D>| {

@@ -4,6 +4,7 @@
 
 mod check;
 mod error;
+mod held;
 mod in_blocks;
 mod in_memory;
 mod in_use;
@@ -17,6 +18,7 @@ use burn::tensor::{DType, TensorData};
 
 pub use check::check;
 pub use error::WeightError;
+pub use held::{HeldNarrow, Narrow};
 pub use in_blocks::InBlocks;
 pub use in_memory::InMemory;
 pub use in_use::{InUse, Lines, StillGrowing};
@@ -37,6 +39,11 @@ pub trait WeightSource {
 
     /// Element type of a tensor; `None` if there is no such tensor or burn lacks its type.
     fn dtype(&self, name: &str) -> Option<DType>;
+
+    /// Element type in which [`load`] holds a float tensor; `None` for the device's default.
+    fn held(&self, _name: &str) -> Option<DType> {
+        None
+    }
 
     /// Checks that a tensor exists, has the given shape and a type that burn supports. Reads nothing.
     ///

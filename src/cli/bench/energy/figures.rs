@@ -10,7 +10,6 @@ use super::windows::{PerToken, Repeat};
 use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
 use crate::cli::output::Output;
-use crate::model::dtype::Dtype;
 use crate::telemetry::Interval;
 use crate::telemetry::energy::{Idle, Monitor};
 
@@ -104,7 +103,7 @@ impl Report {
             threads: rayon::current_num_threads(),
             parameters: model.num_params(),
             active_parameters: model.num_active_params(),
-            weights: Dtype::held_as(model.quantization).name(),
+            weights: loaded.held.name(),
             source: sources.join("; "),
             facts: monitor.facts(),
             idle,
