@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use super::disk::{DiskFile, io_error};
 use super::error::CheckpointError;
 use crate::mapped::Mapped;
-use crate::model::weights::{NamedTensor, WeightError, WeightSource};
+use crate::model::weights::{NamedTensor, Values, WeightError, WeightSource};
 
 #[cfg(target_endian = "big")]
 compile_error!("safetensors files are little-endian; tensors are written as they lie in memory");
@@ -77,7 +77,9 @@ impl TensorFile {
     fn read(&self, place: Range<usize>, shape: &[usize], dtype: DType) -> TensorData {
         // the header was checked against the length of the file
         let bytes = self.map.read(place).unwrap_or_default();
-        TensorData::from_bytes_vec(bytes.to_vec(), shape.to_vec(), dtype)
+        let mut values = Values::with_capacity(dtype.size(), bytes.len() / dtype.size().max(1));
+        values.extend(bytes);
+        values.into_data(shape.to_vec(), dtype)
     }
 }
 

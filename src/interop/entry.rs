@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::{InteropError, RawTensor, layout};
+use crate::model::weights::Values;
 
 /// A parameter, and the tensors of the other format that hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +116,15 @@ impl Rows {
 impl Entry {
     /// Our shape for a tensor of shape `theirs`.
     pub fn our_shape(&self, theirs: &[usize]) -> Vec<usize> {
+        let mut shape = self.part_shape(theirs);
+        if self.take == Take::Stack {
+            shape.insert(0, self.theirs.len());
+        }
+        shape
+    }
+
+    /// The same without the dimension along which ours stacks them.
+    pub(super) fn part_shape(&self, theirs: &[usize]) -> Vec<usize> {
         let mut shape = theirs.to_vec();
         if let (Take::Rows(rows), Some(first)) = (&self.take, shape.first_mut()) {
             *first = rows.ours();
@@ -123,9 +133,6 @@ impl Entry {
             (Turn::Transposed, _) => shape.reverse(),
             (Turn::Convolution, &[channels, 1, taps]) => shape = vec![channels, taps],
             (Turn::Same | Turn::Convolution, _) => {}
-        }
-        if self.take == Take::Stack {
-            shape.insert(0, self.theirs.len());
         }
         shape
     }
@@ -169,18 +176,18 @@ impl Entry {
         })
     }
 
-    /// Converts one of their tensors to our layout. Its rows must have been [checked](Self::check_rows).
-    pub(super) fn to_ours<'a>(&self, tensor: RawTensor<'a>) -> RawTensor<'a> {
-        let mut tensor = match &self.take {
+    /// Appends one of their tensors to `values` in our layout. Its rows must have been [checked](Self::check_rows).
+    pub(super) fn to_ours(&self, tensor: RawTensor<'_>, values: &mut Values) {
+        let tensor = match &self.take {
             Take::Rows(rows) => taken(tensor, rows),
             Take::Whole | Take::Stack => tensor,
         };
         match (self.turn, &tensor.shape[..]) {
-            (Turn::Transposed, _) => return layout::transposed(tensor),
-            (Turn::Convolution, &[channels, 1, taps]) => tensor.shape = vec![channels, taps],
-            (Turn::Same | Turn::Convolution, _) => {}
+            (Turn::Transposed, &[rows, columns]) => {
+                values.extend_transposed(&tensor.bytes, [rows, columns]);
+            }
+            _ => values.extend(&tensor.bytes),
         }
-        tensor
     }
 
     /// Converts our tensor, or one of a stack, to their layout. If it is a selection of rows, only these rows are
@@ -221,6 +228,7 @@ pub(super) fn put(rows: &Rows, taken: &[u8], all: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::DType;
     use safetensors::Dtype;
 
     use super::*;
@@ -244,6 +252,19 @@ mod tests {
         }
     }
 
+    /// A tensor of theirs in our layout.
+    fn in_ours(entry: &Entry, theirs: &[usize]) -> RawTensor<'static> {
+        let mut values = Values::with_capacity(1, 12);
+        entry.to_ours(of(theirs), &mut values);
+        let shape = entry.part_shape(theirs);
+        let data = values.into_data(shape.clone(), DType::U8);
+        RawTensor {
+            dtype: Dtype::U8,
+            shape,
+            bytes: Cow::Owned(data.bytes.to_vec()),
+        }
+    }
+
     #[test]
     fn halves_become_neighbours_in_each_head_and_the_other_rows_stay() {
         let rows = Rows::Rotary {
@@ -261,7 +282,7 @@ mod tests {
             dim: 4,
         };
         assert_eq!(leading.places().collect::<Vec<_>>(), [0, 2, 1, 3, 4, 5]);
-        let turned = entry(Take::Rows(leading), Turn::Same).to_ours(of(&[6, 1]));
+        let turned = in_ours(&entry(Take::Rows(leading), Turn::Same), &[6, 1]);
         assert_eq!(turned.bytes[..], [0, 2, 1, 3, 4, 5]);
     }
 
@@ -316,9 +337,9 @@ mod tests {
         for (entry, theirs, ours) in cases {
             assert_eq!(entry.our_shape(&theirs), ours);
             assert_eq!(entry.their_shape(&ours), theirs);
-            let there = entry.to_ours(of(&theirs));
-            assert_eq!(there.shape, ours[ours.len() - there.shape.len()..]);
-            assert_eq!(entry.to_theirs(there), of(&theirs));
+            let shape = entry.part_shape(&theirs);
+            assert_eq!(shape, ours[ours.len() - shape.len()..]);
+            assert_eq!(entry.to_theirs(in_ours(&entry, &theirs)), of(&theirs));
         }
     }
 

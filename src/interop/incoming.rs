@@ -8,8 +8,8 @@ use safetensors::Dtype;
 
 use super::entry::{Entry, Take};
 use super::hugging_face::HfConfig;
-use super::{InteropError, RawTensor, TensorInfo, TensorSource, dtype, names};
-use crate::model::weights::{WeightError, WeightSource};
+use super::{InteropError, TensorInfo, TensorSource, dtype, names};
+use crate::model::weights::{Values, WeightError, WeightSource};
 
 /// Weights under our names and in our layout, read from tensors with Hugging Face's names.
 #[derive(Debug)]
@@ -71,64 +71,45 @@ impl<S: TensorSource> Incoming<S> {
         })
     }
 
-    /// One of their tensors, converted to our layout.
-    fn turned(&self, entry: &Entry, name: &str) -> Result<RawTensor<'_>, InteropError> {
-        let tensor = self.source.tensor(name)?;
-        let tensor = tensor.finite(&self.path, &self.source.called(name))?;
-        Ok(entry.to_ours(tensor))
-    }
-
-    fn read(&self, entry: &Entry) -> Result<TensorData, InteropError> {
-        if entry.take != Take::Stack {
-            return self.one(entry, &entry.theirs[0]);
-        }
-        let mut bytes = Vec::new();
-        let mut read = None;
-        for name in &entry.theirs {
-            let tensor = self.turned(entry, name)?;
-            if bytes.is_empty() {
-                // once: growing would take twice as much
-                bytes.reserve_exact(tensor.bytes.len() * entry.theirs.len());
-            }
-            let kind = (tensor.dtype, tensor.shape.clone());
-            if let Some((dtype, shape)) = read.replace(kind.clone())
-                && (dtype, shape) != kind
-            {
-                return Err(InteropError::TensorDtype {
-                    path: self.path.clone(),
-                    name: name.clone(),
-                    found: format!("{} of {:?}", kind.0, kind.1),
-                    expected: "the type and shape of the expert before it".into(),
-                });
-            }
-            bytes.extend_from_slice(&tensor.bytes);
-        }
-        let (dtype, mut shape) = read.unwrap_or((Dtype::F32, Vec::new()));
-        shape.insert(0, entry.theirs.len());
-        self.values(&entry.theirs[0], bytes, shape, dtype)
-    }
-
-    /// Reads one of their tensors: a whole parameter, or one slice of a stacked one.
-    fn one(&self, entry: &Entry, name: &str) -> Result<TensorData, InteropError> {
-        let RawTensor {
-            dtype,
-            shape,
-            bytes,
-        } = self.turned(entry, name)?;
-        self.values(name, bytes.into_owned(), shape, dtype)
-    }
-
-    fn values(
+    /// Reads the tensors of a parameter one after the other into the buffer that the parameter keeps; `stacked` is their
+    /// number if the parameter has a dimension for it.
+    fn read(
         &self,
-        name: &str,
-        bytes: Vec<u8>,
-        shape: Vec<usize>,
-        dtype: Dtype,
+        entry: &Entry,
+        names: &[String],
+        stacked: Option<usize>,
     ) -> Result<TensorData, InteropError> {
-        match dtype::to_burn(dtype) {
-            Some(dtype) => Ok(TensorData::from_bytes_vec(bytes, shape, dtype)),
-            None => Err(unsupported(self.path.clone(), name.into(), dtype)),
+        let mut all: Option<(Values, Dtype, Vec<usize>)> = None;
+        for name in names {
+            let tensor = self.source.tensor(name)?;
+            let tensor = tensor.finite(&self.path, &self.source.called(name))?;
+            let (dtype, shape) = (tensor.dtype, entry.part_shape(&tensor.shape));
+            if dtype::to_burn(dtype).is_none() {
+                return Err(unsupported(self.path.clone(), name.clone(), dtype));
+            }
+            let (values, ..) = match &mut all {
+                Some(all) if (all.1, &all.2) == (dtype, &shape) => all,
+                Some(_) => {
+                    return Err(InteropError::TensorDtype {
+                        path: self.path.clone(),
+                        name: name.clone(),
+                        found: format!("{dtype} of {shape:?}"),
+                        expected: "the type and shape of the expert before it".into(),
+                    });
+                }
+                none => {
+                    // once: growing would take twice as much
+                    let count = shape.iter().product::<usize>() * names.len();
+                    let values = Values::with_capacity(dtype.bitsize() / 8, count);
+                    none.insert((values, dtype, shape))
+                }
+            };
+            entry.to_ours(tensor, values);
         }
+        let (path, name) = (self.path.clone(), entry.ours.clone());
+        let (values, dtype, shape) = all.ok_or(InteropError::MissingTensor { path, name })?;
+        let dtype = dtype::to_burn(dtype).unwrap_or(DType::F32);
+        Ok(values.into_data(stacked.into_iter().chain(shape).collect(), dtype))
     }
 }
 
@@ -211,7 +192,8 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
                 names: vec![name.into()],
             });
         };
-        self.read(entry)
+        let stacked = (entry.take == Take::Stack).then_some(entry.theirs.len());
+        self.read(entry, &entry.theirs, stacked)
             .map_err(|error| WeightError::Read(Box::new(error)))
     }
 
@@ -223,7 +205,7 @@ impl<S: TensorSource> WeightSource for Incoming<S> {
                 names: vec![name.into()],
             });
         };
-        self.one(entry, &entry.theirs[index])
+        self.read(entry, std::slice::from_ref(&entry.theirs[index]), None)
             .map_err(|error| WeightError::Read(Box::new(error)))
     }
 }

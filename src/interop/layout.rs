@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use super::RawTensor;
-
-/// Side of the tiles that a transposition moves at a time, to keep both matrices in cache.
-const TILE: usize = 32;
+use crate::model::weights;
 
 /// Transposes a matrix `[rows, cols]`; other tensors are unchanged.
 pub(super) fn transposed(tensor: RawTensor<'_>) -> RawTensor<'static> {
@@ -15,19 +13,8 @@ pub(super) fn transposed(tensor: RawTensor<'_>) -> RawTensor<'static> {
             ..tensor
         };
     };
-    let mut bytes = vec![0; tensor.bytes.len()];
-    let width = tensor.dtype.bitsize() / 8;
-    for top in (0..rows).step_by(TILE) {
-        for left in (0..cols).step_by(TILE) {
-            for row in top..rows.min(top + TILE) {
-                for col in left..cols.min(left + TILE) {
-                    let from = (row * cols + col) * width;
-                    let to = (col * rows + row) * width;
-                    bytes[to..to + width].copy_from_slice(&tensor.bytes[from..from + width]);
-                }
-            }
-        }
-    }
+    let size = tensor.dtype.bitsize() / 8;
+    let bytes = weights::transposed(&tensor.bytes, [rows, cols], size);
     RawTensor {
         dtype: tensor.dtype,
         shape: vec![cols, rows],

@@ -22,6 +22,11 @@ fn home() -> Home {
         fs::copy(adapter, lora.join(file)).unwrap();
     }
     home.done("export --model base --adapter lora --format hf --out merged");
+    let weights = |model: &str| fs::read(home.path(model).join("model.safetensors")).unwrap();
+    assert!(
+        weights("merged") != weights("base"),
+        "the adapter makes a difference"
+    );
     let line = |number: usize| {
         let domain = ["code", "legal"][number % 2];
         format!("{{\"text\": \"document {number} says {number}\", \"domain\": \"{domain}\"}}\n")

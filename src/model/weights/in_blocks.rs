@@ -12,7 +12,7 @@ use darkhorse_backends::quantized::reference::to_blocks;
 use darkhorse_backends::quantized::{BLOCK, Bits};
 
 use super::load::shapes;
-use super::{WeightError, WeightSource};
+use super::{Values, WeightError, WeightSource};
 
 /// Names of the parameters of a matrix in [`Blocks`](crate::model::matrix::Blocks).
 const PARTS: [&str; 2] = ["values", "scales"];
@@ -77,8 +77,11 @@ impl<'a> InBlocks<'a> {
             _ => None,
         };
         let shapes = &self.matrices[matrix];
-        let sizes = [shapes[0].iter().product::<usize>() * size_of::<i32>(), 0];
-        let mut parts = sizes.map(Vec::with_capacity);
+        let count = |part: usize| shapes[part].iter().product::<usize>();
+        let mut parts = [
+            Values::with_capacity(size_of::<i32>(), count(0)),
+            Values::with_capacity(size_of::<u16>(), count(1)),
+        ];
         match stacked {
             // one expert at a time: the whole stack takes more memory before quantization than after it
             Some(count) => {
@@ -91,8 +94,8 @@ impl<'a> InBlocks<'a> {
         let [values, scales] = parts;
         let [values_shape, scales_shape] = shapes.clone();
         Ok([
-            TensorData::from_bytes_vec(values, values_shape, DType::I32),
-            TensorData::from_bytes_vec(scales, scales_shape, DType::F16),
+            values.into_data(values_shape, DType::I32),
+            scales.into_data(scales_shape, DType::F16),
         ])
     }
 
@@ -101,7 +104,7 @@ impl<'a> InBlocks<'a> {
         &self,
         matrix: &str,
         data: &TensorData,
-        parts: &mut [Vec<u8>; 2],
+        parts: &mut [Values; 2],
     ) -> Result<(), WeightError> {
         let width = data.shape.last().copied().unwrap_or(0);
         let not_in_blocks = || WeightError::NotInBlocks {
@@ -120,7 +123,7 @@ impl<'a> InBlocks<'a> {
             let blocks = to_blocks(numbers, shape, self.bits, DType::F16);
             let blocks = blocks.map_err(|_| not_in_blocks())?;
             for (all, made) in parts.iter_mut().zip(blocks) {
-                all.extend_from_slice(&made.bytes);
+                all.extend(&made.bytes);
             }
         }
         Ok(())

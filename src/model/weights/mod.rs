@@ -11,6 +11,7 @@ mod in_use;
 mod load;
 mod named;
 mod replaced;
+mod values;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use in_use::{InUse, Lines, StillGrowing};
 pub use load::load;
 pub use named::{NamedTensor, collect, param_names};
 pub use replaced::Replaced;
+pub(crate) use values::{Values, transposed};
 
 /// A source of named tensors, read one at a time, so it may be larger than memory.
 pub trait WeightSource {
