@@ -22,10 +22,11 @@ use crate::cli::weights::Weights;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExperimentArgs {
     /// Preset, by its size [default: default; for commands that run a model, the newest run of any preset]
-    #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new(PRESETS), ignore_case = true)]
+    #[arg(long, value_name = "PRESET", value_parser = PossibleValuesParser::new(PRESETS), ignore_case = true,
+          conflicts_with = "model")]
     pub(crate) params: Option<String>,
     /// Experiment of your own, a JSON file as in configs/
-    #[arg(long, value_name = "FILE", conflicts_with = "params")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["params", "model"])]
     pub(crate) config: Option<PathBuf>,
 }
 

@@ -21,8 +21,8 @@ Examples:
   darkhorse-genesis render --model runs/mixed --prompt chats.jsonl
   darkhorse-genesis render --tokenizer ./SmolLM2-135M-Instruct --json < chats.jsonl
 
-What training reads is read: `messages` or `conversations` with, if there are some, `system` and `tools`, on lines,
-in an array or in a parquet file. The text is that of transformers'
+What training reads is read: `messages` or `conversations` with, if there are some, `system` and `tools`, on lines, \
+in an array or in a parquet file. The text is that of transformers' \
 apply_chat_template. --json tells the ids as well, and which of them training on the conversation learns.";
 
 /// Show conversations as the model's chat template writes them, and which parts are learned
@@ -50,15 +50,17 @@ pub(crate) fn execute(args: &RenderArgs) -> Result<(), Failure> {
     let mut out = Output::open();
     for document in args.documents()? {
         let document = document.or_input()?;
-        let line = document.origin.line;
+        let origin = &document.origin;
         let shown = match &document.conversation {
             Some(conversation) => args.shown(conversation, &template, &tokenizer),
             None => Err(Failure::input(
                 "a text without turns, expected `messages` or `conversations`",
             )),
         };
-        let shown =
-            shown.map_err(|failure| Failure::input(format!("line {line}: {}", failure.line())))?;
+        let shown = shown.map_err(|failure| {
+            let (file, line) = (origin.file.display(), origin.line);
+            Failure::input(format!("`{file}` line {line}: {}", failure.line()))
+        })?;
         writeln!(out, "{shown}")?;
     }
     Ok(())

@@ -10,18 +10,14 @@ use crate::tokenizer::Tokenizer;
 
 /// Source of the tokenizer: a model, or a tokenizer file.
 #[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
 pub(crate) struct TokenizerSource {
     /// Model whose tokenizer is used: a run, a Hugging Face folder, a .safetensors, .ot or .gguf file [default: none,
     /// --tokenizer names one]
-    #[arg(
-        long,
-        visible_alias = "checkpoint",
-        value_name = "PATH",
-        required_unless_present = "tokenizer"
-    )]
+    #[arg(long, visible_alias = "checkpoint", value_name = "PATH")]
     model: Option<PathBuf>,
     /// tokenizer.json, or a folder with one [default: the model's]
-    #[arg(long, value_name = "PATH", conflicts_with = "model")]
+    #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
 }
 

@@ -36,6 +36,14 @@ pub enum OpenError {
         /// Folder of the run.
         path: PathBuf,
     },
+    /// The path is a checkpoint of a run, or a file in one; a run is opened by its folder.
+    #[error("{} is a checkpoint of a run: name the run's folder, {}", path.display(), run.display())]
+    CheckpointOfRun {
+        /// The path.
+        path: PathBuf,
+        /// Folder of the run.
+        run: PathBuf,
+    },
     /// An adapter was given for a run, which does not use an adapter's tensor names.
     #[error(
         "{} is a run, and `--adapter` is for a Hugging Face folder, a .safetensors, .ot or .gguf file: import \

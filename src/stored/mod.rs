@@ -59,6 +59,18 @@ impl fmt::Debug for Stored {
     }
 }
 
+/// Folder of the run whose checkpoint, or a file in it, is at `path`.
+fn run_of_checkpoint(path: &Path) -> Option<&Path> {
+    let checkpoint = path
+        .ancestors()
+        .take(2)
+        .find(|it| it.join("manifest.json").is_file())?;
+    let checkpoints = checkpoint.parent()?;
+    checkpoints
+        .ends_with("checkpoints")
+        .then(|| checkpoints.parent())?
+}
+
 impl Stored {
     /// Opens a run, a Hugging Face folder, or a `.safetensors`, `.ot` or `.gguf` file, with the LoRA adapter in the
     /// folder `adapter` if one is named. Names and shapes of the weights are checked against the model's, as built on
@@ -74,6 +86,12 @@ impl Stored {
                 return Err(OpenError::AdapterOfRun { path });
             }
             return Self::of_run::<B>(&Run::open(path)?);
+        }
+        if let Some(run) = run_of_checkpoint(path) {
+            return Err(OpenError::CheckpointOfRun {
+                path: path.to_path_buf(),
+                run: run.to_path_buf(),
+            });
         }
         let mut stored = Self::foreign(path, adapter)?;
         check_weights::<B>(&stored.experiment.model, stored.weights.as_ref())?;

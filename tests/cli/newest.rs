@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::home::Home;
 use crate::model::fixture;
 use crate::program::{Program, text};
 
@@ -74,4 +75,47 @@ fn copies_that_are_newer_do_not_take_the_place_of_what_was_trained() {
     assert_eq!((quiet.code, quiet.errors.as_str()), (Some(0), ""));
     let named = Program::new(&[&PROMPT[..], &["--model", "runs/newer"]].concat());
     assert_eq!(named.within(folder).run().errors, "");
+}
+
+#[test]
+fn a_model_is_named_once_and_by_the_folder_of_its_run() {
+    let home = Home::new();
+    train(&home.path("."), "first");
+    home.done("inference --model runs/first --ids 5,6 --print-ids --max-tokens 1 --weights bf16");
+    for other in ["--params tiny", "--config absent.json"] {
+        for command in ["inference --ids 5,6", "bench"] {
+            let line = home.refused(&format!("{command} --model runs/first {other}"));
+            assert!(line.contains("cannot be used with"), "{other}: {line}");
+        }
+    }
+    let checkpoint = fs::read_dir(home.path("runs/first/checkpoints")).unwrap();
+    let checkpoint = checkpoint.map(|it| it.unwrap().path());
+    let checkpoint = checkpoint.into_iter().find(|it| it.is_dir()).unwrap();
+    for path in [checkpoint.clone(), checkpoint.join("model.safetensors")] {
+        let line = home.refused(&format!("inference --ids 5,6 --model {}", path.display()));
+        assert!(
+            line.contains("is a checkpoint of a run: name the run's folder"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_text_that_is_no_conversation_is_told_with_its_file_and_line() {
+    let home = Home::new();
+    home.write("few.jsonl", "{\"text\": \"no turns\"}\n");
+    let tokenizer = fixture("llama_llama3rope");
+    let line = home.refused(&format!(
+        "render --tokenizer {} few.jsonl",
+        tokenizer.display()
+    ));
+    assert!(
+        line.contains("few.jsonl` line 1: a text without turns"),
+        "{line}"
+    );
+    let line = home.refused("render few.jsonl");
+    assert!(
+        line.contains("--model") && line.contains("--tokenizer"),
+        "{line}"
+    );
 }
