@@ -100,6 +100,11 @@ impl<B: Ops> Model<B> {
         &self.experiment.model
     }
 
+    /// Format of its projections and experts in memory.
+    pub fn held(&self) -> Dtype {
+        self.held
+    }
+
     /// Optimizer steps that the model was trained for; 0 if that is not known.
     pub fn step(&self) -> u64 {
         self.step
