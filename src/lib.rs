@@ -25,6 +25,7 @@
 //! - [`inference`] continues prompts.
 //! - [`study`] shows where the routers send the tokens of a text.
 //! - [`surgery`] removes experts, or adds null experts to a trained model.
+//! - [`tasks`] asks a model questions with known answers, as lm-evaluation-harness does.
 //! - [`interop`] reads and writes the formats of other programs.
 //! - [`stored`] opens a model on disk, whatever wrote it.
 //!
@@ -64,6 +65,7 @@ pub mod selected;
 pub mod stored;
 pub mod study;
 pub mod surgery;
+pub mod tasks;
 pub mod telemetry;
 pub mod tokenizer;
 pub mod training;

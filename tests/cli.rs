@@ -33,6 +33,8 @@ mod published;
 mod retrofit;
 #[path = "cli/routes.rs"]
 mod routes;
+#[path = "cli/tasks.rs"]
+mod tasks;
 #[path = "cli/telemetry.rs"]
 mod telemetry;
 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every room from the bottom up, with the lower rooms that it may import, besides `domain`, which all may import.
-const MAY_IMPORT: [(&str, &str); 17] = [
+const MAY_IMPORT: [(&str, &str); 18] = [
     ("domain", ""),
     ("guard", ""),
     ("mapped", ""),
@@ -20,6 +20,7 @@ const MAY_IMPORT: [(&str, &str); 17] = [
     ("checkpoint", "mapped model"),
     ("interop", "mapped model"),
     ("inference", "model"),
+    ("tasks", "guard inference model tokenizer"),
     ("training", "data model telemetry"),
     ("study", "data model telemetry training"),
     ("config", "data model tokenizer training"),
@@ -31,7 +32,7 @@ const MAY_IMPORT: [(&str, &str); 17] = [
     ("selected", "model run"),
     (
         "stored",
-        "checkpoint config inference interop model run tokenizer training",
+        "checkpoint config inference interop model run tasks tokenizer training",
     ),
 ];
 

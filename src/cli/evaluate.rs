@@ -1,5 +1,6 @@
-//! `evaluate`: loss of a model on documents, by domain.
+//! `evaluate`: loss of a model on documents, by domain, or its scores on tasks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::run::ValidFeed;
@@ -13,23 +14,31 @@ use crate::cli::failure::Failure;
 use crate::cli::model::Loaded;
 use crate::cli::model_args::ModelOrNewestArgs;
 use crate::cli::output;
-use crate::cli::text::{TextArgs, passing_folder, tokenized};
+use crate::cli::tasks::TaskArgs;
+use crate::cli::text::{ReadingArgs, passing_folder, tokenized};
 use crate::cli::weights::Weights;
 
 const EXAMPLES: &str = "\
 Examples:
   darkhorse-genesis evaluate --model runs/mixed --data data/valid.jsonl
   darkhorse-genesis evaluate --model runs/mixed --data a.jsonl b.parquet --json
-  darkhorse-genesis evaluate --model ./exported --data data/valid.jsonl --seq-len 512";
+  darkhorse-genesis evaluate --model ./exported --data data/valid.jsonl --seq-len 512
+  darkhorse-genesis evaluate --model ./exported --tasks mine.yaml --samples answers.jsonl
+  darkhorse-genesis evaluate --model ./exported --tasks arc_easy,piqa --task-data ~/data --limit 200 --json";
 
-/// Measure a model's loss on documents, by domain
+/// Measure a model's loss on documents, by domain, or its scores on tasks
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) model: ModelOrNewestArgs,
+    /// Files or folders of documents
+    #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present = "tasks")]
+    pub(crate) data: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) text: TextArgs,
+    pub(crate) reading: ReadingArgs,
+    #[command(flatten)]
+    pub(crate) tasks: TaskArgs,
     /// Rows per batch [default: as in training]
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<usize>,
@@ -61,6 +70,19 @@ struct Evaluation {
     batch_aware: Option<BatchAware>,
 }
 
+impl EvaluateArgs {
+    fn load(&self) -> Result<Loaded, Failure> {
+        let weights = self.model.weights(|| Ok(Weights::Newest(None)))?;
+        let tokenizer = self.tokenizer.tokenizer.as_deref();
+        Loaded::of_weights(
+            weights,
+            tokenizer,
+            self.weights.held(),
+            &self.device.open()?,
+        )
+    }
+}
+
 /// Runs the command.
 pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
     darkhorse_backends::memory::keep_freed();
@@ -69,11 +91,13 @@ pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
 
 /// Evaluates after the arguments were checked.
 fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
-    let source = args.text.source()?;
-    let weights = args.model.weights(|| Ok(Weights::Newest(None)))?;
-    let tokenizer = args.tokenizer.tokenizer.as_deref();
-    let held = args.weights.held();
-    let mut loaded = Loaded::of_weights(weights, tokenizer, held, &args.device.open()?)?;
+    if !args.tasks.tasks.is_empty() {
+        let tasks = args.tasks.open()?;
+        return args.tasks.evaluate(&args.load()?, &tasks, args.json);
+    }
+    args.tasks.refuse_alone()?;
+    let source = args.reading.source(&args.data)?;
+    let mut loaded = args.load()?;
     loaded.model = args.ttt.apply(loaded.model)?;
     let training = &loaded.experiment.training;
     let seq_len = loaded.row_length(args.seq_len)?;

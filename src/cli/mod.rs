@@ -51,6 +51,7 @@ mod request_routes;
 mod retrofit;
 mod routes;
 mod stored;
+mod tasks;
 mod text;
 mod tokenize;
 mod tokenizer_source;

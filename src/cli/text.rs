@@ -17,6 +17,13 @@ pub(crate) struct TextArgs {
     /// Files or folders of documents
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub(crate) data: Vec<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingArgs,
+}
+
+/// How documents are read.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReadingArgs {
     /// Skip, count and report unreadable lines instead of stopping at the first
     #[arg(long)]
     skip_bad_lines: bool,
@@ -31,13 +38,20 @@ pub(crate) struct TextArgs {
 impl TextArgs {
     /// Finds the documents, and tells the user which files are left out.
     pub(crate) fn source(&self) -> Result<Source, Failure> {
+        self.reading.source(&self.data)
+    }
+}
+
+impl ReadingArgs {
+    /// Finds the documents of files or folders, and tells the user which files are left out.
+    pub(crate) fn source(&self, data: &[PathBuf]) -> Result<Source, Failure> {
         let options = SourceOptions {
             skip_bad_lines: self.skip_bad_lines,
             unknown_domain: self.unknown_domain,
             text_field: self.text_field.clone(),
             day: None,
         };
-        let source = Source::open(&self.data, options).or_input()?;
+        let source = Source::open(data, options).or_input()?;
         if !source.left_out().is_empty() {
             notice::tell(source.left_out());
         }

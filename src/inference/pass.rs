@@ -147,7 +147,7 @@ fn choose<'l, B: Ops, M: TokenMixer<B>>(
 }
 
 /// Reads a sequence anew to find the first part of the model with non-finite values.
-fn diagnose<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+pub(super) fn diagnose<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     ids: &[u32],
     domain: Option<Domain>,
@@ -194,7 +194,7 @@ pub(super) fn read_anew<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     Ok(())
 }
 
-fn values<B: Ops>(tensor: Tensor<B, 3>) -> Vec<f32> {
+pub(super) fn values<B: Ops>(tensor: Tensor<B, 3>) -> Vec<f32> {
     let values = tensor.into_data().convert::<f32>();
     values.into_vec().expect("they were just converted")
 }

@@ -15,6 +15,7 @@ use crate::model::cache::CacheConfig;
 use crate::model::dtype::Dtype;
 use crate::model::weights::{self, InBlocks};
 use crate::model::{CausalLm, ModelConfig};
+use crate::tasks::Subject;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::{Kind, Template};
 
@@ -122,6 +123,20 @@ impl<B: Ops> Model<B> {
             OpenError::NoTokenizer
         };
         self.tokenizer.readable()?.ok_or(missing)
+    }
+
+    /// The model as tasks ask it.
+    ///
+    /// # Errors
+    ///
+    /// If the model has no tokenizer, or one that cannot be read.
+    pub fn subject(&self) -> Result<Subject<'_, B>, OpenError> {
+        Ok(Subject {
+            model: &self.model,
+            tokenizer: self.tokenizer()?,
+            limits: Limits::of(&self.experiment.model),
+            stop_ids: self.stop_ids(),
+        })
     }
 
     /// The chat template. [`Template::notice`] warns if it is not the model's own.

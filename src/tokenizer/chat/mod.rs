@@ -11,7 +11,7 @@ mod generation;
 mod jinja;
 mod message;
 mod ours;
-mod python;
+pub(crate) mod python;
 mod scan;
 mod spans;
 mod template;

@@ -5,7 +5,7 @@ use crate::tokenizer::chat::scan;
 
 /// Rewrites a template's string literals for `minijinja`, which lacks some of Python's escapes and keeps a backslash
 /// at the end of a line, where Python drops it together with the line end.
-pub(in crate::tokenizer::chat) fn rewritten(source: &str) -> Result<String, TemplateError> {
+pub(crate) fn rewritten(source: &str) -> Result<String, TemplateError> {
     scan::rewrite(source, |_, inside| scan::rewrite_strings(inside, string))
 }
 

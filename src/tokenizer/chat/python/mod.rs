@@ -9,17 +9,18 @@ mod methods;
 mod repr;
 mod strings;
 
-use minijinja::value::{Kwargs, Rest, ValueKind};
+use minijinja::value::{Kwargs, Rest, Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 
 use json::tojson;
-pub(super) use literals::rewritten;
+pub(crate) use literals::rewritten;
 use methods::method;
 use repr::repr;
-use strings::{centered, is_space, lines, padding};
+pub(crate) use strings::is_space;
+use strings::{centered, lines, padding};
 
 /// Adds Python's formatting, methods, filters and functions to an environment.
-pub(super) fn install(env: &mut Environment<'_>) {
+pub(crate) fn install(env: &mut Environment<'_>) {
     env.set_formatter(write);
     env.set_unknown_method_callback(method);
     env.add_filter("tojson", tojson);
@@ -49,6 +50,14 @@ pub(super) fn install(env: &mut Environment<'_>) {
         )
     });
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+}
+
+/// Python's `str` of a JSON value.
+pub(crate) fn shown(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => repr(&Value::from(Serde(other))),
+    }
 }
 
 /// Jinja's `indent` filter, with Python's notion of lines.

@@ -5,7 +5,7 @@ use minijinja::Error;
 use super::invalid;
 
 /// Python's `str.isspace` of a character.
-pub(super) fn is_space(c: char) -> bool {
+pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
 
