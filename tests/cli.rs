@@ -5,6 +5,8 @@
 
 #[path = "cli/adapter.rs"]
 mod adapter;
+#[path = "cli/calibrate.rs"]
+mod calibrate;
 #[path = "cli/chat.rs"]
 mod chat;
 #[path = "cli/export.rs"]

@@ -313,14 +313,23 @@ impl Run {
         written_ms.is_some_and(|it| it + FILE_CLOCK_MS >= checkpoint.manifest().saved_at_ms)
     }
 
+    /// Writes an HTML file `name` in the folder, atomically.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Io`] if it cannot be written.
+    pub fn write_page(&self, name: &str, html: &str) -> Result<(), CheckpointError> {
+        self.disk
+            .write_atomically(&self.path.join(name), html.as_bytes())
+    }
+
     /// Writes `report.html` atomically.
     ///
     /// # Errors
     ///
     /// [`CheckpointError::Io`] if it cannot be written.
     pub fn write_report(&self, html: &str) -> Result<(), CheckpointError> {
-        self.disk
-            .write_atomically(&self.report_path(), html.as_bytes())
+        self.write_page(REPORT, html)
     }
 }
 

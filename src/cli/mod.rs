@@ -22,6 +22,7 @@ mod aligned;
 mod args;
 mod batch_aware;
 mod bench;
+mod calibrate;
 mod chat;
 mod completions;
 mod device;
@@ -108,6 +109,7 @@ enum Command {
     #[command(visible_alias = "expert-subset")]
     Prune(prune::PruneArgs),
     Retrofit(retrofit::RetrofitArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Render(render::RenderArgs),
     Routes(routes::RoutesArgs),
     Plan(plan::PlanArgs),
@@ -151,6 +153,7 @@ pub fn main() -> ExitCode {
             Command::Quantize(args) => quantize::execute(&args),
             Command::Prune(args) => prune::execute(&args),
             Command::Retrofit(args) => retrofit::execute(&args),
+            Command::Calibrate(args) => calibrate::execute(&args),
             Command::Render(args) => render::execute(&args),
             Command::Routes(args) => routes::execute(&args),
             Command::Plan(args) => plan::execute(&args),

@@ -21,6 +21,13 @@ pub(crate) struct TextArgs {
     reading: ReadingArgs,
 }
 
+impl TextArgs {
+    /// Finds the documents, and tells the user which files are left out.
+    pub(crate) fn source(&self) -> Result<Source, Failure> {
+        self.reading.source(&self.data)
+    }
+}
+
 /// How documents are read.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReadingArgs {
@@ -35,15 +42,8 @@ pub(crate) struct ReadingArgs {
     text_field: Option<String>,
 }
 
-impl TextArgs {
-    /// Finds the documents, and tells the user which files are left out.
-    pub(crate) fn source(&self) -> Result<Source, Failure> {
-        self.reading.source(&self.data)
-    }
-}
-
 impl ReadingArgs {
-    /// Finds the documents of files or folders, and tells the user which files are left out.
+    /// Finds the documents in `data`, and tells the user which files are left out.
     pub(crate) fn source(&self, data: &[PathBuf]) -> Result<Source, Failure> {
         let options = SourceOptions {
             skip_bad_lines: self.skip_bad_lines,
@@ -61,13 +61,22 @@ impl ReadingArgs {
 
 /// Tokenizes documents for a model into the temporary folder `cache`. Tells the user what was skipped.
 pub(crate) fn tokenized(source: &Source, model: &Loaded, cache: &Path) -> Result<Corpus, Failure> {
-    let tokenizer = model.tokenizer()?;
+    let rows = model.experiment.model.vocab_size;
+    tokenized_for(source, model.tokenizer()?, rows, cache)
+}
+
+/// Tokenizes documents for a model with `rows` tokens, as [`tokenized`] does.
+pub(crate) fn tokenized_for(
+    source: &Source,
+    tokenizer: &Tokenizer,
+    rows: usize,
+    cache: &Path,
+) -> Result<Corpus, Failure> {
     let corpus = Corpus::open(source, tokenizer, cache, notice::progress()).or_input()?;
     let skipped = corpus.skipped();
     if skipped.count > 0 {
         notice::tell(skipped);
     }
-    let rows = model.experiment.model.vocab_size;
     if tokenizer.text_vocab_size() > rows {
         refuse_ids_beyond(&corpus, tokenizer, rows)?;
     }

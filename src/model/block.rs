@@ -58,8 +58,12 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
         self.transform(self.mix_next(hidden, context, sequences), context)
     }
 
-    /// Residual stream after the mixer, for whole sequences.
-    pub(super) fn mix(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
+    /// Residual stream after the mixer, for whole sequences; its norm is the input of the feed-forward.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden, output: `[batch, seq, hidden_size]`
+    pub fn mix(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> Tensor<B, 3> {
         let normalized = self.input_layernorm.forward(hidden.clone());
         hidden + self.mixer.forward(normalized, context)
     }
@@ -75,8 +79,12 @@ impl<B: Ops, M: TokenMixer<B>, R: Route<B>> Block<B, M, R> {
         hidden + self.mixer.extend(normalized, context, sequences)
     }
 
-    /// Applies the feed-forward half of the layer.
-    pub(super) fn transform(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> BlockOutput<B> {
+    /// Applies the feed-forward half of the layer to the output of [`mix`](Self::mix).
+    ///
+    /// # Shapes
+    ///
+    /// - hidden: `[batch, seq, hidden_size]`
+    pub fn transform(&self, hidden: Tensor<B, 3>, context: &Context<B>) -> BlockOutput<B> {
         let (transformed, routing) = self.feed_forward.forward(
             self.post_attention_layernorm.forward(hidden.clone()),
             context,

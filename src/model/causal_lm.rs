@@ -246,7 +246,7 @@ impl<B: Backend, M: Module<B>, R: Module<B>> CausalLm<B, M, R> {
     }
 
     /// Context of a pass over whole sequences, with the codons of their documents.
-    pub(super) fn whole_context(&self, input: &Sequences<B>) -> Context<B> {
+    pub fn whole_context(&self, input: &Sequences<B>) -> Context<B> {
         let mut context = self.context(input);
         let codons = self.behavior.codons.as_ref();
         context.around.codons = codons.map(|config| Codons::of_documents(config, &input.positions));

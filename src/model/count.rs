@@ -202,6 +202,7 @@ impl ModelConfig {
                 count.routers = sum([
                     product([similarity.centroid_size(hidden), moe.slots()]),
                     similarity.num_params(hidden),
+                    moe.router_vectors(),
                     gate as u64,
                 ]);
             }

@@ -1,6 +1,9 @@
-//! Changes to a trained model: pruning of experts, and null experts added to its routers ([`retrofit`]).
+//! Changes to a trained model: pruning of experts, null experts added to its routers ([`retrofit`]), and dense models
+//! turned into ones with experts ([`carve`], [`upcycle`]).
 
 mod activity;
+pub mod calibration;
+pub mod carve;
 mod criterion;
 mod kept;
 mod measured;
@@ -8,8 +11,10 @@ mod place;
 mod pruned;
 mod receipt;
 pub mod retrofit;
+pub mod sparse;
 #[cfg(test)]
 mod tests;
+pub mod upcycle;
 
 pub use activity::{Activities, Activity, observe};
 pub use criterion::Criterion;

@@ -1,5 +1,6 @@
 //! `bench`: speed of prefill and decoding, compared with the memory's bandwidth.
 
+mod alone;
 mod bandwidth;
 pub(crate) mod energy;
 mod figures;
@@ -13,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::failure::Failure;
 use crate::cli::notice;
 use crate::cli::output;
+pub(crate) use alone::speed_of;
 use figures::{Figures, Report};
 pub(crate) use pair::decoded_per_second;
 use subject::Subject;

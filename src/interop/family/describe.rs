@@ -182,9 +182,9 @@ fn short(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::model::mixer::gqa::GqaConfig;
-    use crate::model::routing::RouterConfig;
     use crate::model::routing::balance::Rule;
     use crate::model::routing::cosine::{CosineConfig, Similarity};
+    use crate::model::routing::{GateRule, RouterConfig};
 
     fn preset(text: &str) -> ModelConfig {
         let preset: Value = serde_json::from_str(text).unwrap();
@@ -229,11 +229,28 @@ mod tests {
         )));
         let null = null.unwrap();
         assert!(null.contains("`moe.router.null_experts`"), "{null}");
-        let mut cosine = tiny;
-        let router = &mut cosine.moe.as_mut().unwrap().router;
-        router.similarity = Similarity::Cosine(CosineConfig::default());
-        let cosine = refusal(&cosine).unwrap();
-        assert!(cosine.contains("`moe.router.similarity`"), "{cosine}");
+        type Change = (fn(&mut RouterConfig), &'static str);
+        let changes: [Change; 3] = [
+            (
+                |router| router.similarity = Similarity::Cosine(CosineConfig::default()),
+                "similarity",
+            ),
+            (|router| router.intercept = true, "intercept"),
+            (
+                |router| {
+                    (router.gate, router.norm_topk_prob) = (GateRule::UnitScale, false);
+                    router.routed_scaling_factor = 1.0;
+                },
+                "gate",
+            ),
+        ];
+        for (change, name) in changes {
+            let mut changed = tiny.clone();
+            change(&mut changed.moe.as_mut().unwrap().router);
+            let refused = refusal(&changed).unwrap();
+            let name = format!("`moe.router.{name}`");
+            assert!(refused.contains(&name), "{refused}");
+        }
     }
 
     #[test]

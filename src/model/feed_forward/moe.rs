@@ -16,7 +16,7 @@ use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
 use crate::model::routing::growth::Change;
-use crate::model::routing::{Route, Router, RouterConfig, Routing};
+use crate::model::routing::{GateRule, Route, Router, RouterConfig, Routing};
 
 /// Configuration of [`Moe`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,20 @@ impl MoeConfig {
     /// Number of slots that a router chooses among: routed experts and null experts.
     pub fn slots(&self) -> usize {
         self.n_routed_experts + self.router.null_experts
+    }
+
+    /// Number of weights of a router's vectors: intercepts of the slots and scales of the experts.
+    pub(crate) fn router_vectors(&self) -> u64 {
+        let intercepts = if self.router.intercept {
+            self.slots()
+        } else {
+            0
+        };
+        let scales = match self.router.gate {
+            GateRule::Affinity => 0,
+            GateRule::UnitScale => self.n_routed_experts,
+        };
+        (intercepts as u64).saturating_add(scales as u64)
     }
 
     /// Mean number of routed experts that a token visits.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::balance::{LossFactors, Rule};
 use super::codons::CodonConfig;
 use super::cosine::Similarity;
+use super::gates::GateRule;
 use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::feed_forward::moe::MoeConfig;
 
@@ -17,6 +18,12 @@ pub struct RouterConfig {
     /// Similarity of a token and an expert's centroid, which gives the logits.
     #[serde(skip_serializing_if = "is_default")]
     pub similarity: Similarity,
+    /// Whether a trained intercept of every slot is added to the logits.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub intercept: bool,
+    /// Function from affinities to the gates of the chosen slots.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gate: GateRule,
     /// Number of groups of consecutive experts.
     pub n_group: usize,
     /// Number of groups from which a token may choose experts.
@@ -100,6 +107,8 @@ impl Default for RouterConfig {
         Self {
             scoring_func: ScoringFunc::Sigmoid,
             similarity: Similarity::default(),
+            intercept: false,
+            gate: GateRule::default(),
             n_group: 1,
             topk_group: 1,
             group_score: GroupScore::default(),
@@ -128,6 +137,7 @@ impl RouterConfig {
             });
         }
         self.similarity.validate()?;
+        self.gate.validate(self)?;
         self.balance
             .validate()
             .map_err(|error| error.within("balance"))?;

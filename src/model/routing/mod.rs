@@ -5,6 +5,7 @@ pub mod codons;
 mod config;
 pub mod cosine;
 pub mod domain;
+mod gates;
 pub mod growth;
 mod router;
 pub mod stats;
@@ -13,6 +14,7 @@ mod tests;
 mod together;
 
 pub use config::{GroupScore, RouterConfig, ScoringFunc};
+pub use gates::GateRule;
 pub use router::Router;
 pub use together::Together;
 

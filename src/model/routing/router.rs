@@ -6,17 +6,18 @@
 use burn::module::{Initializer, Module, Param, ParamId};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use darkhorse_backends::Ops;
 
 use super::balance::{Choices, Goal, Rule, quantile, sign};
 use super::config::{RouterConfig, ScoringFunc};
 use super::cosine::{Cosine, Similarity};
+use super::gates::{self, GateRule};
 use super::growth::{Access, Change, Growing, Growth, Roster};
 use super::stats::Observed;
 use super::{Route, Routing, Surroundings, codons};
 use crate::model::init::Initializers;
-use crate::model::linear::Linear;
+use crate::model::linear::{Bias, Linear};
 use crate::model::matrix::{Matrix, selected};
 
 /// Score of an excluded slot: finite, and below any sum of score, bias and prior.
@@ -28,10 +29,13 @@ const CENTERED: f64 = 1e-6;
 /// Chooses the experts of every token by affinity. Built by [`CausalLm`](crate::model::CausalLm).
 #[derive(Module, Debug)]
 pub struct Router<B: Backend> {
-    /// Centroids of the slots, `[hidden_size, slots]`, or `[projection_size, slots]` with cosine similarity.
+    /// Centroids of the slots, `[hidden_size, slots]`, or `[projection_size, slots]` with cosine similarity, and the
+    /// intercepts of their logits, if the router has some.
     pub gate: Linear<B>,
     /// Projection and scale of the cosine similarity, if that is used.
     pub cosine: Option<Cosine<B>>,
+    /// Scales of the experts' gates, `[experts]`, if the gates are [unit scales](GateRule::UnitScale).
+    pub unit_scale: Option<Param<Tensor<B, 1>>>,
     /// Added to the affinities for the choice only, `[slots]`; updated by [`balance`](super::balance), not by
     /// gradients.
     pub e_score_correction_bias: Param<Tensor<B, 1>>,
@@ -58,9 +62,14 @@ impl<B: Backend> Router<B> {
             Similarity::Dot => None,
             Similarity::Cosine(config) => Some(Cosine::init(config, init, device)),
         };
+        let gate = init.dense_linear(width, moe.slots(), device);
         Self {
-            gate: init.dense_linear(width, moe.slots(), device),
+            gate: gate.with(Bias::when(moe.router.intercept)),
             cosine,
+            unit_scale: match moe.router.gate {
+                GateRule::Affinity => None,
+                GateRule::UnitScale => Some(init.zeros(moe.n_routed_experts, device)),
+            },
             e_score_correction_bias: Initializer::Zeros
                 .init([moe.slots()], device)
                 .set_require_grad(false),
@@ -125,6 +134,19 @@ impl<B: Ops> Router<B> {
         logits.mask_fill(access.closed.clone(), EXCLUDED)
     }
 
+    /// Gates of the chosen slots from their affinities, both `[tokens, k]`.
+    fn gates(&self, affinities: Tensor<B, 2>, indices: Tensor<B, 2, Int>) -> Tensor<B, 2> {
+        if let Some(scale) = &self.unit_scale {
+            return gates::unit_scale(affinities, scale.val().cast(DType::F32), indices);
+        }
+        let gates = if self.config.norm_topk_prob {
+            affinities.clone() / (affinities.sum_dim(1) + 1e-20)
+        } else {
+            affinities
+        };
+        gates.mul_scalar(self.config.routed_scaling_factor)
+    }
+
     fn bias(&self) -> Vec<f32> {
         let bias = self.e_score_correction_bias.val().into_data();
         bias.iter::<f32>().collect()
@@ -172,6 +194,9 @@ impl<B: Ops> Route<B> for Router<B> {
             None => B::project(hidden.clone(), centroids),
             Some(cosine) => cosine.logits(hidden.clone(), centroids),
         };
+        if let Some(intercept) = &self.gate.bias {
+            logits = logits + intercept.val().cast(DType::F32).unsqueeze();
+        }
         let access = self.growth.as_ref().map(|it| it.access(hidden.clone()));
         if let Some(access) = &access {
             logits = self.within_reach(logits, access);
@@ -231,14 +256,9 @@ impl<B: Ops> Route<B> for Router<B> {
             (B::top_k(choice, k), None)
         };
 
-        let gates = affinities.clone().gather(1, indices.clone());
-        let weights = if self.config.norm_topk_prob {
-            gates.clone() / (gates.sum_dim(1) + 1e-20)
-        } else {
-            gates
-        };
+        let chosen = affinities.clone().gather(1, indices.clone());
         Routing {
-            weights: weights.mul_scalar(self.config.routed_scaling_factor),
+            weights: self.gates(chosen, indices.clone()),
             indices,
             logits,
             affinities,
@@ -321,17 +341,23 @@ impl<B: Ops> Route<B> for Router<B> {
         if let Matrix::Dense(weight) = self.gate.weight {
             self.gate.weight = Matrix::Dense(selected(weight, 1, &sources));
         }
+        let of_sources = |param| selected(param, 0, &sources);
+        self.gate.bias = self.gate.bias.map(of_sources);
+        // with unit scales there are no null experts, so that slots are experts
+        self.unit_scale = self.unit_scale.map(of_sources);
         self
     }
 
     fn slot_parameters(&self) -> Vec<(ParamId, usize)> {
-        match &self.gate.weight {
-            Matrix::Dense(weight) => {
-                let [_, slots] = self.gate.weight.dims();
-                vec![(weight.id, slots)]
-            }
-            Matrix::Blocks(_) => Vec::new(),
-        }
+        let [_, slots] = self.gate.weight.dims();
+        let centroids = match &self.gate.weight {
+            Matrix::Dense(weight) => Some(weight.id),
+            Matrix::Blocks(_) => None,
+        };
+        let vectors = [&self.gate.bias, &self.unit_scale];
+        let vectors = vectors.into_iter().flatten().map(|vector| vector.id);
+        let all = centroids.into_iter().chain(vectors);
+        all.map(|id| (id, slots)).collect()
     }
 }
 
@@ -341,7 +367,7 @@ mod tests {
     use crate::model::routing::GroupScore;
     use crate::model::{CausalLm, ModelConfig, Sequences};
     use burn::module::Module;
-    use burn::tensor::{Int, TensorData};
+    use burn::tensor::TensorData;
     use darkhorse_backends::select::Selected;
 
     type B = Selected;

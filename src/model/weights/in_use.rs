@@ -146,7 +146,9 @@ impl InUse {
         let [experts, slots] = self.layers.get(&format!("{layer}.feed_forward"))?;
         match part {
             "router.gate.weight" => Some(Cut::Last(slots)),
-            "router.e_score_correction_bias" => Some(Cut::First(slots)),
+            "router.e_score_correction_bias" | "router.gate.bias" | "router.unit_scale" => {
+                Some(Cut::First(slots))
+            }
             _ if part.starts_with("experts.") => Some(Cut::First(experts)),
             _ => None,
         }

@@ -12,6 +12,7 @@ mod load;
 mod named;
 mod replaced;
 mod values;
+mod within;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub use load::load;
 pub use named::{NamedTensor, collect, param_names};
 pub use replaced::Replaced;
 pub(crate) use values::{Values, transposed};
+pub use within::Within;
 
 /// A source of named tensors, read one at a time, so it may be larger than memory.
 pub trait WeightSource {

@@ -51,6 +51,7 @@ impl<'a> Widened<'a> {
         let fill = match name {
             PRIOR => Fill::Zero,
             _ if name.ends_with(".router.gate.weight") => Fill::Mean,
+            _ if name.ends_with(".router.gate.bias") => Fill::Mean,
             _ if name.ends_with(".router.e_score_correction_bias") => Fill::Zero,
             _ => return None,
         };

@@ -1,6 +1,7 @@
 //! HTML reports without network or scripts: `report.html` for a training run, `routes.html` for a study of its
-//! routing.
+//! routing, `receipt.html` for a conversion.
 
+mod conversion;
 mod document;
 mod figures;
 mod format;
@@ -16,5 +17,6 @@ mod tiles;
 #[cfg(test)]
 mod sample;
 
+pub use conversion::{Change, Conversion, OverLayers, render as render_conversion};
 pub use page::{About, render};
 pub use routes::render as render_routes;

@@ -1,0 +1,102 @@
+//! Experts that are parts of the dense feed-forward.
+
+use std::time::Instant;
+
+use darkhorse_backends::select::Selected;
+
+use super::texts::Texts;
+use super::{CalibrateArgs, command_line, conclude, digested, measures, write};
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
+use crate::stored::Stored;
+use crate::surgery::calibration::{Carving as Record, Parameters, Receipt};
+use crate::surgery::carve::{self, Carving, LayerRecord, Slices};
+use crate::surgery::sparse::SparseSource;
+
+/// Carves a stored model.
+pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failure> {
+    let dense = &stored.experiment.model;
+    let carving = Carving {
+        experts: args.experts(),
+        shared: args.shared(),
+        top_k: args.top_k,
+        dense: args.kept().of(dense.num_hidden_layers).or_input()?,
+        router: args.router.into(),
+        division: args.partition.into(),
+        seed: args.seed,
+        analyse: args.analyse,
+    };
+    let config = carving.config(dense).or_input()?;
+    let device = args.device.open()?;
+    let (mut phases, energy_missing) = measures::phases(&device);
+    let texts = phases.run("tokenize", || Texts::read(args, stored))?;
+    let weights_blake3 = digested(stored, &mut phases)?;
+
+    let begin = Instant::now();
+    let told = |record: &LayerRecord| {
+        notice::tell(format_args!(
+            "layer {:>3}/{}  error {:.4}  recall {:.3}  {:.0} s{}",
+            record.layer,
+            dense.num_hidden_layers - 1,
+            record.quality.error,
+            record.quality.recall,
+            begin.elapsed().as_secs_f64(),
+            analysis(record)
+        ));
+    };
+    let rows = carve::Texts {
+        calibration: &texts.calibration,
+        held_out: &texts.held_out,
+    };
+    let source = stored.weights.as_ref();
+    let carved =
+        carve::carve::<Selected>(&carving, dense, source, rows, &device, &mut phases, told);
+    let carved = carved.or_input()?;
+    let layers: Vec<usize> = carved.layers.keys().copied().collect();
+    let weights = SparseSource::new(source, layers, Slices::new(source, carved.layers));
+    phases.run("write", || write(stored, args, &config, &weights))?;
+
+    let speeds = measures::speeds(args, stored, &mut phases)?;
+    let receipt = Receipt {
+        command: command_line(),
+        of: args.name(),
+        weights_blake3,
+        mode: args.mode.into(),
+        experts: carving.experts,
+        shared_experts: carving.shared,
+        top_k: carving.top_k,
+        dense_layers: carving.dense.iter().copied().collect(),
+        drop: None,
+        seed: args.seed,
+        before: Parameters::of(dense),
+        after: Parameters::of(&config),
+        carving: Some(Record {
+            router: carving.router,
+            partition: carving.division,
+            calibration_tokens: texts.calibration_tokens(),
+            layers: carved.records,
+            dense: carved.dense,
+            carved: carved.carved,
+            recovered: None,
+        }),
+        speed_before: speeds.map(|[before, _]| before),
+        speed_after: speeds.map(|[_, after]| after),
+        phases: phases.done().to_vec(),
+        energy_missing,
+    };
+    conclude(args, &receipt)
+}
+
+/// Errors of other choices, if they were measured.
+fn analysis(record: &LayerRecord) -> String {
+    let Some(other) = &record.analysis else {
+        return String::new();
+    };
+    format!(
+        "  oracle {:.4}  representative {:.4}  random {:.4}  random partition {:.4}",
+        other.oracle.error,
+        other.representative.error,
+        other.random.error,
+        other.random_partition.error
+    )
+}

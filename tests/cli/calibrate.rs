@@ -1,0 +1,202 @@
+//! `calibrate` turns a dense model into one with experts and writes a receipt.
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
+
+use crate::home::Home;
+
+/// Documents of two domains.
+fn write_data(home: &Home, name: &str, documents: usize) {
+    let line = |number: usize| {
+        let domain = ["code", "legal"][number % 2];
+        let text = format!("document {number} of {domain} says {}", number * number);
+        json!({"text": text, "domain": domain}).to_string() + "\n"
+    };
+    home.write(name, (0..documents).map(line).collect::<String>());
+}
+
+/// A dense model that was trained for a few steps.
+fn dense() -> Home {
+    let home = Home::new();
+    home.write_config(false);
+    write_data(&home, "data.jsonl", 200);
+    home.done("train --config model.json --data data.jsonl --no-valid --out dense");
+    home
+}
+
+/// Logits of a text.
+fn logits(home: &Home, model: &str) -> Vec<f32> {
+    let ids: Vec<u8> = [5i64, 9, 70, 81, 33]
+        .iter()
+        .flat_map(|id| id.to_le_bytes())
+        .collect();
+    let ids = TensorView::new(Dtype::I64, vec![1, 5], &ids).unwrap();
+    home.write(
+        "ids",
+        safetensors::serialize([("input_ids", ids)], None).unwrap(),
+    );
+    home.done(&format!(
+        "logits --model {model} --ids-file ids --out logits"
+    ));
+    let bytes = std::fs::read(home.path("logits")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let values = file.tensor("logits").unwrap().data().as_chunks().0;
+    values
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect()
+}
+
+/// Largest difference, relative to the largest logit.
+fn difference(left: &[f32], right: &[f32]) -> f32 {
+    let most = left.iter().fold(0f32, |most, it| most.max(it.abs()));
+    let pairs = left.iter().zip(right);
+    pairs.fold(0f32, |most, (a, b)| most.max((a - b).abs())) / most
+}
+
+#[test]
+fn a_carved_model_is_measured_used_and_trained_on() {
+    let home = dense();
+    let (said, heard) = home.done(
+        "calibrate --from dense --mode carve --experts 8 --shared 2 --top-k 2 --data data.jsonl \
+         --calibration-tokens 2048 --keep-dense-layers first --analyse --out carved",
+    );
+    assert!(said.contains("active parameters"), "{said}");
+    assert!(said.contains("perplexity"), "{said}");
+    assert!(heard.contains("random partition"), "{heard}");
+
+    let receipt = home.json("carved/receipt.json");
+    let number = |path: &str| receipt.pointer(path).and_then(Value::as_f64).unwrap();
+    assert_eq!(receipt["mode"], "carve");
+    assert_eq!(receipt["dense_layers"], json!([0]));
+    let command = receipt["command"].as_str().unwrap();
+    assert!(
+        command.contains("calibrate --from dense --mode carve"),
+        "{command}"
+    );
+    assert_eq!(receipt["weights_blake3"].as_str().unwrap().len(), 64);
+    assert!(number("/after/active") < number("/before/active"));
+    // the routers are all that comes on top
+    let routers = number("/after/total") - number("/before/total");
+    assert_eq!(routers, (16.0 + 2.0) * 6.0);
+    assert!(number("/carving/dense/perplexity") > 1.0);
+    assert!(number("/carving/carved/perplexity") > 1.0);
+    let names: Vec<&Value> = receipt["carving"]["carved"]["domains"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["domain"])
+        .collect();
+    assert_eq!(names, ["code", "legal"]);
+    let layer = &receipt["carving"]["layers"][0];
+    assert_eq!(layer["layer"], 1);
+    let error = |name: &str| layer["analysis"][name]["error"].as_f64().unwrap();
+    let own = layer["error"].as_f64().unwrap();
+    assert!(error("oracle") <= own && own <= error("random"), "{layer}");
+    for speed in ["speed_before", "speed_after"] {
+        assert!(receipt[speed]["prefill_per_second"].as_f64().unwrap() > 0.0);
+        assert!(receipt[speed]["decode_per_second"].as_f64().unwrap() > 0.0);
+    }
+    let phases = receipt["phases"].as_array().unwrap();
+    let names: Vec<&str> = phases
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"router") && names.contains(&"clusters"),
+        "{names:?}"
+    );
+    // energy that is not measured is absent and never 0
+    let is_metered = receipt.get("energy_missing").is_none();
+    assert!(
+        phases
+            .iter()
+            .all(|it| it.get("joules").is_none() || is_metered)
+    );
+
+    let page = std::fs::read_to_string(home.path("carved/receipt.html")).unwrap();
+    assert!(page.contains("Error by layer") && page.contains("random partition"));
+
+    home.done("inference --model carved --prompt document --max-tokens 3");
+    home.done("train --init-from carved --data data.jsonl --no-valid --steps 1 --out on");
+    let named = home.refused("export --model carved --format hf --out folder");
+    assert!(named.contains("`moe.router.gate`"), "{named}");
+    assert!(!home.path("folder").exists());
+    let again = home.refused("calibrate --from carved --mode upcycle --out twice");
+    assert_eq!(
+        again,
+        "the model has 6 experts per layer already, expected a dense one"
+    );
+}
+
+#[test]
+fn all_experts_together_and_copies_compute_what_the_dense_model_does() {
+    let home = dense();
+    home.done(
+        "calibrate --from dense --mode carve --experts 4 --shared 1 --top-k 3 --data data.jsonl \
+         --calibration-tokens 1024 --keep-dense-layers none --no-speed --out whole",
+    );
+    home.done("calibrate --from dense --mode upcycle --experts 3 --out copies");
+    home.done("calibrate --from dense --mode drop-upcycle --experts 3 --drop 0.5 --out others");
+    let dense = logits(&home, "dense");
+    let whole = difference(&dense, &logits(&home, "whole"));
+    assert!(whole < 1e-4, "{whole}");
+    let copies = difference(&dense, &logits(&home, "copies"));
+    assert!(copies < 1e-5, "{copies}");
+    let others = difference(&dense, &logits(&home, "others"));
+    assert!(others > 1e-4, "{others}");
+    let receipt = home.json("copies/receipt.json");
+    assert_eq!(receipt.get("carving"), None);
+    assert_eq!(receipt.get("speed_before"), None);
+    assert_eq!(home.json("others/receipt.json")["drop"], 0.5);
+    home.done("export --model copies --format hf --out folder");
+    assert_eq!(home.json("folder/config.json")["model_type"], "mixtral");
+    let exported = difference(&dense, &logits(&home, "folder"));
+    assert!(exported < 1e-5, "{exported}");
+}
+
+#[test]
+fn what_cannot_be_converted_is_refused_in_a_line_and_leaves_nothing() {
+    let home = dense();
+    write_data(&home, "few.jsonl", 10);
+    for (arguments, expected) in [
+        (
+            "--mode carve --experts 7 --keep-dense-layers first --data data.jsonl",
+            "7 experts do not divide `intermediate_size` 32: take 4 or 8",
+        ),
+        (
+            "--mode carve --top-k 15 --keep-dense-layers first --data data.jsonl",
+            "`--top-k` is 15, expected 1 to 14",
+        ),
+        (
+            "--mode carve --keep-dense-layers 1 --data few.jsonl",
+            "too few documents",
+        ),
+        (
+            "--mode carve --keep-dense-layers 1 --data none.jsonl",
+            "none.jsonl",
+        ),
+        (
+            "--mode carve --data data.jsonl --drop 0.5",
+            "`--drop` is for `--mode drop-upcycle`",
+        ),
+        ("--mode drop-upcycle --drop 1.5", "`--drop` is 1.5"),
+        ("--mode upcycle --shared 1", "`--shared` is 1, expected 0"),
+        (
+            "--mode upcycle --top-k 5",
+            "`--top-k` is 5, expected 1 to 4",
+        ),
+        (
+            "--mode carve --data data.jsonl",
+            "all 2 layers are to stay dense",
+        ),
+        (
+            "--mode upcycle --keep-dense-layers 2",
+            "layer 2 is to stay dense",
+        ),
+    ] {
+        let line = home.refused(&format!("calibrate --from dense {arguments} --out none"));
+        assert!(line.contains(expected), "{arguments}: {line}");
+        assert!(!home.path("none").exists());
+    }
+}
