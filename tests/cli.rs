@@ -17,6 +17,8 @@ mod finite;
 mod first_run;
 #[path = "cli/home.rs"]
 mod home;
+#[path = "cli/lora.rs"]
+mod lora;
 #[path = "cli/model.rs"]
 mod model;
 #[path = "cli/newest.rs"]

@@ -15,10 +15,13 @@ use darkhorse_genesis::checkpoint::{Checkpoint, FileEntry, Run};
 use darkhorse_genesis::config::{DataConfig, Experiment, TokenizerConfig};
 use darkhorse_genesis::data::Progress;
 use darkhorse_genesis::domain::Domain;
+use darkhorse_genesis::model::CausalLm;
+use darkhorse_genesis::model::lora::LoraConfig;
 use darkhorse_genesis::model::routing::domain::DomainMode;
-use darkhorse_genesis::run::Job;
+use darkhorse_genesis::model::weights::WeightSource;
 use darkhorse_genesis::run::RunError;
 use darkhorse_genesis::run::Screen;
+use darkhorse_genesis::run::{Given, Job};
 use darkhorse_genesis::telemetry::{Record, read_journal};
 use darkhorse_genesis::tokenizer::Tokenizer;
 use darkhorse_genesis::training::mitosis::{MitosisConfig, Mode, Schedule, StressRule};
@@ -164,6 +167,51 @@ fn two_halves_are_bit_identical_to_the_whole() {
 #[test]
 fn two_halves_in_bf16_are_bit_identical_to_the_whole() {
     halves_are_the_whole(Precision::Bf16);
+}
+
+#[test]
+fn two_halves_of_adapters_are_bit_identical_to_the_whole() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let folder = tempfile::tempdir().expect("there is a temporary folder");
+        let cache = folder.path().join("cache");
+        let mut experiment = experiment(folder.path());
+        experiment.training.precision = precision;
+        experiment.training.lora = Some(LoraConfig {
+            train: vec!["routers".into()],
+            ..LoraConfig::of_rank(2)
+        });
+        let [whole, halves] = ["whole", "halves"].map(|name| {
+            let run = folder.path().join(name);
+            let given = Given {
+                tokenizer: Tokenizer::bytes(),
+                origin: serde_json::json!({"token_ids": {"bos": null, "eos": [], "pad": null}}),
+            };
+            let job = Job::fine_tune(experiment.clone(), given, &run, &cache, Progress::Hidden);
+            let job = job.expect("the experiment is sound");
+            let device = default_device();
+            let model = CausalLm::<Autodiff<Selected>>::init(&experiment.model, 3, &device);
+            job.train_model(model, &device, Screen::Nothing)
+                .expect("the run ends well");
+            run
+        });
+        let run = Run::open(&halves).expect("the run is there");
+        run.rewind(6).expect("older checkpoints are kept");
+        train(Job::resume(experiment, run, &cache, Progress::Hidden));
+
+        assert_eq!(losses(&whole), losses(&halves));
+        assert_eq!(last_checkpoint(&whole), last_checkpoint(&halves));
+        let run = Run::open(&whole).expect("the run is there");
+        let last = run.latest().expect("it is sound").expect("there is one");
+        let moments = last.tensors("optimizer.safetensors").expect("it is sound");
+        let of_factors_and_routers = |name: &String| {
+            ["lora_a.", "lora_b.", ".router."]
+                .iter()
+                .any(|part| name.contains(part))
+        };
+        let names = moments.names();
+        assert!(names.iter().all(of_factors_and_routers), "{names:?}");
+        assert!(names.iter().any(|name| name.contains(".router.")));
+    }
 }
 
 /// The checkpoint of step 6 falls into the inhibition of siblings that divided after step 4.

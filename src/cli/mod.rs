@@ -38,6 +38,7 @@ mod inference;
 mod interrupt;
 mod logging;
 mod logits;
+mod lora;
 mod man;
 mod model;
 mod model_args;

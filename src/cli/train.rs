@@ -3,6 +3,7 @@
 mod announcement;
 mod cache;
 mod choice;
+mod lora;
 mod room;
 mod settings;
 mod signals;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::model::CausalLm;
+use crate::model::lora::Adaptation;
+use crate::model::weights::Merged;
 use crate::run::Draft;
 use crate::run::Ending;
 use crate::run::Job;
@@ -41,6 +44,7 @@ use crate::stored::{as_model_takes, check_weights};
 use announcement::Announcement;
 use cache::Cache;
 use choice::{Chosen, ModelArgs};
+use lora::LoraArgs;
 use settings::{DataArgs, TrainingArgs};
 use signals::Signals;
 use start::Start;
@@ -55,6 +59,7 @@ Examples:
   darkhorse-genesis train --out runs/mixed --resume
   darkhorse-genesis train --init-from ./Mixtral-small --data mine.jsonl --learning-rate 1e-5
   darkhorse-genesis train --init-from ./Mixtral-small --adapter ./lora --data mine.jsonl
+  darkhorse-genesis train --init-from ./SmolLM2 --lora-rank 8 --data mine.jsonl --learning-rate 2e-4
 
 Ctrl-C or SIGTERM ends the step, saves and stops, with exit code 130 or 143; a second one stops at once. What options \
 change beside --resume, as --steps and --learning-rate, is the run's from the next checkpoint on.";
@@ -88,6 +93,8 @@ pub(crate) struct TrainArgs {
     data: DataArgs,
     #[command(flatten)]
     training: TrainingArgs,
+    #[command(flatten)]
+    lora: LoraArgs,
 }
 
 impl TrainArgs {
@@ -268,6 +275,7 @@ impl TrainArgs {
     fn changed(&self, mut experiment: Experiment) -> Result<Experiment, Failure> {
         self.data.apply(&mut experiment);
         self.training.apply(&mut experiment);
+        self.lora.apply(&mut experiment);
         experiment.validate().or_input()?;
         Ok(experiment)
     }
@@ -287,6 +295,9 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
         Some(run) => args.changed_run(run, own)?,
         None => args.changed(own)?,
     };
+    if let Some(start) = &start {
+        start.keep_unbalanced(&mut experiment)?;
+    }
     let resumption = match run {
         None => None,
         Some(run) => {
@@ -298,7 +309,9 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
             }
         }
     };
-    let purpose = choice::purpose(&experiment);
+    let adaptation = crate::cli::lora::adaptation(&experiment)?;
+    let trained = adaptation.as_ref().map(|it| it.trained);
+    let purpose = choice::purpose(&experiment, trained);
     device::refuse_what_cannot_fit(&experiment.model, purpose, args.device.device.as_ref())?;
     let device = args.device.open()?;
     let precision = experiment.training.precision;
@@ -326,7 +339,7 @@ pub(crate) fn execute(args: &TrainArgs) -> Result<(), Failure> {
         )
     };
     let result = prepare(&experiment, (start, resumption), (&cache, &device), begin)
-        .and_then(|(job, model)| train(job, model, (&device, screen, &signals)));
+        .and_then(|(job, model)| train(job, (model, adaptation), (&device, screen, &signals)));
     result.inspect_err(|failure| {
         let is_run = folder.join("config.json").exists();
         if !matches!(failure, Failure::Stopped(_)) && !is_run {
@@ -374,10 +387,14 @@ fn prepare(
     let job = match resumption {
         Some(resumption) => {
             if let Some(saved) = &resumption.from {
-                check_weights::<Selected>(
-                    &experiment.model,
-                    &saved.tensors(MODEL_FILE).or_input()?,
-                )?;
+                let weights = Box::new(saved.tensors(MODEL_FILE).or_input()?);
+                match &experiment.training.lora {
+                    Some(lora) => check_weights::<Selected>(
+                        &experiment.model,
+                        &Merged::new(weights, lora.scale()),
+                    )?,
+                    None => check_weights::<Selected>(&experiment.model, weights.as_ref())?,
+                }
             }
             let job = Job::go_on(resumption, cache.folder(), notice::progress()).or_input()?;
             (job, None)
@@ -400,7 +417,7 @@ fn quoted(argument: &str) -> String {
 /// Trains `model`, or the one that the job describes if it is `None`, and reports the result.
 fn train(
     (mut job, reason): Announced,
-    model: Option<Model>,
+    (model, adaptation): (Option<Model>, Option<Adaptation>),
     (device, screen, signals): (&Device, Screen, &Signals),
 ) -> Result<(), Failure> {
     let run = job.run.path().display().to_string();
@@ -413,7 +430,11 @@ fn train(
         ));
     }
     notice::tell(select::notice(device));
-    notice::tell(Announcement::of(&job, reason).to_string().trim_end());
+    notice::tell(
+        Announcement::of(&job, reason, adaptation)
+            .to_string()
+            .trim_end(),
+    );
     let report = job.run.report_path();
     let held_back = (screen == Screen::Dashboard).then(logging::hold_back);
     let trained = selected::train(job, model, device, screen).map_err(|error| {

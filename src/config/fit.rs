@@ -124,6 +124,7 @@ mod tests {
         Purpose::Training {
             dtype: Dtype::F32,
             tokens,
+            trained: None,
         }
     }
 

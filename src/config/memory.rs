@@ -25,6 +25,8 @@ pub enum Purpose {
         dtype: Dtype,
         /// Tokens per micro-batch.
         tokens: usize,
+        /// Number of trained parameters beside frozen weights, as the factors of LoRA; `None`: all are trained.
+        trained: Option<u64>,
     },
 }
 
@@ -81,7 +83,7 @@ impl Purpose {
             Self::Inference {
                 weights, context, ..
             } => format!("inference in {} over {context} tokens", weights.name()),
-            Self::Training { dtype, tokens } => {
+            Self::Training { dtype, tokens, .. } => {
                 format!("training in {} on {tokens} tokens at a time", dtype.name())
             }
         }
@@ -124,10 +126,14 @@ impl MemoryNeeds {
                     .saturating_add(model.state_bytes(dtype)),
                 ..Default::default()
             },
-            Purpose::Training { dtype, tokens } => Self {
-                weights_bytes: dtype.bytes(weights),
-                gradients_bytes: Dtype::F32.bytes(weights),
-                optimizer_bytes: dtype.optimizer_bytes(weights),
+            Purpose::Training {
+                dtype,
+                tokens,
+                trained,
+            } => Self {
+                weights_bytes: dtype.bytes(weights + trained.unwrap_or(0)),
+                gradients_bytes: Dtype::F32.bytes(trained.unwrap_or(weights)),
+                optimizer_bytes: dtype.optimizer_bytes(trained.unwrap_or(weights)),
                 activations_bytes: dtype.bytes(
                     model
                         .activation_values_per_token()
@@ -175,6 +181,7 @@ mod tests {
         Purpose::Training {
             dtype: Dtype::F32,
             tokens,
+            trained: None,
         }
     }
 
@@ -187,6 +194,21 @@ mod tests {
         assert!(needs.activations_bytes > 0 && needs.cache_bytes == 0);
         let double = MemoryNeeds::of(&model, learning(2048));
         assert_eq!(double.activations_bytes, 2 * needs.activations_bytes);
+    }
+
+    #[test]
+    fn frozen_weights_take_no_gradients_and_no_moments() {
+        let model = flagship();
+        let all = MemoryNeeds::of(&model, learning(1024));
+        let some = Purpose::Training {
+            dtype: Dtype::F32,
+            tokens: 1024,
+            trained: Some(1000),
+        };
+        let some = MemoryNeeds::of(&model, some);
+        assert_eq!(some.weights_bytes, all.weights_bytes + 4000);
+        assert_eq!((some.gradients_bytes, some.optimizer_bytes), (4000, 8000));
+        assert_eq!(some.activations_bytes, all.activations_bytes);
     }
 
     #[test]

@@ -62,8 +62,9 @@ impl<B: Ops> Linear<B> {
     /// - input: `[.., in]`, output: `[.., out]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
         let dims = input.dims();
-        let product = self.weight.weight().project(rows_of(input));
-        self.finish(product, dims)
+        let rows = rows_of(input);
+        let product = self.weight.base().project(rows.clone());
+        self.finish(self.weight.updated(product, &rows), dims)
     }
 
     /// [`forward`](Self::forward) of several layers on one input, in one operation.
@@ -72,11 +73,12 @@ impl<B: Ops> Linear<B> {
         input: Tensor<B, D>,
     ) -> [Tensor<B, D>; N] {
         let dims = input.dims();
-        let weights = projections.map(|projection| projection.weight.weight());
-        let mut products = B::project_each(rows_of(input), weights.into()).into_iter();
+        let rows = rows_of(input);
+        let weights = projections.map(|projection| projection.weight.base());
+        let mut products = B::project_each(rows.clone(), weights.into()).into_iter();
         projections.map(|projection| {
             let product = products.next().expect("there is one for every weight");
-            projection.finish(product, dims)
+            projection.finish(projection.weight.updated(product, &rows), dims)
         })
     }
 

@@ -1,11 +1,16 @@
-//! Weight matrices, in floating point or quantized in blocks.
+//! Weight matrices: in floating point, quantized in blocks, or frozen with a low-rank update.
+
+mod adapted;
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use darkhorse_backends::Ops;
 use darkhorse_backends::quantized::{BLOCK, Bits, Quantized};
 use darkhorse_backends::weight::Weight;
 use serde::{Deserialize, Serialize};
+
+pub use adapted::Adapted;
 
 /// Quantization of projections and experts. Embeddings, norms and routers are never quantized, and neither is MLA's
 /// `kv_b_proj` if `qk_nope_head_dim` or `v_head_dim` is not a multiple of 32.
@@ -35,6 +40,8 @@ pub enum Matrix<B: Backend, const D: usize> {
     Dense(Param<Tensor<B, D>>),
     /// Quantized in blocks; not trainable.
     Blocks(Blocks<B, D>),
+    /// Frozen, with a trained low-rank update.
+    Adapted(Adapted<B, D>),
 }
 
 /// The tensors of a matrix quantized in blocks; see [`Quantized`].
@@ -81,6 +88,7 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
                 dims[D - 1] *= BLOCK;
                 dims
             }
+            Self::Adapted(adapted) => adapted.base.lazy_shape().dims(),
         }
     }
 
@@ -89,6 +97,7 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         match self {
             Self::Dense(weight) => weight.lazy_device(),
             Self::Blocks(blocks) => blocks.scales.lazy_device(),
+            Self::Adapted(adapted) => adapted.base.lazy_device(),
         }
     }
 
@@ -97,6 +106,7 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         match self {
             Self::Dense(weight) => Weight::Dense(weight.val()),
             Self::Blocks(blocks) => Weight::Blocks(blocks.val()),
+            Self::Adapted(adapted) => Weight::Dense(adapted.sum()),
         }
     }
 
@@ -109,6 +119,25 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
         match self {
             Self::Dense(weight) => weight.val(),
             Self::Blocks(_) => panic!("this matrix is never in blocks"),
+            Self::Adapted(adapted) => adapted.sum(),
+        }
+    }
+}
+
+impl<B: Ops> Matrix<B, 2> {
+    /// The matrix without its low-rank update, if it has one.
+    pub(super) fn base(&self) -> Weight<B, 2> {
+        match self {
+            Self::Adapted(adapted) => Weight::Dense(adapted.base.val()),
+            plain => plain.weight(),
+        }
+    }
+
+    /// Adds the low-rank update's share to `product`, the product of `input` with the [base](Self::base).
+    pub(super) fn updated(&self, product: Tensor<B, 2>, input: &Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Adapted(adapted) => product + adapted.update(input.clone()),
+            _ => product,
         }
     }
 }
@@ -118,11 +147,12 @@ impl<B: Backend, const D: usize> Matrix<B, D> {
     ///
     /// # Panics
     ///
-    /// If the matrix is quantized, since only trained matrices change.
+    /// If the matrix is quantized or adapted, since only trained matrices change.
     pub(super) fn selected(self, dim: usize, sources: &[usize]) -> Self {
         match self {
             Self::Dense(weight) => Self::Dense(selected(weight, dim, sources)),
             Self::Blocks(_) => panic!("a matrix in blocks is not trained"),
+            Self::Adapted(_) => panic!("an adapted matrix is frozen"),
         }
     }
 }

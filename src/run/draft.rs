@@ -65,6 +65,9 @@ impl Draft {
         cache: &Path,
         progress: Progress,
     ) -> Result<Self, RunError> {
+        if given.is_none() && experiment.training.lora.is_some() {
+            return Err(RunError::NothingToAdapt);
+        }
         experiment.data.settle_valid_share();
         let texts = Texts::open(&experiment, cache)?;
         let (tokenizer, origin) = match given {

@@ -43,6 +43,14 @@ pub enum RunError {
         "`model.quantization` is set, but weights in blocks cannot be trained: leave it out, and quantize the result"
     )]
     InBlocks,
+    /// There is no model whose matrices could be adapted.
+    #[error(
+        "`training.lora` adapts a trained model, and this run starts from random weights: name a model by `--init-from MODEL`, or leave `lora` out"
+    )]
+    NothingToAdapt,
+    /// The model cannot be adapted as configured.
+    #[error(transparent)]
+    Lora(#[from] crate::model::lora::LoraError),
     /// The backend does not compute in this element type.
     #[error(transparent)]
     Precision(#[from] PrecisionError),
@@ -163,7 +171,10 @@ impl RunError {
     pub fn is_of_input(&self) -> bool {
         matches!(
             self,
-            Self::NothingToLearn { .. } | Self::NothingToMeasure { .. }
+            Self::NothingToLearn { .. }
+                | Self::NothingToMeasure { .. }
+                | Self::NothingToAdapt
+                | Self::Lora(_)
         )
     }
 }

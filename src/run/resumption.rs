@@ -114,15 +114,21 @@ pub(super) fn of_data(mut changes: Vec<Change>) -> Vec<Change> {
 /// Whether a run may change a setting. Files of data may move, since the stream compares their content.
 fn may_change(field: &str) -> bool {
     match field.split_once('.') {
-        Some(("training", setting)) => setting != "seed",
+        Some(("training", setting)) => setting != "seed" && !is_of_lora(setting),
         Some(("data", setting)) => ["train", "valid"].contains(&setting),
         _ => false,
     }
 }
 
+/// Whether a setting of the training shapes the adapters, which have optimizer moments.
+fn is_of_lora(setting: &str) -> bool {
+    setting.split('.').next() == Some("lora")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::lora::LoraConfig;
     use crate::training::schedule::ScheduleConfig;
 
     fn changed(change: impl FnOnce(&mut Experiment)) -> Result<Vec<String>, String> {
@@ -157,8 +163,12 @@ mod tests {
     #[test]
     fn what_makes_it_another_run_is_refused_by_name() {
         type Change = fn(&mut Experiment);
-        let refused: [(Change, &str); 4] = [
+        let refused: [(Change, &str); 5] = [
             (|it| it.training.seed = 7, "`training.seed` is 7"),
+            (
+                |it| it.training.lora = Some(LoraConfig::of_rank(4)),
+                "`training.lora` is {",
+            ),
             (|it| it.model.vocab_size = 300, "`model.vocab_size` is 300"),
             (
                 |it| it.data.domain_dropout = 0.25,

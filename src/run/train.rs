@@ -25,6 +25,7 @@ use super::trained::{EvaluationModel, Trained};
 use crate::checkpoint::{Checkpoint, Keep};
 use crate::data::{Skipped, Stream};
 use crate::model::CausalLm;
+use crate::model::lora;
 use crate::model::mixer::Mixer;
 use crate::model::routing::Router;
 use crate::telemetry::energy::{Meters, Monitor, Scope};
@@ -96,6 +97,10 @@ impl Job {
         let config = self.experiment.training.clone();
         config.precision.check::<B>(device)?;
         let optimizer = AdamW::<B>::new(&config);
+        let model = match &config.lora {
+            Some(lora) => lora::adapt(model, (&self.experiment.model, lora), config.seed)?,
+            None => model,
+        };
         let (model, state) = match &self.from {
             None => (model, RunState::default()),
             Some(checkpoint) => {

@@ -36,6 +36,7 @@ impl Stored {
             quantized: found.quantized,
             journal: None,
             step: 0,
+            adapters: None,
         })
     }
 }

@@ -19,7 +19,8 @@ use crate::inference::SamplingConfig;
 use crate::interop::gguf::StoredTypes;
 use crate::interop::hugging_face::{GenerationConfig, StatedSampling};
 use crate::interop::{Begun, Origin};
-use crate::model::weights::{self, WeightSource};
+use crate::model::lora::LoraConfig;
+use crate::model::weights::{self, Merged, WeightSource};
 use crate::model::{CausalLm, ModelConfig};
 use crate::run::state::{MODEL_FILE, ORIGIN_FILE};
 use crate::tokenizer::Tokenizer;
@@ -49,6 +50,22 @@ pub struct Stored {
     pub journal: Option<PathBuf>,
     /// Optimizer steps that the model was trained for; 0 if that is not known.
     pub step: u64,
+    /// The adapters that are merged into the weights, if the model is a run that trained some.
+    pub adapters: Option<Adapters>,
+}
+
+/// Adapters that a run trained by LoRA.
+pub struct Adapters {
+    /// Their rank, scale and targets.
+    pub lora: LoraConfig,
+    /// The run's weights before merging: frozen matrices, their factors, and everything else.
+    pub weights: Box<dyn WeightSource>,
+}
+
+impl fmt::Debug for Adapters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Adapters").field(&self.lora).finish()
+    }
 }
 
 impl fmt::Debug for Stored {
@@ -115,7 +132,8 @@ impl Stored {
         Self::of_checkpoint::<B>(run, &saved)
     }
 
-    /// Opens a checkpoint of a run.
+    /// Opens a checkpoint of a run. Adapters that it trained are merged into the weights, and its settings for them
+    /// are left out.
     ///
     /// # Errors
     ///
@@ -132,11 +150,21 @@ impl Stored {
             begun: Begun::Here,
             ..origin_of(tokenizer.get())
         });
-        let weights = saved.tensors(MODEL_FILE)?;
-        check_weights::<B>(&experiment.model, &weights)?;
+        let mut weights: Box<dyn WeightSource> = Box::new(saved.tensors(MODEL_FILE)?);
+        let mut experiment = experiment;
+        let lora = experiment.training.lora.take();
+        if let Some(lora) = &lora {
+            weights = Box::new(Merged::new(weights, lora.scale()));
+        }
+        check_weights::<B>(&experiment.model, weights.as_ref())?;
+        let adapters = lora.map(|lora| Ok::<_, OpenError>((lora, saved.tensors(MODEL_FILE)?)));
         Ok(Self {
             origin,
-            weights: Box::new(weights),
+            weights,
+            adapters: adapters.transpose()?.map(|(lora, weights)| Adapters {
+                lora,
+                weights: Box::new(weights),
+            }),
             step: saved.step(),
             quantized: None,
             journal: Some(run.metrics_path()),

@@ -6,6 +6,7 @@ use super::groups::GroupingConfig;
 use super::mitosis::MitosisConfig;
 use super::precision::Precision;
 use super::schedule::ScheduleConfig;
+use crate::model::lora::LoraConfig;
 
 /// Configuration of a training run. A step is an optimizer step: `accumulation` micro-batches of `batch_size` rows
 /// of `seq_len` tokens.
@@ -45,6 +46,9 @@ pub struct TrainingConfig {
     /// Mitosis: division of experts; absent: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mitosis: Option<MitosisConfig>,
+    /// LoRA: training of low-rank updates of frozen matrices; absent: all parameters are trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// Factor of the sequence-wise balance loss.
     pub seq_aux_alpha: f64,
     /// Factor of the multi-token prediction loss.
@@ -88,6 +92,7 @@ impl Default for TrainingConfig {
             bias_update_start: 0.0,
             bias_freeze: 0.03,
             mitosis: None,
+            lora: None,
             seq_aux_alpha: 1e-4,
             mtp_loss_weight: 0.3,
             mtp_loss_weight_final: 0.1,

@@ -79,7 +79,7 @@ impl Precision {
         }
     }
 
-    /// The model to compute a step with, if it differs from `model`: trained weights are cast to this type, except
+    /// The model to compute a step with, if it differs from `model`: weights are cast to this type, except
     /// those that [`Precision`] lists. Its gradients reach `model`, in f32.
     pub fn rounded<B, M, R>(self, model: &CausalLm<B, M, R>) -> Option<CausalLm<B, M, R>>
     where
@@ -118,7 +118,11 @@ impl<B: Backend> ModuleVisitor<B> for Drawn {
 /// Names of decay rates, which are exponentiated.
 const RATES: [&str; 2] = ["a_log", "dt_bias"];
 
-/// Mapper that casts trained parameters, except [`RATES`].
+/// Field of the prior, which is added to the routers' scores.
+const PRIOR: &str = "domain_prior";
+
+/// Mapper that casts parameters, except [`RATES`] and the [`PRIOR`]. Frozen ones are cast, too, so that they fit the
+/// trained ones.
 struct Rounded {
     dtype: DType,
     path: Vec<String>,
@@ -130,7 +134,7 @@ impl<B: Backend> ModuleMapper<B> for Rounded {
             .path
             .last()
             .is_some_and(|it| RATES.contains(&it.as_str()));
-        if is_rate || !param.is_require_grad() {
+        if is_rate || self.path.iter().any(|it| it == PRIOR) {
             return param;
         }
         let (id, tensor, mapper) = param.consume();

@@ -1,10 +1,15 @@
 //! Validation of training settings, independent of the model.
 
 use super::TrainingConfig;
+use super::groups::GroupingConfig;
 use super::out_of_range::OutOfRange;
+use crate::model::lora::LoraConfig;
 
 /// Upper bound on counts, above that of any run; keeps their products from overflowing.
 const LARGEST: u64 = u32::MAX as u64;
+
+/// Largest rank of an adapter; a larger one is a full matrix of any model.
+const LARGEST_RANK: usize = 1 << 14;
 
 impl TrainingConfig {
     /// Checks every value and the relations between values.
@@ -58,7 +63,25 @@ impl TrainingConfig {
             let checked = mitosis.validate(self.steps);
             checked.map_err(|error| error.within("mitosis"))?;
         }
-        Ok(())
+        match &self.lora {
+            Some(lora) => self.check_lora(lora),
+            None => Ok(()),
+        }
+    }
+
+    fn check_lora(&self, lora: &LoraConfig) -> Result<(), OutOfRange> {
+        let holds = (1..=LARGEST_RANK).contains(&lora.rank);
+        let expected = format!("1 to {LARGEST_RANK}");
+        OutOfRange::check(holds, "lora.rank", lora.rank, expected)?;
+        OutOfRange::positive("lora.alpha", lora.alpha)?;
+        let expected = "at least one: `all`, `attention`, `feed_forward`, `experts` or modules";
+        let holds = !lora.targets.is_empty();
+        OutOfRange::check(holds, "lora.targets", "an empty list", expected)?;
+        let expected = "absent beside `lora`, whose frozen experts cannot divide";
+        OutOfRange::check(self.mitosis.is_none(), "mitosis", "set", expected)?;
+        let expected = "another one beside `lora`: the rates of µP are those of whole matrices";
+        let holds = self.groups != GroupingConfig::Mup;
+        OutOfRange::check(holds, "groups", "mup", expected)
     }
 }
 
@@ -95,6 +118,33 @@ mod tests {
             message(|it| it.accumulation = 0),
             "`accumulation` is 0, expected 1 to 4294967295"
         );
+    }
+
+    #[test]
+    fn adapters_have_a_rank_a_scale_and_targets_and_go_with_neither_mitosis_nor_the_rates_of_mup() {
+        let with = |change: fn(&mut TrainingConfig)| {
+            message(|it| {
+                it.lora = Some(LoraConfig::of_rank(8));
+                change(it);
+            })
+        };
+        assert_eq!(with(|_| ()), "");
+        let of_lora = |change: fn(&mut LoraConfig)| {
+            message(|it| change(it.lora.insert(LoraConfig::of_rank(8))))
+        };
+        let rank = "`lora.rank` is 0, expected 1 to 16384";
+        assert_eq!(of_lora(|it| it.rank = 0), rank);
+        let alpha = "`lora.alpha` is -1, expected a positive number";
+        assert_eq!(of_lora(|it| it.alpha = -1.0), alpha);
+        let targets = of_lora(|it| it.targets.clear());
+        assert!(targets.starts_with("`lora.targets` is an empty list"));
+        let mup = with(|it| it.groups = GroupingConfig::Mup);
+        assert!(mup.starts_with("`groups` is mup, expected another one beside `lora`"));
+        let mitosis = with(|it| {
+            let mitosis = serde_json::json!({"mode": {"stress": {}}});
+            it.mitosis = Some(serde_json::from_value(mitosis).unwrap());
+        });
+        assert!(mitosis.starts_with("`mitosis` is set, expected absent beside `lora`"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod gguf;
 mod growth;
 mod hugging_face;
 mod libtorch;
+mod peft;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,7 @@ Examples:
   darkhorse-genesis export --model runs/mixed --format gguf --out mixed.gguf --dtype q8_0
   darkhorse-genesis export --model runs/genesis-tiny --format genesis --out tiny.safetensors
   darkhorse-genesis export --model weights.ot --format hf --out ./weights
+  darkhorse-genesis export --model runs/tuned --format peft --out ./adapter
 
 A folder of --format hf is read by transformers, vLLM and SGLang, a file of --format gguf by llama.cpp and Ollama. \
 --format ot is libtorch's archive of named tensors, read by tch, by torch.jit.load, and by this program if it was \
@@ -75,6 +77,8 @@ enum Format {
     Genesis,
     /// libtorch's archive of named tensors, with config.json and tokenizer files
     Ot,
+    /// LoRA adapters of a run as PEFT's adapter_config.json and adapter_model.safetensors
+    Peft,
 }
 
 /// safetensors' element type.
@@ -116,6 +120,9 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
         },
     )
     .or_input()?;
+    if args.format == Format::Peft {
+        return peft::write(args, &stored, &config);
+    }
     let options = OutgoingOptions {
         dtype,
         prior: args.domain.map(|domain| prior(model, domain)).transpose()?,
@@ -126,7 +133,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
         Format::Hf => hugging_face::write(args, &stored, &config, &tensors),
         Format::Gguf => gguf::write(args, &stored, &config, &tensors, own),
         Format::Ot => libtorch::write(args, &stored, &config, &tensors),
-        Format::Genesis => unreachable!("it was written above"),
+        Format::Genesis | Format::Peft => unreachable!("it was written above"),
     }
 }
 

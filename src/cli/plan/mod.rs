@@ -79,6 +79,7 @@ pub(crate) fn execute(args: &PlanArgs) -> Result<(), Failure> {
         seq_len: args
             .seq_len
             .map_or(training.seq_len, |tokens| tokens as usize),
+        trained: crate::cli::lora::adaptation(&experiment)?.map(|it| it.trained),
         devices: args.devices.map(|devices| devices as usize),
         memory: match args.memory {
             Some(bytes) => Some((bytes, MemorySource::Given)),

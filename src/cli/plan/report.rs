@@ -15,6 +15,8 @@ pub(super) struct Setting {
     pub(super) cache: Option<Dtype>,
     pub(super) batch_size: usize,
     pub(super) seq_len: usize,
+    /// Number of trained parameters beside frozen weights; absent: all are trained.
+    pub(super) trained: Option<u64>,
     pub(super) devices: Option<usize>,
     pub(super) memory: Option<Memory>,
 }
@@ -158,6 +160,7 @@ impl Setting {
         Purpose::Training {
             dtype,
             tokens: self.batch_size.saturating_mul(self.seq_len),
+            trained: self.trained,
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::checkpoint::Run;
 use crate::config::Experiment;
 use crate::config::memory::{Bytes, MemoryNeeds};
+use crate::model::lora::{Adaptation, LoraConfig};
 use crate::run::Job;
 use crate::run::strategy::LONGEST_UNSAVED;
 use crate::run::{TokenizedTexts, Validation};
@@ -25,10 +26,12 @@ pub(super) struct Announcement<'a> {
     pub(super) measures_first: bool,
     /// Reason for the preset, if it was chosen automatically.
     pub(super) reason: Option<String>,
+    /// The matrices that LoRA adapts, if it is on.
+    pub(super) adaptation: Option<Adaptation>,
 }
 
 impl<'a> Announcement<'a> {
-    pub(super) fn of(job: &'a Job, reason: Option<String>) -> Self {
+    pub(super) fn of(job: &'a Job, reason: Option<String>, adaptation: Option<Adaptation>) -> Self {
         Self {
             experiment: &job.experiment,
             texts: &job.texts,
@@ -36,6 +39,7 @@ impl<'a> Announcement<'a> {
             steps_done: job.steps_done(),
             measures_first: job.measures_first(),
             reason,
+            adaptation,
         }
     }
 
@@ -52,6 +56,15 @@ impl<'a> Announcement<'a> {
             Some(reason) => writeln!(f, "; chosen for the data: {reason}"),
             None => writeln!(f),
         }
+    }
+
+    fn lora(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lora = self.experiment.training.lora.as_ref();
+        let Some((lora, adaptation)) = lora.zip(self.adaptation.as_ref()) else {
+            return Ok(());
+        };
+        let LoraConfig { rank, alpha, .. } = lora;
+        writeln!(f, "LoRA      rank {rank}, alpha {alpha}; {adaptation}")
     }
 
     fn data(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,7 +141,9 @@ impl<'a> Announcement<'a> {
     }
 
     fn saves(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let needs = MemoryNeeds::of(&self.experiment.model, purpose(self.experiment));
+        let trained = self.adaptation.as_ref().map(|it| it.trained);
+        let purpose = purpose(self.experiment, trained);
+        let needs = MemoryNeeds::of(&self.experiment.model, purpose);
         writeln!(f, "memory    about {}", Bytes(needs.total()))?;
         let training = &self.experiment.training;
         let minutes = LONGEST_UNSAVED.as_secs() / 60;
@@ -177,6 +192,7 @@ impl<'a> Announcement<'a> {
 impl fmt::Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.model(f)?;
+        self.lora(f)?;
         self.data(f)?;
         self.job(f)?;
         self.saves(f)?;

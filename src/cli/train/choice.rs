@@ -89,7 +89,7 @@ impl Chosen {
             if wanted > tokens.saturating_mul(MOST_EPOCHS) {
                 break;
             }
-            let purpose = purpose(&experiment);
+            let purpose = purpose(&experiment, None);
             if let Some(memory) = memory
                 && fit::fits(&experiment.model, purpose, memory).is_err()
             {
@@ -141,8 +141,8 @@ fn amounts(draft: &Draft) -> (u64, u64) {
     )
 }
 
-/// The memory use of training an experiment.
-pub(super) fn purpose(experiment: &Experiment) -> Purpose {
+/// The memory use of training an experiment, with gradients for `trained` parameters, or for all.
+pub(super) fn purpose(experiment: &Experiment, trained: Option<u64>) -> Purpose {
     let TrainingConfig {
         batch_size,
         seq_len,
@@ -152,6 +152,7 @@ pub(super) fn purpose(experiment: &Experiment) -> Purpose {
     Purpose::Training {
         dtype: precision.format(),
         tokens: batch_size * seq_len,
+        trained,
     }
 }
 

@@ -45,6 +45,29 @@ impl Start {
         experiment
     }
 
+    /// Leaves routers without a bias as they are while adapters are trained: other programs have no place for one.
+    pub(super) fn keep_unbalanced(&self, experiment: &mut Experiment) -> Result<(), Failure> {
+        let moe = experiment.model.moe.as_ref();
+        let may = moe.is_some_and(|moe| moe.router.null_experts == 0);
+        if may && experiment.training.lora.is_some() && !self.is_balanced()? {
+            experiment.training.bias_update_speed = 0.0;
+        }
+        Ok(())
+    }
+
+    /// Whether some router has been balanced by a bias.
+    fn is_balanced(&self) -> Result<bool, Failure> {
+        let weights = self.stored.weights.as_ref();
+        let names = weights.names().into_iter();
+        for name in names.filter(|name| name.ends_with("e_score_correction_bias")) {
+            let bias = weights.data(&name).or_input()?;
+            if bias.iter::<f32>().any(|value| value != 0.0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads the text of a run that starts from these weights.
     pub(super) fn draft(
         &self,

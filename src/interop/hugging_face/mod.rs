@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use super::InteropError;
 
-pub use adapter::{Adapted, adapters};
+pub use adapter::{Adapted, Adapters, adapters};
 pub use card::{ModelCard, ParameterCounts, TrainingFacts};
 pub(super) use config::HeadDefaults;
 pub use config::{ConfigKeys, Fp8Quantization, HfConfig, LATENT_NORM_EPS, TokenIds};

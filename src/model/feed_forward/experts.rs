@@ -8,6 +8,7 @@ use darkhorse_backends::feed_forward::{Gated, Routed};
 
 use super::moe::MoeConfig;
 use crate::model::init::Initializers;
+use crate::model::matrices::Scope;
 use crate::model::matrix::Matrix;
 use crate::model::routing::Routing;
 
@@ -35,11 +36,19 @@ impl<B: Backend> Experts<B> {
 }
 
 impl<B: Backend> Experts<B> {
+    pub(super) fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        Self {
+            gate_proj: scope.stack("gate_proj", self.gate_proj),
+            up_proj: scope.stack("up_proj", self.up_proj),
+            down_proj: scope.stack("down_proj", self.down_proj),
+        }
+    }
+
     /// Replaces the experts by copies of the experts `sources`.
     ///
     /// # Panics
     ///
-    /// If the experts are quantized, since only trained experts change.
+    /// If the experts are quantized or adapted, since only trained experts change.
     pub fn divided(self, sources: &[usize]) -> Self {
         Self {
             gate_proj: self.gate_proj.selected(0, sources),

@@ -15,6 +15,7 @@ use crate::model::context::Context;
 use crate::model::error::{MAX_SIZE, ModelConfigError};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::matrices::Scope;
 use crate::model::routing::growth::Change;
 use crate::model::routing::{GateRule, Route, Router, RouterConfig, Routing};
 
@@ -132,6 +133,20 @@ impl<B: Backend, R: Module<B>> Moe<B, R> {
     }
 }
 
+impl<B: Backend, R: Module<B>> Moe<B, R> {
+    pub(in crate::model) fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        let gate = self.shared_expert_gate;
+        Self {
+            experts: self.experts.map_matrices(&mut scope.within("experts")),
+            shared_experts: self
+                .shared_experts
+                .map(|shared| shared.map_matrices(&mut scope.within("shared_experts"))),
+            shared_expert_gate: gate.map(|gate| scope.linear("shared_expert_gate", gate)),
+            ..self
+        }
+    }
+}
+
 impl<B: Ops, R: Route<B>> Moe<B, R> {
     /// Applies a change of the set of experts. Divisions leave the output unchanged.
     pub fn grow(mut self, change: &Change) -> Self {
@@ -157,17 +172,21 @@ impl<B: Ops, R: Route<B>> Moe<B, R> {
         let [batch, seq, width] = dims;
         let tokens = hidden.reshape([batch * seq, width]);
         let routing = self.router.route(tokens.clone(), &context.around);
-        let output = match (&self.shared_experts, &self.shared_expert_gate) {
-            (Some(shared), Some(gate)) => {
-                let routed = self.experts.forward(tokens.clone(), &routing);
-                let open = sigmoid(gate.forward(tokens.clone()));
-                routed + shared.forward(tokens) * open
-            }
-            (shared, _) => {
-                // shared experts have no biases
-                let shared = shared.as_ref().and_then(SwiGlu::gated);
+        let shared = self.shared_experts.as_ref();
+        let output = match shared.map(|shared| (shared, shared.gated())) {
+            None => self.experts.forward(tokens, &routing),
+            Some((_, Some(gated))) if self.shared_expert_gate.is_none() => {
                 let routed = self.experts.routed(&routing, tokens.dtype());
-                B::feed_forward(tokens, Some(routed), shared)
+                B::feed_forward(tokens, Some(routed), Some(gated))
+            }
+            Some((shared, _)) => {
+                let routed = self.experts.forward(tokens.clone(), &routing);
+                let shared = shared.forward(tokens.clone());
+                routed
+                    + match &self.shared_expert_gate {
+                        Some(gate) => shared * sigmoid(gate.forward(tokens)),
+                        None => shared,
+                    }
             }
         };
         (output.reshape(dims), routing)

@@ -16,6 +16,7 @@ use crate::model::context::Phase;
 use crate::model::error::ModelConfigError;
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::matrices::Scope;
 pub use schedule::{SparsityCurve, SparsitySchedule};
 
 /// Configuration of [`Selective`].
@@ -121,6 +122,15 @@ impl<B: Backend> Selective<B> {
             up_proj: init.linear(hidden, width, device).with(bias),
             down_proj: init.residual_linear(width, hidden, device).with(bias),
             config: config.clone(),
+        }
+    }
+
+    pub(in crate::model) fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        Self {
+            gate_proj: scope.linear("gate_proj", self.gate_proj),
+            up_proj: scope.linear("up_proj", self.up_proj),
+            down_proj: scope.linear("down_proj", self.down_proj),
+            ..self
         }
     }
 }

@@ -8,6 +8,8 @@ use darkhorse_backends::feed_forward::Gated;
 
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::matrices::Scope;
+use crate::model::matrix::Matrix;
 
 /// SwiGLU feed-forward. Also implements the shared experts of a MoE, as one expert of their total width.
 #[derive(Module, Debug)]
@@ -34,6 +36,14 @@ impl<B: Backend> SwiGlu<B> {
             down_proj: init.residual_linear(width, hidden, device).with(bias),
         }
     }
+
+    pub(in crate::model) fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        Self {
+            gate_proj: scope.linear("gate_proj", self.gate_proj),
+            up_proj: scope.linear("up_proj", self.up_proj),
+            down_proj: scope.linear("down_proj", self.down_proj),
+        }
+    }
 }
 
 impl<B: Ops> SwiGlu<B> {
@@ -56,17 +66,18 @@ impl<B: Ops> SwiGlu<B> {
         output.reshape(dims)
     }
 
-    /// The weights as an operand of the backend; `None` if the projections have biases.
+    /// The weights as an operand of the backend; `None` if the projections have biases or low-rank updates.
     pub(super) fn gated(&self) -> Option<Gated<B, 2>> {
         let Self {
             gate_proj,
             up_proj,
             down_proj,
         } = self;
-        let biased = [gate_proj, up_proj, down_proj]
-            .iter()
-            .any(|projection| projection.bias.is_some());
-        (!biased).then(|| Gated {
+        let is_plain = |projection: &&Linear<B>| {
+            projection.bias.is_none() && !matches!(projection.weight, Matrix::Adapted(_))
+        };
+        let all = [gate_proj, up_proj, down_proj];
+        all.iter().all(is_plain).then(|| Gated {
             gate: gate_proj.weight.weight(),
             up: up_proj.weight.weight(),
             down: down_proj.weight.weight(),

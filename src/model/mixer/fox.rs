@@ -22,6 +22,7 @@ use crate::model::cache::{CacheConfig, Extension, by_sequence};
 use crate::model::context::Context;
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::matrices::Scope;
 use crate::model::norm::RmsNorm;
 pub use cache::FoxCache;
 pub use config::FoxConfig;
@@ -246,5 +247,17 @@ impl<B: Ops> TokenMixer<B> for Fox<B> {
 
     fn empty_cache(&self, config: &CacheConfig) -> FoxCache<B> {
         FoxCache::new(*config)
+    }
+
+    fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        Self {
+            q_proj: scope.linear("q_proj", self.q_proj),
+            k_proj: scope.linear("k_proj", self.k_proj),
+            v_proj: scope.linear("v_proj", self.v_proj),
+            fgate_proj: scope.linear("fgate_proj", self.fgate_proj),
+            ogate_proj: scope.linear("ogate_proj", self.ogate_proj),
+            o_proj: scope.linear("o_proj", self.o_proj),
+            ..self
+        }
     }
 }

@@ -25,6 +25,7 @@ use crate::model::cache::{CacheConfig, Extension, REVERSIBLE, by_sequence};
 use crate::model::context::{Context, Phase};
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::matrices::Scope;
 use crate::model::norm::RmsNorm;
 pub use cache::GlaCache;
 use cache::Reversible;
@@ -368,6 +369,19 @@ impl<B: Ops> TokenMixer<B> for Gla<B> {
             len: 0,
             now: None,
             last: None,
+        }
+    }
+
+    fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        Self {
+            q_proj: scope.linear("q_proj", self.q_proj),
+            k_proj: scope.linear("k_proj", self.k_proj),
+            v_proj: scope.linear("v_proj", self.v_proj),
+            gk_proj: scope.linear("gk_proj", self.gk_proj),
+            b_proj: scope.linear("b_proj", self.b_proj),
+            g_proj: scope.linear("g_proj", self.g_proj),
+            o_proj: scope.linear("o_proj", self.o_proj),
+            ..self
         }
     }
 }

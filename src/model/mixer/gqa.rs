@@ -20,6 +20,7 @@ use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
 use crate::model::init::Initializers;
 use crate::model::linear::{Bias, Linear};
+use crate::model::matrices::Scope;
 use crate::model::norm::RmsNorm;
 use crate::model::rope::RotaryPairs;
 pub use config::{Biased, GqaConfig, NormOver};
@@ -265,6 +266,17 @@ impl<B: Ops> TokenMixer<B> for Gqa<B> {
 
     fn empty_cache(&self, config: &CacheConfig) -> KeyValueCache<B> {
         KeyValueCache::new(*config)
+    }
+
+    fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        Self {
+            q_proj: scope.linear("q_proj", self.q_proj),
+            gate_proj: self.gate_proj.map(|it| scope.linear("gate_proj", it)),
+            k_proj: scope.linear("k_proj", self.k_proj),
+            v_proj: scope.linear("v_proj", self.v_proj),
+            o_proj: scope.linear("o_proj", self.o_proj),
+            ..self
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::model::cache::{CacheConfig, Extension, Pages, Past, REVERSIBLE};
 use crate::model::context::Context;
 use crate::model::init::Initializers;
 use crate::model::linear::Linear;
+use crate::model::matrices::Scope;
 use crate::model::norm::RmsNorm;
 pub use config::MlaConfig;
 
@@ -361,6 +362,28 @@ impl<B: Ops> TokenMixer<B> for Mla<B> {
 
     fn empty_cache(&self, config: &CacheConfig) -> LatentCache<B> {
         LatentCache::new(*config)
+    }
+
+    fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+        let queries = match self.queries {
+            Queries::Direct(q_proj) => Queries::Direct(scope.linear("queries", q_proj)),
+            Queries::Latent(latent) => {
+                let mut scope = scope.within("queries");
+                Queries::Latent(LatentQueries {
+                    q_a_proj: scope.linear("q_a_proj", latent.q_a_proj),
+                    q_b_proj: scope.linear("q_b_proj", latent.q_b_proj),
+                    ..latent
+                })
+            }
+        };
+        let kv_a_proj = self.kv_a_proj_with_mqa;
+        Self {
+            queries,
+            kv_a_proj_with_mqa: scope.linear("kv_a_proj_with_mqa", kv_a_proj),
+            kv_b_proj: scope.linear("kv_b_proj", self.kv_b_proj),
+            o_proj: scope.linear("o_proj", self.o_proj),
+            ..self
+        }
     }
 }
 

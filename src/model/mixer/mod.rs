@@ -18,6 +18,7 @@ pub use self::config::{MixerConfig, MixerKind};
 use super::cache::{CacheConfig, Extension, Past};
 use super::context::Context;
 use super::init::Initializers;
+use super::matrices::Scope;
 use fox::{Fox, FoxCache};
 use gla::{Gla, GlaCache};
 use gqa::{Gqa, KeyValueCache};
@@ -51,6 +52,11 @@ pub trait TokenMixer<B: Ops>: Module<B> + ModuleDisplay {
 
     /// Creates a cache without positions.
     fn empty_cache(&self, config: &CacheConfig) -> Self::Cache;
+
+    /// Changes the mixer's matrices, so that they can be adapted by LoRA. The default changes none.
+    fn map_matrices(self, _scope: &mut Scope<'_, B>) -> Self {
+        self
+    }
 }
 
 /// The built-in mixers.
@@ -107,6 +113,12 @@ macro_rules! mixers {
             fn empty_cache(&self, config: &CacheConfig) -> MixerCache<B> {
                 match self {
                     $(Self::$mixer(mixer) => MixerCache::$mixer(mixer.empty_cache(config)),)+
+                }
+            }
+
+            fn map_matrices(self, scope: &mut Scope<'_, B>) -> Self {
+                match self {
+                    $(Self::$mixer(mixer) => Self::$mixer(mixer.map_matrices(scope)),)+
                 }
             }
         }

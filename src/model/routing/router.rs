@@ -352,7 +352,7 @@ impl<B: Ops> Route<B> for Router<B> {
         let [_, slots] = self.gate.weight.dims();
         let centroids = match &self.gate.weight {
             Matrix::Dense(weight) => Some(weight.id),
-            Matrix::Blocks(_) => None,
+            Matrix::Blocks(_) | Matrix::Adapted(_) => None,
         };
         let vectors = [&self.gate.bias, &self.unit_scale];
         let vectors = vectors.into_iter().flatten().map(|vector| vector.id);

@@ -109,24 +109,24 @@ pub fn param_names<B: Backend, M: Module<B>>(module: &M) -> HashMap<ParamId, Str
 
 /// Path of a visitor or mapper within a module.
 #[derive(Debug, Default)]
-pub(super) struct Path(Vec<String>);
+pub(crate) struct Path(Vec<String>);
 
 impl Path {
     /// Enters a field. `container_type` is burn's: `Struct:Mla`, `Enum:Mixer`, `Vec`, …; for an enum `name` is a
     /// variant.
-    pub(super) fn enter(&mut self, name: &str, container_type: &str) {
+    pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
         if !container_type.starts_with("Enum:") {
             self.0.push(name.into());
         }
     }
 
-    pub(super) fn exit(&mut self, container_type: &str) {
+    pub(crate) fn exit(&mut self, container_type: &str) {
         if !container_type.starts_with("Enum:") {
             self.0.pop();
         }
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.0.join(".")
     }
 }

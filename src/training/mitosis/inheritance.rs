@@ -47,7 +47,7 @@ fn weights<B: TrainingBackend>(experts: &Experts<B>) -> impl Iterator<Item = &Pa
     let matrices = [&experts.gate_proj, &experts.up_proj, &experts.down_proj];
     matrices.into_iter().filter_map(|matrix| match matrix {
         Matrix::Dense(weight) => Some(weight),
-        Matrix::Blocks(_) => None,
+        Matrix::Blocks(_) | Matrix::Adapted(_) => None,
     })
 }
 

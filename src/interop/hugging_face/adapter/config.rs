@@ -97,12 +97,13 @@ impl Config {
             _ => return error("use_rslora", "true or false"),
         };
         let parameters = value("target_parameters").as_array();
-        let is_of_experts = |parameter: &Value| {
-            let name = parameter.as_str().and_then(|it| it.split('.').next_back());
-            name.is_some_and(|it| ["gate_up_proj", "down_proj"].contains(&it))
+        let is_known = |parameter: &Value| {
+            let name = parameter.as_str().unwrap_or_default();
+            let end = name.rsplit('.').next().unwrap_or_default();
+            ["gate_up_proj", "down_proj"].contains(&end) || name.ends_with("_proj.weight")
         };
-        if !parameters.into_iter().flatten().all(is_of_experts) {
-            let expected = "`gate_up_proj` and `down_proj` of experts: merge others by PEFT";
+        if !parameters.into_iter().flatten().all(is_known) {
+            let expected = "`gate_up_proj` and `down_proj` of experts, or weights of projections: merge others by PEFT";
             return error("target_parameters", expected);
         }
         let mut alphas = Vec::new();

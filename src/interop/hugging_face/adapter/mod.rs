@@ -12,6 +12,7 @@ mod config;
 mod reading;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use safetensors::Dtype;
 
 use super::malformed;
 use crate::interop::{InteropError, RawTensor, TensorInfo, TensorSource};
+pub use writing::Adapters;
 
 /// Name of an adapter's configuration file.
 pub(super) const CONFIG: &str = "adapter_config.json";
