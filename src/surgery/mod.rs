@@ -10,6 +10,7 @@ mod measured;
 mod place;
 mod pruned;
 mod receipt;
+pub mod recovery;
 pub mod retrofit;
 pub mod sparse;
 #[cfg(test)]

@@ -158,7 +158,7 @@ fn number<B: AutodiffBackend>(scalar: Tensor<B, 1>) -> f64 {
 /// # Shapes
 ///
 /// - states: hidden states of the student, `[rows, seq, hidden_size]`
-fn divergence<B: TrainingBackend>(
+pub(in crate::surgery) fn divergence<B: TrainingBackend>(
     teacher: &CausalLm<B::InnerBackend>,
     student: &CausalLm<B>,
     states: &Tensor<B, 3>,

@@ -12,6 +12,8 @@ mod share;
 mod tests;
 mod widened;
 
+#[cfg(test)]
+pub(in crate::surgery) use calibrate::divergence;
 pub use calibrate::{Lesson, Progress, calibrate};
 pub use receipt::Retrofitted;
 pub use widened::Widened;
