@@ -1,5 +1,6 @@
 //! `export`: writes a model in the formats of other programs.
 
+mod carved;
 mod facts;
 mod genesis;
 mod gguf;
@@ -102,6 +103,7 @@ pub(crate) fn execute(args: &ExportArgs) -> Result<(), Failure> {
     let stored = args.model.open()?;
     stored.refuse_blocks("exported")?;
     let stored = growth::settled(stored, args.domain)?;
+    let stored = carved::with_equal_gates(stored)?;
     stored.tell_blocks("f32", None);
     let model = &stored.experiment.model;
     let dtype = match (args.format, args.dtype) {

@@ -8,6 +8,7 @@ mod activations;
 mod cholesky;
 mod cluster;
 mod dense_layer;
+mod equal_gates;
 mod layer;
 mod linear_router;
 mod losses;
@@ -22,6 +23,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+pub use equal_gates::{EqualGates, UnequalGates};
 pub use layer::{CarvedLayer, Division, RouterRule};
 pub use linear_router::LinearRouter;
 pub use losses::TextLoss;

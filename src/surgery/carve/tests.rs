@@ -8,7 +8,7 @@ use darkhorse_backends::select::Selected;
 use super::*;
 use crate::data::PackedBatch;
 use crate::domain::UNTAGGED;
-use crate::model::weights::{self, InMemory};
+use crate::model::weights::{self, InMemory, WeightSource};
 use crate::model::{CausalLm, Sequences};
 use crate::surgery::sparse::{Phases, SparseSource};
 
@@ -274,4 +274,67 @@ fn an_equal_split_with_an_unfitted_router_is_far_worse() {
     };
     let (ours, naive) = (error(&found.layers), error(&naive));
     assert!(naive > 1.5 * ours, "{naive}, carved {ours}");
+}
+
+/// Routers of other engines compute nearly what carved routers do, until training changes the gates.
+#[test]
+fn a_carved_model_has_a_near_counterpart_with_gates_that_others_know() {
+    let model = Model::init(&dense(), 4, &Default::default());
+    let dense_source = source(&model);
+    let carving = carving();
+    let found = carved(&carving, &dense_source);
+    let carved = loaded(&carving, &dense_source, &found.layers);
+    let config = carving.config(&dense()).unwrap();
+    assert!(EqualGates::concerns(&config) && !EqualGates::concerns(&dense()));
+
+    let (weights, config) = EqualGates::new(Box::new(source(&carved)), &config).unwrap();
+    assert!(!EqualGates::concerns(&config));
+    config.validate().unwrap();
+    let converted = Model::init(&config, 9, &Default::default());
+    let converted = weights::load(converted, &weights).unwrap();
+    let apart = difference(&logits(&carved), &logits(&converted));
+    assert!(apart < 1e-3, "{apart}");
+    // without the intercepts, other experts are chosen
+    let mut without = weights.names().into_iter().map(|name| {
+        let data = weights.data(&name).unwrap();
+        if name.ends_with("e_score_correction_bias") {
+            (name, TensorData::zeros::<f32, _>(data.shape))
+        } else {
+            (name, data)
+        }
+    });
+    let without = InMemory::new("memory", without.by_ref());
+    let converted = Model::init(&config, 9, &Default::default());
+    let converted = weights::load(converted, &without).unwrap();
+    let apart = difference(&logits(&carved), &logits(&converted));
+    assert!(apart > 1e-2, "{apart}");
+}
+
+#[test]
+fn trained_gates_and_a_balanced_choice_have_no_counterpart() {
+    let model = Model::init(&dense(), 4, &Default::default());
+    let dense_source = source(&model);
+    let carving = carving();
+    let found = carved(&carving, &dense_source);
+    let carved = loaded(&carving, &dense_source, &found.layers);
+    let config = carving.config(&dense()).unwrap();
+    let layer = "layers.2.feed_forward.router";
+    for name in ["unit_scale", "e_score_correction_bias"] {
+        let name = format!("{layer}.{name}");
+        let tensors = source(&carved);
+        let mut values: Vec<f32> = tensors.data(&name).unwrap().iter().collect();
+        values[3] = 0.01;
+        let shape = [values.len()];
+        let tensors = tensors.names().into_iter().map(|other| {
+            let data = if other == name {
+                TensorData::new(values.clone(), shape)
+            } else {
+                tensors.data(&other).unwrap()
+            };
+            (other, data)
+        });
+        let changed = InMemory::new("memory", tensors.collect::<Vec<_>>());
+        let refused = EqualGates::new(Box::new(changed), &config).unwrap_err();
+        assert!(refused.to_string().contains(&name), "{refused}");
+    }
 }
