@@ -19,8 +19,8 @@ const ROW: usize = 1024;
 /// Most tokens per batch.
 const BATCH: usize = 4096;
 
-/// Held-out tokens that are measured, as a share of those to carve by: one in four.
-const MEASURED: usize = 4;
+/// Tokens to carve by for each held-out token that is measured.
+const MEASURED: usize = 8;
 
 /// Rows of both texts.
 pub(super) struct Texts {

@@ -278,22 +278,17 @@ mod tests {
         }
     }
 
+    /// By regret alone the first neuron would get the farthest cluster.
     #[test]
     fn an_assignment_is_as_good_as_the_best_of_all() {
-        // four neurons, two clusters of two: the six possible assignments
-        let distances = [[3.0, 1.0], [2.5, 1.0], [1.0, 0.0], [4.0, 1.5]];
-        let flat = distances.concat();
-        let assigned = assign(&flat, 2, 2);
+        let distances = [[0.0, 5.0, 100.0], [0.0, 6.0, 6.0], [9.0, 0.0, 8.0]];
+        let assigned = assign(&distances.concat(), 3, 1);
         let cost = |clusters: &[usize]| -> f64 {
             let pairs = clusters.iter().zip(&distances);
             pairs.map(|(&cluster, of)| of[cluster]).sum()
         };
-        let all = (0..16u32).filter(|set| set.count_ones() == 2);
-        let all = all.map(|set| {
-            (0..4)
-                .map(|at| (set >> at & 1) as usize)
-                .collect::<Vec<_>>()
-        });
+        let all = (0..27).map(|number| [number % 3, number / 3 % 3, number / 9]);
+        let all = all.filter(|[a, b, c]| a != b && b != c && a != c);
         let best = all.map(|clusters| cost(&clusters)).fold(f64::MAX, f64::min);
         assert_eq!(cost(&assigned), best, "{assigned:?}");
     }
