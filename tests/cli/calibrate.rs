@@ -200,3 +200,63 @@ fn what_cannot_be_converted_is_refused_in_a_line_and_leaves_nothing() {
         assert!(!home.path("none").exists());
     }
 }
+
+#[test]
+fn a_carved_model_is_recovered_by_the_dense_one_and_stays_a_run_like_any_other() {
+    let home = dense();
+    let carve = "calibrate --from dense --mode carve --experts 8 --shared 2 --top-k 2 --data data.jsonl \
+                 --calibration-tokens 2048 --keep-dense-layers first --no-speed";
+    let recover = "--recover-steps 12 --recover-rate 0.002 --out recovered";
+    let (said, heard) = home.done(&format!("{carve} {recover}"));
+    assert!(said.contains("recovered perplexity"), "{said}");
+    assert!(heard.contains("recovery   12/12"), "{heard}");
+    home.done(&format!("{carve} --out carved"));
+
+    let receipt = home.json("recovered/receipt.json");
+    let number = |path: &str| receipt.pointer(path).and_then(Value::as_f64).unwrap();
+    let perplexity = number("/carving/recovered/perplexity");
+    assert!(
+        perplexity < number("/carving/carved/perplexity"),
+        "{perplexity}"
+    );
+    assert_eq!(number("/carving/recovery/lesson/steps"), 12.0);
+    assert_eq!(number("/carving/recovery/lesson/learning_rate"), 0.002);
+    assert!(number("/carving/recovery/last/tokens") > 0.0);
+    let phases = receipt["phases"].as_array().unwrap();
+    assert!(phases.iter().any(|phase| phase["name"] == "recover"));
+    let plain = home.json("carved/receipt.json");
+    assert_eq!(plain["carving"].get("recovered"), None);
+    assert_eq!(plain["carving"].get("recovery"), None);
+
+    // the receipt tells the loss of what was written
+    let loss = |model: &str| {
+        let command = format!("evaluate --model {model} --data data.jsonl --json");
+        let said: Value = serde_json::from_str(&home.done(&command).0).unwrap();
+        said["loss"].as_f64().unwrap()
+    };
+    assert!(loss("recovered") < loss("carved"));
+    home.done("train --init-from recovered --data data.jsonl --no-valid --steps 1 --out on");
+}
+
+#[test]
+fn a_recovery_that_cannot_be_is_refused_in_a_line() {
+    let home = Home::new();
+    home.write_config(false);
+    for (arguments, expected) in [
+        (
+            "--mode upcycle --recover-steps 5",
+            "`--recover-steps` is for `--mode carve`",
+        ),
+        (
+            "--mode carve --data data.jsonl --recover-rate 0.1",
+            "`--recover-rate` is for a recovery: give `--recover-steps N`, too",
+        ),
+        (
+            "--mode carve --data data.jsonl --recover-steps 5 --recover-rate 0",
+            "`--recover-rate` is 0, expected a positive number",
+        ),
+    ] {
+        let line = home.refused(&format!("calibrate --from dense {arguments} --out run"));
+        assert!(line.contains(expected), "{arguments}: {line}");
+    }
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::recover::RecoverArgs;
 use crate::cli::args::{DeviceArgs, TokenizerArgs};
 use crate::cli::failure::Failure;
 use crate::cli::model_args::AdapterArgs;
@@ -18,6 +19,7 @@ Examples:
   darkhorse-genesis calibrate --from ./SmolLM2-135M --mode carve --data text/ --out runs/carved
   darkhorse-genesis calibrate --from model.gguf --mode carve --experts 8 --shared 2 --top-k 4 --data text/ \\
     --keep-dense-layers first,last --out runs/three-quarters
+  darkhorse-genesis calibrate --from ./SmolLM2-135M --mode carve --data text/ --recover-steps 300 --out runs/recovered
   darkhorse-genesis calibrate --from ./SmolLM2-135M --mode upcycle --experts 4 --out runs/four
   darkhorse-genesis calibrate --from model.gguf --mode drop-upcycle --experts 8 --drop 0.5 --out runs/eight
 
@@ -74,6 +76,8 @@ pub(crate) struct CalibrateArgs {
     /// Tokens of the text to carve by, in rows of at most 1024
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     pub(crate) calibration_tokens: usize,
+    #[command(flatten)]
+    pub(crate) recover: RecoverArgs,
     /// Also measure, for every layer, the experts by true contribution, by representative neurons and by lot, and a
     /// random partition
     #[arg(long)]
@@ -161,6 +165,12 @@ impl CalibrateArgs {
                     "`--drop` is {drop}, expected a share above 0 and up to 1"
                 )));
             }
+        }
+        self.recover.check()?;
+        if self.mode != Mode::Carve && self.recover.is_asked() {
+            return Err(Failure::input(
+                "`--recover-steps` is for `--mode carve`: copies compute what the dense model does, and are trained by `train --init-from`",
+            ));
         }
         if self.mode != Mode::Carve && self.shared() > 0 {
             return Err(Failure::input(format!(

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use darkhorse_backends::select::Selected;
 
+use super::recover::recover;
 use super::texts::Texts;
 use super::{CalibrateArgs, command_line, conclude, digested, measures, write};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::stored::Stored;
-use crate::surgery::calibration::{Carving as Record, Parameters, Receipt};
+use crate::surgery::calibration::{Carving as Record, Parameters, Receipt, Recovery};
 use crate::surgery::carve::{self, Carving, LayerRecord, Slices};
 use crate::surgery::sparse::SparseSource;
 
@@ -54,7 +55,17 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
     let carved = carved.or_input()?;
     let layers: Vec<usize> = carved.layers.keys().copied().collect();
     let weights = SparseSource::new(source, layers, Slices::new(source, carved.layers));
-    phases.run("write", || write(stored, args, &config, &weights))?;
+    let recovered = recover(
+        (&args.recover, args.seed),
+        stored,
+        (&config, &weights),
+        &texts,
+        (&device, &mut phases),
+    )?;
+    phases.run("write", || match &recovered {
+        Some(recovered) => write(stored, args, &config, &recovered.weights),
+        None => write(stored, args, &config, &weights),
+    })?;
 
     let speeds = measures::speeds(args, stored, &mut phases)?;
     let receipt = Receipt {
@@ -77,7 +88,11 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
             layers: carved.records,
             dense: carved.dense,
             carved: carved.carved,
-            recovered: None,
+            recovery: recovered.as_ref().map(|it| Recovery {
+                lesson: it.lesson.clone(),
+                last: it.last,
+            }),
+            recovered: recovered.and_then(|it| it.loss),
         }),
         speed_before: speeds.map(|[before, _]| before),
         speed_after: speeds.map(|[_, after]| after),

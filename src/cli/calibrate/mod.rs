@@ -3,6 +3,7 @@
 mod args;
 mod carve;
 mod measures;
+mod recover;
 mod texts;
 mod upcycle;
 

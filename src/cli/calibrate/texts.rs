@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tempfile::TempDir;
+
 use super::CalibrateArgs;
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
@@ -26,6 +28,11 @@ const MEASURED: usize = 8;
 pub(super) struct Texts {
     pub(super) calibration: Vec<PackedBatch>,
     pub(super) held_out: Vec<PackedBatch>,
+    /// All text that is not held out.
+    learned: Arc<Corpus>,
+    seq_len: usize,
+    /// Folder of the tokenized text.
+    _folder: TempDir,
 }
 
 impl Texts {
@@ -50,7 +57,8 @@ impl Texts {
             seq_len,
             seed: args.seed,
         };
-        let calibration = rows.of(learned, asked, "to carve by")?;
+        let learned = Arc::new(learned);
+        let calibration = rows.of(learned.clone(), asked, "to carve by")?;
         let tokens: usize = calibration.iter().map(PackedBatch::tokens).sum();
         if tokens <= config.hidden_size {
             return Err(Failure::input(format!(
@@ -60,8 +68,18 @@ impl Texts {
         }
         Ok(Self {
             calibration,
-            held_out: rows.of(held_out, asked / MEASURED, "to measure on")?,
+            held_out: rows.of(Arc::new(held_out), asked / MEASURED, "to measure on")?,
+            learned,
+            seq_len,
+            _folder: folder,
         })
+    }
+
+    /// Single rows of all text that is not held out, in random order, again and again.
+    pub(super) fn stream(&self, seed: u64) -> Result<Stream, Failure> {
+        let tokens = usize::try_from(self.learned.total().tokens).unwrap_or(usize::MAX);
+        let shape = StreamConfig::new(1, self.seq_len.min(tokens), seed);
+        Stream::new(self.learned.clone(), shape, Position::default()).or_input()
     }
 
     /// Tokens of the text to carve by.
@@ -82,11 +100,15 @@ struct Rows {
 
 impl Rows {
     /// Batches of about `asked` tokens in random order, or of the whole text if it is shorter.
-    fn of(&self, corpus: Corpus, asked: usize, what: &str) -> Result<Vec<PackedBatch>, Failure> {
+    fn of(
+        &self,
+        corpus: Arc<Corpus>,
+        asked: usize,
+        what: &str,
+    ) -> Result<Vec<PackedBatch>, Failure> {
         let batch = self.rows * self.seq_len;
         let batches = asked.div_ceil(batch).max(1);
         let there = corpus.total().tokens;
-        let corpus = Arc::new(corpus);
         if there < (batches * batch) as u64 {
             if (there as usize) < asked {
                 notice::tell(format_args!(

@@ -4,5 +4,5 @@ mod page;
 mod receipt;
 mod speed;
 
-pub use receipt::{Carving, Mode, Parameters, Receipt};
+pub use receipt::{Carving, Mode, Parameters, Receipt, Recovery};
 pub use speed::Speed;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::speed::Speed;
 use crate::model::ModelConfig;
 use crate::surgery::carve::{Division, LayerRecord, RouterRule, TextLoss};
+use crate::surgery::recovery::{Lesson, Progress};
 use crate::surgery::sparse::Phase;
 
 /// How the experts are made.
@@ -55,9 +56,21 @@ pub struct Carving {
     pub dense: TextLoss,
     /// Loss of the model as it was carved.
     pub carved: TextLoss,
+    /// Settings and end of the recovery; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Loss after recovery; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<TextLoss>,
+}
+
+/// How a carved model was recovered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Settings.
+    pub lesson: Lesson,
+    /// Progress at the last step, with the number of tokens read.
+    pub last: Option<Progress>,
 }
 
 /// Record of a conversion.
@@ -126,6 +139,14 @@ impl fmt::Display for Receipt {
             for (dense, carved) in dense.domains.iter().zip(&carved.domains) {
                 let name = format!("  {}", dense.name());
                 row(f, &name, dense.loss.exp(), carved.loss.exp())?;
+            }
+            if let Some(recovered) = &carving.recovered {
+                let name = "recovered perplexity";
+                row(f, name, dense.perplexity, recovered.perplexity)?;
+                for (dense, recovered) in dense.domains.iter().zip(&recovered.domains) {
+                    let name = format!("  {}", dense.name());
+                    row(f, &name, dense.loss.exp(), recovered.loss.exp())?;
+                }
             }
         }
         if let (Some(before), Some(after)) = (&self.speed_before, &self.speed_after) {

@@ -49,9 +49,40 @@ impl TextLoss {
         M: TokenMixer<B>,
         R: Route<B>,
     {
+        Self::of_states(model, states.states().cloned(), text)
+    }
+
+    /// Loss of `model` on a text. `None` if no token is predicted.
+    pub fn measure<B, M, R>(model: &CausalLm<B, M, R>, text: &[PackedBatch]) -> Option<Self>
+    where
+        B: Ops,
+        M: TokenMixer<B>,
+        R: Route<B>,
+    {
+        let device = model.embed_tokens.device();
+        let states = text.iter().map(|rows| {
+            let mut trace = model.trace(&batch::sequences(rows, &device));
+            trace
+                .layers
+                .pop()
+                .map_or(trace.embedded, |last| last.hidden)
+        });
+        Self::of_states(model, states, text)
+    }
+
+    fn of_states<B, M, R>(
+        model: &CausalLm<B, M, R>,
+        states: impl Iterator<Item = Tensor<B, 3>>,
+        text: &[PackedBatch],
+    ) -> Option<Self>
+    where
+        B: Ops,
+        M: TokenMixer<B>,
+        R: Route<B>,
+    {
         let mut sums = [Sum::default(); TAGS];
-        for (states, rows) in states.states().zip(text) {
-            let losses = losses(model, states.clone(), rows);
+        for (states, rows) in states.zip(text) {
+            let losses = losses(model, states, rows);
             for (at, nats) in losses {
                 let sum = &mut sums[usize::from(rows.domains[at])];
                 sum.nats += nats;

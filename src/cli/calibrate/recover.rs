@@ -1,0 +1,123 @@
+//! Recovery of a carved model by the dense one that it was carved out of.
+
+use std::time::Instant;
+
+use burn::backend::Autodiff;
+use clap::Args;
+use darkhorse_backends::select::{Device, Selected};
+
+use super::texts::Texts;
+use crate::cli::failure::{Failure, OrInput};
+use crate::cli::notice;
+use crate::model::weights::{self, Merged, WeightSource};
+use crate::model::{CausalLm, ModelConfig};
+use crate::stored::Stored;
+use crate::surgery::carve::TextLoss;
+use crate::surgery::recovery::{self, Lesson, Progress};
+use crate::surgery::sparse::Phases;
+
+/// Steps between lines of progress.
+const TOLD: u64 = 10;
+
+/// Arguments of a recovery.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RecoverArgs {
+    /// Optimizer steps of one row, at most 1024 tokens, in which the dense model teaches the carved one; 0: none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    recover_steps: u64,
+    /// Highest learning rate of the recovery's low-rank updates [default: 5.65e-5]
+    #[arg(long, value_name = "RATE")]
+    recover_rate: Option<f64>,
+}
+
+impl RecoverArgs {
+    /// Refuses a rate that is none, and a rate without steps.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let Some(rate) = self.recover_rate else {
+            return Ok(());
+        };
+        if self.recover_steps == 0 {
+            return Err(Failure::input(
+                "`--recover-rate` is for a recovery: give `--recover-steps N`, too",
+            ));
+        }
+        if rate > 0.0 && rate.is_finite() {
+            return Ok(());
+        }
+        Err(Failure::input(format!(
+            "`--recover-rate` is {rate}, expected a positive number"
+        )))
+    }
+
+    /// Whether a recovery is asked for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.recover_steps > 0
+    }
+
+    fn lesson(&self, seed: u64) -> Lesson {
+        let lesson = Lesson::of_steps(self.recover_steps);
+        Lesson {
+            learning_rate: self.recover_rate.unwrap_or(lesson.learning_rate),
+            seed,
+            ..lesson
+        }
+    }
+}
+
+/// Weights after a recovery, and what is known of it.
+pub(super) struct Recovered {
+    pub(super) weights: Merged,
+    pub(super) loss: Option<TextLoss>,
+    pub(super) lesson: Lesson,
+    pub(super) last: Option<Progress>,
+}
+
+/// Teaches the model of `config` with the weights `carved`; `None` if no recovery is asked for.
+pub(super) fn recover(
+    (args, seed): (&RecoverArgs, u64),
+    stored: &Stored,
+    (config, carved): (&ModelConfig, &dyn WeightSource),
+    texts: &Texts,
+    (device, phases): (&Device, &mut Phases),
+) -> Result<Option<Recovered>, Failure> {
+    if !args.is_asked() {
+        return Ok(None);
+    }
+    let lesson = args.lesson(seed);
+    let mut last = None;
+    let weights = phases.run("recover", || -> Result<Merged, Failure> {
+        let teacher = CausalLm::<Selected>::init(&stored.experiment.model, 0, device);
+        let teacher = weights::load(teacher, stored.weights.as_ref()).or_input()?;
+        let student = CausalLm::<Autodiff<Selected>>::init(config, 0, device);
+        let student = weights::load(student, carved).or_input()?;
+        let mut stream = texts.stream(seed)?;
+        let begin = Instant::now();
+        let told = |progress: Progress| {
+            last = Some(progress);
+            if progress.step == 1 || progress.step % TOLD == 0 || progress.step == lesson.steps {
+                notice::tell(format_args!(
+                    "recovery {:>4}/{}  loss {:.3}  divergence {:.4}  layer error {:.4}  {:.0} s",
+                    progress.step,
+                    lesson.steps,
+                    progress.loss,
+                    progress.divergence,
+                    progress.layer_error,
+                    begin.elapsed().as_secs_f64()
+                ));
+            }
+        };
+        let next = |_| stream.next_batch();
+        recovery::recover(&teacher, student, (config, &lesson), next, told).or_input()
+    })?;
+    let loss = phases.run("measure", || -> Result<_, Failure> {
+        let model = CausalLm::<Selected>::init(config, 0, device);
+        let model = weights::load(model, &weights).or_input()?;
+        Ok(TextLoss::measure(&model, &texts.held_out))
+    })?;
+    Ok(Some(Recovered {
+        weights,
+        loss,
+        lesson,
+        last,
+    }))
+}
