@@ -1,6 +1,6 @@
 //! Recovery of a converted model: the dense model that it was made of teaches it.
 //!
-//! After CMoE (<https://arxiv.org/abs/2502.04416>), section 4.3: low-rank updates of attention and experts, and the
+//! After CMoE (<https://arxiv.org/abs/2502.04416>): low-rank updates of attention and experts, and the
 //! routers and norms themselves, learn on a little text. The loss is that on the text, plus the divergence from the
 //! teacher's next tokens, plus the relative error of the states after every layer.
 
