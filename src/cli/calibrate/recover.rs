@@ -94,7 +94,10 @@ pub(super) fn recover(
         let begin = Instant::now();
         let told = |progress: Progress| {
             last = Some(progress);
-            if progress.step == 1 || progress.step.is_multiple_of(TOLD) || progress.step == lesson.steps {
+            if progress.step == 1
+                || progress.step.is_multiple_of(TOLD)
+                || progress.step == lesson.steps
+            {
                 notice::tell(format_args!(
                     "recovery {:>4}/{}  loss {:.3}  divergence {:.4}  layer error {:.4}  {:.0} s",
                     progress.step,
