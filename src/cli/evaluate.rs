@@ -32,7 +32,7 @@ Examples:
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) model: ModelOrNewestArgs,
-    /// Files or folders of documents
+    /// Files or folders of documents; required unless `--tasks` names what to measure by
     #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present = "tasks")]
     pub(crate) data: Vec<PathBuf>,
     #[command(flatten)]

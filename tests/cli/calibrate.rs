@@ -119,9 +119,17 @@ fn a_carved_model_is_measured_used_and_trained_on() {
 
     home.done("inference --model carved --prompt document --max-tokens 3");
     home.done("train --init-from carved --data data.jsonl --no-valid --steps 1 --out on");
-    let named = home.refused("export --model carved --format hf --out folder");
-    assert!(named.contains("`moe.router.gate`"), "{named}");
-    assert!(!home.path("folder").exists());
+    home.done("export --model carved --format hf --out folder");
+    assert_eq!(home.json("folder/config.json")["model_type"], "glm4_moe");
+    let exported = difference(&logits(&home, "carved"), &logits(&home, "folder"));
+    assert!(exported < 1e-3, "{exported}");
+    home.done("export --model carved --format gguf --out file.gguf");
+    let exported = difference(&logits(&home, "carved"), &logits(&home, "file.gguf"));
+    assert!(exported < 1e-3, "{exported}");
+    // training moves the gates away from 1
+    let named = home.refused("export --model on --format hf --out other");
+    assert!(named.contains("is not zero"), "{named}");
+    assert!(!home.path("other").exists());
     let again = home.refused("calibrate --from carved --mode upcycle --out twice");
     assert_eq!(
         again,

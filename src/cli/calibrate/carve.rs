@@ -6,7 +6,7 @@ use darkhorse_backends::select::Selected;
 
 use super::recover::recover;
 use super::texts::Texts;
-use super::{CalibrateArgs, command_line, conclude, digested, measures, write};
+use super::{CalibrateArgs, command_line, conclude, digested, measures, record, write};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::stored::Stored;
@@ -67,8 +67,7 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
         None => write(stored, args, &config, &weights),
     })?;
 
-    let speeds = measures::speeds(args, stored, &mut phases)?;
-    let receipt = Receipt {
+    let mut receipt = Receipt {
         command: command_line(),
         of: args.name(),
         weights_blake3,
@@ -94,11 +93,17 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
             }),
             recovered: recovered.and_then(|it| it.loss),
         }),
-        speed_before: speeds.map(|[before, _]| before),
-        speed_after: speeds.map(|[_, after]| after),
+        speed_before: None,
+        speed_after: None,
         phases: phases.done().to_vec(),
         energy_missing,
     };
+    // the model stands already, and both models may not fit where one layer at a time did
+    record(args, &receipt)?;
+    if let Some([before, after]) = measures::speeds(args, stored, &mut phases)? {
+        (receipt.speed_before, receipt.speed_after) = (Some(before), Some(after));
+        receipt.phases = phases.done().to_vec();
+    }
     conclude(args, &receipt)
 }
 

@@ -60,13 +60,18 @@ fn write(
     stored.write_run(&args.out, &experiment, tensors)
 }
 
-/// Writes the receipt into the run, and shows it.
-fn conclude(args: &CalibrateArgs, receipt: &Receipt) -> Result<(), Failure> {
+/// Writes the receipt into the run.
+fn record(args: &CalibrateArgs, receipt: &Receipt) -> Result<(), Failure> {
     let run = Run::open(&args.out).or_input()?;
     run.write_json(RECEIPT_FILE, receipt).or_input()?;
     let json = serde_json::to_string_pretty(receipt)?;
     let html = receipt.html(&args.out.display().to_string(), &json);
-    run.write_page(PAGE_FILE, &html).or_input()?;
+    run.write_page(PAGE_FILE, &html).or_input()
+}
+
+/// Writes the receipt into the run, and shows it.
+fn conclude(args: &CalibrateArgs, receipt: &Receipt) -> Result<(), Failure> {
+    record(args, receipt)?;
     output::text(receipt)?;
     output::line(format_args!(
         "{}: use it by `darkhorse-genesis inference --model {0} --prompt ...`",

@@ -55,7 +55,8 @@ impl Family for DeepseekV2 {
             1407,
         )?;
         keys.count_or("n_shared_experts", &mut moe.n_shared_experts, 2)?;
-        keys.size_or("n_routed_experts", &mut moe.n_routed_experts, 64)?;
+        let all = &mut moe.n_routed_experts;
+        keys.experts_or(["n_routed_experts", "num_experts"], all, 64)?;
         keys.size("num_experts_per_tok", &mut moe.num_experts_per_tok)?;
         moe.router.group_score = GroupScore::Best;
         keys.expert_groups(moe, (1, 1))?;

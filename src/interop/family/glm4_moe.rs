@@ -61,7 +61,8 @@ impl Family for Glm4Moe {
             1408,
         )?;
         keys.count_or("n_shared_experts", &mut moe.n_shared_experts, 1)?;
-        keys.size_or("n_routed_experts", &mut moe.n_routed_experts, 128)?;
+        let all = &mut moe.n_routed_experts;
+        keys.experts_or(["n_routed_experts", "num_local_experts"], all, 128)?;
         keys.size_or("num_experts_per_tok", &mut moe.num_experts_per_tok, 8)?;
         keys.expert_groups(moe, (1, 1))?;
         let router = &mut moe.router;

@@ -43,7 +43,7 @@ impl Family for Mixtral {
         keys.optional("sliding_window", &mut gqa.sliding_window, None)?;
         let moe = experts(model, ScoringFunc::Softmax);
         let (all, chosen) = (&mut moe.n_routed_experts, &mut moe.num_experts_per_tok);
-        keys.size_or("num_local_experts", all, 8)?;
+        keys.experts_or(["num_local_experts", "num_experts"], all, 8)?;
         keys.size_or("num_experts_per_tok", chosen, 2)?;
         let expected = format!("1 to num_local_experts ({all})");
         keys.check("num_experts_per_tok", chosen <= all, expected)?;

@@ -45,7 +45,7 @@ impl Family for Olmoe {
         keys.optional_positive("clip_qkv", &mut gqa.clip_qkv)?;
         let moe = experts(model, ScoringFunc::Softmax);
         let (all, chosen) = (&mut moe.n_routed_experts, &mut moe.num_experts_per_tok);
-        keys.size_or("num_experts", all, 64)?;
+        keys.experts_or(["num_experts", "num_local_experts"], all, 64)?;
         keys.size_or("num_experts_per_tok", chosen, 8)?;
         keys.flag_or("norm_topk_prob", &mut moe.router.norm_topk_prob, false)?;
         model.intermediate_size = *self.width(model);

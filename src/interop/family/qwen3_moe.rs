@@ -45,7 +45,7 @@ impl Family for Qwen3Moe {
         qwen2::window_in_use(keys, &mut gqa.sliding_window)?;
         let moe = experts(model, ScoringFunc::Softmax);
         let (all, chosen) = (&mut moe.n_routed_experts, &mut moe.num_experts_per_tok);
-        keys.size_or("num_experts", all, 128)?;
+        keys.experts_or(["num_experts", "num_local_experts"], all, 128)?;
         keys.size_or("num_experts_per_tok", chosen, 8)?;
         keys.size_or("moe_intermediate_size", &mut moe.moe_intermediate_size, 768)?;
         keys.flag_or("norm_topk_prob", &mut moe.router.norm_topk_prob, false)?;

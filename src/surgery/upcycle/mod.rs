@@ -15,6 +15,7 @@ pub use copies::Copies;
 
 use super::sparse::{SparseError, SparseSource, with_experts};
 use crate::model::feed_forward::moe::MoeConfig;
+use crate::model::routing::balance::Rule;
 use crate::model::routing::{RouterConfig, ScoringFunc};
 use crate::model::weights::WeightSource;
 use crate::model::{MAX_SIZE, ModelConfig};
@@ -35,7 +36,8 @@ pub struct Upcycling {
 }
 
 impl Upcycling {
-    /// Configuration of the new model: softmax-routed experts of the dense width, as in Mixtral.
+    /// Configuration of the new model: softmax-routed experts of the dense width, balanced by an auxiliary loss, as in
+    /// Mixtral.
     ///
     /// # Errors
     ///
@@ -53,6 +55,8 @@ impl Upcycling {
             router: RouterConfig {
                 scoring_func: ScoringFunc::Softmax,
                 norm_topk_prob: true,
+                // a bias of the choice, which the other rules train, has no place in Mixtral's files
+                balance: Rule::Auxiliary(Default::default()),
                 ..RouterConfig::default()
             },
         };

@@ -266,3 +266,26 @@ fn kimi_k2_is_deepseek_v3_and_a_mistral_without_a_window_is_llama() {
     assert_eq!(llama.token_ids, mistral.token_ids);
     assert_eq!(llama.to_json()["model_type"], "llama");
 }
+
+/// transformers 5.23 writes Qwen3-MoE's number of experts as `num_local_experts` alone.
+#[test]
+fn the_number_of_experts_is_read_under_the_keys_that_transformers_accepts() {
+    for (model_type, own, alias) in [
+        ("qwen3_moe", "num_experts", "num_local_experts"),
+        ("olmoe", "num_experts", "num_local_experts"),
+        ("mixtral", "num_local_experts", "num_experts"),
+        ("deepseek_v2", "n_routed_experts", "num_experts"),
+        ("glm4_moe", "n_routed_experts", "num_local_experts"),
+    ] {
+        let all = |json: Value| experts(&minimal(model_type, &json)).0;
+        let small = |more: Value| {
+            let mut json = json!({"num_experts_per_tok": 2, "num_key_value_heads": 64, "head_dim": 4,
+                "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8});
+            let map = json.as_object_mut().unwrap();
+            map.extend(more.as_object().unwrap().clone());
+            json
+        };
+        assert_eq!(all(small(json!({alias: 6}))), 6, "{model_type}");
+        assert_eq!(all(small(json!({own: 4, alias: 6}))), 4, "{model_type}");
+    }
+}

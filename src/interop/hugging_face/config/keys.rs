@@ -156,6 +156,20 @@ impl<'a> ConfigKeys<'a> {
         })
     }
 
+    /// The number of routed experts, under a family's own key or under that of another family, which transformers
+    /// accepts in its place and in part writes (`attribute_map` in its configuration classes, 5.23).
+    pub(in crate::interop) fn experts_or(
+        &mut self,
+        [key, alias]: [&str; 2],
+        place: &mut usize,
+        default: usize,
+    ) -> Done {
+        self.at(key, place, Some(default), |fields| {
+            let is_alias = fields.value(key).is_none() && fields.value(alias).is_some();
+            fields.size_or(if is_alias { alias } else { key }, default)
+        })
+    }
+
     /// An optional count, which may be 0.
     pub(in crate::interop) fn count_or(
         &mut self,
