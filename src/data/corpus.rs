@@ -182,7 +182,8 @@ impl Corpus {
             special: Special {
                 before: tokenizer.opening(None),
                 after: tokenizer.closing(),
-                pad: tokenizer.pad_id().unwrap_or(0),
+                // masked, so any row of the embedding table does; a tokenizer's own id may lie beyond the table
+                pad: 0,
                 domains: Domain::ALL.map(|domain| tokenizer.domain_token(domain)),
             },
             token_bytes: tokenizer.token_bytes(),

@@ -268,3 +268,31 @@ fn a_recovery_that_cannot_be_is_refused_in_a_line() {
         assert!(line.contains(expected), "{arguments}: {line}");
     }
 }
+
+/// Published tokenizers name padding that no row of the embedding table belongs to. Padding is masked.
+#[test]
+fn a_padding_token_beyond_the_vocabulary_is_never_embedded() {
+    let home = dense();
+    home.done("export --model dense --format hf --out folder");
+    let rows = home.json("folder/config.json")["vocab_size"].clone();
+    let mut tokenizer = home.json("folder/tokenizer.json");
+    let added = json!({"id": rows, "content": "<|beyond|>", "special": true, "normalized": false, "lstrip": false,
+        "rstrip": false, "single_word": false});
+    let tokens = tokenizer["added_tokens"].as_array_mut().unwrap();
+    tokens.push(added);
+    home.write("folder/tokenizer.json", tokenizer.to_string());
+    let mut config = home.json("folder/tokenizer_config.json");
+    config["pad_token"] = json!("<|beyond|>");
+    home.write("folder/tokenizer_config.json", config.to_string());
+    let evaluate = "evaluate --data data.jsonl --json --model";
+    let [here, there] = ["dense", "folder"].map(|model| {
+        let (said, _) = home.done(&format!("{evaluate} {model}"));
+        serde_json::from_str::<Value>(&said).unwrap()["domains"].take()
+    });
+    assert_eq!(here, there);
+    assert_eq!(here.as_array().unwrap().len(), 2);
+    home.done(
+        "calibrate --from folder --mode carve --experts 4 --keep-dense-layers none --data data.jsonl \
+         --calibration-tokens 512 --no-speed --out carved",
+    );
+}

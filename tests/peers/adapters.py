@@ -15,28 +15,12 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 import common
 
 SHAPE, BAR = (2, 64), 2e-4
 TEXT = common.ROOT / "data/valid.jsonl"
-
-
-def small(family: str, run: Path, **more: object) -> Path:
-    """A small random model of a family, with the tokenizer of the run."""
-    folder = common.WORK / f"small-{family}"
-    shutil.rmtree(folder, ignore_errors=True)
-    vocab = json.loads((run / "config.json").read_text())["model"]["vocab_size"]
-    config = AutoConfig.for_model(
-        family, vocab_size=vocab, hidden_size=64, num_hidden_layers=2, intermediate_size=48, head_dim=16,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1,
-        tie_word_embeddings=False, **more,
-    )
-    torch.manual_seed(1)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    shutil.copy(run / "tokenizer.json", folder)
-    return folder
 
 
 def tuned(run: Path, options: list[object]) -> Path:
@@ -70,19 +54,12 @@ def theirs(base: Path, adapter: Path, ids: torch.Tensor) -> tuple[torch.Tensor, 
         return plain, model(ids).logits, unknown
 
 
-def ours(ids: torch.Tensor, *model: object) -> torch.Tensor:
-    inputs, outputs = common.WORK / "ids.safetensors", common.WORK / "logits.safetensors"
-    save_file({"input_ids": ids}, inputs)
-    common.darkhorse("logits", "--model", *model, "--ids-file", inputs, "--out", outputs)
-    return load_file(outputs)["logits"]
-
-
 def main(run: Path) -> None:
     bars = []
-    mixtral = small("mixtral", run, num_local_experts=4, num_experts_per_tok=2)
+    mixtral = common.small("mixtral", run, num_local_experts=4, num_experts_per_tok=2)
     experts = dict(n_routed_experts=4, n_shared_experts=1, moe_intermediate_size=24, first_k_dense_replace=1)
-    glm = small("glm4_moe", run, num_experts_per_tok=2, n_group=1, topk_group=1, **experts)
-    llama = small("llama", run)
+    glm = common.small("glm4_moe", run, num_experts_per_tok=2, n_group=1, topk_group=1, **experts)
+    llama = common.small("llama", run)
     cases = [
         (run, ["--lora-rank", 4]),
         (run, ["--lora-rank", 2, "--lora-targets", "attention", "--lora-train", "norms"]),
@@ -108,7 +85,7 @@ def main(run: Path) -> None:
         bars.append((f"{said}: logits moved by {moved:.2f}", moved > 0.05))
         bars.append((f"{said}: PEFT knows every tensor{unknown[:3] or ''}", not unknown))
         for name, model in ("run", [of_lora]), ("--adapter", [base, "--adapter", adapter]):
-            apart = (ours(ids, *model) - peft).abs().max().item()
+            apart = (common.logits(ids, *model) - peft).abs().max().item()
             bars.append((f"{said}: {name} at most {apart:.1e} apart, bar {BAR:.0e}", apart < BAR))
     common.verdict(bars)
 

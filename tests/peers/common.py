@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import DeepseekV3ForCausalLM, DynamicCache
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, DeepseekV3ForCausalLM, DynamicCache
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("DARKHORSE", ROOT / "target/release/darkhorse-genesis")).resolve()
@@ -37,6 +38,31 @@ def export(run: Path, out: Path, form: str = "hf") -> Path:
     shutil.rmtree(out, ignore_errors=True) if out.is_dir() else out.unlink(missing_ok=True)
     darkhorse("export", "--checkpoint", run, "--format", form, "--out", out, "--dtype", "f32")
     return out
+
+
+def small(family: str, run: Path, **more: object) -> Path:
+    """A small random model of a family, with the tokenizer of the run."""
+    folder = WORK / f"small-{family}"
+    shutil.rmtree(folder, ignore_errors=True)
+    vocab = json.loads((run / "config.json").read_text())["model"]["vocab_size"]
+    config = AutoConfig.for_model(
+        # room for the special tokens that a tokenizer's class adds
+        family, vocab_size=vocab + 8, hidden_size=64, num_hidden_layers=2, intermediate_size=48, head_dim=16,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1,
+        tie_word_embeddings=False, **more,
+    )
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    shutil.copy(run / "tokenizer.json", folder)
+    return folder
+
+
+def logits(ids: torch.Tensor, *model: object) -> torch.Tensor:
+    """Logits of this program; `model` is what follows `--model`."""
+    inputs, outputs = WORK / "ids.safetensors", WORK / "logits.safetensors"
+    save_file({"input_ids": ids}, inputs)
+    darkhorse("logits", "--model", *model, "--ids-file", inputs, "--out", outputs)
+    return load_file(outputs)["logits"]
 
 
 def load(folder: Path) -> DeepseekV3ForCausalLM:
