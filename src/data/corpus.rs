@@ -55,7 +55,6 @@ pub(super) struct Special {
     pub(super) before: Vec<u32>,
     /// Ids after every document.
     pub(super) after: Vec<u32>,
-    pub(super) pad: u32,
     pub(super) domains: [Option<u32>; Domain::COUNT],
 }
 
@@ -182,8 +181,6 @@ impl Corpus {
             special: Special {
                 before: tokenizer.opening(None),
                 after: tokenizer.closing(),
-                // masked, so any row of the embedding table does; a tokenizer's own id may lie beyond the table
-                pad: 0,
                 domains: Domain::ALL.map(|domain| tokenizer.domain_token(domain)),
             },
             token_bytes: tokenizer.token_bytes(),

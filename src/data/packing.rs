@@ -157,14 +157,12 @@ impl Sequence {
 #[derive(Debug)]
 pub(super) struct Packer {
     batch: PackedBatch,
-    pad: u32,
 }
 
 impl Packer {
-    pub(super) fn new(rows: usize, seq_len: usize, pad: u32) -> Self {
+    pub(super) fn new(rows: usize, seq_len: usize) -> Self {
         let size = rows * seq_len;
         Self {
-            pad,
             batch: PackedBatch {
                 rows,
                 seq_len,
@@ -228,7 +226,8 @@ impl Packer {
 
     fn fill(&mut self, size: usize) {
         let batch = &mut self.batch;
-        batch.ids.resize(size, self.pad as i32);
+        // masked, so any row of the embedding table does; a tokenizer's own padding may lie beyond the table
+        batch.ids.resize(size, 0);
         batch.segments.resize(size, PADDING);
         batch.positions.resize(size, 0);
         batch.tags.resize(size, UNTAGGED);
@@ -245,7 +244,7 @@ mod tests {
 
     fn pack(documents: &[(&str, &str)], tags: Tags, rows: usize, seq_len: usize) -> PackedBatch {
         let corpus = corpus(documents);
-        let mut packer = Packer::new(rows, seq_len, 0);
+        let mut packer = Packer::new(rows, seq_len);
         for number in 0..corpus.len() {
             let sequence = Sequence::load(&corpus, number, tags).unwrap();
             let mut next = Some(0);
@@ -321,7 +320,7 @@ mod tests {
         let documents = [Ok(document), Ok(super::super::Document::from("x"))];
         let tokenizer = crate::tokenizer::Tokenizer::bytes();
         let corpus = Corpus::in_memory(documents, &tokenizer).unwrap();
-        let mut packer = Packer::new(1, 13, 0);
+        let mut packer = Packer::new(1, 13);
         for number in 0..2 {
             let sequence = Sequence::load(&corpus, number, Tags::Dropped).unwrap();
             assert_eq!(packer.push(&sequence, 0), None);

@@ -97,8 +97,7 @@ impl Pass {
         }
         // rows with more tokens come first, so that padding chooses last where rows choose experts together
         rows.sort_by_key(|row| std::cmp::Reverse(row.tokens));
-        let pad = self.corpus.special().pad;
-        let mut packer = Packer::new(self.rows, self.seq_len, pad);
+        let mut packer = Packer::new(self.rows, self.seq_len);
         for row in rows {
             for part in row.parts {
                 packer.push(&part.sequence, part.offset);

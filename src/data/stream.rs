@@ -154,11 +154,7 @@ impl Stream {
     }
 
     fn pack(&mut self) -> Result<PackedBatch, DataError> {
-        let mut packer = Packer::new(
-            self.config.rows,
-            self.config.seq_len,
-            self.corpus.special().pad,
-        );
+        let mut packer = Packer::new(self.config.rows, self.config.seq_len);
         while !packer.is_full() {
             let OpenDocument { pool, offset } = match self.position.open {
                 Some(open) => open,
