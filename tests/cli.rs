@@ -7,6 +7,8 @@
 mod adapter;
 #[path = "cli/calibrate.rs"]
 mod calibrate;
+#[path = "cli/calibrate_tasks.rs"]
+mod calibrate_tasks;
 #[path = "cli/chat.rs"]
 mod chat;
 #[path = "cli/export.rs"]

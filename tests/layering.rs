@@ -24,7 +24,10 @@ const MAY_IMPORT: [(&str, &str); 18] = [
     ("training", "data model telemetry"),
     ("study", "data model telemetry training"),
     ("config", "data model tokenizer training"),
-    ("surgery", "config data model telemetry training"),
+    (
+        "surgery",
+        "config data model tasks telemetry tokenizer training",
+    ),
     (
         "run",
         "checkpoint config data inference model telemetry tokenizer training",

@@ -91,7 +91,7 @@ pub(crate) fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
 
 /// Evaluates after the arguments were checked.
 fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
-    if !args.tasks.tasks.is_empty() {
+    if args.tasks.are_asked() {
         let tasks = args.tasks.open()?;
         return args.tasks.evaluate(&args.load()?, &tasks, args.json);
     }

@@ -89,6 +89,34 @@ impl Model<Selected> {
         })
     }
 
+    /// The model with another configuration and other weights, which are loaded after its own have left the memory.
+    pub(crate) fn exchanged(
+        self,
+        (config, source): (&ModelConfig, &dyn WeightSource),
+    ) -> Result<Self, Failure> {
+        let device = self.device();
+        let Self {
+            model,
+            tokenizer,
+            experiment,
+            origin,
+            step,
+            held: _,
+        } = self;
+        drop(model);
+        Ok(Self {
+            model: weights::load(CausalLm::init(config, 0, &device), source).or_input()?,
+            held: Dtype::held_as(config.quantization),
+            tokenizer,
+            experiment: Experiment {
+                model: config.clone(),
+                ..experiment
+            },
+            origin,
+            step,
+        })
+    }
+
     /// Loss on a whole text.
     pub(crate) fn evaluate(&self, text: &ValidFeed) -> Result<EvalRecord, Failure> {
         let domains = &self.experiment.model.domains;

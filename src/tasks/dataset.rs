@@ -103,7 +103,8 @@ impl Dataset<'_> {
     }
 }
 
-/// Files `SPLIT-00000-of-00001.parquet`, `SPLIT.parquet` or `SPLIT/*.parquet` of a folder, in order.
+/// Files of a folder with the split as a word of their name, such as `SPLIT-00000-of-00001.parquet` or
+/// `piqa_SPLIT.parquet`, or those in the folder `SPLIT`, in order. Words end as they do for the `datasets` library.
 fn parts_of(folder: &Path, split: &str) -> Vec<PathBuf> {
     let list = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -114,15 +115,61 @@ fn parts_of(folder: &Path, split: &str) -> Vec<PathBuf> {
         paths.sort();
         paths
     };
-    let prefix = format!("{split}-");
     let of_split = list(folder).into_iter().filter(|path| {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        stem == split || stem.starts_with(&prefix)
+        let is_end = |c: char| "-._ ".contains(c) || c.is_ascii_digit();
+        stem.split(is_end).any(|word| word == split)
     });
     let of_split: Vec<PathBuf> = of_split.collect();
     if of_split.is_empty() {
         list(&folder.join(split))
     } else {
         of_split
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_is_a_word_of_the_name_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "piqa_test.parquet",
+            "piqa_validation.parquet",
+            "test-00001-of-00002.parquet",
+            "test-00000-of-00002.parquet",
+            "test.json",
+            "latest.parquet",
+            "testing.parquet",
+            "train/b.parquet",
+            "train/a.parquet",
+        ] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let parts = |split: &str| -> Vec<String> {
+            let parts = parts_of(folder.path(), split).into_iter();
+            let name = |path: PathBuf| {
+                path.strip_prefix(folder.path())
+                    .unwrap()
+                    .display()
+                    .to_string()
+            };
+            parts.map(name).collect()
+        };
+        assert_eq!(
+            parts("test"),
+            [
+                "piqa_test.parquet",
+                "test-00000-of-00002.parquet",
+                "test-00001-of-00002.parquet"
+            ]
+        );
+        assert_eq!(parts("validation"), ["piqa_validation.parquet"]);
+        assert_eq!(parts("train"), ["train/a.parquet", "train/b.parquet"]);
+        assert!(parts("dev").is_empty());
     }
 }

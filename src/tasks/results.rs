@@ -23,10 +23,15 @@ pub struct MetricScore {
 }
 
 impl MetricScore {
-    /// Distance from chance, in standard errors; absent without either.
-    pub fn errors_above_chance(&self) -> Option<f64> {
-        let above = self.value - self.chance?;
-        self.stderr.filter(|it| *it > 0.0).map(|it| above / it)
+    /// Distance from chance over `documents` documents, in standard errors; absent without either. If all documents
+    /// score alike, the standard error of random choices takes the place of that of the scores, which is 0.
+    pub fn errors_above_chance(&self, documents: usize) -> Option<f64> {
+        let chance = self.chance?;
+        let error = match self.stderr? {
+            0.0 => (chance * (1.0 - chance) / documents as f64).sqrt(),
+            error => error,
+        };
+        (error > 0.0).then(|| (self.value - chance) / error)
     }
 }
 
@@ -185,8 +190,18 @@ mod tests {
                 "n-samples": {"t": {"original": 9, "effective": 7}}
             })
         );
-        assert_eq!(score().metrics[0].errors_above_chance(), Some(2.0));
-        assert_eq!(score().metrics[1].errors_above_chance(), None);
+    }
+
+    #[test]
+    fn the_distance_from_chance_is_in_standard_errors() {
+        let [mut acc, other] = score().metrics.try_into().unwrap();
+        assert_eq!(acc.errors_above_chance(7), Some(2.0));
+        assert_eq!(other.errors_above_chance(7), None);
+        // all documents score alike: 0.25 * 0.75 / 12 is 1/64
+        acc.stderr = Some(0.0);
+        assert_eq!(acc.errors_above_chance(12), Some(2.0));
+        acc.chance = Some(1.0);
+        assert_eq!(acc.errors_above_chance(12), None);
     }
 
     #[test]

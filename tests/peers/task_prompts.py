@@ -66,16 +66,19 @@ def piqa(at: int) -> dict:
     return {"goal": f"To lift a {word(at)},", "sol1": f"use a {word(at + 1)}.", "sol2": "wait.", "label": at % 2}
 
 
+SHARDED = "{split}-00000-of-00001.parquet"
+# files and types as they are published
 HUB = {
-    "arc_easy": ("arc/arc_easy.yaml", "ai2_arc/ARC-Easy", arc),
-    "arc_challenge": ("arc/arc_challenge.yaml", "ai2_arc/ARC-Challenge", arc),
-    "boolq": ("super_glue/boolq/default.yaml", "super_glue/boolq", boolq),
-    "hellaswag": ("hellaswag/hellaswag.yaml", "hellaswag/data", hellaswag),
-    "winogrande": ("winogrande/default.yaml", "winogrande/winogrande_xl", winogrande),
-    "commonsense_qa": ("commonsense_qa/default.yaml", "commonsense_qa/data", commonsense_qa),
-    "openbookqa": ("openbookqa/openbookqa.yaml", "openbookqa/main", openbookqa),
-    "sciq": ("sciq/sciq.yaml", "sciq/data", sciq),
-    "piqa": ("piqa/piqa.yaml", "piqa/plain_text", piqa),
+    "arc_easy": ("arc/arc_easy.yaml", f"ai2_arc/ARC-Easy/{SHARDED}", arc, {}),
+    "arc_challenge": ("arc/arc_challenge.yaml", f"ai2_arc/ARC-Challenge/{SHARDED}", arc, {}),
+    "boolq": ("super_glue/boolq/default.yaml", f"super_glue/boolq/{SHARDED}", boolq,
+              {"idx": datasets.Value("int32"), "label": datasets.ClassLabel(names=["False", "True"])}),
+    "hellaswag": ("hellaswag/hellaswag.yaml", f"hellaswag/data/{SHARDED}", hellaswag, {"ind": datasets.Value("int32")}),
+    "winogrande": ("winogrande/default.yaml", f"winogrande/winogrande_xl/{SHARDED}", winogrande, {}),
+    "commonsense_qa": ("commonsense_qa/default.yaml", f"commonsense_qa/data/{SHARDED}", commonsense_qa, {}),
+    "openbookqa": ("openbookqa/openbookqa.yaml", f"openbookqa/main/{SHARDED}", openbookqa, {}),
+    "sciq": ("sciq/sciq.yaml", f"sciq/data/{SHARDED}", sciq, {}),
+    "piqa": ("piqa/piqa.yaml", "piqa/piqa_{split}.parquet", piqa, {"label": datasets.ClassLabel(names=["0", "1"])}),
 }
 
 
@@ -94,14 +97,15 @@ def requests(config: dict, shots: int | None) -> list:
 
 def main() -> None:
     expected = {}
-    for name, (path, place, record) in HUB.items():
-        folder = FOLDER / "hub" / place
-        folder.mkdir(parents=True, exist_ok=True)
+    for name, (path, place, record, types) in HUB.items():
         files = {}
         for first, (split, count) in enumerate({"train": 7, "validation": 4, "test": 3}.items()):
             records = [record(100 * first + at) for at in range(count)]
-            files[split] = str(folder / f"{split}-00000-of-00001.parquet")
-            datasets.Dataset.from_list(records).to_parquet(files[split])
+            file = FOLDER / "hub" / place.format(split=split)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            data = datasets.Dataset.from_list(records)
+            data.cast(datasets.Features({**data.features, **types})).to_parquet(file)
+            files[split] = str(file)
         for shots in (None, 2):
             config = load_yaml(TASKS / path)
             config |= {"dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": {"data_files": files}}

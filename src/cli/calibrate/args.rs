@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::recover::RecoverArgs;
+use super::tasks::MeasuredTasks;
 use crate::cli::args::{DeviceArgs, TokenizerArgs};
 use crate::cli::failure::Failure;
 use crate::cli::model_args::AdapterArgs;
@@ -20,6 +21,8 @@ Examples:
   darkhorse-genesis calibrate --from model.gguf --mode carve --experts 8 --shared 2 --top-k 4 --data text/ \\
     --keep-dense-layers first,last --out runs/three-quarters
   darkhorse-genesis calibrate --from ./SmolLM2-135M --mode carve --data text/ --recover-steps 300 --out runs/recovered
+  darkhorse-genesis calibrate --from ./SmolLM2-135M --mode carve --data text/ --tasks arc_easy,mine.yaml \\
+    --task-data ~/data --out runs/measured
   darkhorse-genesis calibrate --from ./SmolLM2-135M --mode upcycle --experts 4 --out runs/four
   darkhorse-genesis calibrate --from model.gguf --mode drop-upcycle --experts 8 --drop 0.5 --out runs/eight
 
@@ -78,6 +81,8 @@ pub(crate) struct CalibrateArgs {
     pub(crate) calibration_tokens: usize,
     #[command(flatten)]
     pub(crate) recover: RecoverArgs,
+    #[command(flatten)]
+    pub(crate) tasks: MeasuredTasks,
     /// Also measure, for every layer, the experts by true contribution, by representative neurons and by lot, and a
     /// random partition
     #[arg(long)]
@@ -167,6 +172,7 @@ impl CalibrateArgs {
             }
         }
         self.recover.check()?;
+        self.tasks.check(self.mode == Mode::Carve)?;
         if self.mode != Mode::Carve && self.recover.is_asked() {
             return Err(Failure::input(
                 "`--recover-steps` is for `--mode carve`: copies compute what the dense model does, and are trained by `train --init-from`",

@@ -5,10 +5,12 @@ use std::time::Instant;
 use darkhorse_backends::select::Selected;
 
 use super::recover::recover;
+use super::tasks::scores;
 use super::texts::Texts;
 use super::{CalibrateArgs, command_line, conclude, digested, measures, record, write};
 use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
+use crate::model::weights::WeightSource;
 use crate::stored::Stored;
 use crate::surgery::calibration::{Carving as Record, Parameters, Receipt, Recovery};
 use crate::surgery::carve::{self, Carving, LayerRecord, Slices};
@@ -28,6 +30,7 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
         analyse: args.analyse,
     };
     let config = carving.config(dense).or_input()?;
+    let tasks = args.tasks.open()?;
     let device = args.device.open()?;
     let (mut phases, energy_missing) = measures::phases(&device);
     let texts = phases.run("tokenize", || Texts::read(args, stored))?;
@@ -91,7 +94,8 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
                 lesson: it.lesson.clone(),
                 last: it.last,
             }),
-            recovered: recovered.and_then(|it| it.loss),
+            recovered: recovered.as_ref().and_then(|it| it.loss.clone()),
+            tasks: None,
         }),
         speed_before: None,
         speed_after: None,
@@ -100,6 +104,16 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
     };
     // the model stands already, and both models may not fit where one layer at a time did
     record(args, &receipt)?;
+    let weighted = recovered
+        .as_ref()
+        .map(|it| (&config, &it.weights as &dyn WeightSource));
+    let models = ((&config, &weights as &dyn WeightSource), weighted);
+    let measured = scores(args, &tasks, stored, models, &mut phases)?;
+    if let (Some(measured), Some(carving)) = (measured, &mut receipt.carving) {
+        carving.tasks = Some(measured);
+        receipt.phases = phases.done().to_vec();
+        record(args, &receipt)?;
+    }
     if let Some([before, after]) = measures::speeds(args, stored, &mut phases)? {
         (receipt.speed_before, receipt.speed_after) = (Some(before), Some(after));
         receipt.phases = phases.done().to_vec();

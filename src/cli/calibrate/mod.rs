@@ -4,6 +4,7 @@ mod args;
 mod carve;
 mod measures;
 mod recover;
+mod tasks;
 mod texts;
 mod upcycle;
 

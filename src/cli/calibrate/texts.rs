@@ -11,6 +11,7 @@ use crate::cli::text::{passing_folder, tokenized_for};
 use crate::data::{Corpus, PackedBatch, Position, Stream, StreamConfig, Tags};
 use crate::run::ValidFeed;
 use crate::stored::Stored;
+use crate::surgery::carve::HeldOutText;
 
 /// Share of the documents that is held out.
 const HELD_OUT: f64 = 0.2;
@@ -27,7 +28,7 @@ const MEASURED: usize = 8;
 /// Rows of both texts.
 pub(super) struct Texts {
     pub(super) calibration: Vec<PackedBatch>,
-    pub(super) held_out: Vec<PackedBatch>,
+    pub(super) held_out: HeldOutText,
     /// All text that is not held out.
     learned: Arc<Corpus>,
     seq_len: usize,
@@ -66,9 +67,10 @@ impl Texts {
                 config.hidden_size
             )));
         }
+        let held_out = rows.of(Arc::new(held_out), asked / MEASURED, "to measure on")?;
         Ok(Self {
             calibration,
-            held_out: rows.of(Arc::new(held_out), asked / MEASURED, "to measure on")?,
+            held_out: HeldOutText::new(held_out, tokenizer),
             learned,
             seq_len,
             _folder: folder,

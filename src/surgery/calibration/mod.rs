@@ -3,6 +3,9 @@
 mod page;
 mod receipt;
 mod speed;
+mod task_table;
+mod tasks;
 
 pub use receipt::{Carving, Mode, Parameters, Receipt, Recovery};
 pub use speed::Speed;
+pub use tasks::{Kept, MetricRecord, Outcome, Score, TaskRecord, TaskScores};

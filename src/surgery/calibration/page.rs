@@ -1,8 +1,9 @@
 //! The receipt as a page with pictures.
 
 use super::receipt::{Carving, Mode, Receipt};
-use crate::surgery::carve::{Analysis, LayerRecord, Quality};
-use crate::telemetry::report::{Change, Conversion, OverLayers, render_conversion};
+use super::tasks::Score;
+use crate::surgery::carve::{Analysis, Cloze, LayerRecord, Quality};
+use crate::telemetry::report::{Change, Conversion, OverLayers, ScoreLine, render_conversion};
 
 impl Receipt {
     /// `receipt.html` of the run called `title`; `json` is the receipt's text.
@@ -14,6 +15,8 @@ impl Receipt {
             lead: self.lead(),
             sizes: self.sizes(),
             losses: carving.map(losses).unwrap_or_default(),
+            scores: carving.map(scores).unwrap_or_default(),
+            score_notes: carving.map(score_notes).unwrap_or_default(),
             errors: over_layers(layers, |quality| quality.error),
             recalls: over_layers(layers, |quality| quality.recall),
             phases: self
@@ -91,6 +94,53 @@ fn losses(carving: &Carving) -> Vec<Change> {
         recovered: recovered.and_then(|it| Some(it.domains.get(at)?.loss)),
     });
     [all].into_iter().chain(domains).collect()
+}
+
+/// Last words of the held-out text, and the tasks.
+fn scores(carving: &Carving) -> Vec<ScoreLine> {
+    let measured = |cloze: Cloze| (cloze.accuracy, cloze.stderr);
+    let cloze = carving.dense.cloze.zip(carving.carved.cloze);
+    let cloze = cloze.map(|(dense, carved)| ScoreLine {
+        task: "last words".into(),
+        metric: "accuracy".into(),
+        questions: dense.passages,
+        before: measured(dense),
+        after: measured(carved),
+        recovered: carving
+            .recovered
+            .as_ref()
+            .and_then(|it| it.cloze.map(measured)),
+        ..ScoreLine::default()
+    });
+    let tasks = carving.tasks.iter().flat_map(|it| &it.tasks);
+    let tasks = tasks.flat_map(|task| {
+        task.metrics.iter().map(|metric| {
+            let told = |score: Score| (score.value, score.stderr);
+            let kept = metric.outcome.kept();
+            ScoreLine {
+                task: task.task.clone(),
+                metric: metric.name(),
+                questions: task.documents,
+                chance: metric.chance,
+                before: told(metric.dense),
+                after: told(metric.carved),
+                recovered: metric.recovered.map(told),
+                errors_above_chance: metric.errors_above_chance,
+                kept: [kept.map(|it| it.carved), kept.and_then(|it| it.recovered)],
+            }
+        })
+    });
+    cloze.into_iter().chain(tasks).collect()
+}
+
+/// What is left over all tasks, and which do not count.
+fn score_notes(carving: &Carving) -> Vec<String> {
+    let Some(tasks) = &carving.tasks else {
+        return Vec::new();
+    };
+    let not_counted = tasks.not_counted().into_iter();
+    let not_counted = not_counted.map(|line| format!("not counted: {line}"));
+    [tasks.summary()].into_iter().chain(not_counted).collect()
 }
 
 /// A line for the layers as they were carved and, if they were measured, one for every other choice.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::speed::Speed;
+use super::tasks::TaskScores;
 use crate::model::ModelConfig;
 use crate::surgery::carve::{Division, LayerRecord, RouterRule, TextLoss};
 use crate::surgery::recovery::{Lesson, Progress};
@@ -62,6 +63,9 @@ pub struct Carving {
     /// Loss after recovery; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<TextLoss>,
+    /// Scores on tasks; absent if none were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TaskScores>,
 }
 
 /// How a carved model was recovered.
@@ -148,6 +152,15 @@ impl fmt::Display for Receipt {
                     row(f, &name, dense.loss.exp(), recovered.loss.exp())?;
                 }
             }
+            let cloze = [Some(carved), carving.recovered.as_ref()].map(|it| it?.cloze);
+            for (name, after) in ["cloze accuracy", "recovered cloze accuracy"]
+                .iter()
+                .zip(cloze)
+            {
+                if let Some((before, after)) = dense.cloze.zip(after) {
+                    row(f, name, before.accuracy, after.accuracy)?;
+                }
+            }
         }
         if let (Some(before), Some(after)) = (&self.speed_before, &self.speed_after) {
             let [read, wrote] = ["prefill, tokens per s", "decode, tokens per s"];
@@ -161,6 +174,9 @@ impl fmt::Display for Receipt {
                 None => writeln!(f)?,
             }
         }
+        if let Some(tasks) = self.carving.as_ref().and_then(|it| it.tasks.as_ref()) {
+            write!(f, "\n{tasks}")?;
+        }
         Ok(())
     }
 }
@@ -171,5 +187,9 @@ fn percent(before: f64, after: f64) -> f64 {
 
 fn row(f: &mut fmt::Formatter<'_>, what: &str, before: f64, after: f64) -> fmt::Result {
     let change = percent(before, after);
-    writeln!(f, "{what:<24}{before:>14.3}{after:>14.3}{change:>+8.1} %")
+    write!(f, "{what:<24}{before:>14.3}{after:>14.3}")?;
+    if change.is_finite() {
+        write!(f, "{change:>+8.1} %")?;
+    }
+    writeln!(f)
 }

@@ -5,6 +5,7 @@ use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
 use super::activations::Activations;
+use super::cloze::{Cloze, HeldOutText};
 use crate::data::PackedBatch;
 use crate::domain::{Domain, TAGS};
 use crate::model::CausalLm;
@@ -27,6 +28,9 @@ pub struct TextLoss {
     pub tokens: u64,
     /// Loss of each domain of the text.
     pub domains: Vec<DomainRecord>,
+    /// Last words of passages; absent if the text has no word that could be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloze: Option<Cloze>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,7 +46,7 @@ impl TextLoss {
     pub(super) fn of<B, M, R>(
         model: &CausalLm<B, M, R>,
         states: &Activations<B>,
-        text: &[PackedBatch],
+        text: &HeldOutText,
     ) -> Option<Self>
     where
         B: Ops,
@@ -53,14 +57,14 @@ impl TextLoss {
     }
 
     /// Loss of `model` on a text. `None` if no token is predicted.
-    pub fn measure<B, M, R>(model: &CausalLm<B, M, R>, text: &[PackedBatch]) -> Option<Self>
+    pub fn measure<B, M, R>(model: &CausalLm<B, M, R>, text: &HeldOutText) -> Option<Self>
     where
         B: Ops,
         M: TokenMixer<B>,
         R: Route<B>,
     {
         let device = model.embed_tokens.device();
-        let states = text.iter().map(|rows| {
+        let states = text.rows().iter().map(|rows| {
             let mut trace = model.trace(&batch::sequences(rows, &device));
             trace
                 .layers
@@ -73,7 +77,7 @@ impl TextLoss {
     fn of_states<B, M, R>(
         model: &CausalLm<B, M, R>,
         states: impl Iterator<Item = Tensor<B, 3>>,
-        text: &[PackedBatch],
+        text: &HeldOutText,
     ) -> Option<Self>
     where
         B: Ops,
@@ -81,9 +85,12 @@ impl TextLoss {
         R: Route<B>,
     {
         let mut sums = [Sum::default(); TAGS];
-        for (states, rows) in states.zip(text) {
-            let losses = losses(model, states, rows);
-            for (at, nats) in losses {
+        let mut right = Vec::new();
+        for (number, (states, rows)) in states.zip(text.rows()).enumerate() {
+            let [batch, seq, width] = states.dims();
+            let states = model.norm.forward(states).reshape([batch * seq, width]);
+            right.extend(text.written(model, &states, number));
+            for (at, nats) in losses(model, &states, rows) {
                 let sum = &mut sums[usize::from(rows.domains[at])];
                 sum.nats += nats;
                 sum.tokens += 1;
@@ -109,14 +116,16 @@ impl TextLoss {
             loss,
             tokens,
             domains: domains.map(record).collect(),
+            cloze: Cloze::of(&right),
         })
     }
 }
 
-/// Loss of every counted prediction, with its index in the batch.
+/// Loss of every counted prediction, with its index in the batch. `states` are the normed ones of its tokens,
+/// `[rows * seq_len, hidden_size]`.
 fn losses<B, M, R>(
     model: &CausalLm<B, M, R>,
-    states: Tensor<B, 3>,
+    states: &Tensor<B, 2>,
     rows: &PackedBatch,
 ) -> Vec<(usize, f64)>
 where
@@ -128,8 +137,6 @@ where
     let counted: Vec<usize> = (0..targets.ids.len())
         .filter(|&at| targets.counted[at])
         .collect();
-    let [batch, seq, width] = states.dims();
-    let states = model.norm.forward(states).reshape([batch * seq, width]);
     let mut losses = Vec::with_capacity(counted.len());
     for some in counted.chunks(TOKENS) {
         let device = states.device();

@@ -6,6 +6,7 @@
 
 mod activations;
 mod cholesky;
+mod cloze;
 mod cluster;
 mod dense_layer;
 mod equal_gates;
@@ -23,6 +24,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+pub use cloze::{Cloze, HeldOutText};
 pub use equal_gates::{EqualGates, UnequalGates};
 pub use layer::{CarvedLayer, Division, RouterRule};
 pub use linear_router::LinearRouter;

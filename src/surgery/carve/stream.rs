@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Carving;
 use super::activations::Activations;
+use super::cloze::HeldOutText;
 use super::dense_layer::DenseLayer;
 use super::layer::{self, CarvedLayer, Division};
 use super::losses::TextLoss;
@@ -32,7 +33,7 @@ pub struct Texts<'a> {
     /// Text that chooses the experts and fits the routers.
     pub calibration: &'a [PackedBatch],
     /// Held-out text.
-    pub held_out: &'a [PackedBatch],
+    pub held_out: &'a HeldOutText,
 }
 
 /// Held-out measurements of a carved layer.
@@ -117,8 +118,8 @@ pub fn carve<B: Ops>(
     let ends = carver.ends()?;
     let mut calibration = Activations::embed(&ends, texts.calibration);
     let mut held_out = HeldOut {
-        carved: Activations::embed(&ends, texts.held_out),
-        dense: Activations::embed(&ends, texts.held_out),
+        carved: Activations::embed(&ends, texts.held_out.rows()),
+        dense: Activations::embed(&ends, texts.held_out.rows()),
     };
     drop(ends);
     let (mut plans, mut records) = (BTreeMap::new(), Vec::new());

@@ -11,6 +11,7 @@ use crate::domain::UNTAGGED;
 use crate::model::weights::{self, InMemory, WeightSource};
 use crate::model::{CausalLm, Sequences};
 use crate::surgery::sparse::{Phases, SparseSource};
+use crate::tokenizer::Tokenizer;
 
 type Model = CausalLm<Selected>;
 
@@ -80,7 +81,8 @@ fn text(seed: usize, batches: usize) -> Vec<PackedBatch> {
 }
 
 fn carved(carving: &Carving, source: &InMemory) -> Carved {
-    let (calibration, held_out) = (text(1, 12), text(2, 3));
+    let calibration = text(1, 12);
+    let held_out = HeldOutText::new(text(2, 3), &Tokenizer::bytes());
     let texts = Texts {
         calibration: &calibration,
         held_out: &held_out,

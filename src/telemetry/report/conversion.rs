@@ -3,6 +3,7 @@
 use super::document::{Document, section};
 use super::format::{count, escape, significant};
 use super::line::{LineChart, Look, Range, Series, Size};
+use super::scores::{self, ScoreLine};
 
 /// A figure of the dense model and of the one with experts.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,10 @@ pub struct Conversion {
     pub sizes: Vec<Change>,
     /// Loss on held-out text, all of it first and then by domain; empty if it was not measured.
     pub losses: Vec<Change>,
+    /// Scores on questions with known answers; empty if none were asked.
+    pub scores: Vec<ScoreLine>,
+    /// What the scores add up to, and which do not count.
+    pub score_notes: Vec<String>,
     /// Error of every layer's output.
     pub errors: Vec<OverLayers>,
     /// Share of the chosen experts that the oracle would choose.
@@ -48,6 +53,10 @@ pub struct Conversion {
     /// The receipt as JSON text.
     pub receipt: String,
 }
+
+const SCORES: &str = "Questions with known answers, with standard errors. What is kept is the share of the dense model's score \
+                      above chance, where that is more than three standard errors. Last words are those of passages of \
+                      the held-out text, written by greedy decoding.";
 
 /// Renders the page as one HTML file.
 pub fn render(page: &Conversion) -> String {
@@ -81,6 +90,7 @@ pub fn render(page: &Conversion) -> String {
              the dense one; all bars begin at 0 and have one scale.",
             &losses(&page.losses),
         ),
+        section("Tasks", SCORES, &scores(page)),
         section("Layers", "", &charts),
         section("Cost", &cost_note(page), &phases(page)),
         format!(
@@ -189,6 +199,18 @@ fn losses(losses: &[Change]) -> String {
     table(&head, &rows)
 }
 
+fn scores(page: &Conversion) -> String {
+    let (head, rows) = scores::rows(&page.scores);
+    let note = |note: &String| format!("<li>{}</li>\n", escape(note));
+    let notes: String = page.score_notes.iter().map(note).collect();
+    let notes = if notes.is_empty() {
+        notes
+    } else {
+        format!("<ul>\n{notes}</ul>\n")
+    };
+    table(&head, &rows) + &notes
+}
+
 fn phases(page: &Conversion) -> String {
     let row = |(name, seconds, joules): &(String, f64, Option<f64>)| {
         let joules = joules.map_or("–".into(), significant);
@@ -246,6 +268,13 @@ mod tests {
                 change("all", 2.0, 3.0, Some(2.5)),
                 change("code", 1.0, 2.0, None),
             ],
+            scores: vec![ScoreLine {
+                task: "last words".into(),
+                questions: 120,
+                before: (0.375, None),
+                ..ScoreLine::default()
+            }],
+            score_notes: vec!["a < b".into()],
             errors: vec![line("ridge"), line("oracle")],
             recalls: vec![line("ridge")],
             phases: vec![
@@ -268,18 +297,22 @@ mod tests {
         // e^(3 - 2)
         assert!(html.contains("<td>2.72</td>"), "{html}");
         assert!(html.contains("recovered"));
+        assert!(html.contains("<td>last words</td>") && html.contains("<td>0.375</td>"));
+        assert!(html.contains("<li>a &lt; b</li>"));
     }
 
     #[test]
     fn copies_have_neither_losses_nor_layers() {
         let page = Conversion {
             losses: Vec::new(),
+            scores: Vec::new(),
+            score_notes: Vec::new(),
             errors: Vec::new(),
             recalls: Vec::new(),
             ..page()
         };
         let html = render(&page);
-        for heading in ["<h2>Loss</h2>", "<h2>Layers</h2>"] {
+        for heading in ["<h2>Loss</h2>", "<h2>Tasks</h2>", "<h2>Layers</h2>"] {
             assert!(!html.contains(heading), "{heading}");
         }
     }

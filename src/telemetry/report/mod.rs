@@ -12,6 +12,7 @@ mod maps;
 mod page;
 mod routes;
 mod routes_tables;
+mod scores;
 mod tiles;
 
 #[cfg(test)]
@@ -20,3 +21,4 @@ mod sample;
 pub use conversion::{Change, Conversion, OverLayers, render as render_conversion};
 pub use page::{About, render};
 pub use routes::render as render_routes;
+pub use scores::{Measured, ScoreLine};
