@@ -28,6 +28,7 @@
 //! - [`tasks`] asks a model questions with known answers, as lm-evaluation-harness does.
 //! - [`interop`] reads and writes the formats of other programs.
 //! - [`stored`] opens a model on disk, whatever wrote it.
+//! - [`serving`] answers requests over HTTP, as OpenAI's interface does.
 //!
 //! `cli` is the command-line program over all of this, on the [`selected`] backend.
 //!
@@ -62,6 +63,7 @@ pub mod run;
     feature = "tch"
 ))]
 pub mod selected;
+pub mod serving;
 pub mod stored;
 pub mod study;
 pub mod surgery;

@@ -39,6 +39,9 @@ mod published;
 mod retrofit;
 #[path = "cli/routes.rs"]
 mod routes;
+#[cfg(unix)]
+#[path = "cli/serve.rs"]
+mod serve;
 #[path = "cli/tasks.rs"]
 mod tasks;
 #[path = "cli/telemetry.rs"]

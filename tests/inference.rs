@@ -8,5 +8,7 @@ mod causality;
 mod engine;
 #[path = "inference/quantized.rs"]
 mod quantized;
+#[path = "inference/scores.rs"]
+mod scores;
 #[path = "inference/speculative.rs"]
 mod speculative;

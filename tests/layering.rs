@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every room from the bottom up, with the lower rooms that it may import, besides `domain`, which all may import.
-const MAY_IMPORT: [(&str, &str); 18] = [
+const MAY_IMPORT: [(&str, &str); 19] = [
     ("domain", ""),
     ("guard", ""),
     ("mapped", ""),
@@ -37,6 +37,7 @@ const MAY_IMPORT: [(&str, &str); 18] = [
         "stored",
         "checkpoint config inference interop model run tasks tokenizer training",
     ),
+    ("serving", "inference model stored tokenizer"),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

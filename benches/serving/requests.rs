@@ -44,6 +44,7 @@ fn request(rng: &mut SmallRng, vocab_size: u32) -> Request {
         }),
         deadline: None,
         routes: Recording::Off,
+        scoring: None,
     }
 }
 
@@ -51,11 +52,12 @@ fn note(texts: &mut Texts, events: Vec<Event>) -> usize {
     let mut ended = 0;
     for event in events {
         match event {
-            Event::Token { request, id } => texts.entry(request).or_default().0.push(id),
+            Event::Token { request, id, .. } => texts.entry(request).or_default().0.push(id),
             Event::Finished { request, why, .. } => {
                 ended += 1;
                 texts.entry(request).or_default().1 = Some(why);
             }
+            _ => {}
         }
     }
     ended

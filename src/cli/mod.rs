@@ -52,6 +52,7 @@ mod render;
 mod request_routes;
 mod retrofit;
 mod routes;
+mod serve;
 mod stored;
 mod tasks;
 mod text;
@@ -113,6 +114,7 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     Render(render::RenderArgs),
     Routes(routes::RoutesArgs),
+    Serve(Box<serve::ServeArgs>),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
     BenchEnergy(bench::energy::BenchEnergyArgs),
@@ -157,6 +159,7 @@ pub fn main() -> ExitCode {
             Command::Calibrate(args) => calibrate::execute(&args),
             Command::Render(args) => render::execute(&args),
             Command::Routes(args) => routes::execute(&args),
+            Command::Serve(args) => serve::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
             Command::BenchEnergy(args) => bench::energy::execute(&args),

@@ -12,19 +12,21 @@ use burn::module::Module;
 use darkhorse_backends::Ops;
 
 use super::drafter::Drafter;
+use super::event::{Event, Finish, Request, RequestId};
 use super::limits::{GenerationError, Limits, PREFILL_CHUNK};
+use super::memory::CacheMemory;
 use super::pass::advance;
 use super::prefix::Prefixes;
-use super::routes::{Recording, RouteLog};
-use super::sampling::{Sampler, SamplingConfig};
+use super::routes::Recording;
+use super::sampling::Sampler;
+use super::scores::{Scores, TokenScore};
 use super::sequence::Sequence;
-use super::speculation::{Acceptance, Speculation};
+use super::traffic::Traffic;
 use super::turn::Turn;
-use crate::domain::Domain;
+use crate::model::CausalLm;
 use crate::model::cache::CacheConfig;
 use crate::model::mixer::{Mixer, TokenMixer};
 use crate::model::routing::{Route, Router};
-use crate::model::{CausalLm, NotFinite};
 
 /// Configuration of an [`Engine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub struct EngineConfig {
     pub cache: CacheConfig,
     /// Maximum number of tokens of earlier prompts whose caches are kept for requests with a common prefix; 0: none.
     pub shared_prefix_tokens: usize,
+    /// Bound on the memory of the caches in the batch, without that of earlier prompts; absent: none.
+    pub memory: Option<CacheMemory>,
+    /// Whether the visits of all experts are counted.
+    pub routes: Recording,
 }
 
 impl Default for EngineConfig {
@@ -50,87 +56,10 @@ impl Default for EngineConfig {
             prefill_tokens: PREFILL_CHUNK,
             cache: CacheConfig::default(),
             shared_prefix_tokens: 16 * 1024,
-        }
-    }
-}
-
-/// A prompt, and how to continue it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Request {
-    /// Token ids to continue.
-    pub prompt: Vec<u32>,
-    /// Domain of the text, for a model with domains.
-    pub domain: Option<Domain>,
-    /// How tokens are sampled.
-    pub sampling: SamplingConfig,
-    /// Maximum number of tokens to generate.
-    pub max_tokens: usize,
-    /// Ids that end the text; they are not returned.
-    pub stop_ids: Vec<u32>,
-    /// Speculative decoding; absent: off.
-    pub speculation: Option<Speculation>,
-    /// Time at which the request is aborted.
-    pub deadline: Option<Instant>,
-    /// Whether the routes of its tokens are recorded.
-    pub routes: Recording,
-}
-
-impl Request {
-    /// Continues `prompt` by up to `max_tokens` tokens, always the most likely one.
-    pub fn greedy(prompt: Vec<u32>, max_tokens: usize) -> Self {
-        Self {
-            prompt,
-            domain: None,
-            sampling: SamplingConfig::greedy(),
-            max_tokens,
-            stop_ids: Vec::new(),
-            speculation: None,
-            deadline: None,
+            memory: None,
             routes: Recording::Off,
         }
     }
-}
-
-/// Number of a request, unique within an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(u64);
-
-/// Progress of a request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// It has a new token.
-    Token {
-        /// The request.
-        request: RequestId,
-        /// The token.
-        id: u32,
-    },
-    /// It has ended, and its memory is freed.
-    Finished {
-        /// The request.
-        request: RequestId,
-        /// The reason.
-        why: Finish,
-        /// Statistics of its drafts, if it used speculation.
-        acceptance: Option<Acceptance>,
-        /// Routes of the tokens that it has read, if they are recorded.
-        routes: Option<RouteLog>,
-    },
-}
-
-/// Why a request ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Finish {
-    /// It generated one of its stop ids.
-    Stop,
-    /// It generated its maximum number of tokens.
-    Length,
-    /// The model's context is full.
-    Context,
-    /// Its deadline has passed.
-    TimedOut,
-    /// The model's logits are not finite.
-    NotFinite(NotFinite),
 }
 
 /// Serves many requests with one model at once.
@@ -150,8 +79,9 @@ pub enum Finish {
 /// while !engine.is_idle() {
 ///     for event in engine.step() {
 ///         match event {
-///             Event::Token { request, id } => println!("{request:?}: {id}"),
+///             Event::Token { request, id, .. } => println!("{request:?}: {id}"),
 ///             Event::Finished { request, .. } => finished.push(request),
+///             _ => {}
 ///         }
 ///     }
 /// }
@@ -166,6 +96,7 @@ pub struct Engine<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router
     waiting: VecDeque<(RequestId, Request)>,
     running: BTreeMap<RequestId, Running<B, M>>,
     prefixes: Prefixes<B, M>,
+    traffic: Traffic,
     next: u64,
 }
 
@@ -179,6 +110,8 @@ struct Running<B: Ops, M: TokenMixer<B>> {
     given: usize,
     /// Number of tokens to read in the current pass.
     reads: usize,
+    /// Most memory that its cache can take, in bytes; 0 without a bound.
+    reserved_bytes: u64,
 }
 
 impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
@@ -190,6 +123,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
             prefixes: Prefixes::new(config.shared_prefix_tokens, config.prefill_chunk),
+            traffic: Traffic::default(),
             next: 0,
             config,
         }
@@ -199,13 +133,17 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
     ///
     /// # Errors
     ///
-    /// [`GenerationError`]: the prompt cannot be read, a sampling setting is out of range, or speculation is
-    /// requested for a model without multi-token prediction modules.
+    /// [`GenerationError`]: the prompt cannot be read, a sampling setting is out of range, speculation is requested
+    /// for a model without multi-token prediction modules, or the cache would not fit even alone.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, GenerationError> {
         self.limits.check(0, &request.prompt)?;
         request.sampling.validate()?;
         if request.speculation.is_some() && self.model.mtp.is_empty() {
             return Err(GenerationError::NoDrafter);
+        }
+        if let Some(memory) = &self.config.memory {
+            let longest = request.longest(self.limits.context);
+            memory.check(longest, request.speculation.is_some())?;
         }
         let id = RequestId(self.next);
         self.next += 1;
@@ -218,6 +156,12 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         let waiting = self.waiting.len();
         self.waiting.retain(|(id, _)| *id != request);
         self.running.remove(&request).is_some() || self.waiting.len() < waiting
+    }
+
+    /// Ends a request in the batch where it stands, and returns its [`Event::Finished`]. `None` if it is not in the
+    /// batch.
+    pub fn stop(&mut self, request: RequestId) -> Option<Event> {
+        self.finish(request, Finish::Stopped)
     }
 
     /// Whether there are no requests.
@@ -236,10 +180,15 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         running.map(|r| r.sequence.cache.memory_bytes()).sum()
     }
 
+    /// Counts of what was computed since the engine began.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Runs one pass for all requests in the batch and returns its events.
     pub fn step(&mut self) -> Vec<Event> {
         let mut events = self.expire();
-        self.admit();
+        self.admit(&mut events);
         self.plan();
         let context = self.limits.context;
         let mut turns: Vec<Turn<'_, B, M>> = self
@@ -256,12 +205,15 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         if turns.is_empty() {
             return events;
         }
-        let chosen = advance(self.model, &mut turns);
+        let passed = advance(self.model, &mut turns, self.config.routes);
+        self.traffic.add(&passed.routes, &passed.kept);
         let had_turns = self.running.iter().filter(|(_, running)| running.reads > 0);
-        let failed = had_turns.zip(chosen).filter_map(|((&id, _), chosen)| {
-            let error = chosen.err()?;
-            Some((id, Finish::NotFinite(error)))
-        });
+        let failed = had_turns
+            .zip(passed.chosen)
+            .filter_map(|((&id, _), chosen)| {
+                let error = chosen.err()?;
+                Some((id, Finish::NotFinite(error)))
+            });
         for (id, why) in failed.collect::<Vec<_>>() {
             events.extend(self.finish(id, why));
         }
@@ -284,12 +236,14 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
 
     fn finish(&mut self, request: RequestId, why: Finish) -> Option<Event> {
         let ended = self.running.remove(&request)?;
+        let stop = ended.stop_score(&why);
         let Sequence {
             drafter, routes, ..
         } = ended.sequence;
         Some(Event::Finished {
             request,
             why,
+            stop,
             acceptance: drafter.map(|drafter| drafter.acceptance),
             routes,
         })
@@ -314,6 +268,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
                 events.push(Event::Finished {
                     request: *id,
                     why: Finish::TimedOut,
+                    stop: None,
                     acceptance: None,
                     routes: None,
                 });
@@ -323,27 +278,53 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         events
     }
 
-    /// Moves waiting requests to the batch while there is room.
-    fn admit(&mut self) {
+    /// Moves waiting requests to the batch while there is room, in order of arrival.
+    fn admit(&mut self, events: &mut Vec<Event>) {
+        let mut reserved: u64 = self.running.values().map(|it| it.reserved_bytes).sum();
         while self.running.len() < self.config.max_sequences
             && let Some((id, request)) = self.waiting.pop_front()
         {
-            let shared = self.prefixes.find(&request.prompt, request.domain);
-            let cache = shared.unwrap_or_else(|| self.model.empty_cache(&self.config.cache));
-            let mut sequence = Sequence::new(cache, request.domain);
-            sequence.ids.extend(&request.prompt);
-            sequence.record(request.routes);
-            sequence.drafter = request
-                .speculation
-                .and_then(|how| Drafter::new(self.model, how, &self.config.cache));
-            let running = Running {
-                sampler: Sampler::new(request.sampling.clone()).expect("it was validated"),
-                given: request.prompt.len(),
-                reads: 0,
-                sequence,
-                request,
-            };
+            let reserved_bytes = self.config.memory.map_or(0, |memory| {
+                let longest = request.longest(self.limits.context);
+                memory.of_sequence(longest, request.speculation.is_some())
+            });
+            let limit = self.config.memory.map_or(u64::MAX, |it| it.limit_bytes);
+            if reserved.saturating_add(reserved_bytes) > limit {
+                self.waiting.push_front((id, request));
+                return;
+            }
+            reserved += reserved_bytes;
+            let running = self.start(request, reserved_bytes);
+            let shared = running.sequence.cache.len();
+            events.push(Event::Started {
+                request: id,
+                shared,
+            });
             self.running.insert(id, running);
+        }
+    }
+
+    fn start(&mut self, request: Request, reserved_bytes: u64) -> Running<B, M> {
+        let shared = if request.reads_all() {
+            None
+        } else {
+            self.prefixes.find(&request.prompt, request.domain)
+        };
+        let cache = shared.unwrap_or_else(|| self.model.empty_cache(&self.config.cache));
+        let mut sequence = Sequence::new(cache, request.domain);
+        sequence.ids.extend(&request.prompt);
+        sequence.record(request.routes);
+        sequence.scores = request.scoring.map(Scores::new);
+        sequence.drafter = request
+            .speculation
+            .and_then(|how| Drafter::new(self.model, how, &self.config.cache));
+        Running {
+            sampler: Sampler::new(request.sampling.clone()).expect("it was validated"),
+            given: request.prompt.len(),
+            reads: 0,
+            reserved_bytes,
+            sequence,
+            request,
         }
     }
 
@@ -374,24 +355,45 @@ impl<B: Ops, M: TokenMixer<B>> Running<B, M> {
         context: usize,
         events: &mut Vec<Event>,
     ) -> Option<Finish> {
-        let chosen = &self.sequence.ids[self.given..];
-        for &id in chosen {
+        let prompt = self.request.prompt.len();
+        let read = self.sequence.cache.len() >= prompt;
+        if read
+            && let Some(scores) = &mut self.sequence.scores
+            && scores.scoring.prompt
+            && !scores.prompt_is_given
+        {
+            scores.prompt_is_given = true;
+            let scores = std::mem::take(&mut scores.prompt);
+            events.push(Event::Prompt { request, scores });
+        }
+        for &id in &self.sequence.ids[self.given..] {
             if self.request.stop_ids.contains(&id) {
                 return Some(Finish::Stop);
             }
-            let generated = self.given - self.request.prompt.len();
+            let generated = self.given - prompt;
             if generated >= self.request.max_tokens {
                 return Some(Finish::Length);
             }
-            events.push(Event::Token { request, id });
+            let score = self.sequence.scores.as_ref();
+            let score = score.and_then(|scores| scores.chosen.get(generated).cloned());
+            events.push(Event::Token { request, id, score });
             self.given += 1;
         }
-        let generated = self.given - self.request.prompt.len();
-        let read = self.sequence.cache.len() >= self.request.prompt.len();
-        match read {
-            true if generated >= self.request.max_tokens => Some(Finish::Length),
-            true if self.given >= context => Some(Finish::Context),
-            _ => None,
+        let generated = self.given - prompt;
+        if read && generated >= self.request.max_tokens {
+            Some(Finish::Length)
+        } else if read && self.given >= context {
+            Some(Finish::Context)
+        } else {
+            None
         }
+    }
+
+    /// Score of the stop id that ended the request.
+    fn stop_score(&self, why: &Finish) -> Option<TokenScore> {
+        let scores = self.sequence.scores.as_ref()?;
+        let generated = self.given - self.request.prompt.len();
+        let stop = scores.chosen.get(generated).cloned();
+        stop.filter(|_| *why == Finish::Stop)
     }
 }

@@ -214,7 +214,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Generation<'m, B, M, R> {
             sampler,
             context: self.limits.context,
         };
-        let chosen = advance(self.model, &mut [turn]);
+        let chosen = advance(self.model, &mut [turn], Recording::Off).chosen;
         chosen.into_iter().try_for_each(|it| it.map(drop))
     }
 }

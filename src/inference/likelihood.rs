@@ -9,8 +9,9 @@ use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::{Ops, awake};
 use rayon::prelude::*;
 
+use super::head::values;
 use super::limits::{GenerationError, Limits};
-use super::pass::{diagnose, values};
+use super::pass::diagnose;
 use super::turn::joined;
 use crate::model::cache::{Cache, CacheConfig, Extension};
 use crate::model::mixer::TokenMixer;
@@ -353,7 +354,7 @@ fn score<B: Ops, M: TokenMixer<B>, R: Route<B>>(
 }
 
 /// The first largest logit, and the logarithm of the sum of the exponentials; `None` if a logit is not finite.
-fn summary(logits: &[f32]) -> Option<(usize, f64)> {
+pub(super) fn summary(logits: &[f32]) -> Option<(usize, f64)> {
     if !are_finite(logits) {
         return None;
     }

@@ -25,7 +25,11 @@ impl Limits {
     }
 
     /// Checks that a sequence of `past` tokens can be continued by `ids`.
-    pub(super) fn check(&self, past: usize, ids: &[u32]) -> Result<(), GenerationError> {
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationError`]: no ids, too many, or one outside the vocabulary.
+    pub fn check(&self, past: usize, ids: &[u32]) -> Result<(), GenerationError> {
         if ids.is_empty() {
             return Err(GenerationError::Empty);
         }
@@ -71,6 +75,20 @@ pub enum GenerationError {
         id: u32,
         /// Number of token ids in the vocabulary.
         vocab_size: usize,
+    },
+    /// The largest cache that the sequence can have exceeds the memory of all caches.
+    #[error(
+        "a sequence of {tokens} tokens needs {} MiB of cache, but all caches together have {} MiB: shorten the prompt or generate fewer tokens",
+        bytes >> 20,
+        limit_bytes >> 20
+    )]
+    NoMemory {
+        /// Largest length of the sequence.
+        tokens: usize,
+        /// Memory of its cache.
+        bytes: u64,
+        /// Memory of all caches.
+        limit_bytes: u64,
     },
     /// Speculation without multi-token prediction modules.
     #[error(

@@ -1,14 +1,16 @@
 //! One pass of the model over the next ids of several sequences.
 
+use std::ops::Range;
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
 
 use super::drafting;
+use super::head::{Rows, values};
 use super::limits::PREFILL_CHUNK;
-use super::routes::{LayerLog, RouteLog};
+use super::routes::{LayerLog, Recording, RouteLog};
 use super::sampling::Sampler;
+use super::scores::TokenScore;
 use super::sequence::Sequence;
 use super::turn::{Turn, joined};
 use crate::domain::Domain;
@@ -22,17 +24,30 @@ struct Span {
     first: usize,
     drafts: Vec<u32>,
     rows: usize,
-    /// Number of last rows that need logits.
-    logits: usize,
+    /// Number of rows before the last ones whose next id is known and scored.
+    scored: usize,
+    /// Number of last rows after which ids are chosen.
+    choosing: usize,
+}
+
+/// What a pass has done.
+pub(super) struct Passed {
+    /// Per sequence, the number of chosen ids, or why its logits are not finite.
+    pub(super) chosen: Vec<Result<usize, NotFinite>>,
+    /// Rows of each sequence that stay in its cache.
+    pub(super) kept: Vec<Range<usize>>,
+    /// Routes of all rows, if they are recorded.
+    pub(super) routes: Vec<LayerLog>,
 }
 
 /// Reads the next ids of every sequence. If all ids of a sequence are read, chooses the next one, and further ones
-/// where drafts are accepted, and appends them, unread. Returns, per sequence, the number of chosen ids, or why its
-/// logits are not finite.
+/// where drafts are accepted, and appends them, unread. Routes are recorded if `recording` or a sequence asks for
+/// them.
 pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     model: &CausalLm<B, M, R>,
     turns: &mut [Turn<'_, B, M>],
-) -> Vec<Result<usize, NotFinite>> {
+    recording: Recording,
+) -> Passed {
     let begin = Instant::now();
     let (drafts, mut failed) = drafting::draft(model, turns);
     let spans: Vec<Span> = turns
@@ -41,7 +56,8 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         .map(|(turn, drafts)| Span {
             first: turn.sequence.cache.len(),
             rows: turn.read + drafts.len(),
-            logits: if turn.read == turn.sequence.unread() {
+            scored: turn.scored(),
+            choosing: if turn.read == turn.sequence.unread() {
                 1 + drafts.len()
             } else {
                 0
@@ -64,18 +80,18 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         .collect();
     let Hidden { states, routings } = model.extend(&input, &mut extensions);
     let records = turns.iter().any(|turn| turn.sequence.routes.is_some());
-    let routes: Vec<LayerLog> = if records {
+    let routes: Vec<LayerLog> = if records || recording != Recording::Off {
         routings.into_iter().map(LayerLog::of).collect()
     } else {
         Vec::new()
     };
-    let logits = logits(model, &states, &spans);
-    let mut logits = logits.chunks_exact(model.embed_tokens.dims()[0]);
+    let mut logits = Rows::new(model, states.clone(), rows_with_logits(&spans));
     let mut at = 0;
-    let mut chosen = Vec::new();
+    let (mut chosen, mut kept) = (Vec::new(), Vec::new());
     for ((turn, span), failed) in turns.iter_mut().zip(&spans).zip(&mut failed) {
-        let rows = logits.by_ref().take(span.logits);
-        let count = choose(turn, &span.drafts, rows).unwrap_or_else(|NoNumbers| {
+        let scored = score(turn, span, &mut logits);
+        let count = choose(turn, span, &mut logits);
+        let count = scored.and(count).unwrap_or_else(|NoNumbers| {
             let ids = &turn.sequence.ids;
             *failed = Some(diagnose(model, ids, turn.sequence.domain));
             0
@@ -92,6 +108,7 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         if let Some(log) = &mut turn.sequence.routes {
             log.extend(&routes, at..at + read);
         }
+        kept.push(at..at + read);
         at += span.rows;
         chosen.push(count);
     }
@@ -105,26 +122,66 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         }
     }
     let chosen = chosen.into_iter().zip(failed);
-    chosen
-        .map(|(count, failed)| failed.map_or(Ok(count), Err))
-        .collect()
+    Passed {
+        chosen: chosen
+            .map(|(count, failed)| failed.map_or(Ok(count), Err))
+            .collect(),
+        kept,
+        routes,
+    }
 }
 
 /// Error of non-finite logits.
 struct NoNumbers;
 
-/// Chooses ids while the drafts agree. `rows` are the logits after the last id read and after each draft.
-fn choose<'l, B: Ops, M: TokenMixer<B>>(
+impl<B: Ops, M: TokenMixer<B>> Turn<'_, B, M> {
+    /// Number of ids that are known, follow those read in this pass, and are scored.
+    fn scored(&self) -> usize {
+        let scores = self.sequence.scores.as_ref();
+        let scores_prompt = scores.is_some_and(|scores| scores.scoring.prompt);
+        // a single unread id is the last one of the prompt, or was chosen and scored before
+        if scores_prompt && self.sequence.unread() > 1 {
+            self.read.min(self.sequence.unread() - 1)
+        } else {
+            0
+        }
+    }
+}
+
+/// Scores the known ids after the first rows. `rows` gives the logits after each row.
+fn score<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     turn: &mut Turn<'_, B, M>,
-    drafts: &[u32],
-    rows: impl Iterator<Item = &'l [f32]>,
+    span: &Span,
+    rows: &mut Rows<'_, B, M, R>,
+) -> Result<(), NoNumbers> {
+    let sequence = &mut *turn.sequence;
+    let Some(scores) = &mut sequence.scores else {
+        return Ok(());
+    };
+    let mut found = Ok(());
+    // consumes every row, so that the next sequence starts at its own
+    for &id in &sequence.ids[span.first + 1..][..span.scored] {
+        match TokenScore::of(rows.next(), id, scores.scoring.top) {
+            Some(score) => scores.prompt.push(score),
+            None => found = Err(NoNumbers),
+        }
+    }
+    found
+}
+
+/// Chooses ids while the drafts agree. `rows` gives the logits after the last id read and after each draft.
+fn choose<B: Ops, M: TokenMixer<B>, R: Route<B>>(
+    turn: &mut Turn<'_, B, M>,
+    span: &Span,
+    rows: &mut Rows<'_, B, M, R>,
 ) -> Result<usize, NoNumbers> {
     let sequence = &mut *turn.sequence;
     let mut count = 0;
     let mut agrees = true;
     let mut found = Ok(());
     // consumes every row, so that the next sequence starts at its own
-    for (at, row) in rows.enumerate() {
+    for at in 0..span.choosing {
+        let row = rows.next();
         if !agrees {
             continue;
         }
@@ -140,8 +197,12 @@ fn choose<'l, B: Ops, M: TokenMixer<B>>(
         };
         let id = sampler.choose(row, &sequence.ids);
         sequence.ids.push(id);
+        if let Some(scores) = &mut sequence.scores {
+            let score = TokenScore::of(row, id, scores.scoring.top);
+            scores.chosen.extend(score);
+        }
         count += 1;
-        agrees = drafts.get(at) == Some(&id);
+        agrees = span.drafts.get(at) == Some(&id);
     }
     found.map(|()| count)
 }
@@ -194,33 +255,14 @@ pub(super) fn read_anew<B: Ops, M: TokenMixer<B>, R: Route<B>>(
     Ok(())
 }
 
-pub(super) fn values<B: Ops>(tensor: Tensor<B, 3>) -> Vec<f32> {
-    let values = tensor.into_data().convert::<f32>();
-    values.into_vec().expect("they were just converted")
-}
-
-/// Logits of the rows that need them, concatenated.
-fn logits<B: Ops, M: TokenMixer<B>, R: Route<B>>(
-    model: &CausalLm<B, M, R>,
-    states: &Tensor<B, 3>,
-    spans: &[Span],
-) -> Vec<f32> {
-    let mut end = 0;
+/// Rows whose logits are needed.
+fn rows_with_logits(spans: &[Span]) -> Vec<i32> {
+    let mut begin = 0;
     let rows = spans.iter().flat_map(|span| {
-        end += span.rows;
-        (end - span.logits..end).map(|row| row as i32)
+        let end = begin + span.rows;
+        let scored = begin..begin + span.scored;
+        begin = end;
+        scored.chain(end - span.choosing..end)
     });
-    let rows: Vec<i32> = rows.collect();
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let [_, all, _] = states.dims();
-    let states = if rows.len() == all {
-        states.clone()
-    } else {
-        let shape = [rows.len()];
-        let rows = Tensor::from_data(TensorData::new(rows, shape), &states.device());
-        states.clone().select(1, rows)
-    };
-    values(model.logits(states))
+    rows.map(|row| row as i32).collect()
 }

@@ -15,6 +15,8 @@ pub enum Recording {
     Off,
     /// Recorded. Costs 8 bytes per choice of a token, and a copy from the device per layer.
     On,
+    /// Recorded from the first token on: a beginning that an earlier prompt shares is read again.
+    Whole,
 }
 
 /// Routes of a sequence's tokens, by MoE layer.

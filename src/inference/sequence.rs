@@ -4,6 +4,7 @@ use darkhorse_backends::Ops;
 
 use super::drafter::Drafter;
 use super::routes::{Recording, RouteLog};
+use super::scores::Scores;
 use crate::domain::Domain;
 use crate::model::cache::Cache;
 use crate::model::mixer::{Mixer, TokenMixer};
@@ -20,6 +21,8 @@ pub(super) struct Sequence<B: Ops, M: TokenMixer<B> = Mixer<B>> {
     pub(super) drafter: Option<Drafter<B, M>>,
     /// Routes of the ids that this sequence has read, if they are recorded.
     pub(super) routes: Option<RouteLog>,
+    /// Log-probabilities of its tokens, if they are reported.
+    pub(super) scores: Option<Scores>,
 }
 
 impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
@@ -32,13 +35,14 @@ impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
             logits: Vec::new(),
             drafter: None,
             routes: None,
+            scores: None,
         }
     }
 
     /// Starts or stops recording routes.
     pub(super) fn record(&mut self, recording: Recording) {
         self.routes = match recording {
-            Recording::On => Some(RouteLog::new(self.cache.len())),
+            Recording::On | Recording::Whole => Some(RouteLog::new(self.cache.len())),
             Recording::Off => None,
         };
     }

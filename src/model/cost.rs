@@ -54,6 +54,13 @@ impl ModelConfig {
         sum(self.mixer_costs().map(|mixer| row_bytes(&mixer, dtype)))
     }
 
+    /// [`cache_bytes_per_token`](Self::cache_bytes_per_token) of the MTP modules, which read every token when they
+    /// draft.
+    pub fn draft_cache_bytes_per_token(&self, dtype: Dtype) -> u64 {
+        let module = row_bytes(&self.mixer_cost(self.mtp_plan()), dtype);
+        module.saturating_mul(self.num_nextn_predict_layers as u64)
+    }
+
     /// Bytes cached for a sequence of `context` tokens, over all layers, with a cache of type `dtype`. A
     /// sliding-window layer keeps its window and [`REVERSIBLE`] more positions.
     pub fn cache_bytes(&self, context: usize, dtype: Dtype) -> u64 {

@@ -5,7 +5,7 @@ use std::path::Path;
 use darkhorse_backends::Ops;
 
 use super::tokenizer::is_genesis;
-use super::{OpenError, Stored, StoredTokenizer, held_as, narrow};
+use super::{OpenError, Stored, StoredTokenizer, held_as, narrow, origin_of};
 use crate::config::Experiment;
 use crate::domain::Domain;
 use crate::inference::{Generation, Limits, SamplingConfig, Speculation};
@@ -50,6 +50,18 @@ impl<B: Ops> Model<B> {
     /// Anything that is absent, unreadable, unsupported or inconsistent.
     pub fn open(path: impl AsRef<Path>, device: &B::Device) -> Result<Self, OpenError> {
         Self::load(&Stored::open::<B>(path.as_ref(), None)?, None, device)
+    }
+
+    /// A model that is in memory, with the experiment that describes it and its tokenizer.
+    pub fn new(model: CausalLm<B>, experiment: Experiment, tokenizer: Tokenizer) -> Self {
+        Self {
+            held: Dtype::held_as(experiment.model.quantization),
+            origin: origin_of(Some(&tokenizer)),
+            tokenizer: StoredTokenizer::Read(tokenizer),
+            model,
+            experiment,
+            step: 0,
+        }
     }
 
     /// Loads an opened model onto a device, with its projections and experts held in a format: [`Dtype::Bf16`], which

@@ -115,7 +115,7 @@ pub(super) fn generate<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         let mut ended = Vec::new();
         for event in engine.step() {
             match event {
-                Event::Token { request, id } => {
+                Event::Token { request, id, .. } => {
                     let Some(it) = running.get_mut(&request) else {
                         continue;
                     };
@@ -136,6 +136,7 @@ pub(super) fn generate<B: Ops, M: TokenMixer<B>, R: Route<B>>(
                     ..
                 } => return Err(GenerationError::from(error).into()),
                 Event::Finished { request, .. } => ended.push(request),
+                _ => {}
             }
         }
         for request in ended {

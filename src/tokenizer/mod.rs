@@ -12,6 +12,7 @@ mod files;
 mod pieces;
 pub mod special;
 mod stream;
+mod token_text;
 mod train;
 mod wrapping;
 

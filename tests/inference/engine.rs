@@ -30,6 +30,8 @@ fn engine_config() -> EngineConfig {
             format: None,
         },
         shared_prefix_tokens: 0,
+        memory: None,
+        routes: Recording::Off,
     }
 }
 
@@ -52,6 +54,7 @@ fn random_request(rng: &mut SmallRng) -> Request {
         speculation: (depth > 0).then_some(Speculation::always(depth)),
         deadline: None,
         routes: Recording::Off,
+        scoring: None,
     }
 }
 
@@ -60,10 +63,11 @@ type Texts = BTreeMap<RequestId, (Vec<u32>, Option<Finish>)>;
 fn note(texts: &mut Texts, events: Vec<Event>) {
     for event in events {
         match event {
-            Event::Token { request, id } => texts.entry(request).or_default().0.push(id),
+            Event::Token { request, id, .. } => texts.entry(request).or_default().0.push(id),
             Event::Finished { request, why, .. } => {
                 texts.entry(request).or_default().1 = Some(why);
             }
+            _ => {}
         }
     }
 }

@@ -278,7 +278,7 @@ fn drafted_tokens_are_distributed_as_the_model_says() {
     }
     while !engine.is_idle() {
         for event in engine.step() {
-            if let Event::Token { request, id } = event {
+            if let Event::Token { request, id, .. } = event {
                 texts.entry(request).or_default().push(id);
             }
         }

@@ -69,6 +69,7 @@ pub(super) fn run(
         prefill_tokens: PREFILL_CHUNK,
         shared_prefix_tokens: 0,
         cache: cache.config(),
+        ..EngineConfig::default()
     };
     let mut engine = Engine::new(&loaded.model, Limits::of(model), config);
     let ids = model.vocab_size as u64 - 2;
@@ -88,7 +89,7 @@ pub(super) fn run(
         cache_bytes = cache_bytes.max(engine.cache_bytes());
         bar.tick();
         for event in engine.step() {
-            if let Event::Token { request, id } = event {
+            if let Event::Token { request, id, .. } = event {
                 generated += 1;
                 started.insert(request);
                 if Some(request) == first {

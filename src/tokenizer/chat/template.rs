@@ -139,6 +139,11 @@ impl Template {
         )
     }
 
+    /// Source of the template, in Jinja.
+    pub fn source(&self) -> &str {
+        self.inner.jinja.source()
+    }
+
     /// A warning for the user if the template is not the model's own.
     pub fn notice(&self) -> Option<&'static str> {
         (self.inner.kind == Kind::Plain).then_some(

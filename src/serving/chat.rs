@@ -1,0 +1,237 @@
+//! `POST /v1/chat/completions`: continues a conversation, by the model's chat template.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Extract;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+
+use super::answer::{Answering, speculation};
+use super::error::ApiError;
+use super::events::{self, Render};
+use super::fields::Fields;
+use super::options::{MOST_LIKELY, Options};
+use super::output::{OutputToken, Piece};
+use super::state::{Ready, State};
+use super::submission::{Begins, Submission, beside};
+use super::worker::{Ended, Update};
+use crate::inference::Scoring;
+use crate::tokenizer::chat::Conversation;
+
+/// Answers a request.
+pub(super) async fn chat(
+    Extract(state): Extract<Arc<State>>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let ready = state.ready()?;
+    let mut fields = Fields::parse(&body)?;
+    let options = Options::read(&mut fields, &ready)?;
+    refuse_unsupported(&mut fields)?;
+    let conversation = conversation(&mut fields)?;
+    let newer = fields.count("max_completion_tokens", 1..=usize::MAX)?;
+    let max_tokens = newer.or(fields.count("max_tokens", 1..=usize::MAX)?);
+    let scores = fields.flag("logprobs")?.unwrap_or(false);
+    let top = fields.count("top_logprobs", 0..=MOST_LIKELY)?;
+    if top.is_some_and(|top| top > 0) && !scores {
+        return Err(ApiError::field(
+            "top_logprobs",
+            "`top_logprobs` needs `logprobs`: set that to true",
+        ));
+    }
+    fields.end()?;
+
+    let domain = options.domain;
+    let prompt = beside(&ready, move |ready| ready.chat_ids(&conversation, domain));
+    let prompts = vec![prompt.await?];
+    let submission = Submission {
+        prompts: prompts.clone(),
+        max_tokens,
+        stop_ids: ready.turn_stop_ids.clone(),
+        stop_text: ready.template.stop_text(),
+        scoring: scores.then_some(Scoring {
+            top: top.unwrap_or(0),
+            prompt: false,
+        }),
+        begins: Begins::Anew,
+    };
+    let updates = submission.submit(&options, &state, &ready)?;
+    let streams = options.streams;
+    let mut chat = Chat {
+        answering: Answering::new("chatcmpl", state, ready, prompts, options),
+        scores,
+        ended: 0,
+    };
+    if streams {
+        return Ok(events::stream(updates, chat));
+    }
+    let all = chat.answering.collect(updates).await?;
+    let choices = all.into_iter().enumerate().map(|(index, whole)| {
+        let message = json!({
+            "role": "assistant", "content": whole.piece.text, "refusal": null
+        });
+        let logprobs = chat.logprobs(&whole.piece.tokens);
+        chat.choice(index, ("message", message), logprobs, whole.ended.as_ref())
+    });
+    let choices = choices.collect();
+    let mut answer = chat.envelope("chat.completion", choices);
+    answer["usage"] = chat.answering.usage();
+    Ok(Json(answer).into_response())
+}
+
+/// Refuses fields that OpenAI knows, that are not supported, and that ask for something.
+fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
+    let is_empty = |it: &Value| it.as_array().is_some_and(Vec::is_empty);
+    fields.only("tools", is_empty)?;
+    fields.only("functions", is_empty)?;
+    fields.only("tool_choice", |it| it == "none" || it == "auto")?;
+    fields.only("function_call", |it| it == "none" || it == "auto")?;
+    fields.only("response_format", |it| *it == json!({"type": "text"}))?;
+    fields.only("modalities", |it| *it == json!(["text"]))
+}
+
+/// The messages of a request. The role `developer` is a newer name of `system`.
+pub(super) fn conversation(fields: &mut Fields) -> Result<Conversation, ApiError> {
+    let missing = || {
+        ApiError::field(
+            "messages",
+            "`messages` is missing, expected a list of turns",
+        )
+    };
+    let mut messages = fields.take("messages").ok_or_else(missing)?;
+    for message in messages.as_array_mut().into_iter().flatten() {
+        if let Some(message) = message.as_object_mut() {
+            if message.get("role").is_some_and(|role| role == "developer") {
+                message.insert("role".into(), "system".into());
+            }
+            // clients send back what an answer had
+            for empty in ["refusal", "annotations", "audio", "function_call"] {
+                let value = message.get(empty);
+                if value.is_some_and(|it| it.is_null() || *it == json!([])) {
+                    message.shift_remove(empty);
+                }
+            }
+        }
+    }
+    let parsed = Conversation::parse(&messages, None);
+    parsed.map_err(|error| ApiError::field("messages", error.to_string()))
+}
+
+/// The rendering of an answer.
+#[derive(Debug)]
+struct Chat {
+    answering: Answering,
+    scores: bool,
+    ended: usize,
+}
+
+impl Chat {
+    fn envelope(&self, object: &str, choices: Vec<Value>) -> Value {
+        json!({
+            "id": self.answering.id,
+            "object": object,
+            "created": self.answering.created,
+            "model": self.answering.ready.name,
+            "choices": choices,
+        })
+    }
+
+    fn choice(
+        &self,
+        index: usize,
+        (key, content): (&str, Value),
+        logprobs: Option<Value>,
+        ended: Option<&Ended>,
+    ) -> Value {
+        let mut choice = json!({"index": index});
+        choice[key] = content;
+        choice["logprobs"] = logprobs.into();
+        choice["finish_reason"] = ended.map(|ended| ended.reason.name()).into();
+        if let Some(ended) = ended {
+            if let Some(trace) = self.answering.trace(index, ended) {
+                choice["trace"] = trace;
+            }
+            if let Some(speculation) = speculation(ended) {
+                choice["speculation"] = speculation;
+            }
+        }
+        choice
+    }
+
+    /// Log-probabilities of the tokens of a text, without the one that ends the turn.
+    fn logprobs(&self, tokens: &[OutputToken]) -> Option<Value> {
+        if !self.scores {
+            return None;
+        }
+        let ready = &self.answering.ready;
+        let ends = |id| !self.answering.options.ignores_end && ready.turn_stop_ids.contains(&id);
+        let shown = tokens.iter().filter(|token| !ends(token.id));
+        let content: Vec<Value> = shown
+            .map(|token| {
+                let score = token.score.as_ref();
+                let mut all = scored(token.id, score.map(|it| it.log_probability), ready);
+                let top = score.map_or(&[][..], |score| &score.top);
+                let top = top.iter().map(|&(id, it)| scored(id, Some(it), ready));
+                all["top_logprobs"] = top.collect();
+                all
+            })
+            .collect();
+        Some(json!({"content": content, "refusal": null}))
+    }
+
+    fn event(&self, choice: Value) -> Value {
+        let mut event = self.envelope("chat.completion.chunk", vec![choice]);
+        if self.answering.options.tells_usage {
+            event["usage"] = Value::Null;
+        }
+        event
+    }
+}
+
+/// A token with its log-probability. Special tokens have no bytes, so that those of the others are the text's.
+fn scored(id: u32, log_probability: Option<f64>, ready: &Ready) -> Value {
+    let bytes = ready.token_bytes(id);
+    let token = String::from_utf8_lossy(&bytes).into_owned();
+    let bytes = (!ready.tokenizer.is_special(id)).then_some(bytes);
+    json!({"token": token, "logprob": log_probability, "bytes": bytes})
+}
+
+impl Render for Chat {
+    fn begin(&mut self) -> Vec<Value> {
+        let first = json!({"role": "assistant", "content": "", "refusal": null});
+        let sequences = 0..self.answering.sequences();
+        let events = sequences
+            .map(|index| self.event(self.choice(index, ("delta", first.clone()), None, None)));
+        events.collect()
+    }
+
+    fn update(&mut self, index: usize, update: Update) -> Vec<Value> {
+        match update {
+            Update::Piece(piece) if piece != Piece::default() => {
+                let logprobs = self.logprobs(&piece.tokens);
+                let delta = json!({"content": piece.text});
+                vec![self.event(self.choice(index, ("delta", delta), logprobs, None))]
+            }
+            Update::Ended(ended) => {
+                self.answering.count(index, &ended);
+                self.ended += 1;
+                let delta = ("delta", json!({}));
+                vec![self.event(self.choice(index, delta, None, Some(&ended)))]
+            }
+            Update::Piece(_) | Update::Prompt(_) | Update::Failed(_) => Vec::new(),
+        }
+    }
+
+    fn end(&mut self) -> Option<Vec<Value>> {
+        if self.ended < self.answering.sequences() {
+            return None;
+        }
+        if !self.answering.options.tells_usage {
+            return Some(Vec::new());
+        }
+        let mut event = self.envelope("chat.completion.chunk", Vec::new());
+        event["usage"] = self.answering.usage();
+        Some(vec![event])
+    }
+}

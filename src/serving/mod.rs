@@ -1,0 +1,31 @@
+//! An HTTP server with the interface of OpenAI's, and what that lacks: the experts of every token, and load by expert.
+//!
+//! A request takes this way: `router.rs` checks its key; the file of its endpoint (`completions.rs`, `chat.rs`, ...)
+//! reads its fields and renders the answer; `submission.rs` queues its sequences, or refuses them with 429; `worker.rs`,
+//! the one thread that owns model and [`Engine`](crate::inference::Engine), runs them in the batch; `output.rs` turns
+//! their tokens into text up to a stop string. A client that disconnects drops the receiver of its updates, which ends
+//! its sequences.
+
+mod access;
+mod answer;
+mod chat;
+mod completions;
+mod config;
+mod error;
+mod events;
+mod fields;
+mod metrics;
+mod models;
+mod options;
+mod output;
+mod router;
+mod server;
+mod state;
+mod submission;
+mod tokenize;
+mod traces;
+mod worker;
+
+pub use access::{ApiKeys, KeysError};
+pub use config::ServeConfig;
+pub use server::{ServeError, Server, Stopper};

@@ -1,0 +1,86 @@
+//! The paths of the server, and what holds for all of them: keys, sizes and errors.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State as Extract};
+use axum::http::header;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::body::Body as _;
+
+use super::chat::chat;
+use super::completions::completions;
+use super::error::ApiError;
+use super::models::{health, metrics, model, models, trace};
+use super::state::State;
+use super::tokenize::{detokenize, tokenize, tokenizer_info};
+
+/// The only path that needs no key: programs that watch a server have none.
+const OPEN: &str = "/health";
+
+/// All paths.
+pub(super) fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/v1/completions", post(completions))
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{*name}", get(model))
+        .route("/tokenize", post(tokenize))
+        .route("/detokenize", post(detokenize))
+        .route("/tokenizer_info", get(tokenizer_info))
+        .route(OPEN, get(health))
+        .route("/metrics", get(metrics))
+        .route("/api/trace/{id}", get(trace))
+        .fallback(async || ApiError::not_found("there is nothing at this path"))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(from_fn_with_state(state.clone(), guard))
+        .with_state(state)
+}
+
+/// Refuses requests without a key, and reads their bodies within the limits of size and time.
+async fn guard(
+    Extract(state): Extract<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if let Some(keys) = &state.config.keys
+        && request.uri().path() != OPEN
+    {
+        let given = request.headers().get(header::AUTHORIZATION);
+        let given = given.and_then(|it| it.to_str().ok());
+        if !given.is_some_and(|it| keys.admit(it)) {
+            return Err(ApiError::unauthorized());
+        }
+    }
+    let (parts, body) = request.into_parts();
+    let limit = state.config.body_bytes;
+    let read = tokio::time::timeout(state.config.patience, whole(body, limit));
+    let body = read.await.map_err(|_| ApiError::too_slow())??;
+    let request = Request::from_parts(parts, Body::from(body));
+    Ok(next.run(request).await.into_response())
+}
+
+/// Reads a body.
+async fn whole(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let mut body = pin!(body);
+    // a length that is announced need not be waited for
+    if body.size_hint().lower() > limit as u64 {
+        return Err(ApiError::too_large(limit));
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let frame = frame.map_err(|_| ApiError::bad("the body is incomplete"))?;
+        if let Ok(data) = frame.into_data() {
+            if bytes.len() + data.len() > limit {
+                return Err(ApiError::too_large(limit));
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,26 @@
+//! The HTTP server over a real socket: what it answers does not depend on what else it answers, and nothing that is
+//! sent to it breaks it.
+
+// helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+#[path = "serving/alone.rs"]
+mod alone;
+#[path = "serving/chats.rs"]
+mod chats;
+#[path = "serving/client.rs"]
+mod client;
+#[path = "serving/life.rs"]
+mod life;
+#[path = "serving/malformed.rs"]
+mod malformed;
+#[path = "serving/routes.rs"]
+mod routes;
+#[path = "serving/scores.rs"]
+mod scores;
+#[path = "serving/served.rs"]
+mod served;
+#[path = "serving/streams.rs"]
+mod streams;
