@@ -24,6 +24,8 @@ fn requests_are_refused_until_the_model_is_there() {
         },
         move || loaded.send(()).unwrap(),
     );
+    // dropped before the server, so that a failure here does not leave it waiting
+    let load = load;
     for path in ["/health", "/v1/models", "/tokenizer_info"] {
         let answer = served.get(path);
         assert_eq!(answer.status, 503, "{answer:?}");
