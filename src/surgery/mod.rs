@@ -4,6 +4,7 @@
 mod activity;
 pub mod calibration;
 pub mod carve;
+mod cholesky;
 mod criterion;
 mod kept;
 mod measured;
@@ -11,6 +12,7 @@ mod place;
 mod pruned;
 mod receipt;
 pub mod recovery;
+mod residual_stream;
 pub mod retrofit;
 pub mod sparse;
 #[cfg(test)]

@@ -175,7 +175,7 @@ impl CalibrateArgs {
         self.tasks.check(self.mode == Mode::Carve)?;
         if self.mode != Mode::Carve && self.recover.is_asked() {
             return Err(Failure::input(
-                "`--recover-steps` is for `--mode carve`: copies compute what the dense model does, and are trained by `train --init-from`",
+                "`--recover-steps` and `--refit` are for `--mode carve`: copies compute what the dense model does, and are trained by `train --init-from`",
             ));
         }
         if self.mode != Mode::Carve && self.shared() > 0 {

@@ -12,7 +12,7 @@ use crate::cli::failure::{Failure, OrInput};
 use crate::cli::notice;
 use crate::model::weights::WeightSource;
 use crate::stored::Stored;
-use crate::surgery::calibration::{Carving as Record, Parameters, Receipt, Recovery};
+use crate::surgery::calibration::{Carving as Record, Parameters, Receipt};
 use crate::surgery::carve::{self, Carving, LayerRecord, Slices};
 use crate::surgery::sparse::SparseSource;
 
@@ -90,10 +90,7 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
             layers: carved.records,
             dense: carved.dense,
             carved: carved.carved,
-            recovery: recovered.as_ref().map(|it| Recovery {
-                lesson: it.lesson.clone(),
-                last: it.last,
-            }),
+            recovery: recovered.as_ref().map(|it| it.record.clone()),
             recovered: recovered.as_ref().and_then(|it| it.loss.clone()),
             tasks: None,
         }),

@@ -6,6 +6,6 @@ mod speed;
 mod task_table;
 mod tasks;
 
-pub use receipt::{Carving, Mode, Parameters, Receipt, Recovery};
+pub use receipt::{Carving, Mode, Parameters, Receipt, Recovery, Refit};
 pub use speed::Speed;
 pub use tasks::{Kept, MetricRecord, Outcome, Score, TaskRecord, TaskScores};

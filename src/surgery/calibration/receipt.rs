@@ -8,7 +8,7 @@ use super::speed::Speed;
 use super::tasks::TaskScores;
 use crate::model::ModelConfig;
 use crate::surgery::carve::{Division, LayerRecord, RouterRule, TextLoss};
-use crate::surgery::recovery::{Lesson, Progress};
+use crate::surgery::recovery::{Lesson, Progress, RefitLayer};
 use crate::surgery::sparse::Phase;
 
 /// How the experts are made.
@@ -71,10 +71,24 @@ pub struct Carving {
 /// How a carved model was recovered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recovery {
-    /// Settings.
+    /// Down projections that were solved for before the steps; absent if none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refit: Option<Refit>,
+    /// Settings of the steps.
     pub lesson: Lesson,
-    /// Progress at the last step, with the number of tokens read.
+    /// Progress at the last step, with the number of tokens read; absent without steps.
     pub last: Option<Progress>,
+}
+
+/// Down projections that were solved for by least squares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refit {
+    /// Penalty on their change.
+    pub penalty: f64,
+    /// Errors of every layer with experts, on the text to carve by.
+    pub layers: Vec<RefitLayer>,
+    /// Loss on the held-out text after it, before any step.
+    pub loss: Option<TextLoss>,
 }
 
 /// Record of a conversion.
@@ -143,6 +157,11 @@ impl fmt::Display for Receipt {
             for (dense, carved) in dense.domains.iter().zip(&carved.domains) {
                 let name = format!("  {}", dense.name());
                 row(f, &name, dense.loss.exp(), carved.loss.exp())?;
+            }
+            let refit = carving.recovery.as_ref().and_then(|it| it.refit.as_ref());
+            if let Some(refit) = refit.and_then(|it| it.loss.as_ref()) {
+                let name = "refitted perplexity";
+                row(f, name, dense.perplexity, refit.perplexity)?;
             }
             if let Some(recovered) = &carving.recovered {
                 let name = "recovered perplexity";

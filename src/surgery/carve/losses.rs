@@ -4,13 +4,13 @@ use burn::tensor::{Tensor, TensorData};
 use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
-use super::activations::Activations;
 use super::cloze::{Cloze, HeldOutText};
 use crate::data::PackedBatch;
 use crate::domain::{Domain, TAGS};
 use crate::model::CausalLm;
 use crate::model::mixer::TokenMixer;
 use crate::model::routing::Route;
+use crate::surgery::residual_stream::ResidualStream;
 use crate::telemetry::DomainRecord;
 use crate::training::batch;
 
@@ -45,7 +45,7 @@ impl TextLoss {
     /// `None` if no token is predicted.
     pub(super) fn of<B, M, R>(
         model: &CausalLm<B, M, R>,
-        states: &Activations<B>,
+        states: &ResidualStream<B>,
         text: &HeldOutText,
     ) -> Option<Self>
     where

@@ -4,8 +4,6 @@
 //! sizes, and a router by ridge regression. The parameters stay the same but for the routers; a token visits a part of
 //! them. With all experts on, the new model computes what the dense one does.
 
-mod activations;
-mod cholesky;
 mod cloze;
 mod cluster;
 mod dense_layer;

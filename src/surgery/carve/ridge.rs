@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use darkhorse_backends::Ops;
 
-use super::cholesky::{Cholesky, dot};
 use super::linear_router::LinearRouter;
+use crate::surgery::cholesky::{Cholesky, dot};
 
 /// Penalty on the weights, relative to the mean square of an input's entry.
 pub const RIDGE: f64 = 1e-2;

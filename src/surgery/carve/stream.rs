@@ -11,7 +11,6 @@ use darkhorse_backends::Ops;
 use serde::{Deserialize, Serialize};
 
 use super::Carving;
-use super::activations::Activations;
 use super::cloze::HeldOutText;
 use super::dense_layer::DenseLayer;
 use super::layer::{self, CarvedLayer, Division};
@@ -25,6 +24,7 @@ use crate::model::feed_forward::FeedForward;
 use crate::model::feed_forward::moe::Moe;
 use crate::model::weights::{self, WeightError, WeightSource, Within};
 use crate::model::{Block, CausalLm, ModelConfig};
+use crate::surgery::residual_stream::ResidualStream;
 use crate::surgery::sparse::{Phases, SparseError, SparseSource};
 
 /// Text to carve by, and other text to measure on.
@@ -116,10 +116,10 @@ pub fn carve<B: Ops>(
         device,
     };
     let ends = carver.ends()?;
-    let mut calibration = Activations::embed(&ends, texts.calibration);
+    let mut calibration = ResidualStream::embed(&ends, texts.calibration);
     let mut held_out = HeldOut {
-        carved: Activations::embed(&ends, texts.held_out.rows()),
-        dense: Activations::embed(&ends, texts.held_out.rows()),
+        carved: ResidualStream::embed(&ends, texts.held_out.rows()),
+        dense: ResidualStream::embed(&ends, texts.held_out.rows()),
     };
     drop(ends);
     let (mut plans, mut records) = (BTreeMap::new(), Vec::new());
@@ -149,7 +149,7 @@ pub fn carve<B: Ops>(
     }
     drop(calibration);
     let ends = carver.ends()?;
-    let loss = |states: &Activations<B>| {
+    let loss = |states: &ResidualStream<B>| {
         TextLoss::of(&ends, states, texts.held_out).ok_or(CarveError::Nothing)
     };
     let (dense, carved) = phases.run("held-out text", || {
@@ -165,8 +165,8 @@ pub fn carve<B: Ops>(
 
 /// The held-out text in both models.
 struct HeldOut<B: Ops> {
-    carved: Activations<B>,
-    dense: Activations<B>,
+    carved: ResidualStream<B>,
+    dense: ResidualStream<B>,
 }
 
 impl<B: Ops> HeldOut<B> {

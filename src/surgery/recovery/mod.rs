@@ -1,12 +1,15 @@
-//! Recovery of a converted model: the dense model that it was made of teaches it.
+//! Recovery of a converted model: the dense model that it was made of teaches it. [`refit`] solves for the down
+//! projections, layer by layer; [`recover`] takes steps along gradients.
 //!
-//! After CMoE (<https://arxiv.org/abs/2502.04416>): low-rank updates of attention and experts, and the
+//! The steps are after CMoE (<https://arxiv.org/abs/2502.04416>): low-rank updates of attention and experts, and the
 //! routers and norms themselves, learn on a little text. The loss is that on the text, plus the divergence from the
 //! teacher's next tokens, plus the relative error of the states after every layer.
 
 mod at_head;
 mod by_layer;
+mod least_squares;
 mod lesson;
+mod refit;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +23,7 @@ use darkhorse_backends::awake;
 use at_head::at_head;
 use by_layer::layer_error;
 pub use lesson::{Lesson, Progress};
+pub use refit::{RefitLayer, refit};
 
 use crate::data::{DataError, PackedBatch};
 use crate::model::lora::{self, LoraError};

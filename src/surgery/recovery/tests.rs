@@ -13,7 +13,7 @@ use crate::training::loss::{self, Weights};
 
 type B = Autodiff<Selected>;
 
-fn config(tied: bool) -> ModelConfig {
+pub(super) fn config(tied: bool) -> ModelConfig {
     let json = json!({
         "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "intermediate_size": 12,
         "first_k_dense_replace": 1, "max_position_embeddings": 256, "layer_types": ["gqa"], "rope": {},
@@ -29,7 +29,7 @@ fn config(tied: bool) -> ModelConfig {
 }
 
 /// Rows of a text in which a token mostly determines the next; some targets do not count.
-fn rows(step: u64) -> PackedBatch {
+pub(super) fn rows(step: u64) -> PackedBatch {
     let (rows, seq_len) = (3, 120);
     let count = rows * seq_len;
     let id = |place: usize| ((place * place + 7 * step as usize) % 40) as i32;

@@ -11,7 +11,7 @@ use crate::training::batch;
 
 /// The residual stream of all tokens of a text, batch by batch.
 #[derive(Debug, Clone)]
-pub(super) struct Activations<B: Ops> {
+pub(in crate::surgery) struct ResidualStream<B: Ops> {
     batches: Vec<Batch<B>>,
 }
 
@@ -24,9 +24,9 @@ struct Batch<B: Ops> {
     present: Option<Tensor<B, 1, Int>>,
 }
 
-impl<B: Ops> Activations<B> {
+impl<B: Ops> ResidualStream<B> {
     /// Embeds a text. `model` needs no layers.
-    pub(super) fn embed<M, R>(model: &CausalLm<B, M, R>, text: &[PackedBatch]) -> Self
+    pub(in crate::surgery) fn embed<M, R>(model: &CausalLm<B, M, R>, text: &[PackedBatch]) -> Self
     where
         M: TokenMixer<B>,
         R: Route<B>,
@@ -52,28 +52,39 @@ impl<B: Ops> Activations<B> {
     }
 
     /// Runs the mixer of a layer.
-    pub(super) fn mix<M: TokenMixer<B>, R: Route<B>>(&mut self, layer: &Block<B, M, R>) {
+    pub(in crate::surgery) fn mix<M: TokenMixer<B>, R: Route<B>>(
+        &mut self,
+        layer: &Block<B, M, R>,
+    ) {
         for batch in &mut self.batches {
             batch.states = layer.mix(batch.states.clone(), &batch.context);
         }
     }
 
     /// Runs the feed-forward of a layer.
-    pub(super) fn transform<M: TokenMixer<B>, R: Route<B>>(&mut self, layer: &Block<B, M, R>) {
+    pub(in crate::surgery) fn transform<M: TokenMixer<B>, R: Route<B>>(
+        &mut self,
+        layer: &Block<B, M, R>,
+    ) {
         for batch in &mut self.batches {
             batch.states = layer.transform(batch.states.clone(), &batch.context).hidden;
         }
     }
 
     /// Inputs of a layer's feed-forward, after its mixer has run, without padding: `[tokens, hidden_size]` per batch.
-    pub(super) fn inputs<M: TokenMixer<B>, R: Route<B>>(
+    pub(in crate::surgery) fn inputs<M: TokenMixer<B>, R: Route<B>>(
         &self,
         layer: &Block<B, M, R>,
     ) -> impl Iterator<Item = Tensor<B, 2>> {
+        let norm = &layer.post_attention_layernorm;
+        self.tokens().map(|states| norm.forward(states))
+    }
+
+    /// States without padding, `[tokens, hidden_size]` per batch.
+    pub(in crate::surgery) fn tokens(&self) -> impl Iterator<Item = Tensor<B, 2>> {
         self.batches.iter().map(|batch| {
             let [rows, seq, width] = batch.states.dims();
-            let normalized = layer.post_attention_layernorm.forward(batch.states.clone());
-            let tokens = normalized.reshape([rows * seq, width]);
+            let tokens = batch.states.clone().reshape([rows * seq, width]);
             match &batch.present {
                 Some(present) => tokens.select(0, present.clone()),
                 None => tokens,
@@ -82,7 +93,7 @@ impl<B: Ops> Activations<B> {
     }
 
     /// States of each batch, `[rows, seq, hidden_size]`.
-    pub(super) fn states(&self) -> impl Iterator<Item = &Tensor<B, 3>> {
+    pub(in crate::surgery) fn states(&self) -> impl Iterator<Item = &Tensor<B, 3>> {
         self.batches.iter().map(|batch| &batch.states)
     }
 }

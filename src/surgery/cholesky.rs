@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 /// Lower triangle `L` with `A = L L^T`, row-major; the upper half of the buffer is not used.
 #[derive(Debug)]
-pub(super) struct Cholesky {
+pub(in crate::surgery) struct Cholesky {
     size: usize,
     lower: Vec<f64>,
 }
@@ -12,9 +12,12 @@ pub(super) struct Cholesky {
 /// Columns that are eliminated at a time.
 const BLOCK: usize = 64;
 
+/// Right-hand sides that are solved for at a time.
+const PANEL: usize = 64;
+
 impl Cholesky {
     /// Decomposes `matrix`, `[size, size]`, of which the lower half is read. `None` if it is not positive definite.
-    pub(super) fn of(mut matrix: Vec<f64>, size: usize) -> Option<Self> {
+    pub(in crate::surgery) fn of(mut matrix: Vec<f64>, size: usize) -> Option<Self> {
         for first in (0..size).step_by(BLOCK) {
             let end = (first + BLOCK).min(size);
             let (above, below) = matrix.split_at_mut(end * size);
@@ -64,7 +67,7 @@ impl Cholesky {
     }
 
     /// Solves `A x = b`.
-    pub(super) fn solve(&self, mut vector: Vec<f64>) -> Vec<f64> {
+    pub(in crate::surgery) fn solve(&self, mut vector: Vec<f64>) -> Vec<f64> {
         let size = self.size;
         for row in 0..size {
             let lower = &self.lower[row * size..][..=row];
@@ -82,8 +85,61 @@ impl Cholesky {
     }
 }
 
+impl Cholesky {
+    /// Solves `A X = B` for a matrix `B`, `[size, columns]`, row-major.
+    pub(in crate::surgery) fn solve_matrix(&self, right: &[f64], columns: usize) -> Vec<f64> {
+        let firsts: Vec<usize> = (0..columns).step_by(PANEL).collect();
+        let panels: Vec<Vec<f64>> = firsts
+            .par_iter()
+            .map(|&first| {
+                let width = PANEL.min(columns - first);
+                let rows = right.chunks(columns);
+                let mut panel: Vec<f64> = rows
+                    .flat_map(|row| row[first..first + width].iter().copied())
+                    .collect();
+                self.solve_panel(&mut panel, width);
+                panel
+            })
+            .collect();
+        let mut solved = vec![0.0; right.len()];
+        for (panel, first) in panels.iter().zip(firsts) {
+            let width = PANEL.min(columns - first);
+            let rows = solved.chunks_mut(columns.max(1)).zip(panel.chunks(width));
+            rows.for_each(|(row, own)| row[first..first + width].copy_from_slice(own));
+        }
+        solved
+    }
+
+    /// Solves for the columns of `panel`, `[size, width]`, in place.
+    fn solve_panel(&self, panel: &mut [f64], width: usize) {
+        let size = self.size;
+        let minus = |row: &mut [f64], other: &[f64], factor: f64| {
+            let pairs = row.iter_mut().zip(other);
+            pairs.for_each(|(value, other)| *value -= factor * other);
+        };
+        for at in 0..size {
+            let lower = &self.lower[at * size..][..=at];
+            let (done, rest) = panel.split_at_mut(at * width);
+            let row = &mut rest[..width];
+            for (other, factor) in done.chunks(width).zip(lower) {
+                minus(row, other, *factor);
+            }
+            row.iter_mut().for_each(|value| *value /= lower[at]);
+        }
+        for at in (0..size).rev() {
+            let lower = &self.lower[at * size..][..=at];
+            let (rest, row) = panel.split_at_mut(at * width);
+            let row = &mut row[..width];
+            row.iter_mut().for_each(|value| *value /= lower[at]);
+            for (other, factor) in rest.chunks_mut(width).zip(lower) {
+                minus(other, row, *factor);
+            }
+        }
+    }
+}
+
 /// Dot product, summed in eight lanes.
-pub(super) fn dot(left: &[f64], right: &[f64]) -> f64 {
+pub(in crate::surgery) fn dot(left: &[f64], right: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut sums = [0.0; LANES];
     let (left, left_rest) = left.as_chunks::<LANES>();
@@ -129,6 +185,25 @@ mod tests {
                     (found - expected).abs() < 1e-6,
                     "{size}: {found}, expected {expected}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_solved_for_as_vectors_are() {
+        for (size, columns) in [(1, 1), (65, 3), (70, 64), (40, 130)] {
+            let solver = Cholesky::of(definite(size), size).unwrap();
+            let right = |at: usize| ((at * 37) % 29) as f64 - 14.0;
+            let right: Vec<f64> = (0..size * columns).map(right).collect();
+            let found = solver.solve_matrix(&right, columns);
+            for column in 0..columns {
+                let of_column = |from: &[f64]| -> Vec<f64> {
+                    from.iter().skip(column).step_by(columns).copied().collect()
+                };
+                let expected = solver.solve(of_column(&right));
+                for (found, expected) in of_column(&found).iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+                }
             }
         }
     }
