@@ -219,6 +219,11 @@ fn a_carved_model_is_recovered_by_the_dense_one_and_stays_a_run_like_any_other()
     assert!(said.contains("recovered perplexity"), "{said}");
     assert!(heard.contains("recovery   12/12"), "{heard}");
     home.done(&format!("{carve} --out carved"));
+    let (_, heard) = home.done(&format!("{carve} --refit 0.001 --out refitted"));
+    assert!(!heard.contains("recovery "), "{heard}");
+    home.done(&format!(
+        "{carve} --refit 0 --recover-steps 1 --out stepped"
+    ));
 
     let receipt = home.json("recovered/receipt.json");
     let number = |path: &str| receipt.pointer(path).and_then(Value::as_f64).unwrap();
@@ -232,6 +237,19 @@ fn a_carved_model_is_recovered_by_the_dense_one_and_stays_a_run_like_any_other()
     assert!(number("/carving/recovery/last/tokens") > 0.0);
     let phases = receipt["phases"].as_array().unwrap();
     assert!(phases.iter().any(|phase| phase["name"] == "recover"));
+    let refit = receipt.pointer("/carving/recovery/refit").unwrap();
+    assert_eq!(refit["penalty"], 0.01);
+    // the last of two layers has experts
+    assert_eq!(refit["layers"].as_array().unwrap().len(), 1);
+    assert!(
+        number("/carving/recovery/refit/loss/perplexity") < number("/carving/carved/perplexity")
+    );
+    let stepped = home.json("stepped/receipt.json");
+    assert_eq!(stepped["carving"]["recovery"].get("refit"), None);
+    let refitted = home.json("refitted/receipt.json");
+    let recovery = &refitted["carving"]["recovery"];
+    assert_eq!(recovery["last"], Value::Null);
+    assert_eq!(recovery["refit"]["loss"], refitted["carving"]["recovered"]);
     let plain = home.json("carved/receipt.json");
     assert_eq!(plain["carving"].get("recovered"), None);
     assert_eq!(plain["carving"].get("recovery"), None);
@@ -243,6 +261,7 @@ fn a_carved_model_is_recovered_by_the_dense_one_and_stays_a_run_like_any_other()
         said["loss"].as_f64().unwrap()
     };
     assert!(loss("recovered") < loss("carved"));
+    assert!(loss("refitted") < loss("carved"));
     home.done("train --init-from recovered --data data.jsonl --no-valid --steps 1 --out on");
 }
 
@@ -253,7 +272,15 @@ fn a_recovery_that_cannot_be_is_refused_in_a_line() {
     for (arguments, expected) in [
         (
             "--mode upcycle --recover-steps 5",
-            "`--recover-steps` is for `--mode carve`",
+            "`--recover-steps` and `--refit` are for `--mode carve`",
+        ),
+        (
+            "--mode drop-upcycle --refit 0.1",
+            "`--recover-steps` and `--refit` are for `--mode carve`",
+        ),
+        (
+            "--mode carve --data data.jsonl --refit NaN",
+            "`--refit` is NaN, expected 0 or a positive number",
         ),
         (
             "--mode carve --data data.jsonl --recover-rate 0.1",
