@@ -77,7 +77,7 @@ pub(crate) struct CalibrateArgs {
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
     /// Tokens of the text to carve by, in rows of at most 1024
-    #[arg(long, value_name = "N", default_value_t = 65_536)]
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
     pub(crate) calibration_tokens: usize,
     #[command(flatten)]
     pub(crate) recover: RecoverArgs,
