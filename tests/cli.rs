@@ -297,7 +297,6 @@ fn what_cannot_fit_is_refused_with_the_largest_preset_that_does() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
-    use std::io::Read;
     use std::process::Stdio;
     let mut child = Command::new(env!("CARGO_BIN_EXE_darkhorse-genesis"))
         .args(["plan", "--params", "tiny"])
@@ -306,13 +305,8 @@ fn a_reader_that_leaves_early_is_no_failure() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let mut errors = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut errors)
-        .unwrap();
-    assert!(child.wait().unwrap().success(), "{errors}");
+    let ended = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{errors}");
     assert_eq!(errors, "");
 }

@@ -117,8 +117,22 @@ impl Answering {
         }
     }
 
+    /// Adds to a choice what is known when its sequence has ended: its routes, and what speculation did.
+    pub(super) fn conclude(&self, choice: &mut Value, index: usize, ended: &Ended) {
+        if let Some(trace) = self.trace(index, ended) {
+            choice["trace"] = trace;
+        }
+        if let Some(acceptance) = &ended.acceptance {
+            choice["speculation"] = json!({
+                "drafted": acceptance.drafted,
+                "accepted": acceptance.accepted,
+                "passes_without_drafts": acceptance.plain,
+            });
+        }
+    }
+
     /// The routes of a sequence, which are also kept for `/api/trace/{id}`. `None` if they were not asked for.
-    pub(super) fn trace(&self, index: usize, ended: &Ended) -> Option<Value> {
+    fn trace(&self, index: usize, ended: &Ended) -> Option<Value> {
         let (ids, routes) = ended.routes.as_ref()?;
         let id = self.trace_id(index);
         let routes = RequestRoutes::new(&self.ready.model, ids, routes);
@@ -138,16 +152,6 @@ impl Answering {
     pub(super) fn prompt_of(&self, index: usize) -> &[u32] {
         &self.prompts[index / self.options.answers]
     }
-}
-
-/// What speculation did for a sequence; `None` without it.
-pub(super) fn speculation(ended: &Ended) -> Option<Value> {
-    let acceptance = ended.acceptance.as_ref()?;
-    Some(json!({
-        "drafted": acceptance.drafted,
-        "accepted": acceptance.accepted,
-        "passes_without_drafts": acceptance.plain,
-    }))
 }
 
 pub(super) fn seconds_since_1970() -> u64 {

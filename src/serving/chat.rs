@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use super::answer::{Answering, speculation};
+use super::answer::Answering;
 use super::error::ApiError;
 use super::events::{self, Render};
 use super::fields::Fields;
@@ -149,12 +149,7 @@ impl Chat {
         choice["logprobs"] = logprobs.into();
         choice["finish_reason"] = ended.map(|ended| ended.reason.name()).into();
         if let Some(ended) = ended {
-            if let Some(trace) = self.answering.trace(index, ended) {
-                choice["trace"] = trace;
-            }
-            if let Some(speculation) = speculation(ended) {
-                choice["speculation"] = speculation;
-            }
+            self.answering.conclude(&mut choice, index, ended);
         }
         choice
     }

@@ -50,9 +50,7 @@ pub(super) async fn tokenize(
     Extract(state): Extract<Arc<State>>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    let ready = state.ready()?;
-    let mut fields = Fields::parse(&body)?;
-    refuse_other_model(&mut fields, &ready)?;
+    let (ready, mut fields) = read(&state, &body)?;
     let adds_special = fields.flag("add_special_tokens")?.unwrap_or(true);
     let tells_texts = fields.flag("return_token_strs")?.unwrap_or(false);
     let ids = match fields.text("prompt")? {
@@ -87,9 +85,7 @@ pub(super) async fn detokenize(
     Extract(state): Extract<Arc<State>>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    let ready = state.ready()?;
-    let mut fields = Fields::parse(&body)?;
-    refuse_other_model(&mut fields, &ready)?;
+    let (ready, mut fields) = read(&state, &body)?;
     let value = fields.take("tokens").unwrap_or_default();
     fields.end()?;
     let items = value.as_array();
@@ -120,9 +116,12 @@ pub(super) async fn tokenizer_info(
     Ok(Json(all.into()))
 }
 
-fn refuse_other_model(fields: &mut Fields, ready: &Ready) -> Result<(), ApiError> {
+/// The model, and the fields of a request that may name it.
+fn read(state: &State, body: &Bytes) -> Result<(Arc<Ready>, Fields), ApiError> {
+    let ready = state.ready()?;
+    let mut fields = Fields::parse(body)?;
     match fields.text("model")? {
         Some(name) if name != ready.name => Err(ApiError::no_model(&name, &ready.name)),
-        _ => Ok(()),
+        _ => Ok((ready, fields)),
     }
 }

@@ -248,7 +248,10 @@ fn a_carved_model_is_recovered_by_the_dense_one_and_stays_a_run_like_any_other()
     assert_eq!(stepped["carving"]["recovery"].get("refit"), None);
     let refitted = home.json("refitted/receipt.json");
     let recovery = &refitted["carving"]["recovery"];
-    assert_eq!(recovery["last"], Value::Null);
+    assert_eq!(recovery.get("last"), None);
+    assert_eq!(recovery.get("lesson"), None);
+    let phases = refitted["phases"].as_array().unwrap();
+    assert!(phases.iter().all(|phase| phase["name"] != "recover"));
     assert_eq!(recovery["refit"]["loss"], refitted["carving"]["recovered"]);
     let plain = home.json("carved/receipt.json");
     assert_eq!(plain["carving"].get("recovered"), None);

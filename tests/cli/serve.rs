@@ -54,15 +54,9 @@ fn it_tells_its_address_answers_and_ends_by_a_signal() {
     );
     let id = child.id().to_string();
     assert!(Command::new("kill").arg(&id).status().unwrap().success());
-    let ended = child.wait().unwrap();
-    let mut errors = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut errors)
-        .unwrap();
-    assert_eq!(ended.code(), Some(0), "{errors}");
+    let ended = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{errors}");
     assert!(lines.next().is_none());
     assert!(!errors.contains("error"), "{errors}");
 }

@@ -66,7 +66,7 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
         (&device, &mut phases),
     )?;
     phases.run("write", || match &recovered {
-        Some(recovered) => write(stored, args, &config, &recovered.weights),
+        Some(recovered) => write(stored, args, &config, recovered.weights.as_ref()),
         None => write(stored, args, &config, &weights),
     })?;
 
@@ -101,9 +101,7 @@ pub(super) fn execute(args: &CalibrateArgs, stored: &Stored) -> Result<(), Failu
     };
     // the model stands already, and both models may not fit where one layer at a time did
     record(args, &receipt)?;
-    let weighted = recovered
-        .as_ref()
-        .map(|it| (&config, &it.weights as &dyn WeightSource));
+    let weighted = recovered.as_ref().map(|it| (&config, it.weights.as_ref()));
     let models = ((&config, &weights as &dyn WeightSource), weighted);
     let measured = scores(args, &tasks, stored, models, &mut phases)?;
     if let (Some(measured), Some(carving)) = (measured, &mut receipt.carving) {

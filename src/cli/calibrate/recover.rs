@@ -75,19 +75,20 @@ impl RecoverArgs {
         self.refit.unwrap_or(default)
     }
 
-    fn lesson(&self, seed: u64) -> Lesson {
+    /// Settings of the steps; `None` without steps.
+    fn lesson(&self, seed: u64) -> Option<Lesson> {
         let lesson = Lesson::of_steps(self.recover_steps);
-        Lesson {
+        (lesson.steps > 0).then(|| Lesson {
             learning_rate: self.recover_rate.unwrap_or(lesson.learning_rate),
             seed,
             ..lesson
-        }
+        })
     }
 }
 
 /// Weights after a recovery, and what is known of it.
 pub(super) struct Recovered {
-    pub(super) weights: Merged,
+    pub(super) weights: Box<dyn WeightSource>,
     pub(super) loss: Option<TextLoss>,
     pub(super) record: Recovery,
 }
@@ -103,13 +104,27 @@ pub(super) fn recover(
     if !args.is_asked() {
         return Ok(None);
     }
-    let teacher = CausalLm::<Selected>::init(&stored.experiment.model, 0, device);
-    let teacher = weights::load(teacher, stored.weights.as_ref()).or_input()?;
-    let student = CausalLm::<Selected>::init(config, 0, device);
-    let student = weights::load(student, carved).or_input()?;
+    let (teacher, student) = phases.run("read", || -> Result<_, Failure> {
+        let teacher = CausalLm::<Selected>::init(&stored.experiment.model, 0, device);
+        let student = CausalLm::<Selected>::init(config, 0, device);
+        Ok((
+            weights::load(teacher, stored.weights.as_ref()).or_input()?,
+            weights::load(student, carved).or_input()?,
+        ))
+    })?;
     let (student, refit) = refit(args, (&teacher, student), texts, phases);
+    let Some(lesson) = args.lesson(seed) else {
+        return Ok(Some(Recovered {
+            weights: Box::new(recovery::weights_of(&student).or_input()?),
+            loss: refit.as_ref().and_then(|it| it.loss.clone()),
+            record: Recovery {
+                refit,
+                lesson: None,
+                last: None,
+            },
+        }));
+    };
 
-    let lesson = args.lesson(seed);
     let mut last = None;
     let weights = phases.run("recover", || -> Result<Merged, Failure> {
         let student = CausalLm::<Autodiff<Selected>>::from_inner(student);
@@ -140,15 +155,14 @@ pub(super) fn recover(
         let model = weights::load(model, &weights).or_input()?;
         Ok(TextLoss::measure(&model, &texts.held_out))
     })?;
-    let record = Recovery {
-        refit,
-        lesson,
-        last,
-    };
     Ok(Some(Recovered {
-        weights,
+        weights: Box::new(weights),
         loss,
-        record,
+        record: Recovery {
+            refit,
+            lesson: Some(lesson),
+            last,
+        },
     }))
 }
 

@@ -74,9 +74,11 @@ pub struct Recovery {
     /// Down projections that were solved for before the steps; absent if none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refit: Option<Refit>,
-    /// Settings of the steps.
-    pub lesson: Lesson,
+    /// Settings of the steps; absent if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lesson: Option<Lesson>,
     /// Progress at the last step, with the number of tokens read; absent without steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Progress>,
 }
 

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
-use darkhorse_backends::awake;
+use darkhorse_backends::{Ops, awake};
 
 use at_head::at_head;
 use by_layer::layer_error;
@@ -86,15 +86,22 @@ pub fn recover<B: TrainingBackend>(
         }
         told(progress);
     }
-    let tensors = collect(&student.valid())
-        .into_iter()
-        .map(|tensor: NamedTensor<'_>| {
-            let name = tensor.name.clone();
-            Ok((name, tensor.read()?))
-        });
-    let tensors = tensors.collect::<Result<Vec<_>, WeightError>>()?;
-    let trained = InMemory::new("the recovered model", tensors);
+    let trained = weights_of(&student.valid())?;
     Ok(Merged::new(Box::new(trained), lesson.lora.scale()))
+}
+
+/// Copies the weights of a model from the device.
+///
+/// # Errors
+///
+/// A tensor cannot be read.
+pub fn weights_of<B: Ops>(model: &CausalLm<B>) -> Result<InMemory, WeightError> {
+    let tensors = collect(model).into_iter().map(|tensor: NamedTensor<'_>| {
+        let name = tensor.name.clone();
+        Ok((name, tensor.read()?))
+    });
+    let tensors = tensors.collect::<Result<Vec<_>, WeightError>>()?;
+    Ok(InMemory::new("the recovered model", tensors))
 }
 
 /// AdamW without weight decay; whatever is no low-rank factor has the rate of whole parameters.

@@ -83,17 +83,15 @@ fn solved<B: Ops>(
     };
     let mut sums = LeastSquares::new(down(moe).dims());
     let tokens = || own.tokens().zip(taught.tokens());
-    let features = |states: Tensor<B, 2>| {
-        let inputs = layer.post_attention_layernorm.forward(states.clone());
-        features(moe, inputs)
-    };
-    let (mut count, mut before) = (0, 0.0);
+    let features =
+        |states: Tensor<B, 2>| features(moe, layer.post_attention_layernorm.forward(states));
+    let (mut count, mut before) = (0.0, 0.0);
     for (states, expected) in tokens() {
         let features = features(states.clone());
         let weights = weights(expected.clone());
         let residuals = expected - states - B::project_saving(features.clone(), down(moe));
         let residuals = residuals * weights.clone();
-        count += residuals.dims()[0];
+        count += residuals.dims()[0] as f64;
         before += squares(residuals.clone());
         sums.add(features * weights, residuals);
     }
@@ -106,7 +104,6 @@ fn solved<B: Ops>(
         let weights = weights(expected.clone());
         after += squares((expected - states - output) * weights);
     }
-    let count = f64::from(count as u32);
     Some((moe, [before / count, after / count]))
 }
 
