@@ -367,12 +367,13 @@ impl<B: Ops, M: TokenMixer<B>> Running<B, M> {
             events.push(Event::Prompt { request, scores });
         }
         for &id in &self.sequence.ids[self.given..] {
-            if self.request.stop_ids.contains(&id) {
-                return Some(Finish::Stop);
-            }
+            // a token beyond the last one was drawn, but it ends nothing
             let generated = self.given - prompt;
             if generated >= self.request.max_tokens {
                 return Some(Finish::Length);
+            }
+            if self.request.stop_ids.contains(&id) {
+                return Some(Finish::Stop);
             }
             let score = self.sequence.scores.as_ref();
             let score = score.and_then(|scores| scores.chosen.get(generated).cloned());

@@ -88,7 +88,8 @@ struct Entry {
     records: bool,
     is_stopped: bool,
     times: Sequence,
-    _permit: OwnedSemaphorePermit,
+    /// Its place, until it has ended.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Runs jobs until their channel is closed and all have ended.
@@ -174,11 +175,12 @@ impl<B: Ops> Worker<'_, B> {
                     shared: 0,
                     records,
                     is_stopped: false,
-                    _permit: permit,
+                    permit: Some(permit),
                 };
                 self.entries.insert(id, entry);
             }
             Err(error) => {
+                drop(permit);
                 // a client that has gone needs no answer
                 let _ = updates.send((index, Update::Failed(error.to_string())));
             }
@@ -267,6 +269,8 @@ impl Entry {
         routes: Option<RouteLog>,
         metrics: &Metrics,
     ) {
+        // who has an answer finds a place for the next request
+        self.permit.take();
         let reason = match why {
             _ if self.is_stopped => Reason::Stop,
             Finish::Stop | Finish::Stopped => Reason::Stop,

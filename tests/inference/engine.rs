@@ -319,3 +319,34 @@ fn a_prompt_beyond_the_context_is_refused_in_one_line() {
         "the prompt has 129 tokens, with 0 before it, but the model's context is 128: shorten it"
     );
 }
+
+/// A token that is drawn beyond the last one, by a draft or because a prompt is only scored, ends nothing.
+#[test]
+fn a_stop_id_beyond_the_last_token_is_not_why_a_request_ends() {
+    let config = small_config(DomainMode::Soft);
+    let model = CausalLm::<B>::init(&config, 7, &Default::default());
+    let run = |request: &Request| alone(&model, &config, engine_config(), request);
+    let most = 12;
+    let (greedy, _) = run(&Request::greedy(vec![1, 2, 3], most + 1));
+    for max_tokens in 0..=most {
+        // only the first place of a token ends there
+        if greedy[..max_tokens].contains(&greedy[max_tokens]) {
+            continue;
+        }
+        for depth in 0..4 {
+            let request = Request {
+                max_tokens,
+                stop_ids: vec![greedy[max_tokens]],
+                speculation: (depth > 0).then_some(Speculation::always(depth)),
+                ..Request::greedy(vec![1, 2, 3], 0)
+            };
+            let expected = (greedy[..max_tokens].to_vec(), Some(Finish::Length));
+            assert_eq!(run(&request), expected, "{depth} drafts");
+            let longer = Request {
+                max_tokens: max_tokens + 1,
+                ..request
+            };
+            assert_eq!(run(&longer), (expected.0, Some(Finish::Stop)));
+        }
+    }
+}
