@@ -37,7 +37,7 @@ const MAY_IMPORT: [(&str, &str); 19] = [
         "stored",
         "checkpoint config inference interop model run tasks tokenizer training",
     ),
-    ("serving", "inference model stored tokenizer"),
+    ("serving", "guard inference model stored tokenizer"),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

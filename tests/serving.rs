@@ -12,12 +12,16 @@ mod alone;
 mod chats;
 #[path = "serving/client.rs"]
 mod client;
+#[path = "serving/formats.rs"]
+mod formats;
 #[path = "serving/life.rs"]
 mod life;
 #[path = "serving/malformed.rs"]
 mod malformed;
 #[path = "serving/routes.rs"]
 mod routes;
+#[path = "serving/schema.rs"]
+mod schema;
 #[path = "serving/scores.rs"]
 mod scores;
 #[path = "serving/served.rs"]

@@ -11,6 +11,7 @@ use std::time::Instant;
 use burn::module::Module;
 use darkhorse_backends::Ops;
 
+use super::constraint::{Constrained, Constraint};
 use super::drafter::Drafter;
 use super::event::{Event, Finish, Request, RequestId};
 use super::limits::{GenerationError, Limits, PREFILL_CHUNK};
@@ -93,11 +94,19 @@ pub struct Engine<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router
     model: &'m CausalLm<B, M, R>,
     limits: Limits,
     config: EngineConfig,
-    waiting: VecDeque<(RequestId, Request)>,
+    waiting: VecDeque<Waiting>,
     running: BTreeMap<RequestId, Running<B, M>>,
     prefixes: Prefixes<B, M>,
     traffic: Traffic,
     next: u64,
+}
+
+/// A request that is not in the batch yet.
+#[derive(Debug)]
+struct Waiting {
+    id: RequestId,
+    request: Request,
+    constraint: Option<Box<dyn Constraint>>,
 }
 
 /// A request in the batch.
@@ -136,6 +145,28 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
     /// [`GenerationError`]: the prompt cannot be read, a sampling setting is out of range, speculation is requested
     /// for a model without multi-token prediction modules, or the cache would not fit even alone.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, GenerationError> {
+        self.queue(request, None)
+    }
+
+    /// Queues a request whose text follows a rule. It ends with [`Finish::Complete`] when the rule allows no more
+    /// tokens. Drafts that the rule forbids are rejected.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::submit`].
+    pub fn submit_constrained(
+        &mut self,
+        request: Request,
+        constraint: Box<dyn Constraint>,
+    ) -> Result<RequestId, GenerationError> {
+        self.queue(request, Some(constraint))
+    }
+
+    fn queue(
+        &mut self,
+        request: Request,
+        constraint: Option<Box<dyn Constraint>>,
+    ) -> Result<RequestId, GenerationError> {
         self.limits.check(0, &request.prompt)?;
         request.sampling.validate()?;
         if request.speculation.is_some() && self.model.mtp.is_empty() {
@@ -147,14 +178,18 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         }
         let id = RequestId(self.next);
         self.next += 1;
-        self.waiting.push_back((id, request));
+        self.waiting.push_back(Waiting {
+            id,
+            request,
+            constraint,
+        });
         Ok(id)
     }
 
     /// Ends a request and frees its memory. Returns false if it has ended already.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let waiting = self.waiting.len();
-        self.waiting.retain(|(id, _)| *id != request);
+        self.waiting.retain(|waiting| waiting.id != request);
         self.running.remove(&request).is_some() || self.waiting.len() < waiting
     }
 
@@ -262,11 +297,11 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         for id in ended {
             events.extend(self.finish(id, Finish::TimedOut));
         }
-        self.waiting.retain(|(id, request)| {
-            let late = late(request);
+        self.waiting.retain(|waiting| {
+            let late = late(&waiting.request);
             if late {
                 events.push(Event::Finished {
-                    request: *id,
+                    request: waiting.id,
                     why: Finish::TimedOut,
                     stop: None,
                     acceptance: None,
@@ -282,19 +317,20 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
     fn admit(&mut self, events: &mut Vec<Event>) {
         let mut reserved: u64 = self.running.values().map(|it| it.reserved_bytes).sum();
         while self.running.len() < self.config.max_sequences
-            && let Some((id, request)) = self.waiting.pop_front()
+            && let Some(next) = self.waiting.pop_front()
         {
             let reserved_bytes = self.config.memory.map_or(0, |memory| {
-                let longest = request.longest(self.limits.context);
-                memory.of_sequence(longest, request.speculation.is_some())
+                let longest = next.request.longest(self.limits.context);
+                memory.of_sequence(longest, next.request.speculation.is_some())
             });
             let limit = self.config.memory.map_or(u64::MAX, |it| it.limit_bytes);
             if reserved.saturating_add(reserved_bytes) > limit {
-                self.waiting.push_front((id, request));
+                self.waiting.push_front(next);
                 return;
             }
             reserved += reserved_bytes;
-            let running = self.start(request, reserved_bytes);
+            let id = next.id;
+            let running = self.start(next, reserved_bytes);
             let shared = running.sequence.cache.len();
             events.push(Event::Started {
                 request: id,
@@ -304,7 +340,12 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         }
     }
 
-    fn start(&mut self, request: Request, reserved_bytes: u64) -> Running<B, M> {
+    fn start(&mut self, waiting: Waiting, reserved_bytes: u64) -> Running<B, M> {
+        let Waiting {
+            request,
+            constraint,
+            ..
+        } = waiting;
         let shared = if request.reads_all() {
             None
         } else {
@@ -315,6 +356,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         sequence.ids.extend(&request.prompt);
         sequence.record(request.routes);
         sequence.scores = request.scoring.map(Scores::new);
+        sequence.constraint = constraint.map(Constrained::new);
         sequence.drafter = request
             .speculation
             .and_then(|how| Drafter::new(self.model, how, &self.config.cache));
@@ -381,7 +423,10 @@ impl<B: Ops, M: TokenMixer<B>> Running<B, M> {
             self.given += 1;
         }
         let generated = self.given - prompt;
-        if read && generated >= self.request.max_tokens {
+        let constraint = self.sequence.constraint.as_ref();
+        if let Some(end) = constraint.and_then(|it| it.end.clone()) {
+            Some(end.map_or_else(Finish::Constraint, |()| Finish::Complete))
+        } else if read && generated >= self.request.max_tokens {
             Some(Finish::Length)
         } else if read && self.given >= context {
             Some(Finish::Context)

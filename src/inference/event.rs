@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::constraint::ConstraintError;
 use super::routes::{Recording, RouteLog};
 use super::sampling::SamplingConfig;
 use super::scores::{Scoring, TokenScore};
@@ -117,6 +118,10 @@ pub enum Finish {
     Length,
     /// The model's context is full.
     Context,
+    /// Its text is complete by the [rule](super::Constraint) that it follows.
+    Complete,
+    /// The rule that it follows cannot be evaluated.
+    Constraint(ConstraintError),
     /// Its deadline has passed.
     TimedOut,
     /// It was [stopped](super::Engine::stop) from outside.

@@ -5,6 +5,7 @@
 //! one sequence, [`Engine`] many that come and go; [`Sampler`] chooses a token from logits. [`likelihoods`] scores
 //! tokens that are given.
 
+mod constraint;
 mod drafter;
 mod drafting;
 mod engine;
@@ -28,6 +29,7 @@ mod speculation;
 mod traffic;
 mod turn;
 
+pub use constraint::{Constraint, ConstraintError, Progress};
 pub use engine::{Engine, EngineConfig};
 pub use event::{Event, Finish, Request, RequestId};
 pub use generation::Generation;

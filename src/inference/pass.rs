@@ -195,7 +195,14 @@ fn choose<B: Ops, M: TokenMixer<B>, R: Route<B>>(
         let Some(sampler) = turn.sampler else {
             continue;
         };
-        let id = sampler.choose(row, &sequence.ids);
+        let id = match &mut sequence.constraint {
+            Some(constraint) => constraint.choose(row, &sequence.ids, sampler),
+            None => Some(sampler.choose(row, &sequence.ids)),
+        };
+        let Some(id) = id else {
+            agrees = false;
+            continue;
+        };
         sequence.ids.push(id);
         if let Some(scores) = &mut sequence.scores {
             let score = TokenScore::of(row, id, scores.scoring.top);

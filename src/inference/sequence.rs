@@ -2,6 +2,7 @@
 
 use darkhorse_backends::Ops;
 
+use super::constraint::Constrained;
 use super::drafter::Drafter;
 use super::routes::{Recording, RouteLog};
 use super::scores::Scores;
@@ -23,6 +24,8 @@ pub(super) struct Sequence<B: Ops, M: TokenMixer<B> = Mixer<B>> {
     pub(super) routes: Option<RouteLog>,
     /// Log-probabilities of its tokens, if they are reported.
     pub(super) scores: Option<Scores>,
+    /// Rule for the tokens to choose.
+    pub(super) constraint: Option<Constrained>,
 }
 
 impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
@@ -36,6 +39,7 @@ impl<B: Ops, M: TokenMixer<B>> Sequence<B, M> {
             drafter: None,
             routes: None,
             scores: None,
+            constraint: None,
         }
     }
 

@@ -12,6 +12,7 @@ use super::answer::Answering;
 use super::error::ApiError;
 use super::events::{self, Render};
 use super::fields::Fields;
+use super::format::Format;
 use super::options::{MOST_LIKELY, Options};
 use super::output::{OutputToken, Piece};
 use super::state::{Ready, State};
@@ -29,6 +30,7 @@ pub(super) async fn chat(
     let mut fields = Fields::parse(&body)?;
     let options = Options::read(&mut fields, &ready)?;
     refuse_unsupported(&mut fields)?;
+    let format = Format::of_chat(&mut fields)?;
     let conversation = conversation(&mut fields)?;
     let newer = fields.count("max_completion_tokens", 1..=usize::MAX)?;
     let max_tokens = newer.or(fields.count("max_tokens", 1..=usize::MAX)?);
@@ -43,8 +45,12 @@ pub(super) async fn chat(
     fields.end()?;
 
     let domain = options.domain;
-    let prompt = beside(&ready, move |ready| ready.chat_ids(&conversation, domain));
-    let prompts = vec![prompt.await?];
+    let read = move |ready: &Ready| {
+        let grammar = format.grammar(ready)?;
+        Ok((ready.chat_ids(&conversation, domain)?, grammar))
+    };
+    let (prompt, grammar) = beside(&ready, read).await?;
+    let prompts = vec![prompt];
     let submission = Submission {
         prompts: prompts.clone(),
         max_tokens,
@@ -55,6 +61,7 @@ pub(super) async fn chat(
             prompt: false,
         }),
         begins: Begins::Anew,
+        grammar,
     };
     let updates = submission.submit(&options, &state, &ready)?;
     let streams = options.streams;
@@ -87,7 +94,6 @@ fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     fields.only("functions", is_empty)?;
     fields.only("tool_choice", |it| it == "none" || it == "auto")?;
     fields.only("function_call", |it| it == "none" || it == "auto")?;
-    fields.only("response_format", |it| *it == json!({"type": "text"}))?;
     fields.only("modalities", |it| *it == json!(["text"]))
 }
 

@@ -63,6 +63,7 @@ pub(super) async fn completions(
         stop_text: None,
         scoring: top.map(|top| Scoring { top, prompt: echo }),
         begins: Begins::InThePrompt,
+        grammar: None,
     };
     let updates = submission.submit(&options, &state, &ready)?;
     let streams = options.streams;

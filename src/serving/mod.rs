@@ -4,7 +4,8 @@
 //! reads its fields and renders the answer; `submission.rs` queues its sequences, or refuses them with 429; `worker.rs`,
 //! the one thread that owns model and [`Engine`](crate::inference::Engine), runs them in the batch; `output.rs` turns
 //! their tokens into text up to a stop string. A client that disconnects drops the receiver of its updates, which ends
-//! its sequences.
+//! its sequences. A request may prescribe the form of its answer (`format.rs`), which `grammar.rs` turns into a mask over
+//! the tokens.
 
 mod access;
 mod answer;
@@ -14,6 +15,8 @@ mod config;
 mod error;
 mod events;
 mod fields;
+mod format;
+mod grammar;
 mod metrics;
 mod models;
 mod options;

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -182,6 +182,7 @@ where
         can_draft: !model.causal_lm().mtp.is_empty(),
         has_experts: plan.iter().any(routes),
         model: model.config().clone(),
+        grammars: OnceLock::new(),
         jobs,
     });
     let metrics = state.metrics.clone();

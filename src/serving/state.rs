@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::config::ServeConfig;
 use super::error::ApiError;
+use super::grammar::Grammars;
 use super::metrics::Metrics;
 use super::traces::Traces;
 use super::worker::Job;
@@ -46,6 +47,8 @@ pub(super) struct Ready {
     pub(super) can_draft: bool,
     pub(super) has_experts: bool,
     pub(super) model: ModelConfig,
+    /// Made for the first answer that needs it.
+    pub(super) grammars: OnceLock<Grammars>,
     /// Where sequences are handed to the engine.
     pub(super) jobs: Sender<Job>,
 }
@@ -80,6 +83,15 @@ impl State {
 }
 
 impl Ready {
+    /// Compiles grammars of answers. Call it beside the connections: the first call takes part of a second.
+    pub(super) fn grammars(&self) -> Result<&Grammars, ApiError> {
+        if let Some(made) = self.grammars.get() {
+            return Ok(made);
+        }
+        let made = Grammars::new(&self.tokenizer, &self.turn_stop_ids)?;
+        Ok(self.grammars.get_or_init(|| made))
+    }
+
     /// Texts of tokens as clients read them.
     pub(super) fn token_bytes(&self, id: u32) -> Vec<u8> {
         self.tokenizer.token_text(id).unwrap_or_default()

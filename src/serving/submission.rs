@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::error::ApiError;
+use super::grammar::Grammar;
 use super::options::Options;
 use super::output::Output;
 use super::state::{Ready, State};
@@ -27,6 +28,8 @@ pub(super) struct Submission {
     pub(super) stop_text: Option<&'static str>,
     pub(super) scoring: Option<Scoring>,
     pub(super) begins: Begins,
+    /// Grammar of every answer, which ends it; absent: any text.
+    pub(super) grammar: Option<Grammar>,
 }
 
 /// Relation of the generated text to the prompt.
@@ -73,11 +76,14 @@ impl Submission {
                 return Err(ApiError::internal("there is no room for the sequences"));
             };
             let stream = self.stream(&request.prompt, ready);
-            let own = self.stop_text.map(str::to_owned);
+            // what a grammar allows does not end its text
+            let own = self.stop_text.filter(|_| self.grammar.is_none());
+            let own = own.map(str::to_owned);
             let stops = options.stops.iter().cloned().chain(own).collect();
             let job = Job {
                 output: Output::new(stream, stops),
                 request,
+                grammar: self.grammar.as_ref().map(Grammar::again),
                 index,
                 updates: updates.clone(),
                 arrived,
@@ -102,7 +108,7 @@ impl Submission {
             domain: options.domain,
             sampling: options.sampling(answer),
             max_tokens: self.max_tokens.unwrap_or(rest).min(rest),
-            stop_ids: if options.ignores_end {
+            stop_ids: if options.ignores_end && self.grammar.is_none() {
                 Vec::new()
             } else {
                 self.stop_ids.clone()

@@ -9,6 +9,7 @@ use darkhorse_backends::{Ops, awake};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::grammar::Grammar;
 use super::metrics::{Metrics, Sequence};
 use super::output::{Output, Piece};
 use crate::inference::{
@@ -22,6 +23,8 @@ use crate::model::CausalLm;
 pub(super) struct Job {
     pub(super) request: Request,
     pub(super) output: Output,
+    /// Grammar of its text.
+    pub(super) grammar: Option<Grammar>,
     /// Number of the sequence within its HTTP request.
     pub(super) index: usize,
     /// Where its progress goes. A closed channel ends it.
@@ -156,6 +159,7 @@ impl<B: Ops> Worker<'_, B> {
         let Job {
             request,
             output,
+            grammar,
             index,
             updates,
             arrived,
@@ -163,7 +167,11 @@ impl<B: Ops> Worker<'_, B> {
         } = job;
         let prompt = request.prompt.clone();
         let records = request.routes != crate::inference::Recording::Off;
-        match self.engine.submit(request) {
+        let submitted = match grammar {
+            Some(grammar) => self.engine.submit_constrained(request, Box::new(grammar)),
+            None => self.engine.submit(request),
+        };
+        match submitted {
             Ok(id) => {
                 let entry = Entry {
                     times: Sequence::new(arrived, prompt.len()),
@@ -273,10 +281,11 @@ impl Entry {
         self.permit.take();
         let reason = match why {
             _ if self.is_stopped => Reason::Stop,
-            Finish::Stop | Finish::Stopped => Reason::Stop,
+            Finish::Stop | Finish::Stopped | Finish::Complete => Reason::Stop,
             Finish::Length | Finish::Context => Reason::Length,
             Finish::TimedOut => return self.send(Update::Failed("the request timed out".into())),
             Finish::NotFinite(error) => return self.send(Update::Failed(error.to_string())),
+            Finish::Constraint(error) => return self.send(Update::Failed(error.to_string())),
         };
         let ended_by_token = why == Finish::Stop && !self.is_stopped;
         let generated = self.generated.len() + usize::from(ended_by_token);
