@@ -6,6 +6,7 @@ beside this file. Nothing but Python is needed.
 
 import array
 import json
+import math
 import os
 import shutil
 import struct
@@ -14,13 +15,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import naive_split
+
 ROOT = Path(__file__).resolve().parents[2]
 DARKHORSE = os.environ["DARKHORSE"]
 FOLDER = Path(os.environ["REAL_MODELS"])
 MODEL = FOLDER / "SmolLM2-135M-Instruct.Q4_1.gguf"
 DATA = [ROOT / "data/train.jsonl", ROOT / "data/valid.jsonl"]
 IDS = [504, 3575, 282, 4649, 314, 260, 2030, 28, 284, 357, 436, 253, 1123, 2240, 30, 198]
-TOKENS, EQUAL, PASSAGES = 4096, 1e-4, 50
+TOKENS, EQUAL, PASSAGES, NAIVE = 4096, 1e-4, 50, 3.0
 BARS: list[bool] = []
 
 
@@ -72,13 +75,14 @@ def compare_half(folder: Path) -> None:
         "doc_to_choice": "{{[(n + 3)|string, (n + 5)|string, (n + 4)|string, (n + 1)|string]}}", "doc_to_target": 0,
         "metric_list": [{"metric": "acc"}],
     }))
-    receipt = carve(folder / "half", "--top-k", 6, "--analyse", "--tasks", folder / "task.yaml")
+    first = ["--keep-dense-layers", "first"]
+    receipt = carve(folder / "half", "--top-k", 6, *first, "--analyse", "--tasks", folder / "task.yaml")
     carving, layers = receipt["carving"], receipt["carving"]["layers"]
     mean = lambda of: sum(map(of, layers)) / len(layers)
     errors = {name: mean(lambda it: it["analysis"][name]["error"]) for name in ("oracle", "random", "random_partition")}
     errors["ridge"] = mean(lambda it: it["error"])
     print("mean errors of the layers: " + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
-    bar(f"{len(layers)} layers carved", len(layers) == 28)
+    bar(f"{len(layers)} layers carved", len(layers) == 29)
     bar("oracle < ridge < lot", errors["oracle"] < errors["ridge"] < errors["random"])
     bar("clustered < random partition", errors["ridge"] < errors["random_partition"])
     dense, carved = carving["dense"], carving["carved"]
@@ -101,11 +105,29 @@ def compare_half(folder: Path) -> None:
     bar(f"{after / before - 1:.1%} active parameters", after < 0.75 * before)
 
 
+def perplexity(model: Path, text: Path) -> float:
+    return math.exp(json.loads(darkhorse("evaluate", "--model", model, "--data", text, "--json"))["loss"])
+
+
+def compare_naive(folder: Path) -> None:
+    """The experts of the half carved before, beside a split that nobody calibrated."""
+    text = folder / "text.jsonl"
+    text.write_text("".join(DATA[1].read_text().splitlines(keepends=True)[:40]))
+    for model, out in ((MODEL, "dense-hf"), (folder / "half", "naive")):
+        darkhorse("export", "--model", model, "--format", "hf", "--dtype", "f32", "--out", folder / out)
+    whole, half = perplexity(MODEL, text), perplexity(folder / "naive", text)
+    naive_split.split(folder / "dense-hf", folder / "naive")
+    naive = perplexity(folder / "naive", text)
+    print(f"perplexity of {text.stat().st_size:,} bytes: {whole:.2f} dense, {half:.2f} carved, {naive:.2f} naive")
+    bar(f"split in order, router not fitted: {naive / half:.1f} times the carved perplexity, at least {NAIVE}", naive > NAIVE * half)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         compare_all_on(Path(folder))
         shutil.rmtree(Path(folder) / "all")
         compare_half(Path(folder))
+        compare_naive(Path(folder))
     sys.exit(not all(BARS))
 
 

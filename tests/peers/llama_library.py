@@ -1,4 +1,4 @@
-"""llama.cpp's own code, as the package `xllamacpp` carries it: its tokenizer, and its quantizer of rows.
+"""llama.cpp's own code, as the package `xllamacpp` carries it: its tokenizer, its models, and its quantizer of rows.
 
 `available()` says whether the package is there. Nothing is built, and nothing but C functions of `llama.h` and `ggml.h`
 is called: parameters are passed on as llama.cpp gives them, so that their layout does not matter.
@@ -16,9 +16,15 @@ import numpy as np
 
 
 class Params(ctypes.Structure):
-    """`llama_model_params`, or more bytes than it has."""
+    """`llama_model_params` or `llama_context_params`, or more bytes than these have."""
 
     _fields_ = [("bytes", ctypes.c_byte * 512)]
+
+
+class Batch(ctypes.Structure):
+    """`llama_batch`."""
+
+    _fields_ = [("tokens", ctypes.c_int32)] + [(name, ctypes.c_void_p) for name in "abcdef"]
 
 
 @cache
@@ -34,6 +40,17 @@ def library() -> ctypes.CDLL | None:
     lib.llama_model_get_vocab.argtypes = [ctypes.c_void_p]
     lib.llama_model_get_vocab.restype = ctypes.c_void_p
     pointer, flag, number = ctypes.c_void_p, ctypes.c_bool, ctypes.c_int32
+    lib.llama_vocab_n_tokens.argtypes = [pointer]
+    lib.llama_context_default_params.restype = Params
+    lib.llama_init_from_model.argtypes = [pointer, Params]
+    lib.llama_init_from_model.restype = pointer
+    lib.llama_batch_get_one.argtypes = [pointer, number]
+    lib.llama_batch_get_one.restype = Batch
+    lib.llama_decode.argtypes = [pointer, Batch]
+    lib.llama_get_logits_ith.argtypes = [pointer, number]
+    lib.llama_get_logits_ith.restype = ctypes.POINTER(ctypes.c_float)
+    lib.llama_free.argtypes = [pointer]
+    lib.llama_model_free.argtypes = [pointer]
     lib.llama_tokenize.argtypes = [pointer, ctypes.c_char_p, number, pointer, number, flag, flag]
     long = ctypes.c_int64
     lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, long, long, long, pointer]
@@ -60,16 +77,42 @@ def quiet():
         os.close(null)
 
 
+def opened(path: Path) -> int:
+    """The model of a GGUF file."""
+    lib = library()
+    with quiet():
+        model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+    if not model:
+        raise ValueError(f"llama.cpp does not load {path}")
+    return model
+
+
+def logits(path: Path, ids: list[int]) -> np.ndarray:
+    """Logits after each of the ids, which are read one by one. The cache is llama.cpp's default, in f16."""
+    lib, model = library(), opened(path)
+    with quiet():
+        context = lib.llama_init_from_model(model, lib.llama_context_default_params())
+    if not context:
+        raise ValueError(f"llama.cpp does not run {path}")
+    count = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+    rows = []
+    for id in ids:
+        token = (ctypes.c_int32 * 1)(id)
+        if failure := lib.llama_decode(context, lib.llama_batch_get_one(token, 1)):
+            raise ValueError(f"llama.cpp fails with {failure} after {len(rows)} tokens of {path}")
+        rows.append(np.ctypeslib.as_array(lib.llama_get_logits_ith(context, -1), (count,)).copy())
+    with quiet():
+        lib.llama_free(context)
+        lib.llama_model_free(model)
+    return np.stack(rows)
+
+
 class Vocabulary:
     """The tokenizer of a GGUF file."""
 
     def __init__(self, path: Path):
         self.lib = library()
-        with quiet():
-            model = self.lib.llama_model_load_from_file(str(path).encode(), self.lib.llama_model_default_params())
-        if not model:
-            raise ValueError(f"llama.cpp does not load {path}")
-        self.vocab = self.lib.llama_model_get_vocab(model)
+        self.vocab = self.lib.llama_model_get_vocab(opened(path))
 
     def ids(self, text: str, around: bool = False) -> list[int]:
         """Ids of a text; special tokens in it are text. With `around` also what is put around every text."""
