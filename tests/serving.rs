@@ -28,3 +28,5 @@ mod scores;
 mod served;
 #[path = "serving/streams.rs"]
 mod streams;
+#[path = "serving/tools.rs"]
+mod tools;

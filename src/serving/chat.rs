@@ -15,8 +15,10 @@ use super::fields::Fields;
 use super::format::Format;
 use super::options::{MOST_LIKELY, Options};
 use super::output::{OutputToken, Piece};
+use super::said::Said;
 use super::state::{Ready, State};
-use super::submission::{Begins, Submission, beside};
+use super::tools::Tools;
+use super::turn::{Ask, Begun, prepare};
 use super::worker::{Ended, Update};
 use crate::inference::Scoring;
 use crate::tokenizer::chat::Conversation;
@@ -31,7 +33,8 @@ pub(super) async fn chat(
     let options = Options::read(&mut fields, &ready)?;
     refuse_unsupported(&mut fields)?;
     let format = Format::of_chat(&mut fields)?;
-    let conversation = conversation(&mut fields)?;
+    let tools = Tools::of_chat(&mut fields)?;
+    let messages = messages(&mut fields)?;
     let newer = fields.count("max_completion_tokens", 1..=usize::MAX)?;
     let max_tokens = newer.or(fields.count("max_tokens", 1..=usize::MAX)?);
     let scores = fields.flag("logprobs")?.unwrap_or(false);
@@ -44,40 +47,34 @@ pub(super) async fn chat(
     }
     fields.end()?;
 
-    let domain = options.domain;
-    let read = move |ready: &Ready| {
-        let grammar = format.grammar(ready)?;
-        Ok((ready.chat_ids(&conversation, domain)?, grammar))
-    };
-    let (prompt, grammar) = beside(&ready, read).await?;
-    let prompts = vec![prompt];
-    let submission = Submission {
-        prompts: prompts.clone(),
+    let ask = Ask {
+        messages,
+        tools,
+        format,
         max_tokens,
-        stop_ids: ready.turn_stop_ids.clone(),
-        stop_text: ready.template.stop_text(),
         scoring: scores.then_some(Scoring {
             top: top.unwrap_or(0),
             prompt: false,
         }),
-        begins: Begins::Anew,
-        grammar,
     };
-    let updates = submission.submit(&options, &state, &ready)?;
     let streams = options.streams;
+    let Begun {
+        answering,
+        updates,
+        speeches,
+    } = ask.begin("chatcmpl", options, state, ready).await?;
     let mut chat = Chat {
-        answering: Answering::new("chatcmpl", state, ready, prompts, options),
+        answering,
         scores,
         ended: 0,
+        said: speeches.into_iter().map(Said::new).collect(),
     };
     if streams {
         return Ok(events::stream(updates, chat));
     }
     let all = chat.answering.collect(updates).await?;
     let choices = all.into_iter().enumerate().map(|(index, whole)| {
-        let message = json!({
-            "role": "assistant", "content": whole.piece.text, "refusal": null
-        });
+        let message = chat.said[index].message(&whole.piece.text);
         let logprobs = chat.logprobs(&whole.piece.tokens);
         chat.choice(index, ("message", message), logprobs, whole.ended.as_ref())
     });
@@ -90,36 +87,26 @@ pub(super) async fn chat(
 /// Refuses fields that OpenAI knows, that are not supported, and that ask for something.
 fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     let is_empty = |it: &Value| it.as_array().is_some_and(Vec::is_empty);
-    fields.only("tools", is_empty)?;
     fields.only("functions", is_empty)?;
-    fields.only("tool_choice", |it| it == "none" || it == "auto")?;
     fields.only("function_call", |it| it == "none" || it == "auto")?;
     fields.only("modalities", |it| *it == json!(["text"]))
 }
 
-/// The messages of a request. The role `developer` is a newer name of `system`.
-pub(super) fn conversation(fields: &mut Fields) -> Result<Conversation, ApiError> {
+/// The messages of a request.
+fn messages(fields: &mut Fields) -> Result<Value, ApiError> {
     let missing = || {
         ApiError::field(
             "messages",
             "`messages` is missing, expected a list of turns",
         )
     };
-    let mut messages = fields.take("messages").ok_or_else(missing)?;
-    for message in messages.as_array_mut().into_iter().flatten() {
-        if let Some(message) = message.as_object_mut() {
-            if message.get("role").is_some_and(|role| role == "developer") {
-                message.insert("role".into(), "system".into());
-            }
-            // clients send back what an answer had
-            for empty in ["refusal", "annotations", "audio", "function_call"] {
-                let value = message.get(empty);
-                if value.is_some_and(|it| it.is_null() || *it == json!([])) {
-                    message.shift_remove(empty);
-                }
-            }
-        }
-    }
+    fields.take("messages").ok_or_else(missing)
+}
+
+/// The conversation of a request without tools.
+pub(super) fn conversation(fields: &mut Fields) -> Result<Conversation, ApiError> {
+    let mut messages = messages(fields)?;
+    prepare(&mut messages)?;
     let parsed = Conversation::parse(&messages, None);
     parsed.map_err(|error| ApiError::field("messages", error.to_string()))
 }
@@ -130,6 +117,8 @@ struct Chat {
     answering: Answering,
     scores: bool,
     ended: usize,
+    /// What each sequence has said.
+    said: Vec<Said>,
 }
 
 impl Chat {
@@ -153,7 +142,8 @@ impl Chat {
         let mut choice = json!({"index": index});
         choice[key] = content;
         choice["logprobs"] = logprobs.into();
-        choice["finish_reason"] = ended.map(|ended| ended.reason.name()).into();
+        let reason = |ended: &Ended| self.said[index].reason(ended.reason);
+        choice["finish_reason"] = ended.map(reason).into();
         if let Some(ended) = ended {
             self.answering.conclude(&mut choice, index, ended);
         }
@@ -210,15 +200,28 @@ impl Render for Chat {
     fn update(&mut self, index: usize, update: Update) -> Vec<Value> {
         match update {
             Update::Piece(piece) if piece != Piece::default() => {
-                let logprobs = self.logprobs(&piece.tokens);
-                let delta = json!({"content": piece.text});
-                vec![self.event(self.choice(index, ("delta", delta), logprobs, None))]
+                let mut logprobs = self.logprobs(&piece.tokens);
+                let mut deltas = self.said[index].deltas(&piece.text);
+                if deltas.is_empty() && logprobs.is_some() {
+                    deltas.push(json!({"content": ""}));
+                }
+                let deltas = deltas.into_iter();
+                let events = deltas.map(|delta| {
+                    let choice = self.choice(index, ("delta", delta), logprobs.take(), None);
+                    self.event(choice)
+                });
+                events.collect()
             }
             Update::Ended(ended) => {
                 self.answering.count(index, &ended);
                 self.ended += 1;
-                let delta = ("delta", json!({}));
-                vec![self.event(self.choice(index, delta, None, Some(&ended)))]
+                let rest = self.said[index].last_deltas().into_iter();
+                let rest = rest.map(|delta| (delta, None));
+                let deltas = rest.chain([(json!({}), Some(&*ended))]);
+                let events = deltas.map(|(delta, ended)| {
+                    self.event(self.choice(index, ("delta", delta), None, ended))
+                });
+                events.collect()
             }
             Update::Piece(_) | Update::Prompt(_) | Update::Failed(_) => Vec::new(),
         }

@@ -12,9 +12,8 @@ use super::error::{ApiError, shortened};
 pub(super) struct Fields(Map<String, Value>);
 
 /// Fields of OpenAI's requests that change nothing here.
-const WITHOUT_EFFECT: [&str; 8] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "metadata",
-    "parallel_tool_calls",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
@@ -121,6 +120,12 @@ impl Fields {
             _ => None,
         })?;
         Ok(texts.unwrap_or_default())
+    }
+
+    /// A list of any values.
+    pub(super) fn list(&mut self, name: &str) -> Result<Vec<Value>, ApiError> {
+        let list = self.typed(name, "a list", |it| it.as_array().cloned())?;
+        Ok(list.unwrap_or_default())
     }
 
     /// The fields of an object within the request.

@@ -4,8 +4,6 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong};
-use super::grammar::Grammar;
-use super::state::Ready;
 
 /// The form of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,11 +73,11 @@ impl Format {
         }
     }
 
-    /// The grammar of answers; `None` for any text.
-    pub(super) fn grammar(&self, ready: &Ready) -> Result<Option<Grammar>, ApiError> {
+    /// The schema of answers, and the field that has it; `None` for any text.
+    pub(super) fn schema(&self) -> Option<(&Value, &'static str)> {
         match self {
-            Self::Text => Ok(None),
-            Self::Json { schema, param } => ready.grammars()?.of_schema(schema, param).map(Some),
+            Self::Text => None,
+            Self::Json { schema, param } => Some((schema, param)),
         }
     }
 }

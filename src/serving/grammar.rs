@@ -19,8 +19,14 @@ use crate::tokenizer::Tokenizer;
 pub(super) const LARGEST_SCHEMA: usize = 128 << 10;
 /// Largest number of lexer states of one answer, which take 1 to 2 kB each.
 const MOST_LEXER_STATES: usize = 50_000;
-/// Between the tokens of JSON: a space, or a line end with an indentation. More would let a model write nothing else.
-const WHITESPACE: &str = r" |\r?\n[ \t]{0,40}";
+/// What may stand between the tokens of JSON. More would let a model write nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spaces {
+    /// A space, or a line end with an indentation.
+    Lines,
+    /// A space.
+    One,
+}
 
 /// Compiles grammars for one tokenizer.
 pub(super) struct Grammars {
@@ -68,8 +74,13 @@ impl Grammars {
 
     /// The grammar of the JSON values that a schema describes. Errors name the field `param`.
     pub(super) fn of_schema(&self, schema: &Value, param: &str) -> Result<Grammar, ApiError> {
-        let schema = with_options(schema, param)?;
+        let schema = with_options(schema, Spaces::Lines, param)?;
         self.compile(TopLevelGrammar::from_json_schema(schema), param)
+    }
+
+    /// A grammar in Lark's notation, whose schemas are those of [`with_options`].
+    pub(super) fn of_lark(&self, lark: String, param: &str) -> Result<Grammar, ApiError> {
+        self.compile(TopLevelGrammar::from_lark(lark), param)
     }
 
     /// Compiles a grammar.
@@ -93,7 +104,7 @@ impl Grammars {
 }
 
 /// A schema within the limits, with how JSON is written.
-fn with_options(schema: &Value, param: &str) -> Result<Value, ApiError> {
+pub(super) fn with_options(schema: &Value, spaces: Spaces, param: &str) -> Result<Value, ApiError> {
     let bytes = schema.to_string().len();
     if bytes > LARGEST_SCHEMA {
         return Err(ApiError::field(
@@ -119,8 +130,12 @@ fn with_options(schema: &Value, param: &str) -> Result<Value, ApiError> {
             ));
         }
     };
+    let spaces = match spaces {
+        Spaces::Lines => r" |\r?\n[ \t]{0,40}",
+        Spaces::One => " ",
+    };
     let options = JsonCompileOptions {
-        whitespace_pattern: Some(WHITESPACE.into()),
+        whitespace_pattern: Some(spaces.into()),
         ..JsonCompileOptions::default()
     };
     options.apply_to(&mut schema);

@@ -5,10 +5,12 @@
 //! the one thread that owns model and [`Engine`](crate::inference::Engine), runs them in the batch; `output.rs` turns
 //! their tokens into text up to a stop string. A client that disconnects drops the receiver of its updates, which ends
 //! its sequences. A request may prescribe the form of its answer (`format.rs`), which `grammar.rs` turns into a mask over
-//! the tokens.
+//! the tokens; and it may offer tools (`tools.rs`), whose calls `speech.rs` finds in the answer. `turn.rs` has what all
+//! interfaces for conversations share.
 
 mod access;
 mod answer;
+mod call_form;
 mod chat;
 mod completions;
 mod config;
@@ -22,11 +24,15 @@ mod models;
 mod options;
 mod output;
 mod router;
+mod said;
 mod server;
+mod speech;
 mod state;
 mod submission;
 mod tokenize;
+mod tools;
 mod traces;
+mod turn;
 mod worker;
 
 pub use access::{ApiKeys, KeysError};

@@ -1,6 +1,7 @@
 //! A server with a small model of random weights.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
@@ -38,12 +39,24 @@ pub(crate) fn config(context: usize) -> ModelConfig {
 
 /// The model with these settings; always the same one.
 pub(crate) fn model(config: &ModelConfig) -> Model<Selected> {
+    model_with(config, Tokenizer::bytes())
+}
+
+/// The model with another tokenizer.
+fn model_with(config: &ModelConfig, tokenizer: Tokenizer) -> Model<Selected> {
     let experiment = Experiment {
         model: config.clone(),
         ..Experiment::preset("tiny").unwrap()
     };
     let network = CausalLm::init(config, 7, &Default::default());
-    Model::new(network, experiment, Tokenizer::bytes())
+    Model::new(network, experiment, tokenizer)
+}
+
+/// A tokenizer of bytes with a chat template of `tests/fixtures/`.
+pub(crate) fn tokenizer_of_template(name: &str) -> Tokenizer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let source = std::fs::read_to_string(folder.join(name)).unwrap();
+    Tokenizer::bytes().with_chat_template(&source).unwrap()
 }
 
 pub(crate) fn serve_config() -> ServeConfig {
@@ -64,10 +77,19 @@ pub(crate) fn serve_config() -> ServeConfig {
 impl Served {
     /// Starts a server and waits until it has its model.
     pub(crate) fn start(model: ModelConfig, config: ServeConfig) -> Self {
+        Self::start_with(model, config, Tokenizer::bytes())
+    }
+
+    /// A server with the usual settings, this context, and a chat template of `tests/fixtures/`.
+    pub(crate) fn of_template(context: usize, name: &str) -> Self {
+        Self::start_with(config(context), serve_config(), tokenizer_of_template(name))
+    }
+
+    fn start_with(model: ModelConfig, config: ServeConfig, tokenizer: Tokenizer) -> Self {
         let (loaded, is_loaded) = channel();
         let served = Self::begin(
             config,
-            move || Ok(self::model(&model)),
+            move || Ok(model_with(&model, tokenizer)),
             move || {
                 loaded.send(()).unwrap();
             },
