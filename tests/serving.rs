@@ -18,6 +18,10 @@ mod formats;
 mod life;
 #[path = "serving/malformed.rs"]
 mod malformed;
+#[path = "serving/messages.rs"]
+mod messages;
+#[path = "serving/responses.rs"]
+mod responses;
 #[path = "serving/routes.rs"]
 mod routes;
 #[path = "serving/schema.rs"]

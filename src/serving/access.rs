@@ -65,13 +65,15 @@ impl ApiKeys {
         Ok(Self(keys))
     }
 
-    /// Whether the value of an `Authorization` header has a key. Takes as long for a wrong key as for a right one.
+    /// Whether the value of an `Authorization` header has a key.
     pub(super) fn admit(&self, authorization: &str) -> bool {
         let given = authorization.split_once(' ');
-        let Some((_, key)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        else {
-            return false;
-        };
+        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        given.is_some_and(|(_, key)| self.admit_key(key))
+    }
+
+    /// Whether this is a key. Takes as long for a wrong key as for a right one.
+    pub(super) fn admit_key(&self, key: &str) -> bool {
         let given = hash(key.trim());
         let matches = self.0.iter().map(|key| key.ct_eq(&given));
         matches.fold(Choice::from(0), |found, it| found | it).into()

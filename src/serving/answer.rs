@@ -25,7 +25,16 @@ pub(super) struct Answering {
     usage: Usage,
 }
 
-/// Numbers of tokens.
+/// Numbers of tokens of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokens {
+    pub(super) prompt: usize,
+    /// Tokens of the prompt that an earlier one shares.
+    pub(super) shared: usize,
+    pub(super) generated: usize,
+}
+
+/// Numbers of tokens that are known when sequences end.
 #[derive(Debug, Default)]
 struct Usage {
     generated: usize,
@@ -49,7 +58,7 @@ impl Answering {
         options: Options,
     ) -> Self {
         Self {
-            id: format!("{prefix}-{:032x}", rand::random::<u128>()),
+            id: format!("{prefix}{:032x}", rand::random::<u128>()),
             created: seconds_since_1970(),
             state,
             ready,
@@ -98,14 +107,26 @@ impl Answering {
     }
 
     /// Numbers of tokens of all sequences that have ended.
+    pub(super) fn tokens(&self) -> Tokens {
+        Tokens {
+            prompt: self.prompts.iter().map(Vec::len).sum(),
+            shared: self.usage.shared,
+            generated: self.usage.generated,
+        }
+    }
+
+    /// Numbers of tokens as completions and chats tell them.
     pub(super) fn usage(&self) -> Value {
-        let prompt: usize = self.prompts.iter().map(Vec::len).sum();
-        let generated = self.usage.generated;
+        let Tokens {
+            prompt,
+            shared,
+            generated,
+        } = self.tokens();
         json!({
             "prompt_tokens": prompt,
             "completion_tokens": generated,
             "total_tokens": prompt + generated,
-            "prompt_tokens_details": {"cached_tokens": self.usage.shared},
+            "prompt_tokens_details": {"cached_tokens": shared},
         })
     }
 

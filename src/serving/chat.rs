@@ -62,7 +62,7 @@ pub(super) async fn chat(
         answering,
         updates,
         speeches,
-    } = ask.begin("chatcmpl", options, state, ready).await?;
+    } = ask.begin("chatcmpl-", options, state, ready).await?;
     let mut chat = Chat {
         answering,
         scores,

@@ -67,7 +67,7 @@ pub(super) async fn completions(
     };
     let updates = submission.submit(&options, &state, &ready)?;
     let streams = options.streams;
-    let answering = Answering::new("cmpl", state, ready, prompts, options);
+    let answering = Answering::new("cmpl-", state, ready, prompts, options);
     let mut completion = Completion {
         texts: if echo { Some(texts) } else { None },
         scores: top.is_some(),

@@ -49,7 +49,7 @@ impl ApiError {
             code: Some("invalid_api_key"),
             ..Self::new(
                 StatusCode::UNAUTHORIZED,
-                "give one of the server's API keys in the header `Authorization: Bearer KEY`",
+                "give one of the server's API keys in the header `Authorization: Bearer KEY` or `x-api-key: KEY`",
             )
         }
     }
@@ -130,6 +130,22 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// The error as clients of Anthropic's interface read it.
+    pub(super) fn anthropic(&self) -> Value {
+        let kind = match self.status {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+            status if status.is_server_error() => "api_error",
+            _ => "invalid_request_error",
+        };
+        json!({"type": "error", "error": {"type": kind, "message": self.message}})
+    }
+}
+
 impl From<GenerationError> for ApiError {
     fn from(error: GenerationError) -> Self {
         let (param, code) = match &error {
@@ -151,7 +167,15 @@ impl From<GenerationError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body())).into_response();
+        let body = self.body();
+        self.respond(body)
+    }
+}
+
+impl ApiError {
+    /// The response with this body. It carries the error, for whoever writes it otherwise.
+    pub(super) fn respond(self, body: Value) -> Response {
+        let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -160,6 +184,7 @@ impl IntoResponse for ApiError {
             let scheme = HeaderValue::from_static("Bearer");
             headers.insert(header::WWW_AUTHENTICATE, scheme);
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

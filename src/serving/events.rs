@@ -1,4 +1,4 @@
-//! Answers as server-sent events: one `data:` line of JSON per event, and `data: [DONE]` at the end.
+//! Answers as server-sent events: one `data:` line of JSON per event.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,8 +15,20 @@ use super::error::ApiError;
 use super::submission::Updates;
 use super::worker::Update;
 
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Without names, and `data: [DONE]` at the end.
+    Unnamed,
+    /// Each with its `type` as name.
+    Named,
+}
+
 /// Turns updates of sequences into events.
 pub(super) trait Render: Unpin + Send + 'static {
+    /// How its events are written.
+    const PROTOCOL: Protocol = Protocol::Unnamed;
+
     /// Events before any update.
     fn begin(&mut self) -> Vec<Value>;
 
@@ -25,6 +37,11 @@ pub(super) trait Render: Unpin + Send + 'static {
 
     /// Events after the end of all sequences; `None` if some have not ended.
     fn end(&mut self) -> Option<Vec<Value>>;
+
+    /// Events of a failure, which ends the answer.
+    fn failed(&mut self, message: String) -> Vec<Value> {
+        vec![ApiError::internal(message).body()]
+    }
 }
 
 /// A body of events. Dropping it ends the sequences.
@@ -37,8 +54,8 @@ struct Events<R> {
 }
 
 /// The response with the events of these updates.
-pub(super) fn stream(updates: Updates, mut render: impl Render) -> Response {
-    let waiting = render.begin().iter().map(event).collect();
+pub(super) fn stream<R: Render>(updates: Updates, mut render: R) -> Response {
+    let waiting = render.begin().iter().map(event::<R>).collect();
     let events = Events {
         updates,
         render,
@@ -52,8 +69,11 @@ pub(super) fn stream(updates: Updates, mut render: impl Render) -> Response {
     (headers, Body::new(events)).into_response()
 }
 
-fn event(value: &Value) -> Bytes {
-    format!("data: {value}\n\n").into()
+fn event<R: Render>(value: &Value) -> Bytes {
+    match (R::PROTOCOL, value["type"].as_str()) {
+        (Protocol::Named, Some(name)) => format!("event: {name}\ndata: {value}\n\n").into(),
+        _ => format!("data: {value}\n\n").into(),
+    }
 }
 
 impl<R: Render> Events<R> {
@@ -63,9 +83,11 @@ impl<R: Render> Events<R> {
             Some(message) => Err(message),
             None => self.render.end().ok_or("the engine has ended".to_owned()),
         };
-        let end = end.unwrap_or_else(|message| vec![ApiError::internal(message).body()]);
-        self.waiting.extend(end.iter().map(event));
-        self.waiting.push_back("data: [DONE]\n\n".into());
+        let end = end.unwrap_or_else(|message| self.render.failed(message));
+        self.waiting.extend(end.iter().map(event::<R>));
+        if R::PROTOCOL == Protocol::Unnamed {
+            self.waiting.push_back("data: [DONE]\n\n".into());
+        }
         self.is_done = true;
         self.updates.close();
     }
@@ -92,7 +114,7 @@ impl<R: Render> HttpBody for Events<R> {
                 Some((_, Update::Failed(message))) => it.finish(Some(message)),
                 Some((index, update)) => {
                     let events = it.render.update(index, update);
-                    it.waiting.extend(events.iter().map(event));
+                    it.waiting.extend(events.iter().map(event::<R>));
                 }
             }
         }

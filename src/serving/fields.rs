@@ -46,6 +46,11 @@ impl Fields {
         self.0.remove(name)
     }
 
+    /// A field that stays.
+    pub(super) fn peek(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
     /// Removes a field of one type.
     fn typed<T>(
         &mut self,
@@ -107,6 +112,14 @@ impl Fields {
         self.typed("seed", "a whole number of 64 bits", |it| {
             it.as_u64().or_else(|| it.as_i64().map(i64::cast_unsigned))
         })
+    }
+
+    /// `model`, which must be the one that is served.
+    pub(super) fn only_model(&mut self, served: &str) -> Result<(), ApiError> {
+        match self.text("model")? {
+            Some(name) if name != served => Err(ApiError::no_model(&name, served)),
+            _ => Ok(()),
+        }
     }
 
     /// A text or a list of texts.

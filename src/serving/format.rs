@@ -19,7 +19,7 @@ pub(super) enum Format {
     },
 }
 
-const KINDS: &str = "an object with a `type` of \"text\", \"json_object\" or \"json_schema\"";
+const KINDS: &str = "a `type` of \"text\", \"json_object\" or \"json_schema\"";
 
 impl Format {
     /// Reads `response_format` of a chat.
@@ -28,49 +28,53 @@ impl Format {
         let Some(value) = fields.take(FIELD) else {
             return Ok(Self::Text);
         };
-        let schema = value.get("json_schema").cloned();
-        let known = ["type", "json_schema"];
-        Self::read(FIELD, &value, &known, schema)
+        let refused = || wrong(FIELD, &value, KINDS);
+        let mut object = value.as_object().cloned().ok_or_else(refused)?;
+        let kind = object.shift_remove("type").unwrap_or_default();
+        let holder = object.shift_remove("json_schema");
+        if let Some(key) = object.keys().next() {
+            let key = super::error::shortened(key);
+            let message =
+                format!("`{FIELD}` has the key `{key}`, which is not known here: leave it out");
+            return Err(ApiError::field(FIELD, message));
+        }
+        Self::of_kind(FIELD, &kind, holder)
     }
 
-    /// Reads a form whose schema stands in `holder`, beside its name.
-    fn read(
-        field: &'static str,
-        value: &Value,
-        known: &[&str],
+    /// The form of this kind, whose schema stands in `holder`, beside its name.
+    pub(super) fn of_kind(
+        param: &'static str,
+        kind: &Value,
         holder: Option<Value>,
     ) -> Result<Self, ApiError> {
-        let refused = || wrong(field, value, KINDS);
-        let object = value.as_object().ok_or_else(refused)?;
-        if let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(unknown(field, key));
-        }
-        match object.get("type").and_then(Value::as_str) {
-            Some("text") => Ok(Self::Text),
-            Some("json_object") => Ok(Self::Json {
-                schema: json!({"type": "object"}),
-                param: field,
-            }),
+        let schema = match kind.as_str() {
+            Some("text") => return Ok(Self::Text),
+            Some("json_object") => json!({"type": "object"}),
             Some("json_schema") => {
-                let expected = "an object with a `name` and a `schema`";
-                let path = format!("{field}.json_schema");
                 let holder = holder.unwrap_or_default();
-                let wrong = || wrong(&path, &holder, expected);
-                let mut named = Fields::of(holder.as_object().cloned().ok_or_else(wrong)?);
-                for text in ["name", "description", "type"] {
-                    named.text(text)?;
+                let refused = || {
+                    wrong(
+                        param,
+                        &holder,
+                        "a `json_schema` with a `name` and a `schema`",
+                    )
+                };
+                let in_param = |error: ApiError| {
+                    ApiError::field(param, format!("in `{param}`: {}", error.message))
+                };
+                let mut named = Fields::of(holder.as_object().cloned().ok_or_else(refused)?);
+                for text in ["name", "description"] {
+                    named.text(text).map_err(in_param)?;
                 }
                 // every schema is followed strictly
-                named.flag("strict")?;
+                named.flag("strict").map_err(in_param)?;
                 let schema = named.take("schema").unwrap_or_else(|| json!({}));
-                named.end()?;
-                Ok(Self::Json {
-                    schema,
-                    param: field,
-                })
+                named.end().map_err(in_param)?;
+                schema
             }
-            _ => Err(refused()),
-        }
+            _ => return Err(wrong(param, kind, KINDS)),
+        };
+        Ok(Self::Json { schema, param })
     }
 
     /// The schema of answers, and the field that has it; `None` for any text.
@@ -80,12 +84,4 @@ impl Format {
             Self::Json { schema, param } => Some((schema, param)),
         }
     }
-}
-
-fn unknown(field: &str, key: &str) -> ApiError {
-    let key = super::error::shortened(key);
-    ApiError::field(
-        field,
-        format!("`{field}` has the key `{key}`, which is not known here: leave it out"),
-    )
 }

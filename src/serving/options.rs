@@ -39,11 +39,7 @@ pub(super) struct Options {
 impl Options {
     /// Reads the fields.
     pub(super) fn read(fields: &mut Fields, ready: &Ready) -> Result<Self, ApiError> {
-        if let Some(name) = fields.text("model")?
-            && name != ready.name
-        {
-            return Err(ApiError::no_model(&name, &ready.name));
-        }
+        fields.only_model(&ready.name)?;
         let answers = fields.count("n", 1..=MOST_ANSWERS)?.unwrap_or(1);
         refuse_unsupported(fields, answers)?;
         let streams = fields.flag("stream")?.unwrap_or(false);
@@ -71,7 +67,7 @@ impl Options {
         Ok(Self {
             answers,
             sampling: sampling(fields, &ready.sampling)?,
-            stops: stops(fields)?,
+            stops: stops(fields, "stop")?,
             ignores_end: fields.flag("ignore_eos")?.unwrap_or(false),
             domain: domain(fields)?,
             speculation: speculation(fields, ready)?,
@@ -134,12 +130,13 @@ fn sampling(fields: &mut Fields, default: &SamplingConfig) -> Result<SamplingCon
     Ok(sampling)
 }
 
-fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
-    let stops = fields.texts("stop")?;
-    let refused = |message: String| Err(ApiError::field("stop", message));
+/// Stop strings of a field.
+pub(super) fn stops(fields: &mut Fields, name: &str) -> Result<Vec<String>, ApiError> {
+    let stops = fields.texts(name)?;
+    let refused = |message: String| Err(ApiError::field(name, message));
     if stops.len() > MOST_STOPS {
         return refused(format!(
-            "`stop` has {} strings, expected at most {MOST_STOPS}",
+            "`{name}` has {} strings, expected at most {MOST_STOPS}",
             stops.len()
         ));
     }
@@ -149,7 +146,7 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
         .find(|len| !(1..=LONGEST_STOP).contains(len))
     {
         Some(len) => refused(format!(
-            "`stop` has a string of {len} bytes, expected 1 to {LONGEST_STOP}"
+            "`{name}` has a string of {len} bytes, expected 1 to {LONGEST_STOP}"
         )),
         None => Ok(stops),
     }

@@ -30,6 +30,8 @@ pub(super) struct Output {
     held: String,
     /// Tokens that begin in `held`.
     tokens: Vec<OutputToken>,
+    /// The stop string that has ended the text.
+    ended_by: Option<String>,
 }
 
 impl Output {
@@ -41,6 +43,7 @@ impl Output {
             given: 0,
             held: String::new(),
             tokens: Vec::new(),
+            ended_by: None,
         }
     }
 
@@ -79,13 +82,20 @@ impl Output {
         piece
     }
 
+    /// The stop string that has ended the text.
+    pub(super) fn ended_by(&self) -> Option<&str> {
+        self.ended_by.as_deref()
+    }
+
     /// Begin of the stop string that was complete first; of several, the longest.
-    fn stopped_at(&self) -> Option<usize> {
+    fn stopped_at(&mut self) -> Option<usize> {
         let found = self.stops.iter().filter_map(|stop| {
             let begin = self.held.find(stop.as_str())?;
-            Some((begin + stop.len(), begin))
+            Some((begin + stop.len(), begin, stop))
         });
-        found.min().map(|(_, begin)| begin)
+        let (_, begin, stop) = found.min()?;
+        self.ended_by = Some(stop.clone());
+        Some(begin)
     }
 
     /// Drops the held text from `begin` on, and the tokens that begin in it.

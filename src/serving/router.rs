@@ -16,7 +16,9 @@ use hyper::body::Body as _;
 use super::chat::chat;
 use super::completions::completions;
 use super::error::ApiError;
+use super::messages::{MESSAGES, count_tokens, create};
 use super::models::{health, metrics, model, models, trace};
+use super::responses::responses;
 use super::state::State;
 use super::tokenize::{detokenize, tokenize, tokenizer_info};
 
@@ -28,6 +30,9 @@ pub(super) fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/responses", post(responses))
+        .route(MESSAGES, post(create))
+        .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/models", get(models))
         .route("/v1/models/{*name}", get(model))
         .route("/tokenize", post(tokenize))
@@ -42,8 +47,24 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .with_state(state)
 }
 
+/// Writes errors of Anthropic's paths in their form.
+async fn guard(state: Extract<Arc<State>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_anthropic = path
+        .strip_prefix(MESSAGES)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let mut response = admit(state, request, next).await.into_response();
+    match response.extensions_mut().remove::<ApiError>() {
+        Some(error) if is_anthropic => {
+            let body = error.anthropic();
+            error.respond(body)
+        }
+        _ => response,
+    }
+}
+
 /// Refuses requests without a key, and reads their bodies within the limits of size and time.
-async fn guard(
+async fn admit(
     Extract(state): Extract<Arc<State>>,
     request: Request,
     next: Next,
@@ -51,9 +72,12 @@ async fn guard(
     if let Some(keys) = &state.config.keys
         && request.uri().path() != OPEN
     {
-        let given = request.headers().get(header::AUTHORIZATION);
-        let given = given.and_then(|it| it.to_str().ok());
-        if !given.is_some_and(|it| keys.admit(it)) {
+        let header = |name: &str| request.headers().get(name)?.to_str().ok();
+        let bearer = header(header::AUTHORIZATION.as_str());
+        let is_admitted = bearer.is_some_and(|it| keys.admit(it))
+            // as clients of Anthropic's send it
+            || header("x-api-key").is_some_and(|it| keys.admit_key(it));
+        if !is_admitted {
             return Err(ApiError::unauthorized());
         }
     }

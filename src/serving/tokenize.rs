@@ -120,8 +120,6 @@ pub(super) async fn tokenizer_info(
 fn read(state: &State, body: &Bytes) -> Result<(Arc<Ready>, Fields), ApiError> {
     let ready = state.ready()?;
     let mut fields = Fields::parse(body)?;
-    match fields.text("model")? {
-        Some(name) if name != ready.name => Err(ApiError::no_model(&name, &ready.name)),
-        _ => Ok((ready, fields)),
-    }
+    fields.only_model(&ready.name)?;
+    Ok((ready, fields))
 }

@@ -46,7 +46,7 @@ struct Read {
 }
 
 impl Ask {
-    /// Reads the conversation and hands its sequences to the engine. `prefix` begins the answer's id.
+    /// Reads the conversation and hands its sequences to the engine. The answer's id begins with `prefix`.
     pub(super) async fn begin(
         self,
         prefix: &str,
@@ -75,24 +75,33 @@ impl Ask {
         })
     }
 
-    fn read(mut self, domain: Option<Domain>, ready: &Ready) -> Result<Read, ApiError> {
+    /// Ids of the conversation.
+    pub(super) fn prompt(mut self, ready: &Ready) -> Result<Vec<u32>, ApiError> {
+        self.ids(None, ready)
+    }
+
+    fn ids(&mut self, domain: Option<Domain>, ready: &Ready) -> Result<Vec<u32>, ApiError> {
         prepare(&mut self.messages)?;
         let conversation = self.conversation()?;
-        let prompt = match ready
+        match ready
             .template
             .prompt(&ready.tokenizer, &conversation, domain)
         {
             // few templates write the name of a tool beside its result
             Err(TemplateError::Unwritten { key, .. }) if key == "name" => {
                 without_names_of_tools(&mut self.messages);
-                ready.chat_ids(&self.conversation()?, domain)?
+                ready.chat_ids(&self.conversation()?, domain)
             }
             Err(error @ TemplateError::UnwrittenTools) => {
-                return Err(ApiError::field("tools", error.to_string()));
+                Err(ApiError::field("tools", error.to_string()))
             }
-            Err(error) => return Err(ApiError::field("messages", error.to_string())),
-            Ok(prompt) => prompt,
-        };
+            Err(error) => Err(ApiError::field("messages", error.to_string())),
+            Ok(prompt) => Ok(prompt),
+        }
+    }
+
+    fn read(mut self, domain: Option<Domain>, ready: &Ready) -> Result<Read, ApiError> {
+        let prompt = self.ids(domain, ready)?;
         if !self.tools.are_offered() {
             let grammar = self.format.schema();
             let grammar = grammar.map(|(schema, param)| ready.grammars()?.of_schema(schema, param));

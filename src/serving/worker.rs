@@ -51,6 +51,8 @@ pub(super) enum Update {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) reason: Reason,
+    /// The stop string that has ended it.
+    pub(super) stop: Option<String>,
     /// Number of generated tokens, the one that ended the text included.
     pub(super) generated: usize,
     /// Number of prompt tokens that an earlier prompt shares.
@@ -307,6 +309,7 @@ impl Entry {
             .ended(reason, generated, acceptance.as_ref(), metrics);
         self.send(Update::Ended(Box::new(Ended {
             reason,
+            stop: self.output.ended_by().map(str::to_owned),
             generated,
             shared: self.shared,
             acceptance,

@@ -29,6 +29,19 @@ impl Answer {
         self.json()
     }
 
+    /// Data of all events, each of which has its type as name.
+    pub(crate) fn named_events(&self) -> Vec<Value> {
+        assert_eq!(self.status, 200, "{self:?}");
+        let whole = self.body.strip_suffix("\n\n").unwrap();
+        let events = whole.split("\n\n").map(|event| {
+            let (name, data) = event.split_once('\n').unwrap();
+            let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(name.strip_prefix("event: ").unwrap(), data["type"]);
+            data
+        });
+        events.collect()
+    }
+
     /// Data of all events.
     pub(crate) fn events(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{self:?}");

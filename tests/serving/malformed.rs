@@ -72,6 +72,7 @@ fn fields() -> Vec<(&'static str, Vec<&'static str>)> {
                 "response_format",
                 "functions",
                 "modalities",
+                "parallel_tool_calls",
             ]),
         ),
         (
@@ -85,6 +86,54 @@ fn fields() -> Vec<(&'static str, Vec<&'static str>)> {
             ],
         ),
         ("/detokenize", vec!["tokens", "model"]),
+        (
+            "/v1/responses",
+            vec![
+                "model",
+                "input",
+                "instructions",
+                "tools",
+                "tool_choice",
+                "parallel_tool_calls",
+                "text",
+                "max_output_tokens",
+                "temperature",
+                "top_p",
+                "stream",
+                "stop",
+                "seed",
+                "n",
+                "previous_response_id",
+                "conversation",
+                "background",
+                "truncation",
+                "include",
+                "reasoning",
+                "top_logprobs",
+            ],
+        ),
+        (
+            "/v1/messages",
+            vec![
+                "model",
+                "messages",
+                "system",
+                "max_tokens",
+                "tools",
+                "tool_choice",
+                "stop_sequences",
+                "temperature",
+                "top_p",
+                "top_k",
+                "stream",
+                "thinking",
+                "n",
+            ],
+        ),
+        (
+            "/v1/messages/count_tokens",
+            vec!["model", "messages", "system", "tools", "tool_choice"],
+        ),
     ]
 }
 
@@ -96,6 +145,11 @@ fn right(path: &str) -> Map<String, Value> {
             json!({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1})
         }
         "/tokenize" => json!({"prompt": "a"}),
+        "/v1/responses" => json!({"input": "a", "max_output_tokens": 1}),
+        "/v1/messages" => {
+            json!({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1})
+        }
+        "/v1/messages/count_tokens" => json!({"messages": [{"role": "user", "content": "a"}]}),
         _ => json!({"tokens": [1]}),
     };
     body.as_object().unwrap().clone()
@@ -150,7 +204,13 @@ fn unknown_fields_and_bodies_that_are_no_object_are_refused() {
         body.insert("temprature".into(), 1.into());
         let answer = served.post(path, &body.into());
         assert_refused(&answer, path);
-        assert_eq!(answer.json()["error"]["param"], "temprature");
+        let error = &answer.json()["error"];
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("`temprature`"), "{message}");
+        // Anthropic's form has no place for it
+        if !path.starts_with("/v1/messages") {
+            assert_eq!(error["param"], "temprature");
+        }
         let deep = "{\"prompt\":".to_owned() + &"[".repeat(100_000);
         for body in [
             &b""[..],

@@ -40,7 +40,7 @@ fn chat(served: &Served, body: &Value) -> Value {
 }
 
 /// Name and arguments of the calls of a message, which are as they should be.
-fn calls(message: &Value) -> Vec<(String, String)> {
+pub(crate) fn calls(message: &Value) -> Vec<(String, String)> {
     let calls = message["tool_calls"].as_array().unwrap().iter();
     let calls: Vec<_> = calls
         .map(|call| {
