@@ -37,7 +37,10 @@ const MAY_IMPORT: [(&str, &str); 19] = [
         "stored",
         "checkpoint config inference interop model run tasks tokenizer training",
     ),
-    ("serving", "guard inference model stored tokenizer"),
+    (
+        "serving",
+        "guard inference model stored telemetry tokenizer",
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -12,6 +12,8 @@ mod alone;
 mod chats;
 #[path = "serving/client.rs"]
 mod client;
+#[path = "serving/energy.rs"]
+mod energy;
 #[path = "serving/formats.rs"]
 mod formats;
 #[path = "serving/life.rs"]

@@ -22,6 +22,7 @@ use super::routes::Recording;
 use super::sampling::Sampler;
 use super::scores::{Scores, TokenScore};
 use super::sequence::Sequence;
+use super::share::{Phase, Share};
 use super::traffic::Traffic;
 use super::turn::Turn;
 use crate::model::CausalLm;
@@ -98,6 +99,8 @@ pub struct Engine<'m, B: Ops, M: TokenMixer<B> = Mixer<B>, R: Module<B> = Router
     running: BTreeMap<RequestId, Running<B, M>>,
     prefixes: Prefixes<B, M>,
     traffic: Traffic,
+    /// Tokens of the newest pass.
+    shares: Vec<Share>,
     next: u64,
 }
 
@@ -133,6 +136,7 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
             running: BTreeMap::new(),
             prefixes: Prefixes::new(config.shared_prefix_tokens, config.prefill_chunk),
             traffic: Traffic::default(),
+            shares: Vec::new(),
             next: 0,
             config,
         }
@@ -220,11 +224,19 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         &self.traffic
     }
 
+    /// Tokens that the newest [`step`](Self::step) has computed for each request; empty if it ran no pass.
+    pub fn shares(&self) -> &[Share] {
+        &self.shares
+    }
+
     /// Runs one pass for all requests in the batch and returns its events.
     pub fn step(&mut self) -> Vec<Event> {
+        self.shares.clear();
         let mut events = self.expire();
         self.admit(&mut events);
         self.plan();
+        let phases = self.running.iter().filter(|(_, it)| it.reads > 0);
+        let phases: Vec<_> = phases.map(|(&id, it)| (id, it.phase())).collect();
         let context = self.limits.context;
         let mut turns: Vec<Turn<'_, B, M>> = self
             .running
@@ -242,6 +254,13 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
         }
         let passed = advance(self.model, &mut turns, self.config.routes);
         self.traffic.add(&passed.routes, &passed.kept);
+        let shares = phases.into_iter().zip(&passed.computed);
+        self.shares
+            .extend(shares.map(|((request, phase), &tokens)| Share {
+                request,
+                phase,
+                tokens,
+            }));
         let had_turns = self.running.iter().filter(|(_, running)| running.reads > 0);
         let failed = had_turns
             .zip(passed.chosen)
@@ -390,6 +409,15 @@ impl<'m, B: Ops, M: TokenMixer<B>, R: Route<B>> Engine<'m, B, M, R> {
 }
 
 impl<B: Ops, M: TokenMixer<B>> Running<B, M> {
+    /// Phase of the tokens that it reads next.
+    fn phase(&self) -> Phase {
+        if self.sequence.cache.len() < self.request.prompt.len() {
+            Phase::Prefill
+        } else {
+            Phase::Decode
+        }
+    }
+
     /// Emits the chosen tokens; returns the reason if the request has ended.
     fn give(
         &mut self,

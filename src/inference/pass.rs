@@ -36,6 +36,8 @@ pub(super) struct Passed {
     pub(super) chosen: Vec<Result<usize, NotFinite>>,
     /// Rows of each sequence that stay in its cache.
     pub(super) kept: Vec<Range<usize>>,
+    /// Number of rows of each sequence, rejected drafts included.
+    pub(super) computed: Vec<usize>,
     /// Routes of all rows, if they are recorded.
     pub(super) routes: Vec<LayerLog>,
 }
@@ -127,6 +129,7 @@ pub(super) fn advance<B: Ops, M: TokenMixer<B>, R: Route<B>>(
             .map(|(count, failed)| failed.map_or(Ok(count), Err))
             .collect(),
         kept,
+        computed: spans.iter().map(|span| span.rows).collect(),
         routes,
     }
 }

@@ -12,6 +12,7 @@ use super::state::{Ready, State};
 use super::submission::Updates;
 use super::worker::{Ended, Update};
 use crate::inference::{RequestRoutes, TokenScore};
+use crate::telemetry::energy::Spent;
 
 /// An answer that is being given.
 #[derive(Debug)]
@@ -39,6 +40,9 @@ pub(super) struct Tokens {
 struct Usage {
     generated: usize,
     shared: usize,
+    /// Number of sequences that have ended, and their energy; `None` if that of one is unknown.
+    ended: usize,
+    spent: Option<Spent>,
 }
 
 /// One complete sequence.
@@ -64,7 +68,10 @@ impl Answering {
             ready,
             prompts,
             options,
-            usage: Usage::default(),
+            usage: Usage {
+                spent: Some(Spent::default()),
+                ..Usage::default()
+            },
         }
     }
 
@@ -101,6 +108,9 @@ impl Answering {
     /// Counts the tokens of a sequence that has ended. Prompts count once, whatever the number of answers.
     pub(super) fn count(&mut self, index: usize, ended: &Ended) {
         self.usage.generated += ended.generated;
+        self.usage.ended += 1;
+        let sum = self.usage.spent.zip(ended.spent);
+        self.usage.spent = sum.map(|(sum, more)| sum + more);
         if index.is_multiple_of(self.options.answers) {
             self.usage.shared += ended.shared;
         }
@@ -122,12 +132,30 @@ impl Answering {
             shared,
             generated,
         } = self.tokens();
-        json!({
+        let mut usage = json!({
             "prompt_tokens": prompt,
             "completion_tokens": generated,
             "total_tokens": prompt + generated,
             "prompt_tokens_details": {"cached_tokens": shared},
-        })
+        });
+        if let Some(energy) = self.energy() {
+            usage["energy"] = energy;
+        }
+        usage
+    }
+
+    /// Energy of all sequences, in joules; `None` if it is not known, or not yet.
+    pub(super) fn energy(&self) -> Option<Value> {
+        let meter = self.ready.meter.as_ref().ok()?;
+        let all_ended = self.usage.ended == self.sequences();
+        let spent = self.usage.spent.filter(|_| all_ended)?;
+        Some(json!({
+            "joules": spent.prefill_j + spent.decode_j,
+            "prefill_joules": spent.prefill_j,
+            "decode_joules": spent.decode_j,
+            "extrapolated_joules": spent.extrapolated_j,
+            "source": meter.source(),
+        }))
     }
 
     /// Id of the trace of a sequence.
@@ -158,7 +186,11 @@ impl Answering {
         let id = self.trace_id(index);
         let routes = RequestRoutes::new(&self.ready.model, ids, routes);
         let choices = routes.choices();
-        let mut trace = json!({"id": id, "prompt_tokens": self.prompt_of(index).len()});
+        let mut trace = json!({
+            "id": id,
+            "prompt_tokens": self.prompt_of(index).len(),
+            "texts": self.texts(ids, index),
+        });
         // an object of numbers always becomes JSON
         if let (Value::Object(all), Ok(Value::Object(routes))) =
             (&mut trace, serde_json::to_value(&routes))
@@ -167,6 +199,19 @@ impl Answering {
         }
         self.state.traces.keep(&id, choices, trace.clone());
         Some(trace)
+    }
+
+    /// Text that each token adds: a character of several tokens stands at its last one.
+    fn texts(&self, ids: &[u32], index: usize) -> Vec<String> {
+        let (prompt, generated) = ids.split_at(self.prompt_of(index).len().min(ids.len()));
+        let tokenizer = &self.ready.tokenizer;
+        let mut streams = [tokenizer.stream(), tokenizer.stream_after(prompt)];
+        let [of_prompt, of_answer] = &mut streams;
+        let prompt = prompt.iter().map(|&id| of_prompt.push(id));
+        let texts: Vec<_> = prompt.collect();
+        let generated = generated.iter().map(|&id| of_answer.push(id));
+        let texts = texts.into_iter().chain(generated);
+        texts.map(Option::unwrap_or_default).collect()
     }
 
     /// Prompt of a sequence.

@@ -184,12 +184,16 @@ impl Message {
     /// Numbers of tokens. Those that an earlier prompt shares are known at the end.
     fn usage(&self) -> Value {
         let tokens = self.answering.tokens();
-        json!({
+        let mut usage = json!({
             "input_tokens": tokens.prompt - tokens.shared,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": tokens.shared,
             "output_tokens": tokens.generated,
-        })
+        });
+        if let Some(energy) = self.answering.energy() {
+            usage["energy"] = energy;
+        }
+        usage
     }
 
     /// Why the answer ends, and the stop string that has ended it.

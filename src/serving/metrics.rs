@@ -8,6 +8,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::energy::Meter;
+use super::energy_metrics::EnergyMetrics;
 use super::worker::Reason;
 use crate::inference::{Acceptance, Traffic};
 
@@ -47,7 +49,23 @@ pub(super) struct Metrics {
     null_tokens: IntCounterVec,
     distinct: IntGaugeVec,
     distinct_total: IntCounterVec,
-    traffic: Mutex<Traffic>,
+    energy: EnergyMetrics,
+    /// Drafted and accepted tokens by place in the draft.
+    places: Mutex<Vec<[u64; 2]>>,
+    /// Held while counters are raised to totals.
+    raising: Mutex<()>,
+}
+
+/// Values at a moment.
+#[derive(Debug)]
+pub(super) struct Now {
+    pub(super) running: i64,
+    pub(super) waiting: i64,
+    pub(super) cache_bytes: i64,
+    pub(super) prompt_tokens: u64,
+    pub(super) generated_tokens: u64,
+    /// Drafted and accepted tokens by place in the draft.
+    pub(super) places: Vec<[u64; 2]>,
 }
 
 impl Metrics {
@@ -155,7 +173,9 @@ impl Metrics {
                 "Sum over all passes of the distinct experts that they visited.",
                 &["layer"],
             ),
-            traffic: Mutex::default(),
+            energy: made.energy(),
+            places: Mutex::default(),
+            raising: Mutex::default(),
             registry,
         }
     }
@@ -168,12 +188,6 @@ impl Metrics {
         if let Some(memory) = memory {
             self.cache_usage.set(used as f64 / memory.max(1) as f64);
         }
-    }
-
-    /// What the engine has computed so far.
-    pub(super) fn set_traffic(&self, traffic: &Traffic) {
-        let mut kept = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.clone_from(traffic);
     }
 
     /// A request was refused because the queue was full.
@@ -191,15 +205,54 @@ impl Metrics {
         (mean.ceil() as u64).clamp(1, 60)
     }
 
+    fn add_places(&self, acceptance: &Acceptance) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = acceptance.drafted.len().max(places.len());
+        places.resize(most, [0; 2]);
+        for (place, &drafted) in places.iter_mut().zip(&acceptance.drafted) {
+            place[0] += drafted as u64;
+        }
+        for (place, &accepted) in places.iter_mut().zip(&acceptance.accepted) {
+            place[1] += accepted as u64;
+        }
+    }
+
     /// A sequence ended because its client had gone.
     pub(super) fn aborted(&self) {
         self.ended.with_label_values(&["abort"]).inc();
     }
 
-    /// All metrics as text. `layers` are the numbers of the layers with experts, from 1.
-    pub(super) fn text(&self, layers: &[usize]) -> Result<String, prometheus::Error> {
+    /// Number of generated tokens.
+    pub(super) fn generated(&self) -> u64 {
+        self.generation_tokens.get()
+    }
+
+    /// The current values.
+    pub(super) fn now(&self) -> Now {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        Now {
+            running: self.running.get(),
+            waiting: self.waiting.get(),
+            cache_bytes: self.cache_bytes.get(),
+            prompt_tokens: self.prompt_tokens.get(),
+            generated_tokens: self.generation_tokens.get(),
+            places: places.clone(),
+        }
+    }
+
+    /// All metrics as text, with the totals of the engine and of the meters, if there are any. `layers` are the
+    /// numbers of the layers with experts, from 1.
+    pub(super) fn text(
+        &self,
+        traffic: &Traffic,
+        meter: Option<&Meter>,
+        layers: &[usize],
+    ) -> Result<String, prometheus::Error> {
         // two scrapes at once must not both add what is new
-        let traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = meter {
+            self.energy.raise(meter);
+        }
         raise(&self.passes, traffic.passes);
         raise(&self.computed_tokens, traffic.tokens);
         for (layer, number) in traffic.layers.iter().zip(layers) {
@@ -218,7 +271,7 @@ impl Metrics {
             let total = self.distinct_total.with_label_values(&labels);
             raise(&total, layer.distinct_total);
         }
-        drop(traffic);
+        drop(held);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
@@ -240,6 +293,15 @@ impl Made<'_> {
         let made = made.expect("the name is valid");
         let registered = self.0.register(Box::new(made.clone()));
         registered.expect("the name is used once");
+        made
+    }
+
+    #[allow(clippy::expect_used)]
+    fn energy(&self) -> EnergyMetrics {
+        let made = EnergyMetrics::new().expect("the names are valid");
+        self.keep(Ok(made.joules.clone()));
+        self.keep(Ok(made.seconds.clone()));
+        self.keep(Ok(made.power.clone()));
         made
     }
 
@@ -323,6 +385,7 @@ impl Sequence {
         metrics.drafts.inc_by(passes as u64);
         let drafted: usize = acceptance.drafted.iter().sum();
         metrics.drafted.inc_by(drafted as u64);
+        metrics.add_places(acceptance);
         for (place, &accepted) in acceptance.accepted.iter().enumerate() {
             metrics.accepted.inc_by(accepted as u64);
             let labels = [place.to_string()];
@@ -352,16 +415,18 @@ mod tests {
                 distinct_total: 3,
             }],
         };
-        metrics.set_traffic(&traffic);
-        metrics.text(&[2]).unwrap();
+        metrics.text(&traffic, None, &[2]).unwrap();
         traffic.layers[0].counts.experts[0] = 6;
-        metrics.set_traffic(&traffic);
-        let text = metrics.text(&[2]).unwrap();
+        let text = metrics.text(&traffic, None, &[2]).unwrap();
         let line = "darkhorse:expert_tokens_total{expert=\"0\",layer=\"2\",model_name=\"a \\\"b\\\"\"} 6\n";
         assert!(text.contains(line), "{text}");
         assert!(
             !text.contains("null_expert"),
             "a layer without null experts"
+        );
+        assert!(
+            !text.contains("energy") && !text.contains("watts"),
+            "without a meter: {text}"
         );
     }
 }

@@ -57,11 +57,14 @@ pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Result<Json<V
 
 /// `GET /metrics`: Prometheus' text.
 pub(super) async fn metrics(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiError> {
-    let layers = match state.ready() {
-        Ok(ready) => routed_layers(&ready.model).collect(),
-        Err(_) => Vec::new(),
-    };
-    let text = state.metrics.text(&layers);
+    let ready = state.ready().ok();
+    let layers = ready
+        .as_ref()
+        .map(|ready| routed_layers(&ready.model).collect());
+    let meter = ready.as_ref().and_then(|ready| ready.meter.as_deref().ok());
+    let traffic = state.loads.total();
+    let layers: Vec<usize> = layers.unwrap_or_default();
+    let text = state.metrics.text(&traffic, meter, &layers);
     let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

@@ -191,6 +191,9 @@ impl Respond {
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": tokens.prompt + tokens.generated,
             });
+            if let Some(energy) = answering.energy() {
+                object["usage"]["energy"] = energy;
+            }
             answering.conclude(&mut object, 0, ended);
         }
         object

@@ -16,13 +16,15 @@ use hyper::body::Body as _;
 use super::chat::chat;
 use super::completions::completions;
 use super::error::ApiError;
+use super::live::{energy, routing, status};
 use super::messages::{MESSAGES, count_tokens, create};
 use super::models::{health, metrics, model, models, trace};
+use super::page;
 use super::responses::responses;
 use super::state::State;
 use super::tokenize::{detokenize, tokenize, tokenizer_info};
 
-/// The only path that needs no key: programs that watch a server have none.
+/// The path that needs no key, for programs that watch a server. The page needs none, either: it asks for one.
 const OPEN: &str = "/health";
 
 /// All paths.
@@ -39,8 +41,12 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/detokenize", post(detokenize))
         .route("/tokenizer_info", get(tokenizer_info))
         .route(OPEN, get(health))
+        .merge(page::routes())
         .route("/metrics", get(metrics))
         .route("/api/trace/{id}", get(trace))
+        .route("/api/status", get(status))
+        .route("/api/energy", get(energy))
+        .route("/api/routing", get(routing))
         .fallback(async || ApiError::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(from_fn_with_state(state.clone(), guard))
@@ -63,6 +69,11 @@ async fn guard(state: Extract<Arc<State>>, request: Request, next: Next) -> Resp
     }
 }
 
+/// Whether a path needs no key.
+fn is_open(path: &str) -> bool {
+    path == OPEN || path == page::PAGE || path.starts_with(page::FILES)
+}
+
 /// Refuses requests without a key, and reads their bodies within the limits of size and time.
 async fn admit(
     Extract(state): Extract<Arc<State>>,
@@ -70,7 +81,7 @@ async fn admit(
     next: Next,
 ) -> Result<Response, ApiError> {
     if let Some(keys) = &state.config.keys
-        && request.uri().path() != OPEN
+        && !is_open(request.uri().path())
     {
         let header = |name: &str| request.headers().get(name)?.to_str().ok();
         let bearer = header(header::AUTHORIZATION.as_str());

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
+use burn::tensor::backend::DeviceOps;
 use darkhorse_backends::Ops;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,12 +20,14 @@ use tokio::task::JoinSet;
 
 use super::answer::seconds_since_1970;
 use super::config::ServeConfig;
+use super::energy::Meter;
 use super::router::router;
 use super::state::{Ready, State};
-use super::worker::{Job, work};
+use super::worker::{Job, Reports, work};
 use crate::inference::Limits;
 use crate::model::{CausalLm, FeedForwardPlan};
 use crate::stored::{Model, OpenError};
+use crate::telemetry::energy::{Meters, Scope, Unmetered};
 
 /// Time to wait when no connection can be accepted, as when there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +37,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: StdListener,
     config: ServeConfig,
+    /// Energy meters; absent: those of the machine.
+    meters: Option<Result<Meters, Unmetered>>,
     stop: watch::Sender<bool>,
 }
 
@@ -78,8 +83,17 @@ impl Server {
         Ok(Self {
             listener,
             config,
+            meters: None,
             stop,
         })
+    }
+
+    /// Measures energy with these meters, or not at all, instead of with those of the machine.
+    pub fn with_meters(self, meters: Result<Meters, Unmetered>) -> Self {
+        Self {
+            meters: Some(meters),
+            ..self
+        }
     }
 
     /// Its address.
@@ -113,6 +127,7 @@ impl Server {
         let Self {
             listener,
             config,
+            meters,
             stop,
         } = self;
         let state = Arc::new(State::new(config));
@@ -121,7 +136,9 @@ impl Server {
             let connections = thread::Builder::new().name("connections".into());
             let connections =
                 connections.spawn_scoped(scope, move || listen(listener, own, stops))?;
-            let ended = catch_unwind(AssertUnwindSafe(|| serve_model(state, load, loaded)));
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                serve_model(state, meters, load, loaded)
+            }));
             // without an engine there is nothing to serve
             stop.send_replace(true);
             let served = connections.join().unwrap_or(Ok(()));
@@ -150,6 +167,7 @@ fn listen(
 /// Loads the model, and runs the engine until no more requests can come.
 fn serve_model<B: Ops, E>(
     state: Arc<State>,
+    meters: Option<Result<Meters, Unmetered>>,
     load: impl FnOnce() -> Result<Model<B>, E>,
     loaded: impl FnOnce(),
 ) -> Result<(), ServeError<E>>
@@ -165,6 +183,21 @@ where
     let stop_ids = model.stop_ids();
     let turns = [template.stop_ids(&tokenizer), stop_ids.clone()].concat();
     let plan = model.config().plan();
+    let device = model.causal_lm().embed_tokens.device();
+    let backend = B::name(&device);
+    let meters = meters.unwrap_or_else(|| {
+        let scope = Scope::of_backend(&backend, Some(device.id().index_id.into()));
+        Meters::of_machine(&scope).map(|(meters, _)| meters)
+    });
+    let meter = match meters {
+        Ok(meters) => Ok(Arc::new(Meter::start(meters)?)),
+        Err(missing) => Err(missing.to_string()),
+    };
+    let reports = Reports {
+        metrics: state.metrics.clone(),
+        loads: state.loads.clone(),
+        meter: meter.as_ref().ok().cloned(),
+    };
     let routes =
         |layer: &crate::model::LayerPlan<'_>| matches!(layer.feed_forward, FeedForwardPlan::Moe(_));
     state.set_ready(Ready {
@@ -183,12 +216,13 @@ where
         has_experts: plan.iter().any(routes),
         model: model.config().clone(),
         grammars: OnceLock::new(),
+        backend,
+        meter,
         jobs,
     });
-    let metrics = state.metrics.clone();
     drop(state);
     loaded();
-    work(model.causal_lm(), limits, config, &mut received, &metrics);
+    work(model.causal_lm(), limits, config, &mut received, reports);
     Ok(())
 }
 

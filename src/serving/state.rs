@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
 use super::config::ServeConfig;
+use super::energy::Meter;
 use super::error::ApiError;
 use super::grammar::Grammars;
+use super::loads::Loads;
 use super::metrics::Metrics;
 use super::traces::Traces;
 use super::worker::Job;
@@ -24,7 +27,9 @@ pub(super) struct State {
     /// One permit per sequence that runs or waits.
     pub(super) room: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) loads: Arc<Loads>,
     pub(super) traces: Traces,
+    pub(super) begun: Instant,
     ready: OnceLock<Arc<Ready>>,
 }
 
@@ -49,6 +54,10 @@ pub(super) struct Ready {
     pub(super) model: ModelConfig,
     /// Made for the first answer that needs it.
     pub(super) grammars: OnceLock<Grammars>,
+    /// Name of the backend.
+    pub(super) backend: String,
+    /// The energy meters, or the reason why there are none.
+    pub(super) meter: Result<Arc<Meter>, String>,
     /// Where sequences are handed to the engine.
     pub(super) jobs: Sender<Job>,
 }
@@ -59,7 +68,9 @@ impl State {
         Self {
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             metrics: Arc::new(Metrics::new(&config.name)),
+            loads: Arc::default(),
             traces: Traces::default(),
+            begun: Instant::now(),
             ready: OnceLock::new(),
             config,
         }

@@ -9,7 +9,9 @@ use darkhorse_backends::{Ops, awake};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::energy::Meter;
 use super::grammar::Grammar;
+use super::loads::Loads;
 use super::metrics::{Metrics, Sequence};
 use super::output::{Output, Piece};
 use crate::inference::{
@@ -17,6 +19,7 @@ use crate::inference::{
     TokenScore,
 };
 use crate::model::CausalLm;
+use crate::telemetry::energy::Spent;
 
 /// One sequence to generate.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(super) struct Ended {
     /// Number of prompt tokens that an earlier prompt shares.
     pub(super) shared: usize,
     pub(super) acceptance: Option<Acceptance>,
+    /// Its energy; absent without a meter, or if a part of it could not be measured.
+    pub(super) spent: Option<Spent>,
     /// All tokens that were read, and their routes, if these are recorded.
     pub(super) routes: Option<(Vec<u32>, RouteLog)>,
 }
@@ -97,25 +102,39 @@ struct Entry {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// Where the worker tells what it does.
+#[derive(Debug, Clone)]
+pub(super) struct Reports {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) loads: Arc<Loads>,
+    pub(super) meter: Option<Arc<Meter>>,
+}
+
 /// Runs jobs until their channel is closed and all have ended.
 pub(super) fn work<B: Ops>(
     model: &CausalLm<B>,
     limits: Limits,
     config: EngineConfig,
     jobs: &mut Receiver<Job>,
-    metrics: &Arc<Metrics>,
+    reports: Reports,
 ) where
     CausalLm<B>: Sync,
 {
     let mut worker = Worker {
         engine: Engine::new(model, limits, config),
         entries: HashMap::new(),
-        metrics: metrics.clone(),
+        reports,
         memory_bytes: config.memory.map(|memory| memory.limit_bytes),
     };
     while let Ok(job) = jobs.recv() {
+        if let Some(meter) = &worker.reports.meter {
+            meter.begin();
+        }
         worker.accept(job);
         let busy = awake(|| worker.run(jobs));
+        if let Some(meter) = &worker.reports.meter {
+            meter.rest();
+        }
         // without requests there is nothing to report but that
         worker.report();
         if busy.is_err() {
@@ -127,7 +146,7 @@ pub(super) fn work<B: Ops>(
 struct Worker<'m, B: Ops> {
     engine: Engine<'m, B>,
     entries: HashMap<RequestId, Entry>,
-    metrics: Arc<Metrics>,
+    reports: Reports,
     memory_bytes: Option<u64>,
 }
 
@@ -148,6 +167,9 @@ impl<B: Ops> Worker<'_, B> {
             }
             self.drop_abandoned();
             let events = self.engine.step();
+            if let Some(meter) = &self.reports.meter {
+                meter.step(self.engine.shares());
+            }
             // who has an answer finds it counted
             self.report();
             for event in events {
@@ -200,11 +222,13 @@ impl<B: Ops> Worker<'_, B> {
     /// Ends sequences whose client has gone.
     fn drop_abandoned(&mut self) {
         let engine = &mut self.engine;
-        let metrics = &self.metrics;
+        let Reports { metrics, meter, .. } = &self.reports;
         self.entries.retain(|&id, entry| {
             let is_abandoned = entry.updates.is_closed();
             if is_abandoned {
                 engine.cancel(id);
+                // its energy stays in the totals
+                meter.as_ref().map(|meter| meter.take(id));
                 metrics.aborted();
             }
             !is_abandoned
@@ -216,7 +240,7 @@ impl<B: Ops> Worker<'_, B> {
             Event::Started { request, shared } => {
                 if let Some(entry) = self.entries.get_mut(&request) {
                     entry.shared = shared;
-                    entry.times.started(shared, &self.metrics);
+                    entry.times.started(shared, &self.reports.metrics);
                 }
             }
             Event::Prompt { request, scores } => {
@@ -232,7 +256,7 @@ impl<B: Ops> Worker<'_, B> {
                 if entry.is_stopped {
                     return;
                 }
-                entry.times.token(&self.metrics);
+                entry.times.token(&self.reports.metrics);
                 entry.generated.push(id);
                 let (piece, stopped) = entry.output.push(id, score);
                 entry.is_stopped = stopped;
@@ -250,8 +274,17 @@ impl<B: Ops> Worker<'_, B> {
                 acceptance,
                 routes,
             } => {
+                let meter = self.reports.meter.as_ref();
+                let spent = meter.and_then(|meter| meter.take(request));
                 if let Some(entry) = self.entries.remove(&request) {
-                    entry.end(why, stop, acceptance, routes, &self.metrics);
+                    let end = End {
+                        why,
+                        stop,
+                        acceptance,
+                        routes,
+                        spent,
+                    };
+                    entry.end(end, &self.reports.metrics);
                 }
             }
         }
@@ -260,9 +293,20 @@ impl<B: Ops> Worker<'_, B> {
     fn report(&self) {
         let [running, waiting] = self.engine.load();
         let used = self.engine.cache_bytes() as u64;
-        self.metrics.pass(running, waiting, used, self.memory_bytes);
-        self.metrics.set_traffic(self.engine.traffic());
+        let Reports { metrics, loads, .. } = &self.reports;
+        metrics.pass(running, waiting, used, self.memory_bytes);
+        let generated = metrics.generated();
+        loads.set(Instant::now(), self.engine.traffic(), generated);
     }
+}
+
+/// What is known of a sequence at its end.
+struct End {
+    why: Finish,
+    stop: Option<TokenScore>,
+    acceptance: Option<Acceptance>,
+    routes: Option<RouteLog>,
+    spent: Option<Spent>,
 }
 
 impl Entry {
@@ -271,14 +315,14 @@ impl Entry {
         let _ = self.updates.send((self.index, update));
     }
 
-    fn end(
-        mut self,
-        why: Finish,
-        stop: Option<TokenScore>,
-        acceptance: Option<Acceptance>,
-        routes: Option<RouteLog>,
-        metrics: &Metrics,
-    ) {
+    fn end(mut self, end: End, metrics: &Metrics) {
+        let End {
+            why,
+            stop,
+            acceptance,
+            routes,
+            spent,
+        } = end;
         // who has an answer finds a place for the next request
         self.permit.take();
         let reason = match why {
@@ -313,6 +357,7 @@ impl Entry {
             generated,
             shared: self.shared,
             acceptance,
+            spent,
             routes,
         })));
     }

@@ -126,3 +126,44 @@ fn a_server_that_is_stopped_finishes_its_answers_and_takes_no_more() {
     served.end().unwrap();
     drop(idle);
 }
+
+#[test]
+fn the_page_is_there_without_a_key_and_before_the_model_and_runs_no_script_but_its_own() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "sk-right\n").unwrap();
+    let mut how = serve_config();
+    how.keys = Some(ApiKeys::read(file.path()).unwrap());
+    let (load, may_load) = channel::<()>();
+    let load_later = move || {
+        // dropped when the page was read
+        let _ = may_load.recv();
+        Ok(model(&config(128)))
+    };
+    let served = Served::begin(how, load_later, || {});
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/page/main.js", "text/javascript"),
+        ("/page/base.css", "text/css"),
+    ] {
+        let answer = served.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(
+            answer
+                .head
+                .contains(&format!("content-type: {kind}; charset=utf-8"))
+        );
+        assert!(
+            answer
+                .head
+                .contains("default-src 'none'; script-src 'self'")
+        );
+        assert!(answer.head.contains("x-content-type-options: nosniff"));
+    }
+    assert_eq!(served.get("/page/secret").status, 404);
+    assert_eq!(served.get("/page/../api/status").status, 404);
+    for path in ["/api/status", "/api/energy", "/api/routing", "/page"] {
+        assert_eq!(served.get(path).status, 401, "{path}");
+    }
+    drop(load);
+    served.end().unwrap();
+}

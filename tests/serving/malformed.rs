@@ -241,7 +241,7 @@ fn unknown_fields_and_bodies_that_are_no_object_are_refused() {
         }
     }
     for path in [
-        "/",
+        "/page/",
         "/v1",
         "/v1/completions/",
         "/../etc/passwd",

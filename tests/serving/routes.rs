@@ -46,7 +46,26 @@ fn in_every_layer_the_visits_are_the_tokens_times_the_experts_per_token() {
     // the last token of each text is not read, unless it is an accepted draft
     let read = total("vllm:prompt_tokens_total") - shared + generated - 12;
     assert!((read..read + 40).contains(&computed), "{read} {computed}");
+    let routing = served.get("/api/routing").ok();
+    assert_eq!(routing["tokens"], computed);
+    assert_eq!(routing["layers"].as_array().unwrap().len(), 2);
+    let newest = served.get("/api/routing?seconds=60").ok();
     for layer in [2, 3] {
+        // the interface tells what the metrics tell, expert by expert
+        let found = &routing["layers"][layer - 2];
+        assert_eq!(
+            (&found["layer"], &found["experts_per_token"]),
+            (&json!(layer), &json!(2))
+        );
+        let counts = found["counts"].as_array().unwrap();
+        for (expert, count) in counts.iter().enumerate() {
+            let labels = format!("{{expert=\"{expert}\",layer=\"{layer}\",model_name=\"small\"}}");
+            let metric = served.metric(&format!("darkhorse:expert_tokens_total{labels}"));
+            assert_eq!(metric, count.as_f64(), "{labels}");
+        }
+        let in_window = newest["layers"][layer - 2]["counts"].as_array().unwrap();
+        let in_window: u64 = in_window.iter().map(|it| it.as_u64().unwrap()).sum();
+        assert_eq!(in_window, newest["tokens"].as_u64().unwrap() * 2);
         assert_eq!(
             sum(&text, "darkhorse:expert_tokens_total", layer),
             computed * 2
@@ -89,6 +108,18 @@ fn a_trace_has_the_experts_and_gates_of_a_forward_pass() {
     let read = prompt.len() + 9;
     assert_eq!(trace["ids"], json!(generation.past()[..read]));
     assert_eq!(trace["prompt_tokens"], prompt.len());
+    let texts = trace["texts"].as_array().unwrap();
+    // the last token was not read, so it has a text and no route
+    assert_eq!(texts.len(), read + 1);
+    let generated: String = texts[prompt.len()..]
+        .iter()
+        .map(|it| it.as_str().unwrap())
+        .collect();
+    let text = answer["choices"][0]["text"].as_str().unwrap();
+    assert!(
+        text.starts_with(&generated) && generated.len() > 4,
+        "{text:?} {generated:?}"
+    );
     let routes = generation.routes().unwrap();
     let layers = trace["layers"].as_array().unwrap();
     assert_eq!(layers.len(), 2);
@@ -113,6 +144,7 @@ fn a_trace_has_the_experts_and_gates_of_a_forward_pass() {
         );
     }
     assert_eq!(served.get("/api/trace/cmpl-none").status, 404);
+    assert_eq!(served.get("/api/routing?seconds=0").status, 400);
     body["stream"] = true.into();
     let events = served.post("/v1/completions", &body).events();
     let last: Value = serde_json::from_str(&events[events.len() - 2]).unwrap();

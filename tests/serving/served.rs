@@ -12,6 +12,7 @@ use darkhorse_genesis::inference::{EngineConfig, Recording};
 use darkhorse_genesis::model::routing::domain::DomainMode;
 use darkhorse_genesis::model::{CausalLm, ModelConfig};
 use darkhorse_genesis::serving::{ServeConfig, ServeError, Server, Stopper};
+use darkhorse_genesis::telemetry::energy::{Meters, Unmetered};
 use darkhorse_genesis::tokenizer::Tokenizer;
 use serde_json::Value;
 
@@ -98,6 +99,25 @@ impl Served {
         served
     }
 
+    /// As `start`, with these meters.
+    pub(crate) fn with_meters(
+        model: ModelConfig,
+        config: ServeConfig,
+        meters: Result<Meters, Unmetered>,
+    ) -> Self {
+        let (loaded, is_loaded) = channel();
+        let server = Server::bind(config).unwrap().with_meters(meters);
+        let served = Self::run(
+            server,
+            move || Ok(self::model(&model)),
+            move || {
+                loaded.send(()).unwrap();
+            },
+        );
+        is_loaded.recv().unwrap();
+        served
+    }
+
     /// A server with the usual settings and this context.
     pub(crate) fn of_context(context: usize) -> Self {
         Self::start(config(context), serve_config())
@@ -109,7 +129,14 @@ impl Served {
         load: impl FnOnce() -> Result<Model<Selected>, String> + Send + 'static,
         loaded: impl FnOnce() + Send + 'static,
     ) -> Self {
-        let server = Server::bind(config).unwrap();
+        Self::run(Server::bind(config).unwrap(), load, loaded)
+    }
+
+    fn run(
+        server: Server,
+        load: impl FnOnce() -> Result<Model<Selected>, String> + Send + 'static,
+        loaded: impl FnOnce() + Send + 'static,
+    ) -> Self {
         Self {
             address: server.address().unwrap(),
             stopper: server.stopper(),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -30,7 +31,7 @@ pub struct Meters {
     meters: Vec<Box<dyn EnergyMeter>>,
     /// Time of the last poll of each meter.
     polled: Vec<Duration>,
-    clock: Box<dyn Clock>,
+    clock: Arc<dyn Clock>,
     facts: Vec<String>,
 }
 
@@ -153,7 +154,7 @@ impl Meters {
         Self {
             polled: vec![clock.now(); meters.len()],
             meters,
-            clock,
+            clock: clock.into(),
             facts: Vec::new(),
         }
     }
@@ -161,6 +162,19 @@ impl Meters {
     /// Descriptions of the devices apart from their energy: driver version, power limits.
     pub fn facts(&self) -> &[String] {
         &self.facts
+    }
+
+    /// Power limits in watts of the devices that have one.
+    pub fn limits_w(&self) -> Vec<(Arc<str>, f64)> {
+        self.meters
+            .iter()
+            .flat_map(|meter| meter.limits_w())
+            .collect()
+    }
+
+    /// The clock of the samples.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
     }
 
     /// Reads every device.

@@ -6,6 +6,7 @@
 mod idle;
 #[cfg(feature = "energy")]
 mod integral;
+mod ledger;
 mod machine;
 mod monitor;
 #[cfg(feature = "energy")]
@@ -16,9 +17,11 @@ mod scope;
 mod total;
 mod window;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use idle::{Idle, IdleError};
+pub use ledger::{Dealt, Ledger, Phase, Spent, Work};
 pub use machine::{Clock, Meters, Unmetered};
 pub use monitor::Monitor;
 pub use reading::{Quality, Reading, Source};
@@ -39,4 +42,9 @@ pub trait EnergyMeter: Send + std::fmt::Debug {
 
     /// Longest time between two polls; `None` if the meter needs no polls.
     fn interval(&self) -> Option<Duration>;
+
+    /// Power limits in watts, with the names of their devices, of the devices that have one.
+    fn limits_w(&self) -> Vec<(Arc<str>, f64)> {
+        Vec::new()
+    }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
-use super::machine::Meters;
+use super::machine::{Clock, Meters};
 use super::window::Sample;
 
 /// Meters with a thread that polls them at their interval; there is no thread if none needs polls.
 #[derive(Debug)]
 pub struct Monitor {
     shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -24,6 +26,7 @@ impl Monitor {
     /// Starts polling.
     pub fn start(meters: Meters) -> Self {
         let interval = meters.interval();
+        let clock = meters.clock();
         let shared = Arc::new(Shared {
             meters: Mutex::new(meters),
             ended: Mutex::new(false),
@@ -46,12 +49,26 @@ impl Monitor {
             // without the thread, power readings are too far apart and energy is unknown
             Builder::new().name("energy".into()).spawn(polling).ok()
         });
-        Self { shared, thread }
+        Self {
+            shared,
+            clock,
+            thread,
+        }
     }
 
     /// Reads every device.
     pub fn sample(&self) -> Sample {
         lock(&self.shared.meters).sample()
+    }
+
+    /// Time by the clock of the samples. Does not wait for a meter that is being read.
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Power limits in watts of the devices that have one.
+    pub fn limits_w(&self) -> Vec<(Arc<str>, f64)> {
+        lock(&self.shared.meters).limits_w()
     }
 
     /// Descriptions of the devices apart from their energy.

@@ -109,13 +109,19 @@ impl Gpus {
     pub(super) fn facts(&self) -> Vec<String> {
         let driver = self.nvml.sys_driver_version().ok();
         let driver = driver.map(|version| format!("NVIDIA driver {version}"));
+        let limits = self.limits().into_iter();
+        let limits = limits.map(|(device, limit_w)| format!("{device}: power limit {limit_w} W"));
+        driver.into_iter().chain(limits).collect()
+    }
+
+    /// Power limit of each device that tells it, in watts.
+    fn limits(&self) -> Vec<(Arc<str>, f64)> {
         let limits = self.gpus.iter().filter_map(|gpu| {
             let device = self.nvml.device_by_index(gpu.index).ok()?;
             let limit_mw = device.enforced_power_limit().ok()?;
-            let limit_w = f64::from(limit_mw) * 1e-3;
-            Some(format!("{}: power limit {limit_w} W", gpu.device))
+            Some((gpu.device.clone(), f64::from(limit_mw) * 1e-3))
         });
-        driver.into_iter().chain(limits).collect()
+        limits.collect()
     }
 }
 
@@ -221,5 +227,9 @@ impl EnergyMeter for Gpus {
     fn interval(&self) -> Option<Duration> {
         let is_needed = self.gpus.iter().any(Gpu::is_integrated);
         is_needed.then_some(Self::INTERVAL)
+    }
+
+    fn limits_w(&self) -> Vec<(Arc<str>, f64)> {
+        self.limits()
     }
 }

@@ -125,6 +125,16 @@ impl EnergyMeter for Rapl {
     fn interval(&self) -> Option<Duration> {
         Some(Self::INTERVAL)
     }
+
+    fn limits_w(&self) -> Vec<(Arc<str>, f64)> {
+        let limit = |zone: &Zone| {
+            // the kernel names the first one `long_term`
+            let file = zone.file.with_file_name("constraint_0_power_limit_uw");
+            let limit_uw = number(&file).ok().filter(|&limit_uw| limit_uw > 0)?;
+            Some((zone.device.clone(), limit_uw as f64 * 1e-6))
+        };
+        self.zones.iter().filter_map(limit).collect()
+    }
 }
 
 fn number(file: &Path) -> io::Result<u64> {

@@ -43,6 +43,12 @@ pub struct Part {
 }
 
 impl Sample {
+    /// The devices with their sources, as in `CPU package-0 (RAPL counter)`.
+    pub fn source(&self) -> String {
+        let readings = self.readings.iter();
+        named(readings.map(|it| (&*it.device, it.source, it.quality)))
+    }
+
     /// The energy between `before` and this sample.
     pub fn since(&self, before: &Self) -> Energy {
         let duration = self.at.saturating_sub(before.at);
@@ -97,17 +103,18 @@ impl Energy {
 
     /// The devices with their sources, as in `CPU package-0 (RAPL counter)`.
     pub fn source(&self) -> String {
-        let mut text = String::new();
-        for part in &self.parts {
-            let comma = if text.is_empty() { "" } else { ", " };
-            let _ = write!(
-                text,
-                "{comma}{} ({} {})",
-                part.device, part.source, part.quality
-            );
-        }
-        text
+        let parts = self.parts.iter();
+        named(parts.map(|part| (&*part.device, part.source, part.quality)))
     }
+}
+
+fn named<'a>(devices: impl Iterator<Item = (&'a str, Source, Quality)>) -> String {
+    let mut text = String::new();
+    for (device, source, quality) in devices {
+        let comma = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{comma}{device} ({source} {quality})");
+    }
+    text
 }
 
 /// Number of decoded tokens for an energy per token: all but the first of each sequence, which belongs to the
@@ -139,7 +146,9 @@ mod tests {
     #[test]
     fn the_devices_of_a_sum_are_named() {
         let begin = sample(0, &[Some(1_000_000), Some(7_000_000)]);
-        let energy = sample(500, &[Some(2_500_000), Some(8_000_000)]).since(&begin);
+        let end = sample(500, &[Some(2_500_000), Some(8_000_000)]);
+        let energy = end.since(&begin);
+        assert_eq!(energy.source(), end.source());
         assert_eq!(energy.joules(), Some(2.5));
         assert_eq!(energy.power_w(), Some(5.0));
         assert_eq!(

@@ -262,3 +262,64 @@ fn a_library_that_is_missing_or_refuses_is_one_line() {
     ];
     assert!(Gpus::open(&names, &Scope::AllGpus).is_ok());
 }
+
+#[test]
+fn requests_in_a_batch_and_idleness_have_the_joules_of_the_counter() {
+    use super::super::ledger::{Ledger, Phase, Work};
+
+    // the counter moves every 100 ms, steps end every 7 ms or so, and samples are taken every 25 ms
+    let fake = Fake::new(
+        "device H\nstart 5000\nstep 100\npower 0 90000\npower 2000 600000\npower 7000 90000",
+    );
+    let mut meters = fake.open();
+    let first = meters.sample();
+    let mut ledger = Ledger::new(first.clone());
+    let mut answers = Vec::new();
+    for now in 1..=9000_u64 {
+        fake.clock.0.store(now, Ordering::Relaxed);
+        if now == 2000 {
+            ledger.begin(Duration::from_millis(now));
+        }
+        // ten requests of 700 ms, of which two run at a time
+        if (2000..7000).contains(&now) && now % 7 == 0 {
+            let number = (now - 2000) / 500;
+            let works = [number, number.saturating_sub(1)].map(|party| Work {
+                party,
+                phase: if now % 500 < 100 {
+                    Phase::Prefill
+                } else {
+                    Phase::Decode
+                },
+                tokens: 1 + party % 3,
+            });
+            ledger.step(Duration::from_millis(now), works);
+        }
+        if now % 500 == 0 && (3000..=7000).contains(&now) {
+            answers.extend(ledger.take((now - 3000) / 500));
+        }
+        if now == 7000 {
+            answers.extend(ledger.take(9));
+            ledger.rest();
+        }
+        if now % 25 == 0 {
+            fake.at(now);
+            ledger.settle(meters.sample());
+        }
+    }
+    let window = meters.sample().since(&first).joules().unwrap();
+    assert_eq!(window, 5.0 * 600.0 + 4.0 * 90.0);
+    let dealt = ledger.dealt();
+    let parts = dealt.prefill_j + dealt.decode_j + dealt.idle_j;
+    assert!((parts / window - 1.0).abs() < 1e-9, "{dealt:?}");
+    assert_eq!(answers.len(), 10);
+    let requests: f64 = answers.iter().map(|it| it.prefill_j + it.decode_j).sum();
+    let sum = requests + dealt.idle_j;
+    assert!(
+        (sum / window - 1.0).abs() < 0.01,
+        "{sum} {window} {dealt:?}"
+    );
+    assert!(
+        (dealt.idle_j / (4.0 * 90.0) - 1.0).abs() < 0.15,
+        "{dealt:?}"
+    );
+}

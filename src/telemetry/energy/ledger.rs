@@ -1,0 +1,550 @@
+//! Energy of work that runs in steps shared by several parties, such as the requests of a batch.
+//!
+//! The energy of a window between two samples is dealt out evenly over its time: to the steps in it, and to idleness
+//! for the rest. The energy of a step is dealt out by the tokens that it computed for each party. So the parties and
+//! idleness together have the energy of the window. A counter moves less often than steps end, so a window lasts until
+//! the counter has moved.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::ops::Add;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::window::Sample;
+
+/// Largest number of steps that wait for a sample; beyond that the energy of the oldest is given up.
+const MOST_STEPS: usize = 1 << 16;
+/// Least share of a window's time in steps for which its power counts as that of work.
+const BUSY: f64 = 0.9;
+
+/// Phase of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading a prompt.
+    Prefill,
+    /// Generating tokens.
+    Decode,
+}
+
+/// Work of a party in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work<K> {
+    /// The party.
+    pub party: K,
+    /// Its phase.
+    pub phase: Phase,
+    /// Number of tokens computed.
+    pub tokens: u64,
+}
+
+/// Energy of a party, in joules.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Spent {
+    /// Energy of its prefill.
+    pub prefill_j: f64,
+    /// Energy of its decoding.
+    pub decode_j: f64,
+    /// The part of both after the newest sample, by the power of the newest samples.
+    pub extrapolated_j: f64,
+}
+
+/// Energy dealt out since the ledger began.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Dealt {
+    /// Length of the measured windows, in seconds.
+    pub measured_s: f64,
+    /// Length of the windows without a measurement, in seconds.
+    pub unmeasured_s: f64,
+    /// Energy of the measured windows, in joules.
+    pub joules: f64,
+    /// Part of prefill.
+    pub prefill_j: f64,
+    /// Part of decoding.
+    pub decode_j: f64,
+    /// Part of the time without work.
+    pub idle_j: f64,
+    /// Part of steps that have not ended.
+    pub open_j: f64,
+}
+
+/// Deals out energy to parties.
+#[derive(Debug)]
+pub struct Ledger<K> {
+    /// Sample at the end of the newest window.
+    last: Sample,
+    /// Begin of the step that runs, and its energy up to the newest sample.
+    open: Option<(Duration, Energy)>,
+    /// Steps that end after the newest sample.
+    steps: VecDeque<Step<K>>,
+    accounts: HashMap<K, [Energy; 2]>,
+    dealt: Dealt,
+    /// Power of the newest window with work, and the share of work in it.
+    power: Option<(f64, f64)>,
+}
+
+/// Measured energy; `joules` is a part of it if another part is unknown.
+#[derive(Debug, Clone, Copy, Default)]
+struct Energy {
+    joules: f64,
+    is_partial: bool,
+}
+
+#[derive(Debug)]
+struct Step<K> {
+    begin: Duration,
+    end: Duration,
+    /// Energy up to the newest sample.
+    energy: Energy,
+    /// A party that is gone has no name.
+    works: Vec<(Option<K>, Phase, u64)>,
+}
+
+impl Add for Spent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            prefill_j: self.prefill_j + other.prefill_j,
+            decode_j: self.decode_j + other.decode_j,
+            extrapolated_j: self.extrapolated_j + other.extrapolated_j,
+        }
+    }
+}
+
+impl Phase {
+    fn index(self) -> usize {
+        match self {
+            Self::Prefill => 0,
+            Self::Decode => 1,
+        }
+    }
+}
+
+impl Energy {
+    /// Adds energy; `None` is unknown.
+    fn add(&mut self, joules: Option<f64>) {
+        match joules {
+            Some(joules) => self.joules += joules,
+            None => self.is_partial = true,
+        }
+    }
+
+    fn add_share(&mut self, of: Self, share: f64) {
+        self.joules += of.joules * share;
+        self.is_partial |= of.is_partial;
+    }
+}
+
+impl<K> Step<K> {
+    fn tokens(&self) -> f64 {
+        self.works.iter().map(|(_, _, tokens)| *tokens).sum::<u64>() as f64
+    }
+}
+
+impl<K: Copy + Eq + Hash> Ledger<K> {
+    /// Begins with a first sample.
+    pub fn new(first: Sample) -> Self {
+        Self {
+            last: first,
+            open: None,
+            steps: VecDeque::new(),
+            accounts: HashMap::new(),
+            dealt: Dealt::default(),
+            power: None,
+        }
+    }
+
+    /// Work begins after idleness.
+    pub fn begin(&mut self, now: Duration) {
+        self.open.get_or_insert((now, Energy::default()));
+    }
+
+    /// A step has ended; the next one begins.
+    pub fn step(&mut self, now: Duration, works: impl IntoIterator<Item = Work<K>>) {
+        let mut own = Vec::new();
+        for Work {
+            party,
+            phase,
+            tokens,
+        } in works
+        {
+            if tokens > 0 {
+                self.accounts.entry(party).or_default();
+                own.push((Some(party), phase, tokens));
+            }
+        }
+        if own.is_empty() {
+            return;
+        }
+        let (begin, energy) = self.open.unwrap_or((now, Energy::default()));
+        self.steps.push_back(Step {
+            begin,
+            end: now,
+            energy,
+            works: own,
+        });
+        self.open = Some((now, Energy::default()));
+        if now <= self.last.at {
+            self.settle_ended();
+        }
+        if self.steps.len() > MOST_STEPS
+            && let Some(mut oldest) = self.steps.pop_front()
+        {
+            oldest.energy.is_partial = true;
+            self.deal(&oldest);
+        }
+    }
+
+    /// Idleness begins.
+    pub fn rest(&mut self) {
+        // what came after the last step is no step
+        if let Some((_, energy)) = self.open.take() {
+            self.dealt.idle_j += energy.joules;
+        }
+    }
+
+    /// Deals out the energy up to a new sample. Returns false if no counter has moved; the sample is dropped then.
+    pub fn settle(&mut self, sample: Sample) -> bool {
+        if sample.at <= self.last.at {
+            return false;
+        }
+        let joules = sample.since(&self.last).joules();
+        if joules == Some(0.0) {
+            return false;
+        }
+        let (from, to) = (self.last.at, sample.at);
+        let width_s = (to - from).as_secs_f64();
+        let rate_w = joules.map(|joules| joules / width_s);
+        let overlap_s = |begin: Duration, end: Duration| {
+            end.min(to).saturating_sub(begin.max(from)).as_secs_f64()
+        };
+        let mut busy_s = 0.0;
+        let mut give = |energy: &mut Energy, seconds: f64| {
+            if seconds > 0.0 {
+                busy_s += seconds;
+                energy.add(rate_w.map(|rate_w| rate_w * seconds));
+            }
+        };
+        for step in &mut self.steps {
+            give(&mut step.energy, overlap_s(step.begin, step.end));
+        }
+        if let Some((begin, energy)) = &mut self.open {
+            give(energy, overlap_s(*begin, to));
+        }
+        match (joules, rate_w) {
+            (Some(joules), Some(rate_w)) => {
+                self.dealt.measured_s += width_s;
+                self.dealt.joules += joules;
+                self.dealt.idle_j += joules - rate_w * busy_s;
+                let share = busy_s / width_s;
+                let known = self.power.map_or(0.0, |(_, share)| share);
+                if share >= BUSY || share > known {
+                    self.power = Some((rate_w, share));
+                }
+            }
+            _ => self.dealt.unmeasured_s += width_s,
+        }
+        self.last = sample;
+        self.settle_ended();
+        true
+    }
+
+    /// Takes the account of a party, which does no more work. `None` if some of its energy is unknown, or if it did no
+    /// work.
+    pub fn take(&mut self, party: K) -> Option<Spent> {
+        let mut account = self.accounts.remove(&party)?;
+        let mut extrapolated_j = Some(0.0);
+        for step in &mut self.steps {
+            let tokens = step.tokens();
+            let rest = step.end.saturating_sub(step.begin.max(self.last.at));
+            let rest_j = self.power.map(|(power_w, _)| power_w * rest.as_secs_f64());
+            for (name, phase, own) in &mut step.works {
+                if *name == Some(party) {
+                    *name = None;
+                    let share = *own as f64 / tokens;
+                    let rest_j = rest_j.map(|rest_j| rest_j * share);
+                    let account = &mut account[phase.index()];
+                    account.add_share(step.energy, share);
+                    account.add(rest_j);
+                    extrapolated_j = extrapolated_j.zip(rest_j).map(|(sum, it)| sum + it);
+                }
+            }
+        }
+        let [prefill, decode] = account;
+        let is_known = !prefill.is_partial && !decode.is_partial;
+        let extrapolated_j = extrapolated_j.filter(|_| is_known)?;
+        Some(Spent {
+            prefill_j: prefill.joules,
+            decode_j: decode.joules,
+            extrapolated_j,
+        })
+    }
+
+    /// Whether `take` knows the power after the newest sample.
+    pub fn knows_power(&self) -> bool {
+        self.power.is_some()
+    }
+
+    /// The energy dealt out so far.
+    pub fn dealt(&self) -> Dealt {
+        let steps = self.steps.iter().map(|step| step.energy.joules);
+        let open = self.open.map_or(0.0, |(_, energy)| energy.joules);
+        Dealt {
+            open_j: steps.sum::<f64>() + open,
+            ..self.dealt
+        }
+    }
+
+    /// Deals out the energy of steps that end before the newest sample.
+    fn settle_ended(&mut self) {
+        while self.steps.front().is_some_and(|it| it.end <= self.last.at)
+            && let Some(step) = self.steps.pop_front()
+        {
+            self.deal(&step);
+        }
+    }
+
+    fn deal(&mut self, step: &Step<K>) {
+        let tokens = step.tokens();
+        for &(party, phase, own) in &step.works {
+            let share = own as f64 / tokens;
+            let dealt = match phase {
+                Phase::Prefill => &mut self.dealt.prefill_j,
+                Phase::Decode => &mut self.dealt.decode_j,
+            };
+            *dealt += step.energy.joules * share;
+            let account = party.and_then(|party| self.accounts.get_mut(&party));
+            if let Some(account) = account {
+                account[phase.index()].add_share(step.energy, share);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::super::reading::{Quality, Reading, Source};
+    use super::super::total::Total;
+    use super::*;
+
+    fn ms(now: u64) -> Duration {
+        Duration::from_millis(now)
+    }
+
+    /// A sample of a counter in microjoules; `None` if it cannot be read.
+    fn sample(at_ms: u64, energy_uj: Option<u64>) -> Sample {
+        let total = energy_uj.map(|energy_uj| Total {
+            energy_uj,
+            stretch: 0,
+        });
+        let reading = Reading::new(&"device".into(), Source::Nvml, Quality::Counter, total);
+        Sample {
+            at: ms(at_ms),
+            readings: vec![reading],
+        }
+    }
+
+    fn work(party: u32, phase: Phase, tokens: u64) -> Work<u32> {
+        Work {
+            party,
+            phase,
+            tokens,
+        }
+    }
+
+    fn close(found: f64, expected: f64) {
+        let error = (found - expected).abs();
+        assert!(error < 1e-9 * expected.abs().max(1.0), "{found} {expected}");
+    }
+
+    fn is_conserved(dealt: &Dealt) {
+        let parts = dealt.prefill_j + dealt.decode_j + dealt.idle_j + dealt.open_j;
+        close(parts, dealt.joules);
+    }
+
+    /// Energy by party and phase, and of idleness, added up millisecond by millisecond.
+    #[derive(Default)]
+    struct Slow {
+        parties: HashMap<(u32, usize), f64>,
+        idle: f64,
+    }
+
+    #[test]
+    fn parties_and_idleness_have_the_energy_that_a_sum_over_milliseconds_gives_them() {
+        let mut random = StdRng::seed_from_u64(3);
+        for _ in 0..50 {
+            let (mut ledger, mut slow) = (Ledger::new(sample(0, Some(0))), Slow::default());
+            let (mut now, mut energy_uj) = (0, 0_u64);
+            // power in milliwatts, constant between samples
+            let mut power = 70_000;
+            let mut next_sample = 25;
+            let mut tick = |now: &mut u64, ledger: &mut Ledger<u32>| {
+                *now += 1;
+                let before = power;
+                energy_uj += before;
+                if *now == next_sample {
+                    assert!(ledger.settle(sample(*now, Some(energy_uj))));
+                    power = random.random_range(20_000..400_000);
+                    next_sample += random.random_range(1..60);
+                }
+                before as f64 * 1e-6
+            };
+            let mut other = StdRng::seed_from_u64(now + 9);
+            for burst in 0..20 {
+                for _ in 0..other.random_range(0..80) {
+                    slow.idle += tick(&mut now, &mut ledger);
+                }
+                ledger.begin(ms(now));
+                for step in 0..other.random_range(1..12) {
+                    let works: Vec<_> = (0..other.random_range(1..4))
+                        .map(|it| {
+                            let phase = [Phase::Prefill, Phase::Decode][usize::from(step > 1)];
+                            work(burst * 4 + it, phase, other.random_range(1..40))
+                        })
+                        .collect();
+                    let tokens: u64 = works.iter().map(|it| it.tokens).sum();
+                    let mut joules = 0.0;
+                    for _ in 0..other.random_range(1..30) {
+                        joules += tick(&mut now, &mut ledger);
+                    }
+                    for work in &works {
+                        let key = (work.party, work.phase.index());
+                        let share = work.tokens as f64 / tokens as f64;
+                        *slow.parties.entry(key).or_default() += joules * share;
+                    }
+                    ledger.step(ms(now), works);
+                    is_conserved(&ledger.dealt());
+                }
+                ledger.rest();
+            }
+            // up to the next sample
+            let settled = |ledger: &Ledger<u32>| ledger.last.at >= ms(now);
+            let mut end = now;
+            while !settled(&ledger) {
+                slow.idle += tick(&mut end, &mut ledger);
+            }
+            let dealt = ledger.dealt();
+            is_conserved(&dealt);
+            close(dealt.joules, energy_uj as f64 * 1e-6);
+            close(dealt.idle_j, slow.idle);
+            close(dealt.open_j, 0.0);
+            let (mut prefill_j, mut decode_j) = (0.0, 0.0);
+            let parties: std::collections::BTreeSet<u32> =
+                slow.parties.keys().map(|(party, _)| *party).collect();
+            for party in parties {
+                let spent = ledger.take(party).unwrap();
+                let expected = |phase: usize| slow.parties.get(&(party, phase)).unwrap_or(&0.0);
+                close(spent.prefill_j, *expected(0));
+                close(spent.decode_j, *expected(1));
+                close(spent.extrapolated_j, 0.0);
+                prefill_j += spent.prefill_j;
+                decode_j += spent.decode_j;
+            }
+            close(prefill_j, dealt.prefill_j);
+            close(decode_j, dealt.decode_j);
+            assert!(ledger.accounts.is_empty() && ledger.steps.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_counter_that_moves_seldom_is_dealt_out_over_all_the_time_since_it_moved() {
+        let mut ledger = Ledger::new(sample(0, Some(0)));
+        ledger.begin(ms(40));
+        ledger.step(ms(60), [work(1, Phase::Prefill, 5)]);
+        assert!(!ledger.settle(sample(70, Some(0))));
+        ledger.step(
+            ms(100),
+            [work(1, Phase::Decode, 1), work(2, Phase::Prefill, 3)],
+        );
+        // 100 ms with 10 J: 40 ms idle, 20 ms one step, 40 ms the other
+        assert!(ledger.settle(sample(100, Some(10_000_000))));
+        let one = ledger.take(1).unwrap();
+        close(one.prefill_j, 2.0);
+        close(one.decode_j, 1.0);
+        close(ledger.take(2).unwrap().prefill_j, 3.0);
+        let dealt = ledger.dealt();
+        close(dealt.idle_j, 4.0);
+        is_conserved(&dealt);
+    }
+
+    #[test]
+    fn the_end_after_the_newest_sample_is_extrapolated_and_dealt_out_when_it_is_measured() {
+        let mut ledger = Ledger::new(sample(0, Some(0)));
+        ledger.begin(ms(0));
+        ledger.step(ms(50), [work(1, Phase::Prefill, 4)]);
+        assert_eq!(ledger.take(1), None, "no power is known");
+        ledger.step(ms(100), [work(2, Phase::Prefill, 4)]);
+        ledger.settle(sample(120, Some(12_000_000)));
+        ledger.step(
+            ms(150),
+            [work(2, Phase::Decode, 1), work(3, Phase::Decode, 1)],
+        );
+        let two = ledger.take(2).unwrap();
+        close(two.prefill_j, 5.0);
+        // half of 5 J, of which 2 J are measured
+        close(two.decode_j, 2.5);
+        close(two.extrapolated_j, 1.5);
+        ledger.rest();
+        ledger.settle(sample(200, Some(32_000_000)));
+        // 20 J in 80 ms
+        let dealt = ledger.dealt();
+        close(dealt.decode_j, 2.0 + 7.5);
+        close(dealt.idle_j, 12.5);
+        is_conserved(&dealt);
+        close(ledger.take(3).unwrap().decode_j, 9.5 / 2.0);
+        assert!(ledger.accounts.is_empty());
+        assert_eq!(ledger.take(3), None, "an account is taken once");
+    }
+
+    #[test]
+    fn a_window_that_was_not_measured_makes_its_parties_unknown_and_no_others() {
+        let mut ledger = Ledger::new(sample(0, Some(0)));
+        ledger.begin(ms(0));
+        ledger.step(
+            ms(10),
+            [work(1, Phase::Prefill, 4), work(2, Phase::Prefill, 4)],
+        );
+        ledger.settle(sample(20, None));
+        ledger.step(
+            ms(30),
+            [work(2, Phase::Decode, 1), work(3, Phase::Decode, 1)],
+        );
+        ledger.settle(sample(40, None));
+        ledger.step(ms(60), [work(4, Phase::Decode, 1)]);
+        ledger.settle(sample(70, Some(5_000_000)));
+        assert_eq!(
+            ledger.dealt().measured_s,
+            0.0,
+            "the first reading after a failure is a begin"
+        );
+        ledger.step(ms(80), [work(5, Phase::Decode, 1)]);
+        ledger.step(ms(90), [work(6, Phase::Decode, 1)]);
+        ledger.settle(sample(100, Some(8_000_000)));
+        for unknown in 1..=5 {
+            assert_eq!(ledger.take(unknown), None, "{unknown}");
+        }
+        close(ledger.take(6).unwrap().decode_j, 1.0);
+        let dealt = ledger.dealt();
+        close(dealt.unmeasured_s, 0.07);
+        close(dealt.joules, 3.0);
+        is_conserved(&dealt);
+    }
+
+    #[test]
+    fn without_samples_no_more_than_so_many_steps_wait() {
+        let mut ledger = Ledger::new(sample(0, Some(0)));
+        ledger.begin(ms(0));
+        for now in 0..=MOST_STEPS as u64 {
+            ledger.step(ms(now + 1), [work(u32::from(now > 0), Phase::Decode, 1)]);
+        }
+        assert_eq!(ledger.steps.len(), MOST_STEPS);
+        ledger.settle(sample(MOST_STEPS as u64 + 1, Some(1)));
+        assert_eq!(ledger.take(0), None);
+        assert!(ledger.take(1).is_some());
+    }
+}
