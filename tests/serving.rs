@@ -22,6 +22,8 @@ mod life;
 mod malformed;
 #[path = "serving/messages.rs"]
 mod messages;
+#[path = "serving/openapi.rs"]
+mod openapi;
 #[path = "serving/responses.rs"]
 mod responses;
 #[path = "serving/routes.rs"]

@@ -31,6 +31,7 @@ mod message_input;
 mod messages;
 mod metrics;
 mod models;
+mod openapi;
 mod options;
 mod output;
 mod page;

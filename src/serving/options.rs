@@ -42,6 +42,7 @@ impl Options {
         fields.only_model(&ready.name)?;
         let answers = fields.count("n", 1..=MOST_ANSWERS)?.unwrap_or(1);
         refuse_unsupported(fields, answers)?;
+        fields.only("top_k_experts", |it| ready.routes_to(it))?;
         let streams = fields.flag("stream")?.unwrap_or(false);
         let stream_options = fields.object("stream_options")?;
         let mut tells_usage = false;

@@ -10,7 +10,7 @@ use axum::extract::{Request, State as Extract};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use hyper::body::Body as _;
 
 use super::chat::chat;
@@ -19,6 +19,7 @@ use super::error::ApiError;
 use super::live::{energy, routing, status};
 use super::messages::{MESSAGES, count_tokens, create};
 use super::models::{health, metrics, model, models, trace};
+use super::openapi::openapi;
 use super::page;
 use super::responses::responses;
 use super::state::State;
@@ -27,27 +28,36 @@ use super::tokenize::{detokenize, tokenize, tokenizer_info};
 /// The path that needs no key, for programs that watch a server. The page needs none, either: it asks for one.
 const OPEN: &str = "/health";
 
-/// All paths.
+/// All paths with what answers them, without the page and its parts.
+pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Arc<State>>)> {
+    vec![
+        ("/v1/completions", post(completions)),
+        ("/v1/chat/completions", post(chat)),
+        ("/v1/responses", post(responses)),
+        (MESSAGES, post(create)),
+        ("/v1/messages/count_tokens", post(count_tokens)),
+        ("/v1/models", get(models)),
+        ("/v1/models/{*name}", get(model)),
+        ("/tokenize", post(tokenize)),
+        ("/detokenize", post(detokenize)),
+        ("/tokenizer_info", get(tokenizer_info)),
+        (OPEN, get(health)),
+        ("/metrics", get(metrics)),
+        ("/api/trace/{id}", get(trace)),
+        ("/api/status", get(status)),
+        ("/api/energy", get(energy)),
+        ("/api/routing", get(routing)),
+        ("/openapi.json", get(openapi)),
+    ]
+}
+
+/// The router of all paths.
 pub(super) fn router(state: Arc<State>) -> Router {
-    Router::new()
-        .route("/v1/completions", post(completions))
-        .route("/v1/chat/completions", post(chat))
-        .route("/v1/responses", post(responses))
-        .route(MESSAGES, post(create))
-        .route("/v1/messages/count_tokens", post(count_tokens))
-        .route("/v1/models", get(models))
-        .route("/v1/models/{*name}", get(model))
-        .route("/tokenize", post(tokenize))
-        .route("/detokenize", post(detokenize))
-        .route("/tokenizer_info", get(tokenizer_info))
-        .route(OPEN, get(health))
-        .merge(page::routes())
-        .route("/metrics", get(metrics))
-        .route("/api/trace/{id}", get(trace))
-        .route("/api/status", get(status))
-        .route("/api/energy", get(energy))
-        .route("/api/routing", get(routing))
-        .fallback(async || ApiError::not_found("there is nothing at this path"))
+    let mut all = Router::new().merge(page::routes());
+    for (path, route) in routes() {
+        all = all.route(path, route);
+    }
+    all.fallback(async || ApiError::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(from_fn_with_state(state.clone(), guard))
         .with_state(state)

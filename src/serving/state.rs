@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::config::ServeConfig;
@@ -16,7 +17,7 @@ use super::metrics::Metrics;
 use super::traces::Traces;
 use super::worker::Job;
 use crate::inference::{CacheMemory, Limits, SamplingConfig, Speculation};
-use crate::model::ModelConfig;
+use crate::model::{FeedForwardPlan, ModelConfig};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::chat::Template;
 
@@ -101,6 +102,16 @@ impl Ready {
         }
         let made = Grammars::new(&self.tokenizer, &self.turn_stop_ids)?;
         Ok(self.grammars.get_or_init(|| made))
+    }
+
+    /// Whether every layer with experts routes to this number of them per token. A router has one number for the batch.
+    pub(super) fn routes_to(&self, experts: &Value) -> bool {
+        let plan = self.model.plan().into_iter();
+        let mut chosen = plan.filter_map(|layer| match layer.feed_forward {
+            FeedForwardPlan::Moe(moe) => Some(moe.num_experts_per_tok),
+            FeedForwardPlan::Dense(_) => None,
+        });
+        self.has_experts && chosen.all(|k| experts.as_u64() == Some(k as u64))
     }
 
     /// Texts of tokens as clients read them.

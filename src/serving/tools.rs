@@ -190,7 +190,7 @@ impl Tool {
                     let expected = "a schema with the type \"object\"";
                     return Err(wrong("tools", &schema.into(), expected));
                 }
-                schema.into()
+                closed(schema.into())
             }
             Some(other) => return Err(wrong("tools", &other, "`parameters` that are a schema")),
         };
@@ -200,6 +200,36 @@ impl Tool {
             definition: json!({"type": "function", "function": definition}),
         })
     }
+}
+
+/// A schema whose objects have no properties but those that it lists, unless it says so: a function knows no others.
+fn closed(mut schema: Value) -> Value {
+    const OPEN: [&str; 9] = [
+        "additionalProperties",
+        "patternProperties",
+        "unevaluatedProperties",
+        "minProperties",
+        "propertyNames",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "$ref",
+    ];
+    let Some(object) = schema.as_object_mut() else {
+        return schema;
+    };
+    if let Some(items) = object.get_mut("items") {
+        *items = closed(items.take());
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        for (_, property) in properties.iter_mut() {
+            *property = closed(property.take());
+        }
+        if !OPEN.iter().any(|keyword| object.contains_key(*keyword)) {
+            object.insert("additionalProperties".into(), false.into());
+        }
+    }
+    schema
 }
 
 impl Choice {
@@ -253,6 +283,20 @@ mod tests {
         assert_eq!(of(json!("none")), (String::new(), 0, false));
         let named = json!({"type": "function", "function": {"name": "a"}});
         assert_eq!(of(named), ("a".into(), 2, true));
+    }
+
+    #[test]
+    fn objects_have_the_properties_that_are_listed_unless_a_schema_says_otherwise() {
+        let open = json!({"type": "object", "properties": {
+            "a": {"type": "array", "items": {"properties": {"b": {}}}},
+            "c": {"type": "object", "properties": {}, "additionalProperties": true},
+            "d": {"properties": {"e": {}}, "anyOf": [{}]},
+            "f": {"type": "object"},
+        }});
+        let mut expected = open.clone();
+        expected["additionalProperties"] = false.into();
+        expected["properties"]["a"]["items"]["additionalProperties"] = false.into();
+        assert_eq!(closed(open), expected);
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn fields() -> Vec<(&'static str, Vec<&'static str>)> {
         "domain",
         "speculative",
         "trace",
+        "top_k_experts",
         "ignore_eos",
         "logit_bias",
         "presence_penalty",

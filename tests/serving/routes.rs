@@ -150,3 +150,26 @@ fn a_trace_has_the_experts_and_gates_of_a_forward_pass() {
     let last: Value = serde_json::from_str(&events[events.len() - 2]).unwrap();
     assert_eq!(last["choices"][0]["trace"]["layers"], trace["layers"]);
 }
+
+#[test]
+fn experts_per_token_are_those_of_the_model() {
+    let served = Served::of_context(64);
+    let ask = |experts: Value| {
+        let body = json!({"prompt": "a", "max_tokens": 1, "top_k_experts": experts});
+        served.post("/v1/completions", &body)
+    };
+    let own = config(64)
+        .plan()
+        .into_iter()
+        .find_map(|layer| match layer.feed_forward {
+            darkhorse_genesis::model::FeedForwardPlan::Moe(moe) => Some(moe.num_experts_per_tok),
+            darkhorse_genesis::model::FeedForwardPlan::Dense(_) => None,
+        });
+    let own = own.unwrap();
+    assert_eq!(ask(json!(own)).status, 200);
+    for other in [json!(own + 1), json!(0), json!("all")] {
+        let answer = ask(other);
+        assert_eq!(answer.status, 400);
+        assert_eq!(answer.json()["error"]["param"], "top_k_experts");
+    }
+}
