@@ -4,6 +4,7 @@ served_chats.py FOLDER: a folder that transformers reads, with a chat template. 
 of documents. Runs offline, in the environment of `lm-eval-environment`. Ends with 1 if an answer differs.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -16,7 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from server import KEY, check, served
 
 os.environ["OPENAI_API_KEY"] = KEY
-LIMIT = int(os.environ.get("LIMIT", "20"))
+LIMIT = int(os.environ.get("LIMIT", "10"))
 
 import lm_eval
 
@@ -24,8 +25,6 @@ QUESTIONS = [{"question": f"What is {a} + {b}?", "answer": str(a + b)} for a in 
 
 
 def task(folder: Path) -> dict:
-    import json
-
     data = folder / "questions.jsonl"
     data.write_text("".join(json.dumps(it) + "\n" for it in QUESTIONS))
     return {
@@ -36,7 +35,7 @@ def task(folder: Path) -> dict:
         "output_type": "generate_until",
         "doc_to_text": "{{question}}",
         "doc_to_target": "{{answer}}",
-        "generation_kwargs": {"until": ["\n\n"], "max_gen_toks": 24, "do_sample": False},
+        "generation_kwargs": {"until": ["###"], "max_gen_toks": 24, "do_sample": False},
         "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     }
 
