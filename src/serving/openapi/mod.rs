@@ -252,19 +252,25 @@ mod tests {
             .into_iter()
             .map(|(path, _)| path.replace("{*", "{"))
             .collect();
-        let mut described: Vec<&str> = PATHS.iter().map(|it| it.path).collect();
+        let document = serde_json::to_value(document()).unwrap();
+        let described = document["paths"].as_object().unwrap().keys();
+        let mut described: Vec<&String> = described.collect();
         routed.sort();
         described.sort_unstable();
-        assert_eq!(routed, described);
+        assert_eq!(routed.iter().collect::<Vec<_>>(), described);
     }
 
     #[test]
     fn every_schema_that_is_named_is_there() {
-        let text = serde_json::to_string(&document()).unwrap();
+        let document = serde_json::to_value(document()).unwrap();
+        let text = document.to_string();
         let named = text.split("#/components/schemas/").skip(1);
         for name in named.map(|rest| &rest[..rest.find('"').unwrap()]) {
-            assert!(answers::SCHEMAS.iter().any(|(it, _)| *it == name), "{name}");
+            assert!(
+                document["components"]["schemas"][name].is_object(),
+                "{name}"
+            );
         }
-        assert!(text.contains("\"openapi\":\"3."), "{text}");
+        assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     }
 }
