@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::noise;
+use super::noise::Noise;
 
 /// Sampling settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,17 +146,33 @@ impl Sampler {
     ///
     /// If there are no logits.
     pub fn choose(&self, logits: &[f32], past: &[u32]) -> u32 {
+        let noise = Noise::new(self.config.seed, past.len());
+        if self.keeps_all() {
+            return drawn(self.scored(&self.penalized(logits, past)), noise);
+        }
         let candidates = self.candidates(logits, past);
         if let [only] = candidates[..] {
             return only.id;
         }
-        let noisy = |candidate: &Candidate| {
-            candidate.score + noise::gumbel(self.config.seed, past.len(), candidate.id)
-        };
-        let better = |best: (f64, u32), next: (f64, u32)| if next.0 > best.0 { next } else { best };
-        let scores = candidates.iter().map(|c| (noisy(c), c.id));
-        let best = scores.reduce(better);
-        best.expect("a vocabulary has tokens").1
+        drawn(candidates.into_iter(), noise)
+    }
+
+    /// Whether every token is a candidate.
+    fn keeps_all(&self) -> bool {
+        let config = &self.config;
+        config.temperature > 0.0 && config.top_k == 0 && config.top_p == 1.0 && config.min_p == 0.0
+    }
+
+    /// All tokens by their logits.
+    fn scored(&self, logits: &[f32]) -> impl Iterator<Item = Candidate> {
+        let temperature = self.config.temperature;
+        logits
+            .iter()
+            .enumerate()
+            .map(move |(id, &logit)| Candidate {
+                id: id as u32,
+                score: f64::from(logit) / temperature,
+            })
     }
 
     /// Probability of every token to follow `past`, `[vocab_size]`.
@@ -187,11 +203,7 @@ impl Sampler {
             return vec![self.likeliest(logits, past)];
         }
         let penalized = self.penalized(logits, past);
-        let scored = penalized.iter().enumerate().map(|(id, &logit)| Candidate {
-            id: id as u32,
-            score: f64::from(logit) / self.config.temperature,
-        });
-        let mut candidates: Vec<Candidate> = scored.collect();
+        let mut candidates: Vec<Candidate> = self.scored(&penalized).collect();
         let k = self.config.top_k;
         if k > 0 && k < candidates.len() {
             candidates.select_nth_unstable_by(k - 1, likelier);
@@ -243,6 +255,22 @@ impl Sampler {
         }
         Cow::Owned(logits)
     }
+}
+
+/// The candidate whose score with noise is highest; of equal ones the first.
+fn drawn(candidates: impl Iterator<Item = Candidate>, noise: Noise) -> u32 {
+    let mut best = (f64::NEG_INFINITY, None);
+    for Candidate { id, score } in candidates {
+        // most tokens cannot win, and their noise need not be known
+        if best.1.is_some() && score + noise.bound(id) <= best.0 {
+            continue;
+        }
+        let noisy = score + noise.of(id);
+        if best.1.is_none() || noisy > best.0 {
+            best = (noisy, Some(id));
+        }
+    }
+    best.1.expect("a vocabulary has tokens")
 }
 
 /// Descending score, ties by ascending id, so that the order is unique.
@@ -319,6 +347,33 @@ mod tests {
         for (count, logit) in counts.iter().zip(LOGITS) {
             let expected = 4000.0 * f64::from(logit).exp() / total;
             assert!((*count as f64 - expected).abs() < 4.0 * expected.sqrt() + 1.0);
+        }
+    }
+
+    #[test]
+    fn a_draw_is_the_token_whose_score_with_noise_is_highest() {
+        let logits = |draw: u64| -> Vec<f32> {
+            let logit = |id: u32| Noise::new(draw, 1).of(id) as f32;
+            (0..3000).map(logit).collect()
+        };
+        for draw in 0..200u64 {
+            let temperature = [0.3, 1.0, 7.0][draw as usize % 3];
+            let top_p = [1.0, 0.9][draw as usize % 2];
+            let config = SamplingConfig {
+                temperature,
+                top_p,
+                seed: draw,
+                ..open()
+            };
+            let sampler = Sampler::new(config).unwrap();
+            let (logits, past) = (logits(draw), vec![0; draw as usize % 5]);
+            let noise = Noise::new(draw, past.len());
+            let candidates = sampler.candidates(&logits, &past);
+            let noisy = candidates
+                .iter()
+                .map(|it| (it.score + noise.of(it.id), it.id));
+            let highest = noisy.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+            assert_eq!(sampler.choose(&logits, &past), highest.1);
         }
     }
 
