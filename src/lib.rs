@@ -28,7 +28,7 @@
 //! - [`tasks`] asks a model questions with known answers, as lm-evaluation-harness does.
 //! - [`interop`] reads and writes the formats of other programs.
 //! - [`stored`] opens a model on disk, whatever wrote it.
-//! - [`serving`] answers requests over HTTP, as OpenAI's interface does.
+//! - [`serving`] answers requests over HTTP, as OpenAI's interface does; [`dashboard`] shows training runs.
 //!
 //! `cli` is the command-line program over all of this, on the [`selected`] backend.
 //!
@@ -46,9 +46,11 @@ pub mod checkpoint;
 ))]
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod data;
 pub mod domain;
 mod guard;
+mod http;
 pub mod inference;
 pub mod interop;
 mod mapped;

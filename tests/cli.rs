@@ -11,6 +11,8 @@ mod calibrate;
 mod calibrate_tasks;
 #[path = "cli/chat.rs"]
 mod chat;
+#[path = "cli/dashboard.rs"]
+mod dashboard;
 #[path = "cli/export.rs"]
 mod export;
 #[path = "cli/finite.rs"]

@@ -9,9 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every room from the bottom up, with the lower rooms that it may import, besides `domain`, which all may import.
-const MAY_IMPORT: [(&str, &str); 19] = [
+const MAY_IMPORT: [(&str, &str); 21] = [
     ("domain", ""),
     ("guard", ""),
+    ("http", ""),
     ("mapped", ""),
     ("telemetry", ""),
     ("tokenizer", "guard"),
@@ -39,8 +40,9 @@ const MAY_IMPORT: [(&str, &str); 19] = [
     ),
     (
         "serving",
-        "guard inference model stored telemetry tokenizer",
+        "guard http inference model stored telemetry tokenizer",
     ),
+    ("dashboard", "checkpoint config http run telemetry"),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -12,6 +12,8 @@ mod alone;
 mod chats;
 #[path = "serving/client.rs"]
 mod client;
+#[path = "serving/dashboard.rs"]
+mod dashboard;
 #[path = "serving/energy.rs"]
 mod energy;
 #[path = "serving/formats.rs"]

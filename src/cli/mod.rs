@@ -25,6 +25,7 @@ mod bench;
 mod calibrate;
 mod chat;
 mod completions;
+mod dashboard;
 mod device;
 mod dtype;
 mod evaluate;
@@ -115,6 +116,7 @@ enum Command {
     Render(render::RenderArgs),
     Routes(routes::RoutesArgs),
     Serve(Box<serve::ServeArgs>),
+    Dashboard(dashboard::DashboardArgs),
     Plan(plan::PlanArgs),
     Bench(bench::BenchArgs),
     BenchEnergy(bench::energy::BenchEnergyArgs),
@@ -160,6 +162,7 @@ pub fn main() -> ExitCode {
             Command::Render(args) => render::execute(&args),
             Command::Routes(args) => routes::execute(&args),
             Command::Serve(args) => serve::execute(&args),
+            Command::Dashboard(args) => dashboard::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
             Command::BenchEnergy(args) => bench::energy::execute(&args),

@@ -40,6 +40,7 @@ pub use resumption::Resumption;
 pub use scores::{DomainSums, Scores};
 pub use screen::Screen;
 pub use stop::{Ending, Stop};
+pub use summary::about;
 pub use texts::Validation;
 pub use trained::{EvaluationModel, Trained};
 pub use uncounted::Uncounted;

@@ -7,8 +7,12 @@ use crate::model::routing::domain::DomainMode;
 use crate::model::{FeedForwardPlan, ModelConfig};
 use crate::telemetry::report::About;
 
-/// The description that follows from the experiment and the run's folder.
-pub(super) fn about(experiment: &Experiment, run: &Run) -> Result<About, RunError> {
+/// The description that follows from the experiment and the run's folder; backend and meter are not known from these.
+///
+/// # Errors
+///
+/// The experiment cannot be written as JSON.
+pub fn about(experiment: &Experiment, run: &Run) -> Result<About, RunError> {
     let model = &experiment.model;
     let name = run.path().file_name();
     Ok(About {

@@ -50,6 +50,7 @@ mod traces;
 mod turn;
 mod worker;
 
+pub use crate::http::Stopper;
 pub use access::{ApiKeys, KeysError};
 pub use config::ServeConfig;
-pub use server::{ServeError, Server, Stopper};
+pub use server::{ServeError, Server};

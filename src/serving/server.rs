@@ -1,22 +1,15 @@
 //! Connections, and the life of a server: it listens, loads the model, serves, and ends when what runs is finished.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
 
-use axum::Router;
 use burn::tensor::backend::DeviceOps;
 use darkhorse_backends::Ops;
-use hyper::server::conn::http1::Builder;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::answer::seconds_since_1970;
 use super::config::ServeConfig;
@@ -24,33 +17,20 @@ use super::energy::Meter;
 use super::router::router;
 use super::state::{Ready, State};
 use super::worker::{Job, Reports, work};
+use crate::http::{Bounds, Stopper, listen};
 use crate::inference::Limits;
 use crate::model::{CausalLm, FeedForwardPlan};
 use crate::stored::{Model, OpenError};
 use crate::telemetry::energy::{Meters, Scope, Unmetered};
 
-/// Time to wait when no connection can be accepted, as when there are too many open files.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
-    listener: StdListener,
+    listener: TcpListener,
     config: ServeConfig,
     /// Energy meters; absent: those of the machine.
     meters: Option<Result<Meters, Unmetered>>,
     stop: watch::Sender<bool>,
-}
-
-/// Ends a server, from any thread.
-#[derive(Debug, Clone)]
-pub struct Stopper(watch::Sender<bool>);
-
-impl Stopper {
-    /// Makes the server accept no more connections and end when all its answers are given.
-    pub fn stop(&self) {
-        self.0.send_replace(true);
-    }
 }
 
 /// Why a server cannot run, or ended. `E` is the error of loading its model.
@@ -77,7 +57,7 @@ impl Server {
     ///
     /// Unknown host, or an address that is in use or forbidden.
     pub fn bind(config: ServeConfig) -> io::Result<Self> {
-        let listener = StdListener::bind((config.host.as_str(), config.port))?;
+        let listener = TcpListener::bind((config.host.as_str(), config.port))?;
         listener.set_nonblocking(true)?;
         let (stop, _) = watch::channel(false);
         Ok(Self {
@@ -107,7 +87,7 @@ impl Server {
 
     /// A handle to end it by.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.stop.clone())
+        Stopper::new(self.stop.clone())
     }
 
     /// Loads the model and serves it until the server is stopped; requests before that are refused with 503. The model
@@ -132,10 +112,14 @@ impl Server {
         } = self;
         let state = Arc::new(State::new(config));
         thread::scope(|scope| {
-            let (own, stops) = (state.clone(), stop.subscribe());
+            let (router, stops) = (router(state.clone()), stop.subscribe());
+            let bounds = Bounds {
+                head_bytes: state.config.head_bytes,
+                patience: state.config.patience,
+            };
             let connections = thread::Builder::new().name("connections".into());
             let connections =
-                connections.spawn_scoped(scope, move || listen(listener, own, stops))?;
+                connections.spawn_scoped(scope, move || listen(listener, router, bounds, stops))?;
             let ended = catch_unwind(AssertUnwindSafe(|| {
                 serve_model(state, meters, load, loaded)
             }));
@@ -146,22 +130,6 @@ impl Server {
             Ok(served?)
         })
     }
-}
-
-/// Serves connections until the server is stopped.
-fn listen(
-    listener: StdListener,
-    state: Arc<State>,
-    stops: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let listener = TcpListener::from_std(listener)?;
-        serve(listener, state, stops).await;
-        Ok(())
-    })
 }
 
 /// Loads the model, and runs the engine until no more requests can come.
@@ -224,54 +192,4 @@ where
     loaded();
     work(model.causal_lm(), limits, config, &mut received, reports);
     Ok(())
-}
-
-/// Accepts connections until the server is stopped, then waits for those that are open.
-async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Receiver<bool>) {
-    let router = router(state.clone());
-    let mut connections = JoinSet::new();
-    let stops_too = stop.clone();
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stops| *stops) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
-                    let connection = connection(socket, router.clone(), state.clone(), stops_too.clone());
-                    connections.spawn(connection);
-                }
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            },
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-/// Serves one connection.
-async fn connection(
-    socket: TcpStream,
-    router: Router,
-    state: Arc<State>,
-    mut stop: watch::Receiver<bool>,
-) {
-    // a token should not wait for the next one
-    let _ = socket.set_nodelay(true);
-    let config = &state.config;
-    let service = TowerToHyperService::new(router);
-    let connection = Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.patience)
-        .max_buf_size(config.head_bytes)
-        .serve_connection(TokioIo::new(socket), service);
-    let mut connection = std::pin::pin!(connection);
-    // a connection that breaks concerns its client alone
-    let is_open = tokio::select! {
-        _ = connection.as_mut() => false,
-        _ = stop.wait_for(|stops| *stops) => true,
-    };
-    if is_open {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
-    }
 }

@@ -10,6 +10,7 @@ mod record;
 pub mod report;
 mod routes;
 mod table;
+mod tail;
 
 pub use interval::Interval;
 pub use journal::{Journal, JournalError, read_journal};
@@ -22,3 +23,4 @@ pub use routes::{
     RouteFigures, RouteStudy, WindowRecord,
 };
 pub use table::EvaluationTable;
+pub use tail::Tail;

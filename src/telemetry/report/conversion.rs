@@ -109,6 +109,7 @@ pub fn render(page: &Conversion) -> String {
             env!("CARGO_PKG_VERSION"),
             " beside receipt.json of this run. Losses are in nats (natural logarithm) per token."
         ),
+        live: None,
     }
     .html()
 }

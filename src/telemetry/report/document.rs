@@ -19,6 +19,8 @@ pub(super) struct Document<'a> {
     pub(super) body: &'a str,
     /// Origin of the data and units, as HTML.
     pub(super) footer: &'a str,
+    /// For a page that a server renews: what it says of its state, as HTML. The script `/live.js` renews it.
+    pub(super) live: Option<&'a str>,
 }
 
 impl Document<'_> {
@@ -33,6 +35,13 @@ impl Document<'_> {
             ..
         } = self;
         let title = escape(self.title);
+        let (script, live) = match self.live {
+            Some(live) => (
+                "<script src=\"/live.js\" defer></script>\n",
+                format!("<p class=\"live\" id=\"live\">{live}</p>\n"),
+            ),
+            None => ("", String::new()),
+        };
         format!(
             r#"<!doctype html>
 <html lang="en">
@@ -42,14 +51,14 @@ impl Document<'_> {
 <title>{title} · {kind}</title>
 <style>
 {STYLE}</style>
-</head>
+{script}</head>
 <body>
 <main>
 <header>
 <p class="eyebrow">Darkhorse Genesis · {kind}</p>
 <h1>{title}</h1>
 <p class="lead">{lead}</p>
-{tiles}</header>
+{live}{tiles}</header>
 {body}<footer>{footer}</footer>
 </main>
 </body>

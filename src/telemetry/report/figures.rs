@@ -174,7 +174,7 @@ fn points(steps: &[StepRecord], value: impl Fn(&StepRecord) -> Option<f64>) -> V
 }
 
 /// Moving average of each value and the values before it, over `window` points.
-fn smooth(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
+pub(super) fn smooth(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     let smoothed = points.iter().enumerate().map(|(index, &(x, _))| {
         let last = &points[(index + 1).saturating_sub(window)..=index];
         (

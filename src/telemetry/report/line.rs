@@ -60,6 +60,8 @@ pub(super) enum Look {
     Third,
     /// Text color, dashed, for a bound.
     Bound,
+    /// Color of one of several runs, by its number.
+    Run(usize),
 }
 
 impl Look {
@@ -71,10 +73,15 @@ impl Look {
             Self::Second => "second",
             Self::Third => "third",
             Self::Bound => "bound",
+            Self::Run(number) => RUNS[number % RUNS.len()],
         }
     }
 }
 
+/// Classes of runs.
+const RUNS: [&str; 8] = [
+    "run0", "run1", "run2", "run3", "run4", "run5", "run6", "run7",
+];
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;

@@ -1,6 +1,7 @@
 //! HTML reports without network or scripts: `report.html` for a training run, `routes.html` for a study of its
-//! routing, `receipt.html` for a conversion.
+//! routing, `receipt.html` for a conversion; and several runs over each other, for a server.
 
+mod comparison;
 mod conversion;
 mod document;
 mod figures;
@@ -18,7 +19,8 @@ mod tiles;
 #[cfg(test)]
 mod sample;
 
+pub use comparison::{Compared, render as render_comparison};
 pub use conversion::{Change, Conversion, OverLayers, render as render_conversion};
-pub use page::{About, render};
+pub use page::{About, render, render_live};
 pub use routes::render as render_routes;
 pub use scores::{Measured, ScoreLine};

@@ -27,7 +27,7 @@ pub struct About {
     pub num_active_params: u64,
     /// Number of optimizer steps planned.
     pub num_steps: u64,
-    /// Backend and device.
+    /// Backend and device; empty if they are not known.
     pub backend: String,
     /// Why energy was not measured, if it was not.
     pub energy_missing: Option<String>,
@@ -41,6 +41,16 @@ pub struct About {
 
 /// Renders the report as one HTML file.
 pub fn render(about: &About, records: &[Record]) -> String {
+    page(about, records, None)
+}
+
+/// Renders the report as a page that a server renews while the run goes on. `live` is what it says of its state, as
+/// HTML; the page loads the script `/live.js`.
+pub fn render_live(about: &About, records: &[Record], live: &str) -> String {
+    page(about, records, Some(live))
+}
+
+fn page(about: &About, records: &[Record], live: Option<&str>) -> String {
     let mut steps = Vec::new();
     let mut evals = Vec::new();
     let mut events = Vec::new();
@@ -78,6 +88,7 @@ pub fn render(about: &About, records: &[Record]) -> String {
             env!("CARGO_PKG_VERSION"),
             " from metrics.jsonl and config.json of this run. Losses are in nats (natural logarithm) per token; bits per byte do not depend on the tokenizer."
         ),
+        live,
     }
     .html()
 }
@@ -93,11 +104,14 @@ fn lead(about: &About, steps: &[StepRecord]) -> String {
     };
     let preset = about.preset.as_ref();
     let preset = preset.map_or_else(String::new, |name| format!("{}: ", escape(name)));
+    let backend = match about.backend.as_str() {
+        "" => String::new(),
+        backend => format!(" with {}", escape(backend)),
+    };
     format!(
-        "{preset}{}, trained for {progress} on {} tokens with {}.",
+        "{preset}{}, trained for {progress} on {} tokens{backend}.",
         escape(&about.model),
         count(last.tokens as f64),
-        escape(&about.backend)
     )
 }
 

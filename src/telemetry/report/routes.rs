@@ -43,6 +43,7 @@ pub fn render(study: &RouteStudy) -> String {
             env!("CARGO_PKG_VERSION"),
             "; routes.json beside this page has every number. Entropies are in nats (natural logarithm)."
         ),
+        live: None,
     }
     .html()
 }
