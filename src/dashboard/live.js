@@ -33,10 +33,11 @@ async function look() {
     const runs = own(await answer.json());
     const version = runs.reduce((sum, run) => sum + run.version, 0);
     const state = document.getElementById("state");
+    const told = runs.length === 1 ? runs[0].state : runs.map((run) => `${run.name}: ${run.state}`).join(" · ");
     if (String(version) !== state.dataset.version) {
       await renew();
-    } else if (runs.length === 1 && state.textContent !== runs[0].state) {
-      state.textContent = runs[0].state;
+    } else if (state.textContent !== told) {
+      state.textContent = told;
     }
     say("");
   } catch (error) {

@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 
 use super::watched::{Status, Watched};
-use crate::telemetry::report::{Compared, render_comparison, render_live};
+use crate::telemetry::report::{Compared, escape, render_comparison, render_live};
 use crate::telemetry::{JournalError, Tail};
 
 type Runs = Arc<Vec<Watched>>;
@@ -95,7 +95,11 @@ async fn overview(State(runs): State<Runs>) -> Result<Response, Refusal> {
     });
     let compared: Vec<Compared<'_>> = compared.collect();
     let version = tails.iter().map(|tail| tail.version()).sum();
-    let state = format!("{} runs", runs.len());
+    let states = runs.iter().zip(&tails).map(|(run, tail)| {
+        let status = run.status(tail);
+        format!("{}: {}", escape(&status.name), status.state)
+    });
+    let state = states.collect::<Vec<_>>().join(" · ");
     let page = render_comparison(&compared, &live(version, &state, ""));
     Ok(html(page))
 }

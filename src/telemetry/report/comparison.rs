@@ -60,6 +60,9 @@ impl<'a> Curves<'a> {
 
     /// Tokens trained on after a number of steps.
     fn tokens_at(&self, step: u64) -> Option<f64> {
+        if step == 0 {
+            return Some(0.0);
+        }
         let place = self.steps.binary_search_by_key(&step, |it| it.step).ok()?;
         Some(self.steps[place].tokens as f64)
     }
@@ -284,5 +287,7 @@ mod tests {
         let curves = runs.each_ref().map(Curves::new);
         assert_eq!(curves[1].over_tokens(|it| Some(it.loss))[3], (2048.0, 2.0));
         assert_eq!(curves[1].experts(), [(1536.0, 9.0)]);
+        let places = [0, 2, 9].map(|step| curves[1].tokens_at(step));
+        assert_eq!(places, [Some(0.0), Some(1024.0), None]);
     }
 }

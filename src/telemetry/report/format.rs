@@ -4,7 +4,7 @@
 const THIN: char = '\u{202f}';
 
 /// Escapes text for HTML and SVG.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

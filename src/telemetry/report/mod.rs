@@ -21,6 +21,7 @@ mod sample;
 
 pub use comparison::{Compared, render as render_comparison};
 pub use conversion::{Change, Conversion, OverLayers, render as render_conversion};
+pub(crate) use format::escape;
 pub use page::{About, render, render_live};
 pub use routes::render as render_routes;
 pub use scores::{Measured, ScoreLine};
