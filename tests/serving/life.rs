@@ -140,6 +140,8 @@ fn the_page_is_there_without_a_key_and_before_the_model_and_runs_no_script_but_i
         Ok(model(&config(128)))
     };
     let served = Served::begin(how, load_later, || {});
+    // dropped before the server, so that a failure here does not leave it waiting
+    let load = load;
     for (path, kind) in [
         ("/", "text/html"),
         ("/page/main.js", "text/javascript"),

@@ -97,8 +97,7 @@ struct Step<K> {
     end: Duration,
     /// Energy up to the newest sample.
     energy: Energy,
-    /// A party that is gone has no name.
-    works: Vec<(Option<K>, Phase, u64)>,
+    works: Vec<Work<K>>,
 }
 
 impl Add for Spent {
@@ -139,7 +138,7 @@ impl Energy {
 
 impl<K> Step<K> {
     fn tokens(&self) -> f64 {
-        self.works.iter().map(|(_, _, tokens)| *tokens).sum::<u64>() as f64
+        self.works.iter().map(|work| work.tokens).sum::<u64>() as f64
     }
 }
 
@@ -164,15 +163,10 @@ impl<K: Copy + Eq + Hash> Ledger<K> {
     /// A step has ended; the next one begins.
     pub fn step(&mut self, now: Duration, works: impl IntoIterator<Item = Work<K>>) {
         let mut own = Vec::new();
-        for Work {
-            party,
-            phase,
-            tokens,
-        } in works
-        {
-            if tokens > 0 {
-                self.accounts.entry(party).or_default();
-                own.push((Some(party), phase, tokens));
+        for work in works {
+            if work.tokens > 0 {
+                self.accounts.entry(work.party).or_default();
+                own.push(work);
             }
         }
         if own.is_empty() {
@@ -256,16 +250,15 @@ impl<K: Copy + Eq + Hash> Ledger<K> {
     pub fn take(&mut self, party: K) -> Option<Spent> {
         let mut account = self.accounts.remove(&party)?;
         let mut extrapolated_j = Some(0.0);
-        for step in &mut self.steps {
+        for step in &self.steps {
             let tokens = step.tokens();
             let rest = step.end.saturating_sub(step.begin.max(self.last.at));
             let rest_j = self.power.map(|(power_w, _)| power_w * rest.as_secs_f64());
-            for (name, phase, own) in &mut step.works {
-                if *name == Some(party) {
-                    *name = None;
-                    let share = *own as f64 / tokens;
+            for work in &step.works {
+                if work.party == party {
+                    let share = work.tokens as f64 / tokens;
                     let rest_j = rest_j.map(|rest_j| rest_j * share);
-                    let account = &mut account[phase.index()];
+                    let account = &mut account[work.phase.index()];
                     account.add_share(step.energy, share);
                     account.add(rest_j);
                     extrapolated_j = extrapolated_j.zip(rest_j).map(|(sum, it)| sum + it);
@@ -308,16 +301,16 @@ impl<K: Copy + Eq + Hash> Ledger<K> {
 
     fn deal(&mut self, step: &Step<K>) {
         let tokens = step.tokens();
-        for &(party, phase, own) in &step.works {
-            let share = own as f64 / tokens;
-            let dealt = match phase {
+        for work in &step.works {
+            let share = work.tokens as f64 / tokens;
+            let dealt = match work.phase {
                 Phase::Prefill => &mut self.dealt.prefill_j,
                 Phase::Decode => &mut self.dealt.decode_j,
             };
             *dealt += step.energy.joules * share;
-            let account = party.and_then(|party| self.accounts.get_mut(&party));
-            if let Some(account) = account {
-                account[phase.index()].add_share(step.energy, share);
+            // a party that is gone has no account
+            if let Some(account) = self.accounts.get_mut(&work.party) {
+                account[work.phase.index()].add_share(step.energy, share);
             }
         }
     }
