@@ -42,5 +42,5 @@ pub mod top_k;
 pub mod unit;
 pub mod weight;
 
-pub use awake::awake;
+pub use awake::{awake, awake_gradients};
 pub use ops::Ops;

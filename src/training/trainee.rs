@@ -5,7 +5,7 @@ use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use darkhorse_backends::{Ops, awake};
+use darkhorse_backends::{Ops, awake_gradients};
 
 use super::TrainingConfig;
 use super::batch::MicroBatch;
@@ -345,7 +345,7 @@ where
             self.mitosis.keep(&batch.rows);
         }
         let trainee = self.clone();
-        awake(move || {
+        awake_gradients(move || {
             let rounded = trainee.config.precision.rounded(&trainee.model);
             let model = rounded.as_ref().unwrap_or(&trainee.model);
             let losses = loss::loss(model, &batch, weights);
@@ -361,7 +361,7 @@ where
         O: Optimizer<Self, B2>,
         Self: AutodiffModule<B2>,
     {
-        awake(move || optim.step(lr, self, grads).rebalance())
+        awake_gradients(move || optim.step(lr, self, grads).rebalance())
     }
 
     fn optimize_multi<B2, O>(self, optim: &mut O, lr: f64, grads: MultiGradientsParams) -> Self
@@ -370,7 +370,7 @@ where
         O: Optimizer<Self, B2>,
         Self: AutodiffModule<B2>,
     {
-        awake(move || optim.step_multi(lr, self, grads).rebalance())
+        awake_gradients(move || optim.step_multi(lr, self, grads).rebalance())
     }
 }
 
@@ -393,7 +393,7 @@ where
 
     fn step(&self, rows: PackedBatch) -> StepReport {
         let model = self.model.clone();
-        let loss = awake(move || loss::mean_loss(&model, &rows));
+        let loss = awake_gradients(move || loss::mean_loss(&model, &rows));
         StepReport::of_loss(loss.unwrap_or(f64::NAN))
     }
 }

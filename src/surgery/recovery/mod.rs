@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::Tensor;
-use darkhorse_backends::{Ops, awake};
+use darkhorse_backends::{Ops, awake_gradients};
 
 use at_head::at_head;
 use by_layer::layer_error;
@@ -73,7 +73,7 @@ pub fn recover<B: TrainingBackend>(
     for step in 1..=lesson.steps {
         let batch = MicroBatch::of_step(step, vec![next(step)?], 0).remove(0);
         let (optimizer, rate) = (&mut optimizer, lesson.rate(step));
-        let (taught, progress) = awake(move || {
+        let (taught, progress) = awake_gradients(move || {
             let (total, routings, progress) = losses(teacher, &student, &batch, lesson);
             let gradients = GradientsParams::from_grads(total.backward(), &student);
             let student = optimizer.step(rate, student, gradients);

@@ -5,7 +5,7 @@ use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::activation::{log_softmax, softmax};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor};
-use darkhorse_backends::awake;
+use darkhorse_backends::awake_gradients;
 
 use super::share::rise;
 use crate::data::{DataError, PackedBatch};
@@ -96,7 +96,7 @@ pub fn calibrate<B: TrainingBackend>(
         Ok(MicroBatch::of_step(step, vec![next()?], depths).remove(0))
     };
     let first = read(1)?;
-    student = awake(move || {
+    student = awake_gradients(move || {
         let found = loss::loss(&student, &first, weights_at(training, 1));
         settle(
             student,
@@ -111,7 +111,7 @@ pub fn calibrate<B: TrainingBackend>(
         let weights = weights_at(training, step);
         let (optimizer, share) = (&mut optimizer, lesson.share(step, last_share));
         let rate = lesson.rate(step);
-        let (taught, progress) = awake(move || {
+        let (taught, progress) = awake_gradients(move || {
             let losses = loss::loss(&student, &batch, weights);
             let divergence = divergence(teacher, &student, &losses.states, &batch);
             let progress = Progress {
