@@ -6,38 +6,18 @@ beside this file. Nothing but Python is needed.
 
 import array
 import json
-import math
-import os
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import naive_split
+from calibrate_common import BARS, DATA, FOLDER, bar, darkhorse, perplexity
 
-ROOT = Path(__file__).resolve().parents[2]
-DARKHORSE = os.environ["DARKHORSE"]
-FOLDER = Path(os.environ["REAL_MODELS"])
 MODEL = FOLDER / "SmolLM2-135M-Instruct.Q4_1.gguf"
-DATA = [ROOT / "data/train.jsonl", ROOT / "data/valid.jsonl"]
 IDS = [504, 3575, 282, 4649, 314, 260, 2030, 28, 284, 357, 436, 253, 1123, 2240, 30, 198]
 TOKENS, EQUAL, PASSAGES, NAIVE = 4096, 1e-4, 50, 3.0
-BARS: list[bool] = []
-
-
-def bar(what: str, met: bool) -> None:
-    BARS.append(met)
-    print(f"{'ok    ' if met else 'MISSED'}  {what}", flush=True)
-
-
-def darkhorse(*args: object) -> str:
-    command = [DARKHORSE, *map(str, args)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)[:300]}\nended with {done.returncode}")
-    return done.stdout
 
 
 def carve(out: Path, *options: object) -> dict:
@@ -103,10 +83,6 @@ def compare_half(folder: Path) -> None:
     )
     before, after = receipt["before"]["active"], receipt["after"]["active"]
     bar(f"{after / before - 1:.1%} active parameters", after < 0.75 * before)
-
-
-def perplexity(model: Path, text: Path) -> float:
-    return math.exp(json.loads(darkhorse("evaluate", "--model", model, "--data", text, "--json"))["loss"])
 
 
 def compare_naive(folder: Path) -> None:

@@ -5,33 +5,15 @@ README.md beside this file. Nothing but Python is needed.
 """
 
 import json
-import math
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-DARKHORSE = os.environ["DARKHORSE"]
-DATA = [ROOT / "data/train.jsonl", ROOT / "data/valid.jsonl"]
+from calibrate_common import BARS, DATA, FOLDER, bar, darkhorse, perplexity
+
 STEPS, RECOVERY = 400, 200
 CARVED, RECOVERED = 1.5, 1.10
-BARS: list[bool] = []
-
-
-def bar(what: str, met: bool) -> None:
-    BARS.append(met)
-    print(f"{'ok    ' if met else 'MISSED'}  {what}", flush=True)
-
-
-def darkhorse(*args: object) -> str:
-    command = [DARKHORSE, *map(str, args)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)[:300]}\nended with {done.returncode}")
-    return done.stdout
 
 
 def train(folder: Path) -> Path:
@@ -53,12 +35,8 @@ def train(folder: Path) -> Path:
     return folder / "dense"
 
 
-def perplexity(model: Path) -> float:
-    return math.exp(json.loads(darkhorse("evaluate", "--model", model, "--data", DATA[1], "--json"))["loss"])
-
-
 def main() -> None:
-    with tempfile.TemporaryDirectory(dir=os.environ["REAL_MODELS"]) as name:
+    with tempfile.TemporaryDirectory(dir=FOLDER) as name:
         folder = Path(name)
         begin = time.perf_counter()
         dense = train(folder)
@@ -68,7 +46,7 @@ def main() -> None:
         darkhorse(*carve, folder / "carved")
         darkhorse(*carve, folder / "recovered", "--recover-steps", RECOVERY)
         models = {"dense": dense, "carved": folder / "carved", "recovered": folder / "recovered"}
-        found = {name: perplexity(model) for name, model in models.items()}
+        found = {name: perplexity(model, DATA[1]) for name, model in models.items()}
         print("perplexity: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
         ratio = {name: value / found["dense"] for name, value in found.items()}
         bar(f"carved {ratio['carved']:.3f} times the dense perplexity, bar {CARVED}", ratio["carved"] <= CARVED)
